@@ -1,0 +1,305 @@
+"""IWSLT'14 TED talks, English to German or Russian, from an archive of WIT3's 2014-01 release (de-en.tgz, ru-en.tgz).
+
+    python data_prep/iwslt14.py --pair en-de --archive de-en.tgz --dest data-bin/iwslt14.en-de
+
+The splits are made as in fairseq's IWSLT'14 example: of the clean training pairs every 23rd is for validation, and the
+test split is all test sets of the archive.
+"""
+
+import argparse
+import functools
+import hashlib
+import html
+import html.entities
+import re
+import sys
+import urllib.parse
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpus import PAIRS, Pairs, already_prepared, describe, positive, write_data_bin
+from sacremoses import MosesTokenizer
+from tgz import download, read_tgz, verify
+from tqdm import tqdm
+
+from lskd.errors import bad, run_command
+
+MAX_TOKENS = 175
+MAX_RATIO = 1.5
+HELD_OUT_EVERY = 23
+
+# What a talk's header says about the talk. Its title and description are sentences and stay.
+HEADER_LINE = re.compile(r"\s*</?(?:url|keywords|speaker|talkid|reviewer|translator|doc)\b[^>]*>")
+SENTENCE_TAG = re.compile(r"</?(?:title|description)>")
+SEGMENT = re.compile(r"<seg\b[^>]*>((?:(?!<seg\b).)*?)</seg>", re.DOTALL)
+# Only what ends in a semicolon: html.unescape alone would read "R&para" as "R¶".
+ENTITY = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]*);")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The files of one language pair, by name without the folder."""
+
+    path: Path
+    pair: str
+    files: dict[str, bytes]
+
+    @property
+    def folder(self) -> str:
+        """The folder in the archive, which the archive is named after too."""
+        return folder_of(self.pair)
+
+    def text(self, name: str) -> str:
+        """The text of a file.
+
+        Raises:
+            InputError: it is not there, or not UTF-8.
+        """
+        if name not in self.files:
+            raise bad("--archive", self.path, f"has no {self.folder}/{name}, as the official {self.folder}.tgz has")
+        try:
+            return self.files[name].decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise bad("--archive", self.path, f"{name} is not UTF-8 text: {error.reason}, byte {error.start}") from None
+
+    def pairs(self, names: list[str], sentences_of: Callable[[str], list[str]]) -> Pairs:
+        """The sentences that ``sentences_of(text)`` finds in two files, the source's and the target's.
+
+        Raises:
+            InputError: one of the files is missing or not UTF-8, or they have not the same number of sentences.
+        """
+        source, target = (sentences_of(self.text(name)) for name in names)
+        if len(source) != len(target):
+            counts = f"{names[0]} has {len(source)} sentences and {names[1]} has {len(target)}"
+            raise bad("--archive", self.path, f"{counts}; they must be equally many")
+        return Pairs(source, target)
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A test set without the pairs that have an empty side; ``empty`` is the number of those."""
+
+    name: str
+    members: list[str]
+    pairs: Pairs
+    empty: int
+
+
+def folder_of(pair: str) -> str:
+    """The folder of a pair; the release names its pairs from the other language to English.
+
+    >>> folder_of("en-ru")
+    'ru-en'
+    """
+    return "-".join(reversed(pair.split("-")))
+
+
+def plain(text: str) -> str:
+    """A sentence as it is read: entities decoded once, ’ written as ', single spaces.
+
+    >>> plain(" That&#39;s  R&amp;D, isn’t it? ")
+    "That's R&D, isn't it?"
+    """
+    return " ".join(ENTITY.sub(_character, text).replace("’", "'").split())
+
+
+def _character(entity: re.Match) -> str:
+    if entity[1].startswith("#"):
+        return html.unescape(entity[0])
+    return html.entities.html5.get(entity[1] + ";", entity[0])
+
+
+def train_sentences(text: str) -> list[str]:
+    """The sentences of a train.tags file, titles and descriptions included, other header lines left out."""
+    lines = text.removesuffix("\n").split("\n")
+    return [plain(SENTENCE_TAG.sub("", line)) for line in lines if not HEADER_LINE.match(line)]
+
+
+def train_pairs(archive: Archive) -> Pairs:
+    """All training pairs of the archive, before cleaning.
+
+    Raises:
+        InputError: a file is missing or not UTF-8, or the two do not fit.
+    """
+    names = [f"train.tags.{archive.folder}.{language}" for language in archive.pair.split("-")]
+    return archive.pairs(names, train_sentences)
+
+
+def segments(text: str) -> list[str]:
+    """The sentences of a test set's XML file, the empty ones included."""
+    return [plain(segment) for segment in SEGMENT.findall(text)]
+
+
+def evaluation_sets(archive: Archive) -> list[EvaluationSet]:
+    """The test sets of the archive, sorted by name.
+
+    Raises:
+        InputError: there is none, a side of one is missing or not UTF-8, or its two sides do not fit.
+    """
+    languages = archive.pair.split("-")
+    named = re.compile(rf"(IWSLT14\.TED.*\.{archive.folder})\.(?:{'|'.join(languages)})\.xml")
+    names = sorted({match[1] for match in map(named.fullmatch, archive.files) if match})
+    if not names:
+        raise bad("--archive", archive.path, f"has no test set, {archive.folder}/IWSLT14.TED*.xml")
+    found = []
+    for name in names:
+        members = [f"{name}.{language}.xml" for language in languages]
+        pairs = archive.pairs(members, segments)
+        full = [both for both in zip(pairs.source, pairs.target, strict=True) if all(both)]
+        whole = Pairs([source for source, _ in full], [target for _, target in full])
+        found.append(EvaluationSet(name, members, whole, len(pairs) - len(whole)))
+    return found
+
+
+def moses_tokeniser(language: str) -> Callable[[str], str]:
+    """A function from a sentence to its Moses tokens, joined by spaces; it tokenises a sentence once."""
+    tokeniser = MosesTokenizer(lang=language)
+
+    @functools.cache
+    def tokenise(sentence: str) -> str:
+        return " ".join(tokeniser.tokenize(sentence, aggressive_dash_splits=True, escape=False))
+
+    return tokenise
+
+
+def reason_to_drop(source_tokens: int, target_tokens: int) -> str | None:
+    """Why a training pair with this many tokens is not used: ``empty``, ``length`` or ``ratio``; None if it is.
+
+    >>> reason_to_drop(10, 15), reason_to_drop(10, 16)
+    (None, 'ratio')
+    """
+    shorter, longer = sorted((source_tokens, target_tokens))
+    if not shorter:
+        return "empty"
+    if longer > MAX_TOKENS:
+        return "length"
+    return "ratio" if longer > MAX_RATIO * shorter else None
+
+
+def clean(
+    pairs: Pairs, tokenise_source: Callable[[str], str], tokenise_target: Callable[[str], str]
+) -> tuple[Pairs, dict]:
+    """The usable training pairs, and how many were read, kept, and dropped for which reason."""
+    kept, reasons = Pairs([], []), Counter()
+    both = zip(pairs.source, pairs.target, strict=True)
+    for source, target in tqdm(both, total=len(pairs), desc="cleaning", unit=" pairs", disable=None):
+        reason = reason_to_drop(len(tokenise_source(source).split()), len(tokenise_target(target).split()))
+        reasons[reason] += 1
+        if reason is None:
+            kept.source.append(source)
+            kept.target.append(target)
+    dropped = {reason: reasons[reason] for reason in ("empty", "length", "ratio")}
+    return kept, {"read": len(pairs), "kept": len(kept), "dropped": dropped}
+
+
+def hold_out(pairs: Pairs) -> dict[str, Pairs]:
+    """``train`` and ``valid``: every 23rd pair, the 23rd being the first, is in valid."""
+    train, valid = Pairs(pairs.source[:], pairs.target[:]), slice(HELD_OUT_EVERY - 1, None, HELD_OUT_EVERY)
+    del train.source[valid], train.target[valid]
+    return {"train": train, "valid": Pairs(pairs.source[valid], pairs.target[valid])}
+
+
+def obtain(arguments: argparse.Namespace) -> tuple[Path, str]:
+    """Where the archive lies, downloaded if it has to be, and the name that it has at its origin.
+
+    Raises:
+        InputError: neither its path nor its address is given, or the address does not give it.
+    """
+    official = folder_of(arguments.pair) + ".tgz"
+    if arguments.archive:
+        return arguments.archive, arguments.archive.name
+    if not arguments.url:
+        source = "officially from WIT3, the site of FBK, release 2014-01; or --url, its address"
+        raise bad("--archive", "not given", f"must be the path of {official}, {source}")
+    # The address is part of the file's name, so that what is there already is known to come from it.
+    address = hashlib.sha256(arguments.url.encode()).hexdigest()[:8]
+    path = arguments.dest.parent / f"{folder_of(arguments.pair)}.{address}.tgz"
+    if not path.exists():
+        download(arguments.url, path, arguments.sha256)
+    return path, Path(urllib.parse.urlsplit(arguments.url).path).name or official
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Make, or recognise, the data directory."""
+    path, name = obtain(arguments)
+    checksum = verify(path, arguments.sha256, path)
+    parameters = {
+        "corpus": "IWSLT'14",
+        "pair": arguments.pair,
+        "archive_sha256": checksum,
+        "vocab_size": arguments.vocab_size,
+        "tokenisation": arguments.tokenisation,
+    }
+    if already_prepared(arguments.dest, parameters):
+        print(f"{arguments.dest} is ready")
+        return
+    archive = Archive(path, arguments.pair, read_tgz(path, folder_of(arguments.pair)))
+    test = evaluation_sets(archive)
+    tokens = {language: moses_tokeniser(language) for language in arguments.pair.split("-")}
+    kept, cleaning = clean(train_pairs(archive), *tokens.values())
+    splits = hold_out(kept) | {"test": Pairs([], [])}
+    for one in test:
+        splits["test"].source.extend(one.pairs.source)
+        splits["test"].target.extend(one.pairs.target)
+    origin = {
+        "what": "IWSLT'14, TED talks of WIT3's 2014-01 release",
+        "archive": name,
+        "sha256": checksum,
+        "licence": "TED talks, CC BY-NC-ND",
+        "test_sets": [
+            {"name": one.name, "sentences": len(one.pairs), "dropped_empty": one.empty, "members": one.members}
+            for one in test
+        ],
+        "cleaning": cleaning,
+    }
+    if arguments.url:
+        origin["url"] = arguments.url
+    tokenise = {language: _lower_cased(function) for language, function in tokens.items()}
+    manifest = write_data_bin(
+        arguments.dest,
+        arguments.pair,
+        splits,
+        arguments.vocab_size,
+        parameters,
+        origin,
+        tokenise=tokenise if arguments.tokenisation == "moses" else None,
+    )
+    print(f"{arguments.dest}: {describe(manifest)}; {cleaning['kept']} of {cleaning['read']} training pairs were clean")
+
+
+def _lower_cased(tokenise: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda sentence: tokenise(sentence).lower()
+
+
+def checksum_argument(text: str) -> str:
+    """A SHA-256 in hexadecimal, for argparse."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} (must be 64 hexadecimal digits)")
+    return text.lower()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
+    options.add_argument("--pair", choices=PAIRS, required=True, help="source and target language")
+    options.add_argument("--dest", type=Path, required=True, help="directory to make; must be new")
+    origin = options.add_mutually_exclusive_group()
+    origin.add_argument("--archive", type=Path, help="the official de-en.tgz (for en-de) or ru-en.tgz (for en-ru)")
+    origin.add_argument("--url", help="https or file address to download the archive from, to a file beside --dest")
+    options.add_argument("--sha256", type=checksum_argument, metavar="HEX", help="what the archive's checksum must be")
+    options.add_argument(
+        "--tokenisation",
+        choices=("sentencepiece", "moses"),
+        default="sentencepiece",
+        help="subwords of raw text (default), or of Moses-tokenised, lower-cased text as in published results",
+    )
+    options.add_argument(
+        "--vocab-size", type=positive, default=10000, help="subwords of the joint model (default 10000)"
+    )
+    return options
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)

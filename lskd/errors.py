@@ -1,0 +1,55 @@
+"""Bad input is answered with one line and exit status 2."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """Input that cannot be used.
+
+    The message is one line that names the argument, its value and what would be valid:
+    ``--temperature: 0.0 (must be a finite number above 0)``.
+    """
+
+
+def bad(argument: str, value: object, valid: str) -> InputError:
+    """An :class:`InputError` in the project's wording.
+
+    >>> print(bad("--temperature", 0.0, "must be above 0"))
+    --temperature: 0.0 (must be above 0)
+    """
+    return InputError(f"{argument}: {value} ({valid})")
+
+
+def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int | None]) -> None:
+    """Parse the command line, run ``command(arguments)`` and leave with its exit status.
+
+    An :class:`InputError` and an operating-system error (a full disk, a directory that cannot be written) become one
+    line and exit status 2, Ctrl-C becomes exit status 130; ``--debug``, which is added here, shows the traceback.
+    """
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args()
+    try:
+        status = command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does: nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (InputError, OSError) as error:
+        if arguments.debug:
+            raise
+        sys.exit(report(parser.prog, error))
+    except KeyboardInterrupt:
+        if arguments.debug:
+            raise
+        print(f"{parser.prog}: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(status or 0)
+
+
+def report(program: str, error: Exception) -> int:
+    """Print one line about ``error`` to standard error and return the exit status, 2."""
+    print(f"{program}: error: " + " ".join(str(error).split()), file=sys.stderr, flush=True)
+    return 2

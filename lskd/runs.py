@@ -1,0 +1,148 @@
+"""The record that every run leaves: ``run.json`` beside its checkpoints, and ``summary.csv``, a row a validation.
+
+A record says how a run was made (command, configuration, seed, data, teacher, versions, hardware) and what came of it
+(figures, with their units in their names where they have one). Both sides use the same words in ``configuration``:
+``temperature``, ``student_temperature``, ``label_smoothing`` (the paper's α), ``kd_weight`` (β), ``teacher_topk``.
+"""
+
+import contextlib
+import csv
+import datetime
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from lskd.errors import bad
+from lskd.files import write_json, write_text
+
+SCHEMA_VERSION = 1
+PACKAGES = ("lskd", "torch", "fairseq-fixed", "timm", "torchvision", "sacrebleu", "sentencepiece", "numpy")
+
+
+@dataclass
+class RunRecord:
+    """What a run was and what came of it; :func:`write_run` and :func:`read_run` carry it to and from ``run.json``.
+
+    Attributes:
+        configuration: the settings that matter, in the words above, and the host's own under ``host``.
+        seed: the random seed of the run.
+        data: ``path`` and ``fingerprint``, one SHA-256 over the prepared files.
+        teacher: None, or ``path``, ``fingerprint`` (of the weights), ``label_smoothing`` with its ``source``, ``valid``.
+        figures: by split, then by checkpoint: for example ``figures["test"]["checkpoint_best.pt"]["bleu"]``.
+        history: a row for each validation, oldest first.
+        warnings: what a reader of the figures has to know.
+    """
+
+    configuration: dict
+    seed: int
+    data: dict
+    teacher: dict | None = None
+    command: list[str] = field(default_factory=lambda: [Path(sys.argv[0]).name, *sys.argv[1:]])
+    versions: dict = field(default_factory=lambda: versions())
+    hardware: dict = field(default_factory=lambda: hardware())
+    revision: str | None = field(default_factory=lambda: source_revision())
+    started: str = field(default_factory=lambda: now())
+    updated: str = field(default_factory=lambda: now())
+    figures: dict = field(default_factory=dict)
+    history: list[dict] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+
+    def add_validation(self, row: dict) -> None:
+        """Append a validation; rows of the same or later updates, left by a run that was resumed, are replaced."""
+        self.history = [old for old in self.history if old["updates"] < row["updates"]] + [row]
+
+    def add_figures(self, split: str, checkpoint: str, figures: dict) -> None:
+        """Set or replace figures of one checkpoint on one split; other figures of the same checkpoint stay."""
+        self.figures.setdefault(split, {}).setdefault(checkpoint, {}).update(figures)
+
+
+def write_run(record: RunRecord, directory: str | os.PathLike) -> None:
+    """Write ``run.json`` and ``summary.csv`` into ``directory``, each in one step."""
+    record.updated = now()
+    write_json(Path(directory) / "run.json", asdict(record))
+    if record.history:
+        columns = list(dict.fromkeys(key for row in record.history for key in row))
+        table = io.StringIO()
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(record.history)
+        write_text(Path(directory) / "summary.csv", table.getvalue())
+
+
+def read_run(directory: str | os.PathLike) -> RunRecord | None:
+    """The record in ``directory``, or None where there is none.
+
+    Raises:
+        InputError: ``run.json`` is not a record, or was written by a newer version of the project.
+    """
+    path = Path(directory) / "run.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise bad("run record", path, f"must be JSON: {error}") from None
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if not isinstance(version, int):
+        raise bad("run record", path, "must be an object with a schema_version")
+    if version > SCHEMA_VERSION:
+        raise bad("run record", path, f"has schema version {version}, this version of lskd reads up to {SCHEMA_VERSION}")
+    known = {each.name for each in fields(RunRecord)}
+    if missing := {"configuration", "seed", "data"} - content.keys():
+        raise bad("run record", path, f"lacks {', '.join(sorted(missing))}")
+    return RunRecord(**{key: value for key, value in content.items() if key in known})
+
+
+def now() -> str:
+    """The time, ISO 8601, UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that decide a result; those not installed are left out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def hardware() -> dict:
+    """The processor's name, the number of cores this process may use, torch's threads and GPUs where torch is loaded."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found = {"processor": _processor(), "cores": cores}
+    if torch := sys.modules.get("torch"):
+        found["threads"] = torch.get_num_threads()
+        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return found
+
+
+def source_revision() -> str | None:
+    """The git commit of the source that runs, with ``+changes`` where files differ from it; None outside a checkout."""
+    here = Path(__file__).resolve().parent.parent
+    git = ["git", "-C", str(here)]
+    try:
+        found = subprocess.run([*git, "rev-parse", "--show-toplevel", "HEAD"], capture_output=True, text=True, check=True)
+        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    top, revision = found.stdout.splitlines()
+    if Path(top).resolve() != here:  # installed somewhere below another project's checkout
+        return None
+    tracked = [line for line in changes.stdout.splitlines() if not line.startswith("??")]
+    return revision + ("+changes" if tracked else "")
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

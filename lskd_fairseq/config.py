@@ -1,0 +1,123 @@
+"""The options of the criterion, and what is refused before anything is built or written."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn, Optional
+
+from fairseq import utils
+from fairseq.data import Dictionary, data_utils
+from fairseq.dataclass import FairseqDataclass
+from omegaconf import II, DictConfig
+
+from lskd.distillation import check_settings
+from lskd.errors import InputError, bad, report
+
+CRITERIONS = ("label_smoothed_kd", "kd")
+
+
+@dataclass
+class KDConfig(FairseqDataclass):
+    """Options of the criterion ``label_smoothed_kd``; the defaults are the paper's: pure distillation at T = 1."""
+
+    # Optional[float] and not float | None: it is what fairseq's option parser understands.
+
+    temperature: float = field(
+        default=1.0,
+        metadata={"help": "temperature T of the teacher's distribution, above 0; the paper: 1 from a smoothed teacher"},
+    )
+    student_temperature: Optional[float] = field(
+        default=None,
+        metadata={"help": "temperature of the student's distribution, default the teacher's; 1 tempers the teacher only"},
+    )
+    kd_weight: float = field(
+        default=1.0,
+        metadata={"help": "weight β of the distillation loss, 0 to 1; the hard-label loss has 1 - β"},
+    )
+    label_smoothing: float = field(
+        default=0.0,
+        metadata={"help": "epsilon of the hard-label loss, as in label_smoothed_cross_entropy; no effect at kd-weight 1"},
+    )
+    teacher_path: Optional[str] = field(
+        default=None,
+        metadata={"help": "checkpoint of the teacher; several, joined by ':', are averaged in probability"},
+    )
+    teacher_topk: int = field(
+        default=0,
+        metadata={"help": "keep only the teacher's k most probable symbols, renormalised; 0 keeps the full vocabulary"},
+    )
+    sentence_avg: bool = II("optimization.sentence_avg")
+
+
+def kd_temperature_of_student(cfg: KDConfig) -> float:
+    """The student's temperature: its own, or the teacher's where none is given."""
+    return cfg.temperature if cfg.student_temperature is None else cfg.student_temperature
+
+
+def paper_alpha(epsilon: float, vocabulary: int) -> float:
+    """The paper's α of fairseq's ``--label-smoothing`` ε over a vocabulary of V symbols.
+
+    fairseq gives ε/(V-1) to every wrong symbol, the paper α/V to every symbol.
+
+    >>> paper_alpha(0.1, 11)
+    0.11000000000000001
+    """
+    return epsilon * vocabulary / (vocabulary - 1)
+
+
+def teacher_paths(cfg: KDConfig) -> list[str]:
+    """The teacher's checkpoints, absolute; relative to where the command was started, also below hydra."""
+    from hydra.utils import to_absolute_path
+
+    return [to_absolute_path(path) for path in utils.split_paths(cfg.teacher_path or "")]
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Check everything that the criterion of a whole fairseq configuration needs, cheaply.
+
+    Raises:
+        InputError: a setting out of range, a teacher that is missing, unreadable, or of another vocabulary.
+    """
+    from lskd_fairseq.teacher import check_dictionaries, read_checkpoint
+
+    criterion = cfg.criterion
+    check_criterion(criterion)
+    if not criterion.teacher_path:
+        raise bad("--teacher-path", "not given", "name the teacher's checkpoint, as in --teacher-path teacher.pt")
+    dictionaries = _dictionaries(cfg.task)
+    for path in teacher_paths(criterion):
+        check_dictionaries(path, read_checkpoint(path), *dictionaries)
+    if criterion.teacher_topk > (symbols := len(dictionaries[1])):
+        raise bad("--teacher-topk", criterion.teacher_topk, f"must be at most {symbols}, the number of symbols")
+
+
+def check_criterion(cfg: KDConfig) -> None:
+    """Check the criterion's own settings. Raises InputError, naming the flag."""
+    try:
+        check_settings(
+            cfg.temperature, kd_temperature_of_student(cfg), cfg.kd_weight, cfg.label_smoothing, cfg.teacher_topk
+        )
+    except ValueError as error:
+        name, rest = str(error).split(":", 1)
+        raise InputError(f"--{name.replace('_', '-')}:{rest}") from None
+
+
+def _dictionaries(task: DictConfig) -> tuple[Dictionary, Dictionary]:
+    data = utils.split_paths(task.data or "")
+    if not data or not Path(data[0]).is_dir():
+        raise bad("data", task.data, "must be a directory made by fairseq-preprocess")
+    source, target = task.source_lang, task.target_lang
+    if source is None or target is None:
+        source, target = data_utils.infer_language_pair(data[0])
+    dictionaries = []
+    for language in (source, target):
+        path = Path(data[0]) / f"dict.{language}.txt"
+        if not path.is_file():
+            raise bad("data", data[0], f"has no dict.{language}.txt; must be made by fairseq-preprocess")
+        dictionaries.append(Dictionary.load(str(path)))
+    return tuple(dictionaries)
+
+
+def leave(error: InputError) -> NoReturn:
+    """End fairseq's process with one line and exit status 2: fairseq itself would print a traceback."""
+    sys.exit(report(Path(sys.argv[0]).name, error))

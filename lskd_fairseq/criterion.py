@@ -1,0 +1,121 @@
+"""The criterion ``label_smoothed_kd``, also called ``kd``: distillation at a temperature for any translation model.
+
+    fairseq-train DATA-BIN --user-dir lskd_fairseq --criterion kd --temperature 1 --teacher-path teacher.pt …
+"""
+
+import logging
+import math
+import os
+
+from fairseq import utils
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.logging import metrics
+
+from lskd.distillation import distillation_loss
+from lskd.errors import InputError
+from lskd_fairseq import config
+from lskd_fairseq.teacher import Teacher, output_logits
+
+logger = logging.getLogger(__name__)
+
+RULE_OF_THUMB = (
+    "the teacher was trained with label smoothing (α = {alpha:.3g}) and T = {temperature:g} is above 1: the paper found that "
+    "high temperatures undo what the smoothed teacher gains; its rule of thumb is a smoothed teacher with T = 1"
+)
+
+
+@register_criterion("kd", dataclass=config.KDConfig)
+@register_criterion("label_smoothed_kd", dataclass=config.KDConfig)
+class LabelSmoothedKDCriterion(FairseqCriterion):
+    """The loss of :mod:`lskd.distillation` over the target tokens of a batch.
+
+    Logged per target token and in bits, as fairseq does: ``kd_loss`` (T²·KL), ``nll_loss`` and ``ppl`` (temperature 1,
+    no smoothing), ``teacher_entropy`` (of the targets at T); ``teacher_agreement`` is in % of the target tokens.
+    Compare runs at different T on BLEU or ``nll_loss``, never on ``loss``, which is scaled by T².
+    """
+
+    def __init__(self, cfg: config.KDConfig, task):
+        super().__init__(task)
+        self.cfg = cfg
+        self.teacher: Teacher | None = None
+        try:
+            config.check_criterion(cfg)
+            paths = config.teacher_paths(cfg)
+            if paths and all(map(os.path.isfile, paths)):
+                self.teacher = Teacher(paths, task)
+        except InputError as error:
+            config.leave(error)
+        if self.teacher is None:
+            logger.warning(f"no teacher at {cfg.teacher_path}: validation loss is nll_loss, training is not possible")
+        for warning in self.warnings():
+            logger.warning(warning)
+
+    @classmethod
+    def build_criterion(cls, cfg: config.KDConfig, task):
+        """Build the criterion and load its teacher. Ends the process with one line where the teacher cannot be used."""
+        return cls(cfg, task)
+
+    def warnings(self) -> list[str]:
+        """What someone should know before trusting the outcome of this configuration."""
+        alpha = self.teacher.label_smoothing["alpha"] if self.teacher else None
+        if alpha and self.cfg.temperature > 1:
+            return [RULE_OF_THUMB.format(alpha=alpha, temperature=self.cfg.temperature)]
+        return []
+
+    def forward(self, model, sample, reduce=True):
+        """The summed loss, the number to divide it by (sentences or target tokens), and sums for the log."""
+        keep = sample["target"].ne(self.padding_idx)
+        target = sample["target"][keep]
+        logits = output_logits(model, sample["net_input"], keep)
+        if self.teacher is not None:
+            teacher_logits = self.teacher.logits(sample["net_input"], keep, like=logits)
+        elif model.training:
+            config.leave(InputError(f"--teacher-path: {self.cfg.teacher_path} (must be an existing checkpoint)"))
+        else:
+            teacher_logits = logits.detach()  # its own teacher: a KL of zero
+        sums = distillation_loss(
+            logits,
+            teacher_logits,
+            target,
+            temperature=self.cfg.temperature,
+            student_temperature=self.cfg.student_temperature,
+            kd_weight=self.cfg.kd_weight,
+            label_smoothing=config.paper_alpha(self.cfg.label_smoothing, logits.size(-1)),
+            teacher_topk=self.cfg.teacher_topk,
+        )
+        logging_output = {
+            "loss": sums.loss.data if self.teacher else sums.nll_loss,
+            "nll_loss": sums.nll_loss,
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample["target"].size(0) if self.cfg.sentence_avg else sample["ntokens"],
+        }
+        if self.teacher is not None:
+            logging_output |= {
+                "kd_loss": sums.kd_loss,
+                "teacher_entropy": sums.teacher_entropy,
+                "teacher_agreement": sums.agreement,
+            }
+        return sums.loss, logging_output["sample_size"], logging_output
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs) -> None:
+        """Turn the sums of all workers and accumulated batches into figures: each divided once."""
+
+        def total(key):
+            return utils.item(sum(log.get(key, 0) for log in logging_outputs))
+
+        tokens, sample_size = total("ntokens"), total("sample_size")
+        metrics.log_scalar("loss", total("loss") / sample_size / math.log(2), sample_size, round=3)
+        names = ["nll_loss"]
+        if any("kd_loss" in log for log in logging_outputs):
+            names += ["kd_loss", "teacher_entropy"]
+            metrics.log_scalar("teacher_agreement", 100 * total("teacher_agreement") / tokens, tokens, round=2)
+        for name in names:
+            metrics.log_scalar(name, total(name) / tokens / math.log(2), tokens, round=3)
+        metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """Every logged value is a sum, so workers' values may be added before they are reduced."""
+        return True

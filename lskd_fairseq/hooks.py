@@ -1,0 +1,107 @@
+"""Every change to fairseq that importing this package makes, and why. With another criterion and task they still help.
+
+1. :func:`trust_checkpoint_types`: torch loads checkpoints with ``weights_only``, which refuses the types that fairseq
+   itself stores. They are named as safe, so loading works and stays safe: code in a file is never run.
+2. :func:`whole_copies`: ``checkpoint_last.pt`` and ``checkpoint_best.pt`` are copies, written in place; a kill while
+   copying leaves a broken file, and it is the one that resume reads. Copies are made beside and renamed.
+3. :func:`recorded_saving`: a checkpoint remembers how it was made, and ``run.json`` is brought up to date with it.
+4. :func:`checked_defaults`: a missing teacher would be noticed after the student is built and directories are made.
+   The options are checked as soon as they are complete, and errors end in one line.
+"""
+
+import argparse
+import functools
+import importlib
+import shutil
+import sys
+
+import numpy
+import torch
+from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
+
+from lskd.errors import InputError
+from lskd.files import replacing
+from lskd_fairseq import config, records
+
+
+def install() -> None:
+    """Make the changes, once."""
+    if getattr(PathManager.copy, "lskd", False):
+        return
+    trust_checkpoint_types()
+    PathManager.copy = staticmethod(whole_copies(PathManager.copy))
+    checkpoint_utils.save_checkpoint = recorded_saving(checkpoint_utils.save_checkpoint)
+    # These two are looked up in the module that runs main(), which is __main__ for `python -m fairseq_cli.train`.
+    for module in (importlib.import_module("fairseq_cli.train"), sys.modules["__main__"]):
+        if hasattr(module, "get_valid_stats"):
+            module.get_valid_stats = kept_validation(module.get_valid_stats)
+            module.add_defaults = checked_defaults(module.add_defaults)
+
+
+def trust_checkpoint_types() -> None:
+    """Name the plain data types that fairseq puts into checkpoints as safe to load."""
+    multiarray = (numpy._core if hasattr(numpy, "_core") else numpy.core).multiarray
+    torch.serialization.add_safe_globals(
+        [argparse.Namespace, numpy.ndarray, numpy.dtype, multiarray._reconstruct, multiarray.scalar]
+        + [numpy.dtypes.Float64DType, numpy.dtypes.Float32DType, numpy.dtypes.Int64DType, numpy.dtypes.Int32DType]
+    )
+
+
+def whole_copies(copy):
+    """fairseq's file copy, through a file beside the destination."""
+
+    @functools.wraps(copy)
+    def copy_beside(src_path: str, dst_path: str, overwrite: bool = False):
+        if PathManager.path_requires_pathmanager(dst_path):
+            return copy(src_path, dst_path, overwrite=overwrite)
+        with replacing(dst_path) as beside:
+            shutil.copyfile(src_path, beside)
+        return dst_path
+
+    copy_beside.lskd = True
+    return copy_beside
+
+
+def recorded_saving(save_checkpoint):
+    """fairseq's ``save_checkpoint``, with the record of the run put into the checkpoint and beside it."""
+
+    @functools.wraps(save_checkpoint)
+    def save_and_record(cfg, trainer, epoch_itr, val_loss):
+        if cfg.no_save or not trainer.is_data_parallel_master:
+            return save_checkpoint(cfg, trainer, epoch_itr, val_loss)
+        record = records.record_of(trainer)
+        trainer.task.state.merge_state_dict({"lskd": records.provenance(record)})
+        path = save_checkpoint(cfg, trainer, epoch_itr, val_loss)
+        records.update(record, trainer, epoch_itr)
+        return path
+
+    return save_and_record
+
+
+def kept_validation(get_valid_stats):
+    """fairseq's ``get_valid_stats``, with the figures of the first validation subset kept for the record."""
+
+    @functools.wraps(get_valid_stats)
+    def get_and_keep(cfg, trainer, stats, tracking_best):
+        found = get_valid_stats(cfg, trainer, stats, tracking_best)
+        if tracking_best:
+            trainer.lskd_validation = dict(found)
+        return found
+
+    return get_and_keep
+
+
+def checked_defaults(add_defaults):
+    """fairseq's ``add_defaults``, the first thing its training does with complete options, with our check behind it."""
+
+    @functools.wraps(add_defaults)
+    def add_and_check(cfg):
+        add_defaults(cfg)
+        if getattr(cfg.criterion, "_name", None) in config.CRITERIONS:
+            try:
+                config.check_config(cfg)
+            except InputError as error:
+                config.leave(error)
+
+    return add_and_check

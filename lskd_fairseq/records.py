@@ -1,0 +1,116 @@
+"""The run record of a fairseq training: what it was made with, brought up to date with every checkpoint."""
+
+import hashlib
+import os
+from argparse import Namespace
+from pathlib import Path
+
+from fairseq import utils
+from omegaconf import OmegaConf
+
+from lskd.errors import InputError
+from lskd.files import sha256
+from lskd.runs import RunRecord, now, read_run, write_run
+from lskd_fairseq import config
+from lskd_fairseq.teacher import dictionary_fingerprint
+
+ARCHITECTURE = ("arch", "_name", "encoder_", "decoder_", "share_", "dropout", "attention_dropout", "activation_", "layernorm")
+
+
+def record_of(trainer) -> RunRecord:
+    """The record of a trainer's run: made at its first checkpoint, continued from ``run.json`` where it was resumed."""
+    if (record := getattr(trainer, "lskd_record", None)) is not None:
+        return record
+    record = new_record(trainer.cfg, trainer.get_criterion(), trainer.task)
+    if "lskd" in trainer.task.state.state_dict:  # it came with the checkpoint that was restored
+        try:
+            earlier = read_run(trainer.cfg.checkpoint.save_dir)
+        except InputError as error:
+            config.leave(error)
+        if earlier is not None:
+            record.started, record.figures, record.history = earlier.started, earlier.figures, earlier.history
+    trainer.lskd_record = record
+    return record
+
+
+def new_record(cfg, criterion, task) -> RunRecord:
+    """The record of a run that begins, from fairseq's whole configuration."""
+    teacher = getattr(criterion, "teacher", None)
+    return RunRecord(
+        configuration=_shared_settings(cfg.criterion, len(task.target_dictionary)) | {"host": _host_settings(cfg)},
+        seed=cfg.common.seed,
+        data={
+            "path": os.path.abspath(utils.split_paths(cfg.task.data)[0]),
+            "fingerprint": data_fingerprint(utils.split_paths(cfg.task.data)),
+            "pair": f"{task.cfg.source_lang}-{task.cfg.target_lang}",
+            "dictionaries": {
+                "source": dictionary_fingerprint(task.source_dictionary),
+                "target": dictionary_fingerprint(task.target_dictionary),
+            },
+        },
+        teacher=teacher
+        and {"paths": teacher.paths, "fingerprint": teacher.fingerprint, "label_smoothing": teacher.label_smoothing},
+        warnings=criterion.warnings() if teacher else [],
+    )
+
+
+def provenance(record: RunRecord) -> dict:
+    """What a checkpoint remembers of how it was made: plain values, so that it loads safely anywhere."""
+    return {
+        "configuration": {key: value for key, value in record.configuration.items() if key != "host"},
+        "seed": record.seed,
+        "data": record.data,
+        "dictionaries": record.data["dictionaries"],
+        "teacher": record.teacher,
+        "versions": record.versions,
+        "hardware": record.hardware,
+        "revision": record.revision,
+    }
+
+
+def update(record: RunRecord, trainer, epoch_itr) -> None:
+    """Add the latest validation to the record and write it beside the checkpoints."""
+    # The figures of the whole epoch: train_inner's are of the last interval only.
+    validation = getattr(trainer, "lskd_validation", {})
+    row = {"epoch": epoch_itr.epoch, "updates": trainer.get_num_updates(), "time": now()}
+    row |= {"seconds": round(trainer.cumulative_training_time(), 1)}
+    row |= {f"valid_{key}": value for key, value in validation.items() if isinstance(value, (int, float))}
+    record.add_validation(row)
+    if record.teacher is not None and (scores := getattr(trainer.task, "teacher_scores", None)):
+        record.teacher["valid"] = scores
+    record.add_figures("valid", "checkpoint_last.pt", {k.removeprefix("valid_"): v for k, v in row.items() if k.startswith("valid_")})
+    write_run(record, trainer.cfg.checkpoint.save_dir)
+
+
+def data_fingerprint(directories: list[str]) -> str:
+    """One SHA-256 over the dictionaries and binarised sentences of a data set."""
+    digest = hashlib.sha256()
+    for directory in directories:
+        for path in sorted(Path(directory).iterdir()):
+            if path.suffix in (".bin", ".idx") or path.name.startswith("dict."):
+                digest.update(f"{path.name} {sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _shared_settings(criterion, vocabulary: int) -> dict:
+    if criterion._name in config.CRITERIONS:
+        kd = {
+            "temperature": criterion.temperature,
+            "student_temperature": config.kd_temperature_of_student(criterion),
+            "kd_weight": criterion.kd_weight,
+            "teacher_topk": criterion.teacher_topk,
+        }
+    else:
+        kd = {"temperature": None, "student_temperature": None, "kd_weight": 0.0, "teacher_topk": 0}
+    epsilon = float(getattr(criterion, "label_smoothing", None) or 0.0)
+    smoothing = {"label_smoothing": config.paper_alpha(epsilon, vocabulary), "label_smoothing_epsilon": epsilon}
+    return kd | smoothing
+
+
+def _host_settings(cfg) -> dict:
+    """fairseq's own settings, without the hundreds that a legacy architecture's options repeat."""
+    model = cfg.model if isinstance(cfg.model, Namespace) else Namespace(**OmegaConf.to_container(cfg.model, resolve=True))
+    settings = {"model": {key: value for key, value in sorted(vars(model).items()) if key.startswith(ARCHITECTURE)}}
+    for section in ("task", "criterion", "optimizer", "lr_scheduler", "optimization", "dataset"):
+        settings[section] = OmegaConf.to_container(cfg[section], resolve=True, enum_to_str=True)
+    return settings

@@ -1,0 +1,157 @@
+"""The task ``label_smoothed_kd``, also called ``translation_kd``: translation, and what people who distil need.
+
+Everything of fairseq's ``translation`` task, and on top of it: the teacher scored on the validation split, BLEU on
+detokenised text against the raw references (with ``--eval-bleu``), and no sentence left out of validation or a test.
+"""
+
+import json
+import logging
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sacrebleu
+import torch
+from fairseq import utils
+from fairseq.tasks import register_task
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+
+from lskd.errors import InputError
+from lskd.files import write_json
+from lskd_fairseq import config
+from lskd_fairseq.records import data_fingerprint
+from lskd_fairseq.teacher import output_logits
+from lskd_fairseq.text import Detokeniser, references
+from lskd_fairseq.translate import every_batch, translate
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class KDTaskConfig(TranslationConfig):
+    """Options of fairseq's translation task, and one more."""
+
+    skip_teacher_score: bool = field(
+        default=False, metadata={"help": "do not score the teacher on the validation split at the start"}
+    )
+
+
+@register_task("label_smoothed_kd", dataclass=KDTaskConfig)
+class LabelSmoothedKDTask(TranslationTask):
+    """Translation with a teacher.
+
+    Attributes:
+        teacher_scores: the teacher's ``bleu``, ``signature`` and ``nll_loss`` (bits per token) on the validation split,
+            once the first epoch has begun; None without a teacher.
+    """
+
+    def __init__(self, cfg, src_dict, tgt_dict):
+        super().__init__(cfg, src_dict, tgt_dict)
+        self.teacher = None
+        self.teacher_scores: dict | None = None
+        self.detokenise = Detokeniser(self._data(), cfg.target_lang, tgt_dict)
+        self._references: dict[str, list[str]] = {}
+        self._validating = "valid"
+
+    def build_criterion(self, cfg, from_checkpoint=False):
+        """Build the criterion and remember its teacher."""
+        criterion = super().build_criterion(cfg, from_checkpoint)
+        self.teacher = getattr(criterion, "teacher", None)
+        return criterion
+
+    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+        """Load a split and, for BLEU, its references."""
+        super().load_dataset(split, epoch, combine, **kwargs)
+        if split != self.cfg.train_subset and not combine and self.dataset(split).tgt is not None:
+            try:
+                self._references[split] = references(
+                    self._data(), split, self.cfg.target_lang, self.dataset(split), self.detokenise
+                )
+            except InputError as error:
+                config.leave(error)
+
+    def get_batch_iterator(self, dataset, *args, required_batch_size_multiple=1, ignore_invalid_inputs=False, **kwargs):
+        """Batches; for everything but training, of every sentence: fairseq's default drops the last few silently."""
+        split = next((name for name, loaded in self.datasets.items() if loaded is dataset), None)
+        if split != self.cfg.train_subset:
+            self._validating = split  # a batch does not say which split it is of; the next ones are of this
+            required_batch_size_multiple = 1
+            if ignore_invalid_inputs:
+                logger.warning("--skip-invalid-size-inputs-valid-test: not followed, a score must be of every sentence")
+                ignore_invalid_inputs = False
+        return super().get_batch_iterator(
+            dataset,
+            *args,
+            required_batch_size_multiple=required_batch_size_multiple,
+            ignore_invalid_inputs=ignore_invalid_inputs,
+            **kwargs,
+        )
+
+    def begin_epoch(self, epoch, model):
+        """Before the first epoch, score the teacher on the validation split, if nobody has yet."""
+        super().begin_epoch(epoch, model)
+        if self.teacher is None or self.cfg.skip_teacher_score or self.teacher_scores is not None:
+            return
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if not distributed or torch.distributed.get_rank() == 0:
+            self.teacher_scores = self._score_teacher(next(model.parameters()))
+            logger.info("teacher on valid: " + ", ".join(f"{k} {v}" for k, v in self.teacher_scores.items()))
+
+    def _inference_with_bleu(self, generator, sample, model):
+        found = self.inference_step(generator, [model], sample, prefix_tokens=None)
+        hypotheses = [self.detokenise(hypothesis[0]["tokens"]) for hypothesis in found]
+        lines = self._references[self._validating]
+        # A process that has run out of batches is given one of the train split, whose outcome fairseq throws away.
+        expected = [lines[index] if index < len(lines) else "" for index in sample["id"].tolist()]
+        if self.cfg.eval_bleu_print_samples:
+            logger.info(f"example hypothesis: {hypotheses[0]}")
+            logger.info(f"example reference: {expected[0]}")
+        return sacrebleu.corpus_bleu(hypotheses, [expected])
+
+    def _data(self) -> str:
+        return utils.split_paths(self.cfg.data)[0]
+
+    def _score_teacher(self, like: torch.Tensor) -> dict:
+        """The teacher's figures on valid: remembered beside its checkpoint, or measured now and remembered."""
+        path = Path(self.teacher.paths[0] + ".valid.json")
+        key = f"{self.teacher.fingerprint} {data_fingerprint([self._data()])}{' bleu' * self.cfg.eval_bleu}"
+        try:
+            remembered = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            remembered = {}
+        if key not in remembered:
+            try:
+                # Nothing here may use up random numbers that training without a teacher would have had.
+                with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
+                    remembered[key] = self._measure_teacher(like)
+            except InputError as error:
+                config.leave(error)
+            try:
+                write_json(path, remembered)
+            except OSError as error:
+                logger.warning(f"the teacher's score cannot be remembered beside it: {error}")
+        return remembered[key]
+
+    @torch.no_grad()
+    def _measure_teacher(self, like: torch.Tensor) -> dict:
+        models = [model.to(device=like.device, dtype=like.dtype) for model in self.teacher.models]
+        scores = {}
+        if self.cfg.eval_bleu:
+            hypotheses = translate(models, self, "valid", self.detokenise)
+            bleu = sacrebleu.BLEU()
+            scores["bleu"] = round(bleu.corpus_score(hypotheses, [self._references["valid"]]).score, 2)
+            scores["signature"] = f"{bleu.get_signature()} beam:5"
+        total, tokens = 0.0, 0
+        for batch in every_batch(models, self, "valid", max_tokens=8000):
+            batch = utils.move_to_cuda(batch) if like.is_cuda else batch
+            keep = batch["target"].ne(self.target_dictionary.pad())
+            logits = [output_logits(model, batch["net_input"], keep).float() for model in models]
+            mean = torch.stack([each.softmax(-1) for each in logits]).mean(0)
+            total -= mean.gather(1, batch["target"][keep][:, None]).log().sum().item()
+            tokens += batch["ntokens"]
+        return scores | {"nll_loss": round(total / tokens / math.log(2), 4)}
+
+
+@register_task("translation_kd", dataclass=KDTaskConfig)
+class TranslationKDTask(LabelSmoothedKDTask):
+    """The same task under its other name: fairseq registers a class once."""

@@ -1,0 +1,185 @@
+"""The teacher: one checkpoint or several, frozen, in eval mode, and never part of what is trained or saved."""
+
+import hashlib
+import logging
+import pickle
+from pathlib import Path
+
+import torch
+from fairseq import checkpoint_utils
+from fairseq.data import Dictionary
+from fairseq.models import BaseFairseqModel
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from lskd.errors import InputError, bad
+from lskd_fairseq.config import paper_alpha
+
+logger = logging.getLogger(__name__)
+
+
+class Teacher:
+    """Teacher models that give logits for the student's target positions.
+
+    Not an ``nn.Module``, and held by the criterion outside its module registry: a registered teacher would be saved in
+    every checkpoint, put into train mode, given to the optimizer and wrapped for several GPUs.
+
+    Attributes:
+        models: the teachers, in eval mode, without gradients.
+        paths: their checkpoints.
+        fingerprint: one SHA-256 over the weights of all of them.
+        label_smoothing: what is known of the smoothing they were trained with, see :func:`smoothing_of_training`.
+    """
+
+    def __init__(self, paths: list[str], task):
+        self.paths = paths
+        self.models: list[BaseFairseqModel] = []
+        self.label_smoothing = None
+        digest = hashlib.sha256()
+        for path in paths:
+            state = read_checkpoint(path)
+            check_dictionaries(path, state, task.source_dictionary, task.target_dictionary)
+            # A smoothed teacher among several is what the reader has to know of.
+            found = smoothing_of_training(state, len(task.target_dictionary))
+            if self.label_smoothing is None or (found["alpha"] or 0) > (self.label_smoothing["alpha"] or 0):
+                self.label_smoothing = found
+            digest.update(weights_fingerprint(state["model"]).encode())
+            self.models.append(_build(path, task))
+        self.fingerprint = digest.hexdigest()
+
+    @torch.no_grad()
+    def logits(self, net_input: dict, keep: Tensor, like: Tensor) -> list[Tensor]:
+        """The logits of each teacher at the kept positions.
+
+        Args:
+            net_input: a fairseq batch's ``net_input``, teacher-forced.
+            keep: (batch, length) bool, the target positions that are not padding, N in all.
+            like: the student's output, whose device and dtype the teacher takes on.
+
+        Returns:
+            For each teacher, (N, V).
+        """
+        for model in self.models:
+            if (parameter := next(model.parameters())).device != like.device or parameter.dtype != like.dtype:
+                model.to(device=like.device, dtype=like.dtype)
+        return [output_logits(model, net_input, keep) for model in self.models]
+
+
+def output_logits(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Tensor:
+    """The logits (N, V) of a model at the kept positions; only these are projected to the vocabulary.
+
+    ``model`` may be wrapped for distributed training. ``keep`` is (batch, length) bool with N true.
+    """
+    if hasattr(model.decoder, "output_layer") and hasattr(model.decoder, "extract_features_scriptable"):
+        features = model(**net_input, features_only=True)[0]
+        if model.decoder.adaptive_softmax is None:
+            return model.decoder.output_layer(features[keep])
+        raise InputError("--adaptive-softmax-cutoff: set (distillation needs one logit for every symbol, leave it out)")
+    # Convolutional and recurrent decoders project inside: the padded positions are dropped afterwards.
+    return model(**net_input)[0][keep]
+
+
+def read_checkpoint(path: str) -> dict:
+    """A fairseq checkpoint's content, without running anything in it and without reading the weights before use.
+
+    Raises:
+        InputError: no such file, not a fairseq checkpoint, or one that would run code.
+    """
+    if not Path(path).is_file():
+        raise bad("checkpoint", path, "must be the path of an existing checkpoint file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()
+        reason = next((line.strip() for line in reason if "Unsupported" in line), reason[0] if reason else "empty file")
+        raise bad("checkpoint", path, f"cannot be read as a fairseq checkpoint: {reason[:200]}") from None
+    if not isinstance(state, dict) or "model" not in state or not (state.get("cfg") or state.get("args")):
+        raise bad("checkpoint", path, "must be a fairseq checkpoint: it lacks the model or its configuration")
+    return state
+
+
+def checkpoint_config(state: dict) -> DictConfig:
+    """The configuration in a checkpoint, also in one made before fairseq had structured configurations."""
+    if state.get("cfg"):
+        return OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    return convert_namespace_to_omegaconf(state["args"])
+
+
+def check_dictionaries(path: str, state: dict, source: Dictionary, target: Dictionary) -> None:
+    """Check that a checkpoint was trained with the same symbols in the same order.
+
+    Symbols are compared where the data directory of the checkpoint is still there, the fingerprint that the checkpoint
+    remembers where it has one, the number of symbols always.
+
+    Raises:
+        InputError: they differ; the message names the first symbol that does.
+    """
+    cfg = checkpoint_config(state)
+    remembered = state.get("task_state", {}).get("lskd", {}).get("dictionaries", {})
+    for side, ours, language in (("source", source, cfg.task.source_lang), ("target", target, cfg.task.target_lang)):
+        file = Path(str(cfg.task.data).split(":")[0]) / f"dict.{language}.txt"
+        name = f"teacher {path}, {side} dictionary"
+        theirs = Dictionary.load(str(file)) if file.is_file() else None
+        embedding = state["model"].get(f"{'encoder' if side == 'source' else 'decoder'}.embed_tokens.weight")
+        fingerprint = remembered.get(side)
+        # The directory may have been made anew since: it counts only if it is what the teacher was trained with.
+        if theirs is not None and fingerprint in (None, dictionary_fingerprint(theirs)):
+            _same_symbols(name, theirs.symbols, ours.symbols)
+        elif embedding is not None and len(embedding) != len(ours):
+            raise bad(name, f"{len(embedding)} symbols", f"must be the {len(ours)} of the student's data")
+        elif fingerprint is None:
+            logger.warning(f"{name}: {file} is gone, only the number of symbols could be compared")
+        elif fingerprint != dictionary_fingerprint(ours):
+            raise bad(name, "other symbols", f"must be those of the student's data; {file} could name the first one")
+
+
+def _same_symbols(name: str, theirs: list[str], ours: list[str]) -> None:
+    for index, (their_symbol, our_symbol) in enumerate(zip(theirs, ours, strict=False)):
+        if their_symbol != our_symbol:
+            raise bad(name, f"symbol {index} is {their_symbol!r}", f"must be the student's {our_symbol!r}")
+    if len(theirs) != len(ours):
+        raise bad(name, f"{len(theirs)} symbols", f"must be the {len(ours)} of the student's data")
+
+
+def dictionary_fingerprint(dictionary: Dictionary) -> str:
+    """SHA-256 over the symbols in their order."""
+    return hashlib.sha256("\n".join(dictionary.symbols).encode()).hexdigest()
+
+
+def weights_fingerprint(weights: dict[str, Tensor]) -> str:
+    """SHA-256 over the names, dtypes, shapes and bytes of the weights: the same for a checkpoint and its export."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+def smoothing_of_training(state: dict, vocabulary: int) -> dict:
+    """What a checkpoint's own configuration says of its label smoothing.
+
+    Returns:
+        ``alpha``: the paper's α, None where the configuration does not tell; ``epsilon``: fairseq's; ``source``.
+    """
+    criterion = checkpoint_config(state).criterion
+    name = criterion if isinstance(criterion, str) else criterion.get("_name")
+    epsilon = None
+    if name == "cross_entropy":
+        epsilon = 0.0
+    elif "label_smoothing" in criterion and criterion.get("kd_weight", 0) < 1:
+        epsilon = float(criterion.label_smoothing)
+    if epsilon is None:
+        return {"alpha": None, "epsilon": None, "source": f"unknown: trained with criterion {name}"}
+    return {"alpha": paper_alpha(epsilon, vocabulary), "epsilon": epsilon, "source": "the teacher's configuration"}
+
+
+def _build(path: str, task) -> BaseFairseqModel:
+    # The student must start from the same random numbers as without a teacher, and keep its own task: a teacher that is
+    # loaded into it would take over its sequence generator, and so its validation BLEU.
+    overrides = {"data": task.cfg.data, "eval_bleu": False}
+    with torch.random.fork_rng(devices=[]):
+        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides=overrides)
+    return model.eval().requires_grad_(False)

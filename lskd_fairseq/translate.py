@@ -1,0 +1,66 @@
+"""Translating a whole split with a model, every sentence of it, in the order of the data."""
+
+from argparse import Namespace
+
+import torch
+from fairseq import utils
+from tqdm import tqdm
+
+from lskd.errors import InputError
+from lskd_fairseq.text import Detokeniser
+
+
+@torch.no_grad()
+def translate(models: list, task, split: str, detokenise: Detokeniser, beam: int = 5, max_tokens: int = 8000) -> list[str]:
+    """Translate every sentence of a loaded split by beam search.
+
+    Args:
+        models: an ensemble, on the device to use.
+        task: the translation task whose ``split`` is loaded.
+        detokenise: turns symbols into text.
+        beam: width of the beam.
+        max_tokens: source tokens of a batch, padding included.
+
+    Returns:
+        One line of text for each sentence, in the order of their ids.
+
+    Raises:
+        InputError: sentences would be left out, for example because they are longer than the model takes.
+    """
+    generator = task.build_generator(models, Namespace(beam=beam, max_len_a=1.2, max_len_b=10))
+    lines: dict[int, str] = {}
+    device = next(models[0].parameters()).device
+    for model in models:
+        model.eval()
+    for batch in tqdm(list(every_batch(models, task, split, max_tokens)), desc=f"translate {split}", unit="batch", disable=None):
+        batch = utils.move_to_cuda(batch) if device.type == "cuda" else batch
+        for index, found in zip(batch["id"].tolist(), task.inference_step(generator, models, batch), strict=True):
+            lines[index] = detokenise(found[0]["tokens"])
+    return [lines[index] for index in range(len(task.dataset(split)))]
+
+
+def every_batch(models: list, task, split: str, max_tokens: int):
+    """The batches of a split, with none of its sentences left out.
+
+    fairseq's own default, batches of a multiple of eight sentences, silently leaves out the last few.
+
+    Raises:
+        InputError: sentences are longer than the model takes.
+    """
+    dataset = task.dataset(split)
+    limits = utils.resolve_max_positions(task.max_positions(), *(model.max_positions() for model in models))
+    _, too_long = dataset.filter_indices_by_size(dataset.ordered_indices(), limits)
+    if len(too_long):
+        raise InputError(
+            f"{split}: {len(too_long)} sentences are longer than the model's {limits} tokens (first: number "
+            f"{too_long[0]}); none may be left out of a score"
+        )
+    longest = max((max(dataset.size(index)) for index in range(len(dataset))), default=1)
+    iterator = task.get_batch_iterator(
+        dataset=dataset,
+        max_tokens=max(max_tokens, longest),
+        max_positions=limits,
+        required_batch_size_multiple=1,
+        disable_iterator_cache=True,
+    )
+    return iterator.next_epoch_itr(shuffle=False)

@@ -1,0 +1,1 @@
+"""Distillation of image classifiers with timm."""
