@@ -7,7 +7,6 @@
       manifest.json                     what this is made of: counts, parameters, checksums, versions
 """
 
-import argparse
 import contextlib
 import importlib.metadata
 import json
@@ -121,13 +120,6 @@ def write_data_bin(
         }
         write_json(building / "manifest.json", manifest)
     return manifest
-
-
-def positive(text: str) -> int:
-    """A whole number above 0, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} (must be a whole number above 0)")
-    return int(text)
 
 
 def describe(manifest: dict) -> str:

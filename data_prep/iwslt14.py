@@ -19,12 +19,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus import PAIRS, Pairs, already_prepared, describe, positive, write_data_bin
+from corpus import PAIRS, Pairs, already_prepared, describe, write_data_bin
 from sacremoses import MosesTokenizer
 from tgz import download, read_tgz, verify
 from tqdm import tqdm
 
-from lskd.errors import bad, run_command
+from lskd.errors import bad, positive, run_command
 
 MAX_TOKENS = 175
 MAX_RATIO = 1.5

@@ -11,9 +11,9 @@ import lzma
 import sys
 from pathlib import Path
 
-from corpus import PAIRS, SPLITS, Pairs, already_prepared, describe, positive, write_data_bin
+from corpus import PAIRS, SPLITS, Pairs, already_prepared, describe, write_data_bin
 
-from lskd.errors import bad, run_command
+from lskd.errors import bad, positive, run_command
 from lskd.files import sha256
 
 SAMPLES = Path(__file__).resolve().parent / "samples"

@@ -23,6 +23,13 @@ def bad(argument: str, value: object, valid: str) -> InputError:
     return InputError(f"{argument}: {value} ({valid})")
 
 
+def positive(text: str) -> int:
+    """A whole number above 0, as an argument type for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} (must be a whole number above 0)")
+    return int(text)
+
+
 def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int | None]) -> None:
     """Parse the command line, run ``command(arguments)`` and leave with its exit status.
 

@@ -86,7 +86,7 @@ def check_config(cfg: DictConfig) -> None:
         raise bad("--teacher-path", "not given", "name the teacher's checkpoint, as in --teacher-path teacher.pt")
     dictionaries = _dictionaries(cfg.task)
     for path in teacher_paths(criterion):
-        check_dictionaries(path, read_checkpoint(path), *dictionaries)
+        check_dictionaries(path, read_checkpoint(path, "--teacher-path"), *dictionaries)
     if criterion.teacher_topk > (symbols := len(dictionaries[1])):
         raise bad("--teacher-topk", criterion.teacher_topk, f"must be at most {symbols}, the number of symbols")
 

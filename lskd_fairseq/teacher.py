@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import pickle
+import zipfile
 from pathlib import Path
 
 import torch
@@ -37,7 +38,7 @@ class Teacher:
         self.label_smoothing = None
         digest = hashlib.sha256()
         for path in paths:
-            state = read_checkpoint(path)
+            state = read_checkpoint(path, "--teacher-path")
             check_dictionaries(path, state, task.source_dictionary, task.target_dictionary)
             # A smoothed teacher among several is what the reader has to know of.
             found = smoothing_of_training(state, len(task.target_dictionary))
@@ -79,22 +80,24 @@ def output_logits(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Ten
     return model(**net_input)[0][keep]
 
 
-def read_checkpoint(path: str) -> dict:
+def read_checkpoint(path: str, argument: str = "checkpoint") -> dict:
     """A fairseq checkpoint's content, without running anything in it and without reading the weights before use.
+
+    ``argument`` is what errors call it.
 
     Raises:
         InputError: no such file, not a fairseq checkpoint, or one that would run code.
     """
     if not Path(path).is_file():
-        raise bad("checkpoint", path, "must be the path of an existing checkpoint file")
+        raise bad(argument, path, "must be the path of an existing checkpoint file")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).strip().splitlines()
         reason = next((line.strip() for line in reason if "Unsupported" in line), reason[0] if reason else "empty file")
-        raise bad("checkpoint", path, f"cannot be read as a fairseq checkpoint: {reason[:200]}") from None
+        raise bad(argument, path, f"cannot be read as a fairseq checkpoint: {reason[:200]}") from None
     if not isinstance(state, dict) or "model" not in state or not (state.get("cfg") or state.get("args")):
-        raise bad("checkpoint", path, "must be a fairseq checkpoint: it lacks the model or its configuration")
+        raise bad(argument, path, "must be a fairseq checkpoint: it lacks the model or its configuration")
     return state
 
 

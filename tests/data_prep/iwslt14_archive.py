@@ -96,10 +96,14 @@ def write_tgz(path: Path, files: dict[str, str | bytes], *members: tarfile.TarIn
 
 def _tagged(number: int, lines: list[str], language: str) -> str:
     title, description, *text = lines
-    credits = [] if language == "en" else [  # the English side has none: header lines are not parallel
-        f'<reviewer href="http://example.org/{number}">Erika Beispiel</reviewer>',
-        f'<translator href="http://example.org/{number}">Iwan Beispiel</translator>',
-    ]
+    credits = (
+        []
+        if language == "en"
+        else [  # the English side has none: header lines are not parallel
+            f'<reviewer href="http://example.org/{number}">Erika Beispiel</reviewer>',
+            f'<translator href="http://example.org/{number}">Iwan Beispiel</translator>',
+        ]
+    )
     header = [
         f'<doc docid="{number}" genre="lectures">',
         f"<url>http://example.org/talks/{number}</url>",

@@ -1,0 +1,82 @@
+"""A clean student from a training checkpoint: the model and its configuration, nothing of how it was trained.
+
+    python -m lskd_fairseq.export runs/student/checkpoint_best.pt student.pt
+
+Stock fairseq generates from the outcome with torch's safe loading, without this package and without the teacher.
+"""
+
+import argparse
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+from fairseq.tasks.translation import TranslationConfig
+from omegaconf import OmegaConf
+
+from lskd.errors import bad, run_command
+from lskd.files import replacing
+from lskd_fairseq.teacher import checkpoint_config, read_checkpoint
+
+OUR_TASKS = ("label_smoothed_kd", "translation_kd")
+
+
+def export(checkpoint: str, out: str | Path) -> None:
+    """Write the clean student of ``checkpoint`` to ``out``, in one step.
+
+    The figures that say how it was made (α, T, β, teacher, data) stay, under ``lskd``, as plain values.
+
+    Raises:
+        InputError: not a fairseq checkpoint, or ``out`` exists.
+    """
+    out = Path(out)
+    state = read_checkpoint(checkpoint)
+    if out.exists():
+        raise bad("OUT", out, "exists; name a new file")
+    if not out.parent.is_dir():
+        raise bad("OUT", out, f"{out.parent} must be a directory")
+    cfg = checkpoint_config(state)
+    clean = {
+        "args": None,
+        "cfg": {"task": _stock_task(cfg.task), "model": _plain(cfg.model)},
+        "model": {name: tensor.clone() for name, tensor in state["model"].items()},
+        # fairseq's loader takes the number of updates from here, and would take a file without it for a very old one.
+        "optimizer_history": [{key: state["optimizer_history"][-1][key] for key in ("criterion_name", "optimizer_name", "num_updates")}],
+        "extra_state": {"train_iterator": {"epoch": state["extra_state"]["train_iterator"]["epoch"]}},
+        "lskd": state.get("task_state", {}).get("lskd", {}),
+    }
+    clean["optimizer_history"][0]["lr_scheduler_state"] = {}
+    with replacing(out) as beside:
+        torch.save(clean, beside)
+    torch.load(out, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _plain(section) -> dict:
+    """A section of the configuration as built-in types alone."""
+    values = vars(section) if isinstance(section, Namespace) else OmegaConf.to_container(section, resolve=True, enum_to_str=True)
+    return {key: value for key, value in values.items() if isinstance(value, (str, int, float, bool, list, type(None)))}
+
+
+def _stock_task(section) -> dict:
+    values = _plain(section)
+    if values.get("_name") in OUR_TASKS:
+        values = {key: value for key, value in values.items() if key in TranslationConfig.__dataclass_fields__}
+        values["_name"] = "translation"
+    return values
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Export and say where to."""
+    export(arguments.checkpoint, arguments.out)
+    print(f"{arguments.out}: fairseq-generate DATA-BIN --path {arguments.out} --required-batch-size-multiple 1 …")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(prog="python -m lskd_fairseq.export", description=__doc__.split("\n")[0])
+    options.add_argument("checkpoint", help="checkpoint of a training run")
+    options.add_argument("out", type=Path, help="file to write; must be new")
+    return options
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)

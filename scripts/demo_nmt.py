@@ -1,0 +1,219 @@
+"""The main job on the sample sentences: a label-smoothed teacher, students at several temperatures, one table.
+
+    python scripts/demo_nmt.py                       # what `make demo` runs
+    python scripts/demo_nmt.py --seeds 1 2 3 --baseline
+
+Every step is an ordinary command, printed before it runs, and leaves files: what is done is not done again, and an
+interrupted training goes on from its last checkpoint.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lskd.errors import InputError, positive, run_command
+from lskd.runs import RunRecord, read_run
+
+ROOT = Path(__file__).resolve().parent.parent
+ALPHA = 0.1
+TEACHER = {"encoder_layers": 2, "decoder_layers": 2, "embed_dim": 192, "ffn_embed_dim": 384, "epochs": 9}
+STUDENT = {"encoder_layers": 2, "decoder_layers": 1, "embed_dim": 128, "ffn_embed_dim": 256, "epochs": 6}
+DATA = ["--pair", "en-de", "--vocab-size", "3000", "--max-words", "12"]
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+running: set[subprocess.Popen] = set()
+
+
+def train_command(data: Path, save_dir: Path, model: dict, seed: int, criterion: list[str]) -> list[str]:
+    """The fairseq command that trains one model; ``criterion`` is all that differs between students."""
+    shape = []
+    for side in ("encoder", "decoder"):
+        shape += [f"--{side}-layers", model[f"{side}_layers"], f"--{side}-embed-dim", model["embed_dim"]]
+        shape += [f"--{side}-ffn-embed-dim", model["ffn_embed_dim"], f"--{side}-attention-heads", 4]
+    command = ["fairseq-train", data, "--user-dir", ROOT / "lskd_fairseq", *criterion]
+    command += ["--arch", "transformer", "--share-all-embeddings", *shape, "--dropout", 0.1]
+    command += ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--clip-norm", 1, "--lr", 3e-3]
+    command += ["--lr-scheduler", "inverse_sqrt", "--warmup-updates", 300, "--warmup-init-lr", 1e-7]
+    command += ["--max-tokens", 2000, "--max-epoch", model["epochs"], "--required-batch-size-multiple", 1]
+    command += ["--seed", seed, "--save-dir", save_dir, "--no-epoch-checkpoints", "--cpu", "--num-workers", 0]
+    command += ["--log-format", "json", "--log-interval", 5]
+    return [sys.executable, "-m", "fairseq_cli.train", *map(str, command[1:])]
+
+
+def distil(teacher: Path, temperature: float) -> list[str]:
+    """The options that make a training a distillation."""
+    return ["--criterion", "kd", "--temperature", f"{temperature:g}", "--teacher-path", str(teacher)]
+
+
+def smooth() -> list[str]:
+    """The options that train on the labels alone, smoothed."""
+    return ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", str(ALPHA)]
+
+
+def run(command: list[str], log: Path, threads: int, on_line=lambda line: None) -> None:
+    """Run a command with its output in ``log``.
+
+    Raises:
+        InputError: it failed; the message has its last line and the log's name.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    last = ""
+    with open(log, "a", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, errors="replace"
+        )
+        running.add(process)
+        for line in process.stdout:
+            file.write(line)
+            file.flush()
+            last = line.strip() or last
+            on_line(line)
+        running.discard(process)
+    if process.wait():
+        raise InputError(f"{shlex.join(command[:4])} … failed: {last} (all of its output: {log})")
+
+
+def train(command: list[str], save_dir: Path, epochs: int, threads: int, position: int) -> None:
+    """Train unless done, with a progress bar over epochs."""
+    if trained_epochs(save_dir) >= epochs:
+        tqdm.write(f"{save_dir.name}: trained already")
+        return
+    tqdm.write(f"$ {shlex.join(command)}")
+    with tqdm(total=epochs, desc=save_dir.name, unit="epoch", position=position, bar_format=BAR) as bar:
+
+        def show(line: str) -> None:
+            _, brace, rest = line.partition("{")
+            if not brace or "| INFO | " not in line:
+                return
+            try:
+                figures = json.loads("{" + rest)
+            except ValueError:
+                return
+            if "update" in figures:
+                bar.n = min(round(figures["update"], 2), epochs)
+                bar.refresh()
+            elif "valid_ppl" in figures:
+                bar.set_postfix_str(f"valid perplexity {figures['valid_ppl']}")
+
+        run(command, save_dir / "train.log", threads, show)
+        bar.n = epochs
+        bar.refresh()
+    if trained_epochs(save_dir) < epochs:
+        raise InputError(f"{save_dir.name}: ended after {trained_epochs(save_dir)} of {epochs} epochs, see its train.log")
+
+
+BAR = "{desc:<24} {percentage:3.0f}%|{bar:20}| {n:.1f}/{total} epochs [{elapsed}<{remaining}] {postfix}"
+
+
+def trained_epochs(save_dir: Path) -> int:
+    """How many epochs a run has finished, by its record."""
+    record = read_run(save_dir)
+    return record.history[-1]["epoch"] if record and record.history else 0
+
+
+def score(data: Path, save_dir: Path, threads: int) -> None:
+    """Score on the test split unless done."""
+    record = read_run(save_dir)
+    if "checkpoint_best.pt" not in record.figures.get("test", {}):
+        command = [sys.executable, "-m", "lskd_fairseq.score", "--cpu", "--data", str(data)]
+        command += ["--path", str(save_dir / "checkpoint_best.pt")]
+        tqdm.write(f"$ {shlex.join(command)}")
+        run(command, save_dir / "score.log", threads)
+
+
+def table(rows: list[tuple[str, list[RunRecord]]]) -> str:
+    """Models down, test BLEU, chrF and training time across; mean ± standard deviation where there are several seeds."""
+    lines = [f"{'model':<34} {'BLEU':>14} {'chrF':>14} {'train time':>11}"]
+    for name, records in rows:
+        figures = [record.figures["test"]["checkpoint_best.pt"] for record in records]
+        seconds = statistics.mean(record.history[-1]["seconds"] for record in records)
+        cells = [mean_and_deviation([figure[key] for figure in figures]) for key in ("bleu", "chrf")]
+        lines.append(f"{name:<34} {cells[0]:>14} {cells[1]:>14} {int(seconds // 60):>6}:{int(seconds % 60):02d} min")
+    figure = rows[0][1][0].figures["test"]["checkpoint_best.pt"]
+    return "\n".join([*lines, f"{figure['sentences']} test sentences, beam {figure['beam']}, {figure['bleu_signature']}"])
+
+
+def mean_and_deviation(values: list[float]) -> str:
+    """``12.3`` for one value, ``12.3 ± 0.4`` for several (sample standard deviation).
+
+    >>> mean_and_deviation([1.0, 2.0, 3.0])
+    '2.0 ± 1.0'
+    """
+    mean = f"{statistics.mean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Prepare, train the teacher, distil, score, print the table."""
+    begin = time.monotonic()
+    data = arguments.dest / "data-bin" / "help.en-de"
+    runs = arguments.dest / "help.en-de"
+    teacher_shape, student_shape = dict(TEACHER), dict(STUDENT)
+    size = list(DATA)
+    if arguments.quick:
+        teacher_shape["epochs"] = student_shape["epochs"] = 1
+        size = ["--pair", "en-de", "--vocab-size", "500", "--max-words", "12", "--max-pairs", "600"]
+    prepare = [sys.executable, str(ROOT / "data_prep" / "libreoffice_help.py"), *size, "--dest", str(data)]
+    tqdm.write(f"$ {shlex.join(prepare)}")
+    run(prepare, arguments.dest / "prepare.log", CORES)
+
+    teacher_dir = runs / f"teacher_a{ALPHA}_s1"
+    train(train_command(data, teacher_dir, teacher_shape, 1, smooth()), teacher_dir, teacher_shape["epochs"], CORES, 0)
+    teacher = teacher_dir / "checkpoint_best.pt"
+
+    jobs = {f"student, T = {t:g}": (distil(teacher, t), f"student_a{ALPHA}_T{t:g}") for t in arguments.temperatures}
+    if arguments.baseline:
+        jobs["student without a teacher"] = (smooth(), f"student-alone_a{ALPHA}")
+    tasks = [(name, seed, *job) for seed in arguments.seeds for name, job in jobs.items()]
+    workers = min(CORES, len(tasks))
+    places = list(range(workers))
+    lock = threading.Lock()
+
+    def student(task: tuple) -> None:
+        _, seed, criterion, stem = task
+        with lock:
+            position = places.pop(0)
+        save_dir = runs / f"{stem}_s{seed}"
+        command = train_command(data, save_dir, student_shape, seed, criterion)
+        train(command, save_dir, student_shape["epochs"], max(1, CORES // workers), position)
+        score(data, save_dir, max(1, CORES // workers))
+        with lock:
+            places.insert(0, position)
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            list(pool.map(student, tasks))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.terminate()
+            raise
+    score(data, teacher_dir, CORES)
+    rows = [(f"teacher, label smoothing {ALPHA}", [read_run(teacher_dir)])]
+    rows += [(name, [read_run(runs / f"{job[1]}_s{seed}") for seed in arguments.seeds]) for name, job in jobs.items()]
+    print(f"\n{table(rows)}\n{(time.monotonic() - begin) / 60:.1f} minutes; everything is in {arguments.dest}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(prog="scripts/demo_nmt.py", description=__doc__.split("\n")[0])
+    options.add_argument("--dest", type=Path, default=Path("runs/demo"), help="where everything goes (default runs/demo)")
+    options.add_argument("--temperatures", type=float, nargs="+", default=[1.0, 3.0], help="of the students (default 1 3)")
+    options.add_argument("--seeds", type=positive, nargs="+", default=[1], help="of the students (default 1)")
+    options.add_argument("--baseline", action="store_true", help="also train the same student without a teacher")
+    options.add_argument("--quick", action="store_true", help="600 pairs and one epoch: does it run? The figures mean nothing")
+    return options
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)
