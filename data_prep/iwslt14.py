@@ -164,6 +164,11 @@ def moses_tokeniser(language: str) -> Callable[[str], str]:
     return tokenise
 
 
+def lower_cased(tokenise: dict[str, Callable[[str], str]]) -> dict[str, Callable[[str], str]]:
+    """The same functions with their outcome in lower case."""
+    return {name: lambda sentence, cased=cased: cased(sentence).lower() for name, cased in tokenise.items()}
+
+
 def reason_to_drop(source_tokens: int, target_tokens: int) -> str | None:
     """Why a training pair with this many tokens is not used: ``empty``, ``length`` or ``ratio``; None if it is.
 
@@ -256,7 +261,6 @@ def main(arguments: argparse.Namespace) -> None:
     }
     if arguments.url:
         origin["url"] = arguments.url
-    tokenise = {language: _lower_cased(function) for language, function in tokens.items()}
     manifest = write_data_bin(
         arguments.dest,
         arguments.pair,
@@ -264,13 +268,9 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.vocab_size,
         parameters,
         origin,
-        tokenise=tokenise if arguments.tokenisation == "moses" else None,
+        tokenise=lower_cased(tokens) if arguments.tokenisation == "moses" else None,
     )
     print(f"{arguments.dest}: {describe(manifest)}; {cleaning['kept']} of {cleaning['read']} training pairs were clean")
-
-
-def _lower_cased(tokenise: Callable[[str], str]) -> Callable[[str], str]:
-    return lambda sentence: tokenise(sentence).lower()
 
 
 def checksum_argument(text: str) -> str:

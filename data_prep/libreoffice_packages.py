@@ -3,7 +3,7 @@
 The packages hold the same HTML pages for each language, and a paragraph has the same id in all of them. A paragraph
 is split into sentences where both sides have the same number of them and stays whole where they have not; what is no
 clean pair of prose is left out (:func:`usable`), and so is English that came before. These rules give the shipped files
-to the byte; a change of a rule changes a sample that published figures rest on.
+to the byte from the packages that samples/README.md names.
 """
 
 import html
@@ -30,7 +30,7 @@ _VOID_TAGS = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta",
 # The ids of translated text. Others are names of filters and languages, bookmarks and the page's own furniture.
 _TEXT_ID = re.compile(r"par_|hd_|N")
 # A sentence ends with a mark, perhaps inside a quotation or brackets, and the next one starts with a capital or a
-# digit, perhaps after an opening mark. A single capital ("z. B.", "Ctrl+V.") or an abbreviation ends none.
+# digit, perhaps after an opening mark. A single capital ("Ctrl+V.") or an abbreviation ends none.
 _ABBREVIATIONS = ("e.g.", "i.e.", "etc.", "bzw.", "ca.", "usw.", "см.", "т.д.", "т.е.")
 _SENTENCE_END = re.compile(
     r'(?:(?<=[.!?…])|(?<=[.!?…][")]))(?<!\b[A-ZА-Я]\.)'
@@ -59,20 +59,15 @@ def rebuild(pair: str, path: Path) -> None:
         archives = download([PACKAGES[language] for language in languages], Path(scratch))
         versions = [_run("dpkg-deb", "--field", str(archive), "Version") for archive in archives]
         checksums = [sha256(archive) for archive in archives]
-        english, translation = (
-            pages(archive, FOLDERS[language]) for archive, language in zip(archives, languages, strict=True)
-        )
+        english, translation = map(pages, archives, [FOLDERS[language] for language in languages])
     rows = align(english, translation, cyrillic=pair == "en-ru")
     if not rows:
-        raise bad(
-            "--rebuild", " and ".join(archive.name for archive in archives), "no pages with common paragraphs found"
-        )
+        names = " and ".join(archive.name for archive in archives)
+        raise bad("--rebuild", names, "no page of one has a sentence that the other translates")
     with replacing(path) as beside, lzma.open(beside, "wt", preset=9, encoding="utf-8", newline="\n") as file:
         file.writelines("\t".join(row) + "\n" for row in rows)
-    origin = " and ".join(
-        f"{PACKAGES[language]} {version}" for language, version in zip(languages, versions, strict=True)
-    )
-    print(f"{path}: {len(rows)} pairs from {origin}")
+    origin = [f"{PACKAGES[language]} {version}" for language, version in zip(languages, versions, strict=True)]
+    print(f"{path}: {len(rows)} pairs from {' and '.join(origin)}")
     for checksum, archive in zip(checksums, archives, strict=True):
         print(f"{checksum}  {archive.name}")
 
@@ -138,8 +133,8 @@ def align(
 ) -> list[tuple[str, str, str]]:
     """The rows (page, English, translation) of the two languages' pages, by page and by paragraph id.
 
-    Each English sentence is there once, whatever its capitals, with the first usable translation: menu names and
-    stock phrases recur by the hundred, and a phrase with several translations teaches nothing.
+    Each English sentence is there once, whatever its capitals, with the first usable translation: stock phrases recur
+    by the hundred, and would come with several translations.
 
     Args:
         english: paragraphs by page and id.
@@ -164,8 +159,8 @@ def sentences(text: str) -> list[str]:
 
     >>> sentences("Click Edit, e.g. with Ctrl+E. The editor opens.")
     ['Click Edit, e.g. with Ctrl+E. The editor opens.']
-    >>> sentences('Choose "Help..." (F1). Done!')
-    ['Choose "Help..." (F1).', 'Done!']
+    >>> sentences('Choose "Help." Done (1.5 times)! "Yes" closes it.')
+    ['Choose "Help."', 'Done (1.5 times)!', '"Yes" closes it.']
     """
     return _SENTENCE_END.split(text)
 
@@ -192,7 +187,7 @@ def usable(english: str, translation: str, cyrillic: bool = False) -> bool:
     shorter, longer = sorted(len(_TOKEN.findall(text)) for text in texts)
     return (
         english != translation
-        and MIN_TOKENS <= shorter
+        and shorter >= MIN_TOKENS
         and longer <= min(MAX_TOKENS, 1.8 * shorter + 2)
         and not any(_CODE.search(text) for text in texts)
         and all(_letters(text) + text.count(" ") >= LEAST_PROSE * len(text) for text in texts)

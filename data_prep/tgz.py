@@ -9,6 +9,7 @@ import urllib.parse
 import urllib.request
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from tqdm import tqdm
 
@@ -32,26 +33,31 @@ def download(url: str, path: Path, checksum: str | None = None) -> None:
     """
     if urllib.parse.urlsplit(url).scheme not in ("https", "file"):
         raise bad("--url", url, "must begin with https:// or file://")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as beside:
-        try:
-            with _opener().open(url, timeout=TIMEOUT) as answer, open(beside, "wb") as file:
-                size = int(answer.headers.get("Content-Length") or 0)
-                with tqdm(total=size or None, desc="download", unit="B", unit_scale=True, disable=None) as bar:
-                    received = 0
-                    while received <= MAX_BYTES and (block := answer.read(2**16)):
-                        received += file.write(block)
-                        bar.update(len(block))
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            raise bad("--url", url, f"cannot be fetched: {error}") from None
-        if received > MAX_BYTES:
-            raise bad("--url", url, f"gives more than {MAX_BYTES // 10**6} MB")
-        if size and received != size:  # urllib does not tell when a connection ends early
-            raise bad("--url", url, f"gave {received} of {size} bytes; try again")
-        with open(beside, "rb") as file:
-            if file.read(2) != b"\x1f\x8b":
-                raise bad("--url", url, "gave something other than a .tgz file")
-        verify(beside, checksum, url)
+    try:
+        with _opener().open(url, timeout=TIMEOUT) as answer:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as beside:
+                _save(answer, beside, url)
+                verify(beside, checksum, url)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        raise bad("--url", url, f"cannot be fetched: {error}") from None
+
+
+def _save(answer: IO[bytes], path: Path, url: str) -> None:
+    size, received = int(answer.headers.get("Content-Length") or 0), 0
+    with (
+        open(path, "wb") as file,
+        tqdm(total=size or None, desc="download", unit="B", unit_scale=True, disable=None) as bar,
+    ):
+        while received <= MAX_BYTES and (block := answer.read(2**16)):
+            if not received and not block.startswith(b"\x1f\x8b"):
+                raise bad("--url", url, "gives something other than a .tgz file")
+            received += file.write(block)
+            bar.update(len(block))
+    if received > MAX_BYTES:
+        raise bad("--url", url, f"gives more than {MAX_BYTES // 10**6} MB")
+    if not received or (size and received != size):  # urllib does not tell when a connection ends early
+        raise bad("--url", url, f"gave {received} of {size or 'an unknown number of'} bytes; try again")
 
 
 def verify(path: Path, checksum: str | None, name: object) -> str:

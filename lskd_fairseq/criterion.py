@@ -13,7 +13,7 @@ from fairseq.logging import metrics
 
 from lskd.distillation import distillation_loss
 from lskd.errors import InputError
-from lskd_fairseq import config
+from lskd_fairseq import options
 from lskd_fairseq.teacher import Teacher, output_logits
 
 logger = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ RULE_OF_THUMB = (
 )
 
 
-@register_criterion("kd", dataclass=config.KDConfig)
-@register_criterion("label_smoothed_kd", dataclass=config.KDConfig)
+@register_criterion("kd", dataclass=options.KDConfig)
+@register_criterion("label_smoothed_kd", dataclass=options.KDConfig)
 class LabelSmoothedKDCriterion(FairseqCriterion):
     """The loss of :mod:`lskd.distillation` over the target tokens of a batch.
 
@@ -34,24 +34,24 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
     Compare runs at different T on BLEU or ``nll_loss``, never on ``loss``, which is scaled by T².
     """
 
-    def __init__(self, cfg: config.KDConfig, task):
+    def __init__(self, cfg: options.KDConfig, task):
         super().__init__(task)
         self.cfg = cfg
         self.teacher: Teacher | None = None
         try:
-            config.check_criterion(cfg)
-            paths = config.teacher_paths(cfg)
+            options.check_criterion(cfg)
+            paths = options.teacher_paths(cfg)
             if paths and all(map(os.path.isfile, paths)):
                 self.teacher = Teacher(paths, task)
         except InputError as error:
-            config.leave(error)
+            options.leave(error)
         if self.teacher is None:
             logger.warning(f"no teacher at {cfg.teacher_path}: validation loss is nll_loss, training is not possible")
         for warning in self.warnings():
             logger.warning(warning)
 
     @classmethod
-    def build_criterion(cls, cfg: config.KDConfig, task):
+    def build_criterion(cls, cfg: options.KDConfig, task):
         """Build the criterion and load its teacher. Ends the process with one line where the teacher cannot be used."""
         return cls(cfg, task)
 
@@ -70,7 +70,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         if self.teacher is not None:
             teacher_logits = self.teacher.logits(sample["net_input"], keep, like=logits)
         elif model.training:
-            config.leave(InputError(f"--teacher-path: {self.cfg.teacher_path} (must be an existing checkpoint)"))
+            options.leave(InputError(f"--teacher-path: {self.cfg.teacher_path} (must be an existing checkpoint)"))
         else:
             teacher_logits = logits.detach()  # its own teacher: a KL of zero
         sums = distillation_loss(
@@ -80,7 +80,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
             temperature=self.cfg.temperature,
             student_temperature=self.cfg.student_temperature,
             kd_weight=self.cfg.kd_weight,
-            label_smoothing=config.paper_alpha(self.cfg.label_smoothing, logits.size(-1)),
+            label_smoothing=options.paper_alpha(self.cfg.label_smoothing, logits.size(-1)),
             teacher_topk=self.cfg.teacher_topk,
         )
         logging_output = {

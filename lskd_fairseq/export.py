@@ -6,15 +6,14 @@ Stock fairseq generates from the outcome with torch's safe loading, without this
 """
 
 import argparse
-from argparse import Namespace
 from pathlib import Path
 
 import torch
 from fairseq.tasks.translation import TranslationConfig
-from omegaconf import OmegaConf
 
 from lskd.errors import bad, run_command
 from lskd.files import replacing
+from lskd_fairseq.records import plain
 from lskd_fairseq.teacher import checkpoint_config, read_checkpoint
 
 OUR_TASKS = ("label_smoothed_kd", "translation_kd")
@@ -37,7 +36,7 @@ def export(checkpoint: str, out: str | Path) -> None:
     cfg = checkpoint_config(state)
     clean = {
         "args": None,
-        "cfg": {"task": _stock_task(cfg.task), "model": _plain(cfg.model)},
+        "cfg": {"task": _stock_task(cfg.task), "model": plain(cfg.model)},
         "model": {name: tensor.clone() for name, tensor in state["model"].items()},
         # fairseq's loader takes the number of updates from here, and would take a file without it for a very old one.
         "optimizer_history": [{key: state["optimizer_history"][-1][key] for key in ("criterion_name", "optimizer_name", "num_updates")}],
@@ -50,14 +49,8 @@ def export(checkpoint: str, out: str | Path) -> None:
     torch.load(out, map_location="cpu", weights_only=True, mmap=True)
 
 
-def _plain(section) -> dict:
-    """A section of the configuration as built-in types alone."""
-    values = vars(section) if isinstance(section, Namespace) else OmegaConf.to_container(section, resolve=True, enum_to_str=True)
-    return {key: value for key, value in values.items() if isinstance(value, (str, int, float, bool, list, type(None)))}
-
-
 def _stock_task(section) -> dict:
-    values = _plain(section)
+    values = plain(section)
     if values.get("_name") in OUR_TASKS:
         values = {key: value for key, value in values.items() if key in TranslationConfig.__dataclass_fields__}
         values["_name"] = "translation"

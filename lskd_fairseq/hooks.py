@@ -7,6 +7,8 @@
 3. :func:`recorded_saving`: a checkpoint remembers how it was made, and ``run.json`` is brought up to date with it.
 4. :func:`checked_defaults`: a missing teacher would be noticed after the student is built and directories are made.
    The options are checked as soon as they are complete, and errors end in one line.
+5. :func:`same_batches`: fairseq groups sentences into batches once, by a random order that depends on the epoch in which
+   training started. A resumed training then has other batches than one that was never stopped, and other weights.
 """
 
 import argparse
@@ -18,11 +20,13 @@ import sys
 import numpy
 import torch
 from fairseq import checkpoint_utils
+from fairseq.data import data_utils
 from fairseq.file_io import PathManager
+from fairseq.tasks import FairseqTask
 
 from lskd.errors import InputError
 from lskd.files import replacing
-from lskd_fairseq import config, records
+from lskd_fairseq import options, records
 
 
 def install() -> None:
@@ -32,6 +36,7 @@ def install() -> None:
     trust_checkpoint_types()
     PathManager.copy = staticmethod(whole_copies(PathManager.copy))
     checkpoint_utils.save_checkpoint = recorded_saving(checkpoint_utils.save_checkpoint)
+    FairseqTask.get_batch_iterator = same_batches(FairseqTask.get_batch_iterator)
     # These two are looked up in the module that runs main(), which is __main__ for `python -m fairseq_cli.train`.
     for module in (importlib.import_module("fairseq_cli.train"), sys.modules["__main__"]):
         if hasattr(module, "get_valid_stats"):
@@ -98,10 +103,34 @@ def checked_defaults(add_defaults):
     @functools.wraps(add_defaults)
     def add_and_check(cfg):
         add_defaults(cfg)
-        if getattr(cfg.criterion, "_name", None) in config.CRITERIONS:
+        if getattr(cfg.criterion, "_name", None) in options.CRITERIONS:
             try:
-                config.check_config(cfg)
+                options.check_config(cfg)
             except InputError as error:
-                config.leave(error)
+                options.leave(error)
 
     return add_and_check
+
+
+def same_batches(get_batch_iterator):
+    """fairseq's ``get_batch_iterator``; batches that are kept for all epochs are made as in the first one."""
+
+    @functools.wraps(get_batch_iterator)
+    def get_with_same_batches(self, dataset, *args, seed=1, disable_iterator_cache=False, **options):
+        options |= {"seed": seed, "disable_iterator_cache": disable_iterator_cache}
+        kept = self.can_reuse_epoch_itr(dataset) and not disable_iterator_cache
+        if not kept or options.get("update_epoch_batch_itr"):
+            return get_batch_iterator(self, dataset, *args, **options)
+        ordered_indices = dataset.ordered_indices
+
+        def ordered_as_in_the_first_epoch():
+            with data_utils.numpy_seed(seed + 1):
+                return ordered_indices()
+
+        dataset.ordered_indices = ordered_as_in_the_first_epoch
+        try:
+            return get_batch_iterator(self, dataset, *args, **options)
+        finally:
+            del dataset.ordered_indices
+
+    return get_with_same_batches

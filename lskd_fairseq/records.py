@@ -11,10 +11,12 @@ from omegaconf import OmegaConf
 from lskd.errors import InputError
 from lskd.files import sha256
 from lskd.runs import RunRecord, now, read_run, write_run
-from lskd_fairseq import config
+from lskd_fairseq import options
 from lskd_fairseq.teacher import dictionary_fingerprint
 
-ARCHITECTURE = ("arch", "_name", "encoder_", "decoder_", "share_", "dropout", "attention_dropout", "activation_", "layernorm")
+# Of the options of a legacy model or optimizer, which hold all of fairseq's, these are its own.
+ARCHITECTURE = ("arch", "_name", "encoder", "decoder", "share_", "dropout", "attention_dropout", "activation_", "layernorm")
+OPTIMIZER = ("optimizer", "_name", "lr", "adam_", "momentum", "weight_decay", "fp16_adam")
 
 
 def record_of(trainer) -> RunRecord:
@@ -22,11 +24,11 @@ def record_of(trainer) -> RunRecord:
     if (record := getattr(trainer, "lskd_record", None)) is not None:
         return record
     record = new_record(trainer.cfg, trainer.get_criterion(), trainer.task)
-    if "lskd" in trainer.task.state.state_dict:  # it came with the checkpoint that was restored
+    if trainer._optim_history:  # a checkpoint was restored: fairseq says so nowhere else
         try:
             earlier = read_run(trainer.cfg.checkpoint.save_dir)
         except InputError as error:
-            config.leave(error)
+            options.leave(error)
         if earlier is not None:
             record.started, record.figures, record.history = earlier.started, earlier.figures, earlier.history
     trainer.lskd_record = record
@@ -93,24 +95,32 @@ def data_fingerprint(directories: list[str]) -> str:
 
 
 def _shared_settings(criterion, vocabulary: int) -> dict:
-    if criterion._name in config.CRITERIONS:
+    if criterion._name in options.CRITERIONS:
         kd = {
             "temperature": criterion.temperature,
-            "student_temperature": config.kd_temperature_of_student(criterion),
+            "student_temperature": options.kd_temperature_of_student(criterion),
             "kd_weight": criterion.kd_weight,
             "teacher_topk": criterion.teacher_topk,
         }
     else:
         kd = {"temperature": None, "student_temperature": None, "kd_weight": 0.0, "teacher_topk": 0}
     epsilon = float(getattr(criterion, "label_smoothing", None) or 0.0)
-    smoothing = {"label_smoothing": config.paper_alpha(epsilon, vocabulary), "label_smoothing_epsilon": epsilon}
+    smoothing = {"label_smoothing": options.paper_alpha(epsilon, vocabulary), "label_smoothing_epsilon": epsilon}
     return kd | smoothing
 
 
 def _host_settings(cfg) -> dict:
     """fairseq's own settings, without the hundreds that a legacy architecture's options repeat."""
-    model = cfg.model if isinstance(cfg.model, Namespace) else Namespace(**OmegaConf.to_container(cfg.model, resolve=True))
-    settings = {"model": {key: value for key, value in sorted(vars(model).items()) if key.startswith(ARCHITECTURE)}}
-    for section in ("task", "criterion", "optimizer", "lr_scheduler", "optimization", "dataset"):
-        settings[section] = OmegaConf.to_container(cfg[section], resolve=True, enum_to_str=True)
+    settings = {name: plain(cfg[name]) for name in ("task", "criterion", "lr_scheduler", "optimization", "dataset")}
+    for name, prefixes in (("model", ARCHITECTURE), ("optimizer", OPTIMIZER)):
+        settings[name] = {key: value for key, value in sorted(plain(cfg[name]).items()) if key.startswith(prefixes)}
     return settings
+
+
+def plain(section) -> dict:
+    """A section of fairseq's configuration as built-in types alone; legacy parts of fairseq use a Namespace."""
+    if isinstance(section, Namespace):
+        values = vars(section)
+    else:
+        values = OmegaConf.to_container(section, resolve=True, enum_to_str=True)
+    return {key: value for key, value in values.items() if isinstance(value, (str, int, float, bool, list, type(None)))}

@@ -18,7 +18,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from lskd.errors import InputError
 from lskd.files import write_json
-from lskd_fairseq import config
+from lskd_fairseq import options
 from lskd_fairseq.records import data_fingerprint
 from lskd_fairseq.teacher import output_logits
 from lskd_fairseq.text import Detokeniser, references
@@ -68,7 +68,7 @@ class LabelSmoothedKDTask(TranslationTask):
                     self._data(), split, self.cfg.target_lang, self.dataset(split), self.detokenise
                 )
             except InputError as error:
-                config.leave(error)
+                options.leave(error)
 
     def get_batch_iterator(self, dataset, *args, required_batch_size_multiple=1, ignore_invalid_inputs=False, **kwargs):
         """Batches; for everything but training, of every sentence: fairseq's default drops the last few silently."""
@@ -125,7 +125,7 @@ class LabelSmoothedKDTask(TranslationTask):
                 with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
                     remembered[key] = self._measure_teacher(like)
             except InputError as error:
-                config.leave(error)
+                options.leave(error)
             try:
                 write_json(path, remembered)
             except OSError as error:

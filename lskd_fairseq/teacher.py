@@ -7,14 +7,14 @@ import zipfile
 from pathlib import Path
 
 import torch
-from fairseq import checkpoint_utils
-from fairseq.data import Dictionary
+from fairseq import checkpoint_utils, utils
+from fairseq.data import Dictionary, data_utils
 from fairseq.models import BaseFairseqModel
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lskd.errors import InputError, bad
-from lskd_fairseq.config import paper_alpha
+from lskd_fairseq.options import paper_alpha
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +121,12 @@ def check_dictionaries(path: str, state: dict, source: Dictionary, target: Dicti
     """
     cfg = checkpoint_config(state)
     remembered = state.get("task_state", {}).get("lskd", {}).get("dictionaries", {})
-    for side, ours, language in (("source", source, cfg.task.source_lang), ("target", target, cfg.task.target_lang)):
-        file = Path(str(cfg.task.data).split(":")[0]) / f"dict.{language}.txt"
+    directory = Path(utils.split_paths(str(cfg.task.data))[0])
+    languages = cfg.task.source_lang, cfg.task.target_lang
+    if None in languages and directory.is_dir():  # a training whose languages fairseq has inferred
+        languages = data_utils.infer_language_pair(directory)
+    for side, ours, language in zip(("source", "target"), (source, target), languages, strict=True):
+        file = directory / f"dict.{language}.txt"
         name = f"teacher {path}, {side} dictionary"
         theirs = Dictionary.load(str(file)) if file.is_file() else None
         embedding = state["model"].get(f"{'encoder' if side == 'source' else 'decoder'}.embed_tokens.weight")

@@ -28,15 +28,15 @@ UNCLEAN = (EMPTY_SOURCE, EMPTY_TARGET, TOO_LONG, BAD_RATIO)
 
 @functools.cache
 def sentences(pair: str) -> list[tuple[str, str]]:
-    """Real sentence pairs of plain words and a full stop, with lengths that are clean however they are tokenised."""
-    found = {}
+    """Real sentence pairs of plain words and a full stop, about equally long however they are tokenised."""
+    found = {}  # the last word is no abbreviation, so the full stop is always a token of its own
     with lzma.open(SAMPLES / f"lohelp.{pair}.tsv.xz", "rt", encoding="utf-8") as file:
         for line in file:
             _, source, target = line.rstrip("\n").split("\t")
-            words = sorted(len(side.split()) for side in (source, target))
-            if all(re.fullmatch(r"[^\W\d_]+( [^\W\d_]+)+\.", side) for side in (source, target)) and words[0] > 4:
-                if words[1] <= 1.2 * words[0]:
-                    found.setdefault(source, target)
+            shorter, longer = sorted(len(side.split()) for side in (source, target))
+            plain = all(re.fullmatch(r"([^\W\d_]+ )+[^\W\d_]{4,}\.", side) for side in (source, target))
+            if plain and shorter > 4 and longer <= 1.2 * shorter:
+                found.setdefault(source, target)
     return list(found.items())
 
 

@@ -1,0 +1,65 @@
+"""The command run in this process, and what it answers to what it cannot use."""
+
+import sys
+import tarfile
+
+import iwslt14
+import pytest
+from iwslt14_archive import write_tgz
+
+from lskd.errors import run_command
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command in this process: its exit status, what it printed and what it complained about."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["iwslt14.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run_command(iwslt14.parser(), iwslt14.main)
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(run, tmp_path):
+    """Run the command, which must answer with status 2 and one line, and leave no file or folder behind."""
+
+    def refused(*arguments: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        status, printed, complaint = run(*arguments)
+        assert (status, printed) == (2, "")
+        assert complaint.startswith("iwslt14.py: error: --")
+        assert complaint.endswith("\n")
+        assert complaint.count("\n") == 1
+        assert sorted(tmp_path.rglob("*")) == before
+        return complaint
+
+    return refused
+
+
+@pytest.fixture
+def refused_archive(refused, tmp_path):
+    """Refuse an archive of en-de with these files and members."""
+
+    def refused_archive(files: dict, *members: tarfile.TarInfo) -> str:
+        path = write_tgz(tmp_path / "de-en.tgz", files, *members)
+        return refused("--pair", "en-de", "--dest", tmp_path / "below" / "dest", "--archive", path)
+
+    return refused_archive
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """What would be handed over to be written, instead of writing it."""
+    calls = []
+
+    def write_data_bin(dest, pair, splits, vocab_size, parameters, origin, tokenise=None):
+        calls.append({"splits": splits, "parameters": parameters, "origin": origin, "tokenise": tokenise})
+        counts = {name: {"sentences": len(pairs)} for name, pairs in splits.items()}
+        return {"pair": pair, "parameters": parameters, "counts": counts}
+
+    monkeypatch.setattr(iwslt14, "write_data_bin", write_data_bin)
+    return calls

@@ -1,0 +1,43 @@
+"""`make demo`'s script, on a fraction of the sentences."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, run
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_path):
+    command = [sys.executable, "scripts/demo_nmt.py", "--quick", "--dest", str(tmp_path / "demo")]
+    first = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "demo" / "help.en-de" / "teacher_a0.1_s1" / "run.json").exists():
+        assert time.monotonic() < deadline
+        assert first.poll() is None
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGINT)  # what Ctrl-C does
+    _, message = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert "goes on where it stopped" in message
+
+    second = run(*command, OMP_NUM_THREADS="2")
+    assert "teacher_a0.1_s1: trained already" in second.stderr + second.stdout
+    assert re.search(r"student, T = 1 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
+    assert re.search(r"student, T = 3 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
+    begin = time.monotonic()
+    third = run(*command)
+    assert time.monotonic() - begin < 60
+    assert (third.stdout + third.stderr).count("trained already") == 3
+    table = [
+        text.partition("model  ")[2].partition("minutes")[0].rsplit("\n", 1)[0]
+        for text in (second.stdout, third.stdout)
+    ]
+    assert table[0] == table[1] != ""

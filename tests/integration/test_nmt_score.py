@@ -1,0 +1,126 @@
+"""Scoring and exporting what was trained."""
+
+import json
+import re
+import shutil
+
+import pytest
+import sacrebleu
+import torch
+from conftest import last_line, run, train
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def student(data_bin, teacher, tmp_path_factory):
+    """A student of the KD task, distilled for two epochs."""
+    save_dir = tmp_path_factory.mktemp("student")
+    train(data_bin, save_dir, "--task label_smoothed_kd --criterion kd --max-epoch 2 --teacher-path", teacher)
+    return save_dir
+
+
+def test_every_sentence_is_scored_against_the_raw_references(data_bin, student, teacher):
+    path = student / "checkpoint_best.pt"
+    shown = run("python -m lskd_fairseq.score --cpu --data", data_bin, "--path", path, "--against", teacher).stdout
+    hypotheses = (student / "test.checkpoint_best.hypotheses.txt").read_text(encoding="utf-8").splitlines()
+    references = (student / "test.checkpoint_best.references.txt").read_text(encoding="utf-8").splitlines()
+    assert references == (data_bin / "raw" / "test.de").read_text(encoding="utf-8").splitlines()
+    assert len(hypotheses) == len(references) == 33  # no multiple of 8, fairseq's default
+    record = json.loads((student / "run.json").read_text())
+    figures = record["figures"]["test"]["checkpoint_best.pt"]
+    assert figures["bleu"] == pytest.approx(sacrebleu.corpus_bleu(hypotheses, [references]).score, abs=0.005)
+    assert figures["chrf"] == pytest.approx(sacrebleu.corpus_chrf(hypotheses, [references]).score, abs=0.005)
+    assert "version:" in figures["bleu_signature"]
+    assert 0 <= figures["tokenised_lowercased_bleu"] <= 100
+    assert 0 < figures["against"]["p_value"] <= 1
+    assert len(record["history"]) == 2  # scoring leaves the rest of the record as it was
+    assert f"BLEU  {figures['bleu']:6.2f}" in shown
+    assert "p = " in shown
+
+
+def test_a_model_against_itself_is_no_different(data_bin, student):
+    path = student / "checkpoint_last.pt"
+    run("python -m lskd_fairseq.score --cpu --split valid --data", data_bin, "--path", path, "--against", path)
+    against = json.loads((student / "run.json").read_text())["figures"]["valid"]["checkpoint_last.pt"]["against"]
+    assert against["difference"] == 0
+    assert against["p_value"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--path {data}/missing.pt --data {data}", "missing.pt"),
+        ("--path {student} --data {data}/missing", "--data"),
+        ("--path {student} --data {data} --split nonsense", "--split: nonsense"),
+        ("--path {data}/manifest.json --data {data}", "cannot be read as a fairseq checkpoint"),
+    ],
+)
+def test_scoring_what_is_not_there_ends_in_one_line(data_bin, student, options, words):
+    command = "python -m lskd_fairseq.score --cpu " + options.format(
+        data=data_bin, student=student / "checkpoint_best.pt"
+    )
+    refused = run(command, status=2)
+    assert words in last_line(refused)
+    assert "Traceback" not in refused.stderr
+
+
+def test_stock_fairseq_generates_from_an_export_without_plugin_and_teacher(data_bin, student, teacher, tmp_path):
+    out = tmp_path / "student.pt"
+    run("python -m lskd_fairseq.export", student / "checkpoint_best.pt", out)
+    state = torch.load(out, weights_only=True)  # in this process fairseq's types may be known as safe: none is needed
+    assert "last_optimizer_state" not in state
+    assert state.keys() == {"args", "cfg", "model", "optimizer_history", "extra_state", "lskd"}
+    assert "Namespace" not in repr(state["cfg"])
+    assert state["cfg"].keys() == {"task", "model"}
+    assert state["lskd"]["configuration"]["temperature"] == 1.0
+    text = run(
+        "fairseq-generate",
+        data_bin,
+        "--path",
+        out,
+        "--cpu --beam 5 --max-len-a 1.2 --max-len-b 10 --remove-bpe sentencepiece",
+        "--required-batch-size-multiple 1 --gen-subset test",
+        cwd=tmp_path,
+        PYTHONPATH="",
+    ).stdout
+    generated = dict(re.findall(r"^H-(\d+)\t\S+\t(.*)$", text, re.MULTILINE))
+    assert len(generated) == 33
+    run("python -m lskd_fairseq.score --cpu --data", data_bin, "--path", out)
+    ours = (tmp_path / "test.student.hypotheses.txt").read_text(encoding="utf-8").splitlines()
+    plain = [line.replace("⁇", "<unk>") for line in ours]
+    assert [generated[str(index)] for index in range(33)] == plain
+
+
+def test_an_export_is_a_teacher(data_bin, student, tmp_path):
+    run("python -m lskd_fairseq.export", student / "checkpoint_best.pt", tmp_path / "teacher.pt")
+    train(data_bin, tmp_path / "run", "--criterion kd --max-update 2 --teacher-path", tmp_path / "teacher.pt")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert "unknown" in record["teacher"]["label_smoothing"]["source"]
+
+
+def test_an_export_overwrites_nothing(student, tmp_path):
+    out = tmp_path / "student.pt"
+    out.write_text("precious")
+    refused = run("python -m lskd_fairseq.export", student / "checkpoint_best.pt", out, status=2)
+    assert "exists" in last_line(refused)
+    assert out.read_text() == "precious"
+
+
+def test_plain_fairseq_generates_from_a_training_checkpoint_with_the_user_dir(data_bin, student, tmp_path):
+    copy = shutil.copy(student / "checkpoint_best.pt", tmp_path)
+    text = run(
+        "fairseq-generate",
+        data_bin,
+        "--path",
+        copy,
+        "--cpu --gen-subset valid --remove-bpe sentencepiece --beam 1",
+        "--task label_smoothed_kd --user-dir lskd_fairseq",
+    ).stdout
+    assert len(re.findall(r"^H-", text, re.MULTILINE)) == 19  # with stock fairseq's default, 16
+
+
+def test_a_student_that_was_trained_without_the_plugin_can_be_scored(data_bin, teacher):
+    run("python -m lskd_fairseq.score --cpu --beam 1 --data", data_bin, "--path", teacher)
+    figures = json.loads((teacher.parent / "test.checkpoint_best.score.json").read_text())["figures"]
+    assert figures["sentences"] == 33

@@ -1,0 +1,179 @@
+"""fairseq's own commands with the plugin, as a user types them, on real sentences."""
+
+import csv
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, SMALL, last_line, prepare, run, train, weights
+
+pytestmark = pytest.mark.slow
+
+KD = "--criterion kd --temperature 1 --teacher-path"
+
+
+@pytest.fixture(scope="module")
+def student(data_bin, teacher, tmp_path_factory) -> Path:
+    """The run directory of a student distilled for two epochs with the stock task."""
+    save_dir = tmp_path_factory.mktemp("student")
+    train(data_bin, save_dir, KD, teacher, "--max-epoch 2")
+    return save_dir
+
+
+def test_the_command_as_typed_distils_with_the_default_task(student, teacher):
+    record = json.loads((student / "run.json").read_text())
+    assert record["configuration"]["temperature"] == 1.0
+    assert record["configuration"]["kd_weight"] == 1.0
+    assert record["configuration"]["host"]["task"]["_name"] == "translation"
+    assert record["teacher"]["paths"] == [str(teacher)]
+    assert record["teacher"]["label_smoothing"]["epsilon"] == 0.1
+    assert re.fullmatch("[0-9a-f]{64}", record["teacher"]["fingerprint"])
+    assert re.fullmatch("[0-9a-f]{64}", record["data"]["fingerprint"])
+    assert record["seed"] == 1
+    assert {"torch", "fairseq-fixed", "python", "lskd"} <= record["versions"].keys()
+    assert record["hardware"]["cores"] >= 1
+    assert record["warnings"] == []
+    last = record["history"][-1]
+    for figure in ("loss", "kd_loss", "nll_loss", "ppl", "teacher_entropy", "teacher_agreement"):
+        assert last[f"valid_{figure}"] >= 0
+    assert last["valid_kd_loss"] < record["history"][0]["valid_kd_loss"]
+    rows = list(csv.DictReader((student / "summary.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+
+
+def test_a_checkpoint_remembers_how_it_was_made_and_holds_no_teacher(student, teacher):
+    import lskd_fairseq  # noqa: F401
+
+    state = torch.load(student / "checkpoint_best.pt", weights_only=True)
+    made = state["task_state"]["lskd"]
+    assert made["configuration"]["temperature"] == 1.0
+    assert made["teacher"]["fingerprint"]
+    assert state["cfg"]["criterion"]["teacher_path"] == str(teacher)
+    assert state["criterion"] is None
+    own = torch.load(teacher, weights_only=True)["model"]
+    assert state["model"].keys() == own.keys()
+    parameters = {tensor.data_ptr() for name, tensor in own.items() if "version" not in name}  # shared ones count once
+    assert len(state["last_optimizer_state"]["state"]) == len(parameters)
+
+
+@pytest.mark.parametrize("options", ["", "--teacher-path missing.pt", "--teacher-path README.md"])
+def test_a_missing_or_wrong_teacher_ends_in_one_line_before_anything_is_written(data_bin, tmp_path, options):
+    refused = train(data_bin, tmp_path / "save", "--criterion kd", options, status=2)
+    assert "fairseq-train: error: --teacher-path" in last_line(refused)
+    assert "Traceback" not in refused.stderr
+    assert "TransformerModel" not in refused.stderr + refused.stdout
+    assert not (tmp_path / "save").exists()
+
+
+def test_a_teacher_of_other_symbols_is_refused_with_the_first_that_differs(teacher, tmp_path):
+    other = prepare(tmp_path / "other", "--pair en-ru --vocab-size 400 --max-words 10 --max-pairs 600")
+    refused = train(other, tmp_path / "save", KD, teacher, status=2)
+    assert re.search(r"source dictionary: symbol \d+ is '.+' \(must be the student's '.+'\)", last_line(refused))
+    assert not (tmp_path / "save").exists()
+
+
+def test_training_with_either_name_goes_on_under_the_other_to_the_same_weights(data_bin, teacher, student, tmp_path):
+    train(data_bin, tmp_path, "--criterion kd --temperature 1 --teacher-path", teacher, "--max-epoch 1")
+    train(data_bin, tmp_path, "--criterion label_smoothed_kd --temperature 1 --teacher-path", teacher, "--max-epoch 2")
+    assert torch.equal(weights(tmp_path / "checkpoint_last.pt"), weights(student / "checkpoint_last.pt"))
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert [row["epoch"] for row in record["history"]] == [1, 2]
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(data_bin, teacher, student, tmp_path):
+    command = (
+        f"{Path(sys.executable).parent}/fairseq-train {data_bin} --save-dir {tmp_path} {SMALL} --user-dir lskd_fairseq"
+    )
+    command += f" {KD} {teacher} --max-epoch 2"
+    process = subprocess.Popen(command.split(), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "run.json").exists():  # written with the first checkpoint
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert json.loads((tmp_path / "run.json").read_text())["history"][-1]["epoch"] == 1
+    train(data_bin, tmp_path, KD, teacher, "--max-epoch 2")
+    assert torch.equal(weights(tmp_path / "checkpoint_last.pt"), weights(student / "checkpoint_last.pt"))
+
+
+def test_a_high_temperature_from_a_smoothed_teacher_warns_in_the_log_and_in_the_record(data_bin, teacher, tmp_path):
+    result = train(data_bin, tmp_path, "--criterion kd --temperature 3 --teacher-path", teacher, "--max-update 2")
+    assert "smoothed teacher with T = 1" in result.stdout + result.stderr
+    assert "smoothed teacher with T = 1" in json.loads((tmp_path / "run.json").read_text())["warnings"][0]
+
+
+def test_the_task_scores_the_teacher_and_measures_bleu(data_bin, teacher, tmp_path):
+    shutil.copy(teacher, own := tmp_path / "teacher.pt")
+    options = "--task label_smoothed_kd --eval-bleu --max-epoch 1 --best-checkpoint-metric bleu --maximize-best-checkpoint-metric"
+    train(data_bin, tmp_path / "student", options, KD, own)
+    record = json.loads((tmp_path / "student" / "run.json").read_text())
+    assert 0 <= record["history"][0]["valid_bleu"] <= 100
+    assert record["teacher"]["valid"]["bleu"] >= 0
+    assert record["teacher"]["valid"]["nll_loss"] > 0
+    assert "tok:13a" in record["teacher"]["valid"]["signature"]
+    assert (tmp_path / "teacher.pt.valid.json").is_file()
+
+
+def test_validation_of_a_student_needs_no_teacher(data_bin, teacher, tmp_path):
+    shutil.copy(teacher, own := tmp_path / "teacher.pt")
+    train(data_bin, tmp_path / "student", KD, own, "--max-update 3")
+    own.unlink()
+    path = tmp_path / "student" / "checkpoint_last.pt"
+    result = run(
+        "fairseq-validate", data_bin, "--path", path, "--task translation --user-dir lskd_fairseq --cpu --batch-size 8"
+    )
+    found = re.search(r"loss ([\d.]+) .*nll_loss ([\d.]+)", result.stdout + result.stderr)
+    assert float(found[1]) == float(found[2]) > 0
+
+
+def test_the_installed_directory_is_a_user_dir_from_any_working_directory(data_bin, teacher, tmp_path):
+    user_dir = run("python -m lskd_fairseq", cwd=tmp_path).stdout.strip()
+    run(
+        "fairseq-train",
+        data_bin,
+        "--save-dir run",
+        SMALL,
+        "--user-dir",
+        user_dir,
+        KD,
+        teacher,
+        "--max-update 2",
+        cwd=tmp_path,
+    )
+    assert (tmp_path / "run" / "checkpoint_last.pt").is_file()
+
+
+def test_hydra_trains_from_the_configuration_that_ships(data_bin, teacher, tmp_path):
+    user_dir = ROOT / "lskd_fairseq"
+    shutil.copy(teacher, tmp_path / "teacher.pt")
+    options = "model.encoder.embed_dim=32 model.decoder.embed_dim=32 model.encoder.ffn_embed_dim=64 common.cpu=true"
+    options += " model.decoder.ffn_embed_dim=64 optimization.max_update=2"
+    command = [
+        "fairseq-hydra-train",
+        "--config-dir",
+        user_dir / "config",
+        "--config-name kd",
+        f"common.user_dir={user_dir}",
+    ]
+    command += [f"task.data={data_bin}", f"checkpoint.save_dir={tmp_path / 'run'}", options]
+    run(*command, "criterion.teacher_path=teacher.pt", cwd=tmp_path)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["teacher"]["paths"] == [str(tmp_path / "teacher.pt")]
+    run(
+        "python -m lskd_fairseq.score --cpu --beam 1 --split valid --data",
+        data_bin,
+        "--path",
+        tmp_path / "run" / "checkpoint_best.pt",
+    )
+    refused = run(*command, "criterion.teacher_path=missing.pt", cwd=tmp_path, status=2)
+    assert "error: --teacher-path" in last_line(refused)
+    assert "TransformerModel" not in refused.stdout

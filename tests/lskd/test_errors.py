@@ -1,0 +1,141 @@
+import argparse
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lskd.errors import InputError, bad, positive, report, run_command
+
+
+def call(command, *arguments, monkeypatch):
+    """The exit status of ``command`` run from the command line ``tool ARGUMENTS``."""
+    monkeypatch.setattr(sys, "argv", ["tool", *arguments])
+    parser = argparse.ArgumentParser(prog="tool")
+    parser.add_argument("--number", type=positive, default=1)
+    with pytest.raises(SystemExit) as stop:
+        run_command(parser, command)
+    return stop.value.code
+
+
+def raising(error):
+    def command(_):
+        raise error
+
+    return command
+
+
+def test_the_message_names_argument_value_and_what_is_valid():
+    error = bad("--temperature", 0.0, "must be above 0")
+    assert isinstance(error, InputError)
+    assert isinstance(error, ValueError)
+    assert str(error) == "--temperature: 0.0 (must be above 0)"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (bad("--temperature", 0.0, "must be above 0"), "tool: error: --temperature: 0.0 (must be above 0)\n"),
+        (InputError("two\nlines\r\n\tand more"), "tool: error: two lines and more\n"),
+        (OSError(28, "No space left on device", "run.json"), "[Errno 28] No space left on device: 'run.json'\n"),
+        (PermissionError(13, "Permission denied", "out"), "[Errno 13] Permission denied: 'out'\n"),
+    ],
+)
+def test_bad_input_and_a_failing_system_are_one_line_and_status_2(error, line, monkeypatch, capsys):
+    assert call(raising(error), monkeypatch=monkeypatch) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("tool: error: ")
+    assert err.endswith(line)
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("error", [bad("--temperature", 0.0, "must be above 0"), OSError(28, "full")])
+def test_debug_shows_where_an_error_comes_from(error, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tool", "--debug"])
+    with pytest.raises(type(error)) as raised:
+        run_command(argparse.ArgumentParser(prog="tool"), raising(error))
+    assert raised.value is error
+    assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_is_one_line_and_status_130(monkeypatch, capsys):
+    assert call(raising(KeyboardInterrupt()), monkeypatch=monkeypatch) == 130
+    err = capsys.readouterr().err
+    assert err.startswith("tool: interrupted")
+    assert len(err.splitlines()) == 1
+
+
+def test_debug_shows_where_ctrl_c_was_pressed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tool", "--debug"])
+    with pytest.raises(KeyboardInterrupt):
+        run_command(argparse.ArgumentParser(prog="tool"), raising(KeyboardInterrupt()))
+
+
+@pytest.mark.parametrize("error", [ValueError("a defect"), TypeError("a defect"), RuntimeError("a defect")])
+def test_a_defect_of_the_program_is_not_passed_off_as_bad_input(error, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tool"])
+    with pytest.raises(type(error), match="a defect"):
+        run_command(argparse.ArgumentParser(prog="tool"), raising(error))
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1), (3, 3)])
+def test_the_status_is_what_the_command_returns(returned, status, monkeypatch, capsys):
+    assert call(lambda _: returned, monkeypatch=monkeypatch) == status
+    assert capsys.readouterr().err == ""
+
+
+def test_the_command_gets_the_arguments(monkeypatch):
+    seen = []
+    assert call(lambda arguments: seen.append(arguments.number), "--number", "5", monkeypatch=monkeypatch) == 0
+    assert seen == [5]
+
+
+@pytest.mark.parametrize("text", ["1", "007", "123456789"])
+def test_positive_takes_whole_numbers_above_zero(text):
+    assert positive(text) == int(text)
+
+
+@pytest.mark.parametrize("text", ["0", "00", "-1", "+1", "1.0", "1e3", "", " 1", "1_000", "²", "ten", "nan"])
+def test_positive_refuses_everything_else_and_says_what_was_given(text):
+    with pytest.raises(argparse.ArgumentTypeError) as error:
+        positive(text)
+    assert str(error.value) == f"{text!r} (must be a whole number above 0)"
+
+
+def test_a_number_that_is_not_positive_is_status_2_and_named(monkeypatch, capsys):
+    assert call(lambda _: pytest.fail("the command ran"), "--number", "0", monkeypatch=monkeypatch) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "tool: error: argument --number: '0' (must be a whole number above 0)"
+
+
+def test_report_writes_one_line_and_gives_status_2(capsys):
+    assert report("tool", OSError("a\nb")) == 2
+    assert capsys.readouterr().err == "tool: error: a b\n"
+
+
+def start(code, **streams):
+    program = f"import argparse, sys\nfrom lskd.errors import *\nparser = argparse.ArgumentParser(prog='tool')\n{code}"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=environment, **streams
+    )
+
+
+def test_a_reader_that_went_away_is_no_error():
+    process = start("run_command(parser, lambda _: print('x\\n' * 10**6))", stdout=subprocess.PIPE)
+    assert process.stdout.readline() == "x\n"
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=60) == 1
+    process.stderr.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_one_line_and_status_2():
+    with open("/dev/full", "w") as full:
+        process = start("run_command(parser, lambda _: print('x'))", stdout=full)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.splitlines() == ["tool: error: [Errno 28] No space left on device"]

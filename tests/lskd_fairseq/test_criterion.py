@@ -1,0 +1,221 @@
+import copy
+import math
+
+import pytest
+import torch
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.logging import metrics
+from small_nmt import batch_of, make_criterion, make_model, make_task, save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def task(data_bin):
+    return make_task(data_bin)
+
+
+@pytest.fixture(scope="module")
+def teacher_model(task):
+    return make_model(task, seed=1)
+
+
+@pytest.fixture(scope="module")
+def teacher_path(task, teacher_model, tmp_path_factory):
+    return save_checkpoint(tmp_path_factory.mktemp("teacher") / "teacher.pt", teacher_model, task)
+
+
+def reference_loss(student, teachers, batch, pad, T, Ts, beta, epsilon, topk):
+    """The loss in float64, straight from the formulas, over all positions, with the padded ones masked at the end."""
+    z = student(**batch["net_input"])[0].double()
+    p = sum(torch.softmax(t.eval()(**batch["net_input"])[0].double() / T, -1) for t in teachers) / len(teachers)
+    if topk:
+        kth = p.topk(topk).values[..., -1:]
+        p = torch.where(p >= kth, p, 0.0)
+        p = p / p.sum(-1, keepdim=True)
+    mask = batch["target"].ne(pad)
+    kl = (torch.xlogy(p, p) - p * torch.log_softmax(z / Ts, -1)).sum(-1)[mask].sum()
+    log_p = torch.log_softmax(z, -1)
+    nll = -log_p.gather(-1, batch["target"][..., None])[..., 0][mask].sum()
+    eps_i = epsilon / (z.size(-1) - 1)
+    hard = (1 - epsilon - eps_i) * nll + eps_i * -log_p.sum(-1)[mask].sum()
+    return (1 - beta) * hard + beta * Ts**2 * kl, nll, kl
+
+
+@pytest.mark.parametrize(
+    ("T", "Ts", "beta", "epsilon", "topk"),
+    [(1, None, 1, 0, 0), (3, None, 1, 0, 0), (64, None, 1, 0, 0), (3, 1, 1, 0, 0), (2, None, 0.9, 0.1, 4), (1, None, 0, 0.1, 0)],
+)
+def test_loss_and_gradient_are_those_of_the_formula_in_float64(task, teacher_path, teacher_model, T, Ts, beta, epsilon, topk):
+    student = make_model(task, seed=2, dropout=0)
+    exact = copy.deepcopy(student).double()
+    batch = batch_of(task, [0, 3, 7, 11])
+    assert batch["target"].eq(task.tgt_dict.pad()).any()
+    criterion = make_criterion(
+        task, teacher_path, temperature=T, student_temperature=Ts, kd_weight=beta, label_smoothing=epsilon, teacher_topk=topk
+    )
+    loss, sample_size, log = criterion(student, batch)
+    loss.backward()
+    expected, nll, kl = reference_loss(
+        exact, [copy.deepcopy(teacher_model).double()], batch, task.tgt_dict.pad(), T, Ts or T, beta, epsilon, topk
+    )
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert log["nll_loss"].item() == pytest.approx(nll.item(), rel=1e-5)
+    assert log["kd_loss"].item() == pytest.approx((Ts or T) ** 2 * kl.item(), rel=1e-4)
+    assert sample_size == batch["ntokens"] == log["ntokens"]
+    ours, theirs = (torch.cat([p.grad.flatten() for p in model.parameters()]) for model in (student, exact))
+    assert (ours - theirs).norm() <= 1e-5 * theirs.norm()
+
+
+def test_padded_positions_are_not_projected_to_the_vocabulary(task, teacher_path):
+    student, criterion = make_model(task), make_criterion(task, teacher_path)
+    batch = batch_of(task, [0, 3, 7, 11])
+    rows = []
+    for model in (student, criterion.teacher.models[0]):
+        model.decoder.output_projection.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].shape[:-1].numel()))
+    criterion(student, batch)
+    assert rows == [batch["ntokens"], batch["ntokens"]]
+    assert batch["ntokens"] < batch["target"].numel()
+
+
+def test_the_teacher_is_in_no_checkpoint_and_in_no_optimizer_and_stays_in_eval(task, teacher_path):
+    criterion = make_criterion(task, teacher_path)
+    criterion.train()
+    assert criterion.state_dict() == {}
+    assert list(criterion.parameters()) == []
+    assert list(criterion.children()) == []
+    (model,) = criterion.teacher.models
+    assert not any(module.training for module in model.modules())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_teacher_takes_on_the_students_dtype(task, teacher_path):
+    criterion = make_criterion(task, teacher_path)
+    student = make_model(task).double()
+    criterion(student, batch_of(task, [0, 1]))
+    assert {p.dtype for p in criterion.teacher.models[0].parameters()} == {torch.float64}
+
+
+def test_random_numbers_are_those_of_a_training_without_a_teacher(task, teacher_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    criterion = make_criterion(task, teacher_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    student = make_model(task, dropout=0.5)
+    batch = batch_of(task, [0, 3, 7])
+    torch.manual_seed(6)
+    student(**batch["net_input"])
+    expected = torch.get_rng_state()
+    torch.manual_seed(6)
+    criterion(student, batch)
+    assert torch.equal(torch.get_rng_state(), expected)
+
+
+def test_validation_bleu_is_the_students_and_not_the_teachers(data_bin, teacher_path):
+    task = make_task(data_bin, eval_bleu=True)
+    student = make_model(task)
+    make_criterion(task, teacher_path)
+    assert task.sequence_generator.model.models_size == 1
+    assert task.sequence_generator.model.single_model is student
+
+
+@pytest.mark.parametrize("sentence_avg", [False, True])
+def test_logged_figures_are_sums_divided_once(task, teacher_path, sentence_avg):
+    student = make_model(task, dropout=0)
+    criterion = make_criterion(task, teacher_path, temperature=2, sentence_avg=sentence_avg)
+    whole = criterion(student, batch_of(task, [0, 1, 2, 3, 4]))[2]
+    parts = [criterion(student, batch_of(task, indices))[2] for indices in ([0], [1, 2, 3], [4])]
+
+    def reduced(logs):
+        with metrics.aggregate() as aggregate:
+            criterion.reduce_metrics(logs)
+        return aggregate.get_smoothed_values()
+
+    one, several = reduced([whole]), reduced(parts)
+    assert one.keys() == {"loss", "nll_loss", "kd_loss", "teacher_entropy", "teacher_agreement", "ppl"}
+    assert several == pytest.approx(one, rel=1e-3)
+    divisor = 5 if sentence_avg else whole["ntokens"]
+    assert one["loss"] == pytest.approx(whole["loss"].item() / divisor / math.log(2), abs=6e-4)
+    assert one["kd_loss"] == pytest.approx(whole["kd_loss"].item() / whole["ntokens"] / math.log(2), abs=6e-4)
+    assert 0 <= one["teacher_agreement"] <= 100
+
+
+def test_gradients_of_two_halves_add_up_to_the_gradient_of_the_whole(task, teacher_path):
+    criterion = make_criterion(task, teacher_path, temperature=3)
+
+    def gradient(batches):
+        student = make_model(task, seed=2, dropout=0)
+        sizes = 0
+        for indices in batches:
+            loss, sample_size, _ = criterion(student, batch_of(task, indices))
+            loss.backward()
+            sizes += sample_size
+        return torch.cat([p.grad.flatten() for p in student.parameters()]) / sizes
+
+    whole, halves = gradient([[0, 1, 2, 3, 4, 5]]), gradient([[0, 1, 2], [3, 4, 5]])
+    assert (whole - halves).norm() <= 1e-5 * whole.norm()
+
+
+def test_a_student_that_is_its_teacher_has_no_loss_and_full_agreement(task, teacher_path, teacher_model):
+    criterion = make_criterion(task, teacher_path, temperature=3)
+    student = copy.deepcopy(teacher_model).eval()
+    batch = batch_of(task, [0, 3, 7])
+    loss, _, log = criterion(student, batch)
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert log["teacher_agreement"].item() == batch["ntokens"]
+
+
+def test_several_teachers_are_averaged_in_probability(task, teacher_model, teacher_path, tmp_path):
+    second = make_model(task, seed=9)
+    both = f"{teacher_path}:{save_checkpoint(tmp_path / 'second.pt', second, task)}"
+    criterion = make_criterion(task, both, temperature=2)
+    student, batch = make_model(task, dropout=0), batch_of(task, [0, 3])
+    teachers = [copy.deepcopy(model).double() for model in (teacher_model, second)]
+    expected, _, _ = reference_loss(
+        copy.deepcopy(student).double(), teachers, batch, task.tgt_dict.pad(), 2, 2, 1, 0, 0
+    )
+    assert criterion(student, batch)[0].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("arch", ["lstm", "fconv"])
+def test_models_that_project_inside_are_distilled_too(task, teacher_path, teacher_model, arch):
+    options = {"encoder_embed_dim": 16, "decoder_embed_dim": 16, "decoder_out_embed_dim": 16}
+    if arch == "lstm":
+        options |= {"encoder_hidden_size": 16, "decoder_hidden_size": 16}
+    else:
+        options |= {"encoder_layers": "[(16, 3)]", "decoder_layers": "[(16, 3)]"}
+    student, exact = (make_model(task, arch=arch, dropout=0, **options).eval() for _ in range(2))
+    batch = batch_of(task, [0, 3, 7])
+    expected, _, _ = reference_loss(
+        exact.double(), [copy.deepcopy(teacher_model).double()], batch, task.tgt_dict.pad(), 1, 1, 1, 0, 0
+    )
+    loss, _, _ = make_criterion(task, teacher_path)(student, batch)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_without_the_teacher_file_validation_gives_nll_and_training_is_refused(task, tmp_path, capsys):
+    criterion = make_criterion(task, tmp_path / "gone.pt")
+    student, batch = make_model(task).eval(), batch_of(task, [0, 1])
+    with torch.no_grad():
+        _, _, log = criterion(student, batch)
+    assert log["loss"] == log["nll_loss"]
+    assert "kd_loss" not in log
+    with pytest.raises(SystemExit) as left:
+        criterion(student.train(), batch)
+    assert left.value.code == 2
+    assert "--teacher-path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "temperature", "warned"),
+    [(0.1, 2.0, True), (0.1, 1.0, False), (0.0, 2.0, False)],
+)
+def test_a_high_temperature_from_a_smoothed_teacher_warns_with_the_papers_rule(task, teacher_model, tmp_path, smoothing, temperature, warned):
+    trained_with = {"_name": "label_smoothed_cross_entropy", "label_smoothing": smoothing}
+    path = save_checkpoint(tmp_path / "t.pt", teacher_model, task, criterion=trained_with)
+    warnings = make_criterion(task, path, temperature=temperature).warnings()
+    assert bool(warnings) is warned
+    assert not warned or "smoothed teacher with T = 1" in warnings[0]
+
+
+def test_both_names_are_one_criterion():
+    assert CRITERION_REGISTRY["kd"] is CRITERION_REGISTRY["label_smoothed_kd"]

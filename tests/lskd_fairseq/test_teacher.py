@@ -1,0 +1,168 @@
+import argparse
+import pickle
+import zipfile
+
+import numpy
+import pytest
+import torch
+from fairseq.data import Dictionary
+from small_nmt import make_criterion, make_model, make_task, save_checkpoint
+
+from lskd.errors import InputError
+from lskd_fairseq.teacher import (
+    check_dictionaries,
+    dictionary_fingerprint,
+    read_checkpoint,
+    smoothing_of_training,
+    weights_fingerprint,
+)
+
+
+@pytest.fixture(scope="module")
+def task(data_bin):
+    return make_task(data_bin)
+
+
+def dictionary(*symbols: str) -> Dictionary:
+    made = Dictionary()
+    for symbol in symbols:
+        made.add_symbol(symbol)
+    return made
+
+
+def state(task, **criterion) -> dict:
+    """What matters of a checkpoint's content."""
+    cfg = {"task": {"data": task, "source_lang": "en", "target_lang": "de"}, "criterion": criterion}
+    return {"cfg": cfg, "model": {}}
+
+
+class Bomb:
+    def __reduce__(self):
+        return (print, ("a file's code has run",))
+
+
+@pytest.mark.parametrize("make", ["torch", "pickle", "zip"])
+def test_code_in_a_checkpoint_is_never_run(tmp_path, capsys, make):
+    path = tmp_path / "bomb.pt"
+    if make == "torch":
+        torch.save({"model": Bomb(), "cfg": {}}, path)
+    elif make == "pickle":
+        path.write_bytes(pickle.dumps({"model": Bomb(), "cfg": {}}))
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", pickle.dumps({"model": Bomb()}))
+    with pytest.raises(InputError, match="cannot be read as a fairseq checkpoint") as refused:
+        read_checkpoint(str(path))
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert "has run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 truncated"])
+def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "teacher.pt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="--teacher-path: .*teacher.pt"):
+        read_checkpoint(str(path), "--teacher-path")
+
+
+def test_a_missing_file_a_directory_and_a_bare_state_dict_are_refused(tmp_path):
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "weights.pt")
+    for path, reason in ((tmp_path / "no.pt", "existing"), (tmp_path, "existing"), (tmp_path / "weights.pt", "lacks")):
+        with pytest.raises(InputError, match=reason):
+            read_checkpoint(str(path))
+
+
+def test_what_fairseq_stores_loads_safely(tmp_path):
+    stored = {
+        "model": {},
+        "cfg": {"model": argparse.Namespace(arch="transformer"), "criterion": {}},
+        "extra_state": {"bleu": numpy.array([1.0, 2.0]), "n": numpy.array([1, 2]), "score": numpy.float64(3)},
+    }
+    torch.save(stored, tmp_path / "c.pt")
+    loaded = read_checkpoint(str(tmp_path / "c.pt"))
+    assert loaded["cfg"]["model"].arch == "transformer"
+    assert loaded["extra_state"]["bleu"].tolist() == [1.0, 2.0]
+
+
+def test_unequal_dictionaries_are_refused_with_the_first_differing_symbol(tmp_path):
+    dictionary("ein", "zwei", "drei").save(str(tmp_path / "dict.en.txt"))
+    dictionary("ein", "zwei", "drei").save(str(tmp_path / "dict.de.txt"))
+    same, other = dictionary("ein", "zwei", "drei"), dictionary("ein", "zwo", "drei")
+    checkpoint = state(str(tmp_path))
+    check_dictionaries("t.pt", checkpoint, same, same)
+    with pytest.raises(InputError, match="target dictionary: symbol 5 is 'zwei'.*'zwo'"):
+        check_dictionaries("t.pt", checkpoint, same, other)
+    with pytest.raises(InputError, match="7 symbols .*6 of the student"):
+        check_dictionaries("t.pt", checkpoint, dictionary("ein", "zwei"), same)
+
+
+def test_without_the_teachers_data_its_remembered_fingerprint_is_compared(tmp_path):
+    ours, other = dictionary("ein", "zwei"), dictionary("ein", "zwo")
+    checkpoint = state(str(tmp_path / "gone"))
+    checkpoint["task_state"] = {
+        "lskd": {"dictionaries": {"source": dictionary_fingerprint(ours), "target": dictionary_fingerprint(ours)}}
+    }
+    check_dictionaries("t.pt", checkpoint, ours, ours)
+    with pytest.raises(InputError, match="target dictionary: other symbols"):
+        check_dictionaries("t.pt", checkpoint, ours, other)
+
+
+def test_with_nothing_else_the_number_of_symbols_is_compared_and_said(tmp_path, caplog):
+    ours = dictionary("ein", "zwei")
+    checkpoint = state(str(tmp_path / "gone"))
+    checkpoint["model"] = {f"{side}.embed_tokens.weight": torch.zeros(len(ours), 2) for side in ("encoder", "decoder")}
+    check_dictionaries("t.pt", checkpoint, ours, ours)
+    assert "only the number of symbols" in caplog.text
+    with pytest.raises(InputError, match="symbols"):
+        check_dictionaries("t.pt", checkpoint, ours, dictionary("ein"))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "alpha"),
+    [
+        ({"_name": "label_smoothed_cross_entropy", "label_smoothing": 0.1}, 0.1 * 11 / 10),
+        ({"_name": "cross_entropy"}, 0.0),
+        ({"_name": "kd", "label_smoothing": 0.1, "kd_weight": 0.5}, 0.1 * 11 / 10),
+        ({"_name": "kd", "label_smoothing": 0.1, "kd_weight": 1.0}, None),
+        ({"_name": "masked_lm"}, None),
+    ],
+)
+def test_the_teachers_smoothing_is_read_from_its_own_configuration(criterion, alpha):
+    found = smoothing_of_training(state("data", **criterion), vocabulary=11)
+    assert found["alpha"] == (alpha if alpha is None else pytest.approx(alpha))
+    assert ("unknown" in found["source"]) is (alpha is None)
+
+
+def test_the_weights_fingerprint_is_of_the_weights_alone(task, tmp_path):
+    model = make_model(task)
+    first = read_checkpoint(str(save_checkpoint(tmp_path / "a.pt", model, task)))
+    second = read_checkpoint(str(save_checkpoint(tmp_path / "b.pt", model, task, criterion={"_name": "cross_entropy"})))
+    assert weights_fingerprint(first["model"]) == weights_fingerprint(second["model"])
+    changed = {name: tensor.clone() for name, tensor in first["model"].items()}
+    changed["decoder.layers.0.fc1.bias"][0] += 1e-3
+    assert weights_fingerprint(changed) != weights_fingerprint(first["model"])
+
+
+def test_a_teacher_of_half_precision_weights_has_a_fingerprint():
+    assert weights_fingerprint({"w": torch.ones(3, dtype=torch.bfloat16)}) != weights_fingerprint({"w": torch.ones(3)})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": 0.0}, "--temperature: 0.0"),
+        ({"temperature": -1.0}, "--temperature: -1.0"),
+        ({"temperature": float("nan")}, "--temperature: nan"),
+        ({"student_temperature": float("inf")}, "--student-temperature: inf"),
+        ({"kd_weight": 1.5}, "--kd-weight: 1.5"),
+        ({"label_smoothing": 1.0}, "--label-smoothing: 1.0"),
+        ({"teacher_topk": -1}, "--teacher-topk: -1"),
+    ],
+)
+def test_settings_out_of_range_end_in_one_line_and_status_2(task, capsys, options, words):
+    with pytest.raises(SystemExit) as left:
+        make_criterion(task, None, **options)
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
