@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/installed
 
 demo: install          ## train a teacher, distil students, print the table
@@ -23,19 +24,20 @@ lint: install          ## style
 install: $(INSTALLED)  ## everything into .venv
 
 # fairseq is built from source. pip would fetch a second torch into its build environment, so torch comes first and the
-# build uses it. $(VENV)/unfinished marks an install that was interrupted: what it left cannot be trusted. It is removed
-# around the mark, in case that is interrupted too. An environment that is there is updated and keeps its Python, so that
-# two never mix: `make clean` before choosing another one.
+# build uses it. $(VENV)/unfinished marks an install that was interrupted: what it left cannot be trusted and goes, the
+# mark last, in case that is interrupted too. An environment that is there is updated and keeps its Python, so that two
+# never mix: `make clean` before choosing another one.
 $(INSTALLED): setup.py pyproject.toml
 	@if [ -e $(VENV)/unfinished ]; then echo "the last install was not finished, starting it anew"; \
 		find $(VENV) -mindepth 1 -maxdepth 1 ! -name unfinished -exec rm -rf {} +; fi
 	@[ -x $(BIN)/python ] || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "make: $(PYTHON) is not Python 3.11 or newer; name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+		{ echo "make: $(PYTHON) is not Python 3.11 or newer; name another one:" \
+			"$(strip make PYTHON=python3.12 $(MAKECMDGOALS))" >&2; exit 2; }
 	@mkdir -p $(VENV) && rm -f $@ && touch $(VENV)/unfinished
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q "pip>=25" "setuptools>=77" wheel cython numpy torch torchvision
-	$(BIN)/python -m pip install --disable-pip-version-check -q --no-build-isolation -e '.[all,dev]'
-	$(BIN)/python -m pip check
+	$(PIP) install -q "pip>=25" "setuptools>=77" wheel cython numpy torch torchvision
+	$(PIP) install -q --no-build-isolation -e '.[all,dev]'
+	$(PIP) check
 	@$(BIN)/python -W ignore -c 'import logging; logging.disable(); \
 		import torch, torchvision, timm, sacrebleu, sentencepiece, lskd, lskd_vision, lskd_fairseq'
 	@rm $(VENV)/unfinished && touch $@

@@ -10,7 +10,7 @@ version = re.search(r'__version__ = "([^"]+)"', (here / "lskd" / "__init__.py").
 
 torch = ["torch>=2.6"]
 extras = {
-    # Transformer distillation with fairseq. fairseq-fixed imports as fairseq and is the one that runs on Python >= 3.11.
+    # Transformer distillation with fairseq. fairseq-fixed imports as fairseq and runs on Python >= 3.11.
     "nmt": [*torch, "fairseq-fixed==0.12.3.1", "sacrebleu>=2.6", "sentencepiece>=0.2", "sacremoses>=0.1", "tqdm>=4.66"],
     # Image classification with timm. torch and torchvision are a pair: the resolver picks the newest that fit.
     "vision": [*torch, "torchvision", "timm>=1.0.31", "tqdm>=4.66"],
@@ -25,7 +25,7 @@ extras["dev"] = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.9", "pre-commit>=4",
 setup(
     name="lskd",
     version=version,
-    description="Label smoothing meets knowledge distillation: distil with fairseq and timm, and see what the temperature did",
+    description="Label smoothing meets knowledge distillation: distil with fairseq and timm, measure what it did",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",

@@ -1,10 +1,10 @@
 """From split sentence pairs to a directory that fairseq trains on and the scorer can score on.
 
-    DEST/
-      train.en-de.{en,de}.{bin,idx} …   what fairseq reads, with dict.en.txt and dict.de.txt (the same symbols)
-      sentencepiece.model               the joint subword model, learnt on the train split
-      raw/{train,valid,test}.{en,de}    the sentences as they were, one a line: what hypotheses are scored against
-      manifest.json                     what this is made of: counts, parameters, checksums, versions
+DEST/
+  train.en-de.{en,de}.{bin,idx} …   what fairseq reads, with dict.en.txt and dict.de.txt (the same symbols)
+  sentencepiece.model               the joint subword model, learnt on the train split
+  raw/{train,valid,test}.{en,de}    the sentences as they were, one a line: what hypotheses are scored against
+  manifest.json                     what this is made of: counts, parameters, checksums, versions
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def already_prepared(dest: Path, parameters: dict) -> bool:
     Raises:
         InputError: ``dest`` holds something else, which is left as it is.
     """
-    if not dest.exists() or dest.is_dir() and not any(dest.iterdir()):
+    if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())):
         return False
     try:
         found = json.loads((dest / "manifest.json").read_text(encoding="utf-8"))["parameters"]

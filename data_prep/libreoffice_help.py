@@ -21,7 +21,7 @@ PERCENT_HELD_OUT = 4  # of the pages, for valid and for test each
 
 
 def split_of_page(page: str) -> str:
-    """The split that a help page belongs to: a fixed hash of its name, so it never changes and is the same for all pairs.
+    """The split that a help page belongs to: a fixed hash of its name, so the same one always and for all pairs.
 
     >>> split_of_page("text/swriter/main0000.html")
     'train'

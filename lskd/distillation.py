@@ -186,7 +186,9 @@ def _soft_loss(student: Tensor, teachers: list[Tensor], temperature: float, stud
     weighted = torch.expm1(u).mul_(teacher_probability)
     far = u > FAR
     if far.any():
-        weighted, overflown = _recompute_far(weighted, far, student, teacher_probability, offset + mean, student_temperature)
+        weighted, overflown = _recompute_far(
+            weighted, far, student, teacher_probability, offset + mean, student_temperature
+        )
     else:
         overflown = None
     s = weighted.sum(1, keepdim=True)

@@ -33,7 +33,7 @@ class RunRecord:
         configuration: the settings that matter, in the words above, and the host's own under ``host``.
         seed: the random seed of the run.
         data: ``path`` and ``fingerprint``, one SHA-256 over the prepared files.
-        teacher: None, or ``path``, ``fingerprint`` (of the weights), ``label_smoothing`` with its ``source``, ``valid``.
+        teacher: None, or ``paths``, ``fingerprint`` of the weights, ``label_smoothing`` with its source, ``valid``.
         figures: by split, then by checkpoint: for example ``figures["test"]["checkpoint_best.pt"]["bleu"]``.
         history: a row for each validation, oldest first.
         warnings: what a reader of the figures has to know.
@@ -93,7 +93,9 @@ def read_run(directory: str | os.PathLike) -> RunRecord | None:
     if not isinstance(version, int):
         raise bad("run record", path, "must be an object with a schema_version")
     if version > SCHEMA_VERSION:
-        raise bad("run record", path, f"has schema version {version}, this version of lskd reads up to {SCHEMA_VERSION}")
+        raise bad(
+            "run record", path, f"has schema version {version}, this version of lskd reads up to {SCHEMA_VERSION}"
+        )
     known = {each.name for each in fields(RunRecord)}
     if missing := {"configuration", "seed", "data"} - content.keys():
         raise bad("run record", path, f"lacks {', '.join(sorted(missing))}")
@@ -115,7 +117,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict:
-    """The processor's name, the number of cores this process may use, torch's threads and GPUs where torch is loaded."""
+    """The processor's name, the cores this process may use; torch's threads and GPUs where torch is loaded."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = {"processor": _processor(), "cores": cores}
     if torch := sys.modules.get("torch"):
@@ -129,7 +131,9 @@ def source_revision() -> str | None:
     here = Path(__file__).resolve().parent.parent
     git = ["git", "-C", str(here)]
     try:
-        found = subprocess.run([*git, "rev-parse", "--show-toplevel", "HEAD"], capture_output=True, text=True, check=True)
+        found = subprocess.run(
+            [*git, "rev-parse", "--show-toplevel", "HEAD"], capture_output=True, text=True, check=True
+        )
         changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None

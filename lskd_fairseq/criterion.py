@@ -1,6 +1,6 @@
 """The criterion ``label_smoothed_kd``, also called ``kd``: distillation at a temperature for any translation model.
 
-    fairseq-train DATA-BIN --user-dir lskd_fairseq --criterion kd --temperature 1 --teacher-path teacher.pt …
+fairseq-train DATA-BIN --user-dir lskd_fairseq --criterion kd --temperature 1 --teacher-path teacher.pt …
 """
 
 import logging
@@ -19,8 +19,8 @@ from lskd_fairseq.teacher import Teacher, output_logits
 logger = logging.getLogger(__name__)
 
 RULE_OF_THUMB = (
-    "the teacher was trained with label smoothing (α = {alpha:.3g}) and T = {temperature:g} is above 1: the paper found that "
-    "high temperatures undo what the smoothed teacher gains; its rule of thumb is a smoothed teacher with T = 1"
+    "the teacher was trained with label smoothing (α = {alpha:.3g}) and T = {temperature:g} is above 1: the paper "
+    "found that high temperatures undo what a smoothed teacher gains; its rule: a smoothed teacher with T = 1"
 )
 
 

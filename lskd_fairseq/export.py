@@ -39,7 +39,9 @@ def export(checkpoint: str, out: str | Path) -> None:
         "cfg": {"task": _stock_task(cfg.task), "model": plain(cfg.model)},
         "model": {name: tensor.clone() for name, tensor in state["model"].items()},
         # fairseq's loader takes the number of updates from here, and would take a file without it for a very old one.
-        "optimizer_history": [{key: state["optimizer_history"][-1][key] for key in ("criterion_name", "optimizer_name", "num_updates")}],
+        "optimizer_history": [
+            {key: state["optimizer_history"][-1][key] for key in ("criterion_name", "optimizer_name", "num_updates")}
+        ],
         "extra_state": {"train_iterator": {"epoch": state["extra_state"]["train_iterator"]["epoch"]}},
         "lskd": state.get("task_state", {}).get("lskd", {}),
     }

@@ -7,8 +7,8 @@
 3. :func:`recorded_saving`: a checkpoint remembers how it was made, and ``run.json`` is brought up to date with it.
 4. :func:`checked_defaults`: a missing teacher would be noticed after the student is built and directories are made.
    The options are checked as soon as they are complete, and errors end in one line.
-5. :func:`same_batches`: fairseq groups sentences into batches once, by a random order that depends on the epoch in which
-   training started. A resumed training then has other batches than one that was never stopped, and other weights.
+5. :func:`same_batches`: fairseq groups sentences into batches once, by a random order that depends on the epoch in
+   which training started. A resumed training has other batches than one that was never stopped, and other weights.
 """
 
 import argparse

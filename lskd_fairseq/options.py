@@ -28,7 +28,9 @@ class KDConfig(FairseqDataclass):
     )
     student_temperature: Optional[float] = field(
         default=None,
-        metadata={"help": "temperature of the student's distribution, default the teacher's; 1 tempers the teacher only"},
+        metadata={
+            "help": "temperature of the student's distribution, default the teacher's; 1 tempers the teacher only"
+        },
     )
     kd_weight: float = field(
         default=1.0,
@@ -36,7 +38,9 @@ class KDConfig(FairseqDataclass):
     )
     label_smoothing: float = field(
         default=0.0,
-        metadata={"help": "epsilon of the hard-label loss, as in label_smoothed_cross_entropy; no effect at kd-weight 1"},
+        metadata={
+            "help": "epsilon of the hard-label loss, as in label_smoothed_cross_entropy; no effect at kd-weight 1"
+        },
     )
     teacher_path: Optional[str] = field(
         default=None,

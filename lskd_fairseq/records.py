@@ -15,7 +15,17 @@ from lskd_fairseq import options
 from lskd_fairseq.teacher import dictionary_fingerprint
 
 # Of the options of a legacy model or optimizer, which hold all of fairseq's, these are its own.
-ARCHITECTURE = ("arch", "_name", "encoder", "decoder", "share_", "dropout", "attention_dropout", "activation_", "layernorm")
+ARCHITECTURE = (
+    "arch",
+    "_name",
+    "encoder",
+    "decoder",
+    "share_",
+    "dropout",
+    "attention_dropout",
+    "activation_",
+    "layernorm",
+)
 OPTIMIZER = ("optimizer", "_name", "lr", "adam_", "momentum", "weight_decay", "fp16_adam")
 
 
@@ -80,7 +90,9 @@ def update(record: RunRecord, trainer, epoch_itr) -> None:
     record.add_validation(row)
     if record.teacher is not None and (scores := getattr(trainer.task, "teacher_scores", None)):
         record.teacher["valid"] = scores
-    record.add_figures("valid", "checkpoint_last.pt", {k.removeprefix("valid_"): v for k, v in row.items() if k.startswith("valid_")})
+    record.add_figures(
+        "valid", "checkpoint_last.pt", {k.removeprefix("valid_"): v for k, v in row.items() if k.startswith("valid_")}
+    )
     write_run(record, trainer.cfg.checkpoint.save_dir)
 
 

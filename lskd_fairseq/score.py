@@ -1,6 +1,7 @@
-"""Translate every sentence of a split and score it, into the run's record.
+r"""Translate every sentence of a split and score it, into the run's record.
 
-    python -m lskd_fairseq.score --data data-bin/help.en-de --path runs/student/checkpoint_best.pt --against runs/other/checkpoint_best.pt
+    python -m lskd_fairseq.score --data data-bin/help.en-de --path runs/student/checkpoint_best.pt \
+        --against runs/other/checkpoint_best.pt
 
 Beside the checkpoint it leaves ``<split>.<checkpoint>.hypotheses.txt`` and ``.references.txt``, one sentence a line.
 """
@@ -108,15 +109,17 @@ def main(arguments: argparse.Namespace) -> None:
         write_run(record, path.parent)
     else:  # a model without a run beside it, such as an exported one
         fingerprint = weights_fingerprint(read_checkpoint(arguments.path)["model"])
-        write_json(path.parent / f"{stem}.score.json", {"path": path.name, "fingerprint": fingerprint, "figures": figures})
+        write_json(
+            path.parent / f"{stem}.score.json", {"path": path.name, "fingerprint": fingerprint, "figures": figures}
+        )
     print(f"{arguments.path} on {arguments.split}, {figures['sentences']} sentences, beam {arguments.beam}")
     print(f"  BLEU  {figures['bleu']:6.2f}  {figures['bleu_signature']}")
     print(f"  chrF  {figures['chrf']:6.2f}  {figures['chrf_signature']}")
     print(f"  BLEU  {figures['tokenised_lowercased_bleu']:6.2f}  Moses-tokenised, lower-cased text")
     if against := figures["against"]:
         print(
-            f"  against {arguments.against}: {against['against_bleu']:.2f} BLEU, difference {against['difference']:+.2f}, "
-            f"p = {against['p_value']} ({against['method']})"
+            f"  against {arguments.against}: {against['against_bleu']:.2f} BLEU, difference "
+            f"{against['difference']:+.2f}, p = {against['p_value']} ({against['method']})"
         )
 
 

@@ -114,7 +114,7 @@ class LabelSmoothedKDTask(TranslationTask):
     def _score_teacher(self, like: torch.Tensor) -> dict:
         """The teacher's figures on valid: remembered beside its checkpoint, or measured now and remembered."""
         path = Path(self.teacher.paths[0] + ".valid.json")
-        key = f"{self.teacher.fingerprint} {data_fingerprint([self._data()])}{' bleu' * self.cfg.eval_bleu}"
+        key = f"{self.teacher.fingerprint} {data_fingerprint([self._data()])}"
         try:
             remembered = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -135,12 +135,9 @@ class LabelSmoothedKDTask(TranslationTask):
     @torch.no_grad()
     def _measure_teacher(self, like: torch.Tensor) -> dict:
         models = [model.to(device=like.device, dtype=like.dtype) for model in self.teacher.models]
-        scores = {}
-        if self.cfg.eval_bleu:
-            hypotheses = translate(models, self, "valid", self.detokenise)
-            bleu = sacrebleu.BLEU()
-            scores["bleu"] = round(bleu.corpus_score(hypotheses, [self._references["valid"]]).score, 2)
-            scores["signature"] = f"{bleu.get_signature()} beam:5"
+        hypotheses = translate(models, self, "valid", self.detokenise)
+        bleu = sacrebleu.BLEU()
+        score = bleu.corpus_score(hypotheses, [self._references["valid"]]).score
         total, tokens = 0.0, 0
         for batch in every_batch(models, self, "valid", max_tokens=8000):
             batch = utils.move_to_cuda(batch) if like.is_cuda else batch
@@ -149,7 +146,11 @@ class LabelSmoothedKDTask(TranslationTask):
             mean = torch.stack([each.softmax(-1) for each in logits]).mean(0)
             total -= mean.gather(1, batch["target"][keep][:, None]).log().sum().item()
             tokens += batch["ntokens"]
-        return scores | {"nll_loss": round(total / tokens / math.log(2), 4)}
+        return {
+            "bleu": round(score, 2),
+            "signature": f"{bleu.get_signature()} beam:5",
+            "nll_loss": round(total / tokens / math.log(2), 4),
+        }
 
 
 @register_task("translation_kd", dataclass=KDTaskConfig)

@@ -11,7 +11,9 @@ from lskd_fairseq.text import Detokeniser
 
 
 @torch.no_grad()
-def translate(models: list, task, split: str, detokenise: Detokeniser, beam: int = 5, max_tokens: int = 8000) -> list[str]:
+def translate(
+    models: list, task, split: str, detokenise: Detokeniser, beam: int = 5, max_tokens: int = 8000
+) -> list[str]:
     """Translate every sentence of a loaded split by beam search.
 
     Args:
@@ -32,7 +34,9 @@ def translate(models: list, task, split: str, detokenise: Detokeniser, beam: int
     device = next(models[0].parameters()).device
     for model in models:
         model.eval()
-    for batch in tqdm(list(every_batch(models, task, split, max_tokens)), desc=f"translate {split}", unit="batch", disable=None):
+    for batch in tqdm(
+        list(every_batch(models, task, split, max_tokens)), desc=f"translate {split}", unit="batch", disable=None
+    ):
         batch = utils.move_to_cuda(batch) if device.type == "cuda" else batch
         for index, found in zip(batch["id"].tolist(), task.inference_step(generator, models, batch), strict=True):
             lines[index] = detokenise(found[0]["tokens"])

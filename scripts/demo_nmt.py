@@ -109,7 +109,9 @@ def train(command: list[str], save_dir: Path, epochs: int, threads: int, positio
         bar.n = epochs
         bar.refresh()
     if trained_epochs(save_dir) < epochs:
-        raise InputError(f"{save_dir.name}: ended after {trained_epochs(save_dir)} of {epochs} epochs, see its train.log")
+        raise InputError(
+            f"{save_dir.name}: ended after {trained_epochs(save_dir)} of {epochs} epochs, see its train.log"
+        )
 
 
 BAR = "{desc:<24} {percentage:3.0f}%|{bar:20}| {n:.1f}/{total} epochs [{elapsed}<{remaining}] {postfix}"
@@ -132,7 +134,7 @@ def score(data: Path, save_dir: Path, threads: int) -> None:
 
 
 def table(rows: list[tuple[str, list[RunRecord]]]) -> str:
-    """Models down, test BLEU, chrF and training time across; mean ± standard deviation where there are several seeds."""
+    """Models down, test BLEU, chrF and training time across; mean ± standard deviation for several seeds."""
     lines = [f"{'model':<34} {'BLEU':>14} {'chrF':>14} {'train time':>11}"]
     for name, records in rows:
         figures = [record.figures["test"]["checkpoint_best.pt"] for record in records]
@@ -140,7 +142,9 @@ def table(rows: list[tuple[str, list[RunRecord]]]) -> str:
         cells = [mean_and_deviation([figure[key] for figure in figures]) for key in ("bleu", "chrf")]
         lines.append(f"{name:<34} {cells[0]:>14} {cells[1]:>14} {int(seconds // 60):>6}:{int(seconds % 60):02d} min")
     figure = rows[0][1][0].figures["test"]["checkpoint_best.pt"]
-    return "\n".join([*lines, f"{figure['sentences']} test sentences, beam {figure['beam']}, {figure['bleu_signature']}"])
+    return "\n".join(
+        [*lines, f"{figure['sentences']} test sentences, beam {figure['beam']}, {figure['bleu_signature']}"]
+    )
 
 
 def mean_and_deviation(values: list[float]) -> str:
@@ -207,11 +211,17 @@ def main(arguments: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = argparse.ArgumentParser(prog="scripts/demo_nmt.py", description=__doc__.split("\n")[0])
-    options.add_argument("--dest", type=Path, default=Path("runs/demo"), help="where everything goes (default runs/demo)")
-    options.add_argument("--temperatures", type=float, nargs="+", default=[1.0, 3.0], help="of the students (default 1 3)")
+    options.add_argument(
+        "--dest", type=Path, default=Path("runs/demo"), help="where everything goes (default runs/demo)"
+    )
+    options.add_argument(
+        "--temperatures", type=float, nargs="+", default=[1.0, 3.0], help="of the students (default 1 3)"
+    )
     options.add_argument("--seeds", type=positive, nargs="+", default=[1], help="of the students (default 1)")
     options.add_argument("--baseline", action="store_true", help="also train the same student without a teacher")
-    options.add_argument("--quick", action="store_true", help="600 pairs and one epoch: does it run? The figures mean nothing")
+    options.add_argument(
+        "--quick", action="store_true", help="600 pairs and one epoch: does it run? The figures mean nothing"
+    )
     return options
 
 

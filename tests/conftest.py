@@ -17,12 +17,18 @@ SMALL += " --log-format json --log-interval 10 --required-batch-size-multiple 1"
 
 def run(*command, cwd: Path = ROOT, status: int = 0, **environment) -> subprocess.CompletedProcess:
     """Run a command, ``python`` and ``fairseq-*`` being this environment's, and check its exit status."""
-    command = [str(word) for part in command for word in (part.split() if isinstance(part, str) and "\n" not in part else [part])]
+    command = [
+        str(word)
+        for part in command
+        for word in (part.split() if isinstance(part, str) and "\n" not in part else [part])
+    ]
     command[0] = str(Path(sys.executable).parent / command[0])
     result = subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment
     )
-    assert result.returncode == status, f"{command}\nstatus {result.returncode}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+    assert result.returncode == status, (
+        f"{command}\nstatus {result.returncode}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+    )
     return result
 
 
@@ -53,13 +59,22 @@ def weights(checkpoint: Path) -> torch.Tensor:
 @pytest.fixture(scope="session")
 def data_bin(tmp_path_factory) -> Path:
     """About 600 English-German pairs of at most 10 words: 19 for validation, 33 for the test."""
-    return prepare(tmp_path_factory.mktemp("data") / "help.en-de", "--pair en-de --vocab-size 400 --max-words 10 --max-pairs 600")
+    return prepare(
+        tmp_path_factory.mktemp("data") / "help.en-de", "--pair en-de --vocab-size 400 --max-words 10 --max-pairs 600"
+    )
 
 
 @pytest.fixture(scope="session")
 def teacher(data_bin, tmp_path_factory) -> Path:
     """A checkpoint trained with label smoothing .1, without this project's plugin, as a user's own teacher is."""
     save_dir = tmp_path_factory.mktemp("teacher")
-    run("fairseq-train", data_bin, "--save-dir", save_dir, SMALL, "--max-epoch 2 --no-epoch-checkpoints",
-        "--criterion label_smoothed_cross_entropy --label-smoothing 0.1")
+    run(
+        "fairseq-train",
+        data_bin,
+        "--save-dir",
+        save_dir,
+        SMALL,
+        "--max-epoch 2 --no-epoch-checkpoints",
+        "--criterion label_smoothed_cross_entropy --label-smoothing 0.1",
+    )
     return save_dir / "checkpoint_best.pt"

@@ -144,7 +144,7 @@ def test_what_is_prepared_is_recognised_and_never_written_over(prepared, run):
         ("&amp;lt; is decoded once", "&lt; is decoded once"),
         ("AT&T, R&para, a&b; &unknown;", "AT&T, R&para, a&b; &unknown;"),
         ("  two \t spaces\u00a0and\u2028lines &#10;", "two spaces and lines"),
-        ("&#99999999999999999999;", "&#99999999999999999999;"),
+        ("&#99999999999999999999; &#xFFFFFFFFFF;", "&#99999999999999999999; &#xFFFFFFFFFF;"),
         ("‘left’ and „German“", "‘left' and „German“"),
     ],
 )

@@ -10,7 +10,18 @@ import tgz
 from iwslt14_archive import official, write_tgz
 
 
-def answers(monkeypatch, *replies: tuple[int, bytes, dict]) -> list[str]:
+class Endless(io.BytesIO):
+    """A gzip stream that goes on until someone has read far too much of it."""
+
+    total = 0
+
+    def read(self, size: int = -1) -> bytes:
+        self.total += size
+        assert 0 < self.total < 2 * 10**6
+        return b"\x1f\x8b" + bytes(size - 2)
+
+
+def answers(monkeypatch, *replies: tuple[int, bytes | io.BytesIO, dict]) -> list[str]:
     """Let https requests be answered by these (status, body, headers), in order; the addresses asked for."""
     asked, waiting = [], list(replies)
 
@@ -20,7 +31,9 @@ def answers(monkeypatch, *replies: tuple[int, bytes, dict]) -> list[str]:
         headers = Message()
         for name, value in fields.items():
             headers[name] = value
-        reply = addinfourl(io.BytesIO(body), headers, request.full_url, status)
+        reply = addinfourl(
+            body if isinstance(body, io.BytesIO) else io.BytesIO(body), headers, request.full_url, status
+        )
         reply.msg = "reason"
         return reply
 
@@ -86,7 +99,7 @@ def test_a_redirection_to_https_is_followed(run, made, tmp_path, monkeypatch):
 
 def test_a_download_without_end_is_refused(refused, tmp_path, monkeypatch):
     monkeypatch.setattr(tgz, "MAX_BYTES", 10**6)
-    answers(monkeypatch, (200, b"\x1f\x8b" + bytes(2 * 10**6), {}))
+    answers(monkeypatch, (200, Endless(), {}))
     complaint = refused("--pair", "en-de", "--dest", tmp_path / "dest", "--url", "https://example.org/de-en.tgz")
     assert "more than 1 MB" in complaint
 

@@ -91,6 +91,24 @@ def test_an_archive_cut_short_is_refused(keep, refused, tmp_path):
     assert "cannot be read as a .tgz file" in complaint
 
 
+def test_a_member_of_negative_size_is_refused(refused_archive):
+    entry = member("de-en/negative")
+    entry.size = -1
+    assert "impossible size, -1 bytes" in refused_archive(official("en-de")[0], entry)
+
+
+def test_an_archive_with_a_flipped_byte_is_refused(refused, tmp_path):
+    path = write_tgz(tmp_path / "de-en.tgz", official("en-de")[0])
+    packed = path.read_bytes()
+    seen = set()
+    for position in range(100, len(packed), len(packed) // 20):
+        path.write_bytes(packed[:position] + bytes([packed[position] ^ 0xFF]) + packed[position + 1 :])
+        complaint = refused("--pair", "en-de", "--dest", tmp_path / "dest", "--archive", path)
+        assert "cannot be read as a .tgz file" in complaint
+        seen.add("Error -3" in complaint)
+    assert seen == {True, False}  # the compressed data and the checksum: both kinds of damage were met
+
+
 def test_an_archive_with_a_broken_header_inside_is_refused_rather_than_read_up_to_there(refused, tmp_path):
     path = write_tgz(tmp_path / "de-en.tgz", official("en-de")[0])
     content = bytearray(gzip.decompress(path.read_bytes()))

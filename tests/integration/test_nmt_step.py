@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def sixteen(data_bin, tmp_path_factory) -> Path:
-    """The data directory with a train split of 16 sentences: one batch, two of 8, or one of 8 for each of two processes."""
+    """The data directory with a train split of 16 sentences: one batch, two of 8, or one of 8 a process."""
     directory = tmp_path_factory.mktemp("sixteen")
     processor = sentencepiece.SentencePieceProcessor(model_file=str(data_bin / "sentencepiece.model"))
     for language in ("en", "de"):

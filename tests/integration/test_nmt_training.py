@@ -113,7 +113,8 @@ def test_a_high_temperature_from_a_smoothed_teacher_warns_in_the_log_and_in_the_
 
 def test_the_task_scores_the_teacher_and_measures_bleu(data_bin, teacher, tmp_path):
     shutil.copy(teacher, own := tmp_path / "teacher.pt")
-    options = "--task label_smoothed_kd --eval-bleu --max-epoch 1 --best-checkpoint-metric bleu --maximize-best-checkpoint-metric"
+    options = "--task label_smoothed_kd --eval-bleu --max-epoch 1"
+    options += " --best-checkpoint-metric bleu --maximize-best-checkpoint-metric"
     train(data_bin, tmp_path / "student", options, KD, own)
     record = json.loads((tmp_path / "student" / "run.json").read_text())
     assert 0 <= record["history"][0]["valid_bleu"] <= 100

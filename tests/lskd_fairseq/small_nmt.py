@@ -21,7 +21,12 @@ SHAPE = {
 
 def make_task(data: Path, name: str = "label_smoothed_kd", **options):
     """A task on a prepared data directory, with its validation split."""
-    options = {"data": str(data), "train_subset": "train", "dataset_impl": None, "required_seq_len_multiple": 1} | options
+    options = {
+        "data": str(data),
+        "train_subset": "train",
+        "dataset_impl": None,
+        "required_seq_len_multiple": 1,
+    } | options
     task = setup_task(OmegaConf.structured(KDTaskConfig(**options, _name=name)))
     task.load_dataset("valid")
     return task
@@ -30,7 +35,9 @@ def make_task(data: Path, name: str = "label_smoothed_kd", **options):
 def make_model(task, seed: int = 0, dropout: float = 0.1, scale: float = 3.0, arch: str = "transformer", **options):
     """A model with random weights; ``scale`` spreads its logits."""
     torch.manual_seed(seed)
-    args = Namespace(arch=arch, criterion="kd", dropout=dropout, share_all_embeddings=arch == "transformer", **(SHAPE | options))
+    args = Namespace(
+        arch=arch, criterion="kd", dropout=dropout, share_all_embeddings=arch == "transformer", **(SHAPE | options)
+    )
     models.ARCH_CONFIG_REGISTRY[arch](args)
     args.max_source_positions = args.max_target_positions = 256
     model = task.build_model(args)

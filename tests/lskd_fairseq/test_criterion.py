@@ -42,15 +42,30 @@ def reference_loss(student, teachers, batch, pad, T, Ts, beta, epsilon, topk):
 
 @pytest.mark.parametrize(
     ("T", "Ts", "beta", "epsilon", "topk"),
-    [(1, None, 1, 0, 0), (3, None, 1, 0, 0), (64, None, 1, 0, 0), (3, 1, 1, 0, 0), (2, None, 0.9, 0.1, 4), (1, None, 0, 0.1, 0)],
+    [
+        (1, None, 1, 0, 0),
+        (3, None, 1, 0, 0),
+        (64, None, 1, 0, 0),
+        (3, 1, 1, 0, 0),
+        (2, None, 0.9, 0.1, 4),
+        (1, None, 0, 0.1, 0),
+    ],
 )
-def test_loss_and_gradient_are_those_of_the_formula_in_float64(task, teacher_path, teacher_model, T, Ts, beta, epsilon, topk):
+def test_loss_and_gradient_are_those_of_the_formula_in_float64(
+    task, teacher_path, teacher_model, T, Ts, beta, epsilon, topk
+):
     student = make_model(task, seed=2, dropout=0)
     exact = copy.deepcopy(student).double()
     batch = batch_of(task, [0, 3, 7, 11])
     assert batch["target"].eq(task.tgt_dict.pad()).any()
     criterion = make_criterion(
-        task, teacher_path, temperature=T, student_temperature=Ts, kd_weight=beta, label_smoothing=epsilon, teacher_topk=topk
+        task,
+        teacher_path,
+        temperature=T,
+        student_temperature=Ts,
+        kd_weight=beta,
+        label_smoothing=epsilon,
+        teacher_topk=topk,
     )
     loss, sample_size, log = criterion(student, batch)
     loss.backward()
@@ -71,7 +86,9 @@ def test_padded_positions_are_not_projected_to_the_vocabulary(task, teacher_path
     batch = batch_of(task, [0, 3, 7, 11])
     rows = []
     for model in (student, criterion.teacher.models[0]):
-        model.decoder.output_projection.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].shape[:-1].numel()))
+        model.decoder.output_projection.register_forward_hook(
+            lambda _, inputs, __: rows.append(inputs[0].shape[:-1].numel())
+        )
     criterion(student, batch)
     assert rows == [batch["ntokens"], batch["ntokens"]]
     assert batch["ntokens"] < batch["target"].numel()
@@ -209,7 +226,9 @@ def test_without_the_teacher_file_validation_gives_nll_and_training_is_refused(t
     ("smoothing", "temperature", "warned"),
     [(0.1, 2.0, True), (0.1, 1.0, False), (0.0, 2.0, False)],
 )
-def test_a_high_temperature_from_a_smoothed_teacher_warns_with_the_papers_rule(task, teacher_model, tmp_path, smoothing, temperature, warned):
+def test_a_high_temperature_from_a_smoothed_teacher_warns_with_the_papers_rule(
+    task, teacher_model, tmp_path, smoothing, temperature, warned
+):
     trained_with = {"_name": "label_smoothed_cross_entropy", "label_smoothing": smoothing}
     path = save_checkpoint(tmp_path / "t.pt", teacher_model, task, criterion=trained_with)
     warnings = make_criterion(task, path, temperature=temperature).warnings()

@@ -45,7 +45,9 @@ def test_changes_are_made_once_however_often_the_package_is_installed():
 
 
 def test_the_package_prints_its_directory_from_anywhere(tmp_path):
-    printed = subprocess.run([sys.executable, "-m", "lskd_fairseq"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        [sys.executable, "-m", "lskd_fairseq"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert printed.stdout.strip() == str(ROOT / "lskd_fairseq")
 
 

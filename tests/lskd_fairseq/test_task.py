@@ -26,7 +26,9 @@ def test_no_sentence_is_left_out_of_validation_where_fairseq_drops_the_last(task
         batches = get_batch_iterator(dataset=dataset, max_sentences=16, required_batch_size_multiple=8).next_epoch_itr()
         return sum(batch["nsentences"] for batch in batches)
 
-    assert sentences(lambda **options: TranslationTask.get_batch_iterator(task, disable_iterator_cache=True, **options)) < len(dataset)
+    assert sentences(
+        lambda **options: TranslationTask.get_batch_iterator(task, disable_iterator_cache=True, **options)
+    ) < len(dataset)
     assert sentences(task.get_batch_iterator) == len(dataset)
 
 
@@ -51,7 +53,10 @@ def test_validation_bleu_is_of_detokenised_text_against_the_raw_references(task,
     dataset = task.dataset("valid")
     task.get_batch_iterator(dataset, max_sentences=8)
     model.eval()
-    logs = [task.valid_step(batch_of(task, part), model, criterion)[2] for part in ([4, 2, 0], [1, 3, *range(5, len(dataset))])]
+    logs = [
+        task.valid_step(batch_of(task, part), model, criterion)[2]
+        for part in ([4, 2, 0], [1, 3, *range(5, len(dataset))])
+    ]
     raw = (data_bin / "raw" / "valid.de").read_text(encoding="utf-8").splitlines()
     assert len(raw) == len(dataset)
     hypotheses = translate([model], task, "valid", task.detokenise)

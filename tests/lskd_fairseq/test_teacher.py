@@ -62,7 +62,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path, capsys, make):
 def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path, content):
     path = tmp_path / "teacher.pt"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="--teacher-path: .*teacher.pt"):
+    with pytest.raises(InputError, match=r"--teacher-path: .*teacher\.pt"):
         read_checkpoint(str(path), "--teacher-path")
 
 
@@ -91,9 +91,9 @@ def test_unequal_dictionaries_are_refused_with_the_first_differing_symbol(tmp_pa
     same, other = dictionary("ein", "zwei", "drei"), dictionary("ein", "zwo", "drei")
     checkpoint = state(str(tmp_path))
     check_dictionaries("t.pt", checkpoint, same, same)
-    with pytest.raises(InputError, match="target dictionary: symbol 5 is 'zwei'.*'zwo'"):
+    with pytest.raises(InputError, match=r"target dictionary: symbol 5 is 'zwei'.*'zwo'"):
         check_dictionaries("t.pt", checkpoint, same, other)
-    with pytest.raises(InputError, match="7 symbols .*6 of the student"):
+    with pytest.raises(InputError, match=r"7 symbols .*6 of the student"):
         check_dictionaries("t.pt", checkpoint, dictionary("ein", "zwei"), same)
 
 
