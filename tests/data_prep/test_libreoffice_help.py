@@ -6,7 +6,7 @@ from pathlib import Path
 import libreoffice_help
 import pytest
 import sentencepiece
-from conftest import ROOT, last_line, run
+from commands import ROOT, last_line, run
 from fairseq.data import Dictionary, data_utils
 from hypothesis import given
 from hypothesis import strategies as st

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, run
+from commands import ROOT, run
 
 pytestmark = pytest.mark.slow
 

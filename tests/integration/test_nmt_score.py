@@ -7,7 +7,7 @@ import shutil
 import pytest
 import sacrebleu
 import torch
-from conftest import last_line, run, train
+from commands import last_line, run, train
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 import torch
-from conftest import ROOT, SMALL, run, weights
+from commands import ROOT, SMALL, run, weights
 
 pytestmark = pytest.mark.slow
 

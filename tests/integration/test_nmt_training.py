@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SMALL, last_line, prepare, run, train, weights
+from commands import ROOT, SMALL, last_line, prepare, run, train, weights
 
 pytestmark = pytest.mark.slow
 

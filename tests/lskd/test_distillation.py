@@ -400,8 +400,11 @@ class Largest(TorchDispatchMode):
         return out
 
 
-def test_nothing_of_the_size_of_the_logits_is_made_but_the_gradient_and_not_even_that_without_one(monkeypatch):
-    monkeypatch.setitem(distillation.CHUNK_ELEMENTS, "cpu", 400)
+@pytest.mark.parametrize("elements", [400, 50])
+def test_nothing_of_the_size_of_the_logits_is_made_but_the_gradient_and_not_even_that_without_one(
+    monkeypatch, elements
+):
+    monkeypatch.setitem(distillation.CHUNK_ELEMENTS, "cpu", elements)
     student, teacher, target = make(rows=32, vocabulary=100)
     leaf = student.clone().requires_grad_()
     inputs = {tensor.untyped_storage().data_ptr() for tensor in (leaf, teacher)}

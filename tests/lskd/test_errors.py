@@ -117,7 +117,7 @@ def test_report_writes_one_line_and_gives_status_2(capsys):
 
 def start(code, **streams):
     program = f"import argparse, sys\nfrom lskd.errors import *\nparser = argparse.ArgumentParser(prog='tool')\n{code}"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": ""}
     return subprocess.Popen(
         [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=environment, **streams
     )

@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from commands import ROOT
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
