@@ -159,7 +159,7 @@ def moses_tokeniser(language: str) -> Callable[[str], str]:
 
     @functools.cache
     def tokenise(sentence: str) -> str:
-        return " ".join(tokeniser.tokenize(sentence, aggressive_dash_splits=True, escape=False))
+        return " ".join(tokeniser.tokenize(sentence, escape=False))
 
     return tokenise
 

@@ -91,12 +91,16 @@ def distillation_loss(
     teachers = [teacher_logits] if isinstance(teacher_logits, Tensor) else list(teacher_logits)
     student_temperature = temperature if student_temperature is None else student_temperature
     check_settings(temperature, student_temperature, kd_weight, label_smoothing, teacher_topk)
+    if student_logits.dim() != 2 or not student_logits.size(1):
+        raise ValueError(f"student_logits: shape {tuple(student_logits.shape)} (must be rows by at least one symbol)")
     rows, vocabulary = student_logits.shape
+    if not teachers:
+        raise ValueError("teacher_logits: none (must be those of at least one teacher)")
     for logits in teachers:
         if logits.shape != student_logits.shape:
             raise ValueError(f"teacher_logits: shape {tuple(logits.shape)} (must be {tuple(student_logits.shape)})")
-    if not teachers or target.shape != (rows,):
-        raise ValueError(f"target: shape {tuple(target.shape)} (must be ({rows},), and at least one teacher)")
+    if target.shape != (rows,):
+        raise ValueError(f"target: shape {tuple(target.shape)} (must be ({rows},))")
     if teacher_topk > vocabulary:
         raise ValueError(f"teacher_topk: {teacher_topk} (must be at most {vocabulary}, the number of symbols)")
     settings = (temperature, student_temperature, kd_weight, label_smoothing, teacher_topk)
@@ -169,16 +173,15 @@ def _soft_loss(student: Tensor, teachers: list[Tensor], temperature: float, stud
 
     ``student`` and ``teachers`` are float32 (n, V) and stay as they are.
     """
-    if len(teachers) == 1 and temperature == student_temperature:
+    log_teacher, log_ratio, offset = _log_mean_probability(teachers, temperature)
+    if temperature == student_temperature:
         # The difference of the logits first, then the temperature: exact where the two are near.
-        (teacher,) = teachers
-        log_teacher = torch.log_softmax(_tempered(teacher, temperature), 1)
-        u = torch.sub(student, teacher).div_(temperature)
-        offset = (_tempered(teacher[:, 0], temperature) - log_teacher[:, 0])[:, None]  # log Σ exp(z_t/T)
+        u = torch.sub(student, teachers[0]).div_(temperature)
+        if log_ratio is not None:
+            u -= log_ratio
     else:
-        log_teacher = _log_mean_probability(teachers, temperature)
         u = _tempered(student, student_temperature) - log_teacher
-        offset = torch.zeros_like(u[:, :1])
+        offset = torch.zeros_like(offset)
     teacher_probability = log_teacher.exp()
     entropy = -(teacher_probability * log_teacher).sum(1)
     mean = (teacher_probability * u).sum(1, keepdim=True)
@@ -205,7 +208,9 @@ def _soft_loss(student: Tensor, teachers: list[Tensor], temperature: float, stud
         log_normaliser[overflown] = torch.logsumexp(_tempered(student[overflown], student_temperature), 1)
         difference[overflown] = log_student.exp() - probability
     # Rounding can leave a KL of two equal distributions a hair below zero.
-    return kl.clamp_(min=0), entropy, log_normaliser, log_teacher.argmax(1), difference
+    # Of one teacher by its logits, which tempering could make equal.
+    best = (teachers[0] if len(teachers) == 1 else log_teacher).argmax(1)
+    return kl.clamp_(min=0), entropy, log_normaliser, best, difference
 
 
 def _recompute_far(weighted, far, student, teacher_probability, offset, student_temperature):
@@ -213,7 +218,7 @@ def _recompute_far(weighted, far, student, teacher_probability, offset, student_
     exponent = (_tempered(student, student_temperature) - offset)[far]  # log p_t + u
     weighted[far] = torch.exp(exponent) - teacher_probability[far]
     rows = far.nonzero()[:, 0]
-    return weighted, rows[exponent > 80].unique()
+    return weighted, rows[exponent > 60].unique()  # e^60 times any number of symbols is below float32's largest
 
 
 def _soft_loss_topk(student: Tensor, teachers: list[Tensor], temperature: float, student_temperature: float, k: int):
@@ -222,7 +227,7 @@ def _soft_loss_topk(student: Tensor, teachers: list[Tensor], temperature: float,
         values, symbols = teachers[0].topk(k, 1)
         values = _tempered(values, temperature)
     else:
-        values, symbols = _log_mean_probability(teachers, temperature).topk(k, 1)
+        values, symbols = _log_mean_probability(teachers, temperature)[0].topk(k, 1)
     log_teacher = torch.log_softmax(values, 1)
     teacher_probability = log_teacher.exp()
     entropy = -(teacher_probability * log_teacher).sum(1)
@@ -230,12 +235,29 @@ def _soft_loss_topk(student: Tensor, teachers: list[Tensor], temperature: float,
     log_normaliser = _tempered(student[:, 0], student_temperature) - log_student[:, 0]
     cross_entropy = -(teacher_probability * log_student.gather(1, symbols)).sum(1)
     difference = log_student.exp_().scatter_add_(1, symbols, -teacher_probability)
-    return (cross_entropy - entropy).clamp_(min=0), entropy, log_normaliser, symbols[:, 0], difference
+    best = teachers[0].argmax(1) if len(teachers) == 1 else symbols[:, 0]
+    return (cross_entropy - entropy).clamp_(min=0), entropy, log_normaliser, best, difference
 
 
-def _log_mean_probability(teachers: list[Tensor], temperature: float) -> Tensor:
+def _log_mean_probability(teachers: list[Tensor], temperature: float):
+    """log p_t of the mean over teachers, its log ratio to the first one's (None for one), and log Σ exp(z_1/T)."""
     logs = [torch.log_softmax(_tempered(logits, temperature), 1) for logits in teachers]
-    return logs[0] if len(logs) == 1 else torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs))
+    normalisers = [
+        (_tempered(logits[:, :1], temperature) - log[:, :1]) for logits, log in zip(teachers, logs, strict=True)
+    ]
+    if len(teachers) == 1:
+        return logs[0], None, normalisers[0]
+    ratios = [
+        torch.sub(logits, teachers[0]).div_(temperature).sub_(normaliser - normalisers[0])
+        for logits, normaliser in zip(teachers, normalisers, strict=True)
+    ]
+    ratios = torch.stack(ratios)
+    log_ratio = torch.where(
+        ratios.amax(0) < FAR,
+        torch.log1p(torch.expm1(ratios).mean(0)),
+        torch.logsumexp(ratios, 0) - math.log(len(teachers)),
+    )
+    return logs[0] + log_ratio, log_ratio, normalisers[0]
 
 
 def _tempered(logits: Tensor, temperature: float) -> Tensor:

@@ -47,7 +47,12 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
     except (InputError, OSError) as error:
         if arguments.debug:
             raise
-        sys.exit(report(parser.prog, error))
+        status = report(parser.prog, error)
+        try:
+            sys.stdout.flush()
+        except OSError:  # standard output is what failed: Python would try it again at its end, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(status)
     except KeyboardInterrupt:
         if arguments.debug:
             raise

@@ -113,6 +113,8 @@ def versions() -> dict[str, str]:
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
+    if torch := sys.modules.get("torch"):
+        found["torch"] = str(torch.__version__)  # with the build, as in 2.15.0+cpu
     return found
 
 

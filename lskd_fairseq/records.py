@@ -1,6 +1,7 @@
 """The run record of a fairseq training: what it was made with, brought up to date with every checkpoint."""
 
 import hashlib
+import math
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -82,11 +83,14 @@ def provenance(record: RunRecord) -> dict:
 
 def update(record: RunRecord, trainer, epoch_itr) -> None:
     """Add the latest validation to the record and write it beside the checkpoints."""
-    # The figures of the whole epoch: train_inner's are of the last interval only.
-    validation = getattr(trainer, "lskd_validation", {})
+    validation = {key: utils.item(value) for key, value in getattr(trainer, "lskd_validation", {}).items()}
     row = {"epoch": epoch_itr.epoch, "updates": trainer.get_num_updates(), "time": now()}
-    row |= {"seconds": round(trainer.cumulative_training_time(), 1)}
-    row |= {f"valid_{key}": value for key, value in validation.items() if isinstance(value, (int, float))}
+    row |= {"seconds": round(float(trainer.cumulative_training_time()), 1)}
+    row |= {
+        f"valid_{key}": value
+        for key, value in validation.items()
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    }
     record.add_validation(row)
     if record.teacher is not None and (scores := getattr(trainer.task, "teacher_scores", None)):
         record.teacher["valid"] = scores

@@ -120,7 +120,7 @@ def check_dictionaries(path: str, state: dict, source: Dictionary, target: Dicti
         InputError: they differ; the message names the first symbol that does.
     """
     cfg = checkpoint_config(state)
-    remembered = state.get("task_state", {}).get("lskd", {}).get("dictionaries", {})
+    remembered = (state.get("lskd") or state.get("task_state", {}).get("lskd", {})).get("dictionaries", {})
     directory = Path(utils.split_paths(str(cfg.task.data))[0])
     languages = cfg.task.source_lang, cfg.task.target_lang
     if None in languages and directory.is_dir():  # a training whose languages fairseq has inferred
@@ -171,15 +171,18 @@ def smoothing_of_training(state: dict, vocabulary: int) -> dict:
     Returns:
         ``alpha``: the paper's α, None where the configuration does not tell; ``epsilon``: fairseq's; ``source``.
     """
-    criterion = checkpoint_config(state).criterion
+    criterion = checkpoint_config(state).get("criterion") or {}
     name = criterion if isinstance(criterion, str) else criterion.get("_name")
+    if not criterion:  # an export keeps what it remembers of its training, and not the configuration
+        made = state.get("lskd", {}).get("configuration", {})
+        criterion = made | ({"label_smoothing": made["label_smoothing_epsilon"]} if made else {})
     epsilon = None
     if name == "cross_entropy":
         epsilon = 0.0
     elif "label_smoothing" in criterion and criterion.get("kd_weight", 0) < 1:
-        epsilon = float(criterion.label_smoothing)
+        epsilon = float(criterion["label_smoothing"])
     if epsilon is None:
-        return {"alpha": None, "epsilon": None, "source": f"unknown: trained with criterion {name}"}
+        return {"alpha": None, "epsilon": None, "source": f"unknown: trained with {name or 'distillation'}"}
     return {"alpha": paper_alpha(epsilon, vocabulary), "epsilon": epsilon, "source": "the teacher's configuration"}
 
 

@@ -229,9 +229,9 @@ def test_pairs_are_dropped_that_are_empty_too_long_or_too_unequal(lengths, reaso
 
 def test_lengths_are_counted_in_moses_tokens_of_each_language():
     english, german = iwslt14.moses_tokeniser("en"), iwslt14.moses_tokeniser("de")
-    assert english('Well-known & isn\'t "it"?') == 'Well @-@ known & isn \'t " it " ?'
+    assert english('Well-known & isn\'t "it"?') == 'Well-known & isn \'t " it " ?'
     assert german("Dr. Müller kommt z.B. heute.") == "Dr. Müller kommt z.B. heute ."
-    source = ["It is a well-known one.", "One two three four."]  # 6 words and a dash and a stop: 8 tokens
+    source = ["It isn't 'well' known.", "One two three four."]  # It isn 't ' well ' known . are 8 tokens
     target = ["Eins zwei drei vier.", "Eins zwei drei vier."]  # 5 tokens
     kept, counts = iwslt14.clean(Pairs(source, target), english, german)
     assert kept == Pairs(source[1:], target[1:])
@@ -295,7 +295,7 @@ def test_the_vocabulary_is_10000_and_the_text_raw_unless_told_otherwise(run, mad
     assert [call["parameters"]["tokenisation"] for call in made] == ["sentencepiece", "moses"]
     assert made[0]["tokenise"] is None
     assert made[1]["tokenise"]["en"]("It isn't MINE.") == "it isn 't mine ."
-    assert made[1]["tokenise"]["de"]("Ätna-Lava, z.B. HEUTE.") == "ätna @-@ lava , z.b. heute ."
+    assert made[1]["tokenise"]["de"]("Ätna-Lava, z.B. HEUTE.") == "ätna-lava , z.b. heute ."
 
 
 def test_the_small_archive_is_what_these_tests_think():

@@ -132,10 +132,18 @@ def test_a_reader_that_went_away_is_no_error():
     process.stderr.close()
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_output_that_cannot_be_written_is_one_line_and_status_2():
+def write_to_a_full_disk():
     with open("/dev/full", "w") as full:
         process = start("run_command(parser, lambda _: print('x'))", stdout=full)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert err.splitlines() == ["tool: error: [Errno 28] No space left on device"]
+    return process.returncode, err.splitlines()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_reported():
+    assert write_to_a_full_disk()[1][0] == "tool: error: [Errno 28] No space left on device"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_one_line_and_status_2():
+    assert write_to_a_full_disk() == (2, ["tool: error: [Errno 28] No space left on device"])
