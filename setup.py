@@ -20,7 +20,7 @@ extras = {
     "workflow": ["snakemake>=9.27", "snakemake-executor-plugin-slurm>=2.8"],
 }
 extras["all"] = sorted({requirement for requirements in extras.values() for requirement in requirements})
-extras["dev"] = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.9", "pre-commit>=4", "detect-secrets>=1.5"]
+extras["dev"] = ["pytest>=8", "hypothesis>=6.100", "ruff==0.17.*", "pre-commit>=4", "detect-secrets>=1.5"]
 
 setup(
     name="lskd",

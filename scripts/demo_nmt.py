@@ -26,8 +26,8 @@ from lskd.runs import RunRecord, read_run
 
 ROOT = Path(__file__).resolve().parent.parent
 ALPHA = 0.1
-TEACHER = {"encoder_layers": 2, "decoder_layers": 2, "embed_dim": 192, "ffn_embed_dim": 384, "epochs": 9}
-STUDENT = {"encoder_layers": 2, "decoder_layers": 1, "embed_dim": 128, "ffn_embed_dim": 256, "epochs": 6}
+TEACHER = {"encoder_layers": 2, "decoder_layers": 2, "embed_dim": 192, "ffn_embed_dim": 384, "epochs": 6}
+STUDENT = {"encoder_layers": 2, "decoder_layers": 1, "embed_dim": 128, "ffn_embed_dim": 256, "epochs": 5}
 DATA = ["--pair", "en-de", "--vocab-size", "3000", "--max-words", "12"]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 running: set[subprocess.Popen] = set()
