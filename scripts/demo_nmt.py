@@ -26,7 +26,7 @@ from lskd.runs import RunRecord, read_run
 
 ROOT = Path(__file__).resolve().parent.parent
 ALPHA = 0.1
-TEACHER = {"encoder_layers": 2, "decoder_layers": 2, "embed_dim": 192, "ffn_embed_dim": 384, "epochs": 6}
+TEACHER = {"encoder_layers": 2, "decoder_layers": 2, "embed_dim": 192, "ffn_embed_dim": 384, "epochs": 5}
 STUDENT = {"encoder_layers": 2, "decoder_layers": 1, "embed_dim": 128, "ffn_embed_dim": 256, "epochs": 5}
 DATA = ["--pair", "en-de", "--vocab-size", "3000", "--max-words", "12"]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -67,6 +67,7 @@ def run(command: list[str], log: Path, threads: int, on_line=lambda line: None) 
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    environment |= {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait spinning cost most of the speed on a shared machine
     last = ""
     with open(log, "a", encoding="utf-8") as file:
         process = subprocess.Popen(
