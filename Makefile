@@ -12,10 +12,10 @@ demo: install          ## train a teacher, distil students, print the table
 	$(BIN)/python scripts/demo_nmt.py
 
 test: install lint     ## all tests
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 test-fast: install     ## the tests that take no time
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m "not slow"
 
 lint: install          ## style
 	$(BIN)/ruff check

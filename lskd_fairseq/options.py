@@ -53,7 +53,7 @@ class KDConfig(FairseqDataclass):
     sentence_avg: bool = II("optimization.sentence_avg")
 
 
-def kd_temperature_of_student(cfg: KDConfig) -> float:
+def student_temperature_of(cfg: KDConfig) -> float:
     """The student's temperature: its own, or the teacher's where none is given."""
     return cfg.temperature if cfg.student_temperature is None else cfg.student_temperature
 
@@ -99,7 +99,7 @@ def check_criterion(cfg: KDConfig) -> None:
     """Check the criterion's own settings. Raises InputError, naming the flag."""
     try:
         check_settings(
-            cfg.temperature, kd_temperature_of_student(cfg), cfg.kd_weight, cfg.label_smoothing, cfg.teacher_topk
+            cfg.temperature, student_temperature_of(cfg), cfg.kd_weight, cfg.label_smoothing, cfg.teacher_topk
         )
     except ValueError as error:
         name, rest = str(error).split(":", 1)

@@ -114,7 +114,7 @@ def _shared_settings(criterion, vocabulary: int) -> dict:
     if criterion._name in options.CRITERIONS:
         kd = {
             "temperature": criterion.temperature,
-            "student_temperature": options.kd_temperature_of_student(criterion),
+            "student_temperature": options.student_temperature_of(criterion),
             "kd_weight": criterion.kd_weight,
             "teacher_topk": criterion.teacher_topk,
         }

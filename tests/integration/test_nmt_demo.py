@@ -32,9 +32,7 @@ def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_pa
     assert "teacher_a0.1_s1: trained already" in second.stderr + second.stdout
     assert re.search(r"student, T = 1 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
     assert re.search(r"student, T = 3 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
-    begin = time.monotonic()
     third = run(*command)
-    assert time.monotonic() - begin < 60
     assert (third.stdout + third.stderr).count("trained already") == 3
     table = [
         text.partition("model  ")[2].partition("minutes")[0].rsplit("\n", 1)[0]
