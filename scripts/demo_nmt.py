@@ -26,9 +26,9 @@ from lskd.runs import RunRecord, read_run
 
 ROOT = Path(__file__).resolve().parent.parent
 ALPHA = 0.1
-TEACHER = {"encoder_layers": 2, "decoder_layers": 2, "embed_dim": 192, "ffn_embed_dim": 384, "epochs": 5}
+TEACHER = {"encoder_layers": 2, "decoder_layers": 2, "embed_dim": 192, "ffn_embed_dim": 384, "epochs": 6}
 STUDENT = {"encoder_layers": 2, "decoder_layers": 1, "embed_dim": 128, "ffn_embed_dim": 256, "epochs": 5}
-DATA = ["--pair", "en-de", "--vocab-size", "3000", "--max-words", "12"]
+DATA = ["--pair", "en-de", "--vocab-size", "2000", "--max-words", "10"]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 running: set[subprocess.Popen] = set()
 
@@ -43,7 +43,7 @@ def train_command(data: Path, save_dir: Path, model: dict, seed: int, criterion:
     command += ["--arch", "transformer", "--share-all-embeddings", *shape, "--dropout", 0.1]
     command += ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--clip-norm", 1, "--lr", 3e-3]
     command += ["--lr-scheduler", "inverse_sqrt", "--warmup-updates", 300, "--warmup-init-lr", 1e-7]
-    command += ["--max-tokens", 2000, "--max-epoch", model["epochs"], "--required-batch-size-multiple", 1]
+    command += ["--max-tokens", 1600, "--max-epoch", model["epochs"], "--required-batch-size-multiple", 1]
     command += ["--seed", seed, "--save-dir", save_dir, "--no-epoch-checkpoints", "--cpu", "--num-workers", 0]
     command += ["--log-format", "json", "--log-interval", 5]
     return [sys.executable, "-m", "fairseq_cli.train", *map(str, command[1:])]
