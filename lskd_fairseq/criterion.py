@@ -66,7 +66,10 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         """The summed loss, the number to divide it by (sentences or target tokens), and sums for the log."""
         keep = sample["target"].ne(self.padding_idx)
         target = sample["target"][keep]
-        logits = output_logits(model, sample["net_input"], keep)
+        try:
+            logits = output_logits(model, sample["net_input"], keep)
+        except InputError as error:
+            options.leave(error)
         if self.teacher is not None:
             teacher_logits = self.teacher.logits(sample["net_input"], keep, like=logits)
         elif model.training:

@@ -62,13 +62,15 @@ class LabelSmoothedKDTask(TranslationTask):
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         """Load a split and, for BLEU, its references."""
         super().load_dataset(split, epoch, combine, **kwargs)
-        if split != self.cfg.train_subset and not combine and self.dataset(split).tgt is not None:
-            try:
-                self._references[split] = references(
-                    self._data(), split, self.cfg.target_lang, self.dataset(split), self.detokenise
-                )
-            except InputError as error:
-                options.leave(error)
+        dataset = self.dataset(split)
+        if split == self.cfg.train_subset or dataset.tgt is None:
+            return
+        try:
+            # With --combine-valid-subsets the sentences are those of several raw files: they are decoded instead.
+            raw = None if combine else self._data()
+            self._references[split] = references(raw, split, self.cfg.target_lang, dataset, self.detokenise)
+        except InputError as error:
+            options.leave(error)
 
     def get_batch_iterator(self, dataset, *args, required_batch_size_multiple=1, ignore_invalid_inputs=False, **kwargs):
         """Batches; for everything but training, of every sentence: fairseq's default drops the last few silently."""
@@ -91,6 +93,8 @@ class LabelSmoothedKDTask(TranslationTask):
         """Before the first epoch, score the teacher on the validation split, if nobody has yet."""
         super().begin_epoch(epoch, model)
         if self.teacher is None or self.cfg.skip_teacher_score or self.teacher_scores is not None:
+            return
+        if "valid" not in self._references:  # validation is switched off, or is of another split
             return
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not distributed or torch.distributed.get_rank() == 0:

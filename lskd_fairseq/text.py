@@ -52,16 +52,16 @@ def manifest(data: str | Path) -> dict:
         raise bad("data", path, f"must be JSON: {error}") from None
 
 
-def references(data: str | Path, split: str, language: str, dataset, detokenise: Detokeniser) -> list[str]:
+def references(data: str | Path | None, split: str, language: str, dataset, detokenise: Detokeniser) -> list[str]:
     """The reference translations of a split, in the order of the sentences' ids.
 
-    They are the raw sentences where the data directory has them, else the decoded target tokens.
+    They are the raw sentences where there is a data directory that has them, else the decoded target tokens.
 
     Raises:
         InputError: the raw file has another number of lines than the split has sentences.
     """
-    raw = Path(data) / "raw" / f"{split}.{language}"
-    if raw.is_file():
+    raw = Path(data or "") / "raw" / f"{split}.{language}"
+    if data is not None and raw.is_file():
         lines = raw.read_text(encoding="utf-8").split("\n")[:-1]
         if len(lines) != len(dataset):
             raise bad("data", raw, f"has {len(lines)} lines, the {split} split has {len(dataset)} sentences")
