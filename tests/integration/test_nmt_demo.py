@@ -16,7 +16,14 @@ pytestmark = pytest.mark.slow
 def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_path):
     command = [sys.executable, "scripts/demo_nmt.py", "--quick", "--dest", str(tmp_path / "demo")]
     first = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # What a shell starts in the background ignores Ctrl-C, and so would the tests and their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 300
     while not (tmp_path / "demo" / "help.en-de" / "teacher_a0.1_s1" / "run.json").exists():
