@@ -26,6 +26,7 @@ from fairseq.tasks import FairseqTask
 
 from lskd.errors import InputError
 from lskd.files import replacing
+from lskd.runs import write_run
 from lskd_fairseq import options, records
 
 
@@ -76,9 +77,10 @@ def recorded_saving(save_checkpoint):
         if cfg.no_save or not trainer.is_data_parallel_master:
             return save_checkpoint(cfg, trainer, epoch_itr, val_loss)
         record = records.record_of(trainer)
+        records.add_validation(record, trainer, epoch_itr)
         trainer.task.state.merge_state_dict({"lskd": records.provenance(record)})
         path = save_checkpoint(cfg, trainer, epoch_itr, val_loss)
-        records.update(record, trainer, epoch_itr)
+        write_run(record, cfg.save_dir)
         return path
 
     return save_and_record

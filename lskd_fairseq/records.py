@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from lskd.errors import InputError
 from lskd.files import sha256
-from lskd.runs import RunRecord, now, read_run, write_run
+from lskd.runs import RunRecord, now, read_run
 from lskd_fairseq import options
 from lskd_fairseq.teacher import dictionary_fingerprint
 
@@ -73,17 +73,18 @@ def provenance(record: RunRecord) -> dict:
         "configuration": {key: value for key, value in record.configuration.items() if key != "host"},
         "seed": record.seed,
         "data": record.data,
-        "dictionaries": record.data["dictionaries"],
         "teacher": record.teacher,
         "versions": record.versions,
         "hardware": record.hardware,
+        "figures": {"valid": record.figures["valid"]["checkpoint_last.pt"]},
         "revision": record.revision,
     }
 
 
-def update(record: RunRecord, trainer, epoch_itr) -> None:
-    """Add the latest validation to the record and write it beside the checkpoints."""
-    validation = {key: utils.item(value) for key, value in getattr(trainer, "lskd_validation", {}).items()}
+def add_validation(record: RunRecord, trainer, epoch_itr) -> None:
+    """Add the latest validation, and the teacher's own where it was scored, to the record."""
+    # Taken away, so that a checkpoint that is saved without a validation does not get the last one's figures.
+    validation = {key: utils.item(value) for key, value in vars(trainer).pop("lskd_validation", {}).items()}
     row = {"epoch": epoch_itr.epoch, "updates": trainer.get_num_updates(), "time": now()}
     row |= {"seconds": round(float(trainer.cumulative_training_time()), 1)}
     row |= {
@@ -97,7 +98,6 @@ def update(record: RunRecord, trainer, epoch_itr) -> None:
     record.add_figures(
         "valid", "checkpoint_last.pt", {k.removeprefix("valid_"): v for k, v in row.items() if k.startswith("valid_")}
     )
-    write_run(record, trainer.cfg.checkpoint.save_dir)
 
 
 def data_fingerprint(directories: list[str]) -> str:

@@ -120,7 +120,8 @@ def check_dictionaries(path: str, state: dict, source: Dictionary, target: Dicti
         InputError: they differ; the message names the first symbol that does.
     """
     cfg = checkpoint_config(state)
-    remembered = (state.get("lskd") or state.get("task_state", {}).get("lskd", {})).get("dictionaries", {})
+    made = state.get("lskd") or state.get("task_state", {}).get("lskd", {})
+    remembered = made.get("data", {}).get("dictionaries", {})
     directory = Path(utils.split_paths(str(cfg.task.data))[0])
     languages = cfg.task.source_lang, cfg.task.target_lang
     if None in languages and directory.is_dir():  # a training whose languages fairseq has inferred

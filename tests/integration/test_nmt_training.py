@@ -55,6 +55,8 @@ def test_a_checkpoint_remembers_how_it_was_made_and_holds_no_teacher(student, te
     made = state["task_state"]["lskd"]
     assert made["configuration"]["temperature"] == 1.0
     assert made["teacher"]["fingerprint"]
+    assert made["figures"]["valid"]["nll_loss"] > 0
+    assert {"data", "versions", "hardware", "seed"} <= made.keys()
     assert state["cfg"]["criterion"]["teacher_path"] == str(teacher)
     assert state["criterion"] is None
     own = torch.load(teacher, weights_only=True)["model"]

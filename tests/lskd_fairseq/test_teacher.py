@@ -100,9 +100,8 @@ def test_unequal_dictionaries_are_refused_with_the_first_differing_symbol(tmp_pa
 def test_without_the_teachers_data_its_remembered_fingerprint_is_compared(tmp_path):
     ours, other = dictionary("ein", "zwei"), dictionary("ein", "zwo")
     checkpoint = state(str(tmp_path / "gone"))
-    checkpoint["task_state"] = {
-        "lskd": {"dictionaries": {"source": dictionary_fingerprint(ours), "target": dictionary_fingerprint(ours)}}
-    }
+    fingerprints = {"source": dictionary_fingerprint(ours), "target": dictionary_fingerprint(ours)}
+    checkpoint["task_state"] = {"lskd": {"data": {"dictionaries": fingerprints}}}
     check_dictionaries("t.pt", checkpoint, ours, ours)
     with pytest.raises(InputError, match="target dictionary: other symbols"):
         check_dictionaries("t.pt", checkpoint, ours, other)
