@@ -139,4 +139,5 @@ def plain(section) -> dict:
         values = vars(section)
     else:
         values = OmegaConf.to_container(section, resolve=True, enum_to_str=True)
-    return {key: value for key, value in values.items() if isinstance(value, (str, int, float, bool, list, type(None)))}
+    builtin = (str, int, float, bool, list, dict, type(None))  # dict: what hydra configures has sections of its own
+    return {key: value for key, value in values.items() if isinstance(value, builtin)}

@@ -177,6 +177,10 @@ def test_hydra_trains_from_the_configuration_that_ships(data_bin, teacher, tmp_p
         "--path",
         tmp_path / "run" / "checkpoint_best.pt",
     )
+    run("python -m lskd_fairseq.export", tmp_path / "run" / "checkpoint_best.pt", tmp_path / "student.pt")
+    generate = "--cpu --beam 1 --gen-subset valid --required-batch-size-multiple 1"
+    text = run("fairseq-generate", data_bin, "--path", tmp_path / "student.pt", generate, cwd=tmp_path).stdout
+    assert len(re.findall(r"^H-", text, re.MULTILINE)) == 19
     refused = run(*command, "criterion.teacher_path=missing.pt", cwd=tmp_path, status=2)
     assert "error: --teacher-path" in last_line(refused)
     assert "TransformerModel" not in refused.stdout
