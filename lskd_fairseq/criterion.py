@@ -13,15 +13,11 @@ from fairseq.logging import metrics
 
 from lskd.distillation import distillation_loss
 from lskd.errors import InputError
+from lskd.teacher import temperature_warnings
 from lskd_fairseq import options
 from lskd_fairseq.teacher import Teacher, output_logits
 
 logger = logging.getLogger(__name__)
-
-RULE_OF_THUMB = (
-    "the teacher was trained with label smoothing (α = {alpha:.3g}) and T = {temperature:g} is above 1: the paper "
-    "found that high temperatures undo what a smoothed teacher gains; its rule: a smoothed teacher with T = 1"
-)
 
 
 @register_criterion("kd", dataclass=options.KDConfig)
@@ -58,9 +54,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
     def warnings(self) -> list[str]:
         """What someone should know before trusting the outcome of this configuration."""
         alpha = self.teacher.label_smoothing["alpha"] if self.teacher else None
-        if alpha and self.cfg.temperature > 1:
-            return [RULE_OF_THUMB.format(alpha=alpha, temperature=self.cfg.temperature)]
-        return []
+        return temperature_warnings(alpha, self.cfg.temperature)
 
     def forward(self, model, sample, reduce=True):
         """The summed loss, the number to divide it by (sentences or target tokens), and sums for the log."""

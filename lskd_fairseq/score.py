@@ -18,8 +18,9 @@ from sacrebleu.significance import PairedTest
 from lskd.errors import bad, positive, run_command
 from lskd.files import write_json, write_text
 from lskd.runs import read_run, write_run
+from lskd.teacher import weights_fingerprint
 from lskd_fairseq import text
-from lskd_fairseq.teacher import check_dictionaries, read_checkpoint, weights_fingerprint
+from lskd_fairseq.teacher import check_dictionaries, read_checkpoint
 from lskd_fairseq.translate import translate
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lskd.errors import InputError, bad
+from lskd.teacher import weights_fingerprint
 from lskd_fairseq.options import paper_alpha
 
 logger = logging.getLogger(__name__)
@@ -154,16 +155,6 @@ def _same_symbols(name: str, theirs: list[str], ours: list[str]) -> None:
 def dictionary_fingerprint(dictionary: Dictionary) -> str:
     """SHA-256 over the symbols in their order."""
     return hashlib.sha256("\n".join(dictionary.symbols).encode()).hexdigest()
-
-
-def weights_fingerprint(weights: dict[str, Tensor]) -> str:
-    """SHA-256 over the names, dtypes, shapes and bytes of the weights: the same for a checkpoint and its export."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name].detach().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.view(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
-    return digest.hexdigest()
 
 
 def smoothing_of_training(state: dict, vocabulary: int) -> dict:

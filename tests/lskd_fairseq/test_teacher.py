@@ -9,12 +9,12 @@ from fairseq.data import Dictionary
 from small_nmt import make_criterion, make_model, make_task, save_checkpoint
 
 from lskd.errors import InputError
+from lskd.teacher import weights_fingerprint
 from lskd_fairseq.teacher import (
     check_dictionaries,
     dictionary_fingerprint,
     read_checkpoint,
     smoothing_of_training,
-    weights_fingerprint,
 )
 
 

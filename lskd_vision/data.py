@@ -1,0 +1,315 @@
+"""Data sets and loaders: timm's data sets, transforms and prefetcher, with an order and an augmentation that depend on
+``--data-seed``, the epoch and the image alone.
+
+Whatever the number of loader processes, of students and of restarts, the images of an epoch are the same.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from timm.data import create_dataset, create_transform, resolve_data_config
+from timm.data.loader import PrefetchLoader, fast_collate
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from torchvision import transforms
+
+from lskd.errors import InputError, bad
+from lskd_vision.randomness import RandomStream, seed_all
+
+
+@dataclass
+class Data:
+    """The train and validation split.
+
+    Attributes:
+        name: of the data set, for directories.
+        train: a map-style data set of PIL images and integer labels.
+        val: likewise.
+        class_names: K names in the order of their labels.
+    """
+
+    name: str
+    train: Dataset
+    val: Dataset
+    class_names: list[str]
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.class_names)
+
+    def record(self, arguments: argparse.Namespace) -> dict:
+        """What a run record says of the data."""
+        return {
+            "path": str(arguments.data_dir.resolve()),
+            "dataset": arguments.dataset or "folders",
+            "splits": {arguments.train_split: len(self.train), arguments.val_split: len(self.val)},
+            "classes": self.class_names,
+            "fingerprint": fingerprint(self.train, self.val),
+        }
+
+
+def load_data(arguments: argparse.Namespace) -> Data:
+    """Both splits, checked: they exist, have images, and the same classes under the same labels.
+
+    Raises:
+        InputError: they do not.
+    """
+    train, val = (load_split(arguments, split) for split in (arguments.train_split, arguments.val_split))
+    names = class_names(train)
+    if names is None or len(names) < 2:
+        raise bad("--data-dir", arguments.data_dir, f"has {len(names or ())} classes (must be at least 2)")
+    if (others := class_names(val)) != names:
+        odd = sorted(set(names).symmetric_difference(others or ()))
+        raise bad("--data-dir", arguments.data_dir, f"train and validation differ in their classes: {odd[:3]}")
+    name = arguments.dataset.split("/")[-1].replace(":", "-") or arguments.data_dir.resolve().name
+    return Data(name, train, val, names)
+
+
+def load_split(arguments: argparse.Namespace, split: str) -> Dataset:
+    """One split as timm's ``create_dataset`` makes it, without a transform.
+
+    Raises:
+        InputError: there is no such data set or split.
+    """
+    mode = {"input_img_mode": arguments.input_img_mode} if arguments.input_img_mode else {}
+    if arguments.dataset.startswith("torch/"):
+        mode = {}  # torchvision's give the mode that they are in
+    elif not arguments.dataset and not (arguments.data_dir / split).is_dir() and split not in ("train", "validation"):
+        raise bad("--data-dir", arguments.data_dir / split, "must be a directory with a folder for each class")
+    try:
+        dataset = create_dataset(
+            arguments.dataset,
+            root=str(arguments.data_dir),
+            split=split,
+            class_map=arguments.class_map,
+            download=arguments.dataset_download,
+            **mode,
+        )
+        size = None if isinstance(dataset, IterableDataset) else len(dataset)
+    except (AssertionError, OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
+        raise bad("--data-dir", arguments.data_dir, f"cannot be read, split {split}: {error}") from None
+    if size is None:
+        raise bad("--dataset", arguments.dataset, "must be one whose images can be had by their number")
+    if not size:
+        raise bad("--data-dir", arguments.data_dir, f"split {split} has no images")
+    return dataset
+
+
+def class_names(dataset: Dataset) -> list[str] | None:
+    """The classes in the order of their labels; None where the data set does not tell."""
+    mapping = getattr(getattr(dataset, "reader", None), "class_to_idx", None) or getattr(dataset, "class_to_idx", None)
+    if mapping:
+        return [str(name) for name, _ in sorted(mapping.items(), key=lambda item: item[1])]
+    names = getattr(dataset, "classes", None)
+    return [str(name) for name in names] if names is not None else None
+
+
+def fingerprint(*splits: Dataset) -> str:
+    """One SHA-256 over the data: pixels and labels where they are in memory, else file names and labels."""
+    digest = hashlib.sha256()
+    for dataset in splits:
+        if isinstance(pixels := getattr(dataset, "data", None), torch.Tensor | np.ndarray):
+            digest.update(np.ascontiguousarray(pixels).data)
+            digest.update(np.asarray(dataset.targets, dtype=np.int64).data)
+            continue
+        samples = getattr(getattr(dataset, "reader", None), "samples", None) or getattr(dataset, "samples", None) or ()
+        root = getattr(getattr(dataset, "reader", None), "root", None) or getattr(dataset, "root", "")
+        for sample in samples:
+            path = Path(str(getattr(sample[0], "name", sample[0])))
+            name = path.relative_to(root) if root and path.is_relative_to(root) else path
+            digest.update(f"{name.as_posix()} {sample[1]}\n".encode())
+        digest.update(f"{len(dataset)}\n".encode())
+    return digest.hexdigest()
+
+
+def data_config(arguments: argparse.Namespace, model: nn.Module) -> dict:
+    """How an image becomes an input of ``model``: timm's ``input_size``, ``mean``, ``std``, ``interpolation``, …
+
+    What the command line leaves open, the model decides. Models with equal configurations can share their batches.
+    """
+    wanted = {name: getattr(arguments, name) for name in ("img_size", "input_size", "mean", "std")}
+    wanted |= {"in_chans": arguments.in_chans, "interpolation": arguments.interpolation, "crop_pct": arguments.crop_pct}
+    config = resolve_data_config({k: v for k, v in wanted.items() if v is not None}, model=model)
+    channels = config["input_size"][0]
+    for name in ("mean", "std"):
+        if (given := getattr(arguments, name)) and len(given) not in (1, channels):
+            raise bad(f"--{name}", " ".join(map(str, given)), f"must be one value, or {channels}")
+        config[name] = per_channel(config[name], channels)
+    return config
+
+
+def per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """A mean or deviation for each channel: the average of all where there are not as many.
+
+    >>> per_channel((0.25, 0.5, 0.75), 1)
+    (0.5,)
+    """
+    values = [float(value) for value in values]
+    return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels
+
+
+class Images(Dataset):
+    """Inputs and labels of a split; an item depends on ``data_seed``, its epoch and its number alone.
+
+    Keys are pairs of epoch and number, from :class:`Order`.
+    """
+
+    def __init__(self, dataset: Dataset, transform, mode: str, data_seed: int):
+        self.dataset, self.transform, self.mode, self.data_seed = dataset, transform, mode, data_seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]):
+        epoch, number = key
+        seed_all(self.data_seed, epoch, number)
+        image, label = self.dataset[number]
+        if image.mode != self.mode:
+            image = image.convert(self.mode)
+        return self.transform(image), label
+
+
+class Order(Sampler):
+    """The images of an epoch in the order of ``--data-seed``, this process's part of it; ``epoch`` is set from outside.
+
+    Shuffled: batch b of process r of R is the (b·R + r)-th run of B images, so R processes see in one step what one
+    process sees in R batches; what does not fill a batch in all of them is left out. Not shuffled: every R-th image.
+    """
+
+    def __init__(self, images: Images, batch_size: int, shuffle: bool, rank: int = 0, world_size: int = 1):
+        self.images, self.batch_size, self.shuffle = images, batch_size, shuffle
+        self.rank, self.world_size, self.epoch = rank, world_size, 0
+
+    def __len__(self) -> int:
+        total = len(self.images)
+        if self.shuffle:
+            return total // (self.batch_size * self.world_size) * self.batch_size
+        return len(range(self.rank, total, self.world_size))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        numbers = np.arange(len(self.images))
+        if self.shuffle:
+            numbers = np.random.default_rng([self.images.data_seed, self.epoch]).permutation(numbers)
+            whole = numbers[: len(self) * self.world_size].reshape(-1, self.world_size, self.batch_size)
+            numbers = whole[:, self.rank].ravel()
+        else:
+            numbers = numbers[self.rank :: self.world_size]
+        return ((self.epoch, int(number)) for number in numbers)
+
+
+class Loader:
+    """Batches of an epoch on the device: (B, C, H, W) float32, normalised, and (B,) int64 labels."""
+
+    def __init__(
+        self, data: Dataset, config: dict, arguments: argparse.Namespace, device: torch.device, training: bool
+    ):
+        channels = config["input_size"][0]
+        mode = arguments.input_img_mode or {1: "L", 3: "RGB", 4: "RGBA"}.get(channels)
+        if mode is None:
+            raise bad("--input-img-mode", None, f"must be given for {channels} channels")
+        transform = train_transform(arguments, config) if training else val_transform(config)
+        batch_size = arguments.batch_size if training else arguments.validation_batch_size or arguments.batch_size
+        images = Images(data, transform, mode, getattr(arguments, "data_seed", 0))
+        self.order = Order(images, batch_size, training, arguments.rank, arguments.world_size)
+        if training and not len(self.order):
+            most = len(data) // arguments.world_size
+            raise bad("--batch-size", batch_size, f"must be at most {most}: {len(data)} images, all processes")
+        check_channels(images, channels)
+        batches = DataLoader(
+            images,
+            batch_size,
+            sampler=self.order,
+            num_workers=arguments.workers,
+            collate_fn=fast_collate,
+            pin_memory=arguments.pin_mem,
+            persistent_workers=arguments.workers > 0,
+            generator=torch.Generator(),  # the global one belongs to the models
+        )
+        erasing = {}
+        if training and not arguments.no_aug:
+            erasing = {"re_prob": arguments.reprob, "re_mode": arguments.remode, "re_count": arguments.recount}
+        self.prefetcher = PrefetchLoader(
+            batches, mean=config["mean"], std=config["std"], channels=channels, device=device, **erasing
+        )
+        self.channels_last = arguments.channels_last
+        self.data_seed = images.data_seed
+
+    def __len__(self) -> int:
+        return len(self.prefetcher)
+
+    def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The batches of epoch ``number``."""
+        self.order.epoch = number
+        # Random erasing draws on the device, batch after batch.
+        stream = RandomStream(self.prefetcher.device, self.data_seed, number, self.order.rank)
+        batches = iter(self.prefetcher)
+        while True:
+            with stream:
+                batch = next(batches, None)
+            if batch is None:
+                return
+            images, labels = batch
+            if self.channels_last:
+                images = images.contiguous(memory_format=torch.channels_last)
+            yield images, labels
+
+
+def train_transform(arguments: argparse.Namespace, config: dict):
+    """timm's training transform for one image, to uint8, and a rotation where one is asked for."""
+    jitter = tuple(arguments.color_jitter)
+    transform = create_transform(
+        config["input_size"],
+        is_training=True,
+        use_prefetcher=True,
+        no_aug=arguments.no_aug,
+        train_crop_mode=arguments.train_crop_mode,
+        scale=arguments.scale,
+        ratio=arguments.ratio,
+        hflip=arguments.hflip,
+        vflip=arguments.vflip,
+        color_jitter=jitter[0] if len(jitter) == 1 else jitter,
+        grayscale_prob=arguments.grayscale_prob,
+        auto_augment=arguments.aa,
+        interpolation=arguments.train_interpolation,
+        mean=config["mean"],
+        std=config["std"],
+    )
+    if arguments.rotation and not arguments.no_aug:
+        # Before the colours, which follow the crop and the flips.
+        steps = transform.transforms
+        place = 1 + max(i for i, step in enumerate(steps) if "Crop" in str(step) or "Flip" in str(step))
+        steps.insert(place, transforms.RandomRotation(arguments.rotation))
+    return transform
+
+
+def val_transform(config: dict):
+    """timm's evaluation transform for one image, to uint8: resize and centre crop."""
+    return create_transform(
+        config["input_size"],
+        use_prefetcher=True,
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
+        crop_pct=config["crop_pct"],
+        crop_mode=config["crop_mode"],
+    )
+
+
+def check_channels(images: Images, channels: int) -> None:
+    """Read one image and check that it has the channels that the model wants.
+
+    Raises:
+        InputError: it has not, or it cannot be read.
+    """
+    try:
+        image, _ = images[0, 0]
+    except (OSError, ValueError, RuntimeError, AttributeError) as error:
+        raise InputError(f"--data-dir: an image cannot be read: {error}") from None
+    if len(image) != channels:
+        raise bad("--input-img-mode", images.mode, f"gives {len(image)} channels, the model wants {channels}")

@@ -1,0 +1,67 @@
+"""Which models are trained at once: those that can share their batches, and fit in memory."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lskd_vision.run import Run
+
+COPIES = 5  # of the weights: themselves, gradients, two of an optimiser, a moving average
+SHARE = 0.5  # of the free memory for weights; activations, which only one model has at a time, take the rest
+
+
+def groups_of(runs: Sequence[Run], sizes: dict[str, int], free: int | None, limit: int | None) -> list[list[Run]]:
+    """Split runs into groups that are trained one after the other.
+
+    Args:
+        runs: in order; runs whose data configurations differ cannot share batches.
+        sizes: bytes of weights, by model.
+        free: bytes of memory; None where it is unknown.
+        limit: the largest group wanted; None for what fits.
+    """
+    groups = []
+    for _, same in itertools.groupby(sorted(runs, key=config_key), key=config_key):
+        group, bytes_taken = [], 0
+        for run in same:
+            needed = COPIES * sizes[run.setting.model]
+            full = limit is not None and len(group) == limit
+            if group and (full or (limit is None and free is not None and bytes_taken + needed > SHARE * free)):
+                groups.append(group)
+                group, bytes_taken = [], 0
+            group.append(run)
+            bytes_taken += needed
+        groups.append(group)
+    return groups
+
+
+def config_key(run: Run) -> str:
+    """Equal for runs that can share their batches."""
+    return repr(sorted(run.config.items()))
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of a model's weights in float32, also of one on the meta device."""
+    return sum(4 * parameter.numel() for parameter in model.parameters())
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on the device, the limit of a container included; None where nobody tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    except OSError:
+        pass
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit.isdecimal():
+            found.append(int(limit) - int((group / "memory.current").read_text()))
+    except OSError:
+        pass
+    return min(found, default=None)

@@ -1,0 +1,73 @@
+"""TensorBoard and Weights & Biases, where they are asked for: the rows of ``summary.csv`` as curves."""
+
+import argparse
+import os
+from pathlib import Path
+
+from lskd.errors import bad
+
+
+class Logs:
+    """Writers of one run's figures.
+
+    Raises:
+        InputError: what is asked for is not installed, or has no key.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, directory: Path, name: str, configuration: dict):
+        check_logs(arguments)
+        self.tensorboard = self.wandb = None
+        if arguments.log_tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.tensorboard = SummaryWriter(directory / "tensorboard", purge_step=None)
+        if arguments.log_wandb:
+            import wandb
+
+            # One run of theirs for one of ours, also after a restart; several live beside each other in one process.
+            self.wandb = wandb.init(
+                project=arguments.wandb_project,
+                id=str(directory.resolve()).replace("/", "-").strip("-")[-100:],
+                name=name,
+                dir=directory,
+                config=configuration,
+                resume="allow",
+                reinit="create_new",
+            )
+
+    def add(self, row: dict) -> None:
+        """Log a row of ``summary.csv``, by its epoch."""
+        figures = {key: value for key, value in row.items() if isinstance(value, int | float) and key != "epoch"}
+        if self.tensorboard:
+            for key, value in figures.items():
+                self.tensorboard.add_scalar(key.replace("_", "/", 1), value, row["epoch"])
+            self.tensorboard.flush()
+        if self.wandb:
+            self.wandb.log(figures, step=row["epoch"])
+
+    def close(self) -> None:
+        """Finish the files."""
+        if self.tensorboard:
+            self.tensorboard.close()
+        if self.wandb:
+            self.wandb.finish()
+
+
+def check_logs(arguments: argparse.Namespace) -> None:
+    """Check, before anything is made, that what is asked for can be had.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if arguments.log_tensorboard:
+        try:
+            import tensorboard  # noqa: F401
+        except ImportError:
+            raise bad("--log-tensorboard", True, "needs tensorboard: pip install tensorboard") from None
+    if arguments.log_wandb:
+        try:
+            import wandb  # noqa: F401
+        except ImportError:
+            raise bad("--log-wandb", True, "needs wandb: pip install wandb") from None
+        if not os.environ.get("WANDB_API_KEY") and os.environ.get("WANDB_MODE") not in ("offline", "disabled"):
+            raise bad("--log-wandb", True, "needs the key in the environment: WANDB_API_KEY; or WANDB_MODE=offline")

@@ -1,0 +1,391 @@
+"""One model in training, teacher or student: its task, optimiser, schedule, random numbers, checkpoints and record.
+
+A run keeps everything that is its own. Runs that are trained in one process share what is not: images and teachers.
+"""
+
+import argparse
+import contextlib
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from timm.optim import create_optimizer_v2, optimizer_kwargs
+from timm.scheduler import create_scheduler_v2
+from timm.task import ClassificationTask, TrainingTask
+from timm.utils import NativeScaler, dispatch_clip_grad, distribute_bn
+from torch import Tensor, nn
+from torch.nn import SyncBatchNorm
+
+from lskd.errors import bad
+from lskd.runs import RunRecord, now, read_run, write_run
+from lskd.teacher import temperature_warnings
+from lskd_vision.checkpoints import read_state, save_checkpoint
+from lskd_vision.feature_distillation import StudentWithConnectors, margins, teacher_batch_norms
+from lskd_vision.models import build
+from lskd_vision.precision import autocast
+from lskd_vision.randomness import RandomStream
+from lskd_vision.task import DistillationTask, OverhaulDistillationTask
+from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
+
+LAST, BEST = "last.pth.tar", "model_best.pth.tar"
+# Options that say where and beside whom a run is trained, and not what comes of it.
+INDIFFERENT = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
+INDIFFERENT |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
+INDIFFERENT |= {"rank", "local_rank", "distributed", "validation_batch_size"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What tells one run of a command from another.
+
+    Attributes:
+        model: timm's name.
+        seed: of weights and dropout.
+        smoothing: α of the labels.
+        temperature: T; None for a model that has no teacher.
+        teacher: its number among the teachers; None likewise.
+    """
+
+    model: str
+    seed: int
+    smoothing: float
+    temperature: float | None = None
+    teacher: int | None = None
+
+
+class Run:
+    """A model in training.
+
+    Args:
+        setting: what is its own.
+        arguments: the command line.
+        teacher: of a student.
+        data_record: what its record says of the data.
+        num_classes: K.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        arguments: argparse.Namespace,
+        teacher: Teacher | None,
+        data_name: str,
+        data_record: dict,
+    ):
+        self.setting, self.arguments, self.teacher = setting, arguments, teacher
+        self.data_record = data_record
+        self.directory = arguments.output / (arguments.experiment or data_name) / self.name
+        self.next_epoch = 0
+        self.best: float | None = None
+        self.failure: str | None = None
+
+    @property
+    def name(self) -> str:
+        """``<model>_a<α>_T<T>_s<seed>``; α is the teacher's of a student, the model's own of a teacher."""
+        model = self.setting.model.replace("/", "-").replace(":", "-")
+        if self.teacher is None:
+            return f"{model}_a{self.setting.smoothing:g}_s{self.setting.seed}"
+        alpha = self.teacher.label_smoothing["alpha"]
+        known = "unknown" if alpha is None else f"{alpha:g}"
+        return f"{model}_a{known}_T{self.setting.temperature:g}_s{self.setting.seed}"
+
+    def build_model(self) -> nn.Module:
+        """The model as it is before the first step: a function of ``--seed`` and the options alone."""
+        with RandomStream(torch.device("cpu"), self.setting.seed):
+            model = build(self.arguments, self.setting.model, len(self.data_record["classes"]))
+            if self.overhaul:
+                model = StudentWithConnectors(model, self.teacher.features.channels)
+        return model
+
+    @property
+    def overhaul(self) -> bool:
+        """Whether features are distilled too."""
+        return self.teacher is not None and self.arguments.kd_distill_type == "overhaul"
+
+    def start(self, device: torch.device, config: dict, batches_per_epoch: int) -> None:
+        """Make everything that training needs, and go on from the last checkpoint where there is one.
+
+        Args:
+            device: where to train.
+            config: timm's data configuration, see :func:`lskd_vision.data.data_config`.
+            batches_per_epoch: of this process.
+        """
+        arguments = self.arguments
+        self.device, self.config = device, config
+        model = self.build_model().to(device)
+        if arguments.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        if arguments.sync_bn and arguments.distributed:
+            model = SyncBatchNorm.convert_sync_batchnorm(model)
+        self.task = self.make_task(model)
+        self.normalisation = Normalisation.of(config, device)
+        options = optimizer_kwargs(arguments) | {"lr": arguments.lr}
+        self.optimizer = create_optimizer_v2(
+            self.task.get_trainable_module(), **options, filter_bias_and_bn=arguments.filter_bias_and_bn
+        )
+        self.updates_per_epoch = math.ceil(batches_per_epoch / arguments.grad_accum_steps)
+        self.batches_per_epoch = batches_per_epoch
+        self.scheduler, _ = create_scheduler_v2(
+            self.optimizer,
+            sched=arguments.sched,
+            num_epochs=arguments.epochs,
+            decay_epochs=arguments.decay_epochs,
+            decay_milestones=arguments.decay_milestones,
+            decay_rate=arguments.decay_rate,
+            warmup_epochs=arguments.warmup_epochs,
+            warmup_lr=arguments.warmup_lr,
+            min_lr=arguments.min_lr,
+            step_on_epochs=not arguments.sched_on_updates,
+            updates_per_epoch=self.updates_per_epoch,
+        )
+        scales = arguments.amp and arguments.amp_dtype == "float16"
+        self.scaler = NativeScaler(device=device.type) if scales else None
+        if arguments.torchcompile:
+            self.task.compile(backend=arguments.torchcompile)
+        if arguments.model_ema:
+            self.task.setup_ema(decay=arguments.model_ema_decay, use_warmup=arguments.model_ema_warmup)
+        self.record = self.new_record()
+        self.seconds = 0.0
+        if (self.directory / LAST).exists():
+            self.restore()
+        if arguments.distributed:
+            self.task.prepare_distributed(device_ids=[device] if device.type == "cuda" else None)
+        if arguments.sched_on_updates:
+            self.scheduler.step_update(self.next_epoch * self.updates_per_epoch)
+        else:
+            self.scheduler.step(self.next_epoch)
+
+    def make_task(self, model: nn.Module) -> TrainingTask:
+        """timm's classification task for a teacher, ours for a student."""
+        device = self.device
+        if self.teacher is None:
+            smoothing = nn.CrossEntropyLoss(label_smoothing=self.setting.smoothing)
+            return ClassificationTask(model, criterion=smoothing, device=device, verbose=False)
+        settings = {
+            "temperature": self.setting.temperature,
+            "student_temperature": self.arguments.kd_student_temperature,
+            "kd_weight": 1 - self.arguments.task_loss_weight,
+            "label_smoothing": self.setting.smoothing,
+            "device": device,
+        }
+        if self.overhaul:
+            margin = [margins(norm).to(device) for norm in teacher_batch_norms(self.teacher.model)]
+            return OverhaulDistillationTask(model, self.teacher, margins=margin, **settings)
+        return DistillationTask(model, self.teacher, **settings)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Before the first batch of an epoch."""
+        self.task.train()
+        self.optimizer.zero_grad()
+        self.sums: dict[str, Tensor] = {}
+        self.images = 0
+        self.began = time.monotonic()
+        self.random = RandomStream(self.device, self.setting.seed, epoch, self.arguments.rank)
+
+    def step(
+        self, images: Tensor, target: Tensor, teacher_output: TeacherOutput | None, epoch: int, batch: int
+    ) -> None:
+        """Forward, backward and, where a group of batches is complete, an update.
+
+        Args:
+            images: (N, C, H, W), normalised as the run's data configuration says.
+            target: (N,) labels.
+            teacher_output: of the same images.
+            epoch: from 0.
+            batch: of the epoch, from 0.
+        """
+        together = self.arguments.grad_accum_steps
+        first = batch // together * together
+        of_group = min(together, self.batches_per_epoch - first)  # the last group of an epoch may be smaller
+        complete = batch == first + of_group - 1
+        update = epoch * self.updates_per_epoch + batch // together
+        with self.random, contextlib.nullcontext() if complete else self.task.no_sync():
+            with autocast(self.arguments, self.device):
+                result = self.task(images, target, teacher_output) if self.teacher else self.task(images, target)
+            loss = result["loss"] / of_group
+            self.backward(loss, complete)
+        if complete:
+            self.optimizer.zero_grad()
+            self.task.update_ema(step=update)
+            self.scheduler.step_update(update + 1)
+        self.images += len(target)
+        for name, value in result.items():
+            if name != "output":
+                self.sums[name] = self.sums.get(name, 0) + value.detach().double() * len(target)
+
+    def backward(self, loss: Tensor, complete: bool) -> None:
+        """Add the gradient of ``loss`` and, where the group is ``complete``, let the optimiser use it."""
+        clip, mode = self.arguments.clip_grad, self.arguments.clip_mode
+        parameters = list(self.task.get_clip_parameters(exclude_head=mode == "agc")) if clip else None
+        if self.scaler is not None:
+            self.scaler(
+                loss, self.optimizer, clip_grad=clip, clip_mode=mode, parameters=parameters, need_update=complete
+            )
+            return
+        loss.backward()
+        if complete:
+            if clip:
+                dispatch_clip_grad(parameters, value=clip, mode=mode)
+            self.optimizer.step()
+
+    def mean_loss(self) -> float:
+        """The mean loss of the epoch so far, of this process."""
+        return self.sums["loss"].item() / self.images
+
+    def end_epoch(self) -> dict[str, float]:
+        """The means of the epoch over all processes; afterwards all of them have the same BatchNorm statistics."""
+        names = sorted(self.sums)
+        sums = torch.stack([self.sums[name] for name in names] + [torch.tensor(float(self.images))]).cpu().double()
+        if self.arguments.distributed:
+            sums = sums.to(self.device)
+            torch.distributed.all_reduce(sums)
+            distribute_bn(self.task.get_trainable_module(), self.arguments.world_size, reduce=True)
+        *values, images = sums.tolist()
+        means = {f"train_{name}": value / images for name, value in zip(names, values, strict=True)}
+        if not math.isfinite(means["train_loss"]):
+            self.failure = f"the loss of epoch {self.next_epoch} is {means['train_loss']}; try a smaller --lr"
+        return means
+
+    def finish_epoch(self, epoch: int, training: dict[str, float], validation: dict[str, dict]) -> None:
+        """Record an epoch, save the checkpoints, move the schedule on.
+
+        Args:
+            epoch: from 0.
+            training: means, from :meth:`end_epoch`.
+            validation: by model, ``""`` and ``"_ema"``: :func:`lskd.accuracy.accuracy_figures`.
+        """
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.seconds += time.monotonic() - self.began
+        self.next_epoch = epoch + 1
+        if self.arguments.sched_on_updates:
+            self.scheduler.step_update(self.next_epoch * self.updates_per_epoch)
+        else:
+            self.scheduler.step(self.next_epoch)
+        row = {"epoch": epoch + 1, "updates": self.next_epoch * self.updates_per_epoch, "time": now()}
+        row |= {"seconds": round(self.seconds, 1), "lr": rate} | training
+        for suffix, figures in validation.items():
+            row |= {f"valid_{key}{suffix}": figures[key] for key in ("top1", "top5", "nll_loss")}
+        self.record.add_validation(row)
+        score = row[f"valid_top1{'_ema' if '_ema' in validation else ''}"]
+        better = self.best is None or score > self.best
+        self.best = score if better else self.best
+        for name in [LAST] + [BEST] * better:
+            self.record.figures.get("valid", {}).pop(name, None)
+            for suffix, figures in validation.items():
+                self.record.add_figures("valid", name, {f"{key}{suffix}": value for key, value in figures.items()})
+        if self.arguments.rank == 0:
+            state = self.state(epoch, score)
+            # The best first: a kill between the two repeats the epoch, and comes to the same.
+            for name in [BEST] * better + [LAST]:
+                save_checkpoint(self.directory / name, state)
+            write_run(self.record, self.directory)
+
+    def state(self, epoch: int, score: float) -> dict:
+        """A checkpoint in timm's format, of plain values; ``lskd`` says how it was made."""
+        arguments = plain(self.own_arguments())
+        state = {"epoch": epoch, "arch": self.setting.model, "version": 2, "args": arguments, "metric": score}
+        state |= {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
+        state |= self.task.get_checkpoint_state()
+        state |= self.task.get_checkpoint_state(ema=True)
+        if self.scaler is not None:
+            state[self.scaler.state_dict_key] = self.scaler.state_dict()
+        row = self.record.history[-1]
+        keys = ("configuration", "seed", "data", "teacher", "versions", "hardware", "revision")
+        state["lskd"] = {key: getattr(self.record, key) for key in keys}
+        state["lskd"] |= {"best": self.best, "seconds": self.seconds, "figures": {"valid": dict(row)}}
+        return state
+
+    def restore(self) -> None:
+        """Go on from the last checkpoint."""
+        state = read_state(self.directory / LAST, "--resume")
+        self.task.load_checkpoint_state(state["state_dict"], state.get("task_state"))
+        if self.task.has_ema():
+            self.task.load_checkpoint_state(state["state_dict_ema"], state.get("task_state_ema"), ema=True)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state[self.scaler.state_dict_key])
+        self.next_epoch = state["epoch"] + 1
+        self.best, self.seconds = state["lskd"]["best"], state["lskd"]["seconds"]
+        earlier = read_run(self.directory)
+        if earlier is not None:
+            self.record.started, self.record.figures = earlier.started, earlier.figures
+            self.record.history = [row for row in earlier.history if row["epoch"] <= self.next_epoch]
+
+    def new_record(self) -> RunRecord:
+        """The record of a run that begins."""
+        arguments, teacher = self.arguments, self.teacher
+        temperature = self.setting.temperature
+        configuration = {
+            "temperature": temperature,
+            "student_temperature": teacher and (arguments.kd_student_temperature or temperature),
+            "kd_weight": 1 - arguments.task_loss_weight if teacher else 0.0,
+            "label_smoothing": self.setting.smoothing,
+            "teacher_topk": 0,
+            "model": self.setting.model,
+            "host": plain(self.own_arguments()) | {"data_config": plain(self.config)},
+        }
+        return RunRecord(
+            configuration=configuration,
+            seed=self.setting.seed,
+            data=self.data_record,
+            teacher=teacher and teacher.record(),
+            warnings=temperature_warnings(teacher.label_smoothing["alpha"], temperature) if teacher else [],
+        )
+
+    def own_arguments(self) -> dict:
+        """The command line as it would be for this run alone."""
+        own = {"model": self.setting.model, "seed": self.setting.seed, "smoothing": self.setting.smoothing}
+        if self.teacher is not None:
+            own |= {"kd_temperature": self.setting.temperature, "kd_model_name": self.teacher.name}
+            own |= {"kd_checkpoint": self.teacher.path}
+        own |= {"num_classes": len(self.data_record["classes"])}
+        return vars(self.arguments) | own
+
+    def check_directory(self) -> None:
+        """Check that what is in the run's directory is this run, and that it may go on.
+
+        Raises:
+            InputError: it is another run, or ``--resume`` is not given.
+        """
+        record = read_run(self.directory)
+        if record is None:
+            if self.directory.exists() and any(self.directory.iterdir()):
+                raise bad("--output", self.directory, "must be new, or hold a run")
+            return
+        ours = (own_settings(plain(self.own_arguments())), self.data_record["fingerprint"])
+        theirs = (own_settings(record.configuration.get("host", {})), record.data.get("fingerprint"))
+        if self.teacher is not None:
+            ours, theirs = (*ours, self.teacher.fingerprint), (*theirs, (record.teacher or {}).get("fingerprint"))
+        if ours != theirs:
+            differing = [k for k in ours[0] if ours[0][k] != theirs[0].get(k)] or ["the data or the teacher"]
+            raise bad("--output", self.directory, f"holds another run: {differing[0].replace('_', '-')} differs")
+        if not self.arguments.resume:
+            raise bad("--output", self.directory, "holds this run already; --resume goes on with it")
+        self.next_epoch = len(record.history)
+
+    def free(self) -> None:
+        """Let go of everything that takes memory."""
+        for name in ("task", "optimizer", "scheduler", "scaler"):
+            self.__dict__.pop(name, None)
+
+
+def plain(values: dict) -> dict:
+    """``values`` as JSON and safe checkpoints hold them: paths become text, tuples lists."""
+
+    def convert(value):
+        if isinstance(value, Path):
+            return str(value)
+        if isinstance(value, list | tuple):
+            return [convert(each) for each in value]
+        if isinstance(value, dict):
+            return {str(key): convert(each) for key, each in value.items()}
+        return value
+
+    return {key: convert(value) for key, value in values.items()}
+
+
+def own_settings(arguments: dict) -> dict:
+    """The settings that decide what comes of a run."""
+    return {key: value for key, value in arguments.items() if key not in INDIFFERENT and key != "data_config"}

@@ -1,0 +1,130 @@
+"""timm tasks that distil: the forward pass of one student and its loss, for any timm model on either side.
+
+A teacher's output can be handed in, so that many students share one forward pass of their teacher.
+"""
+
+import torch
+from timm.task import ClassificationTask
+from torch import Tensor, nn
+
+from lskd.distillation import check_settings, distillation_loss
+from lskd_vision.feature_distillation import FEATURE_WEIGHT, StudentWithConnectors, feature_loss
+from lskd_vision.teacher import Teacher, TeacherOutput
+
+
+class DistillationTask(ClassificationTask):
+    """Distil a student: ``(1-β)·H(y, p) + β·T²·KL(p_teacher(T) ‖ p_student(T))``, the mean over the images.
+
+    The loss is computed in float32 whatever the model's precision (:mod:`lskd.distillation`). The teacher is held
+    outside the module: it is not trained, wrapped, or saved with the student.
+
+    Args:
+        model: the student, a timm model.
+        teacher: its teacher; may be None where every call brings the teacher's output.
+        temperature: T, above 0.
+        student_temperature: the student's own temperature, the same as T when None.
+        kd_weight: β, in [0, 1]; the paper's 1 leaves the hard labels out.
+        label_smoothing: α of the hard-label loss, in [0, 1).
+        device: of the student.
+
+    Raises:
+        ValueError: a setting out of range.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        teacher: Teacher | None = None,
+        *,
+        temperature: float = 1.0,
+        student_temperature: float | None = None,
+        kd_weight: float = 1.0,
+        label_smoothing: float = 0.0,
+        device: torch.device | None = None,
+    ):
+        super().__init__(
+            model, criterion=nn.CrossEntropyLoss(label_smoothing=label_smoothing), device=device, verbose=False
+        )
+        check_settings(temperature, student_temperature or temperature, kd_weight, label_smoothing, 0)
+        self.settings = {
+            "temperature": temperature,
+            "student_temperature": student_temperature,
+            "kd_weight": kd_weight,
+            "label_smoothing": label_smoothing,
+        }
+        self.teacher = [teacher]  # in a list, which nn.Module does not look into
+
+    def forward(self, input: Tensor, target: Tensor, teacher_output: TeacherOutput | None = None) -> dict[str, Tensor]:
+        """The loss of a batch and what one wants to know beside it.
+
+        Args:
+            input: (N, C, H, W), normalised for the student.
+            target: (N,) class indices.
+            teacher_output: of the same images; the task's own teacher is asked where it is None.
+
+        Returns:
+            ``output`` (N, K), the student's logits, and scalars, means over the images, in nats: ``loss``, which is
+            differentiable, ``kd_loss`` (T²·KL), ``task_loss`` (hard labels, smoothed), ``nll_loss`` (T = 1, not
+            smoothed), ``teacher_entropy`` (at T); ``teacher_agreement`` in %.
+        """
+        if teacher_output is None:
+            teacher_output = self.teacher[0](input)
+        return self._losses(self.trainable_module(input), target, teacher_output)
+
+    def _losses(self, logits: Tensor, target: Tensor, teacher_output: TeacherOutput) -> dict[str, Tensor]:
+        sums = distillation_loss(logits, teacher_output.logits, target, **self.settings)
+        return {
+            "loss": sums.loss / len(target),
+            "output": logits,
+            "task_loss": sums.hard_loss / len(target),
+            "kd_loss": sums.kd_loss / len(target),
+            "nll_loss": sums.nll_loss / len(target),
+            "teacher_entropy": sums.teacher_entropy / len(target),
+            "teacher_agreement": 100 * sums.agreement / len(target),
+        }
+
+
+class OverhaulDistillationTask(DistillationTask):
+    """Heo et al. 2019: feature distillation before the last ReLU of four stages, with distillation as the task loss.
+
+    The trained module is the student with its connectors; checkpoints keep the two apart, so that the student's weights
+    are a plain model's. ``feature_loss`` is among the scalars, weighted.
+    """
+
+    def __init__(
+        self, model: StudentWithConnectors, teacher: Teacher | None = None, *, margins: list[Tensor], **settings
+    ):
+        super().__init__(model, teacher, **settings)
+        self.margins = margins
+
+    def forward(self, input: Tensor, target: Tensor, teacher_output: TeacherOutput | None = None) -> dict[str, Tensor]:
+        """As :meth:`DistillationTask.forward`; the teacher's output has to bring its features."""
+        if teacher_output is None:
+            teacher_output = self.teacher[0](input)
+        logits, features = self.trainable_module(input, with_features=True)
+        result = self._losses(logits, target, teacher_output)
+        weighted = FEATURE_WEIGHT * feature_loss(features, teacher_output.features, self.margins)
+        return result | {"loss": result["loss"] + weighted, "feature_loss": weighted.detach()}
+
+    def get_eval_model(self, module: nn.Module | None = None, ema: bool = False) -> nn.Module | None:
+        """The student without its connectors, for validation and checkpoints."""
+        module = module if module is not None else self.get_trainable_module(ema=ema)
+        while module is not None and not isinstance(module, StudentWithConnectors):
+            module = module.module  # a wrapper's: several processes', or the moving average's
+        return module and module.student
+
+    def get_task_state(self, module: nn.Module | None = None, ema: bool = False) -> dict:
+        """The connectors' weights, for checkpoints."""
+        connectors = self._connectors(ema)
+        return {"connectors": connectors.state_dict()} if connectors is not None else {}
+
+    def load_task_state(self, state, strict: bool = True, module: nn.Module | None = None, ema: bool = False) -> None:
+        """Restore the connectors from a checkpoint."""
+        if state:
+            self._connectors(ema).load_state_dict(state["connectors"], strict=strict)
+
+    def _connectors(self, ema: bool) -> nn.Module | None:
+        module = self.get_trainable_module(ema=ema)
+        while module is not None and not isinstance(module, StudentWithConnectors):
+            module = module.module
+        return module and module.connectors

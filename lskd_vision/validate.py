@@ -1,0 +1,92 @@
+"""Score checkpoints on a split: top-1, top-5, class-wise accuracy and loss.
+
+    python -m lskd_vision.validate runs/DATA/RUN/model_best.pth.tar --data-dir DIR
+
+A checkpoint of ``lskd_vision.train`` knows its model, its data set and how its images were prepared, and the figures go
+into its run record. Any other checkpoint that the teacher may come from is scored too, with ``--model``.
+"""
+
+import argparse
+from pathlib import Path
+
+from lskd.accuracy import accuracy_figures
+from lskd.errors import bad, run_command
+from lskd.files import write_json
+from lskd.runs import read_run, write_run
+from lskd_vision import options
+from lskd_vision.checkpoints import read_checkpoint
+from lskd_vision.data import Loader, class_names, data_config, fingerprint, load_split
+from lskd_vision.evaluate import evaluate
+from lskd_vision.models import rebuild
+from lskd_vision.teacher import check_classes, what_is_known
+from lskd_vision.train import start_processes
+
+SHARED = ("dataset", "in_chans", "img_size", "input_size", "input_img_mode", "interpolation", "crop_pct", "class_map")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Score the checkpoint and print the figures."""
+    path = arguments.checkpoint
+    checkpoint = read_checkpoint(path, "checkpoint", use_ema=arguments.use_ema)
+    if arguments.use_ema and not checkpoint.ema:
+        raise bad("--use-ema", path, "has no moving average of the weights")
+    model = rebuild(checkpoint, arguments.model, "checkpoint")
+    made = checkpoint.provenance.get("configuration", {}).get("host", {})
+    for name in SHARED:  # as in training, unless the command line says otherwise
+        if not getattr(arguments, name) and made.get(name):
+            setattr(arguments, name, made[name])
+    known = what_is_known(checkpoint)
+    for name in ("mean", "std"):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, known.get(name))
+    device = start_processes(arguments)
+    split = arguments.split or arguments.val_split
+    data = load_split(arguments, split)
+    names = class_names(data)
+    check_classes(model, known.get("class_names"), names, "checkpoint", path)
+    config = data_config(arguments, model)
+    arguments.batch_size = arguments.validation_batch_size or 256
+    batches = Loader(data, config, arguments, device, training=False)
+    (counts,) = evaluate([model.to(device)], batches.epoch(0), len(names), arguments, device, len(batches), split)
+    figures = accuracy_figures(counts, names)
+    print(report(path, split, figures))
+    suffix = "_ema" if checkpoint.ema else ""
+    figures |= {"fingerprint": fingerprint(data)}
+    record = read_run(path.parent)
+    if record is not None and checkpoint.provenance:
+        key = "valid" if split == arguments.val_split else split
+        record.add_figures(key, path.name, {f"{name}{suffix}": value for name, value in figures.items()})
+        write_run(record, path.parent)
+        print(f"recorded in {path.parent / 'run.json'}")
+    if arguments.results_file:
+        write_json(arguments.results_file, {"checkpoint": str(path), "split": split, **figures})
+
+
+def report(path: Path, split: str, figures: dict) -> str:
+    """The figures as a table, the classes last."""
+    lines = [f"{path}, {split}: {figures['samples']} images"]
+    lines.append(f"top-1 {figures['top1']:.2f} %   top-5 {figures['top5']:.2f} %   loss {figures['nll_loss']:.4f} nats")
+    width = max(map(len, figures["classwise"]))
+    for name, value in figures["classwise"].items():
+        lines.append(f"  {name:<{width}} " + ("no images" if value is None else f"{value:6.2f} %"))
+    return "\n".join(lines)
+
+
+def parser() -> options.Parser:
+    """The command line."""
+    command = argparse.ArgumentParser(
+        prog="lskd_vision.validate", description=__doc__.split("\n")[0], allow_abbrev=False
+    )
+    command.error = lambda message: options.Parser.error(command, message)
+    command.add_argument("checkpoint", type=Path, help="a checkpoint of any origin")
+    command.add_argument("--model", help="timm's name, where the checkpoint does not tell")
+    command.add_argument("--split", help="which split; the validation split by default")
+    command.add_argument("--use-ema", action="store_true", help="the moving average of the weights")
+    command.add_argument("--results-file", type=Path, metavar="FILE", help="also write the figures as JSON")
+    options.add_data_options(command)
+    options.add_device_options(command)
+    return command
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)
