@@ -13,7 +13,7 @@ extras = {
     # Transformer distillation with fairseq. fairseq-fixed imports as fairseq and runs on Python >= 3.11.
     "nmt": [*torch, "fairseq-fixed==0.12.3.1", "sacrebleu>=2.6", "sentencepiece>=0.2", "sacremoses>=0.1", "tqdm>=4.66"],
     # Image classification with timm. torch and torchvision are a pair: the resolver picks the newest that fit.
-    "vision": [*torch, "torchvision", "timm>=1.0.31", "tqdm>=4.66"],
+    "vision": [*torch, "torchvision", "timm>=1.0.31", "pyyaml>=6", "scipy>=1.11", "tensorboard>=2.16", "tqdm>=4.66"],
     # Figures and reports.
     "report": ["scikit-learn>=1.4", "matplotlib>=3.8"],
     # Whole experiments, on this machine or on a Slurm cluster.

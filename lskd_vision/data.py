@@ -238,7 +238,8 @@ class Loader:
             batches, mean=config["mean"], std=config["std"], channels=channels, device=device, **erasing
         )
         self.channels_last = arguments.channels_last
-        self.data_seed = images.data_seed
+        if self.prefetcher.random_erasing is not None:
+            self.erasing, self.prefetcher.random_erasing = self.prefetcher.random_erasing, self._erase
 
     def __len__(self) -> int:
         return len(self.prefetcher)
@@ -246,18 +247,19 @@ class Loader:
     def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batches of epoch ``number``."""
         self.order.epoch = number
-        # Random erasing draws on the device, batch after batch.
-        stream = RandomStream(self.prefetcher.device, self.data_seed, number, self.order.rank)
-        batches = iter(self.prefetcher)
-        while True:
-            with stream:
-                batch = next(batches, None)
-            if batch is None:
-                return
-            images, labels = batch
+        self.erased = 0
+        for images, labels in self.prefetcher:
             if self.channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)
             yield images, labels
+
+    def _erase(self, images: torch.Tensor) -> torch.Tensor:
+        # On the device, a batch at a time, by the batch's number among those of all processes.
+        order = self.order
+        batch = self.erased * order.world_size + order.rank
+        self.erased += 1
+        with RandomStream(images.device, order.images.data_seed, order.epoch, batch):
+            return self.erasing(images)
 
 
 def train_transform(arguments: argparse.Namespace, config: dict):

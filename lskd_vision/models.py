@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+from collections.abc import Sequence
 
 import timm
 import torch
@@ -77,6 +78,25 @@ def options_of(arguments: argparse.Namespace, name: str) -> dict:
 def wants_image_size(name: str) -> bool:
     """Whether timm builds the model for one image size, as it does Vision Transformers."""
     return bool(timm.get_pretrained_cfg_value(name, "fixed_input_size"))
+
+
+def check_input(model: nn.Module, input_size: Sequence[int], argument: str, name: str) -> None:
+    """Check that a model takes an image of (C, H, W) by giving it one; it stays as it is.
+
+    Raises:
+        InputError: it does not.
+    """
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *input_size))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        size = "x".join(map(str, input_size))
+        raise bad(
+            argument, name, f"cannot take images of {size}, see --img-size: {str(error).splitlines()[0]}"
+        ) from None
+    finally:
+        model.train(training)
 
 
 def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> nn.Module:

@@ -23,7 +23,7 @@ from lskd.runs import RunRecord, now, read_run, write_run
 from lskd.teacher import temperature_warnings
 from lskd_vision.checkpoints import read_state, save_checkpoint
 from lskd_vision.feature_distillation import StudentWithConnectors, margins, teacher_batch_norms
-from lskd_vision.models import build
+from lskd_vision.models import build, check_input
 from lskd_vision.precision import autocast
 from lskd_vision.randomness import RandomStream
 from lskd_vision.task import DistillationTask, OverhaulDistillationTask
@@ -114,7 +114,9 @@ class Run:
         """
         arguments = self.arguments
         self.device, self.config = device, config
-        model = self.build_model().to(device)
+        model = self.build_model()
+        check_input(model, config["input_size"], "--model", self.setting.model)
+        model = model.to(device)
         if arguments.channels_last:
             model = model.to(memory_format=torch.channels_last)
         if arguments.sync_bn and arguments.distributed:
@@ -291,14 +293,13 @@ class Run:
         state |= self.task.get_checkpoint_state(ema=True)
         if self.scaler is not None:
             state[self.scaler.state_dict_key] = self.scaler.state_dict()
-        row = self.record.history[-1]
-        keys = ("configuration", "seed", "data", "teacher", "versions", "hardware", "revision")
+        keys = ("configuration", "seed", "data", "teacher", "versions", "hardware", "revision", "history")
         state["lskd"] = {key: getattr(self.record, key) for key in keys}
-        state["lskd"] |= {"best": self.best, "seconds": self.seconds, "figures": {"valid": dict(row)}}
+        state["lskd"] |= {"best": self.best, "seconds": self.seconds, "valid": self.record.figures["valid"]}
         return state
 
     def restore(self) -> None:
-        """Go on from the last checkpoint."""
+        """Go on from the last checkpoint, which is whole even where a kill kept the record from being written."""
         state = read_state(self.directory / LAST, "--resume")
         self.task.load_checkpoint_state(state["state_dict"], state.get("task_state"))
         if self.task.has_ema():
@@ -309,9 +310,8 @@ class Run:
         self.next_epoch = state["epoch"] + 1
         self.best, self.seconds = state["lskd"]["best"], state["lskd"]["seconds"]
         earlier = read_run(self.directory)
-        if earlier is not None:
-            self.record.started, self.record.figures = earlier.started, earlier.figures
-            self.record.history = [row for row in earlier.history if row["epoch"] <= self.next_epoch]
+        self.record.started, self.record.figures = earlier.started, earlier.figures
+        self.record.figures["valid"], self.record.history = state["lskd"]["valid"], state["lskd"]["history"]
 
     def new_record(self) -> RunRecord:
         """The record of a run that begins."""

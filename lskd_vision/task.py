@@ -5,6 +5,7 @@ A teacher's output can be handed in, so that many students share one forward pas
 
 import torch
 from timm.task import ClassificationTask
+from timm.utils import unwrap_model
 from torch import Tensor, nn
 
 from lskd.distillation import check_settings, distillation_loss
@@ -109,9 +110,7 @@ class OverhaulDistillationTask(DistillationTask):
     def get_eval_model(self, module: nn.Module | None = None, ema: bool = False) -> nn.Module | None:
         """The student without its connectors, for validation and checkpoints."""
         module = module if module is not None else self.get_trainable_module(ema=ema)
-        while module is not None and not isinstance(module, StudentWithConnectors):
-            module = module.module  # a wrapper's: several processes', or the moving average's
-        return module and module.student
+        return None if module is None else unwrap_model(module).student
 
     def get_task_state(self, module: nn.Module | None = None, ema: bool = False) -> dict:
         """The connectors' weights, for checkpoints."""
@@ -125,6 +124,4 @@ class OverhaulDistillationTask(DistillationTask):
 
     def _connectors(self, ema: bool) -> nn.Module | None:
         module = self.get_trainable_module(ema=ema)
-        while module is not None and not isinstance(module, StudentWithConnectors):
-            module = module.module
-        return module and module.connectors
+        return None if module is None else unwrap_model(module).connectors

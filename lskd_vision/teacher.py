@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.task import DistillationTeacher
+from timm.utils import unwrap_model
 from torch import Tensor, nn
 
 from lskd.errors import bad
@@ -15,7 +16,7 @@ from lskd.teacher import weights_fingerprint
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint
 from lskd_vision.data import per_channel
 from lskd_vision.feature_distillation import PreReluFeatures, batch_statistics
-from lskd_vision.models import create, rebuild
+from lskd_vision.models import check_input, create, rebuild
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Teacher:
     @property
     def model(self) -> nn.Module:
         """The model itself."""
-        return self.wrapped.model
+        return unwrap_model(self.wrapped.model)
 
     @torch.no_grad()
     def __call__(self, images: Tensor, normalisation: Normalisation | None = None) -> TeacherOutput:
@@ -126,7 +127,12 @@ class Teacher:
 
 
 def load_teacher(
-    name: str | None, path: Path | None, class_names: list[str], in_chans: int, device: torch.device, **options
+    name: str | None,
+    path: Path | None,
+    class_names: list[str],
+    input_size: tuple[int, int, int],
+    device: torch.device,
+    **options,
 ) -> Teacher:
     """A teacher from a checkpoint of any origin or, without one, timm's pretrained weights of that name; checked.
 
@@ -134,7 +140,7 @@ def load_teacher(
         name: a timm model; the one that the checkpoint names when None.
         path: the checkpoint.
         class_names: of the data, K in the order of their labels.
-        in_chans: channels of the student's input.
+        input_size: channels, height and width of the student's images.
         device: where it computes.
         options: ``features`` and ``use_batch_statistics`` of :class:`Teacher`.
 
@@ -153,10 +159,10 @@ def load_teacher(
         known = {"source": "unknown: timm's pretrained weights"}
     value = path or name
     check_classes(model, known.setdefault("class_names", None), class_names, argument, value)
-    teacher = Teacher(model, name, path=path, device=device, **known, **options)
-    if teacher.in_chans != in_chans:
-        raise bad(argument, value, f"wants {teacher.in_chans} input channels (must be the student's {in_chans})")
-    return teacher
+    if getattr(model, "in_chans", input_size[0]) != input_size[0]:
+        raise bad(argument, value, f"wants {model.in_chans} input channels (must be the student's {input_size[0]})")
+    check_input(model, input_size, argument, value)
+    return Teacher(model, name, path=path, device=device, **known, **options)
 
 
 def what_is_known(checkpoint: Checkpoint) -> dict:

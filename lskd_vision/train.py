@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from lskd.accuracy import accuracy_figures
 from lskd.errors import bad, run_command
-from lskd.runs import read_run
+from lskd.runs import read_run, write_run
 from lskd_vision import options
 from lskd_vision.data import Data, Loader, data_config, load_data
 from lskd_vision.evaluate import evaluate
@@ -65,7 +65,8 @@ def main(arguments: argparse.Namespace) -> int:
             finally:
                 for run in group:
                     run.free()
-        print(table(runs))
+        if arguments.rank == 0:
+            print(table(runs))
         return 1 if any(run.failure for run in runs) else 0
     except KeyboardInterrupt:
         print("\nlskd_vision.train: interrupted; the same command with --resume goes on", file=sys.stderr)
@@ -122,6 +123,8 @@ def plan(arguments: argparse.Namespace, data: Data, device: torch.device) -> lis
             )
     for run in runs:
         run.check_directory()
+    if arguments.distributed:  # nobody writes while another still looks
+        torch.distributed.barrier()
     return runs
 
 
@@ -130,14 +133,14 @@ def load_teachers(arguments: argparse.Namespace, data: Data, configs: dict, devi
     paths = arguments.kd_checkpoint or [None] * len(arguments.kd_model_name or ())
     names = arguments.kd_model_name or [None]
     names = names * len(paths) if len(names) == 1 else names
-    channels = {config["input_size"][0] for config in configs.values()}
+    inputs = {tuple(config["input_size"]) for config in configs.values()}
     teachers = []
     for name, path in zip(names, paths, strict=True):
         teacher = load_teacher(
             name,
             path,
             data.class_names,
-            max(channels),
+            max(inputs),
             device,
             features=arguments.kd_distill_type == "overhaul",
             use_batch_statistics=arguments.kd_batch_statistics,
@@ -165,6 +168,7 @@ def train(runs: list[Run], data: Data, arguments: argparse.Namespace, device: to
         if arguments.rank == 0:
             for run in runs:
                 run.directory.mkdir(parents=True, exist_ok=True)
+                write_run(run.record, run.directory)
                 log = Logs(arguments, run.directory, run.name, run.record.configuration)
                 logs[run] = stack.enter_context(contextlib.closing(log))
         for epoch in range(min(run.next_epoch for run in runs), arguments.epochs):

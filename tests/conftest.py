@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from commands import SMALL, prepare, run
+from vision_commands import train_images
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,19 @@ def teacher(data_bin, tmp_path_factory) -> Path:
         "--criterion label_smoothed_cross_entropy --label-smoothing 0.1",
     )
     return save_dir / "checkpoint_best.pt"
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory) -> Path:
+    """320 training images of Fashion-MNIST and some for validation, in torchvision's layout."""
+    dest = tmp_path_factory.mktemp("images") / "fashion"
+    run("python data_prep/fashion_mnist.py --max-images 320 --dest", dest)
+    return dest
+
+
+@pytest.fixture(scope="session")
+def image_teachers(images, tmp_path_factory) -> list[Path]:
+    """Checkpoints of small ResNets with α = 0 and .1, trained in one process."""
+    output = tmp_path_factory.mktemp("image-teachers")
+    train_images(images, output, "--model test_resnet --smoothing 0 0.1 --epochs 1 --seed 7")
+    return [output / "fashion_mnist" / f"test_resnet_a{alpha}_s7" / "last.pth.tar" for alpha in (0, 0.1)]

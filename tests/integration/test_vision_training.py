@@ -1,0 +1,196 @@
+"""``lskd_vision.train`` as a user runs it: teachers, students alone and in company, interrupted and resumed."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from commands import ROOT, last_line
+from vision_commands import DROPOUT, SMALL_IMAGES, printed, same_weights, state_of, train_images
+
+pytestmark = pytest.mark.slow
+STUDENT = "--model test_resnet --kd-checkpoint"
+
+
+@pytest.fixture(scope="module")
+def company(images, image_teachers, tmp_path_factory):
+    """Two teachers, two temperatures, two seeds: eight students of one process."""
+    output = tmp_path_factory.mktemp("company")
+    options = (STUDENT, *image_teachers, "--kd-temperature 1 3 --seed 1 2 --epochs 2", DROPOUT)
+    result = train_images(images, output, *options)
+    return output / "fashion_mnist", result
+
+
+def test_every_combination_leaves_its_own_run_directory(company):
+    directory, result = company
+    names = {f"test_resnet_a{a}_T{t}_s{s}" for a in ("0", "0.1") for t in (1, 3) for s in (1, 2)}
+    assert {path.name for path in directory.iterdir()} == names
+    for name in names:
+        assert {path.name for path in (directory / name).iterdir()} == {
+            "last.pth.tar",
+            "model_best.pth.tar",
+            "run.json",
+            "summary.csv",
+        }
+        assert re.search(rf"{re.escape(name)} +\d+\.\d\d % +\d+\.\d\d %", result.stdout)
+
+
+def test_a_student_is_the_same_to_the_bit_alone_and_in_company(company, images, image_teachers, tmp_path):
+    directory, _ = company
+    options = (STUDENT, image_teachers[1], "--kd-temperature 3 --seed 2 --epochs 2 --workers 1", DROPOUT)
+    train_images(images, tmp_path, *options)
+    alone = tmp_path / "fashion_mnist" / "test_resnet_a0.1_T3_s2"
+    for name in ("last.pth.tar", "model_best.pth.tar"):
+        assert same_weights(alone / name, directory / alone.name / name)
+    assert not same_weights(alone / "last.pth.tar", directory / "test_resnet_a0.1_T3_s1" / "last.pth.tar")
+    records = [
+        json.loads((place / alone.name / "run.json").read_text()) for place in (tmp_path / "fashion_mnist", directory)
+    ]
+    for record in records:
+        for row in record["history"]:
+            del row["time"], row["seconds"]
+        del record["configuration"]["host"]["workers"], record["configuration"]["host"]["output"]
+    for key in ("configuration", "seed", "data", "teacher", "history", "figures", "warnings"):
+        assert records[0][key] == records[1][key], key
+
+
+def test_students_in_groups_are_the_same_to_the_bit(company, images, image_teachers, tmp_path):
+    directory, _ = company
+    options = (STUDENT, *image_teachers, "--kd-temperature 1 --seed 1 --epochs 2 --group-size 1", DROPOUT)
+    train_images(images, tmp_path, *options)
+    for alpha in ("0", "0.1"):
+        name = f"test_resnet_a{alpha}_T1_s1"
+        assert same_weights(tmp_path / "fashion_mnist" / name / "last.pth.tar", directory / name / "last.pth.tar")
+
+
+def test_the_record_says_how_a_student_was_made(company, images, image_teachers):
+    directory, _ = company
+    record = json.loads((directory / "test_resnet_a0.1_T3_s2" / "run.json").read_text())
+    made = record["configuration"]
+    words = ("temperature", "student_temperature", "kd_weight", "label_smoothing", "teacher_topk")
+    assert [made[word] for word in words] == [3, 3, 1, 0, 0]
+    assert record["seed"] == 2
+    assert record["teacher"]["label_smoothing"] == {"alpha": 0.1, "source": "the teacher's configuration"}
+    assert record["teacher"]["paths"] == [str(image_teachers[1])]
+    assert 0 <= record["teacher"]["valid"]["top1"] <= 100
+    assert "undo what a smoothed teacher gains" in record["warnings"][0]
+    assert json.loads((directory / "test_resnet_a0.1_T1_s2" / "run.json").read_text())["warnings"] == []
+    assert record["data"]["classes"][0] == "T-shirt/top"
+    assert [row["epoch"] for row in record["history"]] == [1, 2]
+    assert {"top1", "top5", "nll_loss", "classwise"} <= set(record["figures"]["valid"]["last.pth.tar"])
+
+
+def test_a_checkpoint_is_a_plain_timm_checkpoint_without_the_teacher(company):
+    import timm
+
+    directory, _ = company
+    path = directory / "test_resnet_a0_T1_s1" / "last.pth.tar"
+    model = timm.create_model("test_resnet", num_classes=10, in_chans=1, checkpoint_path=str(path))
+    assert state_of(path)["state_dict"].keys() == model.state_dict().keys()
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(images, image_teachers, tmp_path):
+    options = [STUDENT, image_teachers[1], "--kd-temperature 1 2 --seed 3 --epochs 3 --model-ema", DROPOUT]
+    train_images(images, tmp_path / "whole", *options)
+    words = ["-m", "lskd_vision.train", *SMALL_IMAGES.split(), "--data-dir", images, "--output", tmp_path / "killed"]
+    for part in options:
+        words += part.split() if isinstance(part, str) else [part]
+    process = subprocess.Popen(list(map(str, [sys.executable, *words])), cwd=ROOT, stderr=subprocess.DEVNULL)
+    first = tmp_path / "killed" / "fashion_mnist" / "test_resnet_a0.1_T1_s3" / "last.pth.tar"
+    while not first.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    refused = train_images(images, tmp_path / "killed", *options, status=2)
+    assert last_line(refused).endswith("(holds this run already; --resume goes on with it)")
+    train_images(images, tmp_path / "killed", *options, "--resume")
+    for temperature in (1, 2):
+        name = f"test_resnet_a0.1_T{temperature}_s3"
+        places = [tmp_path / place / "fashion_mnist" / name for place in ("whole", "killed")]
+        for key in ("state_dict", "state_dict_ema"):
+            assert same_weights(*(place / "last.pth.tar" for place in places), key=key)
+        histories = [json.loads((place / "run.json").read_text())["history"] for place in places]
+        for row in histories[0] + histories[1]:
+            del row["time"], row["seconds"]
+        assert histories[0] == histories[1]
+
+
+def test_ctrl_c_says_how_to_go_on(images, image_teachers, tmp_path):
+    words = ["-m", "lskd_vision.train", *SMALL_IMAGES.split(), "--data-dir", images, "--output", tmp_path]
+    words += ["--model", "test_resnet", "--epochs", 500]
+    process = subprocess.Popen(
+        list(map(str, [sys.executable, *words])),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not list(tmp_path.rglob("last.pth.tar")) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaint.splitlines()[-1] == "lskd_vision.train: interrupted; the same command with --resume goes on"
+    assert "Traceback" not in complaint
+
+
+def test_another_run_in_the_directory_is_refused_and_left_alone(company, images, image_teachers):
+    directory, _ = company
+    run_file = directory / "test_resnet_a0_T1_s1" / "run.json"
+    before = run_file.read_bytes()
+    options = (STUDENT, image_teachers[0], "--seed 1 --epochs 3 --resume", DROPOUT)
+    refused = train_images(images, directory.parent, *options, status=2)
+    assert last_line(refused).endswith("(holds another run: epochs differs)")
+    assert run_file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--amp --amp-dtype bfloat16 --channels-last",
+        "--amp --amp-dtype float16 --clip-grad 1 --grad-accum-steps 2",
+        "--torchcompile aot_eager --sched-on-updates --model-ema --log-tensorboard",
+        "--kd-distill-type overhaul --kd-batch-statistics --task-loss-weight 0.3 --torchcompile aot_eager --model-ema",
+        "--model test_resnet test_efficientnet --kd-student-temperature 1 --aa rand-m5 --color-jitter 0.2",
+    ],
+    ids=lambda options: options.split()[1].lstrip("-"),
+)
+def test_students_train_with(options, images, image_teachers, tmp_path):
+    result = train_images(images, tmp_path, STUDENT, image_teachers[1], options, "--epochs 1 --kd-temperature 2")
+    records = [json.loads(path.read_text()) for path in tmp_path.rglob("run.json")]
+    assert (
+        len(records) == result.stdout.count("%\n") - result.stdout.count("teacher ") == 1 + ("efficientnet" in options)
+    )
+    for record in records:
+        row = record["history"][0]
+        assert row["train_kd_loss"] > 0
+        assert row["valid_nll_loss"] > 0
+    if "tensorboard" in options:
+        assert list(tmp_path.rglob("events.out.tfevents*"))
+    if "overhaul" in options:
+        assert records[0]["history"][0]["train_feature_loss"] > 0
+        (path,) = tmp_path.rglob("last.pth.tar")
+        assert "connectors" in state_of(path)["task_state"]
+        assert not any("connector" in name for name in state_of(path)["state_dict"])
+
+
+def test_the_teacher_of_a_student_may_itself_be_a_student(company, images, tmp_path):
+    directory, _ = company
+    result = train_images(
+        images,
+        tmp_path,
+        STUDENT,
+        directory / "test_resnet_a0.1_T1_s1" / "last.pth.tar",
+        "--epochs 1 --kd-temperature 2",
+    )
+    (record,) = tmp_path.rglob("run.json")
+    assert record.parent.name == "test_resnet_aunknown_T2_s42", printed(result)
+    assert json.loads(record.read_text())["warnings"] == []
+    assert (
+        torch.load(record.with_name("last.pth.tar"), weights_only=True)["lskd"]["teacher"]["label_smoothing"]["alpha"]
+        is None
+    )
