@@ -7,20 +7,17 @@ DEST/
   manifest.json                     what this is made of: counts, parameters, checksums, versions
 """
 
-import contextlib
 import importlib.metadata
-import json
-import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import sentencepiece
+from archives import building
 
 from lskd.errors import InputError, bad
 from lskd.files import sha256, write_json
@@ -41,25 +38,6 @@ class Pairs:
         return len(self.source)
 
 
-def already_prepared(dest: Path, parameters: dict) -> bool:
-    """Whether ``dest`` holds the outcome of these ``parameters``.
-
-    Raises:
-        InputError: ``dest`` holds something else, which is left as it is.
-    """
-    if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())):
-        return False
-    try:
-        found = json.loads((dest / "manifest.json").read_text(encoding="utf-8"))["parameters"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise bad("--dest", dest, "exists and was not made by this command; name a new directory") from None
-    different = sorted(key for key in parameters.keys() | found.keys() if parameters.get(key) != found.get(key))
-    if different:
-        changes = ", ".join(f"{key} {found.get(key)} instead of {parameters.get(key)}" for key in different)
-        raise bad("--dest", dest, f"was made with {changes}; name a new directory")
-    return True
-
-
 def write_data_bin(
     dest: Path,
     pair: str,
@@ -76,7 +54,7 @@ def write_data_bin(
         pair: ``en-de`` or ``en-ru``, source first.
         splits: the pairs of ``train``, ``valid`` and ``test``, as raw text.
         vocab_size: number of subwords of the joint model.
-        parameters: what decides the outcome, for the manifest and for :func:`already_prepared`.
+        parameters: what decides the outcome, for the manifest and for :func:`archives.already_prepared`.
         origin: where the sentences come from, with checksums and licence.
         tokenise: per language, what is done to a sentence before the subwords; raw text without it.
 
@@ -90,15 +68,15 @@ def write_data_bin(
     for name, pairs in splits.items():
         if not len(pairs):
             raise InputError(f"the {name} split is empty: more sentences are needed")
-    with _building(dest) as building, tempfile.TemporaryDirectory() as scratch:
-        raw, pieces = building / "raw", Path(scratch)
+    with building(dest) as directory, tempfile.TemporaryDirectory() as scratch:
+        raw, pieces = directory / "raw", Path(scratch)
         raw.mkdir()
         prepared = {}
         for name, pairs in splits.items():
             for language, lines in ((source_lang, pairs.source), (target_lang, pairs.target)):
                 _write_lines(raw / f"{name}.{language}", lines)
                 prepared[name, language] = [tokenise[language](line) for line in lines] if tokenise else lines
-        model = building / "sentencepiece.model"
+        model = directory / "sentencepiece.model"
         _learn_subwords([*prepared["train", source_lang], *prepared["train", target_lang]], vocab_size, model)
         processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
         counts = {}
@@ -106,19 +84,21 @@ def write_data_bin(
             encoded = processor.encode(lines, out_type=str)
             _write_lines(pieces / f"{name}.{language}", [" ".join(words) for words in encoded])
             counts.setdefault(name, {"sentences": len(lines)})[f"{language}_subwords"] = sum(map(len, encoded))
-        _binarise(pieces, building, source_lang, target_lang)
+        _binarise(pieces, directory, source_lang, target_lang)
         manifest = {
             "pair": pair,
             "parameters": parameters,
             "origin": origin,
             "counts": counts,
             "sha256": {
-                str(path.relative_to(building)): sha256(path) for path in sorted(building.rglob("*")) if path.is_file()
+                str(path.relative_to(directory)): sha256(path)
+                for path in sorted(directory.rglob("*"))
+                if path.is_file()
             },
             "versions": {"python": sys.version.split()[0]}
             | {package: importlib.metadata.version(package) for package in PACKAGES},
         }
-        write_json(building / "manifest.json", manifest)
+        write_json(directory / "manifest.json", manifest)
     return manifest
 
 
@@ -126,20 +106,6 @@ def describe(manifest: dict) -> str:
     """One line for people: the pair and the number of sentences of each split."""
     counts = ", ".join(f"{count['sentences']} {name}" for name, count in manifest["counts"].items())
     return f"{manifest['pair']}: {counts} sentences, {manifest['parameters']['vocab_size']} subwords"
-
-
-@contextlib.contextmanager
-def _building(dest: Path) -> Iterator[Path]:
-    """A directory beside ``dest`` that takes its place when the block ends well, and is removed when not."""
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", suffix=".partial", dir=dest.parent))
-    building.chmod(0o755)
-    try:
-        yield building
-        os.replace(building, dest)  # an empty directory at dest is replaced, anything else is refused by the system
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:

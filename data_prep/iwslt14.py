@@ -8,24 +8,24 @@ test split is all test sets of the archive.
 
 import argparse
 import functools
-import hashlib
 import html
 import html.entities
 import re
 import sys
-import urllib.parse
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus import PAIRS, Pairs, already_prepared, describe, write_data_bin
+from archives import already_prepared, checksum_argument, obtain
+from corpus import PAIRS, Pairs, describe, write_data_bin
 from sacremoses import MosesTokenizer
-from tgz import download, read_tgz, verify
+from tgz import read_tgz, verify
 from tqdm import tqdm
 
 from lskd.errors import bad, positive, run_command
 
+WHERE = "officially from WIT3, the site of FBK, release 2014-01"
 MAX_TOKENS = 175
 MAX_RATIO = 1.5
 HELD_OUT_EVERY = 23
@@ -206,29 +206,9 @@ def hold_out(pairs: Pairs) -> dict[str, Pairs]:
     return {"train": train, "valid": Pairs(pairs.source[valid], pairs.target[valid])}
 
 
-def obtain(arguments: argparse.Namespace) -> tuple[Path, str]:
-    """Where the archive lies, downloaded if it has to be, and the name that it has at its origin.
-
-    Raises:
-        InputError: neither its path nor its address is given, or the address does not give it.
-    """
-    official = folder_of(arguments.pair) + ".tgz"
-    if arguments.archive:
-        return arguments.archive, arguments.archive.name
-    if not arguments.url:
-        source = "officially from WIT3, the site of FBK, release 2014-01; or --url, its address"
-        raise bad("--archive", "not given", f"must be the path of {official}, {source}")
-    # The address is part of the file's name, so that what is there already is known to come from it.
-    address = hashlib.sha256(arguments.url.encode()).hexdigest()[:8]
-    path = arguments.dest.parent / f"{folder_of(arguments.pair)}.{address}.tgz"
-    if not path.exists():
-        download(arguments.url, path, arguments.sha256)
-    return path, Path(urllib.parse.urlsplit(arguments.url).path).name or official
-
-
 def main(arguments: argparse.Namespace) -> None:
     """Make, or recognise, the data directory."""
-    path, name = obtain(arguments)
+    path, name = obtain(arguments, folder_of(arguments.pair) + ".tgz", WHERE)
     checksum = verify(path, arguments.sha256, path)
     parameters = {
         "corpus": "IWSLT'14",
@@ -271,13 +251,6 @@ def main(arguments: argparse.Namespace) -> None:
         tokenise=lower_cased(tokens) if arguments.tokenisation == "moses" else None,
     )
     print(f"{arguments.dest}: {describe(manifest)}; {cleaning['kept']} of {cleaning['read']} training pairs were clean")
-
-
-def checksum_argument(text: str) -> str:
-    """A SHA-256 in hexadecimal, for argparse."""
-    if not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} (must be 64 hexadecimal digits)")
-    return text.lower()
 
 
 def parser() -> argparse.ArgumentParser:

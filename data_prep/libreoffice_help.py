@@ -11,7 +11,8 @@ import lzma
 import sys
 from pathlib import Path
 
-from corpus import PAIRS, SPLITS, Pairs, already_prepared, describe, write_data_bin
+from archives import already_prepared
+from corpus import PAIRS, SPLITS, Pairs, describe, write_data_bin
 
 from lskd.errors import bad, positive, run_command
 from lskd.files import sha256

@@ -2,31 +2,34 @@
 
 import gzip
 import http.client
-import io
 import tarfile
 import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from tqdm import tqdm
 
-from lskd.errors import bad
+from lskd.errors import InputError, bad
 from lskd.files import replacing, sha256
 
 MAX_BYTES = 200 * 10**6
+MAX_MEMBERS = 100_000
+MAX_HEADER_BYTES = 2**20
 TIMEOUT = 60  # seconds without an answer
 
 
-def download(url: str, path: Path, checksum: str | None = None) -> None:
+def download(url: str, path: Path, checksum: str | None = None, limit: int | None = None) -> None:
     """Fetch the .tgz file at ``url`` to ``path``, which appears when it is whole.
 
     Args:
         url: an https or file address.
         path: the file to make; its folder is made too.
         checksum: the SHA-256 that it must have, if known.
+        limit: the most bytes that it may have, :data:`MAX_BYTES` if not given.
 
     Raises:
         InputError: another kind of address, also by redirection; no answer; or not what was asked for.
@@ -37,25 +40,25 @@ def download(url: str, path: Path, checksum: str | None = None) -> None:
         with _opener().open(url, timeout=TIMEOUT) as answer:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as beside:
-                _save(answer, beside, url)
+                _save(answer, beside, url, MAX_BYTES if limit is None else limit)
                 verify(beside, checksum, url)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise bad("--url", url, f"cannot be fetched: {error}") from None
 
 
-def _save(answer: IO[bytes], path: Path, url: str) -> None:
+def _save(answer: IO[bytes], path: Path, url: str, limit: int) -> None:
     size, received = int(answer.headers.get("Content-Length") or 0), 0
     with (
         open(path, "wb") as file,
         tqdm(total=size or None, desc="download", unit="B", unit_scale=True, disable=None) as bar,
     ):
-        while received <= MAX_BYTES and (block := answer.read(2**16)):
+        while received <= limit and (block := answer.read(2**16)):
             if not received and not block.startswith(b"\x1f\x8b"):
                 raise bad("--url", url, "gives something other than a .tgz file")
             received += file.write(block)
             bar.update(len(block))
-    if received > MAX_BYTES:
-        raise bad("--url", url, f"gives more than {MAX_BYTES // 10**6} MB")
+    if received > limit:
+        raise bad("--url", url, f"gives more than {limit // 10**6} MB")
     if not received or (size and received != size):  # urllib does not tell when a connection ends early
         raise bad("--url", url, f"gave {received} of {size or 'an unknown number of'} bytes; try again")
 
@@ -79,33 +82,106 @@ def read_tgz(path: Path, folder: str) -> dict[str, bytes]:
     """The files that are directly in ``folder`` of the archive, by name.
 
     Raises:
-        InputError: the archive cannot be read, holds more than :data:`MAX_BYTES` unpacked, or holds anything but plain
-            files and folders with names that stay inside it. One such member is enough, in whichever folder it is.
+        InputError: as :func:`plain_files`, the limit being :data:`MAX_BYTES`.
     """
-    files, total = {}, 0
+    inside = plain_files(path, lambda name: name.parts[:-1] == (folder,), MAX_BYTES, MAX_BYTES)
+    return {name.name: content for name, content in inside}
+
+
+def plain_files(
+    path: Path, wanted: Callable[[PurePosixPath], bool], limit: int, largest: int
+) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Names and contents of the wanted files of the archive, which is unpacked as it is read and never held whole.
+
+    An archive can turn out to be unusable at its last byte: use nothing of it before the iteration has ended well.
+
+    Args:
+        path: the .tgz file.
+        wanted: whether the file of this name in the archive is to be read.
+        limit: bytes that the archive may hold unpacked.
+        largest: bytes that a wanted file may have.
+
+    Raises:
+        InputError: the archive cannot be read, holds more than ``limit`` or :data:`MAX_MEMBERS`, or holds anything but
+            plain files and folders with names that stay inside it. One such member is enough, wanted or not.
+    """
     try:
         with gzip.open(path) as packed:
-            content = packed.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise bad("--archive", path, f"must not hold more than {MAX_BYTES // 10**6} MB unpacked")
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            for member in archive:
-                name = PurePosixPath(member.name)
-                if name.is_absolute() or ".." in name.parts:
-                    raise bad("--archive", path, f"member {member.name!r} points out of the archive")
-                if not member.isfile() and not member.isdir():
-                    raise bad("--archive", path, f"member {member.name!r} is neither a plain file nor a folder")
-                total += member.size
-                if member.size < 0 or total > MAX_BYTES:  # a sparse file claims more than the archive holds of it
-                    raise bad("--archive", path, f"member {member.name!r} has an impossible size, {member.size} bytes")
-                if member.isfile() and name.parts[:-1] == (folder,):
-                    files[name.name] = archive.extractfile(member).read()
-            # tarfile takes a broken header for the end, and what comes after it would be missing without a word.
-            if content[archive.offset : archive.offset + tarfile.BLOCKSIZE].strip(b"\0"):
-                raise bad("--archive", path, f"is damaged at byte {archive.offset} of the unpacked archive")
+            unpacked = _Limited(packed, limit, path)
+            try:
+                with tarfile.open(fileobj=unpacked, mode="r|", tarinfo=_Header) as archive:
+                    yield from _plain_files(archive, wanted, limit, largest, path)
+            except InputError:
+                unpacked.drain()  # where the packed data is damaged, that is what made the archive look wrong
+                raise
+            unpacked.drain()  # the checksum comes last
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise bad("--archive", path, f"cannot be read as a .tgz file: {error}") from None
-    return files
+
+
+def _plain_files(
+    archive: tarfile.TarFile, wanted: Callable[[PurePosixPath], bool], limit: int, largest: int, path: Path
+) -> Iterator[tuple[PurePosixPath, bytes]]:
+    total = 0
+    try:
+        for number, member in enumerate(archive, 1):
+            name = PurePosixPath(member.name)
+            if number > MAX_MEMBERS:
+                raise bad("--archive", path, f"must not hold more than {MAX_MEMBERS} files and folders")
+            if name.is_absolute() or ".." in name.parts or "\0" in member.name:
+                raise bad("--archive", path, f"member {member.name!r} points out of the archive")
+            if not member.isfile() and not member.isdir():
+                raise bad("--archive", path, f"member {member.name!r} is neither a plain file nor a folder")
+            total += member.size
+            if member.size < 0 or total > limit:  # a sparse file claims more than the archive holds of it
+                raise bad("--archive", path, f"member {member.name!r} has an impossible size, {member.size} bytes")
+            if member.isfile() and wanted(name):
+                if member.size > largest:
+                    raise bad("--archive", path, f"member {member.name!r} has {member.size} bytes, above {largest}")
+                yield name, archive.extractfile(member).read()
+    except _BrokenHeader:
+        raise bad("--archive", path, f"is damaged at byte {archive.offset} of the unpacked archive") from None
+
+
+class _Limited:
+    """A file that may only be read up to a limit."""
+
+    def __init__(self, file: IO[bytes], limit: int, path: Path) -> None:
+        self.file, self.left, self.limit, self.path = file, limit, limit, path
+
+    def read(self, size: int) -> bytes:
+        block = self.file.read(size)
+        self.left -= len(block)
+        if self.left < 0:
+            raise bad("--archive", self.path, f"must not hold more than {self.limit // 10**6} MB unpacked")
+        return block
+
+    def drain(self) -> None:
+        while self.read(2**20):
+            pass
+
+
+class _BrokenHeader(tarfile.TarError):
+    pass
+
+
+class _Header(tarfile.TarInfo):
+    """Tells of broken headers: tarfile takes one for the end, and what comes after it would be missing without a word.
+
+    A header that carries a long name or attributes, which tarfile reads whole, must be short.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf.strip(b"\0"):
+                raise _BrokenHeader(str(error)) from None
+            raise
+        if header.type not in (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE) and not 0 <= header.size <= MAX_HEADER_BYTES:
+            raise _BrokenHeader(f"a header of {header.size} bytes")
+        return header
 
 
 def _opener() -> urllib.request.OpenerDirector:

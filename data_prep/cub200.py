@@ -1,0 +1,226 @@
+"""CUB-200-2011, photographs of 200 kinds of birds, from the official archive CUB_200_2011.tgz.
+
+    python data_prep/cub200.py --archive CUB_200_2011.tgz --dest data-bin/cub200
+
+DEST/
+  train/001.Black_footed_Albatross/*.jpg …   5994 images, the official train split
+  val/001.Black_footed_Albatross/*.jpg …     5794 images, the official test split
+  manifest.json                              what this is made of: counts, classes, checksum of the archive
+
+This is the layout that timm and torchvision's ImageFolder read; the labels are the official class numbers less 1.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+from archives import already_prepared, building, checksum_argument, obtain
+from tgz import plain_files, verify
+from tqdm import tqdm
+
+from lskd.errors import bad, run_command
+from lskd.files import write_json
+
+OFFICIAL = "CUB_200_2011.tgz"
+OFFICIAL_COUNTS = {"classes": 200, "train": 5994, "val": 5794}
+WHERE = "from CaltechDATA, record 65de6-vp158"
+
+FOLDER = "CUB_200_2011"
+LISTS = ("classes.txt", "images.txt", "image_class_labels.txt", "train_test_split.txt")
+MAX_BYTES = 2 * 10**9  # of the archive, packed and unpacked; the official one has 1.2 and some more
+MAX_FILE_BYTES = 10**7  # of one image or list; the largest have less than 1
+SPLIT_OF_FLAG = {"1": "train", "0": "val"}
+
+
+def wanted(name: PurePosixPath) -> bool:
+    """Whether the file of this name in the archive is an image or one of the lists of images.
+
+    >>> wanted(PurePosixPath("CUB_200_2011/images/001.Black_footed_Albatross/Black_Footed_Albatross_0001_796111.jpg"))
+    True
+    >>> wanted(PurePosixPath("CUB_200_2011/bounding_boxes.txt"))
+    False
+    """
+    folder, *inside = name.parts or [""]
+    is_image = len(inside) == 3 and inside[0] == "images" and name.suffix == ".jpg"
+    return folder == FOLDER and (is_image or (len(inside) == 1 and inside[0] in LISTS))
+
+
+def unpack(path: Path, directory: Path) -> tuple[dict[str, bytes], set[str]]:
+    """Write the archive's images below ``directory``, as ``<class>/<file>``; nothing else is unpacked to disk.
+
+    Returns:
+        The lists by name, and the names ``<class>/<file>`` of the images.
+
+    Raises:
+        InputError: the archive cannot be used (see :func:`tgz.plain_files`), or has an image or list twice.
+    """
+    lists, images = {}, set()
+    files = plain_files(path, wanted, MAX_BYTES, MAX_FILE_BYTES)
+    for name, content in tqdm(files, desc="unpacking", unit=" files", disable=None):
+        image = "/".join(name.parts[2:])
+        if name.name in lists or image in images:
+            raise bad("--archive", path, f"has {name} twice")
+        if not image:
+            lists[name.name] = content
+            continue
+        images.add(image)
+        (directory / image).parent.mkdir(exist_ok=True)
+        (directory / image).write_bytes(content)
+    return lists, images
+
+
+def read_list(lists: dict[str, bytes], name: str, path: Path) -> dict[int, str]:
+    """The values of a list by their number: line ``7 007.Parakeet_Auklet`` of classes.txt gives 7 that class.
+
+    Raises:
+        InputError: the list is missing, empty, not UTF-8, has a number twice or a line that is not a number and a word.
+    """
+    if name not in lists:
+        raise bad("--archive", path, f"has no {FOLDER}/{name}, as the official {OFFICIAL} has")
+    try:
+        lines = lists[name].decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise bad("--archive", path, f"{name} is not UTF-8 text: {error.reason}, byte {error.start}") from None
+    values = {}
+    for position, line in enumerate(lines, 1):
+        match = re.fullmatch(r"([0-9]{1,9}) (\S+)\s*", line)
+        if not match:
+            raise bad("--archive", path, f"line {position} of {name} must be a number and a word: {line[:80]!r}")
+        if int(match[1]) in values:
+            raise bad("--archive", path, f"{name} has number {int(match[1])} twice")
+        values[int(match[1])] = match[2]
+    if not values:
+        raise bad("--archive", path, f"{name} is empty")
+    return values
+
+
+def read_classes(lists: dict[str, bytes], path: Path) -> list[str]:
+    """The names of the classes in the order of their numbers, which is their order as folders too.
+
+    Raises:
+        InputError: the list cannot be read, or is not ``1 001.…``, ``2 002.…`` and so on.
+    """
+    classes = sorted(read_list(lists, "classes.txt", path).items())
+    for number, (found, name) in enumerate(classes, 1):
+        # Readers of folders number the classes in the order of their names: the names must give the official numbers.
+        if found != number or not name.startswith(f"{number:03d}.") or "/" in name:
+            line = f"'{found} {name}', not '{number} {number:03d}.…'"
+            raise bad("--archive", path, f"class {number} of classes.txt is {line}")
+    return [name for _, name in classes]
+
+
+def read_split(lists: dict[str, bytes], images: set[str], path: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """The classes and the official split, checked against the ``images`` that are there.
+
+    Args:
+        lists: the four lists by name.
+        images: ``<class>/<file>`` of each image of the archive. Those that images.txt does not name are not used.
+        path: the archive, for errors.
+
+    Returns:
+        The names of the classes in order, and the images of ``train`` and ``val`` in the order of images.txt.
+
+    Raises:
+        InputError: the lists cannot be read, do not agree or name an image that is not there, or a class has no image
+            in one of the splits.
+    """
+    classes = read_classes(lists, path)
+    names, labels, flags = (read_list(lists, name, path) for name in LISTS[1:])
+    for name, values in (("image_class_labels.txt", labels), ("train_test_split.txt", flags)):
+        if different := sorted(names.keys() ^ values.keys()):
+            where = "images.txt" if different[0] in names else name
+            raise bad("--archive", path, f"only {where} has image {different[0]}; images.txt and {name} must agree")
+    split, counts, taken = {"train": [], "val": []}, Counter(), set()
+    for number, name in names.items():
+        if name in taken:
+            raise bad("--archive", path, f"images.txt has {name} twice")
+        taken.add(name)
+        if name not in images:
+            raise bad("--archive", path, f"has no {FOLDER}/images/{name}, image {number} of images.txt")
+        label = int(labels[number]) if re.fullmatch("[0-9]{1,9}", labels[number]) else 0
+        if not 1 <= label <= len(classes) or classes[label - 1] != name.split("/")[0]:
+            raise bad("--archive", path, f"class {labels[number]} of image {number} is not that of its folder, {name}")
+        if flags[number] not in SPLIT_OF_FLAG:
+            raise bad("--archive", path, f"train_test_split.txt has {flags[number]!r} for image {number}, not 0 or 1")
+        split[SPLIT_OF_FLAG[flags[number]]].append(name)
+        counts[SPLIT_OF_FLAG[flags[number]], classes[label - 1]] += 1
+    for part in split:  # a class that a folder lacks would shift the labels of those after it
+        for name in classes:
+            if not counts[part, name]:
+                raise bad("--archive", path, f"class {name} has no {part} image")
+    return classes, split
+
+
+def write_tree(path: Path, parameters: dict, origin: dict, dest: Path) -> dict:
+    """Make the directory of the archive at ``path``, in one step, and return its manifest.
+
+    Args:
+        path: the archive.
+        parameters: what decides the outcome, for the manifest and for :func:`archives.already_prepared`.
+        origin: where the images come from, with checksum and terms.
+        dest: the directory to make; it appears when everything in it is whole.
+
+    Raises:
+        InputError: the archive cannot be used; ``dest`` is not there then.
+    """
+    with building(dest) as directory:
+        unpacked = directory / "unpacked"
+        unpacked.mkdir()
+        classes, split = read_split(*unpack(path, unpacked), path)
+        for part, names in split.items():
+            for name in classes:
+                (directory / part / name).mkdir(parents=True)
+            for name in names:
+                os.replace(unpacked / name, directory / part / name)
+        shutil.rmtree(unpacked)
+        manifest = {
+            "parameters": parameters,
+            "origin": origin,
+            "counts": {"classes": len(classes)} | {part: len(names) for part, names in split.items()},
+            "classes": classes,
+        }
+        write_json(directory / "manifest.json", manifest)
+    return manifest
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Make, or recognise, the data directory."""
+    path, name = obtain(arguments, OFFICIAL, WHERE, MAX_BYTES)
+    checksum = verify(path, arguments.sha256, path)
+    parameters = {"data_set": "CUB-200-2011", "archive_sha256": checksum}
+    if already_prepared(arguments.dest, parameters):
+        print(f"{arguments.dest} is ready")
+        return
+    origin = {
+        "what": f"CUB-200-2011, Caltech-UCSD Birds, {WHERE}",
+        "archive": name,
+        "sha256": checksum,
+        "terms": "for non-commercial research and education; the images belong to their photographers",
+    }
+    if arguments.url:
+        origin["url"] = arguments.url
+    counts = write_tree(path, parameters, origin, arguments.dest)["counts"]
+    print(f"{arguments.dest}: " + "{classes} classes, {train} train and {val} val images".format(**counts))
+    print(f"archive: {checksum}  {name}")
+    if counts != OFFICIAL_COUNTS:
+        official = "{classes} classes, {train} train and {val} val images".format(**OFFICIAL_COUNTS)
+        print(f"this is not the official archive, which has {official}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
+    options.add_argument("--dest", type=Path, required=True, help="directory to make; must be new")
+    source = options.add_mutually_exclusive_group()
+    source.add_argument("--archive", type=Path, help=f"the official {OFFICIAL}, {WHERE}")
+    source.add_argument("--url", help="https or file address to download the archive from, to a file beside --dest")
+    options.add_argument("--sha256", type=checksum_argument, metavar="HEX", help="what the archive's checksum must be")
+    return options
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)

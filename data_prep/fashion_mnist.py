@@ -1,0 +1,302 @@
+"""Fashion-MNIST, 28x28 grey pictures of ten kinds of clothes: the sample that ships with the project, or all of it.
+
+    python data_prep/fashion_mnist.py --dest data-bin/fashion_mnist
+
+DEST/
+  FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte   what torchvision's FashionMNIST reads, and timm with
+                                                                  --dataset torch/fashion_mnist --data-dir DEST
+  manifest.json                                                   what this is made of: counts, classes, checksums
+"""
+
+import argparse
+import gzip
+import hashlib
+import http.client
+import re
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from archives import already_prepared, building
+
+from lskd.errors import InputError, bad, positive, run_command
+from lskd.files import sha256, write_json
+
+SAMPLE = Path(__file__).resolve().parent / "samples" / "fashion_mnist_12k.npz"
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+SIDE = 28
+RAW = Path("FashionMNIST") / "raw"
+FILES = {  # by the names that the sample has for what is in them
+    "x_train": "train-images-idx3-ubyte",
+    "y_train": "train-labels-idx1-ubyte",
+    "x_test": "t10k-images-idx3-ubyte",
+    "y_test": "t10k-labels-idx1-ubyte",
+}
+PACKAGE = "dataset-fashion-mnist"
+LICENCE = "MIT, Copyright (c) 2017 Zalando SE, https://tech.zalando.com"
+MAX_IMAGES = 100_000  # in one file; the data set has 60 000
+
+Arrays = dict[str, np.ndarray]
+
+
+def check(arrays: Arrays, argument: str, value: object) -> Arrays:
+    """The same arrays, if they are ``x_train``, ``y_train``, ``x_test`` and ``y_test`` of this data set.
+
+    Images are uint8, (N, 28, 28); labels are uint8, (N,), from 0 to 9; N is at least 1.
+
+    Raises:
+        InputError: they are not; it names ``argument`` and its ``value``.
+    """
+    for split in ("train", "test"):
+        images, labels = (arrays.get(f"{kind}_{split}") for kind in "xy")
+        if images is None or labels is None:
+            raise bad(argument, value, f"must hold the arrays {', '.join(FILES)}")
+        if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
+            found = f"{split} images are {images.dtype} {images.shape}"
+            raise bad(argument, value, f"{found}, not uint8 (N, {SIDE}, {SIDE})")
+        if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(labels):
+            found = f"{split} labels are {labels.dtype} {labels.shape}"
+            raise bad(argument, value, f"{found}, not uint8, one for each of {len(images)} images, above 0")
+        if labels.max() >= len(CLASSES):
+            raise bad(argument, value, f"{split} labels go up to {labels.max()}, above {len(CLASSES) - 1}")
+    return arrays
+
+
+def read_sample(path: Path) -> Arrays:
+    """The arrays of an ``.npz`` file, checked (see :func:`check`).
+
+    Raises:
+        InputError: the file is not one of ours.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in FILES if name in file}
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise bad("sample", path, f"cannot be read: {error}") from None
+    return check(arrays, "sample", path)
+
+
+def idx_files(directory: Path, source: str) -> dict[str, Path]:
+    """The four IDX files in ``directory``, each plain or with ``.gz`` at its end, by the names of their arrays.
+
+    Raises:
+        InputError: one is missing; it names the ``source``.
+    """
+    found = {}
+    for name, file in FILES.items():
+        paths = [path for path in (directory / file, directory / f"{file}.gz") if path.is_file()]
+        if not paths:
+            options = "sample, debian, torchvision, or a directory with the four IDX files, plain or .gz"
+            raise bad("--source", source, f"has no {file}; must be {options}")
+        found[name] = paths[0]
+    return found
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """The array of bytes in an IDX file, plain or with ``.gz`` at its end: uint8, with so many ``dimensions``.
+
+    Raises:
+        ValueError: it is no such file, has more than :data:`MAX_IMAGES` entries, or is longer or shorter than it says.
+    """
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        header = file.read(4 + 4 * dimensions)
+        if len(header) != 4 + 4 * dimensions or header[:4] != bytes([0, 0, 8, dimensions]):
+            raise ValueError(f"must begin as an IDX file of bytes in {dimensions} dimensions")
+        shape = struct.unpack(f">{dimensions}I", header[4:])
+        if shape[0] > MAX_IMAGES or shape[1:] not in ((), (SIDE, SIDE)):
+            raise ValueError(f"must hold at most {MAX_IMAGES} images of {SIDE}x{SIDE}, or labels, not {shape}")
+        size = int(np.prod(shape))
+        content = file.read(size + 1)
+    if len(content) != size:
+        raise ValueError(f"must hold {size} bytes after its header")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write a uint8 array of any shape as an IDX file: 0, 0, 8 for bytes, the number of dimensions, each, the bytes."""
+    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+def read_files(directory: Path, source: str) -> Arrays:
+    """The arrays of the four IDX files in ``directory``, checked (see :func:`check`).
+
+    Raises:
+        InputError: a file is missing or is not what it should be; it names the ``source``.
+    """
+    arrays = {}
+    for name, path in idx_files(directory, source).items():
+        try:
+            arrays[name] = read_idx(path, 3 if name.startswith("x") else 1)
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise bad("--source", source, f"{path.name} cannot be read: {error}") from None
+    return check(arrays, "--source", source)
+
+
+def fetch_from_debian(scratch: Path) -> dict[str, str]:
+    """Download Debian's package with ``apt-get`` and put its four IDX files, and nothing else of it, into ``scratch``.
+
+    Returns:
+        The ``package``, as its file is named, and its ``sha256``.
+
+    Raises:
+        InputError: ``apt-get`` or ``dpkg-deb`` is missing or fails, or the package is damaged.
+    """
+    from libreoffice_packages import download
+
+    try:
+        (package,) = download([PACKAGE], scratch)
+    except InputError as error:  # it speaks of the option of its own command
+        raise InputError(str(error).replace("--rebuild", "--source debian", 1)) from None
+    wanted = re.compile(rf"(?:\./)?usr/share/datasets/fashion-mnist/((?:{'|'.join(FILES.values())})(?:\.gz)?)")
+    command = ["dpkg-deb", "--fsys-tarfile", str(package)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
+                for member in tar:
+                    if member.isfile() and (match := wanted.fullmatch(member.name)):
+                        (scratch / match[1]).write_bytes(tar.extractfile(member).read())
+            while process.stdout.read(1 << 20):  # the padding after the last file: dpkg-deb must end by itself
+                pass
+        except (tarfile.TarError, EOFError) as error:
+            raise bad("--source", "debian", f"{package.name} cannot be read: {error}") from None
+    if process.returncode:
+        raise bad("--source", "debian", f"{package.name} cannot be read: dpkg-deb found it broken")
+    return {"package": package.name, "sha256": sha256(package)}
+
+
+def fetch_with_torchvision(scratch: Path) -> dict[str, str]:
+    """Let torchvision download the four IDX files, whose MD5 sums it checks, into ``scratch``.
+
+    Returns:
+        The version of ``torchvision``.
+
+    Raises:
+        InputError: torchvision is not installed, or cannot download them.
+    """
+    try:
+        import torchvision
+    except ImportError as error:
+        raise bad("--source", "torchvision", f"needs the package torchvision: {error}") from None
+    try:
+        torchvision.datasets.FashionMNIST(scratch, download=True)
+    except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
+        raise bad("--source", "torchvision", f"cannot be downloaded: {error}") from None
+    for path in (scratch / RAW).iterdir():
+        path.rename(scratch / path.name)
+    return {"torchvision": torchvision.__version__}
+
+
+FETCH = {"debian": fetch_from_debian, "torchvision": fetch_with_torchvision}
+
+
+def first_of_each_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Where the first ``counts[c]`` of the labels c are, in order, for each class c.
+
+    Args:
+        labels: uint8, (N,), from 0 to 9.
+        counts: whole numbers, (10,), at least 0.
+
+    >>> first_of_each_class(np.array([1, 0, 1, 1, 0]), np.array([1, 2]))
+    array([0, 1, 2])
+    """
+    return np.sort(np.concatenate([np.flatnonzero(labels == c)[:count] for c, count in enumerate(counts)]))
+
+
+def subset(arrays: Arrays, max_images: int) -> Arrays:
+    """The first ``max_images`` train images, as many of each class, and the same share of each class's test images.
+
+    Args:
+        arrays: checked ones (see :func:`check`).
+        max_images: a multiple of 10. A class that has too few images stays whole.
+    """
+    sizes = {split: np.bincount(arrays[f"y_{split}"], minlength=len(CLASSES)) for split in ("train", "test")}
+    train = np.minimum(sizes["train"], max_images // len(CLASSES))
+    share = train.sum() / sizes["train"].sum()
+    test = np.minimum(sizes["test"], np.maximum(1, np.rint(share * sizes["test"]).astype(int)))
+    kept = {}
+    for split, counts in (("train", train), ("test", test)):
+        places = first_of_each_class(arrays[f"y_{split}"], counts)
+        kept |= {f"{kind}_{split}": arrays[f"{kind}_{split}"][places] for kind in "xy"}
+    return kept
+
+
+def write_raw(arrays: Arrays, parameters: dict, origin: dict, dest: Path) -> dict:
+    """Make the directory in one step and return its manifest.
+
+    Args:
+        arrays: checked ones (see :func:`check`).
+        parameters: what decides the outcome, for the manifest and for :func:`archives.already_prepared`.
+        origin: where the images come from.
+        dest: the directory to make; it appears when everything in it is whole.
+    """
+    with building(dest) as directory:
+        (directory / RAW).mkdir(parents=True)
+        for name, file in FILES.items():
+            write_idx(directory / RAW / file, arrays[name])
+        manifest = {
+            "parameters": parameters,
+            "origin": origin,
+            "counts": {split: len(arrays[f"y_{split}"]) for split in ("train", "test")},
+            "classes": list(CLASSES),
+            "sha256": {str(RAW / file): sha256(directory / RAW / file) for file in FILES.values()},
+        }
+        write_json(directory / "manifest.json", manifest)
+    return manifest
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Make, or recognise, the data directory."""
+    source, max_images = arguments.source, arguments.max_images
+    if max_images is not None and max_images % len(CLASSES):
+        raise bad("--max-images", max_images, f"must be a multiple of {len(CLASSES)}: as many of each class")
+    parameters = {"data_set": "Fashion-MNIST", "source": source, "max_images": max_images}
+    if source == "sample":
+        parameters["source_sha256"] = sha256(SAMPLE)
+    elif source not in FETCH:
+        checksums = [sha256(path) for path in idx_files(Path(source), source).values()]
+        parameters |= {"source": "files", "source_sha256": hashlib.sha256("".join(checksums).encode()).hexdigest()}
+    if already_prepared(arguments.dest, parameters):
+        print(f"{arguments.dest} is ready")
+        return
+    origin = {"what": "Fashion-MNIST", "licence": LICENCE, "source": parameters["source"]}
+    if source == "sample":
+        origin["what"] += ", a part of it; see data_prep/samples/README.md"
+        arrays = read_sample(SAMPLE)
+    elif source in FETCH:
+        with tempfile.TemporaryDirectory() as scratch:
+            origin |= FETCH[source](Path(scratch))
+            arrays = read_files(Path(scratch), source)
+    else:
+        arrays = read_files(Path(source), source)
+    if max_images is not None:
+        arrays = subset(arrays, max_images)
+    counts = write_raw(arrays, parameters, origin, arguments.dest)["counts"]
+    print(f"{arguments.dest}: {counts['train']} train and {counts['test']} test images of {len(CLASSES)} classes")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
+    options.add_argument("--dest", type=Path, required=True, help="directory to make; must be new")
+    options.add_argument(
+        "--source",
+        default="sample",
+        help="sample (default), 12 000 and 2 000 images that ship with the project; or all 60 000 and 10 000 of them: "
+        f"debian, from Debian's package {PACKAGE} with apt-get; torchvision, which downloads them; or a directory "
+        "with the four IDX files, plain or .gz",
+    )
+    options.add_argument(
+        "--max-images", type=positive, help="keep the first so many train images, test images in proportion"
+    )
+    return options
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)
