@@ -1,0 +1,104 @@
+"""The vision half of the demo: teachers with and without label smoothing, students at T = 1, 2, 3, 64, one table.
+
+    python scripts/demo_vision.py                    # what `make demo` runs
+    python scripts/demo_vision.py --seeds 1 2 3      # mean ± standard deviation; varies --seed and --data-seed
+
+On the 12 000 images of Fashion-MNIST that ship. Every step is an ordinary command, printed before it runs; what is done
+is not done again, and what was interrupted goes on.
+"""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from demo_nmt import mean_and_deviation
+
+from lskd.errors import InputError, positive, run_command
+from lskd.runs import RunRecord, read_run
+
+ROOT = Path(__file__).resolve().parent.parent
+ALPHAS = (0.0, 0.1)
+TEMPERATURES = (1, 2, 3, 64)
+TEACHER, STUDENT = "resnet10t", "test_resnet"
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def train_command(data: Path, output: Path, epochs: int, seed: int, *options: str) -> list[str]:
+    """``lskd_vision.train`` for grey 28×28 images; ``options`` say which teachers or students."""
+    command = ["-m", "lskd_vision.train", "--data-dir", data, "--dataset", "torch/fashion_mnist"]
+    command += ["--in-chans", 1, "--img-size", 28, "--crop-pct", 1, "--scale", 1, 1, "--ratio", 1, 1, "--channels-last"]
+    command += ["--batch-size", 128, "--opt", "adamw", "--lr", 5e-3, "--sched", "cosine", "--warmup-epochs", 0]
+    command += ["--epochs", epochs, "--seed", seed, "--data-seed", seed, "--workers", 0, "--device", "cpu"]
+    command += ["--output", output, "--resume", *options]
+    return [sys.executable, *map(str, command)]
+
+
+def run(command: list[str]) -> None:
+    """Run a command, printed first, with its progress on the screen.
+
+    Raises:
+        InputError: it failed; it has said why.
+    """
+    print(f"$ {shlex.join(['python', *command[1:]])}", flush=True)
+    environment = os.environ | {"OMP_NUM_THREADS": str(CORES), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    status = subprocess.run(command, env=environment).returncode
+    if status == 130:
+        raise KeyboardInterrupt
+    if status:
+        raise InputError(f"{shlex.join(command[1:3])} … failed with exit status {status}, see above")
+
+
+def table(directory: Path, seeds: list[int]) -> str:
+    """Models down, α of the teacher across: validation top-1 after the last epoch, in %."""
+    lines = [f"{'top-1 in %':<16}" + "".join(f"{f'α = {alpha:g}':>16}" for alpha in ALPHAS)]
+    names = {"teacher": TEACHER + "_a{a:g}_s{s}"}
+    names |= {f"student, T = {t}": f"{STUDENT}_a{{a:g}}_T{t}_s{{s}}" for t in TEMPERATURES}
+    for title, name in names.items():
+        cells = []
+        for alpha in ALPHAS:
+            records = [read_run(directory / name.format(a=alpha, s=seed)) for seed in seeds]
+            cells.append(mean_and_deviation([last_accuracy(record) for record in records]))
+        lines.append(f"{title:<16}" + "".join(f"{cell:>16}" for cell in cells))
+    images = records[0].data["splits"]["validation"]
+    return "\n".join([*lines, f"{images} validation images, n = {len(seeds)}"])
+
+
+def last_accuracy(record: RunRecord) -> float:
+    """Validation top-1 of the last epoch, in %: no choice of an epoch by the images it is measured on."""
+    return record.history[-1]["valid_top1"]
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Prepare, train the teachers, distil, print the table."""
+    begin = time.monotonic()
+    data, runs = arguments.dest / "fashion-mnist", arguments.dest / "fashion_mnist"
+    teacher_epochs, student_epochs = (1, 1) if arguments.quick else (2, 3)
+    few = ["--max-images", "640"] if arguments.quick else []
+    run([sys.executable, str(ROOT / "data_prep" / "fashion_mnist.py"), "--dest", str(data), *few])
+    for seed in arguments.seeds:
+        smoothing = ["--model", TEACHER, "--smoothing", *map(str, ALPHAS)]
+        run(train_command(data, arguments.dest, teacher_epochs, seed, *smoothing))
+        teachers = [str(runs / f"{TEACHER}_a{alpha:g}_s{seed}" / "last.pth.tar") for alpha in ALPHAS]
+        temperatures = ["--kd-temperature", *map(str, TEMPERATURES)]
+        students = ["--model", STUDENT, "--kd-checkpoint", *teachers, *temperatures]
+        run(train_command(data, arguments.dest, student_epochs, seed, *students))
+    minutes = (time.monotonic() - begin) / 60
+    print(f"\n{table(runs, arguments.seeds)}\n{minutes:.1f} minutes; everything is in {arguments.dest}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(prog="scripts/demo_vision.py", description=__doc__.split("\n")[0])
+    options.add_argument("--dest", type=Path, default=Path("runs/demo"), help="where everything goes (runs/demo)")
+    options.add_argument("--seeds", type=positive, nargs="+", default=[1], help="of weights and data alike (default 1)")
+    options.add_argument("--quick", action="store_true", help="640 images, one epoch: does it run? No figures to trust")
+    return options
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)
