@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/installed
 
-demo: install          ## train a teacher, distil students, print the table
+demo: install          ## train teachers, distil students, print the tables: images, then translation
+	$(BIN)/python scripts/demo_vision.py
 	$(BIN)/python scripts/demo_nmt.py
 
 test: install lint     ## all tests

@@ -65,7 +65,7 @@ def save_checkpoint(path: str | os.PathLike, state: dict) -> None:
     """
     with replacing(path) as beside:
         torch.save(state, beside)
-        with torch.serialization.safe_globals(_plain_types()):
+        with _plain_types_allowed():
             if refused := torch.serialization.get_unsafe_globals_in_checkpoint(beside):
                 raise TypeError(f"state: {', '.join(sorted(refused))} (must be plain data and tensors)")
 
@@ -91,7 +91,7 @@ def read_state(path: str | os.PathLike, argument: str) -> dict:
     try:
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
-        with torch.serialization.safe_globals(_plain_types()), warnings.catch_warnings():
+        with _plain_types_allowed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -183,6 +183,12 @@ def _plain_types() -> list:
     # Under the name that the other generation of numpy has for it, too.
     scalars = [(multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     return [argparse.Namespace, numpy.dtype, *scalars, *(getattr(numpy.dtypes, f"{name}DType") for name in numbers)]
+
+
+def _plain_types_allowed():
+    """A context in which files may hold them; torch's own would, at its end, also forget what others allow."""
+    allowed = torch.serialization.get_safe_globals()
+    return torch.serialization.safe_globals([each for each in _plain_types() if each not in allowed])
 
 
 def _read_safetensors(path: Path) -> dict:

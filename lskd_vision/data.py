@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from timm.data import create_dataset, create_transform, resolve_data_config
+from PIL import Image
+from timm.data import ImageDataset, auto_augment, create_dataset, create_transform, resolve_data_config
 from timm.data.loader import PrefetchLoader, fast_collate
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
@@ -20,6 +21,9 @@ from torchvision import transforms
 
 from lskd.errors import InputError, bad
 from lskd_vision.randomness import RandomStream, seed_all
+
+FOLDERS = ("", "torch/image_folder", "torch/folder")
+SYNONYMS = (("train", "training"), ("validation", "val", "valid", "eval", "evaluation"))  # to timm
 
 
 @dataclass
@@ -77,11 +81,14 @@ def load_split(arguments: argparse.Namespace, split: str) -> Dataset:
     Raises:
         InputError: there is no such data set or split.
     """
-    mode = {"input_img_mode": arguments.input_img_mode} if arguments.input_img_mode else {}
-    if arguments.dataset.startswith("torch/"):
-        mode = {}  # torchvision's give the mode that they are in
-    elif not arguments.dataset and not (arguments.data_dir / split).is_dir() and split not in ("train", "validation"):
+    if arguments.dataset and "/" not in arguments.dataset:  # timm would read folders
+        raise bad("--dataset", arguments.dataset, "must be empty for folders, or with its origin: torch/fashion_mnist")
+    # timm would take everything in --data-dir, the other split too, for a split that is not there.
+    names = next((names for names in SYNONYMS if split in names), (split,))
+    if arguments.dataset in FOLDERS and not any((arguments.data_dir / name).is_dir() for name in names):
         raise bad("--data-dir", arguments.data_dir / split, "must be a directory with a folder for each class")
+    if arguments.class_map and (Path(arguments.class_map).suffix != ".txt" or arguments.dataset.startswith("torch/")):
+        raise bad("--class-map", arguments.class_map, "must be a .txt file, a class a line; torchvision's take none")
     try:
         dataset = create_dataset(
             arguments.dataset,
@@ -89,11 +96,13 @@ def load_split(arguments: argparse.Namespace, split: str) -> Dataset:
             split=split,
             class_map=arguments.class_map,
             download=arguments.dataset_download,
-            **mode,
         )
         size = None if isinstance(dataset, IterableDataset) else len(dataset)
     except (AssertionError, OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
         raise bad("--data-dir", arguments.data_dir, f"cannot be read, split {split}: {error}") from None
+    if getattr(dataset, "train", None) is False and split not in (*SYNONYMS[1], "test"):
+        # torchvision's small data sets have two splits, and timm takes any other word for the second.
+        raise bad("--data-dir", arguments.data_dir, f"has no split {split}, only train and validation")
     if size is None:
         raise bad("--dataset", arguments.dataset, "must be one whose images can be had by their number")
     if not size:
@@ -110,6 +119,11 @@ def class_names(dataset: Dataset) -> list[str] | None:
     return [str(name) for name in names] if names is not None else None
 
 
+def files(dataset: Dataset) -> Sequence[tuple]:
+    """The file and the label of every image; empty where images are not in files of their own."""
+    return getattr(getattr(dataset, "reader", None), "samples", None) or getattr(dataset, "samples", None) or ()
+
+
 def fingerprint(*splits: Dataset) -> str:
     """One SHA-256 over the data: pixels and labels where they are in memory, else file names and labels."""
     digest = hashlib.sha256()
@@ -118,9 +132,8 @@ def fingerprint(*splits: Dataset) -> str:
             digest.update(np.ascontiguousarray(pixels).data)
             digest.update(np.asarray(dataset.targets, dtype=np.int64).data)
             continue
-        samples = getattr(getattr(dataset, "reader", None), "samples", None) or getattr(dataset, "samples", None) or ()
         root = getattr(getattr(dataset, "reader", None), "root", None) or getattr(dataset, "root", "")
-        for sample in samples:
+        for sample in files(dataset):
             path = Path(str(getattr(sample[0], "name", sample[0])))
             name = path.relative_to(root) if root and path.is_relative_to(root) else path
             digest.update(f"{name.as_posix()} {sample[1]}\n".encode())
@@ -132,15 +145,23 @@ def data_config(arguments: argparse.Namespace, model: nn.Module) -> dict:
     """How an image becomes an input of ``model``: timm's ``input_size``, ``mean``, ``std``, ``interpolation``, …
 
     What the command line leaves open, the model decides. Models with equal configurations can share their batches.
+
+    Raises:
+        InputError: ``--mean`` or ``--std`` has not one value, or one for each channel.
     """
     wanted = {name: getattr(arguments, name) for name in ("img_size", "input_size", "mean", "std")}
     wanted |= {"in_chans": arguments.in_chans, "interpolation": arguments.interpolation, "crop_pct": arguments.crop_pct}
-    config = resolve_data_config({k: v for k, v in wanted.items() if v is not None}, model=model)
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    means = {name: wanted.pop(name) for name in ("mean", "std") if name in wanted}
+    config = resolve_data_config(wanted, model=model)
+    made_for = arguments.in_chans or getattr(model, "in_chans", None)
+    if made_for and not arguments.input_size:  # timm knows the channels of the pretrained model alone
+        config["input_size"] = (made_for, *config["input_size"][1:])
     channels = config["input_size"][0]
     for name in ("mean", "std"):
-        if (given := getattr(arguments, name)) and len(given) not in (1, channels):
-            raise bad(f"--{name}", " ".join(map(str, given)), f"must be one value, or {channels}")
-        config[name] = per_channel(config[name], channels)
+        if name in means and len(means[name]) not in (1, channels):
+            raise bad(f"--{name}", " ".join(map(str, means[name])), f"must be one value, or {channels}")
+        config[name] = per_channel(means.get(name) or config[name], channels)
     return config
 
 
@@ -169,10 +190,20 @@ class Images(Dataset):
     def __getitem__(self, key: tuple[int, int]):
         epoch, number = key
         seed_all(self.data_seed, epoch, number)
-        image, label = self.dataset[number]
-        if image.mode != self.mode:
+        try:
+            image, label = self._read(number)
             image = image.convert(self.mode)
+        except Exception as error:  # a damaged file may raise anything inside its decoder
+            which = files(self.dataset)[number][0] if files(self.dataset) else f"image {number}"
+            raise bad("--data-dir", which, f"cannot be read as {self.mode}: {error}") from None
         return self.transform(image), label
+
+    def _read(self, number: int) -> tuple[Image.Image, int]:
+        if not isinstance(self.dataset, ImageDataset):
+            return self.dataset[number]
+        # timm's data set would put the next image in the place of one that it cannot read.
+        file, label = self.dataset.reader[number]
+        return Image.open(file), label
 
 
 class Order(Sampler):
@@ -245,13 +276,21 @@ class Loader:
         return len(self.prefetcher)
 
     def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The batches of epoch ``number``."""
+        """The batches of epoch ``number``.
+
+        Raises:
+            InputError: an image cannot be read; its file is named.
+        """
         self.order.epoch = number
         self.erased = 0
-        for images, labels in self.prefetcher:
-            if self.channels_last:
-                images = images.contiguous(memory_format=torch.channels_last)
-            yield images, labels
+        try:
+            for images, labels in self.prefetcher:
+                if self.channels_last:
+                    images = images.contiguous(memory_format=torch.channels_last)
+                yield images, labels
+        except InputError as error:  # from a loader process, which puts its traceback before it
+            error.__traceback__ = None  # it would keep the loader processes alive
+            raise InputError(str(error).strip().splitlines()[-1].removeprefix("lskd.errors.InputError: ")) from None
 
     def _erase(self, images: torch.Tensor) -> torch.Tensor:
         # On the device, a batch at a time, by the batch's number among those of all processes.
@@ -265,29 +304,40 @@ class Loader:
 def train_transform(arguments: argparse.Namespace, config: dict):
     """timm's training transform for one image, to uint8, and a rotation where one is asked for."""
     jitter = tuple(arguments.color_jitter)
-    transform = create_transform(
-        config["input_size"],
-        is_training=True,
-        use_prefetcher=True,
-        no_aug=arguments.no_aug,
-        train_crop_mode=arguments.train_crop_mode,
-        scale=arguments.scale,
-        ratio=arguments.ratio,
-        hflip=arguments.hflip,
-        vflip=arguments.vflip,
-        color_jitter=jitter[0] if len(jitter) == 1 else jitter,
-        grayscale_prob=arguments.grayscale_prob,
-        auto_augment=arguments.aa,
-        interpolation=arguments.train_interpolation,
-        mean=config["mean"],
-        std=config["std"],
-    )
+    try:
+        transform = create_transform(
+            config["input_size"],
+            is_training=True,
+            use_prefetcher=True,
+            no_aug=arguments.no_aug,
+            train_crop_mode=arguments.train_crop_mode,
+            scale=arguments.scale,
+            ratio=arguments.ratio,
+            hflip=arguments.hflip,
+            vflip=arguments.vflip,
+            color_jitter=jitter[0] if len(jitter) == 1 else jitter,
+            grayscale_prob=arguments.grayscale_prob,
+            auto_augment=arguments.aa,
+            interpolation=arguments.train_interpolation,
+            mean=config["mean"],
+            std=config["std"],
+        )
+    except (AssertionError, KeyError, ValueError) as error:
+        raise bad("--aa", arguments.aa, f"must be a policy in timm's words: {error}") from None
     if arguments.rotation and not arguments.no_aug:
         # Before the colours, which follow the crop and the flips.
         steps = transform.transforms
         place = 1 + max(i for i, step in enumerate(steps) if "Crop" in str(step) or "Flip" in str(step))
         steps.insert(place, transforms.RandomRotation(arguments.rotation))
     return transform
+
+
+def posterize(image: Image.Image, bits_to_keep: int, **_) -> Image.Image:
+    """timm's operation; with 0 bits, to which RandAugment comes and which Pillow 13 refuses, the image is black."""
+    return auto_augment.posterize(image, bits_to_keep) if bits_to_keep else Image.new(image.mode, image.size)
+
+
+auto_augment.NAME_TO_OP |= dict.fromkeys(("Posterize", "PosterizeIncreasing", "PosterizeOriginal"), posterize)
 
 
 def val_transform(config: dict):
@@ -309,9 +359,6 @@ def check_channels(images: Images, channels: int) -> None:
     Raises:
         InputError: it has not, or it cannot be read.
     """
-    try:
-        image, _ = images[0, 0]
-    except (OSError, ValueError, RuntimeError, AttributeError) as error:
-        raise InputError(f"--data-dir: an image cannot be read: {error}") from None
+    image, _ = images[0, 0]
     if len(image) != channels:
         raise bad("--input-img-mode", images.mode, f"gives {len(image)} channels, the model wants {channels}")

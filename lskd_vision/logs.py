@@ -1,6 +1,7 @@
 """TensorBoard and Weights & Biases, where they are asked for: the rows of ``summary.csv`` as curves."""
 
 import argparse
+import hashlib
 import os
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Logs:
             # One run of theirs for one of ours, also after a restart; several live beside each other in one process.
             self.wandb = wandb.init(
                 project=arguments.wandb_project,
-                id=str(directory.resolve()).replace("/", "-").strip("-")[-100:],
+                id=f"{name}-{hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]}",
                 name=name,
                 dir=directory,
                 config=configuration,

@@ -77,7 +77,7 @@ def options_of(arguments: argparse.Namespace, name: str) -> dict:
 
 def wants_image_size(name: str) -> bool:
     """Whether timm builds the model for one image size, as it does Vision Transformers."""
-    return bool(timm.get_pretrained_cfg_value(name, "fixed_input_size"))
+    return timm.is_model(name.split(".")[0]) and bool(timm.get_pretrained_cfg_value(name, "fixed_input_size"))
 
 
 def check_input(model: nn.Module, input_size: Sequence[int], argument: str, name: str) -> None:

@@ -10,6 +10,7 @@ import math
 import sys
 from pathlib import Path
 
+import torch
 import yaml
 from timm.utils import ParseKwargs
 
@@ -19,6 +20,10 @@ from lskd.errors import InputError, bad, positive, report
 TEACHER_RECIPE = {"epochs": 90, "decay_milestones": [30, 60], "warmup_epochs": 0}
 STUDENT_RECIPE = {"epochs": 200, "decay_milestones": [80, 160], "warmup_epochs": 5}
 SCHEDULES = ("multistep", "step", "cosine", "tanh", "poly")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+# Options that say something about a teacher, and what they are when nothing is said.
+ABOUT_TEACHERS = {"kd_temperature": [1.0], "kd_student_temperature": None, "task_loss_weight": 0.0}
+ABOUT_TEACHERS |= {"kd_distill_type": "logit", "kd_batch_statistics": False}
 
 
 def number(minimum: float, maximum: float = math.inf, above: bool = False):
@@ -44,6 +49,13 @@ def whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} (must be a whole number, 0 or more)")
     return int(text)
+
+
+def assignment(text: str) -> str:
+    """An argument type: ``name=value``."""
+    if not text.partition("=")[0].isidentifier() or "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text} (must be name=value)")
+    return text
 
 
 class Parser(argparse.ArgumentParser):
@@ -90,9 +102,12 @@ class Parser(argparse.ArgumentParser):
             values = value if isinstance(value, list) else [value]
             if isinstance(value, dict):
                 values = [f"{name}={each}" for name, each in value.items()]
-            if options[option].nargs == 0:  # a switch
-                if not isinstance(value, bool):
-                    raise bad(f"--config: {key}", value, "must be true or false")
+            takes = options[option].nargs
+            if takes == 0 and not isinstance(value, bool):
+                raise bad(f"--config: {key}", value, "must be true or false")
+            if takes not in (0, "?") and isinstance(value, bool):
+                raise bad(f"--config: {key}", str(value).lower(), "must be a value, not true or false")
+            if isinstance(value, bool):
                 words += [option] * value
             elif value is not None:
                 words += [option, *map(str, values)]
@@ -110,23 +125,41 @@ def finish(arguments: argparse.Namespace) -> argparse.Namespace:
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
     if not distils:
-        for name in ("kd_student_temperature", "kd_batch_statistics"):
-            if getattr(arguments, name):
-                raise bad(f"--{name.replace('_', '-')}", getattr(arguments, name), "needs a teacher: --kd-checkpoint")
+        for name, nothing in ABOUT_TEACHERS.items():
+            if (value := getattr(arguments, name)) != nothing:
+                raise bad(f"--{name.replace('_', '-')}", spaced(value), "needs a teacher: --kd-checkpoint")
     elif len(arguments.smoothing) > 1:
-        raise bad("--smoothing", arguments.smoothing, "must be one value beside a teacher: it is the hard-label loss's")
+        raise bad(
+            "--smoothing",
+            spaced(arguments.smoothing),
+            "must be one value beside a teacher: it is the hard-label loss's",
+        )
     names, checkpoints = arguments.kd_model_name, arguments.kd_checkpoint
     if names and checkpoints and len(names) not in (1, len(checkpoints)):
-        raise bad("--kd-model-name", " ".join(names), f"must be one, or as many as checkpoints: {len(checkpoints)}")
+        raise bad("--kd-model-name", spaced(names), f"must be one, or as many as checkpoints: {len(checkpoints)}")
     for name in ("model", "seed", "kd_temperature", "smoothing", "kd_checkpoint"):
         values = getattr(arguments, name) or []
         if len(set(values)) < len(values):
-            raise bad(f"--{name.replace('_', '-')}", " ".join(map(str, values)), "must not repeat a value")
+            raise bad(f"--{name.replace('_', '-')}", spaced(values), "must not repeat a value")
     if not arguments.data_dir.is_dir() and not arguments.dataset_download:
         raise bad("--data-dir", arguments.data_dir, "must be the directory of the data set")
     if arguments.kd_batch_statistics and arguments.kd_distill_type != "overhaul":
         raise bad("--kd-batch-statistics", True, "needs --kd-distill-type overhaul")
+    for name in ("decay_milestones", "scale", "ratio"):
+        if (values := getattr(arguments, name)) != sorted(values):
+            raise bad(f"--{name.replace('_', '-')}", spaced(values), "must ascend")
+    if len(arguments.color_jitter) not in (1, 3, 4):
+        raise bad("--color-jitter", spaced(arguments.color_jitter), "must be one value, 3 or 4")
+    if arguments.torchcompile and arguments.torchcompile not in (known := torch.compiler.list_backends(())):
+        raise bad("--torchcompile", arguments.torchcompile, f"must be one of {', '.join(known)}")
+    if (folder := arguments.experiment) and (Path(folder).name != folder or folder == ".."):
+        raise bad("--experiment", arguments.experiment, "must be the name of a folder in --output")
     return arguments
+
+
+def spaced(value: object) -> str:
+    """Values as they stand on a command line."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def distilling(arguments: argparse.Namespace) -> bool:
@@ -149,9 +182,11 @@ def add_data_options(options: argparse.ArgumentParser) -> None:
     group.add_argument("--img-size", type=positive, metavar="N", help="height and width; the model's by default")
     group.add_argument("--input-size", type=positive, nargs=3, metavar="N", help="channels, height and width")
     group.add_argument("--in-chans", type=positive, metavar="N", help="input channels; the model's by default")
-    group.add_argument("--mean", type=float, nargs="+", help="per channel, of 0 to 1; the model's by default")
-    group.add_argument("--std", type=float, nargs="+", help="per channel, of 0 to 1; the model's by default")
-    group.add_argument("--interpolation", help="of validation images; the model's by default")
+    group.add_argument("--mean", type=number(0, 1), nargs="+", help="per channel, of 0 to 1; the model's by default")
+    group.add_argument(
+        "--std", type=number(0, 1, above=True), nargs="+", help="per channel, of 0 to 1; the model's by default"
+    )
+    group.add_argument("--interpolation", choices=INTERPOLATIONS, help="of validation images; the model's by default")
     group.add_argument("--crop-pct", type=number(0, 1, above=True), help="part of a validation image that is kept")
     group.add_argument("-vb", "--validation-batch-size", type=positive, metavar="N", help="as --batch-size by default")
     group.add_argument(
@@ -179,7 +214,15 @@ def parser() -> Parser:
 
     group = options.add_argument_group("model")
     group.add_argument("--model", nargs="+", default=["resnet50"], help="timm's name, or several (default resnet50)")
-    group.add_argument("--model-kwargs", nargs="*", default={}, action=ParseKwargs, metavar="K=V", help="for the model")
+    group.add_argument(
+        "--model-kwargs",
+        nargs="*",
+        type=assignment,
+        default={},
+        action=ParseKwargs,
+        metavar="K=V",
+        help="for the model",
+    )
     group.add_argument("--pretrained", action="store_true", help="start from timm's weights of that name")
     group.add_argument("--initial-checkpoint", type=Path, metavar="FILE", help="start from these weights")
     group.add_argument("--drop", type=number(0, 1), metavar="P", help="dropout before the classifier")
@@ -250,7 +293,9 @@ def parser() -> Parser:
     group.add_argument("--reprob", type=number(0, 1), default=0.0, help="random erasing (default 0)")
     group.add_argument("--remode", choices=("const", "rand", "pixel"), default="pixel", help="default pixel")
     group.add_argument("--recount", type=positive, default=1, help="default 1")
-    group.add_argument("--train-interpolation", default="bilinear", help="default bilinear")
+    group.add_argument(
+        "--train-interpolation", choices=(*INTERPOLATIONS, "random"), default="bilinear", help="default bilinear"
+    )
 
     add_device_options(options)
     group = options.add_argument_group("run")

@@ -122,11 +122,13 @@ class Run:
         if arguments.sync_bn and arguments.distributed:
             model = SyncBatchNorm.convert_sync_batchnorm(model)
         self.task = self.make_task(model)
-        self.normalisation = Normalisation.of(config, device)
         options = optimizer_kwargs(arguments) | {"lr": arguments.lr}
-        self.optimizer = create_optimizer_v2(
-            self.task.get_trainable_module(), **options, filter_bias_and_bn=arguments.filter_bias_and_bn
-        )
+        try:
+            self.optimizer = create_optimizer_v2(
+                self.task.get_trainable_module(), **options, filter_bias_and_bn=arguments.filter_bias_and_bn
+            )
+        except (AssertionError, TypeError, ValueError) as error:
+            raise bad("--opt", arguments.opt, f"cannot be made: {error}") from None
         self.updates_per_epoch = math.ceil(batches_per_epoch / arguments.grad_accum_steps)
         self.batches_per_epoch = batches_per_epoch
         self.scheduler, _ = create_scheduler_v2(
@@ -170,6 +172,7 @@ class Run:
             "student_temperature": self.arguments.kd_student_temperature,
             "kd_weight": 1 - self.arguments.task_loss_weight,
             "label_smoothing": self.setting.smoothing,
+            "normalisation": Normalisation.of(self.config, device),
             "device": device,
         }
         if self.overhaul:
@@ -202,7 +205,7 @@ class Run:
         first = batch // together * together
         of_group = min(together, self.batches_per_epoch - first)  # the last group of an epoch may be smaller
         complete = batch == first + of_group - 1
-        update = epoch * self.updates_per_epoch + batch // together
+        updates = epoch * self.updates_per_epoch + batch // together + 1  # after this one
         with self.random, contextlib.nullcontext() if complete else self.task.no_sync():
             with autocast(self.arguments, self.device):
                 result = self.task(images, target, teacher_output) if self.teacher else self.task(images, target)
@@ -210,8 +213,8 @@ class Run:
             self.backward(loss, complete)
         if complete:
             self.optimizer.zero_grad()
-            self.task.update_ema(step=update)
-            self.scheduler.step_update(update + 1)
+            self.task.update_ema(step=updates)
+            self.scheduler.step_update(updates)
         self.images += len(target)
         for name, value in result.items():
             if name != "output":
@@ -239,11 +242,12 @@ class Run:
     def end_epoch(self) -> dict[str, float]:
         """The means of the epoch over all processes; afterwards all of them have the same BatchNorm statistics."""
         names = sorted(self.sums)
-        sums = torch.stack([self.sums[name] for name in names] + [torch.tensor(float(self.images))]).cpu().double()
+        images = torch.tensor(self.images, dtype=torch.float64, device=self.device)
+        sums = torch.stack([*(self.sums[name] for name in names), images])
         if self.arguments.distributed:
-            sums = sums.to(self.device)
             torch.distributed.all_reduce(sums)
-            distribute_bn(self.task.get_trainable_module(), self.arguments.world_size, reduce=True)
+            for ema in (False, True)[: 1 + self.task.has_ema()]:
+                distribute_bn(self.task.get_trainable_module(ema=ema), self.arguments.world_size, reduce=True)
         *values, images = sums.tolist()
         means = {f"train_{name}": value / images for name, value in zip(names, values, strict=True)}
         if not math.isfinite(means["train_loss"]):
@@ -359,7 +363,7 @@ class Run:
         if self.teacher is not None:
             ours, theirs = (*ours, self.teacher.fingerprint), (*theirs, (record.teacher or {}).get("fingerprint"))
         if ours != theirs:
-            differing = [k for k in ours[0] if ours[0][k] != theirs[0].get(k)] or ["the data or the teacher"]
+            differing = [k for k in ours[0] if ours[0][k] != theirs[0].get(k)] or ["the data, or the teacher,"]
             raise bad("--output", self.directory, f"holds another run: {differing[0].replace('_', '-')} differs")
         if not self.arguments.resume:
             raise bad("--output", self.directory, "holds this run already; --resume goes on with it")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lskd.distillation import check_settings, distillation_loss
 from lskd_vision.feature_distillation import FEATURE_WEIGHT, StudentWithConnectors, feature_loss
-from lskd_vision.teacher import Teacher, TeacherOutput
+from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput, input_config
 
 
 class DistillationTask(ClassificationTask):
@@ -26,6 +26,7 @@ class DistillationTask(ClassificationTask):
         student_temperature: the student's own temperature, the same as T when None.
         kd_weight: β, in [0, 1]; the paper's 1 leaves the hard labels out.
         label_smoothing: α of the hard-label loss, in [0, 1).
+        normalisation: of the student's inputs, for a teacher that wants another; as its configuration says when None.
         device: of the student.
 
     Raises:
@@ -41,12 +42,14 @@ class DistillationTask(ClassificationTask):
         student_temperature: float | None = None,
         kd_weight: float = 1.0,
         label_smoothing: float = 0.0,
+        normalisation: Normalisation | None = None,
         device: torch.device | None = None,
     ):
         super().__init__(
             model, criterion=nn.CrossEntropyLoss(label_smoothing=label_smoothing), device=device, verbose=False
         )
-        check_settings(temperature, student_temperature or temperature, kd_weight, label_smoothing, 0)
+        for_student = temperature if student_temperature is None else student_temperature
+        check_settings(temperature, for_student, kd_weight, label_smoothing, 0)
         self.settings = {
             "temperature": temperature,
             "student_temperature": student_temperature,
@@ -54,6 +57,9 @@ class DistillationTask(ClassificationTask):
             "label_smoothing": label_smoothing,
         }
         self.teacher = [teacher]  # in a list, which nn.Module does not look into
+        if teacher is not None and normalisation is None:
+            normalisation = Normalisation.of(input_config(unwrap_model(self.get_eval_model())), self.device)
+        self.normalisation = normalisation
 
     def forward(self, input: Tensor, target: Tensor, teacher_output: TeacherOutput | None = None) -> dict[str, Tensor]:
         """The loss of a batch and what one wants to know beside it.
@@ -69,7 +75,7 @@ class DistillationTask(ClassificationTask):
             smoothed), ``teacher_entropy`` (at T); ``teacher_agreement`` in %.
         """
         if teacher_output is None:
-            teacher_output = self.teacher[0](input)
+            teacher_output = self.teacher[0](input, self.normalisation)
         return self._losses(self.trainable_module(input), target, teacher_output)
 
     def _losses(self, logits: Tensor, target: Tensor, teacher_output: TeacherOutput) -> dict[str, Tensor]:
@@ -101,7 +107,7 @@ class OverhaulDistillationTask(DistillationTask):
     def forward(self, input: Tensor, target: Tensor, teacher_output: TeacherOutput | None = None) -> dict[str, Tensor]:
         """As :meth:`DistillationTask.forward`; the teacher's output has to bring its features."""
         if teacher_output is None:
-            teacher_output = self.teacher[0](input)
+            teacher_output = self.teacher[0](input, self.normalisation)
         logits, features = self.trainable_module(input, with_features=True)
         result = self._losses(logits, target, teacher_output)
         weighted = FEATURE_WEIGHT * feature_loss(features, teacher_output.features, self.margins)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,17 @@ class Normalisation:
         return cls(*(torch.tensor(config[name], device=device).view(1, -1, 1, 1) for name in ("mean", "std")))
 
 
+def input_config(model: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> dict:
+    """timm's configuration of a model, with ``mean`` and ``std`` where they are given, and one value a channel.
+
+    timm would broadcast three means over the image of a model with one channel.
+    """
+    config = model.pretrained_cfg
+    channels = getattr(model, "in_chans", None) or len(config["mean"])
+    given = {"mean": mean or config["mean"], "std": std or config["std"]}
+    return config | {name: per_channel(values, channels) for name, values in given.items()}
+
+
 class Teacher:
     """A model that gives logits, and features where they are wanted, for batches as they are given to the student.
 
@@ -80,14 +92,9 @@ class Teacher:
         self.fingerprint = weights_fingerprint(model.state_dict())
         self.valid: dict = {}
         device = device or torch.device("cpu")
-        configured = dict(model.pretrained_cfg)
-        channels = getattr(model, "in_chans", None) or len(configured["mean"])
-        # One value a channel: timm would broadcast three means over the image of a model with one channel.
-        configured["mean"] = per_channel(mean or configured["mean"], channels)
-        configured["std"] = per_channel(std or configured["std"], channels)
-        model.pretrained_cfg = configured
+        model.pretrained_cfg = input_config(model, mean, std)
         model.eval().requires_grad_(False)
-        self.in_chans = channels
+        self.in_chans = len(model.pretrained_cfg["mean"])
         self.wrapped = DistillationTeacher(model.to(device), device=device)
         self.features = PreReluFeatures(model, "--kd-model-name") if features else None
         self.use_batch_statistics = use_batch_statistics

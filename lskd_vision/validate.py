@@ -17,7 +17,7 @@ from lskd_vision import options
 from lskd_vision.checkpoints import read_checkpoint
 from lskd_vision.data import Loader, class_names, data_config, fingerprint, load_split
 from lskd_vision.evaluate import evaluate
-from lskd_vision.models import rebuild
+from lskd_vision.models import check_input, rebuild
 from lskd_vision.teacher import check_classes, what_is_known
 from lskd_vision.train import start_processes
 
@@ -43,8 +43,11 @@ def main(arguments: argparse.Namespace) -> None:
     split = arguments.split or arguments.val_split
     data = load_split(arguments, split)
     names = class_names(data)
+    if names is None:
+        raise bad("--dataset", arguments.dataset, "must be one that names its classes")
     check_classes(model, known.get("class_names"), names, "checkpoint", path)
     config = data_config(arguments, model)
+    check_input(model, config["input_size"], "checkpoint", path)
     arguments.batch_size = arguments.validation_batch_size or 256
     batches = Loader(data, config, arguments, device, training=False)
     (counts,) = evaluate([model.to(device)], batches.epoch(0), len(names), arguments, device, len(batches), split)
@@ -65,14 +68,15 @@ def main(arguments: argparse.Namespace) -> None:
 def report(path: Path, split: str, figures: dict) -> str:
     """The figures as a table, the classes last."""
     lines = [f"{path}, {split}: {figures['samples']} images"]
-    lines.append(f"top-1 {figures['top1']:.2f} %   top-5 {figures['top5']:.2f} %   loss {figures['nll_loss']:.4f} nats")
+    loss = "not finite" if figures["nll_loss"] is None else f"{figures['nll_loss']:.4f} nats"
+    lines.append(f"top-1 {figures['top1']:.2f} %   top-5 {figures['top5']:.2f} %   loss {loss}")
     width = max(map(len, figures["classwise"]))
     for name, value in figures["classwise"].items():
         lines.append(f"  {name:<{width}} " + ("no images" if value is None else f"{value:6.2f} %"))
     return "\n".join(lines)
 
 
-def parser() -> options.Parser:
+def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser(
         prog="lskd_vision.validate", description=__doc__.split("\n")[0], allow_abbrev=False

@@ -6,10 +6,9 @@ import numpy
 import pytest
 import torch
 from fairseq.data import Dictionary
-from small_nmt import make_criterion, make_model, make_task, save_checkpoint
+from small_nmt import make_criterion, make_task
 
 from lskd.errors import InputError
-from lskd.teacher import weights_fingerprint
 from lskd_fairseq.teacher import (
     check_dictionaries,
     dictionary_fingerprint,
@@ -131,20 +130,6 @@ def test_the_teachers_smoothing_is_read_from_its_own_configuration(criterion, al
     found = smoothing_of_training(state("data", **criterion), vocabulary=11)
     assert found["alpha"] == (alpha if alpha is None else pytest.approx(alpha))
     assert ("unknown" in found["source"]) is (alpha is None)
-
-
-def test_the_weights_fingerprint_is_of_the_weights_alone(task, tmp_path):
-    model = make_model(task)
-    first = read_checkpoint(str(save_checkpoint(tmp_path / "a.pt", model, task)))
-    second = read_checkpoint(str(save_checkpoint(tmp_path / "b.pt", model, task, criterion={"_name": "cross_entropy"})))
-    assert weights_fingerprint(first["model"]) == weights_fingerprint(second["model"])
-    changed = {name: tensor.clone() for name, tensor in first["model"].items()}
-    changed["decoder.layers.0.fc1.bias"][0] += 1e-3
-    assert weights_fingerprint(changed) != weights_fingerprint(first["model"])
-
-
-def test_a_teacher_of_half_precision_weights_has_a_fingerprint():
-    assert weights_fingerprint({"w": torch.ones(3, dtype=torch.bfloat16)}) != weights_fingerprint({"w": torch.ones(3)})
 
 
 @pytest.mark.parametrize(

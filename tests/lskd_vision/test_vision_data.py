@@ -1,0 +1,621 @@
+"""Images and their order: functions of ``--data-seed``, epoch and number alone; checked before they are used."""
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from image_folders import CLASSES, write_folders
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset
+
+from lskd.errors import InputError
+from lskd_vision import data, options
+from lskd_vision.data import Images, Loader, Order, data_config, fingerprint, load_data, load_split, per_channel
+
+CPU = torch.device("cpu")
+CONFIG = {"input_size": (1, 28, 28), "mean": (0.25,), "std": (0.5,), "interpolation": "bilinear", "crop_pct": 1.0}
+CONFIG["crop_mode"] = "center"
+COLOUR = CONFIG | {"input_size": (3, 32, 32), "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+AUGMENTED = "--scale 0.3 1 --rotation 20 --color-jitter 0.4 --aa rand-m5-mstd1 --vflip 0.5 --reprob 0.7"
+
+
+def arguments(where: Path, *words: str, rank: int = 0, world_size: int = 1):
+    """The options of a command line, and this process's place among the others."""
+    made = options.parser().parse_args(["--data-dir", str(where), "--workers", "0", *" ".join(words).split()])
+    made.rank, made.world_size = rank, world_size
+    return made
+
+
+def fashion(images: Path, *words: str, **keywords):
+    return arguments(images, "--dataset torch/fashion_mnist --batch-size 32", *words, **keywords)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> Path:
+    return write_folders(tmp_path_factory.mktemp("folders") / "clothes")
+
+
+@pytest.fixture
+def copy(folders, tmp_path) -> Path:
+    """A copy of the folders that a test may damage."""
+    return shutil.copytree(folders, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def clothes(images) -> Dataset:
+    return load_data(fashion(images)).train
+
+
+def batches(loader: Loader, epoch: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The batches of an epoch; whoever consumes them draws random numbers of his own."""
+    found = []
+    for pixels, labels in loader.epoch(epoch):
+        found.append((pixels.clone(), labels.clone()))
+        torch.rand(3), np.random.rand(2), random.random()
+    return found
+
+
+def same(first: list, second: list) -> bool:
+    return len(first) == len(second) and all(
+        torch.equal(one, other) for pair in zip(first, second, strict=True) for one, other in zip(*pair, strict=True)
+    )
+
+
+# An image in its epoch.
+
+
+def test_an_image_depends_on_the_data_seed_the_epoch_and_its_number_alone(clothes, images):
+    transform = data.train_transform(fashion(images, AUGMENTED), CONFIG)
+    items = Images(clothes, transform, "L", data_seed=3)
+    keys = [(epoch, number) for epoch in (0, 1, 7) for number in (0, 1, 250)]
+    first = {key: items[key] for key in keys}
+    random.Random(1).shuffle(keys)
+    fresh = Images(clothes, data.train_transform(fashion(images, AUGMENTED), CONFIG), "L", data_seed=3)
+    for key in keys:
+        torch.manual_seed(key[1]), np.random.seed(key[0]), random.seed(5)
+        pixels, label = fresh[key]
+        assert torch.equal(pixels, first[key][0])
+        assert label == first[key][1] == clothes[key[1]][1]
+    drawn = [first[epoch, 0][0].numpy().tobytes() for epoch in (0, 1, 7)]
+    drawn.append(Images(clothes, transform, "L", data_seed=4)[0, 0][0].numpy().tobytes())
+    assert len(set(drawn)) == 4
+
+
+def test_neighbouring_images_are_not_augmented_alike():
+    picture = Image.fromarray(np.arange(28 * 28).reshape(28, 28).astype(np.uint8))
+    transform = data.train_transform(arguments(Path(), "--scale 0.3 1"), CONFIG)
+    items = Images([(picture, 0)] * 50, transform, "L", data_seed=0)
+    assert len({items[0, number][0].numpy().tobytes() for number in range(50)}) == 50
+
+
+# The order of an epoch.
+
+SIZES = {"total": st.integers(1, 200), "size": st.integers(1, 9), "processes": st.integers(1, 5)}
+SEEDS = {"seed": st.integers(0, 2**40), "epoch": st.integers(0, 300)}
+
+
+def orders(total: int, size: int, processes: int, seed: int, epoch: int, shuffle: bool = True) -> list[list[int]]:
+    """The numbers that each process sees, as (process, image)."""
+    items, found = Images(range(total), None, "L", seed), []
+    for rank in range(processes):
+        order = Order(items, size, shuffle, rank, processes)
+        order.epoch = epoch
+        keys = list(order)
+        assert len(keys) == len(order)
+        assert all(key[0] == epoch for key in keys)
+        found.append([key[1] for key in keys])
+    return found
+
+
+@given(**SIZES, **SEEDS)
+@settings(deadline=None, max_examples=100)
+def test_several_processes_see_in_a_step_what_one_sees_in_as_many_batches(total, size, processes, seed, epoch):
+    (alone,) = orders(total, size, 1, seed, epoch)
+    together = orders(total, size, processes, seed, epoch)
+    steps = total // (size * processes)
+    assert [len(numbers) for numbers in together] == [steps * size] * processes
+    taken = iter(alone)
+    for step in range(steps):
+        for numbers in together:
+            assert numbers[step * size : (step + 1) * size] == [next(taken) for _ in range(size)]
+
+
+@given(**SIZES, **SEEDS)
+@settings(deadline=None, max_examples=100)
+def test_an_epoch_has_every_image_at_most_once_and_leaves_out_less_than_a_step(total, size, processes, seed, epoch):
+    seen = [number for numbers in orders(total, size, processes, seed, epoch) for number in numbers]
+    assert len(set(seen)) == len(seen) > total - size * processes
+    assert set(seen) <= set(range(total))
+
+
+@given(**SIZES, **SEEDS)
+@settings(deadline=None, max_examples=50)
+def test_the_processes_of_a_validation_cover_every_image_once_in_order(total, size, processes, seed, epoch):
+    shards = orders(total, size, processes, seed, epoch, shuffle=False)
+    assert sorted(number for shard in shards for number in shard) == list(range(total))
+    assert all(shard == sorted(shard) for shard in shards)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+def test_another_epoch_or_data_seed_has_another_order():
+    found = [orders(100, 10, 1, seed, epoch)[0] for seed, epoch in ((1, 2), (2, 1), (1, 3), (0, 0), (1, 2))]
+    assert found[0] == found[-1] != list(range(100))
+    assert len({tuple(order) for order in found}) == 4
+
+
+# Batches.
+
+
+def test_batches_are_the_same_from_any_number_of_loader_processes_and_in_any_epoch_order(images, clothes):
+    alone = Loader(clothes, CONFIG, fashion(images, AUGMENTED), CPU, training=True)
+    helped = Loader(clothes, CONFIG, fashion(images, AUGMENTED, "--workers 2"), CPU, training=True)
+    first = {epoch: batches(alone, epoch) for epoch in (0, 1)}
+    again = {epoch: batches(helped, epoch) for epoch in (1, 0)}
+    for epoch in (0, 1):
+        assert len(first[epoch]) == len(alone) == 10
+        assert same(first[epoch], again[epoch])
+    assert not same(first[0], first[1])
+    plain = Loader(clothes, CONFIG, fashion(images, AUGMENTED.replace("0.7", "0")), CPU, training=True)
+    assert not same(first[0], batches(plain, 0))  # random erasing is part of it
+    other = Loader(clothes, CONFIG, fashion(images, AUGMENTED, "--data-seed 1"), CPU, training=True)
+    assert not same(first[0], batches(other, 0))
+
+
+def test_two_processes_get_the_batches_of_one(images, clothes):
+    words = f"{AUGMENTED} --batch-size 20"
+    alone = batches(Loader(clothes, CONFIG, fashion(images, words), CPU, training=True), 4)
+    ranks = [fashion(images, words, rank=rank, world_size=2) for rank in (0, 1)]
+    shared = [batches(Loader(clothes, CONFIG, made, CPU, training=True), 4) for made in ranks]
+    assert same(alone, [pair for step in zip(*shared, strict=True) for pair in step])
+
+
+def test_each_epoch_and_each_data_seed_erases_elsewhere():
+    same_image = [(Image.new("L", (28, 28), 100), 0)] * 4
+    words, found = "--scale 1 1 --ratio 1 1 --hflip 0 --reprob 1 --remode const --batch-size 4", []
+    for seed, epoch in ((1, 0), (1, 1), (2, 0), (1, 0)):
+        made = arguments(Path(), words, f"--data-seed {seed}")
+        found.append(batches(Loader(same_image, CONFIG, made, CPU, training=True), epoch))
+    assert same(found[0], found[3])
+    assert not same(found[0], found[1])
+    assert not same(found[0], found[2])
+
+
+def test_processes_erase_differently(images, clothes):
+    ranks = [fashion(images, "--no-aug", rank=rank, world_size=2) for rank in (0, 1)]
+    plain = [batches(Loader(clothes, CONFIG, made, CPU, training=True), 0) for made in ranks]
+    ranks = [fashion(images, "--scale 1 1 --ratio 1 1 --hflip 0 --reprob 1", rank=r, world_size=2) for r in (0, 1)]
+    erased = [batches(Loader(clothes, CONFIG, made, CPU, training=True), 0) for made in ranks]
+    masks = [(one[0][0] != other[0][0]).flatten() for one, other in zip(plain, erased, strict=True)]
+    assert all(mask.any() for mask in masks)
+    assert not torch.equal(*masks)
+
+
+def test_validation_batches_are_normalised_float32_and_every_image_in_order(images):
+    split = load_data(fashion(images)).val
+    loader = Loader(split, CONFIG, fashion(images, "--validation-batch-size 7"), CPU, training=False)
+    found = batches(loader, 0)
+    assert {len(labels) for _, labels in found[:-1]} == {7}
+    pixels, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+    assert (pixels.dtype, labels.dtype) == (torch.float32, torch.int64)
+    expected = (split.data.double() / 255 - 0.25) / 0.5
+    assert pixels.shape == (len(split), 1, 28, 28)
+    torch.testing.assert_close(pixels[:, 0].double(), expected, rtol=0, atol=2e-6)
+    assert torch.equal(labels, split.targets)
+
+
+def test_without_augmentation_training_images_are_the_images(images, clothes):
+    loader = Loader(clothes, CONFIG, fashion(images, "--no-aug --reprob 1"), CPU, training=True)
+    loader.order.epoch = 2
+    numbers = [number for _, number in loader.order]
+    pixels, labels = (torch.cat(parts) for parts in zip(*batches(loader, 2), strict=True))
+    expected = (clothes.data[numbers].double() / 255 - 0.25) / 0.5
+    torch.testing.assert_close(pixels[:, 0].double(), expected, rtol=0, atol=2e-6)
+    assert torch.equal(labels, clothes.targets[numbers])
+
+
+def test_channels_last_changes_the_layout_and_no_number(images, clothes):
+    plain = batches(Loader(clothes, CONFIG, fashion(images), CPU, training=True), 0)
+    loader = Loader(clothes, COLOUR, fashion(images, "--channels-last --no-aug"), CPU, training=True)
+    assert next(iter(loader.epoch(0)))[0].is_contiguous(memory_format=torch.channels_last)
+    assert same(plain, batches(Loader(clothes, CONFIG, fashion(images, "--channels-last"), CPU, training=True), 0))
+
+
+def test_grey_images_become_three_equal_channels_for_a_model_of_three(images):
+    split = load_data(fashion(images)).val
+    config = COLOUR | {"input_size": (3, 28, 28)}
+    pixels, _ = batches(Loader(split, config, fashion(images), CPU, training=False), 0)[0]
+    mean, std = (torch.tensor(COLOUR[name]).view(3, 1, 1) for name in ("mean", "std"))
+    expected = split.data[:32, None].expand(-1, 3, -1, -1).double() / 255
+    torch.testing.assert_close((pixels * std + mean).double(), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dataset", ["", "torch/image_folder"])
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA"), (2, "LA"), (3, "YCbCr")])
+def test_files_are_read_in_the_mode_of_the_model(dataset, channels, mode, tmp_path):
+    root = write_folders(tmp_path / "clothes", train=2, validation=2, channels="RGBA")
+    for path in root.rglob("*.png"):  # see through on the left
+        with Image.open(path) as image:
+            image.putalpha(Image.fromarray(np.repeat([[50] * 16 + [255] * 16], 32, 0).astype(np.uint8)))
+        image.save(path)
+    words = f"--dataset {dataset}" * bool(dataset) + f" --batch-size 2 --input-img-mode {mode}" * (channels > 1)
+    if mode == "RGBA":
+        words = words.replace("--input-img-mode RGBA", "")  # by itself, as L and RGB
+    config = COLOUR | {"input_size": (channels, 32, 32), "mean": (0.0,) * channels, "std": (1.0,) * channels}
+    split = load_data(arguments(root, words)).val
+    pixels, labels = (
+        torch.cat(parts)
+        for parts in zip(*batches(Loader(split, config, arguments(root, words), CPU, False), 0), strict=True)
+    )
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
+    for number, path in enumerate(sorted((root / "validation").rglob("*.png"))):
+        with Image.open(path) as image:
+            # torchvision's image folder gives RGB, whatever is in the file.
+            picture = image.convert("RGB").convert(mode) if dataset else image.convert(mode)
+        expected = torch.from_numpy(np.array(picture)).view(32, 32, channels).permute(2, 0, 1) / 255
+        torch.testing.assert_close(pixels[number], expected, rtol=0, atol=1e-6)
+
+
+def test_a_model_with_unusual_channels_needs_a_mode(images, clothes):
+    with pytest.raises(InputError, match=r"--input-img-mode: None \(must be given for 2 channels\)"):
+        Loader(clothes, CONFIG | {"input_size": (2, 28, 28)}, fashion(images), CPU, training=True)
+
+
+def test_a_mode_of_other_channels_than_the_models_is_refused(images, clothes):
+    with pytest.raises(InputError, match=r"--input-img-mode: RGB \(gives 3 channels, the model wants 1\)"):
+        Loader(clothes, CONFIG, fashion(images, "--input-img-mode RGB"), CPU, training=True)
+
+
+def test_a_batch_larger_than_the_data_is_refused(images, clothes):
+    made = fashion(images, "--batch-size 161", rank=1, world_size=2)
+    with pytest.raises(InputError, match=r"--batch-size: 161 \(must be at most 160: 320 images, all processes\)"):
+        Loader(clothes, CONFIG, made, CPU, training=True)
+    made.batch_size = 160
+    assert len(Loader(clothes, CONFIG, made, CPU, training=True)) == 1
+
+
+# Damaged images.
+
+
+def refusal(loader: Loader) -> str:
+    """What an epoch is refused with; no traceback stays, with which the loader processes would stay for seconds."""
+    try:
+        batches(loader, 0)
+    except InputError as error:
+        return str(error)
+    raise AssertionError("not refused")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("dataset", ["", "torch/image_folder"])
+@pytest.mark.parametrize("damage", ["no image", "truncated", "broken inside"])
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_an_image_that_cannot_be_read_is_named_and_no_other_takes_its_place(copy, split, damage, dataset, workers):
+    path = copy / split / "Dress" / "001.png"
+    whole = path.read_bytes()
+    path.write_bytes(
+        {"no image": b"text", "truncated": whole[:300], "broken inside": whole[:60] + b"\xff" * 20 + whole[80:]}[damage]
+    )
+    made = arguments(copy, f"--batch-size 12 --workers {workers}", f"--dataset {dataset}" * bool(dataset))
+    loaded = load_data(made)
+    training = split == "train"
+    loader = Loader(loaded.train if training else loaded.val, COLOUR, made, CPU, training)
+    complaint = refusal(loader)
+    assert complaint.startswith(f"--data-dir: {path} (cannot be read as RGB: ")
+    assert complaint.count("\n") == 0
+    path.write_bytes(whole)
+    assert len(batches(Loader(loader.order.images.dataset, COLOUR, made, CPU, training), 0)) == (10 if training else 2)
+
+
+# Augmentation.
+
+
+def kinds(made, config=COLOUR) -> list[str]:
+    return [type(step).__name__ for step in data.train_transform(made, config).transforms]
+
+
+@pytest.mark.parametrize("crop", ["rrc", "rkrc", "rkrr"])
+@pytest.mark.parametrize("flips", ["", "--vflip 0.5", "--hflip 0"])
+def test_the_rotation_comes_after_the_crop_and_the_flips_and_before_the_colours(crop, flips, images):
+    words = f"--train-crop-mode {crop} {flips} --color-jitter 0.3 --grayscale-prob 0.1 --aa rand-m5"
+    plain, rotated = kinds(fashion(images, words)), kinds(fashion(images, words, "--rotation 30"))
+    place = rotated.index("RandomRotation")
+    assert rotated[:place] + rotated[place + 1 :] == plain
+    geometry = {"RandomHorizontalFlip", "RandomVerticalFlip", "RandomResizedCropAndInterpolation", "RandomCropOrPad"}
+    geometry |= {"ResizeKeepRatio", "CenterCropOrPad", "RandomPad"}
+    assert set(plain[:place]) <= geometry
+    assert not set(plain[place:]) & geometry
+    assert {"RandAugment", "RandomGrayscale"} & set(plain[place:])
+
+
+def test_a_rotation_rotates(images):
+    words = "--rotation 45 --scale 1 1 --ratio 1 1 --hflip 0"
+    transform = data.train_transform(fashion(images, words), COLOUR)
+    white = Image.new("RGB", (32, 32), "white")
+    corners = torch.stack([transform(white)[0, 0, 0] for _ in range(40)])
+    assert 30 < (corners == 0).sum() <= 40  # what comes in from outside is black
+    (step,) = [step for step in transform.transforms if type(step).__name__ == "RandomRotation"]
+    assert step.degrees == [-45, 45]
+
+
+def test_there_is_no_rotation_without_augmentation(images):
+    assert "RandomRotation" not in kinds(fashion(images, "--no-aug --rotation 30"))
+    assert "RandomRotation" not in kinds(fashion(images))
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"), [("", False), ("--color-jitter 0.3", True), ("--color-jitter 0 0 0.9", True)]
+)
+def test_colours_change_where_that_is_asked_for_and_not_by_default(words, changes, images):
+    transform, colour = data.train_transform(fashion(images, words), COLOUR), (200, 100, 50)
+    picture = Image.new("RGB", (40, 30), colour)
+    found = torch.stack([transform(picture) for _ in range(10)])
+    assert (found != torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1)).any() == changes
+
+
+@pytest.mark.parametrize("policy", ["rand-m0", "rand-m10-inc1", "rand-m9-mstd2-inc1", "augmix-m10", "original", "3a"])
+def test_policies_of_timms_run_to_their_extremes(policy, images, clothes):
+    transform = data.train_transform(fashion(images, f"--aa {policy}"), CONFIG)
+    items = Images(clothes, transform, "L", data_seed=0)
+    assert len({items[0, number][0].numpy().tobytes() for number in range(300)}) > 100
+
+
+def test_posterising_to_no_bits_is_black_and_to_more_keeps_the_highest():
+    picture = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    for bits in range(9):
+        expected = np.arange(256) // 2 ** (8 - bits) * 2 ** (8 - bits)
+        assert np.array_equal(np.asarray(data.posterize(picture, bits)).ravel(), expected)
+
+
+def test_a_policy_that_timm_does_not_know_is_refused(images, clothes):
+    with pytest.raises(InputError, match=r"--aa: louder \(must be a policy in timm's words"):
+        Loader(clothes, CONFIG, fashion(images, "--aa louder"), CPU, training=True)
+
+
+# How an image becomes an input.
+
+
+def configured(words: str, model: str = "test_resnet", **made_with) -> dict:
+    with torch.device("meta"):
+        model = timm.create_model(model, **made_with)
+    return data_config(arguments(Path(), words), model)
+
+
+def test_what_the_command_line_leaves_open_the_model_decides():
+    config = configured("")
+    with torch.device("meta"):
+        own = timm.create_model("test_resnet").pretrained_cfg
+    for name in ("input_size", "mean", "std", "interpolation", "crop_pct"):
+        assert config[name] == own[name]
+
+
+def test_the_command_line_decides_where_it_says_something():
+    words = "--img-size 48 --mean 0.1 0.2 0.3 --std 0.4 --interpolation nearest --crop-pct 0.5"
+    config = configured(words)
+    assert config["input_size"] == (3, 48, 48)
+    assert (config["mean"], config["std"]) == ((0.1, 0.2, 0.3), (0.4, 0.4, 0.4))
+    assert (config["interpolation"], config["crop_pct"]) == ("nearest", 0.5)
+    assert configured("--input-size 3 20 30")["input_size"] == (3, 20, 30)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("size", [0, 28])
+def test_a_model_of_other_channels_has_images_of_its_channels_and_the_mean_of_the_means(channels, size):
+    config = configured(f"--in-chans {channels}" + f" --img-size {size}" * bool(size), in_chans=channels)
+    with torch.device("meta"):
+        own = timm.create_model("test_resnet").pretrained_cfg
+    assert config["input_size"] == (channels, size or 160, size or 160)
+    for name in ("mean", "std"):
+        assert config[name] == pytest.approx((sum(own[name]) / 3,) * channels, abs=1e-12)
+
+
+def test_the_channels_of_a_model_are_known_without_the_command_line():
+    assert configured("--img-size 28", in_chans=1)["input_size"] == (1, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--mean 0.1 0.2", r"--mean: 0.1 0.2 \(must be one value, or 3\)"),
+        ("--std 0.1 0.2 0.3 0.4", r"--std: 0.1 0.2 0.3 0.4 \(must be one value, or 3\)"),
+        ("--in-chans 1 --mean 0.1 0.2 0.3", r"--mean: 0.1 0.2 0.3 \(must be one value, or 1\)"),
+    ],
+)
+def test_a_mean_or_deviation_of_other_channels_is_refused(words, complaint):
+    with pytest.raises(InputError, match=complaint):
+        configured(words)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.integers(1, 6))
+@settings(deadline=None, max_examples=50)
+def test_per_channel_keeps_as_many_values_as_channels_and_averages_others(values, channels):
+    found = per_channel(values, channels)
+    assert len(found) == channels
+    if len(values) == channels:
+        assert found == tuple(values)
+    else:
+        assert found == pytest.approx([np.mean(values)] * channels)
+
+
+# What data there are.
+
+
+def test_the_classes_of_torchvisions_data_sets_have_their_names(images):
+    loaded = load_data(fashion(images))
+    assert loaded.name == "fashion_mnist"
+    assert loaded.num_classes == 10
+    assert loaded.class_names[:2] == ["T-shirt/top", "Trouser"]
+    assert loaded.record(fashion(images))["splits"] == {"train": 320, "validation": len(loaded.val)}
+
+
+@pytest.mark.parametrize("dataset", ["", "--dataset torch/image_folder"])
+def test_the_classes_of_folders_have_the_names_of_the_folders(folders, dataset):
+    loaded = load_data(arguments(folders, dataset))
+    assert loaded.class_names == list(CLASSES)
+    assert (len(loaded.train), len(loaded.val)) == (120, 24)
+    assert loaded.name == ("image_folder" if dataset else "clothes")
+    for split in (loaded.train, loaded.val):
+        for path, label in data.files(split):
+            assert Path(path).parent.name == CLASSES[label]
+
+
+def test_a_class_map_orders_the_classes(folders, tmp_path):
+    (tmp_path / "classes.txt").write_text("Sneaker\nBag\nDress\n")
+    loaded = load_data(arguments(folders, f"--class-map {tmp_path / 'classes.txt'}"))
+    assert loaded.class_names == ["Sneaker", "Bag", "Dress"]
+    assert {(Path(path).parent.name, label) for path, label in data.files(loaded.val)} == {
+        ("Sneaker", 0),
+        ("Bag", 1),
+        ("Dress", 2),
+    }
+
+
+def test_the_validation_folder_may_have_timms_other_names(copy):
+    (copy / "validation").rename(copy / "val")
+    (copy / "train").rename(copy / "training")
+    assert len(load_data(arguments(copy)).val) == 24
+    assert len(load_data(arguments(copy, "--val-split val")).val) == 24
+
+
+@pytest.mark.parametrize("dataset", ["", "--dataset torch/image_folder"])
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_that_is_missing_is_refused_and_the_other_does_not_take_its_place(copy, dataset, split):
+    shutil.rmtree(copy / split)
+    with pytest.raises(InputError, match=rf"--data-dir: {copy / split} \(must be a directory with a folder for each"):
+        load_data(arguments(copy, dataset))
+
+
+@pytest.mark.parametrize("dataset", ["", "--dataset torch/image_folder"])
+def test_a_split_without_images_is_refused(copy, dataset):
+    for path in (copy / "validation").rglob("*.*"):
+        path.unlink()
+    with pytest.raises(InputError, match=rf"--data-dir: {copy} \(cannot be read, split validation: "):
+        load_data(arguments(copy, dataset))
+
+
+@pytest.mark.parametrize(
+    ("change", "odd"),
+    [
+        (lambda folder: shutil.rmtree(folder / "Dress"), r"\['Dress'\]"),
+        (lambda folder: (folder / "Dress").rename(folder / "Robe"), r"\['Dress', 'Robe'\]"),
+        (lambda folder: shutil.copytree(folder / "Dress", folder / "Coat"), r"\['Coat'\]"),
+    ],
+)
+def test_splits_with_other_classes_are_refused(copy, change, odd):
+    change(copy / "validation")
+    with pytest.raises(InputError, match=f"train and validation differ in their classes: {odd}"):
+        load_data(arguments(copy))
+
+
+def test_a_single_class_is_refused(tmp_path):
+    root = write_folders(tmp_path / "one", train=2, validation=2, classes=("Bag",))
+    with pytest.raises(InputError, match=r"has 1 classes \(must be at least 2\)"):
+        load_data(arguments(root))
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--dataset fashion_mnist", r"--dataset: fashion_mnist \(must be empty for folders, or with its origin"),
+        ("--dataset torch/clothes", r"cannot be read, split train: Unknown torchvision dataset clothes"),
+        ("--dataset torch/fashion_mnist", r"cannot be read, split train: Dataset not found"),
+        ("--train-split middle", r"middle \(must be a directory with a folder for each class\)"),
+        ("--class-map classes.pkl", r"--class-map: classes.pkl \(must be a .txt file, a class a line"),
+        ("--class-map classes.txt", r"Cannot locate specified class map file \(classes.txt\)"),
+        (
+            "--dataset torch/image_folder --class-map classes.txt",
+            r"--class-map: classes.txt \(.*; torchvision's take none",
+        ),
+    ],
+)
+def test_data_that_are_not_there_are_refused(words, complaint, folders):
+    with pytest.raises(InputError, match=complaint) as refused:
+        load_data(arguments(folders, words))
+    assert "\n" not in str(refused.value)
+
+
+def test_torchvisions_data_sets_have_no_other_splits(images):
+    for split in ("validation", "val", "test"):
+        assert len(load_split(fashion(images), split)) < 320
+    with pytest.raises(InputError, match=r"has no split trian, only train and validation"):
+        load_data(fashion(images, "--train-split trian"))
+
+
+class Nothing(Dataset):
+    def __len__(self):
+        return 0
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(())
+
+    def __len__(self):
+        return 5
+
+
+class Nameless(Dataset):
+    def __len__(self):
+        return 5
+
+
+@pytest.mark.parametrize(
+    ("dataset", "complaint"),
+    [
+        (Nothing, "split train has no images"),
+        (Stream, r"--dataset: wds/x \(must be one whose images can be had by their number\)"),
+        (Nameless, r"has 0 classes \(must be at least 2\)"),
+    ],
+)
+def test_data_sets_that_cannot_be_trained_on_are_refused(dataset, complaint, monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "create_dataset", lambda *_, **__: dataset())
+    with pytest.raises(InputError, match=complaint):
+        load_data(arguments(tmp_path, "--dataset wds/x"))
+
+
+# The fingerprint.
+
+
+def fingerprint_of(made) -> str:
+    loaded = load_data(made)
+    assert loaded.record(made)["fingerprint"] == fingerprint(loaded.train, loaded.val)
+    return fingerprint(loaded.train, loaded.val)
+
+
+def test_the_fingerprint_of_images_in_memory_is_that_of_pixels_and_labels(images, tmp_path):
+    moved = shutil.copytree(images, tmp_path / "elsewhere")
+    first = fingerprint_of(fashion(images))
+    assert fingerprint_of(fashion(moved)) == first
+    found = {first}
+    for name, place in (("train-images-idx3", 16), ("train-labels-idx1", 8), ("t10k-images-idx3", 16 + 784)):
+        path = moved / "FashionMNIST" / "raw" / f"{name}-ubyte"
+        content = bytearray(path.read_bytes())
+        content[place] ^= 1
+        path.write_bytes(content)
+        found.add(fingerprint_of(fashion(moved)))
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("dataset", ["", "--dataset torch/image_folder"])
+def test_the_fingerprint_of_folders_is_that_of_names_and_labels(folders, copy, dataset):
+    first = fingerprint_of(arguments(folders, dataset))
+    assert fingerprint_of(arguments(copy, dataset)) == first
+    found = {first}
+    (copy / "train" / "Bag" / "001.png").rename(copy / "train" / "Bag" / "901.png")
+    found.add(fingerprint_of(arguments(copy, dataset)))
+    (copy / "train" / "Bag" / "901.png").rename(copy / "train" / "Dress" / "901.png")
+    found.add(fingerprint_of(arguments(copy, dataset)))
+    (copy / "validation" / "Bag" / "001.png").unlink()
+    found.add(fingerprint_of(arguments(copy, dataset)))
+    assert len(found) == 4
+
+
+def test_the_fingerprint_tells_other_labels_of_the_same_files(folders, tmp_path):
+    (tmp_path / "classes.txt").write_text("Sneaker\nBag\nDress\n")
+    first = fingerprint_of(arguments(folders))
+    assert fingerprint_of(arguments(folders, f"--class-map {tmp_path / 'classes.txt'}")) != first

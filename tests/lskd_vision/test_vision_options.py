@@ -1,0 +1,288 @@
+"""The command line of ``lskd_vision.train`` and its YAML file: defaults, refusals, and that both say the same."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lskd.errors import InputError
+from lskd_vision import options
+
+STUDENT = "--kd-checkpoint teacher.pth"
+
+
+def parsed(*words: str, data_dir: Path | str = "."):
+    """The options of a command line."""
+    return options.parser().parse_args(["--data-dir", str(data_dir), *" ".join(words).split()])
+
+
+def refused(capsys, *words: str) -> str:
+    """What the command line is refused with: one line, exit status 2."""
+    with pytest.raises(SystemExit) as left:
+        parsed(*words)
+    assert left.value.code == 2
+    out, complaint = capsys.readouterr()
+    assert out == ""
+    assert complaint.startswith("lskd_vision.train: error: ")
+    assert complaint.count("\n") == 1
+    return complaint.removeprefix("lskd_vision.train: error: ").strip()
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Write a YAML file and give the words that name it."""
+
+    def write(content: str | bytes | dict) -> str:
+        path = tmp_path / "options.yaml"
+        if isinstance(content, dict):
+            content = yaml.safe_dump(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return f"--config {path}"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("words", "epochs", "milestones", "warmup"), [("", 90, [30, 60], 0), (STUDENT, 200, [80, 160], 5)]
+)
+def test_the_defaults_are_the_papers(words, epochs, milestones, warmup):
+    made = parsed(words)
+    assert (made.epochs, made.decay_milestones, made.warmup_epochs) == (epochs, milestones, warmup)
+    assert (made.sched, made.decay_rate, made.lr) == ("multistep", 0.1, 0.1)
+    assert (made.opt, made.momentum, made.weight_decay, made.batch_size) == ("momentum", 0.9, 1e-4, 256)
+    assert not made.filter_bias_and_bn
+    assert (made.scale, made.hflip, made.color_jitter, made.rotation) == ([0.08, 1.0], 0.5, [0.0], 0)
+    assert (made.reprob, made.aa, made.drop, made.clip_grad) == (0, None, None, None)
+    assert not made.model_ema
+    assert not made.amp
+    assert (made.kd_temperature, made.kd_student_temperature, made.task_loss_weight) == ([1.0], None, 0.0)
+    assert (made.smoothing, made.kd_distill_type) == ([0.0], "logit")
+
+
+def test_the_default_optimiser_is_sgd_without_nesterov():
+    from timm.optim import create_optimizer_v2, optimizer_kwargs
+    from torch import nn
+
+    made = parsed()
+    filtering = {"filter_bias_and_bn": made.filter_bias_and_bn}
+    optimiser = create_optimizer_v2(nn.Linear(2, 2), **optimizer_kwargs(made), **filtering)
+    assert type(optimiser).__name__ == "SGD"
+    (group,) = optimiser.param_groups
+    assert (group["momentum"], group["nesterov"], group["weight_decay"], group["lr"]) == (0.9, False, 1e-4, 0.1)
+
+
+def test_what_the_command_line_says_wins_over_the_recipe():
+    made = parsed(STUDENT, "--epochs 7 --decay-milestones 3 5 --warmup-epochs 0")
+    assert (made.epochs, made.decay_milestones, made.warmup_epochs) == (7, [3, 5], 0)
+
+
+OUT_OF_RANGE = [
+    *(f"{STUDENT} --kd-temperature {value}" for value in ("0", "-1", "nan", "inf", "1 0", "warm")),
+    *(f"{STUDENT} --kd-student-temperature {value}" for value in ("0", "-2", "nan")),
+    *(f"{STUDENT} --task-loss-weight {value}" for value in ("-0.1", "1.1", "nan")),
+    *(f"--smoothing {value}" for value in ("1", "-0.1", "nan", "inf", "0.1 1")),
+    *(f"--lr {value}" for value in ("0", "-1", "nan", "inf")),
+    *(f"--weight-decay {value}" for value in ("-1", "nan")),
+    *(f"--epochs {value}" for value in ("0", "-1", "1.5")),
+    *(f"--seed {value}" for value in ("-1", "1 -1", "x")),
+    *(f"--data-seed {value}" for value in ("-1", "0.5")),
+    *(f"--batch-size {value}" for value in ("0", "-1")),
+    *(f"--std {value}" for value in ("0", "nan", "255")),
+    *(f"--mean {value}" for value in ("-1", "nan", "128")),
+    "--drop 1.5",
+    "--reprob 2",
+    "--workers -1",
+    "--rotation 181",
+    "--crop-pct 0",
+    "--momentum 1.1",
+    "--decay-milestones 0",
+    "--group-size 0",
+]
+
+
+@pytest.mark.parametrize("words", OUT_OF_RANGE)
+def test_a_number_out_of_range_is_refused(words, capsys):
+    option, *values = words.removeprefix(STUDENT).split()
+    complaint = refused(capsys, words)
+    assert option in complaint.split(":")[0]
+    assert "must be a" in complaint
+    assert any(value in complaint for value in values)
+
+
+@given(st.floats())
+@settings(deadline=None, max_examples=200)
+def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
+    for minimum, maximum, above in ((0.0, 1.0, False), (0.0, float("inf"), True)):
+        valid = (value > minimum if above else value >= minimum) and value <= maximum and value != float("inf")
+        parse = options.number(minimum, maximum, above)
+        if valid:
+            assert parse(repr(value)) == value
+        else:
+            with pytest.raises(options.argparse.ArgumentTypeError):
+                parse(repr(value))
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--kd-temperature 3", "--kd-temperature: 3.0 (needs a teacher: --kd-checkpoint)"),
+        ("--kd-student-temperature 1", "--kd-student-temperature: 1.0 (needs a teacher: --kd-checkpoint)"),
+        ("--task-loss-weight 0.5", "--task-loss-weight: 0.5 (needs a teacher: --kd-checkpoint)"),
+        ("--kd-distill-type overhaul", "--kd-distill-type: overhaul (needs a teacher: --kd-checkpoint)"),
+        ("--kd-batch-statistics", "--kd-batch-statistics: True (needs a teacher: --kd-checkpoint)"),
+        (f"{STUDENT} --kd-batch-statistics", "--kd-batch-statistics: True (needs --kd-distill-type overhaul)"),
+        (f"{STUDENT} --smoothing 0 0.1", "--smoothing: 0.0 0.1 (must be one value beside a teacher"),
+        (f"{STUDENT} --kd-model-name a b", "--kd-model-name: a b (must be one, or as many as checkpoints: 1)"),
+        ("--model a b a", "--model: a b a (must not repeat a value)"),
+        ("--seed 1 01", "--seed: 1 1 (must not repeat a value)"),
+        ("--smoothing 0.1 .10", "--smoothing: 0.1 0.1 (must not repeat a value)"),
+        (f"{STUDENT} --kd-temperature 2 1 2.0", "--kd-temperature: 2.0 1.0 2.0 (must not repeat a value)"),
+        ("--kd-checkpoint a ./a", "--kd-checkpoint: a a (must not repeat a value)"),
+        ("--decay-milestones 60 30", "--decay-milestones: 60 30 (must ascend)"),
+        ("--scale 1 0.5", "--scale: 1.0 0.5 (must ascend)"),
+        ("--ratio 2 1", "--ratio: 2.0 1.0 (must ascend)"),
+        ("--color-jitter 0.1 0.2", "--color-jitter: 0.1 0.2 (must be one value, 3 or 4)"),
+        ("--torchcompile quickly", "--torchcompile: quickly (must be one of "),
+        ("--experiment a/b", "--experiment: a/b (must be the name of a folder in --output)"),
+        ("--experiment ..", "--experiment: .. (must be the name of a folder in --output)"),
+        ("--model-kwargs depth", "--model-kwargs: depth (must be name=value)"),
+        ("--sched plateau", "--sched: invalid choice: 'plateau'"),
+        ("--interpolation random", "--interpolation: invalid choice: 'random'"),
+        ("--temperature 3", "no such option: --temperature 3"),
+        ("--epoch 3", "no such option: --epoch 3"),
+        ("--lr", "--lr: expected one argument"),
+        ("--model", "--model: expected at least one argument"),
+        ("--data-dir does-not-exist", "--data-dir: does-not-exist (must be the directory of the data set)"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(words, complaint, capsys):
+    assert refused(capsys, words).startswith(complaint)
+
+
+def test_a_command_without_data_is_refused(capsys):
+    with pytest.raises(SystemExit) as left:
+        options.parser().parse_args([])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "lskd_vision.train: error: the following arguments are required: --data-dir\n"
+
+
+def test_options_about_a_teacher_may_be_said_to_be_nothing_without_one():
+    made = parsed("--kd-temperature 1 --task-loss-weight 0 --kd-distill-type logit")
+    assert not options.distilling(made)
+
+
+def test_the_data_directory_may_be_missing_where_the_data_are_downloaded(tmp_path):
+    made = parsed("--dataset-download", data_dir=tmp_path / "new")
+    assert made.data_dir == tmp_path / "new"
+
+
+def test_a_yaml_file_says_the_same_as_the_words_of_a_command_line(config):
+    content = """
+model: [resnet18, resnet50]
+kd-checkpoint: teacher.pth
+kd_temperature: [1, 2, 0.5]
+seed: 3
+weight_decay: 1e-4
+lr: 5e-2
+amp: true
+no-aug: false
+sched: cosine
+decay_milestones: null
+model-kwargs: {drop_block_rate: 0.1, act_layer: gelu, block_args: {a: [1, 2]}}
+torchcompile: true
+experiment: cosine
+scale: [0.5, 1]
+"""
+    words = f"{STUDENT} --model resnet18 resnet50 --kd-temperature 1 2 0.5 --seed 3 --weight-decay 1e-4 --lr 5e-2 --amp"
+    words += " --sched cosine --torchcompile --experiment cosine --scale 0.5 1"
+    words += " --model-kwargs drop_block_rate=0.1 act_layer=gelu block_args={'a':[1,2]}"
+    file, line = vars(parsed(config(content))), vars(parsed(words))
+    assert isinstance(file.pop("config"), Path)
+    del line["config"]
+    assert file == line
+    assert file["weight_decay"] == 1e-4
+    assert file["model_kwargs"] == {"drop_block_rate": 0.1, "act_layer": "gelu", "block_args": {"a": [1, 2]}}
+
+
+def test_the_command_line_wins_over_the_file_wherever_it_stands(config):
+    file = config({"epochs": 3, "seed": [1, 2], "smoothing": 0.1, "batch_size": 32})
+    for words in (f"{file} --epochs 5 --seed 7 -b 64", f"--epochs 5 --seed 7 -b 64 {file.replace('--config', '-c')}"):
+        made = parsed(words)
+        assert (made.epochs, made.seed, made.smoothing, made.batch_size) == (5, [7], [0.1], 64)
+
+
+def test_the_file_may_name_the_data_directory(config, tmp_path):
+    made = options.parser().parse_args(config({"data-dir": str(tmp_path)}).split())
+    assert made.data_dir == tmp_path
+
+
+def test_an_empty_file_says_nothing(config):
+    made, plain = vars(parsed(config("# nothing\n"))), vars(parsed())
+    assert {name for name in made if made[name] != plain[name]} == {"config"}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("epoch: 3", "--config: epoch: 3 (no such option, perhaps epochs)"),
+        ("kd_temprature: 3", "--config: kd_temprature: 3 (no such option, perhaps kd-temperature)"),
+        ("xyzzy: 3", "--config: xyzzy: 3 (no such option)"),
+        ("b: 3", "--config: b: 3 (no such option"),
+        ("config: other.yaml", "--config: config: other.yaml (no such option"),
+        ("help: true", "--config: help: True (no such option"),
+        ("amp: 1", "--config: amp: 1 (must be true or false)"),
+        ("amp: 'false'", "--config: amp: false (must be true or false)"),
+        ("aa: false", "--config: aa: false (must be a value, not true or false)"),
+        ("lr: 0", "--lr: 0 (must be a number above 0)"),
+        ("lr: fast", "--lr: fast (must be a number above 0)"),
+        ("lr: [0.1, 0.2]", "no such option: 0.2"),
+        ("lr: {a: 1}", "--lr: a=1 (must be a number above 0)"),
+        ("seed: []", "--seed: expected at least one argument"),
+        ("decay-milestones: [60, 30]", "--decay-milestones: 60 30 (must ascend)"),
+    ],
+)
+def test_a_setting_of_the_file_that_is_none_is_refused(content, complaint, config, capsys):
+    assert refused(capsys, config(content)).startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("- epochs\n- 3\n", "must hold settings, one `name: value` a line"),
+        ("epochs 3", "must hold settings, one `name: value` a line"),
+        ("epochs: [3", "cannot be read as YAML: "),
+        ("epochs: 3\n\tseed: 1", "cannot be read as YAML: "),
+        (b"experiment: \xff\xfe", "cannot be read as YAML: "),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_refused(content, complaint, config, capsys):
+    file = config(content)
+    assert refused(capsys, file).startswith(f"{file.replace(' ', ': ')} ({complaint}")
+
+
+@pytest.mark.parametrize("name", ["", "does-not-exist.yaml"])
+def test_a_file_that_cannot_be_read_is_refused(name, tmp_path, capsys):
+    assert refused(capsys, f"--config {tmp_path / name}").startswith(f"--config: {tmp_path / name} (cannot be read")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "experiment: !!python/object/apply:os.mkdir ['{}']",
+        "experiment: !!python/object/new:os.mkdir ['{}']",
+        "!!python/object/apply:os.mkdir ['{}']",
+        "!!python/object/apply:subprocess.check_call [[mkdir, '{}']]",
+        "experiment: !!python/name:os.system",
+    ],
+)
+def test_nothing_in_the_file_is_run(hostile, config, tmp_path, capsys):
+    mark = tmp_path / "was-here"
+    assert "could not determine a constructor" in refused(capsys, config(hostile.format(mark)))
+    assert not mark.exists()
+
+
+def test_words_of_config_raises_what_the_command_line_reports(config):
+    with pytest.raises(InputError, match="no such option, perhaps epochs"):
+        options.parser().words_of_config(Path(config("epochz: 3").split()[1]))
