@@ -16,10 +16,10 @@ from timm.utils import ParseKwargs
 
 from lskd.errors import InputError, bad, positive, report
 
-# The paper's ImageNet recipe: batch 256, SGD .1 without Nesterov, × .1 at the milestones. A student is trained longer.
-TEACHER_RECIPE = {"epochs": 90, "decay_milestones": [30, 60], "warmup_epochs": 0}
-STUDENT_RECIPE = {"epochs": 200, "decay_milestones": [80, 160], "warmup_epochs": 5}
-SCHEDULES = ("multistep", "step", "cosine", "tanh", "poly")
+# The paper's ImageNet recipe: batch 256, SGD .1 without Nesterov, × .1 every so many epochs; a student takes longer.
+TEACHER_RECIPE = {"epochs": 90, "decay_epochs": 30, "warmup_epochs": 0}
+STUDENT_RECIPE = {"epochs": 200, "decay_epochs": 80, "warmup_epochs": 5}
+SCHEDULES = ("step", "multistep", "cosine", "tanh", "poly")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 # Options that say something about a teacher, and what they are when nothing is said.
 ABOUT_TEACHERS = {"kd_temperature": [1.0], "kd_student_temperature": None, "task_loss_weight": 0.0}
@@ -145,8 +145,10 @@ def finish(arguments: argparse.Namespace) -> argparse.Namespace:
         raise bad("--data-dir", arguments.data_dir, "must be the directory of the data set")
     if arguments.kd_batch_statistics and arguments.kd_distill_type != "overhaul":
         raise bad("--kd-batch-statistics", True, "needs --kd-distill-type overhaul")
+    if arguments.sched == "multistep" and not arguments.decay_milestones:
+        raise bad("--sched", "multistep", "needs --decay-milestones")
     for name in ("decay_milestones", "scale", "ratio"):
-        if (values := getattr(arguments, name)) != sorted(values):
+        if (values := getattr(arguments, name) or []) != sorted(values):
             raise bad(f"--{name.replace('_', '-')}", spaced(values), "must ascend")
     if len(arguments.color_jitter) not in (1, 3, 4):
         raise bad("--color-jitter", spaced(arguments.color_jitter), "must be one value, 3 or 4")
@@ -268,10 +270,10 @@ def parser() -> Parser:
     group.add_argument("--clip-grad", type=number(0, above=True), help="no clipping by default")
     group.add_argument("--clip-mode", choices=("norm", "value", "agc"), default="norm", help="default norm")
     group.add_argument("--lr", type=number(0, above=True), default=0.1, help="learning rate (default 0.1)")
-    group.add_argument("--sched", choices=SCHEDULES, default="multistep", help="default multistep")
+    group.add_argument("--sched", choices=SCHEDULES, default="step", help="default step")
     group.add_argument("--sched-on-updates", action="store_true", help="every update instead of every epoch")
-    group.add_argument("--decay-milestones", type=positive, nargs="+", help="default 30 60, of a student 80 160")
-    group.add_argument("--decay-epochs", type=number(0, above=True), default=30, help="for step (default 30)")
+    group.add_argument("--decay-milestones", type=positive, nargs="+", metavar="EPOCH", help="for multistep")
+    group.add_argument("--decay-epochs", type=number(0, above=True), help="for step; default 30, of a student 80")
     group.add_argument("--decay-rate", type=number(0, 1), default=0.1, help="default 0.1")
     group.add_argument("--warmup-epochs", type=whole, help="linear warm-up; default 0, of a student 5")
     group.add_argument("--warmup-lr", type=number(0), default=1e-5, help="where it begins (default 1e-5)")

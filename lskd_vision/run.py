@@ -8,7 +8,6 @@ import contextlib
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from timm.optim import create_optimizer_v2, optimizer_kwargs
@@ -19,21 +18,17 @@ from torch import Tensor, nn
 from torch.nn import SyncBatchNorm
 
 from lskd.errors import bad
-from lskd.runs import RunRecord, now, read_run, write_run
-from lskd.teacher import temperature_warnings
+from lskd.runs import now, read_run, write_run
 from lskd_vision.checkpoints import read_state, save_checkpoint
 from lskd_vision.feature_distillation import StudentWithConnectors, margins, teacher_batch_norms
 from lskd_vision.models import build, check_input
 from lskd_vision.precision import autocast
 from lskd_vision.randomness import RandomStream
+from lskd_vision.records import new_record, own_arguments, plain
 from lskd_vision.task import DistillationTask, OverhaulDistillationTask
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 
 LAST, BEST = "last.pth.tar", "model_best.pth.tar"
-# Options that say where and beside whom a run is trained, and not what comes of it.
-INDIFFERENT = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
-INDIFFERENT |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
-INDIFFERENT |= {"rank", "local_rank", "distributed", "validation_batch_size"}
 
 
 @dataclass(frozen=True)
@@ -62,8 +57,10 @@ class Run:
         setting: what is its own.
         arguments: the command line.
         teacher: of a student.
+        data_name: of the data set, for the directory.
         data_record: what its record says of the data.
-        num_classes: K.
+        config: timm's data configuration, see :func:`lskd_vision.data.data_config`.
+        weight_bytes: of its model in float32.
     """
 
     def __init__(
@@ -150,7 +147,7 @@ class Run:
             self.task.compile(backend=arguments.torchcompile)
         if arguments.model_ema:
             self.task.setup_ema(decay=arguments.model_ema_decay, use_warmup=arguments.model_ema_warmup)
-        self.record = self.new_record()
+        self.record = new_record(self)
         self.seconds = 0.0
         if (self.directory / LAST).exists():
             self.restore()
@@ -251,7 +248,7 @@ class Run:
         *values, images = sums.tolist()
         means = {f"train_{name}": value / images for name, value in zip(names, values, strict=True)}
         if not math.isfinite(means["train_loss"]):
-            self.failure = f"the loss of epoch {self.next_epoch} is {means['train_loss']}; try a smaller --lr"
+            self.failure = f"the loss of epoch {self.next_epoch + 1} is {means['train_loss']}; try a smaller --lr"
         return means
 
     def finish_epoch(self, epoch: int, training: dict[str, float], validation: dict[str, dict]) -> None:
@@ -290,7 +287,7 @@ class Run:
 
     def state(self, epoch: int, score: float) -> dict:
         """A checkpoint in timm's format, of plain values; ``lskd`` says how it was made."""
-        arguments = plain(self.own_arguments())
+        arguments = plain(own_arguments(self))
         state = {"epoch": epoch, "arch": self.setting.model, "version": 2, "args": arguments, "metric": score}
         state |= {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
         state |= self.task.get_checkpoint_state()
@@ -317,79 +314,7 @@ class Run:
         self.record.started, self.record.figures = earlier.started, earlier.figures
         self.record.figures["valid"], self.record.history = state["lskd"]["valid"], state["lskd"]["history"]
 
-    def new_record(self) -> RunRecord:
-        """The record of a run that begins."""
-        arguments, teacher = self.arguments, self.teacher
-        temperature = self.setting.temperature
-        configuration = {
-            "temperature": temperature,
-            "student_temperature": teacher and (arguments.kd_student_temperature or temperature),
-            "kd_weight": 1 - arguments.task_loss_weight if teacher else 0.0,
-            "label_smoothing": self.setting.smoothing,
-            "teacher_topk": 0,
-            "model": self.setting.model,
-            "host": plain(self.own_arguments()) | {"data_config": plain(self.config)},
-        }
-        return RunRecord(
-            configuration=configuration,
-            seed=self.setting.seed,
-            data=self.data_record,
-            teacher=teacher and teacher.record(),
-            warnings=temperature_warnings(teacher.label_smoothing["alpha"], temperature) if teacher else [],
-        )
-
-    def own_arguments(self) -> dict:
-        """The command line as it would be for this run alone."""
-        own = {"model": self.setting.model, "seed": self.setting.seed, "smoothing": self.setting.smoothing}
-        if self.teacher is not None:
-            own |= {"kd_temperature": self.setting.temperature, "kd_model_name": self.teacher.name}
-            own |= {"kd_checkpoint": self.teacher.path}
-        own |= {"num_classes": len(self.data_record["classes"])}
-        return vars(self.arguments) | own
-
-    def check_directory(self) -> None:
-        """Check that what is in the run's directory is this run, and that it may go on.
-
-        Raises:
-            InputError: it is another run, or ``--resume`` is not given.
-        """
-        record = read_run(self.directory)
-        if record is None:
-            if self.directory.exists() and any(self.directory.iterdir()):
-                raise bad("--output", self.directory, "must be new, or hold a run")
-            return
-        ours = (own_settings(plain(self.own_arguments())), self.data_record["fingerprint"])
-        theirs = (own_settings(record.configuration.get("host", {})), record.data.get("fingerprint"))
-        if self.teacher is not None:
-            ours, theirs = (*ours, self.teacher.fingerprint), (*theirs, (record.teacher or {}).get("fingerprint"))
-        if ours != theirs:
-            differing = [k for k in ours[0] if ours[0][k] != theirs[0].get(k)] or ["the data, or the teacher,"]
-            raise bad("--output", self.directory, f"holds another run: {differing[0].replace('_', '-')} differs")
-        if not self.arguments.resume:
-            raise bad("--output", self.directory, "holds this run already; --resume goes on with it")
-        self.next_epoch = len(record.history)
-
     def free(self) -> None:
         """Let go of everything that takes memory."""
         for name in ("task", "optimizer", "scheduler", "scaler"):
             self.__dict__.pop(name, None)
-
-
-def plain(values: dict) -> dict:
-    """``values`` as JSON and safe checkpoints hold them: paths become text, tuples lists."""
-
-    def convert(value):
-        if isinstance(value, Path):
-            return str(value)
-        if isinstance(value, list | tuple):
-            return [convert(each) for each in value]
-        if isinstance(value, dict):
-            return {str(key): convert(each) for key, each in value.items()}
-        return value
-
-    return {key: convert(value) for key, value in values.items()}
-
-
-def own_settings(arguments: dict) -> dict:
-    """The settings that decide what comes of a run."""
-    return {key: value for key, value in arguments.items() if key not in INDIFFERENT and key != "data_config"}

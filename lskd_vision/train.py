@@ -23,12 +23,14 @@ from lskd.accuracy import accuracy_figures
 from lskd.errors import bad, run_command
 from lskd.runs import read_run, write_run
 from lskd_vision import options
-from lskd_vision.data import Data, Loader, data_config, load_data
+from lskd_vision.data import Data, data_config, load_data
 from lskd_vision.evaluate import evaluate
 from lskd_vision.groups import free_memory, groups_of, weight_bytes
+from lskd_vision.loader import Loader
 from lskd_vision.logs import Logs, check_logs
 from lskd_vision.models import outline
 from lskd_vision.precision import autocast
+from lskd_vision.records import check_directory
 from lskd_vision.run import BEST, LAST, Run, Setting
 from lskd_vision.teacher import Normalisation, Teacher, load_teacher
 
@@ -122,7 +124,7 @@ def plan(arguments: argparse.Namespace, data: Data, device: torch.device) -> lis
                 "--kd-checkpoint", second.teacher.path, f"and {first.teacher.path} would both write {first.directory}"
             )
     for run in runs:
-        run.check_directory()
+        run.next_epoch = check_directory(run)
     if arguments.distributed:  # nobody writes while another still looks
         torch.distributed.barrier()
     return runs

@@ -15,8 +15,9 @@ from lskd.files import write_json
 from lskd.runs import read_run, write_run
 from lskd_vision import options
 from lskd_vision.checkpoints import read_checkpoint
-from lskd_vision.data import Loader, class_names, data_config, fingerprint, load_split
+from lskd_vision.data import class_names, data_config, fingerprint, load_split
 from lskd_vision.evaluate import evaluate
+from lskd_vision.loader import Loader
 from lskd_vision.models import check_input, rebuild
 from lskd_vision.teacher import check_classes, what_is_known
 from lskd_vision.train import start_processes

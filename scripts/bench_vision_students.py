@@ -27,7 +27,8 @@ from lskd.errors import positive, run_command
 from lskd.files import write_text
 from lskd.runs import hardware, now, source_revision, versions
 from lskd_vision import options, train
-from lskd_vision.data import Loader, data_config, load_data
+from lskd_vision.data import data_config, load_data
+from lskd_vision.loader import Loader
 from lskd_vision.run import Run, Setting
 from lskd_vision.teacher import Normalisation, Teacher
 

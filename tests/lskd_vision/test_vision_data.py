@@ -15,8 +15,9 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
 from lskd.errors import InputError
-from lskd_vision import data, options
-from lskd_vision.data import Images, Loader, Order, data_config, fingerprint, load_data, load_split, per_channel
+from lskd_vision import data, loader, options
+from lskd_vision.data import data_config, fingerprint, load_data, load_split, per_channel
+from lskd_vision.loader import Images, Loader, Order
 
 CPU = torch.device("cpu")
 CONFIG = {"input_size": (1, 28, 28), "mean": (0.25,), "std": (0.5,), "interpolation": "bilinear", "crop_pct": 1.0}
@@ -71,12 +72,12 @@ def same(first: list, second: list) -> bool:
 
 
 def test_an_image_depends_on_the_data_seed_the_epoch_and_its_number_alone(clothes, images):
-    transform = data.train_transform(fashion(images, AUGMENTED), CONFIG)
+    transform = loader.train_transform(fashion(images, AUGMENTED), CONFIG)
     items = Images(clothes, transform, "L", data_seed=3)
     keys = [(epoch, number) for epoch in (0, 1, 7) for number in (0, 1, 250)]
     first = {key: items[key] for key in keys}
     random.Random(1).shuffle(keys)
-    fresh = Images(clothes, data.train_transform(fashion(images, AUGMENTED), CONFIG), "L", data_seed=3)
+    fresh = Images(clothes, loader.train_transform(fashion(images, AUGMENTED), CONFIG), "L", data_seed=3)
     for key in keys:
         torch.manual_seed(key[1]), np.random.seed(key[0]), random.seed(5)
         pixels, label = fresh[key]
@@ -89,7 +90,7 @@ def test_an_image_depends_on_the_data_seed_the_epoch_and_its_number_alone(clothe
 
 def test_neighbouring_images_are_not_augmented_alike():
     picture = Image.fromarray(np.arange(28 * 28).reshape(28, 28).astype(np.uint8))
-    transform = data.train_transform(arguments(Path(), "--scale 0.3 1"), CONFIG)
+    transform = loader.train_transform(arguments(Path(), "--scale 0.3 1"), CONFIG)
     items = Images([(picture, 0)] * 50, transform, "L", data_seed=0)
     assert len({items[0, number][0].numpy().tobytes() for number in range(50)}) == 50
 
@@ -316,7 +317,7 @@ def test_an_image_that_cannot_be_read_is_named_and_no_other_takes_its_place(copy
 
 
 def kinds(made, config=COLOUR) -> list[str]:
-    return [type(step).__name__ for step in data.train_transform(made, config).transforms]
+    return [type(step).__name__ for step in loader.train_transform(made, config).transforms]
 
 
 @pytest.mark.parametrize("crop", ["rrc", "rkrc", "rkrr"])
@@ -335,7 +336,7 @@ def test_the_rotation_comes_after_the_crop_and_the_flips_and_before_the_colours(
 
 def test_a_rotation_rotates(images):
     words = "--rotation 45 --scale 1 1 --ratio 1 1 --hflip 0"
-    transform = data.train_transform(fashion(images, words), COLOUR)
+    transform = loader.train_transform(fashion(images, words), COLOUR)
     white = Image.new("RGB", (32, 32), "white")
     corners = torch.stack([transform(white)[0, 0, 0] for _ in range(40)])
     assert 30 < (corners == 0).sum() <= 40  # what comes in from outside is black
@@ -352,7 +353,7 @@ def test_there_is_no_rotation_without_augmentation(images):
     ("words", "changes"), [("", False), ("--color-jitter 0.3", True), ("--color-jitter 0 0 0.9", True)]
 )
 def test_colours_change_where_that_is_asked_for_and_not_by_default(words, changes, images):
-    transform, colour = data.train_transform(fashion(images, words), COLOUR), (200, 100, 50)
+    transform, colour = loader.train_transform(fashion(images, words), COLOUR), (200, 100, 50)
     picture = Image.new("RGB", (40, 30), colour)
     found = torch.stack([transform(picture) for _ in range(10)])
     assert (found != torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1)).any() == changes
@@ -360,7 +361,7 @@ def test_colours_change_where_that_is_asked_for_and_not_by_default(words, change
 
 @pytest.mark.parametrize("policy", ["rand-m0", "rand-m10-inc1", "rand-m9-mstd2-inc1", "augmix-m10", "original", "3a"])
 def test_policies_of_timms_run_to_their_extremes(policy, images, clothes):
-    transform = data.train_transform(fashion(images, f"--aa {policy}"), CONFIG)
+    transform = loader.train_transform(fashion(images, f"--aa {policy}"), CONFIG)
     items = Images(clothes, transform, "L", data_seed=0)
     assert len({items[0, number][0].numpy().tobytes() for number in range(300)}) > 100
 
@@ -369,7 +370,7 @@ def test_posterising_to_no_bits_is_black_and_to_more_keeps_the_highest():
     picture = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
     for bits in range(9):
         expected = np.arange(256) // 2 ** (8 - bits) * 2 ** (8 - bits)
-        assert np.array_equal(np.asarray(data.posterize(picture, bits)).ravel(), expected)
+        assert np.array_equal(np.asarray(loader.posterize(picture, bits)).ravel(), expected)
 
 
 def test_a_policy_that_timm_does_not_know_is_refused(images, clothes):

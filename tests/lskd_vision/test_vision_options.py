@@ -44,13 +44,11 @@ def config(tmp_path):
     return write
 
 
-@pytest.mark.parametrize(
-    ("words", "epochs", "milestones", "warmup"), [("", 90, [30, 60], 0), (STUDENT, 200, [80, 160], 5)]
-)
-def test_the_defaults_are_the_papers(words, epochs, milestones, warmup):
+@pytest.mark.parametrize(("words", "epochs", "decay", "warmup"), [("", 90, 30, 0), (STUDENT, 200, 80, 5)])
+def test_the_defaults_are_the_papers(words, epochs, decay, warmup):
     made = parsed(words)
-    assert (made.epochs, made.decay_milestones, made.warmup_epochs) == (epochs, milestones, warmup)
-    assert (made.sched, made.decay_rate, made.lr) == ("multistep", 0.1, 0.1)
+    assert (made.epochs, made.decay_epochs, made.warmup_epochs) == (epochs, decay, warmup)
+    assert (made.sched, made.decay_rate, made.lr) == ("step", 0.1, 0.1)
     assert (made.opt, made.momentum, made.weight_decay, made.batch_size) == ("momentum", 0.9, 1e-4, 256)
     assert not made.filter_bias_and_bn
     assert (made.scale, made.hflip, made.color_jitter, made.rotation) == ([0.08, 1.0], 0.5, [0.0], 0)
@@ -74,8 +72,8 @@ def test_the_default_optimiser_is_sgd_without_nesterov():
 
 
 def test_what_the_command_line_says_wins_over_the_recipe():
-    made = parsed(STUDENT, "--epochs 7 --decay-milestones 3 5 --warmup-epochs 0")
-    assert (made.epochs, made.decay_milestones, made.warmup_epochs) == (7, [3, 5], 0)
+    made = parsed(STUDENT, "--epochs 7 --decay-epochs 3 --warmup-epochs 0")
+    assert (made.epochs, made.decay_epochs, made.warmup_epochs) == (7, 3, 0)
 
 
 OUT_OF_RANGE = [
@@ -148,6 +146,7 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
         ("--experiment a/b", "--experiment: a/b (must be the name of a folder in --output)"),
         ("--experiment ..", "--experiment: .. (must be the name of a folder in --output)"),
         ("--model-kwargs depth", "--model-kwargs: depth (must be name=value)"),
+        ("--sched multistep", "--sched: multistep (needs --decay-milestones)"),
         ("--sched plateau", "--sched: invalid choice: 'plateau'"),
         ("--interpolation random", "--interpolation: invalid choice: 'random'"),
         ("--temperature 3", "no such option: --temperature 3"),

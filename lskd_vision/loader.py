@@ -1,0 +1,209 @@
+"""Batches: timm's transforms and prefetcher, with an order and an augmentation that depend on three things alone, the
+``--data-seed``, the epoch and the image.
+
+Whatever the number of loader processes, of students and of restarts, the images of an epoch are the same.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data import ImageDataset, auto_augment, create_transform
+from timm.data.loader import PrefetchLoader, fast_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision import transforms
+
+from lskd.errors import InputError, bad
+from lskd_vision.data import files
+from lskd_vision.randomness import RandomStream, seed_all
+
+
+class Images(Dataset):
+    """Inputs and labels of a split; an item depends on ``data_seed``, its epoch and its number alone.
+
+    Keys are pairs of epoch and number, from :class:`Order`.
+    """
+
+    def __init__(self, dataset: Dataset, transform, mode: str, data_seed: int):
+        self.dataset, self.transform, self.mode, self.data_seed = dataset, transform, mode, data_seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]):
+        epoch, number = key
+        seed_all(self.data_seed, epoch, number)
+        try:
+            image, label = self._read(number)
+            image = image.convert(self.mode)
+        except Exception as error:  # a damaged file may raise anything inside its decoder
+            which = files(self.dataset)[number][0] if files(self.dataset) else f"image {number}"
+            raise bad("--data-dir", which, f"cannot be read as {self.mode}: {error}") from None
+        return self.transform(image), label
+
+    def _read(self, number: int) -> tuple[Image.Image, int]:
+        if not isinstance(self.dataset, ImageDataset):
+            return self.dataset[number]
+        # timm's data set would put the next image in the place of one that it cannot read.
+        file, label = self.dataset.reader[number]
+        return Image.open(file), label
+
+
+class Order(Sampler):
+    """The images of an epoch in the order of ``--data-seed``, this process's part of it; ``epoch`` is set from outside.
+
+    Shuffled: batch b of process r of R is the (b·R + r)-th run of B images, so R processes see in one step what one
+    process sees in R batches; what does not fill a batch in all of them is left out. Not shuffled: every R-th image.
+    """
+
+    def __init__(self, images: Images, batch_size: int, shuffle: bool, rank: int = 0, world_size: int = 1):
+        self.images, self.batch_size, self.shuffle = images, batch_size, shuffle
+        self.rank, self.world_size, self.epoch = rank, world_size, 0
+
+    def __len__(self) -> int:
+        total = len(self.images)
+        if self.shuffle:
+            return total // (self.batch_size * self.world_size) * self.batch_size
+        return len(range(self.rank, total, self.world_size))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        numbers = np.arange(len(self.images))
+        if self.shuffle:
+            numbers = np.random.default_rng([self.images.data_seed, self.epoch]).permutation(numbers)
+            whole = numbers[: len(self) * self.world_size].reshape(-1, self.world_size, self.batch_size)
+            numbers = whole[:, self.rank].ravel()
+        else:
+            numbers = numbers[self.rank :: self.world_size]
+        return ((self.epoch, int(number)) for number in numbers)
+
+
+class Loader:
+    """Batches of an epoch on the device: (B, C, H, W) float32, normalised, and (B,) int64 labels."""
+
+    def __init__(
+        self, data: Dataset, config: dict, arguments: argparse.Namespace, device: torch.device, training: bool
+    ):
+        channels = config["input_size"][0]
+        mode = arguments.input_img_mode or {1: "L", 3: "RGB", 4: "RGBA"}.get(channels)
+        if mode is None:
+            raise bad("--input-img-mode", None, f"must be given for {channels} channels")
+        transform = train_transform(arguments, config) if training else val_transform(config)
+        batch_size = arguments.batch_size if training else arguments.validation_batch_size or arguments.batch_size
+        images = Images(data, transform, mode, getattr(arguments, "data_seed", 0))
+        self.order = Order(images, batch_size, training, arguments.rank, arguments.world_size)
+        if training and not len(self.order):
+            most = len(data) // arguments.world_size
+            raise bad("--batch-size", batch_size, f"must be at most {most}: {len(data)} images, all processes")
+        check_channels(images, channels)
+        batches = DataLoader(
+            images,
+            batch_size,
+            sampler=self.order,
+            num_workers=arguments.workers,
+            collate_fn=fast_collate,
+            pin_memory=arguments.pin_mem,
+            persistent_workers=arguments.workers > 0,
+            generator=torch.Generator(),  # the global one belongs to the models
+        )
+        erasing = {}
+        if training and not arguments.no_aug:
+            erasing = {"re_prob": arguments.reprob, "re_mode": arguments.remode, "re_count": arguments.recount}
+        self.prefetcher = PrefetchLoader(
+            batches, mean=config["mean"], std=config["std"], channels=channels, device=device, **erasing
+        )
+        self.channels_last = arguments.channels_last
+        if self.prefetcher.random_erasing is not None:
+            self.erasing, self.prefetcher.random_erasing = self.prefetcher.random_erasing, self._erase
+
+    def __len__(self) -> int:
+        return len(self.prefetcher)
+
+    def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The batches of epoch ``number``.
+
+        Raises:
+            InputError: an image cannot be read; its file is named.
+        """
+        self.order.epoch = number
+        self.erased = 0
+        try:
+            for images, labels in self.prefetcher:
+                if self.channels_last:
+                    images = images.contiguous(memory_format=torch.channels_last)
+                yield images, labels
+        except InputError as error:  # from a loader process, which puts its traceback before it
+            error.__traceback__ = None  # it would keep the loader processes alive
+            raise InputError(str(error).strip().splitlines()[-1].removeprefix("lskd.errors.InputError: ")) from None
+
+    def _erase(self, images: torch.Tensor) -> torch.Tensor:
+        # On the device, a batch at a time, by the batch's number among those of all processes.
+        order = self.order
+        batch = self.erased * order.world_size + order.rank
+        self.erased += 1
+        with RandomStream(images.device, order.images.data_seed, order.epoch, batch):
+            return self.erasing(images)
+
+
+def train_transform(arguments: argparse.Namespace, config: dict):
+    """timm's training transform for one image, to uint8, and a rotation where one is asked for."""
+    jitter = tuple(arguments.color_jitter)
+    try:
+        transform = create_transform(
+            config["input_size"],
+            is_training=True,
+            use_prefetcher=True,
+            no_aug=arguments.no_aug,
+            train_crop_mode=arguments.train_crop_mode,
+            scale=arguments.scale,
+            ratio=arguments.ratio,
+            hflip=arguments.hflip,
+            vflip=arguments.vflip,
+            color_jitter=jitter[0] if len(jitter) == 1 else jitter,
+            grayscale_prob=arguments.grayscale_prob,
+            auto_augment=arguments.aa,
+            interpolation=arguments.train_interpolation,
+            mean=config["mean"],
+            std=config["std"],
+        )
+    except (AssertionError, KeyError, ValueError) as error:
+        raise bad("--aa", arguments.aa, f"must be a policy in timm's words: {error}") from None
+    if arguments.rotation and not arguments.no_aug:
+        # Before the colours, which follow the crop and the flips.
+        steps = transform.transforms
+        place = 1 + max(i for i, step in enumerate(steps) if "Crop" in str(step) or "Flip" in str(step))
+        steps.insert(place, transforms.RandomRotation(arguments.rotation))
+    return transform
+
+
+def posterize(image: Image.Image, bits_to_keep: int, **_) -> Image.Image:
+    """timm's operation; with 0 bits, to which RandAugment comes and which Pillow 13 refuses, the image is black."""
+    return auto_augment.posterize(image, bits_to_keep) if bits_to_keep else Image.new(image.mode, image.size)
+
+
+auto_augment.NAME_TO_OP |= dict.fromkeys(("Posterize", "PosterizeIncreasing", "PosterizeOriginal"), posterize)
+
+
+def val_transform(config: dict):
+    """timm's evaluation transform for one image, to uint8: resize and centre crop."""
+    return create_transform(
+        config["input_size"],
+        use_prefetcher=True,
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
+        crop_pct=config["crop_pct"],
+        crop_mode=config["crop_mode"],
+    )
+
+
+def check_channels(images: Images, channels: int) -> None:
+    """Read one image and check that it has the channels that the model wants.
+
+    Raises:
+        InputError: it has not, or it cannot be read.
+    """
+    image, _ = images[0, 0]
+    if len(image) != channels:
+        raise bad("--input-img-mode", images.mode, f"gives {len(image)} channels, the model wants {channels}")

@@ -1,0 +1,90 @@
+"""The run record of an image model: what it was made with, and whether a directory holds the same run already."""
+
+from pathlib import Path
+
+from lskd.errors import bad
+from lskd.runs import RunRecord, read_run
+from lskd.teacher import temperature_warnings
+
+# Options that say where and beside whom a run is trained, and not what comes of it.
+INDIFFERENT = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
+INDIFFERENT |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
+INDIFFERENT |= {"rank", "local_rank", "distributed", "validation_batch_size"}
+
+
+def new_record(run) -> RunRecord:
+    """The record of a :class:`lskd_vision.run.Run` that begins."""
+    arguments, teacher, temperature = run.arguments, run.teacher, run.setting.temperature
+    configuration = {
+        "temperature": temperature,
+        "student_temperature": teacher and (arguments.kd_student_temperature or temperature),
+        "kd_weight": 1 - arguments.task_loss_weight if teacher else 0.0,
+        "label_smoothing": run.setting.smoothing,
+        "teacher_topk": 0,
+        "model": run.setting.model,
+        "host": plain(own_arguments(run)) | {"data_config": plain(run.config)},
+    }
+    return RunRecord(
+        configuration=configuration,
+        seed=run.setting.seed,
+        data=run.data_record,
+        teacher=teacher and teacher.record(),
+        warnings=temperature_warnings(teacher.label_smoothing["alpha"], temperature) if teacher else [],
+    )
+
+
+def own_arguments(run) -> dict:
+    """The command line as it would be for this run alone."""
+    own = {"model": run.setting.model, "seed": run.setting.seed, "smoothing": run.setting.smoothing}
+    if run.teacher is not None:
+        own |= {"kd_temperature": run.setting.temperature, "kd_model_name": run.teacher.name}
+        own |= {"kd_checkpoint": run.teacher.path}
+    own |= {"num_classes": len(run.data_record["classes"])}
+    return vars(run.arguments) | own
+
+
+def check_directory(run) -> int:
+    """Check that what is in the run's directory is this run, and that it may go on.
+
+    Returns:
+        How many epochs its record has.
+
+    Raises:
+        InputError: it is something else or another run, or ``--resume`` is not given.
+    """
+    record = read_run(run.directory)
+    if record is None:
+        # A kill while the first record was written leaves a hidden file.
+        if run.directory.exists() and any(not path.name.startswith(".") for path in run.directory.iterdir()):
+            raise bad("--output", run.directory, "must be new, or hold a run")
+        return 0
+    ours, theirs = own_settings(plain(own_arguments(run))), own_settings(record.configuration.get("host", {}))
+    if differing := [name for name in ours if ours[name] != theirs.get(name)]:
+        raise bad("--output", run.directory, f"holds another run: {differing[0].replace('_', '-')} differs")
+    if run.data_record["fingerprint"] != record.data.get("fingerprint"):
+        raise bad("--output", run.directory, "holds another run: the data differ")
+    if run.teacher is not None and run.teacher.fingerprint != (record.teacher or {}).get("fingerprint"):
+        raise bad("--output", run.directory, "holds another run: the teacher differs")
+    if not run.arguments.resume:
+        raise bad("--output", run.directory, "holds this run already; --resume goes on with it")
+    return len(record.history)
+
+
+def plain(values: dict) -> dict:
+    """``values`` as JSON and safe checkpoints hold them: paths become text, tuples lists."""
+
+    def convert(value):
+        if isinstance(value, Path):
+            return str(value)
+        if isinstance(value, list | tuple):
+            return [convert(each) for each in value]
+        if isinstance(value, dict):
+            return {str(key): convert(each) for key, each in value.items()}
+        return value
+
+    return {key: convert(value) for key, value in values.items()}
+
+
+def own_settings(arguments: dict) -> dict:
+    """The settings that decide what comes of a run."""
+    return {key: value for key, value in arguments.items() if key not in INDIFFERENT and key != "data_config"}

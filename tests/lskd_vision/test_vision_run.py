@@ -1,0 +1,103 @@
+"""One model in training: its schedule, and what it keeps to itself."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+import torch
+from timm.data import resolve_data_config
+
+from lskd_vision import options
+from lskd_vision.run import Run, Setting
+from lskd_vision.teacher import Teacher
+
+CPU = torch.device("cpu")
+CONFIG = resolve_data_config({"input_size": (1, 32, 32), "mean": (0.5,), "std": (0.5,)})
+RECORD = {"classes": list("abcdefghij"), "fingerprint": "of the data"}
+
+
+def arguments(tmp_path: Path, words: str = "") -> argparse.Namespace:
+    """The command line, as one process on a CPU has it."""
+    parsed = options.parser().parse_args(
+        f"--data-dir {tmp_path} --output {tmp_path} --in-chans 1 --img-size 32 --device cpu {words}".split()
+    )
+    parsed.distributed, parsed.rank, parsed.world_size = False, 0, 1
+    return parsed
+
+
+@pytest.fixture
+def started(tmp_path):
+    """A run that is about to take its first step, 10 batches an epoch."""
+
+    def started(words: str = "", temperature: float | None = None, seed: int = 1) -> Run:
+        import timm
+
+        teacher = temperature and Teacher(timm.create_model("test_resnet", num_classes=10, in_chans=1), "test_resnet")
+        setting = Setting("test_resnet", seed, 0.0, temperature, 0 if teacher else None)
+        run = Run(setting, arguments(tmp_path, words), teacher, "letters", RECORD)
+        run.start(CPU, CONFIG, 10)
+        return run
+
+    return started
+
+
+def rates(run: Run, epochs: range) -> list[float]:
+    """The learning rate of each epoch."""
+    found = []
+    for epoch in epochs:
+        run.scheduler.step(epoch)
+        found.append(run.optimizer.param_groups[0]["lr"])
+    return found
+
+
+def test_a_teachers_rate_falls_tenfold_every_30_epochs_as_in_the_paper(started):
+    assert rates(started(), range(90)) == pytest.approx([0.1 * 0.1 ** (epoch // 30) for epoch in range(90)])
+
+
+def test_a_students_rate_rises_over_5_epochs_and_falls_tenfold_at_80_and_160(started):
+    found = rates(started("--kd-model-name resnet18", temperature=1.0), range(200))
+    assert found[:5] == pytest.approx([1e-5 + (0.1 - 1e-5) * epoch / 5 for epoch in range(5)])
+    assert found[5:] == pytest.approx([0.1 * 0.1 ** (epoch // 80) for epoch in range(5, 200)])
+
+
+def test_weight_decay_is_of_all_weights_unless_asked_otherwise(started):
+    def decayed(run: Run) -> int:
+        return sum(p.numel() for group in run.optimizer.param_groups if group["weight_decay"] for p in group["params"])
+
+    run = started()
+    everything = sum(parameter.numel() for parameter in run.task.parameters())
+    assert decayed(run) == everything
+    assert decayed(started("--filter-bias-and-bn")) < everything
+
+
+def test_a_model_is_a_function_of_the_seed_alone(started):
+    torch.manual_seed(0)
+    first = started(seed=3).task.state_dict()
+    torch.manual_seed(1)
+    student = started("--kd-model-name resnet18", temperature=2.0, seed=3).task.state_dict()
+    assert first.keys() == student.keys()
+    assert all(torch.equal(first[name], student[name]) for name in first)
+    other = started(seed=4).task.state_dict()
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_loss_that_is_not_finite_fails_the_run_and_says_so(started):
+    run = started()
+    run.begin_epoch(0)
+    run.step(torch.full((4, 1, 32, 32), torch.nan), torch.zeros(4, dtype=torch.long), None, 0, 0)
+    run.end_epoch()
+    assert run.failure == "the loss of epoch 1 is nan; try a smaller --lr"
+
+
+@pytest.mark.parametrize(("accumulated", "updates"), [(1, 5), (2, 3), (5, 1), (8, 1)])
+def test_the_last_batches_of_an_epoch_make_an_update_though_they_are_fewer(tmp_path, accumulated, updates, monkeypatch):
+    run = Run(
+        Setting("test_resnet", 1, 0.0), arguments(tmp_path, f"--grad-accum-steps {accumulated}"), None, "x", RECORD
+    )
+    run.start(CPU, CONFIG, 5)
+    steps = []
+    monkeypatch.setattr(run.optimizer, "step", lambda: steps.append(1))
+    run.begin_epoch(0)
+    for batch in range(5):
+        run.step(torch.rand(2, 1, 32, 32), torch.tensor([0, 1]), None, 0, batch)
+    assert len(steps) == run.updates_per_epoch == updates
