@@ -158,7 +158,7 @@ def load_teacher(
     if path:
         checkpoint = read_checkpoint(path, argument)
         model = rebuild(checkpoint, name, argument)
-        known = what_is_known(checkpoint)
+        known = what_is_known(checkpoint, argument)
         name = name or checkpoint.arch
     else:
         with torch.random.fork_rng(devices=[]):
@@ -172,15 +172,22 @@ def load_teacher(
     return Teacher(model, name, path=path, device=device, **known, **options)
 
 
-def what_is_known(checkpoint: Checkpoint) -> dict:
-    """What a checkpoint tells of its training, as :class:`Teacher` takes it: its α and the source, mean, classes, …"""
+def what_is_known(checkpoint: Checkpoint, argument: str) -> dict:
+    """What a checkpoint tells of its training, as :class:`Teacher` takes it: its α and the source, mean, classes, …
+
+    Raises:
+        InputError: it says that this project made it, and does not say how.
+    """
     if checkpoint.provenance:
-        made, data = checkpoint.provenance["configuration"], checkpoint.provenance["data"]
-        config = made["host"]["data_config"]
-        known = {"mean": tuple(config["mean"]), "std": tuple(config["std"]), "class_names": data["classes"]}
-        if made["kd_weight"] > 0:
+        try:
+            made, data = checkpoint.provenance["configuration"], checkpoint.provenance["data"]
+            config, alpha, distilled = made["host"]["data_config"], made["label_smoothing"], made["kd_weight"] > 0
+            known = {"mean": tuple(config["mean"]), "std": tuple(config["std"]), "class_names": data["classes"]}
+        except (KeyError, TypeError) as error:
+            raise bad(argument, checkpoint.path, f"has a record under 'lskd' that is not whole: {error}") from None
+        if distilled:
             return known | {"source": "unknown: trained with distillation"}
-        return known | {"label_smoothing": made["label_smoothing"], "source": "the teacher's configuration"}
+        return known | {"label_smoothing": alpha, "source": "the teacher's configuration"}
     args = checkpoint.args
     known = {name: tuple(args[name]) for name in ("mean", "std") if args.get(name)}
     if args.get("kd_model_name"):

@@ -22,7 +22,8 @@ from lskd_vision.models import check_input, rebuild
 from lskd_vision.teacher import check_classes, what_is_known
 from lskd_vision.train import start_processes
 
-SHARED = ("dataset", "in_chans", "img_size", "input_size", "input_img_mode", "interpolation", "crop_pct", "class_map")
+PREPARATION = ("in_chans", "img_size", "input_size", "interpolation", "crop_pct")
+DATA = ("dataset", "input_img_mode", "class_map", "val_split")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -32,11 +33,12 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.use_ema and not checkpoint.ema:
         raise bad("--use-ema", path, "has no moving average of the weights")
     model = rebuild(checkpoint, arguments.model, "checkpoint")
-    made = checkpoint.provenance.get("configuration", {}).get("host", {})
-    for name in SHARED:  # as in training, unless the command line says otherwise
-        if not getattr(arguments, name) and made.get(name):
-            setattr(arguments, name, made[name])
-    known = what_is_known(checkpoint)
+    known = what_is_known(checkpoint, "checkpoint")
+    # As in training, unless the command line says otherwise; of others' data sets, only how an image becomes an input.
+    for name in PREPARATION + DATA * bool(checkpoint.provenance):
+        if not getattr(arguments, name) and checkpoint.args.get(name):
+            setattr(arguments, name, checkpoint.args[name])
+    arguments.val_split = arguments.val_split or "validation"
     for name in ("mean", "std"):
         if getattr(arguments, name) is None:
             setattr(arguments, name, known.get(name))
@@ -57,7 +59,7 @@ def main(arguments: argparse.Namespace) -> None:
     suffix = "_ema" if checkpoint.ema else ""
     figures |= {"fingerprint": fingerprint(data)}
     record = read_run(path.parent)
-    if record is not None and checkpoint.provenance:
+    if record is not None and record.configuration == checkpoint.provenance.get("configuration"):
         key = "valid" if split == arguments.val_split else split
         record.add_figures(key, path.name, {f"{name}{suffix}": value for name, value in figures.items()})
         write_run(record, path.parent)
@@ -89,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--use-ema", action="store_true", help="the moving average of the weights")
     command.add_argument("--results-file", type=Path, metavar="FILE", help="also write the figures as JSON")
     options.add_data_options(command)
+    command.set_defaults(val_split=None)
     options.add_device_options(command)
     return command
 

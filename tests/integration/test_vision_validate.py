@@ -112,6 +112,16 @@ def test_figures_of_the_moving_average_have_a_suffix(directory, images):
     }
 
 
+def test_a_record_of_another_run_beside_the_checkpoint_is_left_alone(directory, images, tmp_path):
+    shutil.copy(directory / "last.pth.tar", tmp_path)
+    record = record_of(directory)
+    record["configuration"]["temperature"] = 3
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    result = validate(tmp_path / "last.pth.tar", images)
+    assert "recorded in" not in result.stdout
+    assert record_of(tmp_path) == record
+
+
 def test_another_split_has_figures_of_its_own(directory, images, tmp_path):
     before = record_of(directory)["figures"]
     results = tmp_path / "train.json"

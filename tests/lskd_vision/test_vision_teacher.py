@@ -228,12 +228,18 @@ def ours(**configuration):
     ],
 )
 def test_a_teachers_smoothing_is_read_from_its_checkpoint(saved, state, alpha, source):
-    known = what_is_known(read_checkpoint(saved(**state), "--kd-checkpoint"))
+    known = what_is_known(read_checkpoint(saved(**state), "--kd-checkpoint"), "--kd-checkpoint")
     assert (known.get("label_smoothing"), known["source"]) == (alpha, source)
     channels = 1 if "lskd" in state else 3
     path = saved(make(channels=channels).state_dict(), **state)
     teacher = load(path, "test_resnet", size=(channels, 64, 64))
     assert teacher.label_smoothing == {"alpha": alpha, "source": source}
+
+
+@pytest.mark.parametrize("record", [{"configuration": {}}, {"configuration": None, "data": {}}, {"best": 1.0}])
+def test_a_record_of_ours_that_is_not_whole_is_refused(saved, record):
+    with pytest.raises(InputError, match="has a record under 'lskd' that is not whole"):
+        load(saved(lskd=record), "test_resnet")
 
 
 def test_our_own_checkpoint_also_tells_classes_and_normalisation(saved):
