@@ -11,13 +11,14 @@ from lskd.errors import run_command
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command in this process: its exit status, what it printed and what it complained about."""
+def run(request, monkeypatch, capsys):
+    """Run the test module's ``COMMAND`` in this process: its exit status, what it printed and complained about."""
+    command = getattr(request.module, "COMMAND", iwslt14)
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["iwslt14.py", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", [f"{command.__name__}.py", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            run_command(iwslt14.parser(), iwslt14.main)
+            run_command(command.parser(), command.main)
         return ended.value.code, *capsys.readouterr()
 
     return run

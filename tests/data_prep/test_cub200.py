@@ -19,7 +19,7 @@ from commands import ROOT
 from iwslt14_archive import write_tgz
 from PIL import Image
 
-from lskd.errors import run_command
+COMMAND = cub200
 
 CLASSES = ["001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross", "004.Groove_billed_Ani"]
 IMAGES_PER_CLASS = 5
@@ -73,19 +73,6 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfil
     entry = tarfile.TarInfo(name)
     entry.type, entry.linkname = kind, target
     return entry
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command in this process: its exit status, what it printed and what it complained about."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cub200.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_command(cub200.parser(), cub200.main)
-        return ended.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from timm.data import create_dataset
 
-from lskd.errors import run_command
+COMMAND = fashion_mnist
 
 DPKG_DEB = shutil.which("dpkg-deb")
 needs_dpkg = pytest.mark.skipif(DPKG_DEB is None, reason="dpkg-deb is not installed")
@@ -71,19 +71,6 @@ def assert_read_as(dest: Path, arrays: dict[str, np.ndarray]) -> None:
             image, label = dataset[7]
             np.testing.assert_array_equal(np.asarray(image), arrays[f"x_{split}"][7])
             assert label == arrays[f"y_{split}"][7]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command in this process: its exit status, what it printed and what it complained about."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fashion_mnist.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_command(fashion_mnist.parser(), fashion_mnist.main)
-        return ended.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import re
-import sys
 import tarfile
 from pathlib import Path
 
@@ -20,7 +19,9 @@ from commands import last_line
 from commands import run as run_real
 from PIL import Image
 
-from lskd.errors import InputError, run_command
+from lskd.errors import InputError
+
+COMMAND = imagenet
 
 WNIDS = ("n01440764", "n02105855", "n15075141")  # tench, Shetland sheepdog, toilet tissue: the first, one, the last
 STRANGER = "n00007846"  # person: a synset, not a class
@@ -125,19 +126,6 @@ def archives(tmp_path):
         return ["--train-tar", paths["train"], "--val-tar", paths["val"], "--devkit", paths["devkit"]]
 
     return archives
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command in this process: its exit status, what it printed and what it complained about."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["imagenet.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_command(imagenet.parser(), imagenet.main)
-        return ended.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
