@@ -133,7 +133,7 @@ class Run:
             sched=arguments.sched,
             num_epochs=arguments.epochs,
             decay_epochs=arguments.decay_epochs,
-            decay_milestones=arguments.decay_milestones,
+            decay_milestones=arguments.decay_milestones or (),
             decay_rate=arguments.decay_rate,
             warmup_epochs=arguments.warmup_epochs,
             warmup_lr=arguments.warmup_lr,

@@ -40,7 +40,7 @@ logger = logging.getLogger("lskd_vision")
 def main(arguments: argparse.Namespace) -> int:
     """Train every combination; the exit status is 1 where a run failed, 130 after Ctrl-C or SIGTERM."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         device = start_processes(arguments)
         check_logs(arguments)
@@ -76,6 +76,11 @@ def main(arguments: argparse.Namespace) -> int:
     finally:
         if arguments.distributed:
             torch.distributed.destroy_process_group()
+
+
+def interrupt(*_) -> None:
+    """Let SIGTERM, with which schedulers end a job, do what Ctrl-C does, also where Ctrl-C is ignored."""
+    raise KeyboardInterrupt
 
 
 def start_processes(arguments: argparse.Namespace) -> torch.device:

@@ -3,8 +3,17 @@
 from pathlib import Path
 
 import pytest
+import torch
 from commands import SMALL, prepare, run
 from vision_commands import train_images
+
+
+@pytest.fixture(autouse=True)
+def allowed_types_stay_allowed():
+    """timm's loading takes ``argparse.Namespace`` from the types that files may hold, also where fairseq needs it."""
+    allowed = torch.serialization.get_safe_globals()
+    yield
+    torch.serialization.add_safe_globals(allowed)
 
 
 @pytest.fixture(scope="session")

@@ -477,7 +477,13 @@ run_command(cub200.parser(), cub200.main)
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'data_prep'}"}
     command = [sys.executable, "-c", script]
     with (
-        subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process,
+        # What a shell starts in the background ignores Ctrl-C, and so would the tests and their children.
+        subprocess.Popen(
+            command,
+            env=environment,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process,
         open(tmp_path / "pipe", "wb") as pipe,  # which stays open: the rest of the archive never comes
     ):
         pipe.write(gzip.compress(content, 0)[: len(content) // 2])

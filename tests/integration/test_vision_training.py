@@ -119,7 +119,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(images, image_teachers, t
         assert histories[0] == histories[1]
 
 
-def test_ctrl_c_says_how_to_go_on(images, image_teachers, tmp_path):
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=lambda ending: ending.name)
+def test_an_interrupted_training_says_how_to_go_on(ending, images, tmp_path):
     words = ["-m", "lskd_vision.train", *SMALL_IMAGES.split(), "--data-dir", images, "--output", tmp_path]
     words += ["--model", "test_resnet", "--epochs", 500]
     process = subprocess.Popen(
@@ -127,11 +128,12 @@ def test_ctrl_c_says_how_to_go_on(images, image_teachers, tmp_path):
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        # What a shell starts in the background ignores Ctrl-C, and SIGTERM must end that too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL if ending == signal.SIGINT else signal.SIG_IGN),
     )
     while not list(tmp_path.rglob("last.pth.tar")) and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ending)
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130
     assert complaint.splitlines()[-1] == "lskd_vision.train: interrupted; the same command with --resume goes on"
