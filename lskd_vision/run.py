@@ -25,7 +25,7 @@ from lskd_vision.models import build, check_input
 from lskd_vision.precision import autocast
 from lskd_vision.randomness import RandomStream
 from lskd_vision.records import new_record, own_arguments, plain
-from lskd_vision.task import DistillationTask, OverhaulDistillationTask
+from lskd_vision.task import DistillationTask, OverhaulDistillationTask, SmoothedCrossEntropy
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 
 LAST, BEST = "last.pth.tar", "model_best.pth.tar"
@@ -162,7 +162,7 @@ class Run:
         """timm's classification task for a teacher, ours for a student."""
         device = self.device
         if self.teacher is None:
-            smoothing = nn.CrossEntropyLoss(label_smoothing=self.setting.smoothing)
+            smoothing = SmoothedCrossEntropy(label_smoothing=self.setting.smoothing)
             return ClassificationTask(model, criterion=smoothing, device=device, verbose=False)
         settings = {
             "temperature": self.setting.temperature,

@@ -13,6 +13,14 @@ from lskd_vision.feature_distillation import FEATURE_WEIGHT, StudentWithConnecto
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput, input_config
 
 
+class SmoothedCrossEntropy(nn.CrossEntropyLoss):
+    """The cross entropy with ``label_smoothing``, in float32 also where a CPU's autocast would leave it in bfloat16."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The mean over the images, of logits (N, K) and labels (N,)."""
+        return super().forward(input.float(), target)
+
+
 class DistillationTask(ClassificationTask):
     """Distil a student: ``(1-β)·H(y, p) + β·T²·KL(p_teacher(T) ‖ p_student(T))``, the mean over the images.
 
@@ -45,9 +53,7 @@ class DistillationTask(ClassificationTask):
         normalisation: Normalisation | None = None,
         device: torch.device | None = None,
     ):
-        super().__init__(
-            model, criterion=nn.CrossEntropyLoss(label_smoothing=label_smoothing), device=device, verbose=False
-        )
+        super().__init__(model, criterion=nn.Identity(), device=device, verbose=False)  # the loss is distillation_loss
         for_student = temperature if student_temperature is None else student_temperature
         check_settings(temperature, for_student, kd_weight, label_smoothing, 0)
         self.settings = {

@@ -9,6 +9,7 @@ from timm.data import resolve_data_config
 
 from lskd_vision import options
 from lskd_vision.run import Run, Setting
+from lskd_vision.task import SmoothedCrossEntropy
 from lskd_vision.teacher import Teacher
 
 CPU = torch.device("cpu")
@@ -101,3 +102,14 @@ def test_the_last_batches_of_an_epoch_make_an_update_though_they_are_fewer(tmp_p
     for batch in range(5):
         run.step(torch.rand(2, 1, 32, 32), torch.tensor([0, 1]), None, 0, batch)
     assert len(steps) == run.updates_per_epoch == updates
+
+
+def test_a_teachers_loss_is_in_float32_whatever_the_precision_of_its_model():
+    logits, labels = 4 * torch.randn(64, 10, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 10
+    rounded = logits.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = SmoothedCrossEntropy(label_smoothing=0.1)(rounded, labels)
+    log_probability = torch.log_softmax(rounded.double(), 1)
+    smoothed = 0.9 * torch.nn.functional.one_hot(labels, 10) + 0.1 / 10
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(-(smoothed * log_probability).sum(1).mean().item(), rel=1e-6)
