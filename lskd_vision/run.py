@@ -60,7 +60,6 @@ class Run:
         data_name: of the data set, for the directory.
         data_record: what its record says of the data.
         config: timm's data configuration, see :func:`lskd_vision.data.data_config`.
-        weight_bytes: of its model in float32.
     """
 
     def __init__(
@@ -70,9 +69,10 @@ class Run:
         teacher: Teacher | None,
         data_name: str,
         data_record: dict,
+        config: dict,
     ):
         self.setting, self.arguments, self.teacher = setting, arguments, teacher
-        self.data_record = data_record
+        self.data_record, self.config = data_record, config
         self.directory = arguments.output / (arguments.experiment or data_name) / self.name
         self.next_epoch = 0
         self.best: float | None = None
@@ -101,18 +101,17 @@ class Run:
         """Whether features are distilled too."""
         return self.teacher is not None and self.arguments.kd_distill_type == "overhaul"
 
-    def start(self, device: torch.device, config: dict, batches_per_epoch: int) -> None:
+    def start(self, device: torch.device, batches_per_epoch: int) -> None:
         """Make everything that training needs, and go on from the last checkpoint where there is one.
 
         Args:
             device: where to train.
-            config: timm's data configuration, see :func:`lskd_vision.data.data_config`.
             batches_per_epoch: of this process.
         """
         arguments = self.arguments
-        self.device, self.config = device, config
+        self.device = device
         model = self.build_model()
-        check_input(model, config["input_size"], "--model", self.setting.model)
+        check_input(model, self.config["input_size"], "--model", self.setting.model)
         model = model.to(device)
         if arguments.channels_last:
             model = model.to(memory_format=torch.channels_last)

@@ -48,7 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
         runs = plan(arguments, data, device)
         waiting = groups_of(
             [run for run in runs if run.next_epoch < arguments.epochs],
-            {run.setting.model: run.weight_bytes for run in runs},
+            {name: weight_bytes(outline(arguments, name, data.num_classes)) for name in arguments.model},
             free_memory(device),
             arguments.group_size,
         )
@@ -110,8 +110,7 @@ def plan(arguments: argparse.Namespace, data: Data, device: torch.device) -> lis
     Raises:
         InputError: an option does not fit the models, the teachers or what is in the output directory.
     """
-    outlines = {name: outline(arguments, name, data.num_classes) for name in arguments.model}
-    configs = {name: data_config(arguments, model) for name, model in outlines.items()}
+    configs = {name: data_config(arguments, outline(arguments, name, data.num_classes)) for name in arguments.model}
     teachers = load_teachers(arguments, data, configs, device)
     record = data.record(arguments)
     smoothings = arguments.smoothing
@@ -120,9 +119,8 @@ def plan(arguments: argparse.Namespace, data: Data, device: torch.device) -> lis
     for model, smoothing, teacher, seed in grid:
         for temperature in arguments.kd_temperature if teachers else [None]:
             setting = Setting(model, seed, smoothing, temperature, teacher)
-            run = Run(setting, arguments, teachers[teacher] if teachers else None, data.name, record)
-            run.config, run.weight_bytes = configs[model], weight_bytes(outlines[model])
-            runs.append(run)
+            teaching = teachers[teacher] if teachers else None
+            runs.append(Run(setting, arguments, teaching, data.name, record, configs[model]))
     for first, second in itertools.combinations(runs, 2):
         if first.directory == second.directory:
             raise bad(
@@ -169,7 +167,7 @@ def train(runs: list[Run], data: Data, arguments: argparse.Namespace, device: to
     teachers = {run.setting.teacher: run.teacher for run in runs if run.teacher}
     score_teachers(runs, teachers, validation, normalisation, arguments, device)
     for run in runs:
-        run.start(device, config, len(batches))
+        run.start(device, len(batches))
     with contextlib.ExitStack() as stack:
         logs = {}
         if arguments.rank == 0:

@@ -43,8 +43,8 @@ def shared(arguments, teacher: Teacher, device: torch.device):
     record = data.record(arguments)
     runs = []
     for temperature in TEMPERATURES:
-        run = Run(Setting(arguments.model[0], 1, 0.0, temperature, 0), arguments, teacher, data.name, record)
-        run.start(device, config, len(loader))
+        run = Run(Setting(arguments.model[0], 1, 0.0, temperature, 0), arguments, teacher, data.name, record, config)
+        run.start(device, len(loader))
         runs.append(run)
     normalisation = Normalisation.of(config, device)
 

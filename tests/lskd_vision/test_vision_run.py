@@ -35,8 +35,8 @@ def started(tmp_path):
 
         teacher = temperature and Teacher(timm.create_model("test_resnet", num_classes=10, in_chans=1), "test_resnet")
         setting = Setting("test_resnet", seed, 0.0, temperature, 0 if teacher else None)
-        run = Run(setting, arguments(tmp_path, words), teacher, "letters", RECORD)
-        run.start(CPU, CONFIG, 10)
+        run = Run(setting, arguments(tmp_path, words), teacher, "letters", RECORD, CONFIG)
+        run.start(CPU, 10)
         return run
 
     return started
@@ -93,9 +93,14 @@ def test_a_loss_that_is_not_finite_fails_the_run_and_says_so(started):
 @pytest.mark.parametrize(("accumulated", "updates"), [(1, 5), (2, 3), (5, 1), (8, 1)])
 def test_the_last_batches_of_an_epoch_make_an_update_though_they_are_fewer(tmp_path, accumulated, updates, monkeypatch):
     run = Run(
-        Setting("test_resnet", 1, 0.0), arguments(tmp_path, f"--grad-accum-steps {accumulated}"), None, "x", RECORD
+        Setting("test_resnet", 1, 0.0),
+        arguments(tmp_path, f"--grad-accum-steps {accumulated}"),
+        None,
+        "x",
+        RECORD,
+        CONFIG,
     )
-    run.start(CPU, CONFIG, 5)
+    run.start(CPU, 5)
     steps = []
     monkeypatch.setattr(run.optimizer, "step", lambda: steps.append(1))
     run.begin_epoch(0)
