@@ -107,8 +107,7 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, images: Tensor, normalisation: Normalisation | None = None) -> TeacherOutput:
         """Its output for ``images`` (N, C, H, W), normalised for the student; for itself where no other is given."""
-        if normalisation is not None:
-            images = self.wrapped.normalize_input(images, normalisation.mean, normalisation.std)
+        images = self._normalised(images, normalisation)
         statistics = batch_statistics(self.model) if self.use_batch_statistics else contextlib.nullcontext()
         with statistics:
             if self.features is not None:
@@ -117,10 +116,13 @@ class Teacher:
 
     def logits(self, images: Tensor, normalisation: Normalisation | None = None) -> Tensor:
         """Its logits (N, K) alone, always in eval mode: for scoring."""
-        if normalisation is not None:
-            images = self.wrapped.normalize_input(images, normalisation.mean, normalisation.std)
         with torch.no_grad():
-            return self.wrapped(images)
+            return self.wrapped(self._normalised(images, normalisation))
+
+    def _normalised(self, images: Tensor, normalisation: Normalisation | None) -> Tensor:
+        if normalisation is None:
+            return images
+        return self.wrapped.normalize_input(images, normalisation.mean, normalisation.std)
 
     def record(self) -> dict:
         """What a student's run record says of its teacher."""

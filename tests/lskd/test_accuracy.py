@@ -185,6 +185,7 @@ def test_an_update_needs_nothing_from_the_device():
     # Tensors without data: any look at a value raises.
     counts = ClassCounts(10, device="meta")
     counts.update(torch.zeros(4, 10, dtype=torch.bfloat16, device="meta"), torch.zeros(4, dtype=torch.int64).to("meta"))
+    assert counts._counts.is_meta
 
 
 def test_an_update_leaves_logits_and_gradients_alone():
