@@ -30,6 +30,18 @@ def positive(text: str) -> int:
     return int(text)
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """argparse, with one line for a mistake on the command line and no abbreviated options."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **{"allow_abbrev": False} | options)
+
+    def error(self, message: str):
+        """Leave with exit status 2 and the message in one line."""
+        message = message.removeprefix("argument ").replace("unrecognized arguments:", "no such option:")
+        sys.exit(report(self.prog, ValueError(message)))
+
+
 def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int | None]) -> None:
     """Parse the command line, run ``command(arguments)`` and leave with its exit status.
 

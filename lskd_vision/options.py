@@ -14,7 +14,7 @@ import torch
 import yaml
 from timm.utils import ParseKwargs
 
-from lskd.errors import InputError, bad, positive, report
+from lskd.errors import InputError, OneLineParser, bad, positive
 
 # The paper's ImageNet recipe: batch 256, SGD .1 without Nesterov, × .1 every so many epochs; a student takes longer.
 TEACHER_RECIPE = {"epochs": 90, "decay_epochs": 30, "warmup_epochs": 0}
@@ -58,7 +58,7 @@ def assignment(text: str) -> str:
     return text
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(OneLineParser):
     """argparse with ``--config``, defaults that differ between teacher and student, and one line for an error."""
 
     def parse_args(self, args=None, namespace=None):
@@ -72,11 +72,6 @@ class Parser(argparse.ArgumentParser):
             return finish(arguments)
         except InputError as error:
             self.error(str(error))
-
-    def error(self, message: str):
-        """Leave with exit status 2 and the message in one line."""
-        message = message.removeprefix("argument ").replace("unrecognized arguments:", "no such option:")
-        sys.exit(report(self.prog, ValueError(message)))
 
     def words_of_config(self, path: Path | None) -> list[str]:
         """The settings of a YAML file as words of a command line.

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from lskd.accuracy import accuracy_figures
-from lskd.errors import bad, run_command
+from lskd.errors import OneLineParser, bad, run_command
 from lskd.files import write_json
 from lskd.runs import read_run, write_run
 from lskd_vision import options
@@ -81,10 +81,7 @@ def report(path: Path, split: str, figures: dict) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = argparse.ArgumentParser(
-        prog="lskd_vision.validate", description=__doc__.split("\n")[0], allow_abbrev=False
-    )
-    command.error = lambda message: options.Parser.error(command, message)
+    command = OneLineParser(prog="lskd_vision.validate", description=__doc__.split("\n")[0])
     command.add_argument("checkpoint", type=Path, help="a checkpoint of any origin")
     command.add_argument("--model", help="timm's name, where the checkpoint does not tell")
     command.add_argument("--split", help="which split; the validation split by default")

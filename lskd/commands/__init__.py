@@ -1,0 +1,1 @@
+"""The subcommands of ``lskd``: the file is named as the command is."""

@@ -1,0 +1,282 @@
+"""Features and labels of a model, the moments of each class, and the file that carries them.
+
+A feature vector is what enters a model's last layer: the penultimate features of an image classifier, the decoder's of
+a Transformer, one for each target token. The class of an image is its label, that of a token is the token itself.
+
+A file ``NAME.representations.safetensors`` holds the moments of every class over all samples, the features and labels
+of the samples that were kept (all, those of some classes, or none), the last layer, with which the features give the
+logits, and how all this came about. It is read without executing anything, and features stay on the disk until used.
+
+Features from anywhere become such a file with :func:`record`:
+
+    write_representations("mine.representations.safetensors", record(features, labels, class_names))
+"""
+
+import json
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lskd.errors import bad
+from lskd.files import replacing
+from lskd.moments import ClassMoments, checked_labels
+
+SUFFIX = ".representations.safetensors"
+SCHEMA_VERSION = 1
+DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+
+
+@dataclass
+class Representations:
+    """What a representation file holds.
+
+    Attributes:
+        class_names: K names, all different.
+        moments: of each class, over all samples.
+        features: (N, d) float16, float32 or float64 of the samples that were kept; may lie on the disk.
+        labels: (N,) int64 of the samples that were kept.
+        index: (N,) int64, increasing: which samples of the split they are. Two models on one split: equal.
+        weight: (K, d) of the last layer, or None.
+        bias: (K,) of the last layer, or None.
+        correct: (2, K) int64, samples of each class that are right within the first and the first five, or None.
+        entropy: (M, 3) float64, rows of temperature, Σ entropy and Σ entropy² in nats over all samples; M may be 0.
+        provenance: how it came about: ``model``, ``checkpoint``, ``split``, ``seed``, ``configuration`` …
+    """
+
+    class_names: list[str]
+    moments: ClassMoments
+    features: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+    weight: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    correct: np.ndarray | None = None
+    entropy: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    provenance: dict = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the features of all samples were kept."""
+        return len(self.labels) == int(self.moments.counts.sum())
+
+    def of_class(self, label: int, limit: int | None = None) -> np.ndarray:
+        """(n, d) features that were kept of a class, at most the first ``limit``."""
+        return self.features[np.flatnonzero(self.labels == label)[:limit]]
+
+    def logits(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """(n, K) float64 logits of the kept samples ``start`` to ``stop``: features · weightᵀ + bias.
+
+        Raises:
+            ValueError: the last layer is not there.
+        """
+        if self.weight is None:
+            raise ValueError("weight: none (the file must hold the last layer)")
+        logits = np.asarray(self.features[start:stop], np.float64) @ self.weight.astype(np.float64).T
+        return logits if self.bias is None else logits + self.bias
+
+    def logit_chunks(self, elements: int = 2**22) -> Iterator[np.ndarray]:
+        """:meth:`logits` of all kept samples, in chunks of about ``elements`` numbers."""
+        rows = max(1, elements // len(self.class_names))
+        for start in range(0, len(self.labels), rows):
+            yield self.logits(start, start + rows)
+
+
+class Recorder:
+    """Collects what a representation file holds, batch by batch.
+
+    Args:
+        class_names: K different names.
+        dimension: d.
+        keep_classes: the classes whose features are kept, as indices; all when None.
+        keep_per_class: keep the features of at most so many samples of each class, the first ones; all when None.
+        dtype: in which features are kept.
+
+    Raises:
+        ValueError: names that are not different, a class out of range.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        dimension: int,
+        keep_classes: Collection[int] | None = None,
+        keep_per_class: int | None = None,
+        dtype: type = np.float32,
+    ):
+        self.class_names = checked_names(class_names)
+        self.moments = ClassMoments(len(self.class_names), dimension)
+        kept = range(len(self.class_names)) if keep_classes is None else sorted(set(keep_classes))
+        room = np.zeros(len(self.class_names), np.int64)
+        room[checked_labels(np.array(kept, np.int64), len(room))] = (
+            np.iinfo(np.int64).max if keep_per_class is None else keep_per_class
+        )
+        self._room = room
+        self._dtype = dtype
+        self._features, self._labels, self._index = [np.empty((0, dimension), dtype)], [], []
+
+    def add(self, features: np.ndarray, labels: np.ndarray) -> None:
+        """Add a batch: features (N, d) floating, labels (N,) integers 0 to K-1.
+
+        Raises:
+            ValueError: as :meth:`ClassMoments.update`.
+        """
+        first = int(self.moments.counts.sum())
+        labels = checked_labels(labels, self.moments.classes)
+        self.moments.update(features, labels)
+        rows = []
+        for row, label in enumerate(labels.tolist()):
+            if self._room[label]:
+                self._room[label] -= 1
+                rows.append(row)
+        if rows:
+            self._features.append(features[rows].astype(self._dtype))
+            self._labels.append(labels[rows])
+            self._index.append(np.array(rows) + first)
+
+    def result(self, **others) -> Representations:
+        """All that was collected; ``others`` are further fields of :class:`Representations`."""
+        none = np.empty(0, np.int64)
+        return Representations(
+            class_names=self.class_names,
+            moments=self.moments,
+            features=np.concatenate(self._features),
+            labels=np.concatenate([none, *self._labels]),
+            index=np.concatenate([none, *self._index]),
+            **others,
+        )
+
+
+def record(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str], **others) -> Representations:
+    """Representations of features and labels from anywhere, everything kept.
+
+    Args:
+        features: (N, d) floating.
+        labels: (N,) integers, 0 to K-1.
+        class_names: K different names.
+        others: further fields of :class:`Representations`, such as ``weight``, ``bias`` and ``provenance``.
+
+    Raises:
+        ValueError: what does not fit.
+
+    Example:
+        >>> both = record(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]), ["cat", "dog"])
+        >>> both.moments.centroids().tolist(), both.complete
+        ([[1.0, 0.0], [0.0, 1.0]], True)
+    """
+    names = checked_names(class_names)
+    labels = checked_labels(labels, len(names))
+    if features.ndim != 2:
+        raise ValueError(f"features: shape {features.shape} (must be samples by dimensions)")
+    moments = ClassMoments(len(names), features.shape[1])
+    moments.update(features, labels)
+    return Representations(names, moments, features, labels, np.arange(len(labels)), **others)
+
+
+def write_representations(path: str | os.PathLike, representations: Representations) -> None:
+    """Write a representation file in one step.
+
+    Raises:
+        InputError: the name does not end in ``.representations.safetensors``.
+    """
+    from safetensors.numpy import save_file
+
+    if not str(path).endswith(SUFFIX):
+        raise bad("representations", path, f"must end in {SUFFIX}")
+    moments = representations.moments
+    tensors = {
+        "counts": moments.counts,
+        "sums": moments.sums,
+        "squares": moments.squares,
+        "features": representations.features,
+        "labels": representations.labels,
+        "index": representations.index,
+        "entropy": representations.entropy,
+    }
+    for name in ("weight", "bias", "correct"):
+        if (value := getattr(representations, name)) is not None:
+            tensors[name] = value
+    about = {
+        "schema_version": SCHEMA_VERSION,
+        "class_names": representations.class_names,
+        "provenance": representations.provenance,
+    }
+    with replacing(path) as beside:
+        tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        save_file(tensors, beside, {"lskd": json.dumps(about, ensure_ascii=False, allow_nan=False)})
+
+
+def read_representations(path: str | os.PathLike) -> Representations:
+    """Read a representation file; its features stay on the disk until they are used.
+
+    Raises:
+        InputError: not such a file, or one of a newer version of the project.
+        OSError: the file cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise bad("representations", path, "must be a file, made by `python -m lskd_vision.representations` or alike")
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {}).get("lskd", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name != "features"}  # noqa: SIM118
+        tensors["features"] = _mapped(path, "features")
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise bad("representations", path, f"must be a representation file: {error}") from None
+    if not isinstance(about, dict) or not isinstance(about.get("schema_version"), int):
+        raise bad("representations", path, "must be a representation file, with lskd's metadata")
+    if about["schema_version"] > SCHEMA_VERSION:
+        raise bad("representations", path, f"has schema version {about['schema_version']}, read is up to 1")
+    try:
+        return _checked(about, tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise bad("representations", path, f"is not as it should be: {error}") from None
+
+
+def checked_names(class_names: Sequence[str]) -> list[str]:
+    """``class_names`` as a list.
+
+    Raises:
+        ValueError: none, or one of them twice.
+    """
+    names = list(class_names)
+    if not names:
+        raise ValueError("class_names: none (must be at least one)")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"class_names: {twice!r} twice (must be all different)")
+    return names
+
+
+def _mapped(path: str | os.PathLike, name: str) -> np.ndarray:
+    """A tensor of a safetensors file that safe_open has found in order, as an array that lies on the disk."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+    if 0 in entry["shape"]:
+        return np.empty(entry["shape"], DTYPES[entry["dtype"]])
+    offset = 8 + length + entry["data_offsets"][0]
+    return np.memmap(path, DTYPES[entry["dtype"]], "r", offset, tuple(entry["shape"]))
+
+
+def _checked(about: dict, tensors: dict[str, np.ndarray]) -> Representations:
+    """The content of a file, every shape compared with the others."""
+    names = checked_names(about["class_names"])
+    features, sums = tensors["features"], tensors["sums"]
+    moments = ClassMoments(len(names), sums.shape[1])
+    moments.counts, moments.sums, moments.squares = tensors["counts"], sums, tensors["squares"]
+    classes, dimension, kept = len(names), sums.shape[1], len(features)
+    shapes = {"sums": (classes, dimension), "counts": (classes,), "squares": (classes,), "features": (kept, dimension)}
+    shapes |= {"index": (kept,), "labels": (kept,), "weight": (classes, dimension), "bias": (classes,)}
+    shapes |= {"correct": (2, classes), "entropy": (len(tensors["entropy"]), 3)}
+    for name, shape in shapes.items():
+        if name in tensors and tensors[name].shape != shape:
+            raise ValueError(f"{name} of shape {tensors[name].shape} (must be {shape})")
+    if not np.isfinite(sums).all() or not np.isfinite(moments.squares).all():
+        raise ValueError("sums that are not finite")
+    fields = {name: tensors.get(name) for name in ("weight", "bias", "correct", "entropy", "index")}
+    labels = checked_labels(tensors["labels"], classes)
+    return Representations(names, moments, features, labels, provenance=about.get("provenance", {}), **fields)
