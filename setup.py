@@ -15,7 +15,7 @@ extras = {
     # Image classification with timm. torch and torchvision are a pair: the resolver picks the newest that fit.
     "vision": [*torch, "torchvision", "timm>=1.0.31", "pyyaml>=6", "scipy>=1.11", "tensorboard>=2.16", "tqdm>=4.66"],
     # Figures and reports.
-    "report": ["scikit-learn>=1.4", "matplotlib>=3.8"],
+    "report": ["scikit-learn>=1.4", "matplotlib>=3.8", "scipy>=1.11"],
     # Whole experiments, on this machine or on a Slurm cluster.
     "workflow": ["snakemake>=9.27", "snakemake-executor-plugin-slurm>=2.8"],
 }
@@ -30,8 +30,9 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
-    packages=["lskd", "lskd_fairseq", "lskd_vision"],
-    package_data={"lskd_fairseq": ["config/*.yaml"]},
-    install_requires=["numpy>=1.26"],
+    packages=["lskd", "lskd.commands", "lskd_fairseq", "lskd_vision"],
+    package_data={"lskd": ["data/*"], "lskd_fairseq": ["config/*.yaml"]},
+    entry_points={"console_scripts": ["lskd = lskd.cli:main"]},
+    install_requires=["numpy>=1.26", "safetensors>=0.4"],
     extras_require=extras,
 )

@@ -54,9 +54,9 @@ def distil(teacher: Path, temperature: float) -> list[str]:
     return ["--criterion", "kd", "--temperature", f"{temperature:g}", "--teacher-path", str(teacher)]
 
 
-def smooth() -> list[str]:
+def smooth(alpha: float) -> list[str]:
     """The options that train on the labels alone, smoothed."""
-    return ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", str(ALPHA)]
+    return ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", f"{alpha:g}"]
 
 
 def run(command: list[str], log: Path, threads: int, on_line=lambda line: None) -> None:
@@ -134,14 +134,40 @@ def score(data: Path, save_dir: Path, threads: int) -> None:
         run(command, save_dir / "score.log", threads)
 
 
+def in_parallel(data: Path, jobs: list[tuple[int, list[str], Path, dict]]) -> None:
+    """Train and score models, as many at a time as there are cores: seed, criterion, directory and shape of each."""
+    workers = min(CORES, len(jobs))
+    places = list(range(workers))
+    lock = threading.Lock()
+
+    def one(job: tuple[int, list[str], Path, dict]) -> None:
+        seed, criterion, save_dir, shape = job
+        with lock:
+            position = places.pop(0)
+        threads = max(1, CORES // workers)
+        train(train_command(data, save_dir, shape, seed, criterion), save_dir, shape["epochs"], threads, position)
+        score(data, save_dir, threads)
+        with lock:
+            places.insert(0, position)
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            list(pool.map(one, jobs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.terminate()
+            raise
+
+
 def table(rows: list[tuple[str, list[RunRecord]]]) -> str:
     """Models down, test BLEU, chrF and training time across; mean ± standard deviation for several seeds."""
-    lines = [f"{'model':<34} {'BLEU':>14} {'chrF':>14} {'train time':>11}"]
+    lines = [f"{'model':<38} {'BLEU':>14} {'chrF':>14} {'train time':>11}"]
     for name, records in rows:
         figures = [record.figures["test"]["checkpoint_best.pt"] for record in records]
         seconds = statistics.mean(record.history[-1]["seconds"] for record in records)
         cells = [mean_and_deviation([figure[key] for figure in figures]) for key in ("bleu", "chrf")]
-        lines.append(f"{name:<34} {cells[0]:>14} {cells[1]:>14} {int(seconds // 60):>6}:{int(seconds % 60):02d} min")
+        lines.append(f"{name:<38} {cells[0]:>14} {cells[1]:>14} {int(seconds // 60):>6}:{int(seconds % 60):02d} min")
     figure = rows[0][1][0].figures["test"]["checkpoint_best.pt"]
     return "\n".join(
         [*lines, f"{figure['sentences']} test sentences, beam {figure['beam']}, {figure['bleu_signature']}"]
@@ -159,7 +185,7 @@ def mean_and_deviation(values: list[float]) -> str:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Prepare, train the teacher, distil, score, print the table."""
+    """Prepare, train the teachers, distil, score, print the table."""
     begin = time.monotonic()
     data = arguments.dest / "data-bin" / "help.en-de"
     runs = arguments.dest / "help.en-de"
@@ -172,41 +198,29 @@ def main(arguments: argparse.Namespace) -> None:
     tqdm.write(f"$ {shlex.join(prepare)}")
     run(prepare, arguments.dest / "prepare.log", CORES)
 
-    teacher_dir = runs / f"teacher_a{ALPHA}_s1"
-    train(train_command(data, teacher_dir, teacher_shape, 1, smooth()), teacher_dir, teacher_shape["epochs"], CORES, 0)
-    teacher = teacher_dir / "checkpoint_best.pt"
-
-    jobs = {f"student, T = {t:g}": (distil(teacher, t), f"student_a{ALPHA}_T{t:g}") for t in arguments.temperatures}
+    teachers = {alpha: runs / f"teacher_a{alpha:g}_s1" for alpha in arguments.alphas}
+    jobs = [(1, smooth(alpha), directory, teacher_shape) for alpha, directory in teachers.items()]
+    in_parallel(data, jobs)
+    rows = {f"teacher, α = {alpha:g}": [directory] for alpha, directory in teachers.items()}
+    kinds = {
+        f"student of α = {alpha:g}, T = {t:g}": (
+            distil(directory / "checkpoint_best.pt", t),
+            f"student_a{alpha:g}_T{t:g}",
+        )
+        for alpha, directory in teachers.items()
+        for t in arguments.temperatures
+    }
     if arguments.baseline:
-        jobs["student without a teacher"] = (smooth(), f"student-alone_a{ALPHA}")
-    tasks = [(name, seed, *job) for seed in arguments.seeds for name, job in jobs.items()]
-    workers = min(CORES, len(tasks))
-    places = list(range(workers))
-    lock = threading.Lock()
-
-    def student(task: tuple) -> None:
-        _, seed, criterion, stem = task
-        with lock:
-            position = places.pop(0)
-        save_dir = runs / f"{stem}_s{seed}"
-        command = train_command(data, save_dir, student_shape, seed, criterion)
-        train(command, save_dir, student_shape["epochs"], max(1, CORES // workers), position)
-        score(data, save_dir, max(1, CORES // workers))
-        with lock:
-            places.insert(0, position)
-
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            list(pool.map(student, tasks))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.terminate()
-            raise
-    score(data, teacher_dir, CORES)
-    rows = [(f"teacher, label smoothing {ALPHA}", [read_run(teacher_dir)])]
-    rows += [(name, [read_run(runs / f"{job[1]}_s{seed}") for seed in arguments.seeds]) for name, job in jobs.items()]
-    print(f"\n{table(rows)}\n{(time.monotonic() - begin) / 60:.1f} minutes; everything is in {arguments.dest}")
+        kinds["student without a teacher"] = (smooth(ALPHA), f"student-alone_a{ALPHA}")
+    rows |= {name: [runs / f"{stem}_s{seed}" for seed in arguments.seeds] for name, (_, stem) in kinds.items()}
+    jobs = [
+        (seed, criterion, runs / f"{stem}_s{seed}", student_shape)
+        for seed in arguments.seeds
+        for criterion, stem in kinds.values()
+    ]
+    in_parallel(data, jobs)
+    records = [(name, [read_run(directory) for directory in directories]) for name, directories in rows.items()]
+    print(f"\n{table(records)}\n{(time.monotonic() - begin) / 60:.1f} minutes; everything is in {arguments.dest}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -217,6 +231,9 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--temperatures", type=float, nargs="+", default=[1.0, 3.0], help="of the students (default 1 3)"
+    )
+    options.add_argument(
+        "--alphas", type=float, nargs="+", default=[ALPHA], help=f"of the teachers' label smoothing (default {ALPHA})"
     )
     options.add_argument("--seeds", type=positive, nargs="+", default=[1], help="of the students (default 1)")
     options.add_argument("--baseline", action="store_true", help="also train the same student without a teacher")

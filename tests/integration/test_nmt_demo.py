@@ -37,8 +37,8 @@ def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_pa
 
     second = run(*command, OMP_NUM_THREADS="2")
     assert "teacher_a0.1_s1: trained already" in second.stderr + second.stdout
-    assert re.search(r"student, T = 1 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
-    assert re.search(r"student, T = 3 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
+    assert re.search(r"student of α = 0.1, T = 1 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
+    assert re.search(r"student of α = 0.1, T = 3 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
     third = run(*command)
     assert (third.stdout + third.stderr).count("trained already") == 3
     table = [

@@ -71,6 +71,7 @@ def test_the_wheel_holds_every_module_and_configuration_of_the_three_packages_an
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     files = {path for package in PACKAGES for end in ("py", "yaml") for path in (ROOT / package).rglob(f"*.{end}")}
+    files |= set((ROOT / "lskd" / "data").iterdir())
     assert packed == {path.relative_to(ROOT).as_posix() for path in files}
 
 
@@ -81,7 +82,7 @@ def test_the_wheel_offers_an_extra_for_each_use_and_one_for_all_of_them(metadata
     for requirement in map(Requirement, metadata.get_all("Requires-Dist")):
         extra = re.fullmatch(r'extra == "(\w+)"', str(requirement.marker or 'extra == "base"'))[1]
         requirements[extra].add(f"{requirement.name}{requirement.specifier}")
-    assert {name.split(">")[0] for name in requirements["base"]} == {"numpy"}
+    assert {name.split(">")[0] for name in requirements["base"]} == {"numpy", "safetensors"}
     assert all(requirements[use] for use in USES)
     assert requirements["all"] == set().union(*(requirements[use] for use in USES))
 
@@ -92,13 +93,17 @@ def test_the_wheel_asks_for_python_3_11_or_newer(metadata):
 
 
 @pytest.mark.slow
-def test_the_base_install_is_numpy_alone_and_lets_records_be_read(empty_python, tmp_path):
+def test_the_base_install_is_small_and_analyses_files_from_elsewhere(empty_python, tmp_path):
     code = "import importlib.metadata as m; print(*sorted(d.name for d in m.distributions()))"
-    assert python(empty_python, code, tmp_path).stdout.split() == ["lskd", "numpy"]
+    assert python(empty_python, code, tmp_path).stdout.split() == ["lskd", "numpy", "safetensors"]
     code = "import lskd, lskd.runs, lskd_vision; print(lskd.__file__)"
     imported = python(empty_python, code, tmp_path)
     assert imported.returncode == 0, imported.stderr
     assert Path(imported.stdout.strip()).is_relative_to(empty_python.parents[1])
+    command = empty_python.with_name("lskd")
+    listed = subprocess.run([command, "published"], cwd=tmp_path, capture_output=True, text=True)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "K.1" in listed.stdout
 
 
 @pytest.mark.slow
