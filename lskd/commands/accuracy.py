@@ -1,0 +1,288 @@
+"""top-1, top-5 and class-wise accuracy, and what changes from the first to the others
+
+Of representation files, which hold the counts or give the logits, and of the run directories that the trainings leave.
+Runs that differ in their seed alone are one line, with mean and standard deviation over the seeds. A change is that of
+the means, in percentage points, from the first line of the same split.
+"""
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lskd.class_sets import class_indices
+from lskd.errors import bad
+from lskd.representations import SUFFIX, Representations, read_representations
+from lskd.runs import read_run
+from lskd.tables import Column, output_file, show, write
+
+EXAMPLE = "lskd accuracy runs/cub200/resnet18_a0.1_T{1,3}_s* --classes"
+COLUMNS = (
+    Column("model", "model"),
+    Column("α", "label_smoothing", ".3g"),
+    Column("T", "temperature", ".6g"),
+    Column("split", "split"),
+    Column("samples", "samples"),
+    Column("n", "n"),
+    Column("top-1 %", "top1", ".2f"),
+    Column("σ", "top1_sd", ".2f"),
+    Column("change", "top1_change", "+.2f"),
+    Column("top-5 %", "top5", ".2f"),
+    Column("σ", "top5_sd", ".2f"),
+)
+# Settings of the host that may differ between runs of one mean: what belongs to a seed, to a place, to a machine.
+NO_MATTER = {"seed", "data_seed", "kd_checkpoint", "teacher_path", "data_dir", "output", "experiment", "resume"}
+NO_MATTER |= {"device", "workers", "pin_mem", "rank", "local_rank", "group_size", "validation_batch_size", "debug"}
+NO_MATTER |= {"log_tensorboard", "log_wandb", "wandb_project"}
+
+
+@dataclass
+class Measured:
+    """Accuracy of one model on one split, in %; a class without samples has None."""
+
+    path: str
+    provenance: dict
+    samples: int
+    top1: float
+    top5: float
+    class_names: list[str]
+    classwise: list[float | None]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``lskd accuracy``."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="representation files, run directories")
+    parser.add_argument("--split", default="valid", help="of runs: whose figures (default: valid)")
+    parser.add_argument("--checkpoint", default="last", help="of runs: last, best or a file's name (default: last)")
+    parser.add_argument("--classes", nargs="*", metavar="CLASS", help="class by class: these, or all if none is named")
+    parser.add_argument("--output", type=output_file, help="the figures, .csv or .json")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the table, and that of the classes; write the figures."""
+    measured = [_measure(path, arguments.split, arguments.checkpoint) for path in arguments.paths]
+    groups = _groups(measured)
+    chosen = _classes(arguments.classes, measured)
+    rows = [_row(number, group, groups) for number, group in enumerate(groups, start=1)]
+    by_class = [
+        [_class_row(row, group, label, groups) for label in chosen] for row, group in zip(rows, groups, strict=True)
+    ]
+    if arguments.output:
+        write(arguments.output, [each for row, classes in zip(rows, by_class, strict=True) for each in (row, *classes)])
+    print("\n".join([show(rows, COLUMNS), *_notes(rows, groups)]))
+    if chosen:
+        print("\n" + _class_table(by_class))
+
+
+def _measure(path: str, split: str, checkpoint: str) -> Measured:
+    if path.endswith(SUFFIX):
+        return _of_representations(path, read_representations(path))
+    return _of_run(path, split, checkpoint)
+
+
+def _of_representations(path: str, file: Representations) -> Measured:
+    """From the counts, else from the logits."""
+    samples = file.moments.counts.tolist()
+    if not sum(samples):
+        raise bad("PATH", path, "must hold samples")
+    if file.correct is not None:
+        classwise = [100 * right / n if n else None for right, n in zip(file.correct[0].tolist(), samples, strict=True)]
+        top1, top5 = (100 * float(row.sum()) / sum(samples) for row in file.correct)
+    elif file.complete and file.weight is not None:
+        counts = _count(file)
+        top1, top5, classwise = counts.top1(), counts.top5(), counts.class_accuracy()
+    else:
+        raise bad("PATH", path, "must hold counts of correct samples, or all features and the last layer")
+    return Measured(path, file.provenance, sum(samples), top1, top5, file.class_names, classwise)
+
+
+def _count(file: Representations):
+    """:class:`lskd.accuracy.ClassCounts` of the logits, a chunk at a time."""
+    try:
+        import torch
+        from tqdm import tqdm
+
+        from lskd.accuracy import ClassCounts
+    except ModuleNotFoundError as error:
+        raise bad(error.name, "not installed", "logits are counted with it: pip install 'lskd[vision]'") from None
+    counts = ClassCounts(len(file.class_names))
+    start = 0
+    with tqdm(total=len(file.labels), desc="logits", unit=" samples", disable=None, leave=False) as progress:
+        for logits in file.logit_chunks():
+            stop = start + len(logits)
+            counts.update(torch.from_numpy(logits), torch.from_numpy(file.labels[start:stop]))
+            start = stop
+            progress.update(len(logits))
+    return counts
+
+
+def _of_run(path: str, split: str, checkpoint: str) -> Measured:
+    """From the figures of ``run.json``."""
+    directory = Path(path).parent if Path(path).name == "run.json" else Path(path)
+    record = read_run(directory)
+    if record is None:
+        raise bad("PATH", path, f"must be a *{SUFFIX} file or a directory with a run.json")
+    if split not in record.figures:
+        raise bad("--split", split, f"must be one that {path} has figures of: {', '.join(record.figures) or 'none'}")
+    names = list(record.figures[split])
+    fitting = [name for name in names if name == checkpoint] or [name for name in names if checkpoint in name]
+    if len(fitting) != 1:
+        raise bad("--checkpoint", checkpoint, f"must be one that {path} has figures of: {', '.join(names)}")
+    figures = record.figures[split][fitting[0]]
+    if missing := {"top1", "top5", "samples", "classwise"} - figures.keys():
+        raise bad("PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of images")
+    configuration, classwise = record.configuration, figures["classwise"]
+    provenance = {"model": configuration.get("model"), "configuration": configuration, "seed": record.seed}
+    provenance |= {"teacher": record.teacher, "data": record.data, "split": split, "checkpoint": fitting[0]}
+    top1, top5, values = figures["top1"], figures["top5"], list(classwise.values())
+    return Measured(path, provenance, figures["samples"], top1, top5, list(classwise), values)
+
+
+def _groups(measured: Sequence[Measured]) -> list[list[Measured]]:
+    """Runs of one configuration, each seed once; what does not say how it was made, or comes twice, stands alone."""
+    groups: list[list[Measured]] = []
+    for each in measured:
+        seed = each.provenance.get("seed")
+        known = seed is not None and each.provenance.get("configuration")
+        for group in groups if known else ():
+            seeds = [other.provenance.get("seed") for other in group]
+            if None not in seeds and seed not in seeds and _key(group[0]) == _key(each):
+                group.append(each)
+                break
+        else:
+            groups.append([each])
+    return groups
+
+
+def _key(each: Measured) -> dict:
+    """What runs that differ in their seed alone have in common."""
+    provenance = each.provenance
+    teacher, data = provenance.get("teacher") or {}, provenance.get("data") or {}
+    return _settings(provenance.get("configuration", {})) | {
+        "model": provenance.get("model"),
+        "teacher": teacher.get("model"),
+        "teacher's label smoothing": _smoothing(provenance),
+        "data": data.get("fingerprint"),
+        "split": provenance.get("split"),
+        "checkpoint": Path(str(provenance.get("checkpoint"))).name,
+        "moving average": provenance.get("moving_average"),
+        "classes": each.class_names,
+    }
+
+
+def _settings(configuration: dict) -> dict:
+    """A configuration and its host's, on one level."""
+    flat = {}
+    for name, value in configuration.items():
+        flat |= _settings(value) if isinstance(value, dict) else {} if name in NO_MATTER else {name: value}
+    return flat
+
+
+def _differences(one: Measured, other: Measured) -> list[str]:
+    """The names of what is not the same in two keys."""
+    first, second = _key(one), _key(other)
+    return [name for name in first | second if first.get(name) != second.get(name)]
+
+
+def _notes(rows: Sequence[dict], groups: Sequence[Sequence[Measured]]) -> list[str]:
+    """Why lines that look alike are not one."""
+    notes = []
+    seen: dict[tuple, list[int]] = {}
+    for place, row in enumerate(rows):
+        looks = (row["model"].partition(" ")[2], row["label_smoothing"], row["temperature"], row["split"])
+        alike = seen.setdefault(looks, [])
+        if alike:
+            differ, first = min(
+                ((_differences(groups[other][0], groups[place][0]), other) for other in alike),
+                key=lambda found: len(found[0]),
+            )
+            reason = f"differs from #{first + 1} in {', '.join(differ)}" if differ else f"has a seed of #{first + 1}"
+            notes.append(f"#{place + 1} {reason}")
+        alike.append(place)
+    return notes
+
+
+def _smoothing(provenance: dict) -> float | None:
+    """α of a teacher, or of a student's teacher."""
+    if teacher := provenance.get("teacher"):
+        return (teacher.get("label_smoothing") or {}).get("alpha")
+    return provenance.get("configuration", {}).get("label_smoothing")
+
+
+def _classes(wanted: list[str] | None, measured: Sequence[Measured]) -> list[int]:
+    if wanted is None:
+        return []
+    names = measured[0].class_names
+    for each in measured:
+        if each.class_names != names:
+            raise bad("PATH", each.path, f"must have the classes of {measured[0].path}, in their order, for --classes")
+    return class_indices(wanted, names, "--classes") or list(range(len(names)))
+
+
+def _row(number: int, group: Sequence[Measured], groups: Sequence[Sequence[Measured]]) -> dict:
+    """A line of the table."""
+    provenance = group[0].provenance
+    role = "student" if provenance.get("teacher") else "teacher"
+    name = f"{role} {provenance['model']}" if provenance.get("model") else Path(group[0].path).name
+    top1, top1_sd = _over_seeds([each.top1 for each in group])
+    top5, top5_sd = _over_seeds([each.top5 for each in group])
+    first = _first(group, groups)
+    return {
+        "model": f"#{number} {name}",
+        "label_smoothing": _smoothing(provenance),
+        "temperature": provenance.get("configuration", {}).get("temperature"),
+        "split": provenance.get("split"),
+        "class": None,
+        "samples": group[0].samples,
+        "n": len(group),
+        "top1": top1,
+        "top1_sd": top1_sd,
+        "top1_change": None if first is group else top1 - _over_seeds([each.top1 for each in first])[0],
+        "top5": top5,
+        "top5_sd": top5_sd,
+        "files": " ".join(each.path for each in group),
+    }
+
+
+def _class_row(row: dict, group: Sequence[Measured], label: int, groups: Sequence[Sequence[Measured]]) -> dict:
+    """The same for one class."""
+    mean, deviation = _over_seeds([each.classwise[label] for each in group])
+    first = _first(group, groups)
+    before = None if first is group else _over_seeds([each.classwise[label] for each in first])[0]
+    figures = {"top1": mean, "top1_sd": deviation, "top1_change": _difference(mean, before)}
+    nothing = {"samples": None, "top5": None, "top5_sd": None}
+    return row | nothing | figures | {"class": group[0].class_names[label]}
+
+
+def _class_table(by_class: Sequence[Sequence[dict]]) -> str:
+    """Classes down, models across, changes beside them, and the mean of the classes last."""
+    rows = [{"class": row["class"]} for row in by_class[0]] + [{"class": "average"}]
+    columns = [Column("top-1 %", "class")]
+    for number, classes in enumerate(by_class, start=1):
+        for key, title, form in (("top1", f"#{number}", ".2f"), ("top1_change", "change", "+.2f")):
+            values = [row[key] for row in classes]
+            known = [value for value in values if value is not None]
+            if key == "top1_change" and not known:
+                continue
+            name = f"{key} {number}"
+            for row, value in zip(rows, [*values, statistics.fmean(known) if known else None], strict=True):
+                row[name] = value
+            columns.append(Column(title, name, form))
+    return show(rows, columns)
+
+
+def _first(group: Sequence[Measured], groups: Sequence[Sequence[Measured]]) -> Sequence[Measured]:
+    """The first group of the same split."""
+    split = group[0].provenance.get("split")
+    return next(other for other in groups if other[0].provenance.get("split") == split)
+
+
+def _over_seeds(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation (n - 1); None where there are too few."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None, statistics.stdev(known) if len(known) > 1 else None
+
+
+def _difference(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else after - before

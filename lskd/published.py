@@ -1,0 +1,230 @@
+"""The figures of the paper, looked up by table: what one's own stand beside.
+
+They are in ``data/published.csv``, one figure a row, with the digits that are printed. Where a table disagrees with
+another one, with the text, or with itself, its figures carry a ``flag`` that says so; the figures stay as printed.
+The paper: K. Chandrasegaran et al., "Revisiting Label Smoothing and Knowledge Distillation Compatibility: What was
+Missing?", ICML 2022.
+"""
+
+import csv
+import difflib
+import functools
+import importlib.resources
+import math
+import re
+from dataclasses import dataclass, fields
+
+TABLES = {
+    "2A": "Accuracy on ImageNet-1K, students ResNet-18 and ResNet-50",
+    "2B": "Accuracy on CUB200-2011, students ResNet-18 and ResNet-50",
+    "3": "Diffusion index η of ten target classes, students ResNet-18 and ResNet-50",
+    "4": "Accuracy of a compact student on CUB200-2011, MobileNetV2",
+    "5": "Translation, English to German",
+    "B.1": "Accuracy on CUB200-2011, student ConvNeXt-T",
+    "B.2": "Translation, English to Russian",
+    "B.3": "Accuracy of a compact student on ImageNet-1K, EfficientNet-B0",
+    "B.4": "Diffusion index η of ten target classes, student EfficientNet-B0",
+    "B.5": "Accuracy on CUB200-2011 with feature distillation (Heo et al. 2019) beside that of logits",
+    "D.1": "Table 2A with standard deviations",
+    "D.2": "Table 2B with standard deviations",
+    "D.3": "Table 5 with standard deviations",
+    "D.4": "Table 4 with standard deviations",
+    "E": "Classes at least 100 times less probable than the second, in a class's mean output",
+    "G.1": "Agreement of WordNet and feature distance on similar and dissimilar classes",
+    "H.1": "Mean entropy of the teachers' outputs on the training images",
+    "H.2": "Students at equal mean entropy of the targets, T about 1",
+    "H.3": "Students at equal mean entropy of the targets, T about 3",
+    "H.4": "Students at equal mean entropy of the targets, T = 64",
+    "I.1": "Class-wise accuracy, the three classes of the projection",
+    "I.2": "Class-wise accuracy, the five retrievers",
+    "I.3": "Class-wise accuracy, the five snakes",
+    "J.1": "Accuracy on CUB200-2011 with more label smoothing, student MobileNetV2",
+    "K.1": "Diffusion index η from mean pairwise distances",
+}
+
+# How runs and commands call what the paper prints. Letters and digits alone are compared, in lower case.
+DATA = {
+    "imagenet": "ImageNet-1K",
+    "imagenet1k": "ImageNet-1K",
+    "cub200": "CUB200-2011",
+    "cub2002011": "CUB200-2011",
+    "iwslt14ende": "IWSLT En-De",
+    "iwsltende": "IWSLT En-De",
+    "iwslt14enru": "IWSLT En-Ru",
+    "iwsltenru": "IWSLT En-Ru",
+}
+MODELS = {
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "mobilenetv2": "MobileNetV2",
+    "mobilenetv2100": "MobileNetV2",
+    "efficientnetb0": "EfficientNet-B0",
+    "convnextt": "ConvNeXt-T",
+    "convnexttiny": "ConvNeXt-T",
+    "transformer": "Transformer",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of one table.
+
+    Attributes:
+        table: its id, one of :func:`tables`.
+        data: the data set.
+        teacher: the teacher's architecture.
+        student: the student's, "not stated" in Table K.1; None for a figure of the teacher itself.
+        distill_type: of a student: ``logit``, or ``overhaul`` (Heo et al. 2019, logits beside).
+        label_smoothing: α of the teacher; None where the teacher is another one (Table G.1).
+        temperature: T of the distillation, or of the outputs whose entropy is meant; None for a teacher's accuracy.
+        reference_temperature: of η, the T that ``temperature`` is compared with.
+        split: ``train`` or ``val`` where the table says so.
+        target_class: the class; ``average`` is the table's own last row.
+        metric: what it is: ``top1``, ``top5``, ``bleu``, ``eta_similar`` …
+        unit: ``%``, ``BLEU``, ``nats``, ``fraction`` or ``classes``. η is printed in %.
+        mean: the figure; the mean of ``n`` runs where there are several.
+        standard_deviation: in the same unit, or None.
+        n: runs, None where neither the table nor the one that repeats it says how many.
+        flag: what is off about the figure, or None; several notes are separated by `` | ``.
+    """
+
+    table: str
+    data: str
+    teacher: str
+    student: str | None
+    distill_type: str | None
+    label_smoothing: float | None
+    temperature: float | None
+    reference_temperature: float | None
+    split: str | None
+    target_class: str | None
+    metric: str
+    unit: str
+    mean: float
+    standard_deviation: float | None
+    n: int | None
+    flag: str | None
+
+
+FIELDS = tuple(field.name for field in fields(Figure))
+NUMBERS = ("label_smoothing", "temperature", "reference_temperature", "mean", "standard_deviation")
+
+
+def tables() -> dict[str, str]:
+    """The ids of the tables and what is in them, in the paper's order; ``E`` stands for the counts of Appendix E."""
+    return dict(TABLES)
+
+
+def published(table: str, **selection) -> list[Figure]:
+    """The figures of a table, in its order.
+
+    Args:
+        table: an id of :func:`tables`.
+        selection: fields of :class:`Figure` with the value they must have.
+
+    Raises:
+        ValueError: no such table, or no such field.
+
+    Example:
+        >>> [(each.mean, each.standard_deviation) for each in published("D.3", label_smoothing=0.1, temperature=64)]
+        [(6.461, 0.061)]
+    """
+    if table not in TABLES:
+        raise ValueError(f"table: {table} (must be one of {', '.join(_near(table))})")
+    for name in selection:
+        if name not in FIELDS:
+            raise ValueError(f"selection: {name} (must be one of {', '.join(FIELDS)})")
+    return [
+        figure
+        for figure in _figures()
+        if figure.table == table and all(getattr(figure, name) == value for name, value in selection.items())
+    ]
+
+
+def counterparts(
+    metric: str,
+    data: str,
+    teacher: str,
+    student: str | None = None,
+    label_smoothing: float | None = None,
+    temperature: float | None = None,
+    distill_type: str = "logit",
+) -> list[Figure]:
+    """The published figures of exactly this configuration over the whole test data, in the tables' order.
+
+    Several tables may give it: those with standard deviations repeat others, not always with the same mean (``flag``).
+
+    Args:
+        metric: ``top1``, ``top5``, ``bleu`` or ``entropy``.
+        data: of a run, such as ``imagenet``, ``cub200`` or ``iwslt14.en-de``, or as printed.
+        teacher: timm's name with or without its tag, a fairseq architecture, or as printed.
+        student: likewise; None for figures of the teacher itself.
+        label_smoothing: α of the teacher, compared to three decimals: fairseq's ε = .1 is an α a little above .1.
+        temperature: T of the distillation; for ``entropy``, of the outputs; None for a teacher's accuracy or BLEU.
+        distill_type: of a student, ``logit`` or ``overhaul``.
+
+    Returns:
+        The figures; none where the paper has no such configuration.
+
+    Example:
+        >>> [(each.table, each.mean) for each in counterparts("top1", "cub200", "resnet50", "resnet18", 0.1, 1)]
+        [('2B', 80.946), ('D.2', 80.946), ('H.2', 80.946)]
+        >>> counterparts("top1", "cub200", "resnet50", "resnet34", 0.1, 1)
+        []
+    """
+    configuration = {
+        "metric": metric,
+        "data": _known(data, DATA),
+        "teacher": _model(teacher),
+        "student": student and _model(student),
+        "distill_type": student and distill_type,
+        "target_class": None,
+    }
+    return [
+        figure
+        for figure in _figures()
+        if all(getattr(figure, name) == value for name, value in configuration.items())
+        and _close(figure.label_smoothing, label_smoothing, 5e-4)
+        and _close(figure.temperature, temperature, 1e-9)
+    ]
+
+
+def _near(table: str) -> list[str]:
+    """Ids like ``table``, else all: lower case, without its point, or the number of a table with parts."""
+    plain = {re.sub(r"\W", "", name).lower(): name for name in TABLES}
+    wanted = re.sub(r"\W|^table", "", table.strip().lower())
+    near = [name for key, name in plain.items() if wanted and (key.startswith(wanted) or wanted.startswith(key))]
+    near = near or [plain[key] for key in difflib.get_close_matches(wanted, plain, n=3, cutoff=0.5)]
+    return near or list(TABLES)
+
+
+def _model(name: str) -> str:
+    """The paper's name of a model: timm's tag (``resnet18.tv_in1k``) left out, any Transformer of fairseq being one."""
+    name = name.partition(".")[0]
+    return _known("transformer" if name.startswith("transformer_") else name, MODELS)
+
+
+def _known(name: str, names: dict[str, str]) -> str:
+    """The paper's name, or "", which no figure has."""
+    return names.get(re.sub(r"[^a-z0-9]", "", name.lower()), "")
+
+
+def _close(one: float | None, other: float | None, tolerance: float) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=0, abs_tol=tolerance)
+
+
+@functools.cache
+def _figures() -> tuple[Figure, ...]:
+    text = importlib.resources.files("lskd").joinpath("data", "published.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+    return tuple(Figure(**{name: _value(name, text) for name, text in row.items()}) for row in rows)
+
+
+def _value(name: str, text: str) -> str | float | int | None:
+    if not text:
+        return None
+    if name == "n":
+        return int(text)
+    return float(text) if name in NUMBERS else text
