@@ -1,4 +1,4 @@
-"""The main job on the sample sentences: a label-smoothed teacher, students at several temperatures, one table.
+"""The main job on the sample sentences: a label-smoothed teacher, students at several temperatures, BLEU and η.
 
     python scripts/demo_nmt.py                       # what `make demo` runs
     python scripts/demo_nmt.py --seeds 1 2 3 --baseline
@@ -160,6 +160,54 @@ def in_parallel(data: Path, jobs: list[tuple[int, list[str], Path, dict]]) -> No
             raise
 
 
+def lskd(*words: object) -> list[str]:
+    """An ``lskd`` command."""
+    return [sys.executable, "-m", "lskd.cli", *map(str, words)]
+
+
+def representations(checkpoint: Path, split: str) -> Path:
+    """The file that a representations command leaves beside a checkpoint."""
+    return checkpoint.with_name(f"{checkpoint.name.split('.')[0]}.{split}.representations.safetensors")
+
+
+def recorded(checkpoint: Path, *splits: str) -> bool:
+    """Whether the files of the splits are there and newer than the checkpoint."""
+    files = [representations(checkpoint, split) for split in splits]
+    return all(file.exists() and file.stat().st_mtime > checkpoint.stat().st_mtime for file in files)
+
+
+def measure(data: Path, runs: Path, arguments: argparse.Namespace) -> None:
+    """Record the decoder features of every model; print η of the students, lowest → highest T, for each teacher."""
+    teachers = [runs / f"teacher_a{alpha:g}_s1" / "checkpoint_best.pt" for alpha in arguments.alphas]
+    temperatures = min(arguments.temperatures), max(arguments.temperatures)
+    students = {
+        (alpha, t): [runs / f"student_a{alpha:g}_T{t:g}_s{seed}" / "checkpoint_best.pt" for seed in arguments.seeds]
+        for alpha in arguments.alphas
+        for t in temperatures
+    }
+    checkpoints = [*teachers, *(path for paths in students.values() for path in paths)]
+    for checkpoint in tqdm(
+        [path for path in checkpoints if not recorded(path, "train")], "decoder features", unit="model"
+    ):
+        command = [sys.executable, "-m", "lskd_fairseq.representations", "--cpu", "--data", str(data)]
+        command += ["--path", str(checkpoint), "--split", "train", "--keep-per-class", "100", "--least", "50"]
+        tqdm.write(f"$ {shlex.join(command)}")
+        run(command, checkpoint.with_name("representations.log"), CORES)
+    if len(set(temperatures)) == 1:
+        return
+    sets = runs / "sets.json"
+    reference = representations(teachers[0], "train")
+    few = ["--least", 20 if arguments.quick else 500, "--rates", 4, 20]
+    commands = [lskd("similar", reference, "--by", "distance", "--words", *few, "--output", sets)]
+    for alpha in arguments.alphas:
+        first, second = ([representations(path, "train") for path in students[alpha, t]] for t in temperatures)
+        commands.append(lskd("eta", "--first", *first, "--second", *second, "--sets", sets))
+    for command in commands:
+        tqdm.write(f"$ {shlex.join(command)}")
+        show = (lambda line: tqdm.write(line.rstrip())) if "eta" in command else (lambda line: None)
+        run(command, runs / f"{command[3]}.log", CORES, show)
+
+
 def table(rows: list[tuple[str, list[RunRecord]]]) -> str:
     """Models down, test BLEU, chrF and training time across; mean ± standard deviation for several seeds."""
     lines = [f"{'model':<38} {'BLEU':>14} {'chrF':>14} {'train time':>11}"]
@@ -219,6 +267,7 @@ def main(arguments: argparse.Namespace) -> None:
         for criterion, stem in kinds.values()
     ]
     in_parallel(data, jobs)
+    measure(data, runs, arguments)
     records = [(name, [read_run(directory) for directory in directories]) for name, directories in rows.items()]
     print(f"\n{table(records)}\n{(time.monotonic() - begin) / 60:.1f} minutes; everything is in {arguments.dest}")
 

@@ -1,4 +1,4 @@
-"""The vision half of the demo: teachers with and without label smoothing, students at T = 1, 2, 3, 64, one table.
+"""The vision half of the demo: teachers with and without label smoothing, students at T = 1, 2, 3, 64, η.
 
     python scripts/demo_vision.py                    # what `make demo` runs
     python scripts/demo_vision.py --seeds 1 2 3      # mean ± standard deviation; varies --seed and --data-seed
@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from demo_nmt import mean_and_deviation
+from demo_nmt import lskd, mean_and_deviation, recorded, representations
 
 from lskd.errors import InputError, positive, run_command
 from lskd.runs import RunRecord, read_run
@@ -24,17 +24,24 @@ ROOT = Path(__file__).resolve().parent.parent
 ALPHAS = (0.0, 0.1)
 TEMPERATURES = (1, 2, 3, 64)
 TEACHER, STUDENT = "resnet10t", "test_resnet"
+LOWER, HIGHER = 1, 3  # the temperatures of η
+GROUPS = ROOT / "data_prep" / "samples" / "fashion_mnist_groups.json"  # tops, footwear
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def train_command(data: Path, output: Path, epochs: int, seed: int, *options: str) -> list[str]:
     """``lskd_vision.train`` for grey 28×28 images; ``options`` say which teachers or students."""
-    command = ["-m", "lskd_vision.train", "--data-dir", data, "--dataset", "torch/fashion_mnist"]
+    command = ["--data-dir", data, "--dataset", "torch/fashion_mnist"]
     command += ["--in-chans", 1, "--img-size", 28, "--crop-pct", 1, "--scale", 1, 1, "--ratio", 1, 1, "--channels-last"]
     command += ["--batch-size", 128, "--opt", "adamw", "--lr", 5e-3, "--sched", "cosine", "--warmup-epochs", 0]
     command += ["--epochs", epochs, "--seed", seed, "--data-seed", seed, "--workers", 0, "--device", "cpu"]
     command += ["--output", output, "--resume", *options]
-    return [sys.executable, *map(str, command)]
+    return lskd_vision("train", *command)
+
+
+def lskd_vision(module: str, *words: object) -> list[str]:
+    """A command of the vision side."""
+    return [sys.executable, "-m", f"lskd_vision.{module}", *map(str, words)]
 
 
 def run(command: list[str]) -> None:
@@ -68,13 +75,36 @@ def table(directory: Path, seeds: list[int]) -> str:
     return "\n".join([*lines, f"{images} validation images, n = {len(seeds)}"])
 
 
+def measure(data: Path, runs: Path, seeds: list[int]) -> None:
+    """Record what every model makes of the images, and print η of the students, T = 1 → 3, for each teacher."""
+    names = [f"{TEACHER}_a{alpha:g}" for alpha in ALPHAS]
+    names += [f"{STUDENT}_a{alpha:g}_T{t}" for alpha in ALPHAS for t in TEMPERATURES]
+    for name in [f"{name}_s{seed}" for name in names for seed in seeds]:
+        checkpoint = runs / name / "last.pth.tar"
+        if not recorded(checkpoint, "train", "validation"):
+            options = ["--split", "train", "validation", "--keep-per-class", "200", "--device", "cpu", "--workers", "0"]
+            run(lskd_vision("representations", checkpoint, "--data-dir", data, *options))
+    reference = representations(runs / f"{TEACHER}_a{ALPHAS[0]:g}_s{seeds[0]}" / "last.pth.tar", "validation")
+    sets = runs / "sets.json"
+    run(lskd("similar", reference, "--by", "groups", "--groups", GROUPS, "--output", sets))
+    for alpha in ALPHAS:
+        students = {
+            t: [
+                representations(runs / f"{STUDENT}_a{alpha:g}_T{t}_s{seed}" / "last.pth.tar", "validation")
+                for seed in seeds
+            ]
+            for t in (LOWER, HIGHER)
+        }
+        run(lskd("eta", "--first", *students[LOWER], "--second", *students[HIGHER], "--sets", sets))
+
+
 def last_accuracy(record: RunRecord) -> float:
     """Validation top-1 of the last epoch, in %: no choice of an epoch by the images it is measured on."""
     return record.history[-1]["valid_top1"]
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Prepare, train the teachers, distil, print the table."""
+    """Prepare, train the teachers, distil, measure, print the table."""
     begin = time.monotonic()
     data, runs = arguments.dest / "fashion-mnist", arguments.dest / "fashion_mnist"
     teacher_epochs, student_epochs = (1, 1) if arguments.quick else (2, 3)
@@ -87,6 +117,7 @@ def main(arguments: argparse.Namespace) -> None:
         temperatures = ["--kd-temperature", *map(str, TEMPERATURES)]
         students = ["--model", STUDENT, "--kd-checkpoint", *teachers, *temperatures]
         run(train_command(data, arguments.dest, student_epochs, seed, *students))
+    measure(data, runs, arguments.seeds)
     minutes = (time.monotonic() - begin) / 60
     print(f"\n{table(runs, arguments.seeds)}\n{minutes:.1f} minutes; everything is in {arguments.dest}")
 

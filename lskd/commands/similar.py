@@ -1,0 +1,172 @@
+"""Choose similar and dissimilar classes of target classes: by WordNet, by feature distance, or by groups.
+
+By WordNet: the nearest in its hierarchy, and far ones at random. By distance: the closest 1 % and the farthest 90 % of
+the classes, by the centroids or the last layer in FILE. By groups: those that share a group with the target, and those
+that share none. What --output writes is what `lskd eta --sets` reads. Classes that are not ImageNet-1K's are
+looked up in WordNet with nltk.
+"""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lskd.class_sets import ClassSets, class_indices, read_groups, read_json, write_sets
+from lskd.errors import bad, positive
+from lskd.representations import Representations, read_representations
+from lskd.similar_classes import (
+    agreement,
+    chance_agreement,
+    frequent_word_tokens,
+    mean_agreement,
+    sets_by_distance,
+    sets_by_groups,
+    sets_by_wordnet,
+)
+from lskd.tables import Column, output_file, show
+from lskd.wordnet import find_hierarchy, imagenet_classes, imagenet_hypernyms
+
+EXAMPLE = "lskd similar --by wordnet --targets golden_retriever 'king snake' 267 --output sets.json"
+METHODS = ("wordnet", "distance", "groups")
+SHOWN = 24  # classes of a set; the file has all
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``lskd similar``."""
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="representations of the classes; without it they are ImageNet-1K's"
+    )
+    parser.add_argument("--by", choices=METHODS, required=True, help="how classes are chosen")
+    parser.add_argument("--targets", nargs="+", metavar="CLASS", help="names, wnids or indices (default: all)")
+    parser.add_argument("--agree-with", choices=METHODS, help="show how far a second method agrees, as in Table G.1")
+    parser.add_argument("--output", type=_json_file, metavar="FILE.json", help="write the sets")
+    parser.add_argument("--seed", type=int, default=1, help="of what is drawn at random (default: 1)")
+    wordnet = parser.add_argument_group("by wordnet")
+    wordnet.add_argument("--similar", type=positive, default=4, metavar="N", help="how many are similar (default: 4)")
+    wordnet.add_argument(
+        "--dissimilar", type=positive, metavar="N", help="how many are not (default: 20; by groups: all others)"
+    )
+    wordnet.add_argument(
+        "--apart",
+        type=float,
+        default=0.25,
+        metavar="SHARE",
+        help="dissimilar is what shares with the target only an ancestor of more than this share of the classes "
+        "(default: 0.25)",
+    )
+    wordnet.add_argument(
+        "--synsets", metavar="FILE.json", help="which synset a class is: {class name: wnid or 'crane.n.05'}"
+    )
+    wordnet.add_argument(
+        "--wordnet", metavar="DIRECTORY", help="WordNet's data.noun and index.noun, such as /usr/share/wordnet"
+    )
+    distance = parser.add_argument_group("by distance")
+    distance.add_argument("--from", dest="points", choices=("centroids", "templates"), default="centroids")
+    distance.add_argument(
+        "--rates",
+        nargs=2,
+        type=_rate,
+        default=(0.01, 0.9),
+        metavar=("CLOSEST", "FARTHEST"),
+        help="shares of the other classes, or whole numbers (default: 0.01 0.9)",
+    )
+    distance.add_argument(
+        "--least", type=positive, default=1, metavar="N", help="only classes of at least so many samples"
+    )
+    distance.add_argument("--words", action="store_true", help="of tokens, only those that start a word, of letters")
+    groups = parser.add_argument_group("by groups")
+    groups.add_argument("--groups", metavar="FILE.json", help='{"footwear": ["Sandal", "Sneaker", …], …}')
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the sets, or the agreement of two methods, and write the sets."""
+    representations = read_representations(arguments.file) if arguments.file else None
+    names = representations.class_names if representations else list(imagenet_classes())
+    targets = class_indices(arguments.targets, names, "--targets") if arguments.targets else None
+    sets = choose(arguments.by, arguments, names, representations, targets)
+    if arguments.agree_with:
+        other = choose(arguments.agree_with, arguments, names, representations, list(sets))
+        print(agreement_table(sets, other, names))
+    else:
+        for target, each in sets.items():
+            print(f"{shown(names[target])}\n{_set('similar', each.similar, names)}")
+            print(_set("dissimilar", each.dissimilar, names))
+    if arguments.output:
+        write_sets(arguments.output, sets, names)
+
+
+def choose(
+    method: str,
+    arguments: argparse.Namespace,
+    names: list[str],
+    representations: Representations | None,
+    targets: list[int] | None,
+) -> dict[int, ClassSets]:
+    """The sets of ``targets`` by a method, with the options of the command line."""
+    if method == "wordnet":
+        synsets = read_json(arguments.synsets) if arguments.synsets else None
+        hierarchy = find_hierarchy(names, synsets, arguments.wordnet)
+        if not set(hierarchy.synsets) <= imagenet_hypernyms().keys():
+            senses = ", ".join(f"{name}: {synset}" for name, synset in zip(names, hierarchy.synsets, strict=True))
+            print(f"read in WordNet as (others with --synsets): {senses}", file=sys.stderr)
+        return sets_by_wordnet(
+            hierarchy, targets, arguments.similar, arguments.dissimilar or 20, arguments.apart, arguments.seed
+        )
+    if method == "groups":
+        if not arguments.groups:
+            raise bad("--groups", "none", "must be a file of groups")
+        return sets_by_groups(
+            read_groups(arguments.groups, names), names, targets, arguments.dissimilar, arguments.seed
+        )
+    if not representations:
+        raise bad("FILE", "none", "must be a representation file, for distances")
+    points = representations.moments.centroids() if arguments.points == "centroids" else representations.weight
+    if points is None:
+        raise bad("--from", "templates", f"must be centroids: {arguments.file} has no last layer")
+    counts = representations.moments.counts
+    candidates = np.flatnonzero(counts >= arguments.least).tolist()
+    if arguments.words:
+        candidates = frequent_word_tokens(names, counts, arguments.least)
+    return sets_by_distance(points, targets, *arguments.rates, candidates)
+
+
+def agreement_table(first: Mapping[int, ClassSets], second: Mapping[int, ClassSets], names: list[str]) -> str:
+    """Table G.1: by target, the mean, and what a second method that chose at random would reach."""
+    found = agreement(first, second)
+    rows = [{"target": shown(names[target])} | each._asdict() for target, each in found.items()]
+    rows.append({"target": "mean"} | mean_agreement(found)._asdict())
+    rows.append({"target": "by chance"} | chance_agreement(second, len(names))._asdict())
+    columns = [Column("target", "target"), Column("S1", "similar", ".3f"), Column("S2", "dissimilar", ".3f")]
+    return show(rows, columns)
+
+
+def shown(name: str) -> str:
+    """A class as people read it: a wnid of ImageNet-1K with its name.
+
+    >>> shown("n02099601"), shown("Sandal")
+    ('golden retriever', 'Sandal')
+    """
+    return imagenet_classes().get(name, name)
+
+
+def _set(title: str, classes: list[int], names: list[str]) -> str:
+    listed = ", ".join(shown(names[index]) for index in classes[:SHOWN])
+    more = f", and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
+    return textwrap.fill(listed + more, 110, initial_indent=f"  {title:<12}", subsequent_indent=" " * 14)
+
+
+def _json_file(text: str) -> Path:
+    path = output_file(text)
+    if path.suffix != ".json":
+        raise argparse.ArgumentTypeError(f"{path} (must end in .json)")
+    return path
+
+
+def _rate(text: str) -> float | int:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} (must be a share below 1 or a whole number)") from None

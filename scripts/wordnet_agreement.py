@@ -1,0 +1,125 @@
+"""Do WordNet and a model's last layer agree on which of ImageNet-1K's classes are similar? Table G.1, for all classes.
+
+    python scripts/wordnet_agreement.py --model resnet50.tv_in1k                    # timm's pretrained weights
+    python scripts/wordnet_agreement.py --model tf_efficientnet_lite0 --checkpoint efficientnet-lite0-57934424.pth
+
+By WordNet (G.1) the nearest classes are similar to a target, and 20 far ones, at random, dissimilar; by distance (G.2)
+the 1 % whose templates are closest and the 90 % that are farthest. Templates stand for the paper's centroids: no image
+is needed; `lskd similar FILE --by wordnet --agree-with distance` takes the centroids of a representation file.
+
+The table has, in %: how much of WordNet's S1 is among the closest 1 %, how much of it is among as many of the closest,
+how much of WordNet's S2 is among the farthest 90 %, and what a distance without meaning would reach.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+
+from lskd.class_sets import ClassSets, read_groups
+from lskd.errors import OneLineParser, bad, run_command
+from lskd.similar_classes import (
+    agreement,
+    chance_agreement,
+    mean_agreement,
+    sets_by_distance,
+    sets_by_groups,
+    sets_by_wordnet,
+)
+from lskd.tables import Column, output_file, show, write
+from lskd.wordnet import find_hierarchy, imagenet_classes
+
+GROUPS = Path(__file__).resolve().parent.parent / "data_prep" / "samples" / "imagenet_groups.json"
+SIMILAR = (1, 2, 4, 8, 16)
+
+
+def templates(name: str, checkpoint: Path | None) -> np.ndarray:
+    """The last layer's weight (1000, d) of a timm model.
+
+    A checkpoint whose parameters have other names is read in their order if all shapes are the same.
+
+    Raises:
+        InputError: the model has no such layer, or the checkpoint is not the model's.
+    """
+    if not timm.is_model(name):
+        raise bad("--model", name, "must be a timm model")
+    model = timm.create_model(name, pretrained=checkpoint is None)
+    if checkpoint is not None:
+        model.load_state_dict(_state(checkpoint, model.state_dict()))
+    weight = getattr(model.get_classifier(), "weight", None)
+    if weight is None or weight.ndim != 2 or len(weight) != len(imagenet_classes()):
+        raise bad("--model", name, "must end in a linear layer of ImageNet-1K's 1000 classes")
+    return weight.detach().double().numpy()
+
+
+def _state(checkpoint: Path, expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds
+        raise bad("--checkpoint", checkpoint, f"must be tensors that torch loads safely: {error}") from None
+    state = state.get("state_dict", state)
+    if state.keys() == expected.keys():
+        return state
+    shapes, known = ([tuple(getattr(each, "shape", ())) for each in both.values()] for both in (state, expected))
+    if shapes != known:
+        raise bad("--checkpoint", checkpoint, "must have the model's parameters")
+    return dict(zip(expected, state.values(), strict=True))
+
+
+def table(points: np.ndarray, seeds: int) -> list[dict]:
+    """The rows: by targets, by what chose S1 and S2 beside the distance, and by the size of that S1."""
+    names = list(imagenet_classes())
+    hierarchy = find_hierarchy(names)
+    ten = sets_by_groups(read_groups(GROUPS, names), names, dissimilar=20)
+    rows = []
+    for title, targets in (("all 1000", range(len(names))), ("the paper's ten", list(ten))):
+        closest = sets_by_distance(points, targets)
+        ranked = sets_by_distance(points, targets, similar=max(SIMILAR))
+        drawn = [sets_by_wordnet(hierarchy, targets, max(SIMILAR), seed=seed) for seed in range(1, seeds + 1)]
+        for number in SIMILAR:
+            chosen = [nearest(each, number) for each in drawn]
+            rows.append({"targets": title, "by": "WordNet"} | row(chosen, closest, nearest(ranked, number)))
+    rows.append({"targets": title, "by": "groups"} | row([ten], closest, nearest(ranked, 4)))
+    return rows
+
+
+def row(chosen: list[dict[int, ClassSets]], closest: dict[int, ClassSets], as_many: dict[int, ClassSets]) -> dict:
+    """The agreement in %, a mean over targets and draws, of the sets that were ``chosen`` with those by distance."""
+    similar, dissimilar = np.mean([mean_agreement(agreement(each, closest)) for each in chosen], 0).tolist()
+    same = np.mean([mean_agreement(agreement(each, as_many)) for each in chosen], 0).tolist()[0]
+    chance = chance_agreement(closest, len(imagenet_classes()))
+    return {
+        "similar": len(next(iter(as_many.values())).similar),
+        "S1": 100 * similar,
+        "S1 by chance": 100 * chance.similar,
+        "S1, as many": 100 * same,
+        "S2": 100 * dissimilar,
+        "S2 by chance": 100 * chance.dissimilar,
+    }
+
+
+def nearest(sets: dict[int, ClassSets], number: int) -> dict[int, ClassSets]:
+    """The same sets with the first ``number`` of S1, which are the nearest."""
+    return {target: ClassSets(each.similar[:number], each.dissimilar) for target, each in sets.items()}
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Print the table."""
+    rows = table(templates(arguments.model, arguments.checkpoint), arguments.seeds)
+    columns = [Column("targets", "targets"), Column("S1, S2 by", "by"), Column("|S1|", "similar")]
+    columns += [Column(f"{key} %", key, ".1f") for key in list(rows[0])[3:]]
+    print(show(rows, columns))
+    if arguments.output:
+        write(arguments.output, rows, {"model": arguments.model, "seeds": arguments.seeds})
+
+
+if __name__ == "__main__":
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="resnet50.tv_in1k", help="a timm model (default: resnet50.tv_in1k)")
+    parser.add_argument("--checkpoint", type=Path, help="its weights (default: timm's pretrained ones)")
+    parser.add_argument("--seeds", type=int, default=5, help="means over so many draws of S2 and of ties (default: 5)")
+    parser.add_argument("--output", type=output_file, metavar="FILE.csv|FILE.json")
+    run_command(parser, main)
