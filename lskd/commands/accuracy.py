@@ -1,4 +1,4 @@
-"""top-1, top-5 and class-wise accuracy, and what changes from the first to the others
+"""Top-1, top-5 and class-wise accuracy, and what changes from the first to the others.
 
 Of representation files, which hold the counts or give the logits, and of the run directories that the trainings leave.
 Runs that differ in their seed alone are one line, with mean and standard deviation over the seeds. A change is that of

@@ -1,4 +1,4 @@
-"""the paper's tables, as printed, and what is off about them
+"""The paper's tables, as printed, and what is off about them.
 
 Without a table, lists them. α stands across, T down; a mean is followed by ± its standard deviation and, in brackets,
 the number of runs where the paper says how many. Footnotes say where a table disagrees with another one, with the text

@@ -87,6 +87,8 @@ def run(arguments: argparse.Namespace) -> None:
     names = representations.class_names if representations else list(imagenet_classes())
     targets = class_indices(arguments.targets, names, "--targets") if arguments.targets else None
     sets = choose(arguments.by, arguments, names, representations, targets)
+    if arguments.output:
+        write_sets(arguments.output, sets, names)
     if arguments.agree_with:
         other = choose(arguments.agree_with, arguments, names, representations, list(sets))
         print(agreement_table(sets, other, names))
@@ -94,8 +96,6 @@ def run(arguments: argparse.Namespace) -> None:
         for target, each in sets.items():
             print(f"{shown(names[target])}\n{_set('similar', each.similar, names)}")
             print(_set("dissimilar", each.dissimilar, names))
-    if arguments.output:
-        write_sets(arguments.output, sets, names)
 
 
 def choose(

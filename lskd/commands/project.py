@@ -1,0 +1,161 @@
+"""Draw three classes' features in the plane, as the paper's Figure 1.
+
+Features of two similar classes and a dissimilar one are projected on their templates in the last layer, then on two
+principal axes (Appendix F). The plane is fitted on a model's training split; its other splits are shown in it as it is.
+A model whose training split is not given is fitted on its first file, and the panel says so. Files belong to one model
+when they name the same checkpoint; a file that names none stands alone.
+"""
+
+import argparse
+from pathlib import Path
+
+from lskd.errors import InputError, bad, positive
+from lskd.projection import Panel, project
+from lskd.projection_figure import FORMATS, figure, write_figure
+from lskd.representations import Representations, read_representations
+from lskd.tables import Column, output_file, show, write
+
+EXAMPLE = "lskd project runs/*.representations.safetensors --classes Pullover Coat Bag --output figure.svg"
+COLUMNS = (
+    Column("model", "model"),
+    Column("α", "label_smoothing", ".3g"),
+    Column("T", "temperature", "g"),
+    Column("seed", "seed"),
+    Column("split", "split"),
+    Column("fitted on", "fitted_on"),
+    Column("samples", "samples"),
+    Column("d", "relative_distance", ".3f"),
+    Column("kept of 3-D %", "explained_percent", ".1f"),
+    Column("of all %", "kept_percent", ".1f"),
+)
+NOTE = (
+    "d: distance between the centroids of {0} and {1} in the plane, relative to their mean distance to {2}.\n"
+    "kept: share that the plane has of the variance of the features it was fitted on, in the span of the three\n"
+    "templates and in all dimensions."
+)
+Given = list[tuple[str, Representations]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``lskd project``."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="representations, of any models and splits")
+    parser.add_argument(
+        "--classes", nargs=3, required=True, metavar=("A", "B", "C"), help="two similar classes, then a dissimilar one"
+    )
+    parser.add_argument(
+        "--validation",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="representations of the same models to be shown only, never fitted on, whatever their split is",
+    )
+    parser.add_argument(
+        "--samples",
+        type=_samples,
+        default=150,
+        metavar="N",
+        help="of each class, to be fitted on; or 'all' (default: 150)",
+    )
+    parser.add_argument(
+        "--validation-samples",
+        type=_samples,
+        default=50,
+        metavar="N",
+        help="of each class on other splits; or 'all' (default: 50)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random draws (default: 0)")
+    parser.add_argument("--output", type=_figure_file, metavar="FILE", help=f"the figure, {', '.join(FORMATS)}")
+    parser.add_argument(
+        "--coordinates", type=output_file, metavar="FILE", help="each sample's place in the plane, .csv or .json"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Project each model, print the table, write the files."""
+    if arguments.seed < 0:
+        raise bad("--seed", arguments.seed, "must be 0 or above")
+    panels = []
+    for first, *others in _models(_read(arguments.files), _read(arguments.validation)):
+        try:
+            panels += project(
+                first[1],
+                [each for _, each in others],
+                arguments.classes,
+                arguments.samples,
+                arguments.validation_samples,
+                arguments.seed,
+            )
+        except InputError:  # a package that is missing: no file is to blame
+            raise
+        except ValueError as error:
+            raise InputError(f"{first[0]}: {error}") from None
+    if arguments.output:
+        write_figure(arguments.output, figure(panels))
+    if arguments.coordinates:
+        write(arguments.coordinates, [row for panel in panels for row in _coordinates(panel)])
+    print(show([_facts(panel) | _figures(panel) for panel in panels], COLUMNS))
+    print("\n" + NOTE.format(*arguments.classes))
+
+
+def _models(files: Given, validation: Given) -> list[Given]:
+    """The files of each model, the one to fit on first, in the order of the command line."""
+    models: dict[str, Given] = {}
+    for path, each in files:
+        models.setdefault(each.provenance.get("checkpoint") or path, []).append((path, each))
+    for given in models.values():
+        given.sort(key=lambda file: file[1].provenance.get("split") != "train")
+    for path, each in validation:
+        checkpoint = each.provenance.get("checkpoint")
+        if checkpoint not in models:
+            raise bad("--validation", path, f"must be of a checkpoint that a FILE is of, this one is of {checkpoint}")
+        models[checkpoint].append((path, each))
+    for checkpoint, given in models.items():
+        splits = [each.provenance.get("split") for _, each in given]
+        for place, (path, _) in enumerate(given):
+            if splits[place] in splits[:place]:
+                raise bad("FILE", path, f"must be the only one of split {splits[place]} of {checkpoint}")
+    return list(models.values())
+
+
+def _read(paths: list[str]) -> Given:
+    return [(path, read_representations(path)) for path in paths]
+
+
+def _facts(panel: Panel) -> dict:
+    return {
+        "checkpoint": panel.provenance.get("checkpoint"),
+        "model": panel.model,
+        "label_smoothing": panel.label_smoothing,
+        "temperature": panel.temperature,
+        "seed": panel.provenance.get("seed"),
+        "split": panel.split,
+        "fitted_on": panel.fitted_on,
+    }
+
+
+def _figures(panel: Panel) -> dict:
+    return {
+        "samples": len(panel.labels),
+        "relative_distance": panel.relative_distance,
+        "explained_percent": 100 * panel.projection.explained,
+        "kept_percent": 100 * panel.projection.kept,
+    }
+
+
+def _coordinates(panel: Panel) -> list[dict]:
+    facts = _facts(panel)
+    points = zip(panel.index.tolist(), panel.labels.tolist(), panel.coordinates.tolist(), strict=True)
+    return [facts | {"sample": i, "class": panel.class_names[label], "x": x, "y": y} for i, label, (x, y) in points]
+
+
+def _samples(text: str) -> int | None:
+    return None if text == "all" else positive(text)
+
+
+def _figure_file(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in FORMATS:
+        raise argparse.ArgumentTypeError(f"{path} (must end in {', '.join(FORMATS)})")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} (must be in a directory that exists)")
+    return path
