@@ -136,6 +136,14 @@ class ClassCounts:
         samples, correct, _ = self._results()
         return [100 * right / n if n else None for right, n in zip(correct, samples, strict=True)]
 
+    def correct(self) -> Tensor:
+        """(2, K) int64 on the CPU: samples of each class that are right within the first and within the first 5.
+
+        Raises:
+            ValueError: a label was out of range.
+        """
+        return torch.tensor(self._results()[1:])
+
     def nll(self) -> float:
         """The mean negative log likelihood, in nats per sample; NaN or infinite where logits were.
 

@@ -205,7 +205,10 @@ def write_representations(path: str | os.PathLike, representations: Representati
     }
     with replacing(path) as beside:
         tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        beside.touch()
+        permissions = beside.stat().st_mode  # of any new file; safetensors would keep it from everybody else
         save_file(tensors, beside, {"lskd": json.dumps(about, ensure_ascii=False, allow_nan=False)})
+        beside.chmod(permissions)
 
 
 def read_representations(path: str | os.PathLike) -> Representations:

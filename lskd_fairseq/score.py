@@ -42,6 +42,18 @@ def load(path: str, data: str):
     return models[0], task
 
 
+def load_split(task, data: str, split: str) -> None:
+    """Load a split into a task.
+
+    Raises:
+        InputError: there is no such split.
+    """
+    try:
+        task.load_dataset(split)
+    except FileNotFoundError:
+        raise bad("--split", split, f"{data} has no such split") from None
+
+
 def metrics(hypotheses: list[str], references: list[str], language: str) -> dict:
     """sacreBLEU and chrF with their signatures, and tokenised lower-cased BLEU as published IWSLT scores are."""
     bleu, chrf, published = sacrebleu.BLEU(), sacrebleu.CHRF(), sacrebleu.BLEU(tokenize="none", force=True)
@@ -82,10 +94,7 @@ def hypotheses_of(path: str, arguments: argparse.Namespace) -> tuple[list[str], 
     device = torch.device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
     model.to(device)
     language = task.cfg.target_lang
-    try:
-        task.load_dataset(arguments.split)
-    except FileNotFoundError:
-        raise bad("--split", arguments.split, f"{arguments.data} has no such split") from None
+    load_split(task, arguments.data, arguments.split)
     detokenise = text.Detokeniser(arguments.data, language, task.target_dictionary)
     references = text.references(arguments.data, arguments.split, language, task.dataset(arguments.split), detokenise)
     return translate([model], task, arguments.split, detokenise, arguments.beam), references, language

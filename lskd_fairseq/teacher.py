@@ -11,6 +11,7 @@ from fairseq import checkpoint_utils, utils
 from fairseq.data import Dictionary, data_utils
 from fairseq.models import BaseFairseqModel
 from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lskd.errors import InputError, bad
@@ -93,7 +94,7 @@ def read_checkpoint(path: str, argument: str = "checkpoint") -> dict:
         raise bad(argument, path, "must be the path of an existing checkpoint file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
         reason = str(error).strip().splitlines()
         reason = next((line.strip() for line in reason if "Unsupported" in line), reason[0] if reason else "empty file")
         raise bad(argument, path, f"cannot be read as a fairseq checkpoint: {reason[:200]}") from None

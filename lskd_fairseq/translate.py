@@ -52,13 +52,7 @@ def every_batch(models: list, task, split: str, max_tokens: int):
         InputError: sentences are longer than the model takes.
     """
     dataset = task.dataset(split)
-    limits = utils.resolve_max_positions(task.max_positions(), *(model.max_positions() for model in models))
-    _, too_long = dataset.filter_indices_by_size(dataset.ordered_indices(), limits)
-    if len(too_long):
-        raise InputError(
-            f"{split}: {len(too_long)} sentences are longer than the model's {limits} tokens (first: number "
-            f"{too_long[0]}); none may be left out of a score"
-        )
+    limits = checked_limits(models, task, split)
     longest = max((max(dataset.size(index)) for index in range(len(dataset))), default=1)
     iterator = task.get_batch_iterator(
         dataset=dataset,
@@ -68,3 +62,20 @@ def every_batch(models: list, task, split: str, max_tokens: int):
         disable_iterator_cache=True,
     )
     return iterator.next_epoch_itr(shuffle=False)
+
+
+def checked_limits(models: list, task, split: str) -> tuple[int, int]:
+    """How many source and target tokens the models take, once every sentence of a split is found to be within it.
+
+    Raises:
+        InputError: sentences are longer than the model takes.
+    """
+    dataset = task.dataset(split)
+    limits = utils.resolve_max_positions(task.max_positions(), *(model.max_positions() for model in models))
+    _, too_long = dataset.filter_indices_by_size(dataset.ordered_indices(), limits)
+    if len(too_long):
+        raise InputError(
+            f"{split}: {len(too_long)} sentences are longer than the model's {limits} tokens (first: number "
+            f"{too_long[0]}); none may be left out of a score"
+        )
+    return limits

@@ -7,14 +7,19 @@ into its run record. Any other checkpoint that the teacher may come from is scor
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
 
 from lskd.accuracy import accuracy_figures
 from lskd.errors import OneLineParser, bad, run_command
 from lskd.files import write_json
 from lskd.runs import read_run, write_run
 from lskd_vision import options
-from lskd_vision.checkpoints import read_checkpoint
+from lskd_vision.checkpoints import Checkpoint, read_checkpoint
 from lskd_vision.data import class_names, data_config, fingerprint, load_split
 from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
@@ -26,8 +31,29 @@ PREPARATION = ("in_chans", "img_size", "input_size", "interpolation", "crop_pct"
 DATA = ("dataset", "input_img_mode", "class_map", "val_split")
 
 
-def main(arguments: argparse.Namespace) -> None:
-    """Score the checkpoint and print the figures."""
+@dataclass
+class Loaded:
+    """A checkpoint's model, and how it wants its images.
+
+    Attributes:
+        checkpoint: what the file holds.
+        model: in eval mode, frozen, on the CPU.
+        class_names: of its outputs, None where nobody knows.
+        device: where it is to compute.
+    """
+
+    checkpoint: Checkpoint
+    model: nn.Module
+    class_names: list[str] | None
+    device: torch.device
+
+
+def load(arguments: argparse.Namespace) -> Loaded:
+    """The model of ``arguments.checkpoint``; what the command line leaves open about images becomes as in its training.
+
+    Raises:
+        InputError: it cannot be loaded, or there is no such device.
+    """
     path = arguments.checkpoint
     checkpoint = read_checkpoint(path, "checkpoint", use_ema=arguments.use_ema)
     if arguments.use_ema and not checkpoint.ema:
@@ -42,18 +68,36 @@ def main(arguments: argparse.Namespace) -> None:
     for name in ("mean", "std"):
         if getattr(arguments, name) is None:
             setattr(arguments, name, known.get(name))
-    device = start_processes(arguments)
-    split = arguments.split or arguments.val_split
+    arguments.batch_size = arguments.validation_batch_size or 256
+    return Loaded(checkpoint, model, known.get("class_names"), start_processes(arguments))
+
+
+def load_images(arguments: argparse.Namespace, loaded: Loaded, split: str) -> tuple[Dataset, list[str], Loader]:
+    """A split, the names of its classes, and its images as the model wants them: every one once, in the split's order.
+
+    Raises:
+        InputError: no such data, or they do not fit the model.
+    """
+    model, path = loaded.model, arguments.checkpoint
     data = load_split(arguments, split)
     names = class_names(data)
     if names is None:
         raise bad("--dataset", arguments.dataset, "must be one that names its classes")
-    check_classes(model, known.get("class_names"), names, "checkpoint", path)
+    check_classes(model, loaded.class_names, names, "checkpoint", path)
     config = data_config(arguments, model)
     check_input(model, config["input_size"], "checkpoint", path)
-    arguments.batch_size = arguments.validation_batch_size or 256
-    batches = Loader(data, config, arguments, device, training=False)
-    (counts,) = evaluate([model.to(device)], batches.epoch(0), len(names), arguments, device, len(batches), split)
+    return data, names, Loader(data, config, arguments, loaded.device, training=False)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Score the checkpoint and print the figures."""
+    path = arguments.checkpoint
+    loaded = load(arguments)
+    checkpoint, device = loaded.checkpoint, loaded.device
+    split = arguments.split or arguments.val_split
+    data, names, batches = load_images(arguments, loaded, split)
+    model = loaded.model.to(device)
+    (counts,) = evaluate([model], batches.epoch(0), len(names), arguments, device, len(batches), split)
     figures = accuracy_figures(counts, names)
     print(report(path, split, figures))
     suffix = "_ema" if checkpoint.ema else ""
@@ -82,15 +126,20 @@ def report(path: Path, split: str, figures: dict) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = OneLineParser(prog="lskd_vision.validate", description=__doc__.split("\n")[0])
+    add_options(command)
+    command.add_argument("--split", help="which split; the validation split by default")
+    command.add_argument("--results-file", type=Path, metavar="FILE", help="also write the figures as JSON")
+    return command
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What :func:`load` and :func:`load_images` read."""
     command.add_argument("checkpoint", type=Path, help="a checkpoint of any origin")
     command.add_argument("--model", help="timm's name, where the checkpoint does not tell")
-    command.add_argument("--split", help="which split; the validation split by default")
     command.add_argument("--use-ema", action="store_true", help="the moving average of the weights")
-    command.add_argument("--results-file", type=Path, metavar="FILE", help="also write the figures as JSON")
     options.add_data_options(command)
     command.set_defaults(val_split=None)
     options.add_device_options(command)
-    return command
 
 
 if __name__ == "__main__":
