@@ -11,9 +11,9 @@ version = re.search(r'__version__ = "([^"]+)"', (here / "lskd" / "__init__.py").
 torch = ["torch>=2.6"]
 extras = {
     # Transformer distillation with fairseq. fairseq-fixed imports as fairseq and runs on Python >= 3.11.
-    "nmt": [*torch, "fairseq-fixed==0.12.3.1", "sacrebleu>=2.6", "sentencepiece>=0.2", "sacremoses>=0.1", "tqdm>=4.66"],
+    "nmt": [*torch, "fairseq-fixed==0.12.3.1", "sacrebleu>=2.6", "sentencepiece>=0.2", "sacremoses>=0.1"],
     # Image classification with timm. torch and torchvision are a pair: the resolver picks the newest that fit.
-    "vision": [*torch, "torchvision", "timm>=1.0.31", "pyyaml>=6", "scipy>=1.11", "tensorboard>=2.16", "tqdm>=4.66"],
+    "vision": [*torch, "torchvision", "timm>=1.0.31", "pyyaml>=6", "scipy>=1.11", "tensorboard>=2.16"],
     # Figures and reports; the WordNet of classes that are not ImageNet-1K's.
     "report": ["scikit-learn>=1.4", "matplotlib>=3.8", "scipy>=1.11", "nltk>=3.10"],
     # Whole experiments, on this machine or on a Slurm cluster.
@@ -33,6 +33,6 @@ setup(
     packages=["lskd", "lskd.commands", "lskd_fairseq", "lskd_vision"],
     package_data={"lskd": ["data/*"], "lskd_fairseq": ["config/*.yaml"]},
     entry_points={"console_scripts": ["lskd = lskd.cli:main"]},
-    install_requires=["numpy>=1.26", "safetensors>=0.4"],
+    install_requires=["numpy>=1.26", "safetensors>=0.4", "tqdm>=4.66"],
     extras_require=extras,
 )

@@ -195,3 +195,9 @@ def test_analysis_needs_numpy_alone():
     code = f"import sys, {', '.join('lskd.' + name for name in modules)}; print({heavy} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_a_file_may_be_read_by_whoever_may_read_new_files(tmp_path):
+    path = write(tmp_path / "a.representations.safetensors", example())
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode

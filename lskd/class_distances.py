@@ -1,0 +1,107 @@
+"""How far a target class is from others: the distances D that the diffusion index is made of, in four variants.
+
+- ``centroid``, the paper's: ‖c_π − c_k‖² of the class means. It carries tr(Σ_π)/n_π + tr(Σ_k)/n_k of sampling noise.
+- ``corrected``: the same less that noise, an unbiased estimate of the distance between the classes' true centroids.
+- ``pairwise``: the mean Euclidean distance of all pairs of samples, in the span of the last layer's templates of
+  {π} ∪ S1 ∪ S2. Our reading of Appendix K, which says neither which projection nor whether distances are squared.
+- ``pairwise-squared``: the mean squared distance of all pairs, in the whole feature space, exact from class moments:
+  ‖c_π − c_k‖² + tr(Σ_π) + tr(Σ_k), Σ the samples' own (divided by n).
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from lskd.moments import ClassMoments
+from lskd.representations import Representations
+
+VARIANTS = ("centroid", "corrected", "pairwise", "pairwise-squared")
+BLOCK = 2**21  # pairs of samples whose distances are in memory at once
+
+
+def squared_distances(
+    moments: ClassMoments,
+    targets: Sequence[int],
+    classes: Sequence[int] | None = None,
+    variant: str = "centroid",
+) -> np.ndarray:
+    """Squared distances of targets to classes, from class moments.
+
+    Args:
+        moments: of K classes.
+        targets: P class indices.
+        classes: C class indices, all K when None.
+        variant: ``centroid``, ``corrected`` (can be negative) or ``pairwise-squared``; see the module's head.
+
+    Returns:
+        (P, C) float64, NaN where a class has too few samples; of no meaning where target and class are the same.
+    """
+    classes = np.arange(moments.classes) if classes is None else np.asarray(classes)
+    centroids = moments.centroids()
+    # Differences first: |a|² + |b|² − 2ab would lose the digits of near classes.
+    squared = np.array([((centroids[classes] - centroids[target]) ** 2).sum(1) for target in targets])
+    if variant == "centroid":
+        return squared
+    scatter, share = moments.scatter(), scatter_share(variant, moments.counts)
+    spread = np.where(share == 0, 0, share * scatter)  # one sample: no scatter is known, none is added
+    return squared + spread[list(targets)][:, None] + spread[classes]
+
+
+def scatter_share(variant: str, counts: np.ndarray) -> np.ndarray:
+    """How much of a class's scatter its variant adds to a squared distance of centroids."""
+    with np.errstate(divide="ignore"):
+        return {"centroid": 0 * counts, "corrected": -1 / counts, "pairwise-squared": 1 - 1 / counts}[variant]
+
+
+def template_basis(weight: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """An orthonormal basis (d, r) of the span of the templates, the rows of ``weight`` (K, d), of ``classes``.
+
+    Distances in the span are the same in any of its bases, QR's among them; this one leaves out directions that are
+    rounding only, where templates depend on each other: r is their rank.
+    """
+    rows = np.asarray(weight, np.float64)[list(classes)]
+    _, sizes, basis = np.linalg.svd(rows, full_matrices=False)
+    return basis[sizes > sizes[0] * max(rows.shape) * np.finfo(np.asarray(weight).dtype).eps].T
+
+
+def mean_distances(
+    own: np.ndarray, other: np.ndarray, own_weights: np.ndarray, other_weights: np.ndarray
+) -> np.ndarray:
+    """Weighted mean Euclidean distance of all pairs of two classes' samples: Σ_ij w_i v_j ‖x_i − y_j‖.
+
+    Args:
+        own: (n, d) x; other: (m, d) y. Blocks of pairs are computed at a time, in float64, about their common mean.
+        own_weights: (B, n) w, rows that sum to 1; other_weights: (B, m) v.
+
+    Returns:
+        (B,) float64.
+    """
+    own, other = np.asarray(own, np.float64), np.asarray(other, np.float64)
+    mean = (own.mean(0) + other.mean(0)) / 2
+    own, other = own - mean, other - mean
+    own_norms, other_norms = (own**2).sum(1), (other**2).sum(1)
+    total = np.zeros(len(own_weights))
+    rows = max(1, BLOCK // len(other))
+    for block in (slice(start, start + rows) for start in range(0, len(own), rows)):
+        squared = own_norms[block, None] + other_norms - 2 * own[block] @ other.T
+        total += ((own_weights[:, block] @ np.sqrt(np.maximum(squared, 0))) * other_weights).sum(1)
+    return total
+
+
+def pairwise_distances(
+    student: Representations, target: int, classes: Sequence[int], weights: Callable[[int], np.ndarray]
+) -> np.ndarray:
+    """(B, C) mean distances in the templates' span; ``weights(label)`` gives (B, n) weights of a class's samples."""
+    basis = template_basis(student.weight, [target, *classes])
+    own, own_weights = student.of_class(target).astype(np.float64) @ basis, weights(target)
+    columns = []
+    for label in classes:
+        other = student.of_class(label).astype(np.float64) @ basis
+        columns.append(mean_distances(own, other, own_weights, weights(label)))
+    return np.stack(columns, 1)
+
+
+def uniform_weights(student: Representations) -> Callable[[int], np.ndarray]:
+    """The (1, n) weights that make a mean over the n kept samples of a class, for :func:`pairwise_distances`."""
+    kept = np.bincount(student.labels, minlength=len(student.class_names))
+    return lambda label: np.full((1, kept[label]), 1 / kept[label])
