@@ -30,7 +30,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
-    packages=["lskd", "lskd.commands", "lskd_fairseq", "lskd_vision"],
+    packages=["lskd", "lskd.commands", "lskd.report", "lskd_fairseq", "lskd_vision"],
     package_data={"lskd": ["data/*"], "lskd_fairseq": ["config/*.yaml"]},
     entry_points={"console_scripts": ["lskd = lskd.cli:main"]},
     install_requires=["numpy>=1.26", "safetensors>=0.4", "tqdm>=4.66"],

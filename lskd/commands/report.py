@@ -1,0 +1,66 @@
+"""Put what runs gave on one page of HTML: tables beside the paper's, figures, how each was made.
+
+Runs are found by their run.json, also in directories below those named. η, projections and entropies are made from the
+representation files beside the checkpoints; where there are none the page says which command makes them. The page needs
+nothing but itself: no network, no scripts.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+from lskd.errors import bad
+from lskd.files import write_text
+from lskd.report.page import report
+from lskd.report.sources import Options
+
+EXAMPLE = "lskd report runs/demo --output report.html --sets runs/demo/*/sets.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``lskd report``."""
+    parser.add_argument("runs", nargs="+", metavar="RUNS", help="run directories, or directories above them")
+    parser.add_argument("--output", type=_page_file, required=True, metavar="FILE.html", help="the page")
+    parser.add_argument(
+        "--sets",
+        nargs="+",
+        default=[],
+        metavar="FILE.json",
+        help="S1 and S2 of η's targets, as `lskd similar` writes them; each is used where its classes are",
+    )
+    parser.add_argument(
+        "--classes",
+        nargs=3,
+        metavar=("A", "B", "C"),
+        help="of the projection: two similar classes, then a dissimilar one (default: by the teacher's features)",
+    )
+    parser.add_argument("--first", type=_temperature, default=1.0, metavar="T", help="lower T of η (default: 1)")
+    parser.add_argument("--second", type=_temperature, default=3.0, metavar="T", help="higher T of η (default: 3)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the page."""
+    if arguments.first == arguments.second:
+        raise bad("--second", f"{arguments.second:g}", "must differ from --first")
+    options = Options(arguments.sets, arguments.classes, arguments.first, arguments.second)
+    write_text(arguments.output, report(arguments.runs, options))
+    print(f"{arguments.output}, {arguments.output.stat().st_size / 1e6:.1f} MB")
+
+
+def _page_file(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in (".html", ".htm"):
+        raise argparse.ArgumentTypeError(f"{path} (must end in .html)")
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} (must be a file in a directory that exists)")
+    return path
+
+
+def _temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} (must be a finite number above 0)")
+    return value

@@ -1,0 +1,203 @@
+"""The part of a report on the diffusion index η: bars with intervals for each target class."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lskd.class_sets import ClassSets
+from lskd.diffusion import DiffusionIndex, diffusion_indices, over_seeds
+from lskd.plots import Bars, bars, svg
+from lskd.report.html import Markup, Page, absent, code, element, paragraph, table, text_cell
+from lskd.report.records import Run
+from lskd.report.sources import Options, Sources, fitting
+from lskd.report.studies import Study, at, pair, signed, smoothing
+from lskd.representations import Representations
+from lskd.similar_classes import sets_by_distance
+
+RESAMPLES = 1000
+TARGETS = 30  # without --sets, data of more classes have no η: which targets, a reader has to say
+COUPLING = (
+    "η(S1) and η(S2) of a target are two views of the same changes: relative distances sum to 1 at every T, so what "
+    "some classes lose others gain. Opposite signs are forced only where both sets hold one class. Intervals are over "
+    "samples, with these students as they are; they say nothing about students of other seeds. p is the share of all "
+    "ways to call as many classes similar that would have given an η(S1) as low; it cannot fall below 1 / their number."
+)
+
+
+def diffusion(page: Page, files: Sources, options: Options) -> None:
+    """η between two temperatures, for each α of the teacher and each split: bars, intervals, p."""
+    study, (first, second) = files.study, (options.first, options.second)
+    if not study.students:
+        return
+    page.heading(f"Diffusion index η, T = {first:g} → {second:g}", 3)
+    pairs = {alpha: found for alpha in study.smoothings if (found := _pairs(study, alpha, first, second))}
+    if not pairs:
+        page.add(
+            absent(
+                f"η compares students at {at(first)} and {at(second)}; others are compared by",
+                "--first T --second T",
+            )
+        )
+        return
+    there = {
+        split: {
+            alpha: both
+            for alpha, found in pairs.items()
+            if (both := [each for each in found if all(files.path(run, split) for run in each)])
+        }
+        for split in files.splits
+    }
+    there = {split: found for split, found in there.items() if found}
+    if not there:
+        page.add(absent("η needs the students' representation files, which are not there:", files.command()))
+        return
+    sets, origin = _sets(files, options)
+    if sets is None:
+        page.add(origin)
+        return
+    page.add(origin)
+    for split, found in there.items():
+        _diffusion_of_split(page, files, sets, split, found)
+    page.add(paragraph(COUPLING))
+
+
+def _pairs(study: Study, alpha: float | None, first: float, second: float) -> list[tuple[Run, Run]]:
+    """Students at both temperatures that share teacher and seed."""
+    later = {pair(run): run for run in study.students.get((alpha, second), [])}
+    return [(run, later[pair(run)]) for run in study.students.get((alpha, first), []) if pair(run) in later]
+
+
+def _sets(files: Sources, options: Options) -> tuple[dict[int, ClassSets] | None, Markup]:
+    """S1 and S2, and where they are from; or None, and what would make them."""
+    for path in options.sets:
+        if given := fitting(files.given_sets, path):
+            return given, paragraph("Similar classes (S1) and dissimilar ones (S2) are those of ", code(str(path)), ".")
+    if files.study.first.kind == "translation" or len(files.class_names) > TARGETS:
+        source = files.reference[0] if files.reference else "TEACHER.representations.safetensors"
+        words = " --words --least 50" if files.study.first.kind == "translation" else ""
+        command = f"lskd similar {source} --by distance{words} --targets … --output sets.json"
+        command += " && lskd report … --sets sets.json"
+        return None, absent("η needs to be told the target classes and what is similar to them:", command)
+    if files.reference is None:
+        return None, absent(
+            "Which classes are similar is taken from a teacher's representation file, or given:", "--sets FILE.json"
+        )
+    return sets_by_distance(files.reference[1].moments.centroids()), paragraph(
+        "Similar classes (S1) are the closest 1 % of the others, at least one, and dissimilar ones (S2) the farthest "
+        "90 %, by the class centroids of the least smoothed teacher."
+    )
+
+
+def _diffusion_of_split(page: Page, files: Sources, sets: Mapping[int, ClassSets], split: str, pairs: dict) -> None:
+    """A table of means and a drawing for each α, all on one scale."""
+    rows: dict[float | None, list[_Row]] = {}
+    for alpha, both in pairs.items():
+        found = []
+        try:
+            for each in both:
+                students = [files.get(run, split) for run in each]
+                resamples = RESAMPLES if len(both) == 1 and _kept(students, sets) else 0
+                found.append(list(diffusion_indices(*students, sets, resamples=resamples, seed=1)))
+        except ValueError as error:
+            page.add(paragraph(f"η on {split}, {smoothing(alpha)}, is not defined: {error}", class_="absent"))
+        else:
+            rows[alpha] = [_Row(files.class_names, sets, each) for each in zip(*found, strict=True)]
+    if not rows:
+        return
+    summary = [
+        [
+            smoothing(alpha),
+            signed(100 * np.mean([row.similar for row in each])),
+            f"{sum(row.similar < 0 for row in each)} of {len(each)}",
+            signed(100 * np.mean([row.dissimilar for row in each])),
+            str(len(pairs[alpha])),
+        ]
+        for alpha, each in rows.items()
+    ]
+    heads = ["teacher", "mean η(S1) %", "η(S1) below 0", "mean η(S2) %", "pairs of seeds"]
+    page.add(table(f"η on the {split} split, mean over target classes", [heads], summary))
+    ends = [0, *(end for each in rows.values() for row in each for end in row.ends)]
+    margin = 0.05 * (max(ends) - min(ends) or 1)
+    limits = (min(ends) - margin, max(ends) + margin)
+    drawings = []
+    for alpha, each in rows.items():
+        what = f"η in % for each target class, {split} split, teacher with {smoothing(alpha)}"
+        used = [files.path(run, split) for both in pairs[alpha] for run in both]
+        used += [files.reference[0]] if files.reference else []
+        drawings.append(_drawing(page, what, each, limits, list(map(str, used))))
+    page.add(element("div", *drawings, class_="beside"))
+
+
+def _drawing(
+    page: Page, what: str, rows: Sequence["_Row"], limits: tuple[float, float], files: Sequence[str]
+) -> Markup:
+    """Bars of all targets with their figures as a table."""
+    whiskers = rows[0].whiskers
+    groups = [
+        Bars("similar, S1", [100 * row.similar for row in rows], [row.similar_interval for row in rows]),
+        Bars("dissimilar, S2", [100 * row.dissimilar for row in rows], [row.dissimilar_interval for row in rows]),
+    ]
+    said = "; ".join(
+        f"{row.name}: {signed(100 * row.similar)} similar, {signed(100 * row.dissimilar)} dissimilar" for row in rows
+    )
+    heads = ["target", "similar classes", "η(S1) %", whiskers, "η(S2) %", whiskers, "p"]
+    return page.figure(
+        svg(bars([row.name for row in rows], groups, "η in %", limits)),
+        f"{what}. {said}.",
+        f"{what}. {_about(rows)}.",
+        table(what, [heads], [row.cells() for row in rows]),
+        files,
+    )
+
+
+def _about(rows: Sequence["_Row"]) -> str:
+    """What the whiskers are."""
+    whiskers = rows[0].whiskers
+    if whiskers == "–":
+        return "No intervals: too few features were kept"
+    missing = [row.name for row in rows if row.similar_interval is None or row.dissimilar_interval is None]
+    return f"Whiskers: {whiskers}" + (f"; resamples leave it undefined for {', '.join(missing)}" if missing else "")
+
+
+def _kept(students: Sequence[Representations], sets: Mapping[int, ClassSets]) -> bool:
+    """Whether features of all classes that are needed were kept, two or more of each."""
+    wanted = sorted({label for target, each in sets.items() for label in (target, *each.similar, *each.dissimilar)})
+    return all(np.bincount(one.labels, minlength=len(one.class_names))[wanted].min() > 1 for one in students)
+
+
+class _Row:
+    """η of one target in fractions, with its whiskers in %: the interval of a single pair, ± σ over several."""
+
+    def __init__(self, names: Sequence[str], sets: Mapping[int, ClassSets], found: Sequence[DiffusionIndex]):
+        self.found, self.name = found, names[found[0].target]
+        self.similar_names = ", ".join(names[label] for label in sets[found[0].target].similar)
+        spreads = [
+            over_seeds([each.eta_similar for each in found]),
+            over_seeds([each.eta_dissimilar for each in found]),
+        ]
+        self.similar, self.dissimilar = (each.mean for each in spreads)
+        intervals = [found[0].similar_interval, found[0].dissimilar_interval]
+        if len(found) > 1:
+            intervals = [(each.mean - each.sd, each.mean + each.sd) for each in spreads]
+        self.whiskers = "± σ over seeds" if len(found) > 1 else "95 % interval" if intervals[0] else "–"
+        self.similar_interval, self.dissimilar_interval = (
+            None if each is None or not np.isfinite(each).all() else (100 * each[0], 100 * each[1])
+            for each in intervals
+        )
+
+    @property
+    def ends(self) -> list[float]:
+        """Everything that is drawn, in %."""
+        return [
+            100 * self.similar,
+            100 * self.dissimilar,
+            *(self.similar_interval or ()),
+            *(self.dissimilar_interval or ()),
+        ]
+
+    def cells(self) -> list[str]:
+        """A row of the table."""
+        cells = [self.name, text_cell(self.similar_names)]
+        for value, interval in ((self.similar, self.similar_interval), (self.dissimilar, self.dissimilar_interval)):
+            cells += [signed(100 * value), "–" if interval is None else " to ".join(map(signed, interval))]
+        return [*cells, ", ".join(f"{each.p_value:.3f}" for each in self.found)]

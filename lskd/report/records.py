@@ -1,0 +1,177 @@
+"""The runs of a report: found, their records checked, and what a record says in a report's words."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from lskd.errors import bad
+from lskd.representations import SUFFIX
+from lskd.runs import RunRecord, read_run
+
+RECORD = "run.json"
+# Options of either host that say where, from whom and how fast, or what a study's runs differ in anyway.
+INDIFFERENT = {"config", "output", "experiment", "resume", "group_size", "workers", "num_workers", "pin_mem", "device"}
+INDIFFERENT |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
+INDIFFERENT |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
+INDIFFERENT |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
+INDIFFERENT |= {"teacher_path", "kd_checkpoint"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a run: its name in records and in the paper's tables, and its title with the unit."""
+
+    key: str
+    title: str
+    published: str
+
+
+METRICS = {
+    "vision": (Metric("top1", "top-1 %", "top1"), Metric("top5", "top-5 %", "top5")),
+    "translation": (Metric("bleu", "BLEU", "bleu"), Metric("tokenised_lowercased_bleu", "BLEU, tok. lower", "")),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory and its record."""
+
+    directory: Path
+    record: RunRecord
+
+    @property
+    def name(self) -> str:
+        """The directory's, below its data set's."""
+        return "/".join(self.directory.parts[-2:])
+
+    @property
+    def kind(self) -> str:
+        """``translation`` or ``vision``."""
+        text = "pair" in self.record.data or "task" in self.record.configuration.get("host", {})
+        return "translation" if text else "vision"
+
+    @property
+    def data(self) -> str:
+        """The data set's name."""
+        name = self.record.data.get("dataset") or "folders"
+        return name.rpartition("/")[2] if name != "folders" else Path(self.record.data.get("path", "data")).name
+
+    @property
+    def model(self) -> str:
+        """timm's name, or fairseq's architecture with its layers and width."""
+        if name := self.record.configuration.get("model"):
+            return name
+        model = self.record.configuration.get("host", {}).get("model", {})
+        layers = f"{model.get('encoder_layers', '?')}+{model.get('decoder_layers', '?')} layers"
+        return f"{model.get('arch', 'model')}, {layers}, d = {model.get('decoder_embed_dim', '?')}"
+
+    @property
+    def temperature(self) -> float | None:
+        """T, of a student."""
+        return self.record.configuration.get("temperature") if self.record.teacher else None
+
+    @property
+    def label_smoothing(self) -> float | None:
+        """α of the teacher: a student's, or its own where the run has none; to three decimals, None if unknown."""
+        teacher = self.record.teacher
+        known = (teacher.get("label_smoothing") or {}).get("alpha") if teacher else self.own_smoothing
+        return None if known is None else round(known, 3)
+
+    @property
+    def own_smoothing(self) -> float | None:
+        """α of its own hard labels."""
+        return self.record.configuration.get("label_smoothing")
+
+    @property
+    def figures(self) -> dict:
+        """Of images: the last epoch's, validation split. Of translations: the best checkpoint's, test split."""
+        split, checkpoint = ("valid", "last") if self.kind == "vision" else ("test", "best")
+        found = self.record.figures.get(split, {})
+        names = sorted(found, key=lambda name: (checkpoint not in name, name))
+        return found[names[0]] if names and (checkpoint in names[0] or self.kind == "translation") else {}
+
+    @property
+    def seconds(self) -> float | None:
+        """The training's, as far as validations recorded it."""
+        return self.record.history[-1].get("seconds") if self.record.history else None
+
+    def representations(self) -> list[Path]:
+        """Representation files beside the checkpoints, those of the checkpoint that :attr:`figures` is of first."""
+        first = "last." if self.kind == "vision" else "checkpoint_best."
+        files = sorted(self.directory.glob(f"*{SUFFIX}"), key=lambda path: (not path.name.startswith(first), path.name))
+        stem = files[0].name.removesuffix(SUFFIX).rpartition(".")[0] if files else ""
+        return [path for path in files if path.name.removesuffix(SUFFIX).rpartition(".")[0] == stem]
+
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        """What decides about the result beside data, teacher, T and seed; what is off or by default is left out."""
+        own = self.record.configuration
+        settings = {"β": own.get("kd_weight"), "top-k of the teacher": own.get("teacher_topk")}
+        settings["α of its own labels"] = self.own_smoothing if self.record.teacher else None
+        if own.get("student_temperature") not in (None, own.get("temperature")):
+            settings["T of the student"] = own["student_temperature"]
+        return dict(_flat(settings | own.get("host", {})))
+
+
+def find_runs(places: Sequence[str | os.PathLike]) -> list[Run]:
+    """The runs in directories and below them, in the order of their paths, each once.
+
+    Raises:
+        InputError: no run there, a record that cannot be read, or no such directory.
+    """
+    found: dict[Path, Run] = {}
+    for place in map(Path, places):
+        if not place.is_dir():
+            raise bad("runs", place, "must be a directory: of a run, or above runs")
+        records = sorted(place.rglob(RECORD))
+        if not records:
+            raise bad("runs", place, f"must hold {RECORD} files, which every training leaves")
+        for path in records:
+            if path.resolve() not in found:
+                found[path.resolve()] = Run(path.parent, _checked(read_run(path.parent), path))
+    return sorted(found.values(), key=lambda run: str(run.directory))
+
+
+def _checked(record: RunRecord, path: Path) -> RunRecord:
+    """A record whose parts have the types that a report relies on."""
+    configuration, data, teacher = record.configuration, record.data, record.teacher
+    objects = {"configuration": configuration, "data": data, "figures": record.figures, "versions": record.versions}
+    objects |= {"hardware": record.hardware, "teacher": teacher or {}}
+    lists = {"history": record.history, "warnings": record.warnings, "command": record.command}
+    for name, value in (objects | lists).items():
+        if not isinstance(value, dict if name in objects else list):
+            raise bad("run record", path, f"{name} must be {'an object' if name in objects else 'a list'}")
+    for split, checkpoints in record.figures.items():
+        if not isinstance(checkpoints, dict) or not all(isinstance(each, dict) for each in checkpoints.values()):
+            raise bad("run record", path, f"figures of {split} must be objects by checkpoint")
+        for name in ("top1", "top5", "bleu"):
+            if not all(_is_number(each.get(name)) for each in checkpoints.values()):
+                raise bad("run record", path, f"figures of {split}: {name} must be a number")
+    numbers = {"label_smoothing": configuration.get("label_smoothing"), "seed": record.seed}
+    if teacher:
+        known = teacher.get("label_smoothing") or {}
+        numbers["the teacher's label_smoothing"] = known.get("alpha") if isinstance(known, dict) else known
+        if configuration.get("temperature") is None:
+            raise bad("run record", path, "configuration must have the temperature of a student")
+        numbers["temperature"] = configuration["temperature"]
+    for name, value in numbers.items():
+        if not _is_number(value):
+            raise bad("run record", path, f"{name} must be a number")
+    return record
+
+
+def _is_number(value: object) -> bool:
+    """A number, or None."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _flat(settings: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Settings with their full names; without the indifferent ones and those that are off, as a newer version's are."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif name not in INDIFFERENT and value not in (None, False, "", 0, []):
+            yield prefix + name, json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,123 @@
+"""The representation files of a report: which lie beside which run, and what they hold."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from lskd.class_sets import ClassSets, class_indices, read_sets
+from lskd.errors import InputError, bad
+from lskd.report.records import Run
+from lskd.report.studies import Study
+from lskd.representations import Representations, read_representations
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a reader may choose.
+
+    Attributes:
+        sets: JSON files of S1 and S2, as ``lskd similar --output`` writes; for data whose classes none of them names,
+            by feature distance.
+        classes: three for the projection, two similar ones first; by feature distance when None.
+        first: T1 of η.
+        second: T2 of η.
+    """
+
+    sets: Sequence[str | os.PathLike] = ()
+    classes: Sequence[str] | None = None
+    first: float = 1.0
+    second: float = 3.0
+
+
+class Sources:
+    """The representation files of a study's runs, read when they are needed.
+
+    Args:
+        study: whose runs they lie beside.
+
+    Raises:
+        InputError: a file that cannot be read, of other classes than the others, or of another run.
+    """
+
+    def __init__(self, study: Study):
+        self.study = study
+        self.paths: dict[Path, dict[str, Path]] = {}
+        self._read = lru_cache(maxsize=4)(read_representations)  # moments of large vocabularies take memory
+        self.class_names: list[str] | None = None
+        for run in study.runs:
+            for path in run.representations():
+                each = self._checked(run, path)
+                self.paths.setdefault(run.directory, {})[each.provenance.get("split", "unknown split")] = path
+
+    def _checked(self, run: Run, path: Path) -> Representations:
+        each = self._read(path)
+        self.class_names = self.class_names or each.class_names
+        if each.class_names != self.class_names:
+            raise bad("representations", path, "has other classes than other runs on these data")
+        recorded = each.provenance.get("configuration", {}).get("temperature")
+        if recorded is not None and recorded != run.record.configuration.get("temperature"):
+            raise bad("representations", path, f"is of T = {recorded:g}, which the run.json beside it is not")
+        return each
+
+    @property
+    def splits(self) -> list[str]:
+        """Of any file, training last: validation is what is asked for first."""
+        return sorted(
+            {split for paths in self.paths.values() for split in paths}, key=lambda name: (name == "train", name)
+        )
+
+    def path(self, run: Run, split: str) -> Path | None:
+        """The run's file of a split."""
+        return self.paths.get(run.directory, {}).get(split)
+
+    def get(self, run: Run, split: str) -> Representations | None:
+        """What it holds."""
+        path = self.path(run, split)
+        return None if path is None else self._read(path)
+
+    @cached_property
+    def reference(self) -> tuple[Path, Representations] | None:
+        """The least smoothed teacher's file, of the training split if there: what says which classes are similar."""
+        for alpha in self.study.smoothings:
+            for run in self.study.teachers.get(alpha, []):
+                if splits := self.paths.get(run.directory):
+                    path = splits.get("train") or splits[min(splits)]
+                    return path, self._read(path)
+        return None
+
+    def given_sets(self, path: str | os.PathLike) -> dict[int, ClassSets]:
+        """S1 and S2 from a file.
+
+        Raises:
+            InputError: not such a file, or of other classes.
+        """
+        return read_sets(path, self.class_names)
+
+    def given_classes(self, names: Sequence[str]) -> list[str]:
+        """The three classes of the projection, as the files name them.
+
+        Raises:
+            InputError: not a class.
+        """
+        return [self.class_names[index] for index in class_indices(names, self.class_names, "--classes")]
+
+    def command(self, teacher: bool = False) -> str:
+        """How the files of a student, or of a teacher, would be made."""
+        every = self.study.teachers if teacher and self.study.teachers else self.study.students
+        run = next(iter(every.values()), [self.study.first])[0]
+        if run.kind == "vision":
+            checkpoint = f"{run.directory}/last.pth.tar --data-dir {run.record.data.get('path', 'DIR')}"
+            return f"python -m lskd_vision.representations {checkpoint} --split train validation"
+        data = run.record.data.get("path", "DIR")
+        checkpoint = f"{run.directory}/checkpoint_best.pt"
+        return f"python -m lskd_fairseq.representations --data {data} --path {checkpoint} --split train valid"
+
+
+def fitting(read: Callable, given: object) -> object | None:
+    """``read(given)``; None where that names classes that are not the files'."""
+    try:
+        return read(given)
+    except InputError:
+        return None
