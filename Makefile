@@ -8,9 +8,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/installed
 
-demo: install          ## train teachers, distil students, print the tables: images, then translation
+demo: install          ## train teachers, distil students, measure: images, then translation; ends with a report
 	$(BIN)/python scripts/demo_vision.py
 	$(BIN)/python scripts/demo_nmt.py
+	$(BIN)/lskd report runs/demo --sets runs/demo/*/sets.json --output runs/demo/report.html
 
 test: install lint     ## all tests
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
@@ -40,7 +41,7 @@ $(INSTALLED): setup.py pyproject.toml
 	$(PIP) install -q --no-build-isolation -e '.[all,dev]'
 	$(PIP) check
 	@$(BIN)/python -W ignore -c 'import logging; logging.disable(); \
-		import torch, torchvision, timm, sacrebleu, sentencepiece, lskd, lskd_vision, lskd_fairseq'
+		import torch, torchvision, timm, sacrebleu, sentencepiece, sklearn, matplotlib, lskd, lskd_vision, lskd_fairseq'
 	@rm $(VENV)/unfinished && touch $@
 
 clean:                 ## the environment and what the demo made

@@ -1,13 +1,16 @@
 """What both sides say of a teacher: which weights it has, and which temperature its smoothing asks for."""
 
 import hashlib
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
 
+from lskd.smoothing_estimate import SmoothingEstimate
+
 RULE_OF_THUMB = (
-    "the teacher was trained with label smoothing (α = {alpha:.3g}) and T = {temperature:g} is above 1: the paper "
-    "found that high temperatures undo what a smoothed teacher gains; its rule: a smoothed teacher with T = 1"
+    "{what} and T = {temperature:g} is above 1: the paper found that high temperatures undo what a smoothed teacher "
+    "gains; its rule: a smoothed teacher with T = 1"
 )
 
 
@@ -21,12 +24,33 @@ def weights_fingerprint(weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def temperature_warnings(alpha: float | None, temperature: float) -> list[str]:
-    """What a reader of a run's figures has to know, for a teacher trained with label smoothing α (None: unknown).
+def with_estimate(label_smoothing: dict, estimate: SmoothingEstimate) -> dict:
+    """What is known of a teacher's smoothing, with what its outputs tell where its configuration does not.
 
-    >>> temperature_warnings(0.1, 1.0), temperature_warnings(0.0, 4.0), len(temperature_warnings(0.1, 4.0))
-    ([], [], 1)
+    Args:
+        label_smoothing: as a run record has it: ``alpha``, None where the configuration does not tell, and ``source``.
+        estimate: of its outputs.
+
+    Returns:
+        The same, with ``estimate`` where ``alpha`` is None, which it stays: a record never mixes the two.
     """
-    if alpha and temperature > 1:
-        return [RULE_OF_THUMB.format(alpha=alpha, temperature=temperature)]
-    return []
+    if label_smoothing["alpha"] is not None:
+        return label_smoothing
+    source = f"{label_smoothing['source']}; by its outputs: {estimate.verdict}"
+    return label_smoothing | {"source": source, "estimate": asdict(estimate)}
+
+
+def temperature_warnings(label_smoothing: dict, temperature: float) -> list[str]:
+    """What a reader of a run's figures has to know, for a teacher of which this is known; see :func:`with_estimate`.
+
+    >>> temperature_warnings({"alpha": 0.1}, 1.0), len(temperature_warnings({"alpha": 0.1}, 4.0))
+    ([], 1)
+    """
+    alpha, estimate = label_smoothing["alpha"], label_smoothing.get("estimate", {}).get("alpha")
+    if temperature <= 1 or not (estimate if alpha is None else alpha):
+        return []
+    if alpha is None:
+        what = f"the teacher's outputs look label-smoothed (α about {estimate:.2g})"
+    else:
+        what = f"the teacher was trained with label smoothing (α = {alpha:.3g})"
+    return [RULE_OF_THUMB.format(what=what, temperature=temperature)]

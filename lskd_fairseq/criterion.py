@@ -53,8 +53,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
 
     def warnings(self) -> list[str]:
         """What someone should know before trusting the outcome of this configuration."""
-        alpha = self.teacher.label_smoothing["alpha"] if self.teacher else None
-        return temperature_warnings(alpha, self.cfg.temperature)
+        return temperature_warnings(self.teacher.label_smoothing, self.cfg.temperature) if self.teacher else []
 
     def forward(self, model, sample, reduce=True):
         """The summed loss, the number to divide it by (sentences or target tokens), and sums for the log."""

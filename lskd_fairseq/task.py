@@ -7,7 +7,7 @@ detokenised text against the raw references (with ``--eval-bleu``), and no sente
 import json
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import sacrebleu
@@ -18,6 +18,8 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from lskd.errors import InputError
 from lskd.files import write_json
+from lskd.smoothing_estimate import SmoothingEstimate, estimate_label_smoothing
+from lskd.teacher import temperature_warnings, with_estimate
 from lskd_fairseq import options
 from lskd_fairseq.records import data_fingerprint
 from lskd_fairseq.teacher import output_logits
@@ -25,6 +27,7 @@ from lskd_fairseq.text import Detokeniser, references
 from lskd_fairseq.translate import every_batch, translate
 
 logger = logging.getLogger(__name__)
+SAMPLES = 2000  # tokens of validation, that say whether a teacher was smoothed
 
 
 @dataclass
@@ -57,6 +60,7 @@ class LabelSmoothedKDTask(TranslationTask):
         """Build the criterion and remember its teacher."""
         criterion = super().build_criterion(cfg, from_checkpoint)
         self.teacher = getattr(criterion, "teacher", None)
+        self._temperature = getattr(cfg, "temperature", 1.0)
         return criterion
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
@@ -99,7 +103,16 @@ class LabelSmoothedKDTask(TranslationTask):
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not distributed or torch.distributed.get_rank() == 0:
             self.teacher_scores = self._score_teacher(next(model.parameters()))
+            estimate = self.teacher_scores.pop("smoothing_estimate", None)
+            if estimate and self.teacher.label_smoothing["alpha"] is None:
+                self._tell(SmoothingEstimate(**estimate))
             logger.info("teacher on valid: " + ", ".join(f"{k} {v}" for k, v in self.teacher_scores.items()))
+
+    def _tell(self, estimate: SmoothingEstimate) -> None:
+        """Give the criterion's teacher what its outputs tell of its smoothing, and warn where that asks for it."""
+        self.teacher.label_smoothing = with_estimate(self.teacher.label_smoothing, estimate)
+        for warning in temperature_warnings(self.teacher.label_smoothing, self._temperature):
+            logger.warning(warning)
 
     def _inference_with_bleu(self, generator, sample, model):
         found = self.inference_step(generator, [model], sample, prefix_tokens=None)
@@ -134,7 +147,7 @@ class LabelSmoothedKDTask(TranslationTask):
                 write_json(path, remembered)
             except OSError as error:
                 logger.warning(f"the teacher's score cannot be remembered beside it: {error}")
-        return remembered[key]
+        return dict(remembered[key])
 
     @torch.no_grad()
     def _measure_teacher(self, like: torch.Tensor) -> dict:
@@ -143,14 +156,21 @@ class LabelSmoothedKDTask(TranslationTask):
         bleu = sacrebleu.BLEU()
         score = bleu.corpus_score(hypotheses, [self._references["valid"]]).score
         total, tokens = 0.0, 0
+        some = [[] for _ in models]
         for batch in every_batch(models, self, "valid", max_tokens=8000):
             batch = utils.move_to_cuda(batch) if like.is_cuda else batch
             keep = batch["target"].ne(self.target_dictionary.pad())
             logits = [output_logits(model, batch["net_input"], keep).float() for model in models]
+            if tokens < SAMPLES:
+                for kept, each in zip(some, logits, strict=True):
+                    kept.append(each[each.isfinite().all(1)].cpu().numpy())
             mean = torch.stack([each.softmax(-1) for each in logits]).mean(0)
             total -= mean.gather(1, batch["target"][keep][:, None]).log().sum().item()
             tokens += batch["ntokens"]
+        # Of several teachers the most smoothed one is what someone has to know of.
+        estimate = max(map(estimate_label_smoothing, some), key=lambda each: each.alpha or 0)
         return {
+            "smoothing_estimate": asdict(estimate),
             "bleu": round(score, 2),
             "signature": f"{bleu.get_signature()} beam:5",
             "nll_loss": round(total / tokens / math.log(2), 4),

@@ -29,7 +29,7 @@ def new_record(run) -> RunRecord:
         seed=run.setting.seed,
         data=run.data_record,
         teacher=teacher and teacher.record(),
-        warnings=temperature_warnings(teacher.label_smoothing["alpha"], temperature) if teacher else [],
+        warnings=temperature_warnings(teacher.label_smoothing, temperature) if teacher else [],
     )
 
 

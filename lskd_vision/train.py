@@ -9,6 +9,7 @@ decodes and augments an image once and asks each teacher once; each leaves a run
 
 import argparse
 import contextlib
+import functools
 import itertools
 import logging
 import os
@@ -17,11 +18,14 @@ import sys
 
 import torch
 from timm.utils import init_distributed_device
+from torch import Tensor
 from tqdm import tqdm
 
 from lskd.accuracy import accuracy_figures
 from lskd.errors import bad, run_command
 from lskd.runs import read_run, write_run
+from lskd.smoothing_estimate import estimate_label_smoothing
+from lskd.teacher import with_estimate
 from lskd_vision import options
 from lskd_vision.data import Data, data_config, load_data
 from lskd_vision.evaluate import evaluate
@@ -35,6 +39,7 @@ from lskd_vision.run import BEST, LAST, Run, Setting
 from lskd_vision.teacher import Normalisation, Teacher, load_teacher
 
 logger = logging.getLogger("lskd_vision")
+SAMPLES = 2000  # of validation, that say whether a teacher was smoothed
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -168,6 +173,8 @@ def train(runs: list[Run], data: Data, arguments: argparse.Namespace, device: to
     score_teachers(runs, teachers, validation, normalisation, arguments, device)
     for run in runs:
         run.start(device, len(batches))
+    for warning in dict.fromkeys(warning for run in runs for warning in run.record.warnings):
+        logger.warning(warning)
     with contextlib.ExitStack() as stack:
         logs = {}
         if arguments.rank == 0:
@@ -221,23 +228,39 @@ def validate(runs: list[Run], batches: Loader, arguments, device, data: Data) ->
 
 
 def score_teachers(runs, teachers, batches, normalisation, arguments, device) -> None:
-    """Score each teacher on the validation split, unless every run knows how it scored."""
+    """Score each teacher on the validation split, unless every run knows how it scored.
+
+    Where a teacher's configuration does not tell its α, its outputs may.
+    """
     unknown = []
     for key, teacher in teachers.items():
         records = [read_run(run.directory) for run in runs if run.setting.teacher == key]
-        known = [record.teacher["valid"] for record in records if record and record.teacher["valid"]]
+        known = [record.teacher for record in records if record and record.teacher["valid"]]
         if len(known) == len(records):
-            teacher.valid.update(known[0])
+            teacher.valid.update(known[0]["valid"])
+            teacher.label_smoothing = known[0]["label_smoothing"]
         else:
             unknown.append(teacher)
     if not unknown:
         return
-    models = [lambda images, teacher=teacher: teacher.logits(images, normalisation) for teacher in unknown]
+    some = {teacher: [] for teacher in unknown}
+    size = arguments.validation_batch_size or arguments.batch_size
+    step = max(1, len(batches) * size // SAMPLES)  # from all of a split, which may be in the order of its classes
+
+    def ask(teacher: Teacher, images: Tensor) -> Tensor:
+        logits = teacher.logits(images, normalisation)
+        if teacher.label_smoothing["alpha"] is None:
+            few = logits[::step].float()
+            some[teacher].append(few[few.isfinite().all(1)].cpu().numpy())
+        return logits
+
+    models = [functools.partial(ask, teacher) for teacher in unknown]
     classes = unknown[0].num_classes
     counts = evaluate(models, batches.epoch(0), classes, arguments, device, len(batches), name="teacher")
     for teacher, count in zip(unknown, counts, strict=True):
         figures = accuracy_figures(count)
         teacher.valid.update({name: figures[name] for name in ("top1", "top5", "nll_loss")})
+        teacher.label_smoothing = with_estimate(teacher.label_smoothing, estimate_label_smoothing(some[teacher]))
         print(f"teacher {teacher.path or teacher.name}: validation top-1 {figures['top1']:.2f} %")
         if figures["top1"] < 150 / classes:
             logger.warning("the teacher is hardly better than chance: is the order of its classes the data's?")

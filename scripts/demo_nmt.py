@@ -190,7 +190,7 @@ def measure(data: Path, runs: Path, arguments: argparse.Namespace) -> None:
         [path for path in checkpoints if not recorded(path, "train")], "decoder features", unit="model"
     ):
         command = [sys.executable, "-m", "lskd_fairseq.representations", "--cpu", "--data", str(data)]
-        command += ["--path", str(checkpoint), "--split", "train", "--keep-per-class", "100", "--least", "50"]
+        command += ["--path", str(checkpoint), "--split", "train", "--keep-per-class", "100"]
         tqdm.write(f"$ {shlex.join(command)}")
         run(command, checkpoint.with_name("representations.log"), CORES)
     if len(set(temperatures)) == 1:

@@ -39,6 +39,7 @@ def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_pa
     assert "teacher_a0.1_s1: trained already" in second.stderr + second.stdout
     assert re.search(r"student of α = 0.1, T = 1 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
     assert re.search(r"student of α = 0.1, T = 3 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
+    assert "η(S1) is negative for" in second.stdout + second.stderr
     third = run(*command)
     assert (third.stdout + third.stderr).count("trained already") == 3
     table = [
@@ -46,3 +47,8 @@ def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_pa
         for text in (second.stdout, third.stdout)
     ]
     assert table[0] == table[1] != ""
+    sets = tmp_path / "demo" / "help.en-de" / "sets.json"
+    run("lskd report", tmp_path / "demo", "--sets", sets, "--output", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Diffusion index η, T = 1 → 3" in page
+    assert "Table 5" in page

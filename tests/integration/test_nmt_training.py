@@ -126,6 +126,19 @@ def test_the_task_scores_the_teacher_and_measures_bleu(data_bin, teacher, tmp_pa
     assert (tmp_path / "teacher.pt.valid.json").is_file()
 
 
+def test_the_task_asks_a_teacher_s_outputs_where_its_configuration_does_not_tell(data_bin, teacher, tmp_path):
+    train(data_bin, tmp_path / "first", KD, teacher, "--max-epoch 1")
+    first = tmp_path / "first" / "checkpoint_best.pt"
+    for _ in range(2):  # measured, then remembered beside the teacher
+        save_dir = tmp_path / f"second-{_}"
+        train(data_bin, save_dir, "--task label_smoothed_kd --max-epoch 1", KD, first)
+        found = json.loads((save_dir / "run.json").read_text())["teacher"]
+        known = found["label_smoothing"]
+        assert known["alpha"] is None
+        assert known["source"].endswith(f"by its outputs: {known['estimate']['verdict']}")
+        assert found["valid"].keys() == {"bleu", "signature", "nll_loss"}
+
+
 def test_validation_of_a_student_needs_no_teacher(data_bin, teacher, tmp_path):
     shutil.copy(teacher, own := tmp_path / "teacher.pt")
     train(data_bin, tmp_path / "student", KD, own, "--max-update 3")

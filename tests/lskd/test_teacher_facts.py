@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lskd.teacher import temperature_warnings, weights_fingerprint
+from lskd.smoothing_estimate import SmoothingEstimate
+from lskd.teacher import temperature_warnings, weights_fingerprint, with_estimate
 
 WEIGHTS = {"layer.weight": torch.arange(6.0).view(2, 3), "layer.bias": torch.zeros(2), "count": torch.tensor(7)}
 
@@ -72,14 +73,41 @@ def test_weights_of_half_precision_have_a_fingerprint():
 
 @given(alpha=st.floats(0.001, 0.9), temperature=st.floats(1.001, 64))
 def test_a_smoothed_teacher_at_a_high_temperature_is_warned_of_with_both_numbers(alpha, temperature):
-    (warning,) = temperature_warnings(alpha, temperature)
-    assert f"α = {alpha:.3g}" in warning
+    (warning,) = temperature_warnings({"alpha": alpha}, temperature)
+    assert f"trained with label smoothing (α = {alpha:.3g})" in warning
     assert f"T = {temperature:g}" in warning
     assert "\n" not in warning
 
 
 @given(temperature=st.floats(0.1, 64))
 def test_nothing_is_warned_of_without_smoothing_or_without_a_high_temperature(temperature):
-    assert temperature_warnings(0.0, temperature) == []
-    assert temperature_warnings(None, temperature) == []
-    assert temperature_warnings(0.1, min(temperature, 1.0)) == []
+    assert temperature_warnings({"alpha": 0.0}, temperature) == []
+    assert temperature_warnings({"alpha": None}, temperature) == []
+    assert temperature_warnings({"alpha": 0.1}, min(temperature, 1.0)) == []
+
+
+SMOOTHED = SmoothingEstimate(0.098, 0.05, 0.2, "smoothed", "a floor")
+UNKNOWN = {"alpha": None, "source": "unknown: timm's pretrained weights"}
+
+
+def test_outputs_speak_where_the_configuration_does_not():
+    known = with_estimate(UNKNOWN, SMOOTHED)
+    assert known["alpha"] is None
+    assert known["estimate"]["alpha"] == 0.098
+    assert known["source"] == "unknown: timm's pretrained weights; by its outputs: smoothed"
+    (warning,) = temperature_warnings(known, 4.0)
+    assert "outputs look label-smoothed (α about 0.098)" in warning
+    assert temperature_warnings(known, 1.0) == []
+
+
+def test_outputs_are_not_asked_where_the_configuration_speaks():
+    known = {"alpha": 0.0, "source": "the teacher's configuration"}
+    assert with_estimate(known, SMOOTHED) == known
+
+
+@pytest.mark.parametrize("verdict", ["not smoothed", "cannot tell"])
+def test_nothing_is_warned_of_where_outputs_show_no_smoothing(verdict):
+    alpha = 0.0 if verdict == "not smoothed" else None
+    known = with_estimate(UNKNOWN, SmoothingEstimate(alpha, alpha, alpha, verdict, ""))
+    assert temperature_warnings(known, 4.0) == []
+    assert known["estimate"]["verdict"] == verdict

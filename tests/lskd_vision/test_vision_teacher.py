@@ -2,6 +2,7 @@ import argparse
 import copy
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 
 from lskd.errors import InputError
 from lskd.teacher import weights_fingerprint
+from lskd_vision import train
 from lskd_vision.checkpoints import read_checkpoint, save_checkpoint
 from lskd_vision.teacher import (
     Normalisation,
@@ -393,3 +395,45 @@ def test_models_of_other_classes_or_without_training_have_no_wordnet_ids(name):
     with torch.device("meta"):
         model = timm.create_model(name, **({"num_classes": classes} if classes else {}))
     assert imagenet_classes(model) is None
+
+
+# ---- what its outputs tell of its smoothing
+
+
+class Batches:
+    """A validation split of 500 images, in batches."""
+
+    def __len__(self):
+        return 5
+
+    def epoch(self, number):
+        return ((images(number=100), torch.arange(100) % 7) for _ in range(len(self)))
+
+
+def scored(label_smoothing, source, directory):
+    """A teacher whose every output is .9 + .1/7 for class 0 and .1/7 for the others, after it was scored."""
+    model = make()
+    layer = model.get_classifier()
+    floor = torch.full((7,), 0.1 / 7)
+    floor[0] += 0.9
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(floor.log())
+    teacher = Teacher(model, label_smoothing=label_smoothing, source=source, **IMAGENET)
+    student = SimpleNamespace(setting=SimpleNamespace(teacher=0), directory=directory)
+    arguments = argparse.Namespace(rank=0, amp=False, validation_batch_size=None, batch_size=100, distributed=False)
+    train.score_teachers([student], {0: teacher}, Batches(), None, arguments, CPU)
+    return teacher
+
+
+def test_the_outputs_of_a_teacher_tell_its_smoothing_where_its_checkpoint_does_not(tmp_path):
+    teacher = scored(None, "unknown: the checkpoint does not tell", tmp_path)
+    assert teacher.label_smoothing["alpha"] is None
+    assert teacher.label_smoothing["estimate"]["alpha"] == pytest.approx(0.1, rel=0.02)
+    assert teacher.label_smoothing["source"].endswith("by its outputs: smoothed")
+    assert teacher.valid.keys() == {"top1", "top5", "nll_loss"}
+
+
+def test_the_outputs_of_a_teacher_of_known_smoothing_are_not_asked(tmp_path):
+    teacher = scored(0.0, "the teacher's configuration", tmp_path)
+    assert teacher.label_smoothing == {"alpha": 0.0, "source": "the teacher's configuration"}

@@ -1,0 +1,141 @@
+"""Which temperature to distil a teacher at, and why.
+
+Says whether the teacher was trained with label smoothing, as its file records it and as its outputs show it, and what
+the paper found for such teachers. The estimate needs the last layer and some features; labels are not used.
+"""
+
+import argparse
+import dataclasses
+import math
+
+from lskd.commands.entropy import Logits
+from lskd.errors import InputError
+from lskd.published import published
+from lskd.representations import Representations, read_representations
+from lskd.smoothing_estimate import WEAKEST, SmoothingEstimate, estimate_label_smoothing
+from lskd.tables import Column, output_file, show, write
+
+EXAMPLE = "lskd advise runs/imagenet/resnet50_a0.1_s42/last.validation.representations.safetensors"
+SAMPLES = 20_000  # evenly spread, are more than enough for the estimate
+TEMPERATURES = (1, 2, 3, 64)  # those that the paper tried
+TABLES = (("2A", "top1"), ("2B", "top1"), ("4", "top1"), ("5", "bleu"), ("B.2", "bleu"))
+ADVICE = {
+    True: "T = 1. The paper's rule of thumb: a label-smoothed teacher with a low temperature. Higher ones draw the\n"
+    "student's classes towards those they resemble, and undo what the smoothing has gained.",
+    False: "try T in 1, 2, 3, 4 and choose on validation data. There is no rule without label smoothing: a higher T\n"
+    "helped some students of fine-grained classes and compact ones (Tables 2B, 4), and others not. The paper\n"
+    "tried 1, 2, 3 and 64, and 64 was the worst for every student below. Or smooth a teacher, and take T = 1.",
+    None: "T = 1, which is right for a smoothed teacher; without smoothing it lost little where it was not the best.\n"
+    "The teacher's own training configuration would settle it.",
+}
+LIMITS = (
+    "Means of the paper's runs, of one α (0.1), a few pairs of models and its training recipes: what is best for your\n"
+    "own data is for validation data to say."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``lskd advise``."""
+    parser.add_argument("file", metavar="FILE", help="representations of the teacher")
+    parser.add_argument("--output", type=output_file, metavar="FILE", help="the answer, .csv or .json")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print what is known, the advice and its reasons; write the answer."""
+    representations = read_representations(arguments.file)
+    recorded, source = recorded_alpha(representations.provenance)
+    estimate = _estimate(arguments.file, representations)
+    smoothed = recorded > 0 if recorded is not None else {"smoothed": True, "not smoothed": False}.get(estimate.verdict)
+    disagreement = disagrees(recorded, estimate)
+    temperatures = [1, 2, 3, 4] if smoothed is False else [1]
+    if arguments.output:
+        row = {"file": arguments.file, "label_smoothing": recorded, "source": source}
+        row |= {f"estimated_{name}": value for name, value in dataclasses.asdict(estimate).items()}
+        row |= {"smoothed": smoothed, "disagreement": disagreement}
+        joined = " ".join(map(str, temperatures))
+        write(arguments.output, [row | {"temperatures": joined if arguments.output.suffix == ".csv" else temperatures}])
+    print(f"teacher    {representations.provenance.get('model') or arguments.file}")
+    print(f"recorded   {source if recorded is None else f'label smoothing α = {recorded:.3g} ({source})'}")
+    print(f"estimated  {_said(estimate)}")
+    if disagreement:
+        print(f"These disagree: {disagreement}. The advice follows the record.")
+    print(f"\nadvice     {_indented(ADVICE[smoothed])}\n\n{_evidence(smoothed)}\n\n{LIMITS}")
+
+
+def recorded_alpha(provenance: dict) -> tuple[float | None, str]:
+    """The α that a file's provenance records of the model's own training, and where that is known from.
+
+    A student's labels are its teacher's outputs: its own α says nothing, and is None.
+
+    >>> recorded_alpha({"configuration": {"label_smoothing": 0.1, "kd_weight": 0.0}})
+    (0.1, "the model's configuration")
+    """
+    configuration = provenance.get("configuration") or {}
+    teacher = provenance.get("teacher") or {}
+    if configuration.get("kd_weight") or teacher:
+        smoothing = teacher.get("label_smoothing") or {}
+        alpha, temperature = smoothing.get("alpha"), configuration.get("temperature")
+        of = "a teacher of unknown α" if alpha is None else f"a teacher with α = {alpha:.3g}"
+        return None, f"trained by distillation from {of}" + (f" at T = {temperature:g}" if temperature else "")
+    alpha = configuration.get("label_smoothing")
+    if isinstance(alpha, int | float) and 0 <= alpha <= 1:
+        return float(alpha), "the model's configuration"
+    return None, "the file does not tell"
+
+
+def disagrees(recorded: float | None, estimate: SmoothingEstimate) -> str | None:
+    """What is at odds between a recorded α and the estimate, or None where nothing is.
+
+    >>> disagrees(0.0, SmoothingEstimate(0.1, 0.06, 0.16, "smoothed", ""))
+    'no smoothing is recorded, and the outputs look smoothed'
+    """
+    if recorded is None or estimate.alpha is None:
+        return None
+    if recorded < WEAKEST and estimate.verdict == "smoothed":
+        how = "no smoothing" if recorded == 0 else f"α = {recorded:.3g}"
+        return f"{how} is recorded, and the outputs look smoothed"
+    if recorded >= WEAKEST and estimate.verdict == "not smoothed":
+        return f"α = {recorded:.3g} is recorded, and the outputs look as without smoothing"
+    if not estimate.low <= recorded <= estimate.high:
+        return f"α = {recorded:.3g} is recorded, and the outputs look like {estimate.low:.2g} to {estimate.high:.2g}"
+    return None
+
+
+def _estimate(path: str, representations: Representations) -> SmoothingEstimate:
+    step = max(1, math.ceil(len(representations.labels) / SAMPLES))
+    names = ("features", "labels", "index")
+    some = dataclasses.replace(representations, **{name: getattr(representations, name)[::step] for name in names})
+    try:
+        return estimate_label_smoothing(Logits(path, some))
+    except InputError as error:  # no last layer or no features: advice is still to be had
+        return SmoothingEstimate(None, None, None, "cannot tell", str(error))
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _said(estimate: SmoothingEstimate) -> str:
+    if estimate.verdict == "smoothed":
+        return f"smoothed, α about {estimate.alpha:.2g} ({estimate.low:.2g} to {estimate.high:.2g}): {estimate.reason}"
+    if estimate.verdict == "not smoothed":
+        return f"not smoothed, α below {estimate.high:.2g}: {estimate.reason}"
+    return f"cannot tell: {estimate.reason}"
+
+
+def _evidence(smoothed: bool | None) -> str:
+    """The paper's students of such teachers."""
+    rows = []
+    for table, metric in TABLES:
+        figures = [each for each in published(table, metric=metric) if each.student and each.temperature is not None]
+        for student, alpha in dict.fromkeys((each.student, each.label_smoothing) for each in figures):
+            if smoothed is None or smoothed == (alpha > 0):
+                by = {e.temperature: e.mean for e in figures if (e.student, e.label_smoothing) == (student, alpha)}
+                row = {"table": table, "data": figures[0].data, "student": student, "alpha": alpha}
+                rows.append(row | {f"T{each}": by.get(each) for each in TEMPERATURES} | {"best": max(by, key=by.get)})
+    columns = [Column("table", "table"), Column("data", "data"), Column("student", "student")]
+    columns += [Column("α", "alpha", "g"), *(Column(f"T = {each}", f"T{each}", ".2f") for each in TEMPERATURES)]
+    unit = "The paper's students, top-1 in % (translation: BLEU)"
+    return f"{unit}:\n" + show(rows, [*columns, Column("best T", "best", "g")])
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n           ")

@@ -1,0 +1,93 @@
+"""The temperature that gives one teacher the mean entropy of another (Appendix H).
+
+In the paper, a ResNet-50 trained on CUB200-2011 without label smoothing has at T = 1.481375 the entropy that the one
+with α = .1 has at T = 1. Equal entropy does not make equal students: the paper's Tables H.2 to H.4 show that it does
+not. Both files are of the same samples; where one of them did not keep all features, the kept ones are compared.
+"""
+
+import argparse
+import math
+
+import numpy as np
+
+from lskd.commands.entropy import Logits, check_temperatures, entropy_sums
+from lskd.errors import InputError, bad
+from lskd.representations import Representations, read_representations
+from lskd.smoothness import EntropySums, match_temperature
+from lskd.tables import Column, output_file, show, write
+
+EXAMPLE = "lskd match-temperature a0.1.train.representations.safetensors a0.train.representations.safetensors"
+COLUMNS = (
+    Column("T of reference", "reference_temperature", ".7g"),
+    Column("T of other", "temperature", ".7g"),
+    Column("entropy (nats)", "entropy_nats", ".4f"),
+    Column("ln K", "largest_entropy_nats", ".4f"),
+    Column("samples", "samples"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``lskd match-temperature``."""
+    parser.add_argument("reference", metavar="REFERENCE", help="representations of the teacher whose entropy is wanted")
+    parser.add_argument("other", metavar="OTHER", help="representations of the teacher that is to have it")
+    parser.add_argument(
+        "--temperature", type=float, nargs="+", default=[1.0], metavar="T", help="of REFERENCE (default: 1)"
+    )
+    parser.add_argument("--output", type=output_file, metavar="FILE", help="the table, .csv or .json")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Search the temperatures, print the table, write it."""
+    check_temperatures("--temperature", arguments.temperature)
+    reference, other = read_representations(arguments.reference), read_representations(arguments.other)
+    _check(arguments, reference, other)
+    logits = Logits(arguments.other, other)
+    if _all_samples(reference, other):
+        sums = entropy_sums(arguments.reference, reference, arguments.temperature)
+    else:
+        sums = EntropySums(arguments.temperature)
+        _named(arguments.reference, sums.update, Logits(arguments.reference, reference))
+    rows = []
+    for temperature, target in zip(arguments.temperature, sums.mean().tolist(), strict=True):
+        rows.append(
+            {
+                "reference": arguments.reference,
+                "other": arguments.other,
+                "reference_temperature": temperature,
+                "temperature": _named(arguments.other, match_temperature, logits, target),
+                "entropy_nats": target,
+                "largest_entropy_nats": math.log(len(reference.class_names)),
+                "samples": sums.n,
+            }
+        )
+    if arguments.output:
+        write(arguments.output, rows)
+    print(f"reference  {arguments.reference}\nother      {arguments.other}\n\n{show(rows, COLUMNS)}")
+
+
+def _check(arguments: argparse.Namespace, reference: Representations, other: Representations) -> None:
+    """Both must be of the same classes and samples, as far as that is known."""
+    if reference.class_names != other.class_names:
+        raise bad("OTHER", arguments.other, f"must have the classes of {arguments.reference}, in their order")
+    splits = [each.provenance.get("split") for each in (reference, other)]
+    if None not in splits and splits[0] != splits[1]:
+        raise bad("OTHER", arguments.other, f"is of split {splits[1]}, must be of {splits[0]} as {arguments.reference}")
+    if not _all_samples(reference, other) and not np.array_equal(reference.index, other.index):
+        raise bad(
+            "OTHER", arguments.other, f"must have kept the features of the samples that {arguments.reference} has"
+        )
+
+
+def _all_samples(reference: Representations, other: Representations) -> bool:
+    """Whether the mean is over all samples: OTHER kept them all, REFERENCE may have the sums alone."""
+    return other.complete and np.array_equal(reference.moments.counts, other.moments.counts)
+
+
+def _named(path: str, function, *values):
+    """``function(*values)``, with the file in the message where it refuses them."""
+    try:
+        return function(*values)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
