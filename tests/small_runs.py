@@ -73,7 +73,7 @@ def image_run(
             "fingerprint": "d",
         },
         teacher=teacher if student else None,
-        warnings=options.get("warnings", temperature_warnings(alpha, temperature) if student else []),
+        warnings=options.get("warnings", temperature_warnings({"alpha": alpha}, temperature) if student else []),
     )
 
 

@@ -87,10 +87,10 @@ def run(arguments: argparse.Namespace) -> None:
     names = representations.class_names if representations else list(imagenet_classes())
     targets = class_indices(arguments.targets, names, "--targets") if arguments.targets else None
     sets = choose(arguments.by, arguments, names, representations, targets)
+    other = arguments.agree_with and choose(arguments.agree_with, arguments, names, representations, list(sets))
     if arguments.output:
         write_sets(arguments.output, sets, names)
-    if arguments.agree_with:
-        other = choose(arguments.agree_with, arguments, names, representations, list(sets))
+    if other:
         print(agreement_table(sets, other, names))
     else:
         for target, each in sets.items():
