@@ -15,7 +15,7 @@ extras = {
     # Image classification with timm. torch and torchvision are a pair: the resolver picks the newest that fit.
     "vision": [*torch, "torchvision", "timm>=1.0.31", "pyyaml>=6", "scipy>=1.11", "tensorboard>=2.16"],
     # Figures and reports; the WordNet of classes that are not ImageNet-1K's.
-    "report": ["scikit-learn>=1.4", "matplotlib>=3.8", "scipy>=1.11", "nltk>=3.10"],
+    "report": ["scikit-learn>=1.4", "matplotlib>=3.8", "nltk>=3.10"],
     # Whole experiments, on this machine or on a Slurm cluster.
     "workflow": ["snakemake>=9.27", "snakemake-executor-plugin-slurm>=2.8"],
 }

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classes",
         nargs=3,
         metavar=("A", "B", "C"),
-        help="of the projection: two similar classes, then a dissimilar one (default: by the teacher's features)",
+        help="of the projection: two similar classes, then a dissimilar one (default: by --sets, or the teacher)",
     )
     parser.add_argument("--first", type=_temperature, default=1.0, metavar="T", help="lower T of η (default: 1)")
     parser.add_argument("--second", type=_temperature, default=3.0, metavar="T", help="higher T of η (default: 3)")

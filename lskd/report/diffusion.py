@@ -9,7 +9,7 @@ from lskd.diffusion import DiffusionIndex, diffusion_indices, over_seeds
 from lskd.plots import Bars, bars, svg
 from lskd.report.html import Markup, Page, absent, code, element, paragraph, table, text_cell
 from lskd.report.records import Run
-from lskd.report.sources import Options, Sources, fitting
+from lskd.report.sources import Options, Sources
 from lskd.report.studies import Study, at, pair, signed, smoothing
 from lskd.representations import Representations
 from lskd.similar_classes import sets_by_distance
@@ -69,9 +69,9 @@ def _pairs(study: Study, alpha: float | None, first: float, second: float) -> li
 
 def _sets(files: Sources, options: Options) -> tuple[dict[int, ClassSets] | None, Markup]:
     """S1 and S2, and where they are from; or None, and what would make them."""
-    for path in options.sets:
-        if given := fitting(files.given_sets, path):
-            return given, paragraph("Similar classes (S1) and dissimilar ones (S2) are those of ", code(str(path)), ".")
+    if given := files.fitting_sets(options.sets):
+        path, sets = given
+        return sets, paragraph("Similar classes (S1) and dissimilar ones (S2) are those of ", code(str(path)), ".")
     if files.study.first.kind == "translation" or len(files.class_names) > TARGETS:
         source = files.reference[0] if files.reference else "TEACHER.representations.safetensors"
         words = " --words --least 50" if files.study.first.kind == "translation" else ""

@@ -31,11 +31,10 @@ def projection(page: Page, files: Sources, options: Options) -> None:
     if not files.paths:
         page.add(absent("The projection needs representation files, which are not there:", files.command()))
         return
-    names = options.classes and fitting(files.given_classes, options.classes)
-    if not names and (files.study.first.kind == "translation" or files.reference is None):
+    names = _classes(files, options)
+    if names is None:
         page.add(absent("Which classes to show has to be said, two similar ones first:", "--classes A B C"))
         return
-    names = names or _three(files.reference[1])
     panels, used, refused = [], [], {}
     for runs in (*files.study.teachers.values(), *files.study.students.values()):
         run = next((each for each in runs if each.directory in files.paths), None)
@@ -68,6 +67,18 @@ def projection(page: Page, files: Sources, options: Options) -> None:
             wide=True,
         )
     )
+
+
+def _classes(files: Sources, options: Options) -> list[str] | None:
+    """Two similar classes and a dissimilar one, by name; None where nothing says which."""
+    if names := options.classes and fitting(files.given_classes, options.classes):
+        return names
+    if given := files.fitting_sets(options.sets):
+        target, sets = next(iter(given[1].items()))
+        return [files.class_names[each] for each in (target, sets.similar[0], sets.dissimilar[0])]
+    if files.study.first.kind == "translation" or files.reference is None:
+        return None
+    return _three(files.reference[1])
 
 
 def _three(reference: Representations) -> list[str]:

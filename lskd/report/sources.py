@@ -20,7 +20,8 @@ class Options:
     Attributes:
         sets: JSON files of S1 and S2, as ``lskd similar --output`` writes; for data whose classes none of them names,
             by feature distance.
-        classes: three for the projection, two similar ones first; by feature distance when None.
+        classes: three for the projection, two similar ones first; when None the first target of the sets with the
+            first of its similar and of its dissimilar classes, or by feature distance.
         first: T1 of η.
         second: T2 of η.
     """
@@ -94,6 +95,13 @@ class Sources:
             InputError: not such a file, or of other classes.
         """
         return read_sets(path, self.class_names)
+
+    def fitting_sets(self, paths: Sequence[str | os.PathLike]) -> tuple[object, dict[int, ClassSets]] | None:
+        """The first file of sets that names these classes, and what it holds; None where none does."""
+        for path in paths:
+            if sets := fitting(self.given_sets, path):
+                return path, sets
+        return None
 
     def given_classes(self, names: Sequence[str]) -> list[str]:
         """The three classes of the projection, as the files name them.

@@ -368,9 +368,9 @@ def test_eta_over_several_seeds_is_a_mean_with_a_deviation(tmp_path):
 def test_given_sets_are_used(runs, tmp_path):
     sets = {"Trouser": {"similar": ["Bag"], "dissimilar": ["Coat"]}}
     (tmp_path / "sets.json").write_text(json.dumps(sets))
-    rows = page_of(runs, sets=[tmp_path / "sets.json"]).table(
-        "η in % for each target class, train split, teacher with α = 0.1"
-    )
+    page = page_of(runs, sets=[tmp_path / "sets.json"])
+    assert "Features of Trouser and Bag, which are similar, and of Coat," in page.text
+    rows = page.table("η in % for each target class, train split, teacher with α = 0.1")
     assert [row[:2] for row in rows[1:]] == [["Trouser", "Bag"]]
     paths = [runs / f"data/student_net_a0.1_T{T}_s1/last.train.representations.safetensors" for T in (1, 3)]
     expected = eta_by_loops(*paths, {"Trouser": (["Bag"], ["Coat"])})["Trouser"]
