@@ -1,8 +1,12 @@
 """The moments of each class: what a stream of features leaves behind when centroids and their spread are wanted."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
-BLOCK_BYTES = 2**20  # of float64: a block of rows that stays in a core's cache while it is used twice
+READ_BYTES = 2**24  # of float64: rows that are read and converted while those before them are summed
+BLOCK_BYTES = 2**20  # of float64: rows that stay in a core's cache while they are used twice
 
 
 class ClassMoments:
@@ -60,20 +64,21 @@ class ClassMoments:
                 f"features: {features.dtype} of shape {tuple(features.shape)} (must be floating, of shape {shape})"
             )
         rows = max(1, BLOCK_BYTES // (8 * self.dimension))
-        buffer = np.empty((rows, self.dimension))
-        for start in range(0, len(labels), rows):
-            block_labels = labels[start : start + rows]
-            block = buffer[: len(block_labels)]
-            block[...] = features[start : start + rows]
-            norms = np.einsum("nd,nd->n", block, block)
-            if not np.isfinite(norms).all():
-                sample = start + int(np.flatnonzero(~np.isfinite(norms))[0])
-                raise ValueError(f"features: not a finite number in sample {sample} (must be finite)")
-            np.add.at(self.squares, block_labels, norms)
-            np.add.at(self.counts, block_labels, 1)
-            for label, row in zip(block_labels.tolist(), block, strict=True):
-                total = self.sums[label]
-                total += row
+        for start, some in _in_float64(features):
+            for first in range(start, start + len(some), rows):
+                block = some[first - start : first - start + rows]
+                self._add(block, labels[first : first + len(block)], first)
+
+    def _add(self, block: np.ndarray, labels: np.ndarray, first: int) -> None:
+        norms = np.einsum("nd,nd->n", block, block)
+        if not np.isfinite(norms).all():
+            sample = first + int(np.flatnonzero(~np.isfinite(norms))[0])
+            raise ValueError(f"features: not a finite number in sample {sample} (must be finite)")
+        np.add.at(self.squares, labels, norms)
+        np.add.at(self.counts, labels, 1)
+        for label, row in zip(labels.tolist(), block, strict=True):
+            total = self.sums[label]
+            total += row
 
     def merge(self, other: "ClassMoments") -> None:
         """Add the moments of ``other``, of other samples.
@@ -98,6 +103,28 @@ class ClassMoments:
             about_mean = self.squares - (self.sums**2).sum(1) / self.counts
             spread = np.maximum(about_mean, 0) / (self.counts - 1)
         return np.where(self.counts > 1, spread, np.nan)
+
+
+def _in_float64(features: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The number of a row, and some rows from there on; the next ones are read by a thread while these are used."""
+    rows = max(1, READ_BYTES // (8 * features.shape[1]))
+    if len(features) <= rows:  # as a batch is: not worth a thread
+        yield 0, np.asarray(features, np.float64)
+        return
+    buffers = np.empty((2, rows, features.shape[1]))
+
+    def read(start: int) -> np.ndarray:
+        some = buffers[start // rows % 2, : len(features) - start]
+        some[...] = features[start : start + rows]
+        return some
+
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(read, 0)
+        for start in range(0, len(features), rows):
+            some = reading.result()
+            if start + rows < len(features):
+                reading = thread.submit(read, start + rows)
+            yield start, some
 
 
 def checked_labels(labels: np.ndarray, classes: int) -> np.ndarray:

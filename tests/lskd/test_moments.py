@@ -57,14 +57,13 @@ def test_moments_are_the_sums_over_each_class(drawn):
 
 
 @quick
-@given(samples(), st.integers(1, 9))
-def test_the_size_of_a_block_makes_no_difference(drawn, rows):
-    features = drawn[0]
-    usual, module.BLOCK_BYTES = module.BLOCK_BYTES, 8 * features.shape[1] * rows
-    try:
+@given(samples(), st.integers(1, 9), st.integers(1, 20))
+def test_how_many_rows_are_read_and_summed_at_once_makes_no_difference(drawn, summed, read):
+    row = 8 * drawn[0].shape[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK_BYTES", summed * row)
+        patch.setattr(module, "READ_BYTES", read * row)
         same(of(*drawn), *exact(*drawn))
-    finally:
-        module.BLOCK_BYTES = usual
 
 
 @quick
@@ -105,7 +104,8 @@ def test_half_precision_features_are_summed_as_if_they_were_float64():
     assert found.sums[0, 0] == pytest.approx(len(features) * float(np.float16(0.1)), rel=1e-12)
 
 
-def test_features_on_the_disk_are_read_a_block_at_a_time(tmp_path):
+def test_features_on_the_disk_are_read_a_part_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "READ_BYTES", 2**18)
     whole = np.random.default_rng(0).standard_normal((5000, 64)).astype(np.float16)
     np.save(tmp_path / "features.npy", whole)
     asked = []
@@ -118,7 +118,7 @@ def test_features_on_the_disk_are_read_a_block_at_a_time(tmp_path):
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r").view(OnDisk)
     labels = np.arange(5000) % 7
     found = of(mapped, labels, 7)
-    assert max(asked) == module.BLOCK_BYTES // (8 * 64)
+    assert max(asked) == 2**18 // (8 * 64)
     same(found, *exact(whole, labels, 7))
 
 
@@ -143,6 +143,14 @@ def test_what_does_not_fit_is_refused_and_adds_nothing(features, labels, message
         found.update(features, np.array(labels))
     assert not found.counts.any()
     assert not found.sums.any()
+
+
+def test_a_sample_that_is_no_number_is_named_wherever_it_is(monkeypatch):
+    monkeypatch.setattr(module, "READ_BYTES", 8 * 3 * 4)
+    features = np.ones((30, 3))
+    features[23, 1] = np.nan
+    with pytest.raises(ValueError, match="in sample 23 "):
+        of(features, np.zeros(30, np.int64), 1)
 
 
 def test_moments_of_other_classes_or_another_dimension_do_not_merge():
