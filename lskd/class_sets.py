@@ -22,6 +22,15 @@ class ClassSets:
     dissimilar: list[int]
 
 
+def members(sets: Mapping[int, ClassSets]) -> list[int]:
+    """All classes that sets are about, targets too, in order.
+
+    >>> members({4: ClassSets([1], [5, 0])})
+    [0, 1, 4, 5]
+    """
+    return sorted({label for target, each in sets.items() for label in (target, *each.similar, *each.dissimilar)})
+
+
 def class_indices(wanted: Iterable[str | int], class_names: Sequence[str], argument: str) -> list[int]:
     """The indices of classes that a user names.
 

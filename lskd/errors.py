@@ -1,9 +1,10 @@
 """Bad input is answered with one line and exit status 2."""
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 class InputError(ValueError):
@@ -21,6 +22,20 @@ def bad(argument: str, value: object, valid: str) -> InputError:
     --temperature: 0.0 (must be above 0)
     """
     return InputError(f"{argument}: {value} ({valid})")
+
+
+@contextlib.contextmanager
+def naming(name: object) -> Iterator[None]:
+    """Put ``name``, as of a file, before a ValueError's message and make it an :class:`InputError`.
+
+    An InputError, which names what it is about, passes as it is.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
 
 
 def positive(text: str) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 
 from lskd.errors import bad
 from lskd.representations import Representations
+from lskd.runs import look_up, teacher_smoothing
 
 
 @dataclass(frozen=True)
@@ -176,13 +177,6 @@ def _pca():
     return PCA
 
 
-def _fact(provenance: dict, *keys: str):
-    """What a provenance says below ``keys``, None where it does not go so far."""
-    for key in keys:
-        provenance = provenance.get(key) if isinstance(provenance, dict) else None
-    return provenance
-
-
 @dataclass(frozen=True)
 class Panel:
     """One model on one split, in the plane.
@@ -231,14 +225,12 @@ class Panel:
     @property
     def temperature(self) -> float | None:
         """T that a student was distilled at."""
-        return _fact(self.provenance, "configuration", "temperature") if self.provenance.get("teacher") else None
+        return look_up(self.provenance, "configuration", "temperature") if self.provenance.get("teacher") else None
 
     @property
     def label_smoothing(self) -> float | None:
         """α of a teacher, of a student's teacher for a student; None where nobody knows."""
-        if self.provenance.get("teacher"):
-            return _fact(self.provenance, "teacher", "label_smoothing", "alpha")
-        return _fact(self.provenance, "configuration", "label_smoothing")
+        return teacher_smoothing(self.provenance)
 
     @property
     def title(self) -> str:

@@ -12,6 +12,7 @@ Features from anywhere become such a file with :func:`record`:
     write_representations("mine.representations.safetensors", record(features, labels, class_names))
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -65,6 +66,12 @@ class Representations:
     def of_class(self, label: int, limit: int | None = None) -> np.ndarray:
         """(n, d) features that were kept of a class, at most the first ``limit``."""
         return self.features[np.flatnonzero(self.labels == label)[:limit]]
+
+    def thinned(self, most: int) -> "Representations":
+        """The same with at most ``most`` of the kept samples, evenly spread."""
+        step = max(1, -(-len(self.labels) // most))
+        kept = {name: getattr(self, name)[::step] for name in ("features", "labels", "index")}
+        return dataclasses.replace(self, **kept)
 
     def logits(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """(n, K) float64 logits of the kept samples ``start`` to ``stop``: features · weightᵀ + bias.
@@ -232,7 +239,9 @@ def read_representations(path: str | os.PathLike) -> Representations:
     if not isinstance(about, dict) or not isinstance(about.get("schema_version"), int):
         raise bad("representations", path, "must be a representation file, with lskd's metadata")
     if about["schema_version"] > SCHEMA_VERSION:
-        raise bad("representations", path, f"has schema version {about['schema_version']}, read is up to 1")
+        raise bad(
+            "representations", path, f"has schema version {about['schema_version']}, read is up to {SCHEMA_VERSION}"
+        )
     try:
         return _checked(about, tensors)
     except (KeyError, TypeError, ValueError) as error:

@@ -102,6 +102,27 @@ def read_run(directory: str | os.PathLike) -> RunRecord | None:
     return RunRecord(**{key: value for key, value in content.items() if key in known})
 
 
+def look_up(content: object, *keys: str) -> object:
+    """What is below ``keys`` in dictionaries within each other, None where they do not go so far.
+
+    >>> look_up({"teacher": {"label_smoothing": None}}, "teacher", "label_smoothing", "alpha")
+    """
+    for key in keys:
+        content = content.get(key) if isinstance(content, dict) else None
+    return content
+
+
+def teacher_smoothing(made: dict) -> float | None:
+    """α of a student's teacher, of any other model its own; None where nobody knows.
+
+    Args:
+        made: a run record as a dictionary, or the provenance of a representation file, which has the same words.
+    """
+    if made.get("teacher"):
+        return look_up(made, "teacher", "label_smoothing", "alpha")
+    return look_up(made, "configuration", "label_smoothing")
+
+
 def now() -> str:
     """The time, ISO 8601, UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

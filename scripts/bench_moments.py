@@ -25,13 +25,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from lskd.errors import positive, run_command
 from lskd.files import write_text
 from lskd.moments import BLOCK_BYTES, ClassMoments
-from lskd.representations import SUFFIX, read_representations
+from lskd.representations import SUFFIX, Representations, read_representations, write_representations
 from lskd.runs import hardware, now, source_revision, versions
 
 CLASSES = 1000
@@ -46,10 +45,9 @@ def make(path: Path, samples: int, dimension: int) -> None:
     for start in tqdm(range(0, samples, len(block)), desc="writing", unit="block"):
         features[start : start + len(block)] = np.roll(block, start // len(block), 1)[: samples - start]
     labels = random.integers(0, CLASSES, samples)
-    about = {"schema_version": 1, "class_names": [f"class {i}" for i in range(CLASSES)], "provenance": {}}
-    tensors = {"features": features, "labels": labels, "index": np.arange(samples), "entropy": np.zeros((0, 3))}
-    tensors |= {"counts": np.zeros(CLASSES, np.int64), "sums": np.zeros((CLASSES, dimension))}
-    save_file(tensors | {"squares": np.zeros(CLASSES)}, path, {"lskd": json.dumps(about)})
+    names = [f"class {label}" for label in range(CLASSES)]
+    empty = ClassMoments(CLASSES, dimension)  # not what is measured
+    write_representations(path, Representations(names, empty, features, labels, np.arange(samples)))
     path.with_suffix(".npy").unlink()
     os.sync()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from lskd.class_sets import class_indices
 from lskd.errors import bad
 from lskd.representations import SUFFIX, Representations, read_representations
-from lskd.runs import read_run
+from lskd.runs import read_run, teacher_smoothing
 from lskd.tables import Column, output_file, show, write
 
 EXAMPLE = "lskd accuracy runs/cub200/resnet18_a0.1_T{1,3}_s* --classes"
@@ -162,7 +162,7 @@ def _key(each: Measured) -> dict:
     return _settings(provenance.get("configuration", {})) | {
         "model": provenance.get("model"),
         "teacher": teacher.get("model"),
-        "teacher's label smoothing": _smoothing(provenance),
+        "teacher's label smoothing": teacher_smoothing(provenance),
         "data": data.get("fingerprint"),
         "split": provenance.get("split"),
         "checkpoint": Path(str(provenance.get("checkpoint"))).name,
@@ -203,13 +203,6 @@ def _notes(rows: Sequence[dict], groups: Sequence[Sequence[Measured]]) -> list[s
     return notes
 
 
-def _smoothing(provenance: dict) -> float | None:
-    """α of a teacher, or of a student's teacher."""
-    if teacher := provenance.get("teacher"):
-        return (teacher.get("label_smoothing") or {}).get("alpha")
-    return provenance.get("configuration", {}).get("label_smoothing")
-
-
 def _classes(wanted: list[str] | None, measured: Sequence[Measured]) -> list[int]:
     if wanted is None:
         return []
@@ -230,7 +223,7 @@ def _row(number: int, group: Sequence[Measured], groups: Sequence[Sequence[Measu
     first = _first(group, groups)
     return {
         "model": f"#{number} {name}",
-        "label_smoothing": _smoothing(provenance),
+        "label_smoothing": teacher_smoothing(provenance),
         "temperature": provenance.get("configuration", {}).get("temperature"),
         "split": provenance.get("split"),
         "class": None,

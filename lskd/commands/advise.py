@@ -6,7 +6,6 @@ the paper found for such teachers. The estimate needs the last layer and some fe
 
 import argparse
 import dataclasses
-import math
 
 from lskd.commands.entropy import Logits
 from lskd.errors import InputError
@@ -102,11 +101,8 @@ def disagrees(recorded: float | None, estimate: SmoothingEstimate) -> str | None
 
 
 def _estimate(path: str, representations: Representations) -> SmoothingEstimate:
-    step = max(1, math.ceil(len(representations.labels) / SAMPLES))
-    names = ("features", "labels", "index")
-    some = dataclasses.replace(representations, **{name: getattr(representations, name)[::step] for name in names})
     try:
-        return estimate_label_smoothing(Logits(path, some))
+        return estimate_label_smoothing(Logits(path, representations.thinned(SAMPLES)))
     except InputError as error:  # no last layer or no features: advice is still to be had
         return SmoothingEstimate(None, None, None, "cannot tell", str(error))
     except ValueError as error:

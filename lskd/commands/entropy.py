@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lskd.class_sets import class_indices
-from lskd.errors import InputError, bad, positive
+from lskd.errors import InputError, bad, naming, positive
 from lskd.representations import Representations, read_representations
 from lskd.smoothness import EntropySums, far_below_second, mean_soft_outputs
 from lskd.tables import Column, output_file, show, write
@@ -106,12 +106,8 @@ def entropy_sums(path: str, representations: Representations, temperatures: Sequ
         known = ", ".join(f"{each:g}" for each in stored) or "none"
         raise bad("FILE", path, f"must hold all features, or the entropy at each T; it has it at {known}")
     sums = EntropySums(temperatures)
-    try:
+    with naming(path):
         sums.update(Logits(path, representations))
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
     return sums
 
 

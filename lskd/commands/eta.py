@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from lskd.class_distances import VARIANTS
-from lskd.class_sets import ClassSets, class_indices, read_groups, read_sets
+from lskd.class_sets import ClassSets, class_indices, members, read_groups, read_sets
 from lskd.diffusion import DiffusionIndex, diffusion_indices, over_seeds, permutation_p
 from lskd.errors import InputError, bad, positive
 from lskd.representations import Representations, read_representations
+from lskd.runs import look_up, teacher_smoothing
 from lskd.similar_classes import sets_by_distance, sets_by_groups, sets_by_wordnet
 from lskd.tables import Column, output_file, show, write
 from lskd.wordnet import find_hierarchy, imagenet_classes
@@ -152,13 +153,10 @@ def _samples(representations: Representations) -> tuple:
 def _configuration(representations: Representations) -> dict:
     """What students that differ by their seed have in common."""
     provenance = representations.provenance
-    teacher = provenance.get("teacher") or {}
     return {
         "model": provenance.get("model"),
-        "temperature": provenance.get("configuration", {}).get("temperature") if teacher else None,
-        "label smoothing": (teacher.get("label_smoothing") or {}).get("alpha")
-        if teacher
-        else provenance.get("configuration", {}).get("label_smoothing"),
+        "temperature": look_up(provenance, "configuration", "temperature") if provenance.get("teacher") else None,
+        "label smoothing": teacher_smoothing(provenance),
     }
 
 
@@ -196,7 +194,7 @@ def _sets(arguments: argparse.Namespace, names: list[str]) -> dict[int, ClassSet
 
 def _lacks_features(pair: Sequence[tuple[str, Representations]], sets: dict[int, ClassSets]) -> str | None:
     """Why no samples can be drawn anew, or None where they can."""
-    wanted = sorted({k for target, each in sets.items() for k in (target, *each.similar, *each.dissimilar)})
+    wanted = members(sets)
     for path, each in pair:
         kept = np.bincount(each.labels, minlength=len(each.class_names))[wanted]
         if (kept < 2).any():

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from lskd.commands.entropy import Logits, check_temperatures, entropy_sums
-from lskd.errors import InputError, bad
+from lskd.errors import bad, naming
 from lskd.representations import Representations, read_representations
 from lskd.smoothness import EntropySums, match_temperature
 from lskd.tables import Column, output_file, show, write
@@ -46,15 +46,18 @@ def run(arguments: argparse.Namespace) -> None:
         sums = entropy_sums(arguments.reference, reference, arguments.temperature)
     else:
         sums = EntropySums(arguments.temperature)
-        _named(arguments.reference, sums.update, Logits(arguments.reference, reference))
+        with naming(arguments.reference):
+            sums.update(Logits(arguments.reference, reference))
     rows = []
     for temperature, target in zip(arguments.temperature, sums.mean().tolist(), strict=True):
+        with naming(arguments.other):
+            matching = match_temperature(logits, target)
         rows.append(
             {
                 "reference": arguments.reference,
                 "other": arguments.other,
                 "reference_temperature": temperature,
-                "temperature": _named(arguments.other, match_temperature, logits, target),
+                "temperature": matching,
                 "entropy_nats": target,
                 "largest_entropy_nats": math.log(len(reference.class_names)),
                 "samples": sums.n,
@@ -81,13 +84,3 @@ def _check(arguments: argparse.Namespace, reference: Representations, other: Rep
 def _all_samples(reference: Representations, other: Representations) -> bool:
     """Whether the mean is over all samples: OTHER kept them all, REFERENCE may have the sums alone."""
     return other.complete and np.array_equal(reference.moments.counts, other.moments.counts)
-
-
-def _named(path: str, function, *values):
-    """``function(*values)``, with the file in the message where it refuses them."""
-    try:
-        return function(*values)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None

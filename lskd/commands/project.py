@@ -9,7 +9,7 @@ when they name the same checkpoint; a file that names none stands alone.
 import argparse
 from pathlib import Path
 
-from lskd.errors import InputError, bad, positive
+from lskd.errors import bad, naming, positive
 from lskd.projection import Panel, project
 from lskd.projection_figure import FORMATS, figure, write_figure
 from lskd.representations import Representations, read_representations
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise bad("--seed", arguments.seed, "must be 0 or above")
     panels = []
     for first, *others in _models(_read(arguments.files), _read(arguments.validation)):
-        try:
+        with naming(first[0]):
             panels += project(
                 first[1],
                 [each for _, each in others],
@@ -85,10 +85,6 @@ def run(arguments: argparse.Namespace) -> None:
                 arguments.validation_samples,
                 arguments.seed,
             )
-        except InputError:  # a package that is missing: no file is to blame
-            raise
-        except ValueError as error:
-            raise InputError(f"{first[0]}: {error}") from None
     if arguments.output:
         write_figure(arguments.output, figure(panels))
     if arguments.coordinates:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lskd.class_sets import ClassSets
+from lskd.class_sets import ClassSets, members
 from lskd.diffusion import DiffusionIndex, diffusion_indices, over_seeds
 from lskd.plots import Bars, bars, svg
 from lskd.report.html import Markup, Page, absent, code, element, paragraph, table, text_cell
@@ -161,8 +161,7 @@ def _about(rows: Sequence["_Row"]) -> str:
 
 def _kept(students: Sequence[Representations], sets: Mapping[int, ClassSets]) -> bool:
     """Whether features of all classes that are needed were kept, two or more of each."""
-    wanted = sorted({label for target, each in sets.items() for label in (target, *each.similar, *each.dissimilar)})
-    return all(np.bincount(one.labels, minlength=len(one.class_names))[wanted].min() > 1 for one in students)
+    return all(np.bincount(one.labels, minlength=len(one.class_names))[members(sets)].min() > 1 for one in students)
 
 
 class _Row:

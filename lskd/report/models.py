@@ -182,10 +182,8 @@ def _curve(files: Sources, run: Run) -> _Entropies | None:
     if not there:
         return None
     split, each = min(there, key=lambda item: not item[1].complete)
-    every = math.ceil(len(each.labels) / LIMIT)
-    logits = np.asarray(each.features[::every], np.float64) @ each.weight.astype(np.float64).T
     sums = EntropySums(sorted({*TEMPERATURES, *files.study.temperatures}))
-    sums.update(logits if each.bias is None else logits + each.bias)
+    sums.update(each.thinned(LIMIT).logits())
     n = int(each.moments.counts.sum())
     over = f"all {n} samples of {split}" if sums.n == n else f"{sums.n} of {n} samples of {split}"
     return _Entropies(sums, files.path(run, split), over + ("" if each.complete else ", whose features were kept"))

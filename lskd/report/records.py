@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lskd.errors import bad
 from lskd.representations import SUFFIX
-from lskd.runs import RunRecord, read_run
+from lskd.runs import RunRecord, read_run, teacher_smoothing
 
 RECORD = "run.json"
 # Options of either host that say where, from whom and how fast, or what a study's runs differ in anyway.
@@ -76,8 +76,7 @@ class Run:
     @property
     def label_smoothing(self) -> float | None:
         """α of the teacher: a student's, or its own where the run has none; to three decimals, None if unknown."""
-        teacher = self.record.teacher
-        known = (teacher.get("label_smoothing") or {}).get("alpha") if teacher else self.own_smoothing
+        known = teacher_smoothing({"teacher": self.record.teacher, "configuration": self.record.configuration})
         return None if known is None else round(known, 3)
 
     @property

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lskd.errors import InputError, bad, positive, report, run_command
+from lskd.errors import InputError, bad, naming, positive, report, run_command
 
 
 def call(command, *arguments, monkeypatch):
@@ -147,3 +147,10 @@ def test_output_that_cannot_be_written_is_reported():
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_output_that_cannot_be_written_is_one_line_and_status_2():
     assert write_to_a_full_disk() == (2, ["tool: error: [Errno 28] No space left on device"])
+
+
+def test_an_error_of_a_function_gets_the_file_s_name_and_one_that_names_it_keeps_its_own():
+    with pytest.raises(InputError, match=r"^a\.file: labels: 3$"), naming("a.file"):
+        raise ValueError("labels: 3")
+    with pytest.raises(InputError, match=r"^FILE: none$"), naming("a.file"):
+        raise InputError("FILE: none")

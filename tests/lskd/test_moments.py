@@ -42,7 +42,7 @@ def exact(features: np.ndarray, labels: np.ndarray, classes: int):
     return np.bincount(labels, minlength=classes), sums, squares
 
 
-def same(one: ClassMoments, counts: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> None:
+def assert_moments(one: ClassMoments, counts: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> None:
     """Equal but for the rounding of float64, relative to what was summed."""
     np.testing.assert_array_equal(one.counts, counts)
     size = np.sqrt(squares * np.maximum(counts, 1))[:, None]  # at least Σ|x| of each coordinate
@@ -53,7 +53,7 @@ def same(one: ClassMoments, counts: np.ndarray, sums: np.ndarray, squares: np.nd
 @quick
 @given(samples())
 def test_moments_are_the_sums_over_each_class(drawn):
-    same(of(*drawn), *exact(*drawn))
+    assert_moments(of(*drawn), *exact(*drawn))
 
 
 @quick
@@ -63,7 +63,7 @@ def test_how_many_rows_are_read_and_summed_at_once_makes_no_difference(drawn, su
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK_BYTES", summed * row)
         patch.setattr(module, "READ_BYTES", read * row)
-        same(of(*drawn), *exact(*drawn))
+        assert_moments(of(*drawn), *exact(*drawn))
 
 
 @quick
@@ -75,7 +75,7 @@ def test_streams_merged_in_any_order_are_the_whole(drawn, data):
     whole = ClassMoments(classes, features.shape[1])
     for one in parts:
         whole.merge(one)
-    same(whole, *exact(*drawn))
+    assert_moments(whole, *exact(*drawn))
 
 
 @quick
@@ -119,7 +119,7 @@ def test_features_on_the_disk_are_read_a_part_at_a_time(tmp_path, monkeypatch):
     labels = np.arange(5000) % 7
     found = of(mapped, labels, 7)
     assert max(asked) == 2**18 // (8 * 64)
-    same(found, *exact(whole, labels, 7))
+    assert_moments(found, *exact(whole, labels, 7))
 
 
 @pytest.mark.parametrize(

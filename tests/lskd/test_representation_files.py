@@ -201,3 +201,14 @@ def test_a_file_may_be_read_by_whoever_may_read_new_files(tmp_path):
     path = write(tmp_path / "a.representations.safetensors", example())
     (tmp_path / "other").touch()
     assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize(("most", "step"), [(1, 12), (5, 3), (6, 2), (11, 2), (12, 1), (99, 1)])
+def test_thinned_representations_keep_every_so_many_samples(most, step):
+    whole = example()
+    few = whole.thinned(most)
+    assert len(few.labels) <= most
+    for name in ("features", "labels", "index"):
+        np.testing.assert_array_equal(getattr(few, name), getattr(whole, name)[::step])
+    assert few.moments is whole.moments
+    np.testing.assert_array_equal(few.logits(), whole.logits()[::step])

@@ -8,7 +8,7 @@ import torch
 
 from lskd import runs
 from lskd.errors import InputError
-from lskd.runs import RunRecord, read_run, write_run
+from lskd.runs import RunRecord, read_run, teacher_smoothing, write_run
 
 
 def make_record(**changes):
@@ -263,3 +263,18 @@ def test_there_is_no_revision_outside_a_checkout_or_below_that_of_another_projec
     assert runs.source_revision() is None
     monkeypatch.setenv("PATH", str(tmp_path))
     assert runs.source_revision() is None
+
+
+@pytest.mark.parametrize(
+    ("made", "alpha"),
+    [
+        ({"configuration": {"label_smoothing": 0.1}}, 0.1),
+        ({"configuration": {"label_smoothing": 0.1}, "teacher": {"label_smoothing": {"alpha": 0.2}}}, 0.2),
+        ({"configuration": {"label_smoothing": 0.1}, "teacher": {"label_smoothing": {"alpha": None}}}, None),
+        ({"configuration": {"label_smoothing": 0.1}, "teacher": "resnet50"}, None),
+        ({"configuration": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_student_is_told_by_its_teacher_s_smoothing_and_any_other_model_by_its_own(made, alpha):
+    assert teacher_smoothing(made) == alpha
