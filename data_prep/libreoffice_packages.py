@@ -57,7 +57,7 @@ def rebuild(pair: str, path: Path) -> None:
     languages = pair.split("-")
     with tempfile.TemporaryDirectory() as scratch:
         archives = download([PACKAGES[language] for language in languages], Path(scratch))
-        versions = [_run("dpkg-deb", "--field", str(archive), "Version") for archive in archives]
+        versions = [run_program("dpkg-deb", "--field", str(archive), "Version").stdout.strip() for archive in archives]
         checksums = [sha256(archive) for archive in archives]
         english, translation = map(pages, archives, [FOLDERS[language] for language in languages])
     rows = align(english, translation, cyrillic=pair == "en-ru")
@@ -78,7 +78,7 @@ def download(packages: list[str], directory: Path) -> list[Path]:
     Raises:
         InputError: ``apt-get`` is missing, or does not know or reach them.
     """
-    _run("apt-get", "download", *packages, directory=directory)
+    run_program("apt-get", "download", *packages, directory=directory)
     found = {package: sorted(directory.glob(f"{package}_*.deb")) for package in packages}
     for package, archives in found.items():
         if len(archives) != 1:
@@ -166,7 +166,18 @@ def sentences(text: str) -> list[str]:
 
 
 def usable(english: str, translation: str, cyrillic: bool = False) -> bool:
-    """Whether two texts are a clean pair of prose.
+    """Whether two texts are a clean pair of prose: one that :func:`fault` finds nothing wrong with.
+
+    >>> usable("Click Edit.", "Klicken Sie auf Bearbeiten.")
+    True
+    >>> usable("Edit Menu", "Menü Bearbeiten")
+    False
+    """
+    return fault(english, translation, cyrillic) is None
+
+
+def fault(english: str, translation: str, cyrillic: bool = False) -> str | None:
+    """Why two texts are no clean pair of prose, or nothing if they are one.
 
     Left out are pairs that are
 
@@ -178,21 +189,26 @@ def usable(english: str, translation: str, cyrillic: bool = False) -> bool:
     - mostly figures and signs on either side;
     - written in Latin letters for the most part although Cyrillic is wanted: the Russian help is translated in part.
 
-    >>> usable("Click Edit.", "Klicken Sie auf Bearbeiten.")
-    True
-    >>> usable("Edit Menu", "Menü Bearbeiten")
-    False
+    >>> fault("Edit Menu", "Menü Bearbeiten")
+    'too short'
     """
     texts = (english, translation)
     shorter, longer = sorted(len(_TOKEN.findall(text)) for text in texts)
-    return (
-        english != translation
-        and shorter >= MIN_TOKENS
-        and longer <= min(MAX_TOKENS, 1.8 * shorter + 2)
-        and not any(_CODE.search(text) for text in texts)
-        and all(_letters(text) + text.count(" ") >= LEAST_PROSE * len(text) for text in texts)
-        and (not cyrillic or 2 * len(_CYRILLIC.findall(translation)) >= _letters(translation))
-    )
+    if english == translation:
+        return "untranslated"
+    if shorter < MIN_TOKENS:
+        return "too short"
+    if longer > MAX_TOKENS:
+        return "too long"
+    if longer > 1.8 * shorter + 2:
+        return "of too different length"
+    if any(_CODE.search(text) for text in texts):
+        return "code"
+    if any(_letters(text) + text.count(" ") < LEAST_PROSE * len(text) for text in texts):
+        return "mostly figures and signs"
+    if cyrillic and 2 * len(_CYRILLIC.findall(translation)) < _letters(translation):
+        return "not Cyrillic"
+    return None
 
 
 def _letters(text: str) -> int:
@@ -238,8 +254,25 @@ class _Reader(HTMLParser):
                 text.append(data)
 
 
-def _run(program: str, *arguments: str, directory: Path | None = None) -> str:
-    """What the program prints, without the white space around it; its failure is one line."""
+def run_program(
+    program: str,
+    *arguments: str,
+    directory: Path | None = None,
+    option: str = "--rebuild",
+    missing: str = "a rebuild needs Debian's or Ubuntu's apt and dpkg",
+) -> subprocess.CompletedProcess:
+    """Run a program to its end and keep what it prints; its failure is one line.
+
+    Args:
+        program: its name.
+        arguments: the words after it.
+        directory: where it runs.
+        option: the option of our command that asks for it, which a failure names.
+        missing: what to say, after "is not installed", where there is no such program.
+
+    Raises:
+        InputError: it is missing or fails.
+    """
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     try:
         result = subprocess.run(
@@ -251,9 +284,9 @@ def _run(program: str, *arguments: str, directory: Path | None = None) -> str:
             text=True,
         )
     except FileNotFoundError:
-        raise bad("--rebuild", program, "is not installed; a rebuild needs Debian's or Ubuntu's apt and dpkg") from None
+        raise bad(option, program, f"is not installed; {missing}") from None
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        advice = "; run `apt-get update`, as root, and try again" if program == "apt-get" else ""
-        raise InputError(f"--rebuild: {program} {arguments[0]} failed: {reason}{advice}")
-    return result.stdout.strip()
+        advice = "; run `apt-get update`, as root, and try again" if arguments[0] == "download" else ""
+        raise InputError(f"{option}: {program} {arguments[0]} failed: {reason}{advice}")
+    return result
