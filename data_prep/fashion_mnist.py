@@ -1,19 +1,21 @@
 """Fashion-MNIST, 28x28 grey pictures of ten kinds of clothes: the sample that ships with the project, or all of it.
 
     python data_prep/fashion_mnist.py --dest data-bin/fashion_mnist
+    python data_prep/fashion_mnist.py --dest data-bin/tops --classes T-shirt/top Pullover Coat Shirt
 
 DEST/
   FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte   what torchvision's FashionMNIST reads, and timm with
                                                                   --dataset torch/fashion_mnist --data-dir DEST
   manifest.json                                                   what this is made of: counts, classes, checksums
+
+With --classes, instead of the first, {train,validation}/CLASS/00001.png and so on: what timm reads with an empty
+--dataset, the labels in the alphabetical order of the folders. T-shirt/top has the folder T-shirt-top.
 """
 
 import argparse
-import gzip
 import hashlib
 import http.client
 import re
-import struct
 import subprocess
 import sys
 import tarfile
@@ -24,13 +26,13 @@ from pathlib import Path
 
 import numpy as np
 from archives import already_prepared, building
+from idx import SIDE, read_idx, write_idx
 
 from lskd.errors import InputError, bad, positive, run_command
 from lskd.files import sha256, write_json
 
 SAMPLE = Path(__file__).resolve().parent / "samples" / "fashion_mnist_12k.npz"
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-SIDE = 28
 RAW = Path("FashionMNIST") / "raw"
 FILES = {  # by the names that the sample has for what is in them
     "x_train": "train-images-idx3-ubyte",
@@ -40,7 +42,6 @@ FILES = {  # by the names that the sample has for what is in them
 }
 PACKAGE = "dataset-fashion-mnist"
 LICENCE = "MIT, Copyright (c) 2017 Zalando SE, https://tech.zalando.com"
-MAX_IMAGES = 100_000  # in one file; the data set has 60 000
 
 Arrays = dict[str, np.ndarray]
 
@@ -96,32 +97,6 @@ def idx_files(directory: Path, source: str) -> dict[str, Path]:
             raise bad("--source", source, f"has no {file}; must be {options}")
         found[name] = paths[0]
     return found
-
-
-def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The array of bytes in an IDX file, plain or with ``.gz`` at its end: uint8, with so many ``dimensions``.
-
-    Raises:
-        ValueError: it is no such file, has more than :data:`MAX_IMAGES` entries, or is longer or shorter than it says.
-    """
-    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-        header = file.read(4 + 4 * dimensions)
-        if len(header) != 4 + 4 * dimensions or header[:4] != bytes([0, 0, 8, dimensions]):
-            raise ValueError(f"must begin as an IDX file of bytes in {dimensions} dimensions")
-        shape = struct.unpack(f">{dimensions}I", header[4:])
-        if shape[0] > MAX_IMAGES or shape[1:] not in ((), (SIDE, SIDE)):
-            raise ValueError(f"must hold at most {MAX_IMAGES} images of {SIDE}x{SIDE}, or labels, not {shape}")
-        size = int(np.prod(shape))
-        content = file.read(size + 1)
-    if len(content) != size:
-        raise ValueError(f"must hold {size} bytes after its header")
-    return np.frombuffer(content, np.uint8).reshape(shape)
-
-
-def write_idx(path: Path, array: np.ndarray) -> None:
-    """Write a uint8 array of any shape as an IDX file: 0, 0, 8 for bytes, the number of dimensions, each, the bytes."""
-    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    path.write_bytes(header + array.tobytes())
 
 
 def read_files(directory: Path, source: str) -> Arrays:
@@ -209,15 +184,33 @@ def first_of_each_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate([np.flatnonzero(labels == c)[:count] for c, count in enumerate(counts)]))
 
 
-def subset(arrays: Arrays, max_images: int) -> Arrays:
+def of_classes(arrays: Arrays, names: list[str]) -> Arrays:
+    """The images of these classes alone, with their labels as they are.
+
+    Raises:
+        InputError: a split has no image of one of them.
+    """
+    kept = {}
+    for split in ("train", "test"):
+        labels = arrays[f"y_{split}"]
+        for name in names:
+            if CLASSES.index(name) not in labels:
+                raise bad("--classes", name, f"has no {split} images in this source")
+        chosen = np.isin(labels, [CLASSES.index(name) for name in names])
+        kept |= {f"{kind}_{split}": arrays[f"{kind}_{split}"][chosen] for kind in "xy"}
+    return kept
+
+
+def subset(arrays: Arrays, max_images: int, classes: int = len(CLASSES)) -> Arrays:
     """The first ``max_images`` train images, as many of each class, and the same share of each class's test images.
 
     Args:
         arrays: checked ones (see :func:`check`).
-        max_images: a multiple of 10. A class that has too few images stays whole.
+        max_images: a multiple of ``classes``. A class that has too few images stays whole.
+        classes: how many classes the images are of.
     """
     sizes = {split: np.bincount(arrays[f"y_{split}"], minlength=len(CLASSES)) for split in ("train", "test")}
-    train = np.minimum(sizes["train"], max_images // len(CLASSES))
+    train = np.minimum(sizes["train"], max_images // classes)
     share = train.sum() / sizes["train"].sum()
     test = np.minimum(sizes["test"], np.maximum(1, np.rint(share * sizes["test"]).astype(int)))
     kept = {}
@@ -227,8 +220,8 @@ def subset(arrays: Arrays, max_images: int) -> Arrays:
     return kept
 
 
-def write_raw(arrays: Arrays, parameters: dict, origin: dict, dest: Path) -> dict:
-    """Make the directory in one step and return its manifest.
+def write_raw(arrays: Arrays, parameters: dict, origin: dict, dest: Path) -> None:
+    """Make the directory in one step.
 
     Args:
         arrays: checked ones (see :func:`check`).
@@ -248,15 +241,36 @@ def write_raw(arrays: Arrays, parameters: dict, origin: dict, dest: Path) -> dic
             "sha256": {str(RAW / file): sha256(directory / RAW / file) for file in FILES.values()},
         }
         write_json(directory / "manifest.json", manifest)
-    return manifest
+
+
+def chosen_classes(names: list[str]) -> list[str]:
+    """The classes of ``--classes`` in the order of timm's labels.
+
+    Raises:
+        InputError: one is unknown or given twice, or it is only one.
+    """
+    for name in names:
+        if name not in CLASSES:
+            raise bad("--classes", name, f"must be of {', '.join(CLASSES)}")
+    if len(set(names)) < max(2, len(names)):
+        raise bad("--classes", " ".join(names), "must be at least two, all different")
+    return sorted(names)  # as timm sorts their folders
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Make, or recognise, the data directory."""
     source, max_images = arguments.source, arguments.max_images
-    if max_images is not None and max_images % len(CLASSES):
-        raise bad("--max-images", max_images, f"must be a multiple of {len(CLASSES)}: as many of each class")
+    names = None if arguments.classes is None else chosen_classes(arguments.classes)
+    number = len(names or CLASSES)
+    if max_images is not None and max_images % number:
+        raise bad("--max-images", max_images, f"must be a multiple of {number}: as many of each class")
     parameters = {"data_set": "Fashion-MNIST", "source": source, "max_images": max_images}
+    if names:
+        parameters["classes"] = names
+        try:
+            from image_tree import write_trees
+        except ImportError as error:
+            raise bad("--classes", " ".join(names), f"needs the package Pillow: {error}") from None
     if source == "sample":
         parameters["source_sha256"] = sha256(SAMPLE)
     elif source not in FETCH:
@@ -275,10 +289,18 @@ def main(arguments: argparse.Namespace) -> None:
             arrays = read_files(Path(scratch), source)
     else:
         arrays = read_files(Path(source), source)
+    if names:
+        arrays = of_classes(arrays, names)
     if max_images is not None:
-        arrays = subset(arrays, max_images)
-    counts = write_raw(arrays, parameters, origin, arguments.dest)["counts"]
-    print(f"{arguments.dest}: {counts['train']} train and {counts['test']} test images of {len(CLASSES)} classes")
+        arrays = subset(arrays, max_images, number)
+    if names:
+        splits = {"train": (arrays["x_train"], arrays["y_train"]), "validation": (arrays["x_test"], arrays["y_test"])}
+        labels = {CLASSES.index(name): name for name in names}
+        write_trees(arguments.dest, splits, labels, parameters, origin)
+    else:
+        write_raw(arrays, parameters, origin, arguments.dest)
+    sizes = {split: len(arrays[f"y_{split}"]) for split in ("train", "test")}
+    print(f"{arguments.dest}: {sizes['train']} train and {sizes['test']} test images of {number} classes")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -294,6 +316,9 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--max-images", type=positive, help="keep the first so many train images, test images in proportion"
+    )
+    options.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="only images of these classes, as a tree of a folder per class"
     )
     return options
 

@@ -6,6 +6,7 @@ in one process. The same words in a YAML file (``--config``) are read as if they
 
 import argparse
 import difflib
+import functools
 import math
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import yaml
 from timm.utils import ParseKwargs
 
 from lskd.errors import InputError, OneLineParser, bad, positive
+from lskd.temperatures import temperatures
 
 # The paper's ImageNet recipe: batch 256, SGD .1 without Nesterov, × .1 every so many epochs; a student takes longer.
 TEACHER_RECIPE = {"epochs": 90, "decay_epochs": 30, "warmup_epochs": 0}
@@ -115,6 +117,7 @@ def finish(arguments: argparse.Namespace) -> argparse.Namespace:
     Raises:
         InputError: they do not.
     """
+    arguments.kd_temperature = [each for values in arguments.kd_temperature for each in values]
     distils = distilling(arguments)
     for name, value in (STUDENT_RECIPE if distils else TEACHER_RECIPE).items():
         if getattr(arguments, name) is None:
@@ -164,10 +167,10 @@ def distilling(arguments: argparse.Namespace) -> bool:
     return bool(arguments.kd_model_name or arguments.kd_checkpoint)
 
 
-def add_data_options(options: argparse.ArgumentParser) -> None:
-    """What the data are and how an image becomes an input; shared with ``lskd_vision.validate``."""
+def add_data_options(options: argparse.ArgumentParser, required: bool = True) -> None:
+    """What the data are and how an image becomes an input, for all commands; ``required``: --data-dir must be given."""
     group = options.add_argument_group("data")
-    group.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="where the data set is")
+    group.add_argument("--data-dir", type=Path, required=required, metavar="DIR", help="where the data set is")
     group.add_argument(
         "--dataset", default="", help="timm's name: torch/fashion_mnist, …; empty for a folder per class"
     )
@@ -235,7 +238,14 @@ def parser() -> Parser:
     group.add_argument(
         "--kd-checkpoint", nargs="+", type=Path, metavar="FILE", help="the teacher's weights, or several"
     )
-    group.add_argument("--kd-temperature", nargs="+", type=number(0, above=True), default=[1.0], help="T (default 1)")
+    group.add_argument(
+        "--kd-temperature",
+        nargs="+",
+        type=functools.partial(temperatures, number=number(0, above=True)),
+        default=[[1.0]],
+        metavar="T",
+        help="T (default 1), or several; or the file of `lskd match-temperature --output`",
+    )
     group.add_argument(
         "--kd-student-temperature", type=number(0, above=True), help="as T by default; 1: only the teacher"
     )

@@ -4,6 +4,11 @@
 
 For each split one pass, as ``lskd_vision.validate`` makes it: evaluation transforms, every image once, in the split's
 order. Beside the checkpoint it leaves ``last.train.representations.safetensors`` and so on, for the ``lskd`` command.
+
+    python -m lskd_vision.representations model.safetensors --last-layer-only
+
+needs no images: ``model.last-layer.representations.safetensors`` has the classes and the last layer, whose rows are
+their templates, and no sample.
 """
 
 import argparse
@@ -13,13 +18,19 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lskd import recording
-from lskd.errors import OneLineParser, bad, run_command
+from lskd.errors import InputError, OneLineParser, bad, run_command
+from lskd.representations import Recorder, write_representations
 from lskd.teacher import weights_fingerprint
+from lskd.wordnet import imagenet_classes
+from lskd_vision import options
 from lskd_vision.data import data_config, fingerprint
 from lskd_vision.precision import autocast
 from lskd_vision.records import plain
 from lskd_vision.teacher import what_is_known
 from lskd_vision.validate import Loaded, add_options, load, load_images
+
+LAST_LAYER = "last-layer"  # stands where the split does, in the file's name and in what it says of itself
+OF_IMAGES = ("data_dir", "split", "keep_classes", "keep_per_class")
 
 
 def penultimate(model: nn.Module, images: Tensor) -> Tensor:
@@ -47,8 +58,12 @@ def check_head(model: nn.Module, input_size: tuple[int, int, int], path: object)
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Record every split."""
+    """Record every split, or the last layer alone."""
     recording.check_options(arguments)
+    if arguments.last_layer_only:
+        return record_last_layer(arguments)
+    if arguments.data_dir is None:
+        raise InputError("the following arguments are required: --data-dir")
     loaded = load(arguments)
     path, model, device = arguments.checkpoint, loaded.model, loaded.device
     splits = arguments.split or [arguments.val_split]
@@ -74,6 +89,37 @@ def main(arguments: argparse.Namespace) -> None:
         found.write(files[split], recording.provenance(**origin, split=split, data=about_data))
 
 
+def record_last_layer(arguments: argparse.Namespace) -> None:
+    """Write the last layer and the classes that its rows are the templates of.
+
+    Raises:
+        InputError: an option that is about images, or classes whose names nobody knows.
+    """
+    for name in OF_IMAGES:
+        if (value := getattr(arguments, name)) is not None:
+            raise bad(
+                f"--{name.replace('_', '-')}",
+                options.spaced(value),
+                "must be left out with --last-layer-only, it is of images",
+            )
+    path = arguments.checkpoint
+    loaded = load(arguments)
+    file = recording.output_files(arguments, path, [LAST_LAYER])[LAST_LAYER]
+    layer = check_head(loaded.model, data_config(arguments, loaded.model)["input_size"], path)
+    names = loaded.class_names or list(imagenet_classes())
+    if len(names) != layer.out_features:
+        valid = f"does not name its {layer.out_features} classes (must, unless they are ImageNet-1K's 1000)"
+        raise bad("checkpoint", path, valid)
+    origin = {"fingerprint": weights_fingerprint(loaded.model.state_dict())} | origin_of(loaded, arguments)
+    found = Recorder(names, layer.in_features).result(
+        weight=layer.weight.detach().float().numpy(),
+        bias=None if layer.bias is None else layer.bias.detach().float().numpy(),
+        provenance=recording.provenance(**origin, split=LAST_LAYER, data=None) | {"samples": 0},
+    )
+    write_representations(file, found)
+    print(f"{file}: no samples, a last layer of {layer.out_features} classes and {layer.in_features} features")
+
+
 def origin_of(loaded: Loaded, arguments: argparse.Namespace) -> dict:
     """What the checkpoint tells of the model, in the words of :func:`lskd.recording.provenance`."""
     checkpoint = loaded.checkpoint
@@ -92,8 +138,11 @@ def origin_of(loaded: Loaded, arguments: argparse.Namespace) -> dict:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = OneLineParser(prog="lskd_vision.representations", description=__doc__.split("\n")[0])
-    add_options(command)
+    add_options(command, data_required=False)
     command.add_argument("--split", nargs="+", help="which splits; the validation split by default")
+    command.add_argument(
+        "--last-layer-only", action="store_true", help="no images, hence no --data-dir: the classes and the last layer"
+    )
     recording.add_options(command, temperatures=(1, 2, 3, 64), keep_per_class=None)
     return command
 

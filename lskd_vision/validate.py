@@ -132,12 +132,12 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    """What :func:`load` and :func:`load_images` read."""
+def add_options(command: argparse.ArgumentParser, data_required: bool = True) -> None:
+    """What :func:`load` and :func:`load_images` read; the second needs the data that ``--data-dir`` names."""
     command.add_argument("checkpoint", type=Path, help="a checkpoint of any origin")
     command.add_argument("--model", help="timm's name, where the checkpoint does not tell")
     command.add_argument("--use-ema", action="store_true", help="the moving average of the weights")
-    options.add_data_options(command)
+    options.add_data_options(command, data_required)
     command.set_defaults(val_split=None)
     options.add_device_options(command)
 

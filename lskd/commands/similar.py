@@ -26,7 +26,7 @@ from lskd.similar_classes import (
     sets_by_groups,
     sets_by_wordnet,
 )
-from lskd.tables import Column, output_file, show
+from lskd.tables import Column, output_file, show, write
 from lskd.wordnet import find_hierarchy, imagenet_classes, imagenet_hypernyms
 
 EXAMPLE = "lskd similar --by wordnet --targets golden_retriever 'king snake' 267 --output sets.json"
@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", choices=METHODS, required=True, help="how classes are chosen")
     parser.add_argument("--targets", nargs="+", metavar="CLASS", help="names, wnids or indices (default: all)")
     parser.add_argument("--agree-with", choices=METHODS, help="show how far a second method agrees, as in Table G.1")
+    parser.add_argument(
+        "--agreement", type=output_file, metavar="FILE", help="with --agree-with: also write the table, .csv or .json"
+    )
     parser.add_argument("--output", type=_json_file, metavar="FILE.json", help="write the sets")
     parser.add_argument("--seed", type=int, default=1, help="of what is drawn at random (default: 1)")
     wordnet = parser.add_argument_group("by wordnet")
@@ -74,7 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="shares of the other classes, or whole numbers (default: 0.01 0.9)",
     )
     distance.add_argument(
-        "--least", type=positive, default=1, metavar="N", help="only classes of at least so many samples"
+        "--least",
+        type=positive,
+        metavar="N",
+        help="only classes of at least so many samples (default: 1; where FILE has no samples, all)",
     )
     distance.add_argument("--words", action="store_true", help="of tokens, only those that start a word, of letters")
     groups = parser.add_argument_group("by groups")
@@ -82,16 +88,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the sets, or the agreement of two methods, and write the sets."""
+    """Print the sets, or the agreement of two methods, and write them."""
+    if arguments.agreement and not arguments.agree_with:
+        raise bad("--agreement", arguments.agreement, "needs a second method: --agree-with")
     representations = read_representations(arguments.file) if arguments.file else None
     names = representations.class_names if representations else list(imagenet_classes())
     targets = class_indices(arguments.targets, names, "--targets") if arguments.targets else None
     sets = choose(arguments.by, arguments, names, representations, targets)
     other = arguments.agree_with and choose(arguments.agree_with, arguments, names, representations, list(sets))
+    if other:
+        rows = agreement_rows(sets, other, names)
     if arguments.output:
         write_sets(arguments.output, sets, names)
+    if other and arguments.agreement:
+        about = {"by": arguments.by, "agree_with": arguments.agree_with, "file": arguments.file}
+        write(arguments.agreement, rows, about | {"from": arguments.points, "seed": arguments.seed})
     if other:
-        print(agreement_table(sets, other, names))
+        print(
+            show(rows, [Column("target", "shown"), Column("S1", "similar", ".3f"), Column("S2", "dissimilar", ".3f")])
+        )
     else:
         for target, each in sets.items():
             print(f"{shown(names[target])}\n{_set('similar', each.similar, names)}")
@@ -123,24 +138,32 @@ def choose(
         )
     if not representations:
         raise bad("FILE", "none", "must be a representation file, for distances")
-    points = representations.moments.centroids() if arguments.points == "centroids" else representations.weight
-    if points is None:
-        raise bad("--from", "templates", f"must be centroids: {arguments.file} has no last layer")
     counts = representations.moments.counts
-    candidates = np.flatnonzero(counts >= arguments.least).tolist()
+    if arguments.points == "centroids":
+        if not counts.any():
+            raise bad("--from", "centroids", f"must be templates: {arguments.file} has no samples")
+        points = representations.moments.centroids()
+    elif (points := representations.weight) is None:
+        raise bad("--from", "templates", f"must be centroids: {arguments.file} has no last layer")
+    least = arguments.least or int(counts.any())
+    candidates = np.flatnonzero(counts >= least).tolist()
     if arguments.words:
-        candidates = frequent_word_tokens(names, counts, arguments.least)
+        candidates = frequent_word_tokens(names, counts, least)
     return sets_by_distance(points, targets, *arguments.rates, candidates)
 
 
-def agreement_table(first: Mapping[int, ClassSets], second: Mapping[int, ClassSets], names: list[str]) -> str:
-    """Table G.1: by target, the mean, and what a second method that chose at random would reach."""
+def agreement_rows(first: Mapping[int, ClassSets], second: Mapping[int, ClassSets], names: list[str]) -> list[dict]:
+    """Table G.1: by target, the mean, and what a second method that chose at random would reach.
+
+    Returns:
+        Rows of ``target``, the class's name; ``shown``, as people read it; ``similar`` and ``dissimilar``, shares of
+        S1 and S2 between 0 and 1.
+    """
     found = agreement(first, second)
-    rows = [{"target": shown(names[target])} | each._asdict() for target, each in found.items()]
-    rows.append({"target": "mean"} | mean_agreement(found)._asdict())
-    rows.append({"target": "by chance"} | chance_agreement(second, len(names))._asdict())
-    columns = [Column("target", "target"), Column("S1", "similar", ".3f"), Column("S2", "dissimilar", ".3f")]
-    return show(rows, columns)
+    rows = [{"target": names[target], "shown": shown(names[target])} | each._asdict() for target, each in found.items()]
+    for name, each in (("mean", mean_agreement(found)), ("by chance", chance_agreement(second, len(names)))):
+        rows.append({"target": name, "shown": name} | each._asdict())
+    return rows
 
 
 def shown(name: str) -> str:

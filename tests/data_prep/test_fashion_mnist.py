@@ -22,6 +22,7 @@ from fashion_mnist import CLASSES, FILES, RAW, SAMPLE, first_of_each_class, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
+from PIL import Image
 from timm.data import create_dataset
 
 COMMAND = fashion_mnist
@@ -266,6 +267,115 @@ def test_a_number_of_images_must_be_a_multiple_of_ten(number, run, tmp_path):
     assert status == 2
     assert "--max-images" in complaint
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- some classes, a folder each
+
+TOPS = ("T-shirt/top", "Shirt", "Coat")
+FOLDERS = {"Coat": 4, "Shirt": 6, "T-shirt-top": 0}  # in the order of timm's labels: the label in the data set
+
+
+def assert_tree_of(dest: Path, arrays: dict[str, np.ndarray]) -> None:
+    """timm reads exactly the images of these classes, in their order, as grey ones."""
+    for split, ours in (("train", "train"), ("validation", "test")):
+        dataset = create_dataset("", root=str(dest), split=split, input_img_mode="L")
+        assert dataset.reader.class_to_idx == {name: label for label, name in enumerate(FOLDERS)}
+        images, labels = arrays[f"x_{ours}"], arrays[f"y_{ours}"]
+        expected = [(images[labels == old], new) for new, old in enumerate(FOLDERS.values())]
+        assert [label for _, label in dataset.reader] == [new for old, new in expected for _ in old]
+        np.testing.assert_array_equal(
+            np.stack([image for image, _ in dataset]), np.concatenate([e for e, _ in expected])
+        )
+        assert {Image.open(path).mode for path in (dest / split).rglob("*.png")} == {"L"}
+
+
+@pytest.mark.parametrize("max_images", [None, 6])
+def test_chosen_classes_are_a_tree_of_folders_that_timm_reads(max_images, run, tmp_path):
+    arrays = small()
+    files = write_files(tmp_path / "files", arrays)
+    dest = tmp_path / "dest"
+    same = ("--dest", dest, "--source", files, *(() if max_images is None else ("--max-images", max_images)))
+    status, printed, _ = run(*same, "--classes", *TOPS)
+    counts = {"train": 12, "validation": 6} if max_images is None else {"train": 6, "validation": 3}
+    assert (status, printed) == (
+        0,
+        f"{dest}: {counts['train']} train and {counts['validation']} test images of 3 classes\n",
+    )
+    each = {"train": counts["train"] // 3, "test": counts["validation"] // 3}
+    kept = {}
+    for split, count in each.items():
+        places = first_of_each_class(arrays[f"y_{split}"], np.full(10, count))
+        kept |= {f"{kind}_{split}": arrays[f"{kind}_{split}"][places] for kind in "xy"}
+    assert_tree_of(dest, kept)
+    assert sorted(path.name for path in dest.iterdir()) == ["manifest.json", "train", "validation"]
+    manifest = json.loads((dest / "manifest.json").read_text("utf-8"))
+    assert (manifest["counts"], manifest["classes"]) == (counts, ["Coat", "Shirt", "T-shirt/top"])
+    assert (manifest["parameters"]["classes"], manifest["parameters"]["max_images"]) == (
+        manifest["classes"],
+        max_images,
+    )
+    assert manifest["origin"]["licence"].startswith("MIT")
+    # The same choice in another order is the same directory; another choice, or none, is not.
+    assert run(*same, "--classes", *reversed(TOPS))[1] == f"{dest} is ready\n"
+    for other in (("--classes", *TOPS[:2]), ()):
+        assert "was made with classes" in run("--dest", dest, "--source", files, *other)[2]
+
+
+def test_the_images_of_a_class_are_numbered_from_one_and_their_bytes_are_the_same_every_time(run, tmp_path):
+    for name in ("first", "second"):
+        assert run("--dest", tmp_path / name, "--classes", *TOPS, "--max-images", 30)[0] == 0
+    inside = [f"{number:05}.png" for number in range(1, 11)]
+    assert sorted(path.name for path in (tmp_path / "first/train/T-shirt-top").iterdir()) == inside
+    first, second = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("first", "second")
+    )
+    assert first == second
+    manifest = json.loads((tmp_path / "first" / "manifest.json").read_text("utf-8"))
+    for split in ("train", "validation"):  # as `find * -type f | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum`
+        paths = sorted((tmp_path / "first" / split).rglob("*.png"))
+        lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.parent.name}/{path.name}\n" for path in paths]
+        assert manifest["sha256"][split] == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ("Shirt", "--classes: Shirt (must be at least two, all different)"),
+        ("Shirt Shirt", "--classes: Shirt Shirt (must be at least two, all different)"),
+        ("Shirt Purse", "--classes: Purse (must be of T-shirt/top, Trouser, Pullover, "),
+        ("Shirt T-shirt-top", "--classes: T-shirt-top (must be of T-shirt/top, "),
+        ("Shirt Coat Bag --max-images 10", "--max-images: 10 (must be a multiple of 3: as many of each class)"),
+    ],
+)
+def test_classes_that_cannot_be_had_are_refused(options, complaint, refused):
+    assert complaint in refused("--classes", *options.split())
+
+
+def test_a_source_without_a_chosen_class_is_refused(refused, tmp_path):
+    files = write_files(tmp_path / "files", small(test=5))  # labels 0 to 4
+    assert "--classes: Shirt (has no test images in this source)" in refused("--source", files, "--classes", *TOPS)
+
+
+def test_a_missing_pillow_is_one_line(refused, monkeypatch):
+    monkeypatch.delitem(sys.modules, "image_tree", raising=False)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert "needs the package Pillow" in refused("--classes", *TOPS)
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_on_the_tree(tmp_path):
+    run_for_real("python data_prep/fashion_mnist.py --max-images 120 --dest", tmp_path / "tops", "--classes", *TOPS)
+    words = (
+        "python -m lskd_vision.train --in-chans 1 --img-size 28 --model test_resnet --epochs 1 --workers 0 --device cpu"
+    )
+    run_for_real(words, "--batch-size 32 --data-dir", tmp_path / "tops", "--output", tmp_path / "runs")
+    record = json.loads((tmp_path / "runs/tops/test_resnet_a0_s42/run.json").read_text("utf-8"))
+    assert record["data"]["classes"] == list(FOLDERS)
 
 
 # ---- IDX files

@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from commands import ROOT, last_line, run
 
 from lskd.class_sets import ClassSets, read_sets
-from lskd.representations import record, write_representations
+from lskd.representations import Recorder, read_representations, record, write_representations
 from lskd.similar_classes import sets_by_distance, sets_by_wordnet
 from lskd.wordnet import find_hierarchy, imagenet_classes
 
@@ -62,8 +63,6 @@ def test_numbers_seed_and_apart_are_taken(tmp_path):
 
 @pytest.mark.parametrize("points", ["centroids", "templates"])
 def test_distances_are_between_centroids_or_templates(fashion, tmp_path, points):
-    from lskd.representations import read_representations
-
     similar(fashion, "--by distance --rates 0.3 2 --from", points, "--output", tmp_path / "sets.json")
     read = read_representations(fashion)
     expected = sets_by_distance(read.moments.centroids() if points == "centroids" else read.weight, None, 0.3, 2)
@@ -91,8 +90,6 @@ def test_groups_are_read_from_their_file(fashion, tmp_path):
 
 def test_agreement_is_shown_with_its_mean_and_with_chance(fashion):
     result = similar(fashion, "--by groups --targets Sandal Sneaker --agree-with distance --rates 2 5 --groups", GROUPS)
-    from lskd.representations import read_representations
-
     by_distance = sets_by_distance(read_representations(fashion).moments.centroids(), [5, 7], 2, 5)
     expected = []
     for target, other in ((5, 7), (7, 5)):
@@ -106,6 +103,50 @@ def test_agreement_is_shown_with_its_mean_and_with_chance(fashion):
     assert figures[:2] == [pytest.approx(each, abs=5e-4) for each in expected]
     assert figures[2] == pytest.approx(np.mean(expected, 0), abs=1e-3)
     assert figures[3] == pytest.approx([2 / 9, 5 / 9], abs=5e-4)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_the_agreement_is_written_with_the_names_of_the_file_and_those_that_people_read(suffix, tmp_path):
+    file = write(tmp_path / "imagenet.representations.safetensors", WNIDS, samples=1)
+    table = tmp_path / f"agreement.{suffix}"
+    groups = ROOT / "data_prep" / "samples" / "imagenet_groups.json"  # the paper's two groups of five classes
+    words = (file, "--by groups --dissimilar 20 --agree-with distance --from templates --groups", groups)
+    result = similar(*words, "--agreement", table, "--output", tmp_path / "sets.json")
+    if suffix == "json":
+        content = json.loads(table.read_text())
+        rows = content.pop("rows")
+        about = {"by": "groups", "agree_with": "distance", "file": str(file), "from": "templates", "seed": 1}
+        assert content == about
+    else:
+        with open(table, newline="") as text:
+            rows = list(csv.DictReader(text))
+    assert [list(row) for row in rows] == [["target", "shown", "similar", "dissimilar"]] * 12
+    by_groups = read_sets(tmp_path / "sets.json", WNIDS)
+    assert [row["target"] for row in rows] == [*(WNIDS[target] for target in by_groups), "mean", "by chance"]
+    by_distance = sets_by_distance(read_representations(file).weight, list(by_groups))
+    for row, (target, sets), line in zip(rows, by_groups.items(), result.stdout.splitlines()[1:], strict=False):
+        assert (len(sets.similar), len(sets.dissimilar)) == (4, 20)
+        found = by_distance[target]
+        assert float(row["similar"]) == len(set(sets.similar) & set(found.similar)) / 4
+        assert float(row["dissimilar"]) == len(set(sets.dissimilar) & set(found.dissimilar)) / 20
+        assert row["shown"] == imagenet_classes()[WNIDS[target]]
+        assert line.startswith(row["shown"])
+    for key in ("similar", "dissimilar"):
+        assert float(rows[-2][key]) == pytest.approx(np.mean([float(row[key]) for row in rows[:-2]]))
+    assert [float(rows[-1][key]) for key in ("similar", "dissimilar")] == pytest.approx([10 / 999, 900 / 999])
+    assert [row["shown"] for row in rows[-2:]] == ["mean", "by chance"]
+
+
+def test_of_a_file_without_samples_templates_are_compared_and_centroids_missed(tmp_path):
+    weight = np.random.default_rng(3).normal(size=(len(FASHION), 4)).astype(np.float32)
+    file = tmp_path / "a.representations.safetensors"
+    write_representations(file, Recorder(FASHION, 4).result(weight=weight))
+    words = (file, "--by distance --rates 3 4 --output", tmp_path / "sets.json")
+    similar(*words, "--from templates")
+    assert read_sets(tmp_path / "sets.json", FASHION) == sets_by_distance(weight, None, 3, 4)
+    expected = f"--from: centroids (must be templates: {file} has no samples)"
+    assert last_line(similar(*words, status=2)).endswith(expected)
+    assert "candidates: 0" in last_line(similar(*words, "--from templates --least 1", status=2))
 
 
 def test_long_sets_are_cut_on_the_screen_but_not_in_the_file(tmp_path):
@@ -131,6 +172,8 @@ def test_long_sets_are_cut_on_the_screen_but_not_in_the_file(tmp_path):
         ("FASHION --by distance --rates a 0.9", "'a' (must be a share below 1 or a whole number)"),
         ("FASHION --by distance --least 99", "candidates: 0 (must be at least three classes with samples)"),
         ("FASHION --by distance --targets Shirt Purse", "'Purse' (must be a class"),
+        ("--by wordnet --agreement a.csv", "--agreement: a.csv (needs a second method: --agree-with)"),
+        ("--by wordnet --agree-with wordnet --agreement a.txt", "a.txt (must end in .csv or .json)"),
         ("--by wordnet --output sets.csv", "sets.csv (must end in .json)"),
     ],
 )

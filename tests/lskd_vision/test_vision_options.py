@@ -7,6 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lskd import tables
 from lskd.errors import InputError
 from lskd_vision import options
 
@@ -165,6 +166,57 @@ def test_a_command_without_data_is_refused(capsys):
         options.parser().parse_args([])
     assert left.value.code == 2
     assert capsys.readouterr().err == "lskd_vision.train: error: the following arguments are required: --data-dir\n"
+
+
+def matched(path: Path, *temperatures: object) -> Path:
+    """What ``lskd match-temperature`` writes of these."""
+    tables.write(path, [{"reference": "a", "reference_temperature": 1.0, "temperature": each} for each in temperatures])
+    return path
+
+
+def test_temperatures_may_be_those_of_a_file_of_match_temperature(tmp_path, config):
+    first, second = matched(tmp_path / "a.json", 1.4813753, 3), matched(tmp_path / "b.json", 0.5)
+    assert parsed(STUDENT, f"--kd-temperature {first}").kd_temperature == [1.4813753, 3.0]
+    assert parsed(STUDENT, f"--kd-temperature 2 {first} 64 {second}").kd_temperature == [2.0, 1.4813753, 3.0, 64.0, 0.5]
+    file = config({"kd-temperature": [1, str(second)]})
+    assert parsed(STUDENT, file).kd_temperature == [1.0, 0.5]
+    assert parsed(STUDENT, file, "--kd-temperature 7").kd_temperature == [7.0]
+
+
+def test_a_temperature_that_a_file_repeats_is_refused(tmp_path, capsys):
+    file = matched(tmp_path / "a.json", 1.5, 2)
+    expected = "--kd-temperature: 1.5 2.0 2.0 (must not repeat a value)"
+    assert refused(capsys, STUDENT, f"--kd-temperature {file} 2") == expected
+
+
+def test_temperatures_of_a_file_need_a_teacher_too(tmp_path, capsys):
+    file = matched(tmp_path / "a.json", 1.5)
+    assert refused(capsys, f"--kd-temperature {file}").startswith("--kd-temperature: 1.5 (needs a teacher")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"", "must be JSON: "),
+        (b"\xff\xfe", "must be JSON: "),
+        (b"[1.5]", "must be what `lskd match-temperature --output FILE.json` writes"),
+        (b'{"rows": {"temperature": 2}}', "must be what `lskd match-temperature"),
+        (b'{"rows": [{"reference_temperature": 2}]}', "must be what `lskd match-temperature"),
+        (b'{"rows": [{"temperature": 2}]}', "must be what `lskd match-temperature"),
+        (b'{"rows": [2]}', "must be what `lskd match-temperature"),
+        (b'{"rows": []}', "has no rows, must have one for each temperature"),
+        *(
+            (b'{"rows": [{"reference_temperature": 1, "temperature": %s}]}' % value, "has the temperature ")
+            for value in (b"0", b"-1", b"NaN", b"Infinity", b"true", b"null", b'"2"', b"[2]")
+        ),
+    ],
+)
+def test_a_file_without_temperatures_is_refused(content, complaint, tmp_path, capsys):
+    file = tmp_path / "matched.json"
+    if content is not None:
+        file.write_bytes(content)
+    assert refused(capsys, STUDENT, f"--kd-temperature {file}").startswith(f"--kd-temperature: {file} ({complaint}")
 
 
 def test_options_about_a_teacher_may_be_said_to_be_nothing_without_one():

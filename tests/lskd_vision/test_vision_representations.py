@@ -16,6 +16,7 @@ from lskd import recording
 from lskd.errors import InputError, run_command
 from lskd.representations import read_representations
 from lskd.teacher import weights_fingerprint
+from lskd.wordnet import imagenet_classes
 from lskd_vision import representations
 from lskd_vision.checkpoints import save_checkpoint
 from lskd_vision.representations import check_head, penultimate
@@ -360,6 +361,81 @@ def test_an_interrupted_pass_leaves_nothing_behind(checkpoint, command, monkeypa
     monkeypatch.setattr(recording.Recording, "add", interrupted)
     assert "interrupted" in command(checkpoint, status=130)
     assert files(checkpoint.parent) == {"last.pth.tar"}
+
+
+# ---- the last layer alone
+
+
+@pytest.fixture
+def without_data(monkeypatch, capsys):
+    """Run the command without --data-dir, in this process; gives its output, or the line of its refusal."""
+
+    def without_data(*words, status=0):
+        words = [str(word) for part in words for word in (part.split() if isinstance(part, str) else [part])]
+        monkeypatch.setattr("sys.argv", ["representations", "--device", "cpu", *words])
+        with pytest.raises(SystemExit) as left:
+            run_command(representations.parser(), representations.main)
+        said = capsys.readouterr()
+        assert left.value.code == status, said.err
+        return said.out if not status else said.err.strip().splitlines()[-1]
+
+    return without_data
+
+
+def imagenet_checkpoint(path: Path, classes: int = 1000) -> Path:
+    """Weights of a model, in a file that tells nothing about its classes."""
+    torch.save(make(classes=classes).state_dict(), path)
+    return path
+
+
+def test_the_last_layer_alone_needs_no_images_and_has_imagenets_classes(tmp_path, without_data):
+    path = imagenet_checkpoint(tmp_path / "weights.pth")
+    said = without_data(path, "--model test_resnet --last-layer-only")
+    file = tmp_path / "weights.last-layer.representations.safetensors"
+    assert said == f"{file}: no samples, a last layer of 1000 classes and 96 features\n"
+    assert files(tmp_path) == {"weights.pth", file.name}
+    found, layer = read_representations(file), make(classes=1000).get_classifier()
+    assert found.class_names == list(imagenet_classes())
+    assert np.array_equal(found.weight, layer.weight.detach().numpy())
+    assert np.array_equal(found.bias, layer.bias.detach().numpy())
+    assert found.features.shape == (0, 96)
+    assert found.moments.counts.tolist() == [0] * 1000
+    assert (found.correct, len(found.entropy)) == (None, 0)
+    about = found.provenance
+    assert (about["model"], about["checkpoint"]) == ("test_resnet", str(path))
+    assert (about["split"], about["samples"], about["data"]) == ("last-layer", 0, None)
+    other = tmp_path / "other.representations.safetensors"
+    without_data(path, "--model test_resnet --last-layer-only --output", other)
+    assert np.array_equal(read_representations(other).weight, found.weight)
+
+
+@pytest.mark.slow
+def test_the_last_layer_alone_has_the_classes_that_the_checkpoint_knows(image_teachers, tmp_path, without_data):
+    file = tmp_path / "a.representations.safetensors"
+    without_data(image_teachers[1], "--last-layer-only --output", file)
+    found = read_representations(file)
+    assert found.class_names[:2] == ["T-shirt/top", "Trouser"]
+    assert found.weight.shape == (10, 96)
+    assert found.provenance["configuration"]["label_smoothing"] == 0.1
+
+
+def test_a_last_layer_of_classes_that_nobody_knows_is_refused(tmp_path, without_data):
+    path = imagenet_checkpoint(tmp_path / "weights.pth", classes=3)
+    line = without_data(path, "--model test_resnet --last-layer-only", status=2)
+    assert f"checkpoint: {path} (does not name its 3 classes" in line
+    assert files(tmp_path) == {"weights.pth"}
+
+
+@pytest.mark.parametrize("words", ["--data-dir .", "--split train", "--keep-classes Bag Dress", "--keep-per-class 3"])
+def test_what_is_of_images_is_refused_beside_the_last_layer_alone(words, tmp_path, without_data):
+    line = without_data(tmp_path / "weights.pth", "--last-layer-only", words, status=2)
+    option, _, value = words.partition(" ")
+    assert f"{option}: {value} (must be left out with --last-layer-only, it is of images)" in line
+
+
+def test_everything_else_needs_data(tmp_path, without_data):
+    line = without_data(imagenet_checkpoint(tmp_path / "weights.pth"), status=2)
+    assert line == "lskd_vision.representations: error: the following arguments are required: --data-dir"
 
 
 def test_provenance_is_the_same_words_on_every_checkpoint(checkpoint, command):

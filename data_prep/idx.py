@@ -1,0 +1,36 @@
+"""IDX files, the format of MNIST and Fashion-MNIST: here of bytes alone, labels or images of 28x28."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+
+SIDE = 28
+MAX_IMAGES = 100_000  # in one file; the data sets have 60 000
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """The array of bytes in an IDX file, plain or with ``.gz`` at its end: uint8, with so many ``dimensions``.
+
+    Raises:
+        ValueError: it is no such file, has more than :data:`MAX_IMAGES` entries, or is longer or shorter than it says.
+    """
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        header = file.read(4 + 4 * dimensions)
+        if len(header) != 4 + 4 * dimensions or header[:4] != bytes([0, 0, 8, dimensions]):
+            raise ValueError(f"must begin as an IDX file of bytes in {dimensions} dimensions")
+        shape = struct.unpack(f">{dimensions}I", header[4:])
+        if shape[0] > MAX_IMAGES or shape[1:] not in ((), (SIDE, SIDE)):
+            raise ValueError(f"must hold at most {MAX_IMAGES} images of {SIDE}x{SIDE}, or labels, not {shape}")
+        size = int(np.prod(shape))
+        content = file.read(size + 1)
+    if len(content) != size:
+        raise ValueError(f"must hold {size} bytes after its header")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write a uint8 array of any shape as an IDX file: 0, 0, 8 for bytes, the number of dimensions, each, the bytes."""
+    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(header + array.tobytes())

@@ -1,0 +1,69 @@
+"""Images as a tree of one folder per class and split, which timm reads with an empty ``--dataset``."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from archives import building
+from PIL import Image
+
+from lskd.files import write_json
+
+
+def folder_of(name: str) -> str:
+    """The folder of a class: its name, with what would make two folders of it as a hyphen.
+
+    >>> folder_of("T-shirt/top")
+    'T-shirt-top'
+    """
+    return name.replace("/", "-")
+
+
+def write_trees(
+    dest: Path, splits: dict[str, tuple[np.ndarray, np.ndarray]], names: dict[int, str], parameters: dict, origin: dict
+) -> None:
+    """Make ``dest`` in one step: the tree of each split, and ``manifest.json``.
+
+    Args:
+        dest: the directory to make; it appears when everything in it is whole.
+        splits: images and labels by split, as for :func:`write_tree`.
+        names: of the classes, by label, in the order of their folders.
+        parameters: what decides the outcome, for the manifest and for :func:`archives.already_prepared`.
+        origin: where the images come from.
+    """
+    with building(dest) as directory:
+        digests = {split: write_tree(directory / split, *arrays, names) for split, arrays in splits.items()}
+        manifest = {
+            "parameters": parameters,
+            "origin": origin,
+            "counts": {split: len(labels) for split, (_, labels) in splits.items()},
+            "classes": list(names.values()),
+            "sha256": digests,
+        }
+        write_json(directory / "manifest.json", manifest)
+
+
+def write_tree(directory: Path, images: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> str:
+    """Write ``directory/CLASS/00001.png`` and so on, each class counting its own images in their order.
+
+    Args:
+        directory: of the split; made here.
+        images: uint8, (N, H, W) for grey ones, (N, H, W, 3) for colour.
+        labels: whole numbers, (N,), all of them keys of ``names``.
+        names: of the classes, by label.
+
+    Returns:
+        A SHA-256 of the whole tree: of what ``sha256sum`` prints about its files, the lines "SHA-256 of the file, two
+        spaces, CLASS/NUMBER.png" in the order of their paths. Another version of Pillow may pack the same pixels
+        into other bytes.
+    """
+    lines = {}
+    for label, name in names.items():
+        folder = directory / folder_of(name)
+        folder.mkdir(parents=True)
+        for number, image in enumerate(images[labels == label], 1):
+            path = folder / f"{number:05}.png"
+            Image.fromarray(image).save(path)
+            inside = f"{folder.name}/{path.name}"
+            lines[inside] = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {inside}\n"
+    return hashlib.sha256("".join(lines[inside] for inside in sorted(lines)).encode()).hexdigest()
