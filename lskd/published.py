@@ -14,6 +14,7 @@ import math
 import re
 from dataclasses import dataclass, fields
 
+SOURCE = "Chandrasegaran et al., ICML 2022"
 TABLES = {
     "2A": "Accuracy on ImageNet-1K, students ResNet-18 and ResNet-50",
     "2B": "Accuracy on CUB200-2011, students ResNet-18 and ResNet-50",

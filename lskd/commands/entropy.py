@@ -2,20 +2,28 @@
 
 Of representation files: from their stored sums where these have every temperature that is asked for, else from the
 features and the last layer. With --classes, also a class's mean soft output (Figure 2), of the samples whose features
-were kept, and how many classes are at least 100 times less probable in it than the second (Appendix E).
+were kept, and how many classes are at least 100 times less probable in it than the second (Appendix E); --figure draws
+the mean outputs.
 """
 
 import argparse
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from lskd.class_sets import class_indices
+from lskd.commands.project import figure_file
 from lskd.errors import InputError, bad, naming, positive
+from lskd.projection_figure import FORMATS, write_figure
 from lskd.representations import Representations, read_representations
+from lskd.runs import teacher_smoothing
 from lskd.smoothness import EntropySums, far_below_second, mean_soft_outputs
+from lskd.soft_output_figure import largest, soft_output_figure
 from lskd.tables import Column, output_file, show, write
+from lskd.temperatures import temperatures
+from lskd.wordnet import imagenet_classes
 
 EXAMPLE = "lskd entropy teachers/*.train.representations.safetensors --temperatures 1 2 3 64"
 
@@ -24,23 +32,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd entropy``."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="representations of teachers, or of any models")
     parser.add_argument(
-        "--temperatures", type=float, nargs="+", default=[1, 2, 3, 64], metavar="T", help="(default: 1 2 3 64)"
+        "--temperatures",
+        type=temperatures,
+        nargs="+",
+        default=[[1], [2], [3], [64]],
+        metavar="T",
+        help="or a file of `lskd match-temperature --output` (default: 1 2 3 64)",
     )
     parser.add_argument("--classes", nargs="+", default=[], metavar="CLASS", help="whose mean soft outputs to show")
     parser.add_argument("--top", type=positive, default=5, metavar="N", help="entries of a mean output (default: 5)")
     parser.add_argument("--output", type=output_file, metavar="FILE", help="the figures, .csv or .json")
+    parser.add_argument(
+        "--figure", type=figure_file, metavar="FILE", help=f"the mean outputs as bars (--classes), {', '.join(FORMATS)}"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the entropies, then the mean outputs; write the figures."""
+    """Print the entropies, then the mean outputs; write the figures, and draw the outputs."""
+    arguments.temperatures = [each for values in arguments.temperatures for each in values]
     check_temperatures("--temperatures", arguments.temperatures)
+    if arguments.figure and not arguments.classes:
+        raise bad("--figure", arguments.figure, "must be with --classes, whose mean outputs it shows")
     files = [(path, read_representations(path)) for path in arguments.files]
     chosen = [class_indices(arguments.classes, each.class_names, "--classes") for _, each in files]
-    rows, outputs = [], []
+    rows, outputs, panels = [], [], []
     for (path, each), labels in zip(files, chosen, strict=True):
         rows += _entropy_rows(path, each, arguments.temperatures)
         if labels:
-            outputs += _output_rows(path, each, labels, arguments.temperatures, arguments.top)
+            means = _mean_outputs(path, each, labels, arguments.temperatures)
+            outputs += _output_rows(path, each, labels, means, arguments.top)
+            panels += _panels(path, each, labels, means, arguments.top, len(files) > 1)
+    if arguments.figure:
+        with naming("--figure"):
+            write_figure(arguments.figure, soft_output_figure(panels))
     if arguments.output:
         write(arguments.output, rows + [row | {"outputs": ", ".join(row["outputs"])} for row in outputs])
     print(_table(rows, arguments.temperatures) + "\n\nMean entropy in nats; ln K is the largest possible.")
@@ -118,6 +142,7 @@ def _facts(path: str, representations: Representations) -> dict:
         "file": path,
         "model": provenance.get("model"),
         "label_smoothing": None if provenance.get("teacher") else alpha,
+        "seed": provenance.get("seed"),
         "split": provenance.get("split"),
     }
 
@@ -145,16 +170,19 @@ def _table(rows: Sequence[dict], temperatures: Sequence[float]) -> str:
     return show(lines, [*columns, Column("ln K", "largest_entropy_nats", ".4f")])
 
 
-def _output_rows(
-    path: str, representations: Representations, labels: Sequence[int], temperatures: Sequence[float], top: int
-) -> list[dict]:
+def _mean_outputs(
+    path: str, representations: Representations, labels: Sequence[int], temperatures: Sequence[float]
+) -> dict[float, np.ndarray]:
+    """By T, the (labels, K) mean outputs."""
     names = representations.class_names
     if len(names) < 2:
         raise bad("FILE", path, "must have at least 2 classes for --classes")
-    rows = []
+    means = {}
     for temperature in temperatures:
         try:
-            means = mean_soft_outputs(Logits(path, representations), representations.labels, labels, temperature)
+            means[temperature] = mean_soft_outputs(
+                Logits(path, representations), representations.labels, labels, temperature
+            )
         except InputError:
             raise
         except ValueError as error:
@@ -162,7 +190,15 @@ def _output_rows(
             for label in labels:
                 message = message.replace(f"classes: {label} has", f"--classes: {names[label]} has")
             raise InputError(f"{path}: {message}") from None
-        for label, mean, far in zip(labels, means, far_below_second(means).tolist(), strict=True):
+    return means
+
+
+def _output_rows(
+    path: str, representations: Representations, labels: Sequence[int], means: dict[float, np.ndarray], top: int
+) -> list[dict]:
+    names, rows = representations.class_names, []
+    for temperature, outputs in means.items():
+        for label, mean, far in zip(labels, outputs, far_below_second(outputs).tolist(), strict=True):
             best = np.argsort(-mean, kind="stable")[:top]
             rows.append(
                 _facts(path, representations)
@@ -171,6 +207,19 @@ def _output_rows(
                 | {"outputs": [f"{names[index]} {mean[index]:.3g}" for index in best]}
             )
     return rows
+
+
+def _panels(path: str, each: Representations, labels: Sequence[int], means: dict, top: int, several: bool):
+    """:class:`lskd.soft_output_figure.SoftOutputs` of each class, which name the model where there are several."""
+    alpha = teacher_smoothing(each.provenance)
+    model = each.provenance.get("model") or Path(path).name
+    about = f", {model}" + ("" if alpha is None else f" α = {alpha:.3g}") if several else ""
+    for place, label in enumerate(labels):
+        by_temperature = {temperature: outputs[place] for temperature, outputs in means.items()}
+        name = each.class_names[label]
+        title = f"{imagenet_classes().get(name, name)}{about}"
+        names = [imagenet_classes().get(other, other) for other in each.class_names]
+        yield largest(title, label, names, by_temperature, top)
 
 
 def _output_table(rows: Sequence[dict]) -> str:

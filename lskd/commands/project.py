@@ -64,7 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of each class on other splits; or 'all' (default: 50)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random draws (default: 0)")
-    parser.add_argument("--output", type=_figure_file, metavar="FILE", help=f"the figure, {', '.join(FORMATS)}")
+    parser.add_argument("--output", type=figure_file, metavar="FILE", help=f"the figure, {', '.join(FORMATS)}")
+    parser.add_argument("--table", type=output_file, metavar="FILE", help="the table, a panel a row, .csv or .json")
     parser.add_argument(
         "--coordinates", type=output_file, metavar="FILE", help="each sample's place in the plane, .csv or .json"
     )
@@ -87,9 +88,12 @@ def run(arguments: argparse.Namespace) -> None:
             )
     if arguments.output:
         write_figure(arguments.output, figure(panels))
+    table = [_facts(panel) | _figures(panel) for panel in panels]
+    if arguments.table:
+        write(arguments.table, table, {"classes": list(panels[0].class_names)})
     if arguments.coordinates:
         write(arguments.coordinates, [row for panel in panels for row in _coordinates(panel)])
-    print(show([_facts(panel) | _figures(panel) for panel in panels], COLUMNS))
+    print(show(table, COLUMNS))
     print("\n" + NOTE.format(*arguments.classes))
 
 
@@ -148,7 +152,8 @@ def _samples(text: str) -> int | None:
     return None if text == "all" else positive(text)
 
 
-def _figure_file(text: str) -> Path:
+def figure_file(text: str) -> Path:
+    """A file for a figure, as an argument type for argparse: its name and directory are checked at once."""
     path = Path(text)
     if path.suffix not in FORMATS:
         raise argparse.ArgumentTypeError(f"{path} (must end in {', '.join(FORMATS)})")

@@ -1,8 +1,9 @@
 """Put what runs gave on one page of HTML: tables beside the paper's, figures, how each was made.
 
 Runs are found by their run.json, also in directories below those named. η, projections and entropies are made from the
-representation files beside the checkpoints; where there are none the page says which command makes them. The page needs
-nothing but itself: no network, no scripts.
+representation files beside the checkpoints; where there are none the page says which command makes them. Instead of
+runs, --contents names experiments: what `lskd compare` measured of each table beside what the paper printed, and
+drawings. The page needs nothing but itself: no network, no scripts.
 """
 
 import argparse
@@ -11,15 +12,20 @@ from pathlib import Path
 
 from lskd.errors import bad
 from lskd.files import write_text
+from lskd.report.experiments import experiments_page
 from lskd.report.page import report
 from lskd.report.sources import Options
 
 EXAMPLE = "lskd report runs/demo --output report.html --sets runs/demo/*/sets.json"
+FIRST, SECOND = 1.0, 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd report``."""
-    parser.add_argument("runs", nargs="+", metavar="RUNS", help="run directories, or directories above them")
+    parser.add_argument("runs", nargs="*", metavar="RUNS", help="run directories, or directories above them")
+    parser.add_argument(
+        "--contents", metavar="FILE.json", help="instead of RUNS: the experiments of the page, and their files"
+    )
     parser.add_argument("--output", type=_page_file, required=True, metavar="FILE.html", help="the page")
     parser.add_argument(
         "--sets",
@@ -34,17 +40,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("A", "B", "C"),
         help="of the projection: two similar classes, then a dissimilar one (default: by --sets, or the teacher)",
     )
-    parser.add_argument("--first", type=_temperature, default=1.0, metavar="T", help="lower T of η (default: 1)")
-    parser.add_argument("--second", type=_temperature, default=3.0, metavar="T", help="higher T of η (default: 3)")
+    parser.add_argument("--first", type=_temperature, default=FIRST, metavar="T", help="lower T of η (default: 1)")
+    parser.add_argument("--second", type=_temperature, default=SECOND, metavar="T", help="higher T of η (default: 3)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the page."""
+    if arguments.contents:
+        _only_contents(arguments)
+        text = experiments_page(arguments.contents)
+    else:
+        text = _report(arguments)
+    write_text(arguments.output, text)
+    print(f"{arguments.output}, {arguments.output.stat().st_size / 1e6:.1f} MB")
+
+
+def _only_contents(arguments: argparse.Namespace) -> None:
+    """Refuse what the page of experiments does not use."""
+    if arguments.runs:
+        raise bad("--contents", arguments.contents, "must be without RUNS: its file names the runs")
+    for name, default in (("sets", []), ("classes", None), ("first", FIRST), ("second", SECOND)):
+        if getattr(arguments, name) != default:
+            raise bad(f"--{name}", getattr(arguments, name), "is for RUNS, must not be with --contents")
+
+
+def _report(arguments: argparse.Namespace) -> str:
+    if not arguments.runs:
+        raise bad("RUNS", "none", "must be run directories, or there must be --contents")
     if arguments.first == arguments.second:
         raise bad("--second", f"{arguments.second:g}", "must differ from --first")
-    options = Options(arguments.sets, arguments.classes, arguments.first, arguments.second)
-    write_text(arguments.output, report(arguments.runs, options))
-    print(f"{arguments.output}, {arguments.output.stat().st_size / 1e6:.1f} MB")
+    return report(arguments.runs, Options(arguments.sets, arguments.classes, arguments.first, arguments.second))
 
 
 def _page_file(text: str) -> Path:

@@ -213,6 +213,7 @@ class Page:
     Attributes:
         title: of the page.
         answer: what stands first.
+        drawing: what a drawing is called, followed by its number.
     """
 
     title: str
@@ -220,6 +221,7 @@ class Page:
     contents: list[tuple[int, str, str]] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
     figures: itertools.count = field(default_factory=lambda: itertools.count(1))
+    drawing: str = "Figure"
 
     def heading(self, text: str, level: int = 2) -> None:
         """Begin a section (2) or a part of one (3)."""
@@ -244,16 +246,17 @@ class Page:
             files: that it was made from.
             wide: it is not shrunk to the width of a small screen but scrolls.
         """
-        number = next(self.figures)
+        name = f"{self.drawing} {next(self.figures)}"
+        below = name[0].lower() + name[1:]
         svg, width, height = drawing
         source = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
         image = element("img", src=source, alt=alt, width=width, height=height)
         return element(
             "figure",
-            region(image, f"Figure {number}, which may be wider than the window") if wide else image,
-            element("figcaption", element("strong", f"Figure {number}. "), caption),
-            details(f"Numbers of figure {number}", numbers),
-            details(f"Files of figure {number}", element("ul", *(element("li", code(file)) for file in files))),
+            region(image, f"{name}, which may be wider than the window") if wide else image,
+            element("figcaption", element("strong", f"{name}. "), caption),
+            details(f"Numbers of {below}", numbers),
+            details(f"Files of {below}", element("ul", *(element("li", code(file)) for file in files))),
         )
 
     def html(self) -> str:

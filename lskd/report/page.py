@@ -43,8 +43,8 @@ def report(places: Sequence[str | os.PathLike], options: Options | None = None) 
         entropy(page, files)
         class_changes(page, files.study, options.first)
     page.heading("How each figure was made")
-    page.add(paragraph("Below each figure are the files it was made from. These are the runs:"), _runs(runs))
-    page.add(*(details(run.name, _made(run)) for run in runs))
+    page.add(paragraph("Below each figure are the files it was made from. These are the runs:"), table_of_runs(runs))
+    page.add(*(details(run.name, made(run)) for run in runs))
     return page.html()
 
 
@@ -70,7 +70,8 @@ def _check_options(sources: Sequence[Sources], options: Options) -> None:
             raise errors[0]
 
 
-def _runs(runs: Sequence[Run]) -> Markup:
+def table_of_runs(runs: Sequence[Run]) -> Markup:
+    """What the runs are, one a row."""
     rows = [
         [
             run.directory.name,
@@ -87,7 +88,7 @@ def _runs(runs: Sequence[Run]) -> Markup:
     return table("The runs of this page", [heads], rows)
 
 
-def _made(run: Run) -> Markup:
+def made(run: Run) -> Markup:
     """All that a record says of how a run came about."""
     record, teacher = run.record, run.record.teacher or {}
     known = teacher.get("label_smoothing") or {}

@@ -1,4 +1,5 @@
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -217,3 +218,17 @@ def test_the_example_is_one_the_command_understands():
     words = command.EXAMPLE.split()
     assert words[:2] == ["lskd", "project"]
     assert parser.parse_args(words[2:]).classes == NAMES
+
+
+def test_the_table_is_written_with_a_row_for_each_panel(tmp_path, lskd_project):
+    train, valid = write(tmp_path), write(tmp_path, "valid")
+    table = tmp_path / "table.json"
+    status, out, _ = lskd_project(train, valid, "--classes", *NAMES, "--table", table)
+    panels = project(read_representations(train), [read_representations(valid)], NAMES)
+    content = json.loads(table.read_text())
+    assert status == 0
+    assert content["classes"] == NAMES
+    assert [row["split"] for row in content["rows"]] == [row[5] for row in rows_of(out)] == ["train", "valid"]
+    assert [row["relative_distance"] for row in content["rows"]] == [panel.relative_distance for panel in panels]
+    assert content["rows"][0]["samples"] == 180
+    assert "must end in .csv or .json" in refused(lskd_project(train, "--classes", *NAMES, "--table", tmp_path / "t"))

@@ -13,6 +13,8 @@ from lskd.published import published
 from lskd.representations import Recorder, read_representations, write_representations
 from lskd.smoothing_estimate import SmoothingEstimate
 from lskd.smoothness import EntropySums, entropy
+from lskd.soft_output_figure import largest, soft_output_figure
+from lskd.temperatures import read_temperatures
 
 NAMES = ["Shirt", "Coat", "Pullover", "Sandal", "Boot", "Bag"]
 TEACHER = {"model": "resnet10t", "split": "train", "teacher": None}
@@ -160,6 +162,47 @@ def test_a_class_none_of_whose_features_were_kept_is_named(refused, teacher):
     assert "--classes: Bag has no samples" in refused("entropy", teacher("a", samples=5), "--classes", "Bag")
 
 
+def test_mean_soft_outputs_are_drawn_with_a_panel_for_each_temperature_the_lowest_first(teacher, tmp_path):
+    means = {2.0: np.array([0.2, 0.5, 0.3]), 1.0: np.array([0.1, 0.6, 0.3])}
+    shown = largest("Coat", 1, ["Shirt", "Coat", "Bag"], means, 2)
+    assert (shown.temperatures, shown.names, shown.own) == ([1.0, 2.0], ["Coat", "Bag"], 0)
+    assert shown.means.tolist() == [[0.6, 0.3], [0.5, 0.3]]
+    drawing = soft_output_figure([shown])
+    first, second = drawing.axes
+    assert [axes.get_title() for axes in (first, second)] == ["Coat, T = 1", "Coat, T = 2"]
+    assert [bar.get_width() for bar in first.patches] == [0.6, 0.3]
+    assert [text.get_text() for text in second.texts] == ["0.5", "0.3"]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["Coat", "Bag"]
+    assert first.patches[0].get_hatch()
+    assert not first.patches[1].get_hatch()
+    assert first.get_shared_y_axes().joined(first, second)
+    assert first.get_xlim() == second.get_xlim()
+
+
+def test_a_probability_of_0_has_no_bar_but_its_value():
+    shown = largest("Coat", 1, ["Shirt", "Coat"], {1.0: np.array([0.0, 1.0])}, 2)
+    (axes,) = soft_output_figure([shown]).axes
+    assert axes.patches[1].get_width() == axes.get_xlim()[0]
+    assert [text.get_text() for text in axes.texts] == ["1", "0"]
+
+
+def test_the_drawing_of_mean_outputs_is_the_same_for_the_same_files(lskd, refused, teacher, tmp_path):
+    files = teacher("a"), teacher("b", alpha=0.0)
+    words = ["entropy", *files, "--temperatures", 2, 1, "--classes", "Boot", "--top", 3, "--figure"]
+    lskd(*words, tmp_path / "one.svg")
+    lskd(*words, tmp_path / "two.svg")
+    text = (tmp_path / "one.svg").read_text(encoding="utf-8")
+    assert text == (tmp_path / "two.svg").read_text(encoding="utf-8")
+    for title in ("Boot, resnet10t α = 0.1, T = 1", "Boot, resnet10t α = 0, T = 2"):
+        assert title in text
+    assert "must be with --classes" in refused("entropy", *files, "--figure", tmp_path / "x.svg")
+    assert "must end in .svg, .png, .pdf" in refused(*words, tmp_path / "x.gif")
+    many = [each / 10 for each in range(1, 32)]
+    assert "--figure: panels: 62 (must be 1 to 60" in refused(
+        "entropy", *files, "--temperatures", *many, "--classes", "Boot", "--figure", tmp_path / "x.svg"
+    )
+
+
 # --- match-temperature -----------------------------------------------------------------------------------------------
 
 
@@ -169,6 +212,7 @@ def test_a_teacher_of_logits_twice_as_large_needs_twice_the_temperature(lskd, te
     printed = lskd(*words)
     rows = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert [row["temperature"] for row in rows] == pytest.approx([2.0, 3.0])
+    assert read_temperatures(tmp_path / "found.json") == [row["temperature"] for row in rows]
     assert [row["reference_temperature"] for row in rows] == [1.0, 1.5]
     logits = logits_of(0.1)[0]
     assert [row["entropy_nats"] for row in rows] == pytest.approx([entropy(logits, each).mean() for each in (1, 1.5)])

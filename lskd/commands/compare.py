@@ -1,0 +1,80 @@
+"""Put what was measured into the form of a table of the paper, and print both.
+
+TABLE says what is taken of the inputs: of run directories, accuracy of the last epoch on validation or BLEU of the best
+checkpoint on the test; and what `lskd eta`, `lskd entropy`, `lskd accuracy --classes` and `lskd similar --agreement`
+wrote to JSON. Runs that differ in their seed alone are one figure: mean ± standard deviation (n). What --output writes
+is what `lskd report --contents` shows.
+"""
+
+import argparse
+from pathlib import Path
+
+from lskd.commands.published import text_grid
+from lskd.figure_grid import constants
+from lskd.measured import measure
+from lskd.published import MODELS, SOURCE, published, tables
+from lskd.results import Result, write_result
+from lskd.tables import output_file
+
+EXAMPLE = "lskd compare 2B runs/cub200/* --as mobilenetv2_100=ResNet-18 --output 2B.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``lskd compare``."""
+    parser.add_argument("table", metavar="TABLE", help="such as 2A, H.2 or I.3; `lskd published` lists them")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="run directories, JSON files that lskd's commands wrote"
+    )
+    parser.add_argument(
+        "--as",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=_stand_in,
+        dest="stand_ins",
+        metavar="NAME=PAPER",
+        help="which of the paper's models a student stands for, as in test_resnet=ResNet-18",
+    )
+    parser.add_argument("--scale", metavar="NAME", help="at what size this was done, as in mini")
+    parser.add_argument("--title", help="of the table (default: the paper's)")
+    parser.add_argument(
+        "--note", nargs="+", action="extend", default=[], metavar="TEXT", help="what a reader has to know, each a text"
+    )
+    parser.add_argument("--output", type=_json_file, metavar="FILE.json", help="the measured figures")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, write, and print the two tables."""
+    figures, notes = measure(arguments.table, arguments.inputs, dict(arguments.stand_ins))
+    printed = published(arguments.table)
+    result = Result(
+        arguments.table,
+        arguments.title or tables()[arguments.table],
+        arguments.scale,
+        [*arguments.note, *notes],
+        [str(each) for each in arguments.inputs],
+        figures,
+    )
+    measured = text_grid(figures, printed)
+    if arguments.output:
+        write_result(arguments.output, result)
+    scale = f", scale {result.scale}" if result.scale else ""
+    print(f"{result.title}\nmeasured{scale}: {constants(figures)}\n\n{measured}\n")
+    print(f"Table {result.table} ({SOURCE}): {constants(printed)}\n\n{text_grid(printed)}")
+    if result.notes:
+        print("\n" + "\n".join(result.notes))
+
+
+def _stand_in(text: str) -> tuple[str, str]:
+    name, _, paper = text.rpartition("=")
+    if not name or paper not in MODELS.values():
+        known = ", ".join(dict.fromkeys(MODELS.values()))
+        raise argparse.ArgumentTypeError(f"{text} (must be NAME=PAPER, PAPER one of {known})")
+    return name, paper
+
+
+def _json_file(text: str) -> Path:
+    path = output_file(text)
+    if path.suffix != ".json":
+        raise argparse.ArgumentTypeError(f"{path} (must end in .json)")
+    return path
