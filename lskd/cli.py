@@ -18,7 +18,9 @@ COMMANDS = (
     "accuracy",
     "advise",
     "published",
+    "compare",
     "report",
+    "reproduce",
 )
 
 

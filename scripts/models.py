@@ -1,0 +1,252 @@
+"""The jobs that prepare data and train models: teachers, students at temperatures, scores, representations."""
+
+from dataclasses import dataclass
+
+from definitions import Experiment, Scale
+from jobs import SOURCE, Job, flags, lskd, record_images, score_translation, train_images, train_translation, word
+
+SPLITS = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Student:
+    """One student to be trained.
+
+    Attributes:
+        data: the data set, as printed.
+        model: as printed.
+        label_smoothing: α of the teacher.
+        temperature: T; where ``matched``, the T of the smoothed teacher whose entropy is to be had.
+        seed: of the student.
+        recipe: of translation.
+        distill_type: of images.
+        matched: the temperature is found by matching entropies.
+    """
+
+    data: str
+    model: str
+    label_smoothing: float
+    temperature: float
+    seed: int
+    recipe: str = "paper"
+    distill_type: str = "logit"
+    matched: bool = False
+
+
+class Models:
+    """The jobs of a plan that make models, each once, however many experiments want it.
+
+    Args:
+        scale: what stands for the paper's words.
+        output: the directory of everything that is made.
+        seeds: students of each kind; None for the scale's number, or the experiment's.
+        sources: where the user has the archives, by the scale's name of the data set.
+    """
+
+    def __init__(self, scale: Scale, output: str, seeds: int | None, sources: dict[str, str]):
+        self.scale, self.output, self.seeds, self.sources = scale, output, seeds, sources
+        self.jobs: dict[str, Job] = {}
+        self._job_of: dict[Student, str] = {}
+
+    def add(self, job: Job) -> str:
+        """Add a job once; its name."""
+        self.jobs.setdefault(job.name, job)
+        return job.name
+
+    def compute(self, kind: str) -> dict:
+        """What a job that runs a model needs; ``kind`` is ``train`` or ``other``."""
+        return {"gpu": self.scale.gpu, "threads": self.scale.threads} | self.scale.slurm[kind]
+
+    def settings(self, data: str) -> dict:
+        """Of a data set."""
+        return self.scale.data[data]
+
+    def data_dir(self, data: str) -> str:
+        """Where the prepared data are."""
+        settings = self.settings(data)
+        if settings.get("data_dir") == SOURCE:
+            return self.source(data)
+        return f"{self.output}/data/{settings['name']}"
+
+    def source(self, data: str) -> str:
+        """The archive or directory that the user has; a word in capitals where none is named."""
+        name = self.settings(data)["name"]
+        return self.sources.get(name, name.upper())
+
+    def prepare(self, data: str) -> str:
+        """The job that makes, or checks, the data."""
+        settings = self.settings(data)
+        script, *words = (self.source(data) if each == SOURCE else word(each) for each in settings["prepare"])
+        dest = [] if "data_dir" in settings else ["--dest", self.data_dir(data)]
+        command = ["python", f"data_prep/{script}", *words, *dest]
+        return self.add(Job(f"data.{settings['name']}", "prepare", command, **self.scale.slurm["other"]))
+
+    def seeds_of(self, experiment: Experiment) -> list[int]:
+        """The seeds of an experiment's students."""
+        first = self.settings(experiment.data)["first_seed"]
+        return list(range(first, first + (self.seeds or self.scale.seeds or experiment.seeds)))
+
+    def study(self, student: Student) -> str:
+        """The directory that a student's run is in."""
+        name = self.settings(student.data)["name"]
+        if student.recipe != "paper":
+            name += f".{student.recipe}"
+        if student.distill_type != "logit":
+            name += f".{student.distill_type}"
+        if student.matched:
+            name += f".equal-entropy-{student.temperature:g}"
+        return f"{self.output}/{name}"
+
+    def teacher_model(self, data: str, recipe: str = "paper") -> str:
+        """The teacher's model, as run directories call it."""
+        settings = self.settings(data)
+        if settings["kind"] == "translation":
+            return settings["recipes"][recipe]["teacher"]["name"]
+        return settings["teacher"]["model"]
+
+    def teacher_run(self, data: str, alpha: float, recipe: str = "paper") -> str:
+        """The run directory of a teacher."""
+        settings = self.settings(data)
+        study = self.study(Student(data, "", alpha, 1, 0, recipe))
+        return f"{study}/{self.teacher_model(data, recipe)}_a{alpha:g}_s{settings['first_seed']}"
+
+    def student_model(self, student: Student) -> str:
+        """The student's model, as run directories call it."""
+        settings = self.settings(student.data)
+        if settings["kind"] == "translation":
+            return settings["recipes"][student.recipe]["student"]["name"]
+        return settings["models"][student.model]["model"]
+
+    def run(self, student: Student) -> str:
+        """The run directory of a student; of a matched one, whose T is found later, the directory above, with a /."""
+        if student.matched:
+            return f"{self.study(student)}/"
+        name = f"{self.student_model(student)}_a{student.label_smoothing:g}_T{student.temperature:g}_s{student.seed}"
+        return f"{self.study(student)}/{name}"
+
+    def teacher(self, data: str, alpha: float, recipe: str = "paper") -> str:
+        """The job that trains a teacher."""
+        settings = self.settings(data)
+        if settings["kind"] == "images":
+            return self.from_labels(data, self.teacher_model(data), alpha)
+        run = self.teacher_run(data, alpha, recipe)
+        shape = settings["recipes"][recipe]["teacher"]
+        command = train_translation(settings, shape, self.data_dir(data), run, settings["first_seed"])
+        command += ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", word(float(alpha))]
+        return self.trained(run, "teacher", command, [self.prepare(data)], [run], settings["train"]["max-epoch"])
+
+    def from_labels(self, data: str, model: str, alpha: float) -> str:
+        """The job that trains a model of images on labels: a teacher, or what a student starts from."""
+        settings = self.settings(data)
+        role, seed = settings["teacher"], settings["first_seed"]
+        study = f"{self.output}/{settings['name']}"
+        run = f"{study}/{model}_a{alpha:g}_s{seed}"
+        command = train_images(settings, role, model, self.data_dir(data), study, seed)
+        command += ["--smoothing", word(float(alpha))]
+        start, after = self.start(role, model, alpha)
+        after = [self.prepare(data), *after]
+        return self.trained(run, "teacher", command + start, after, [run], role["epochs"])
+
+    def start(self, role: dict, model: str, alpha: float) -> tuple[list[str], list[str]]:
+        """The options that say from which weights a model starts, and the jobs that make these."""
+        if other := role.get("starts_from"):
+            job = self.from_labels(other, model, alpha)
+            return ["--initial-checkpoint", f"{self.jobs[job].runs[0]}/last.pth.tar"], [job]
+        if name := role.get("torchvision_weights"):
+            path = f"{self.output}/data/{name}.pth"
+            command = ["python", "data_prep/torchvision_weights.py", "--model", name, "--weights", "IMAGENET1K_V1"]
+            command += ["--dest", path]
+            job = Job(f"weights.{name}", "prepare", command, files=[path], **self.scale.slurm["other"])
+            return ["--initial-checkpoint", path], [self.add(job)]
+        return [], []
+
+    def students(self, wanted: list[Student]) -> None:
+        """The jobs that train students: one for each, or for all temperatures where the scale says so."""
+        groups: dict[tuple, list[Student]] = {}
+        for each in sorted(set(wanted), key=repr):
+            alone = self.settings(each.data)["kind"] == "translation" or not self.scale.together or each.matched
+            key = (self.study(each), each.model, each.label_smoothing, each.seed, alone and each.temperature)
+            groups.setdefault(key, []).append(each)
+        for group in groups.values():
+            group.sort(key=lambda each: each.temperature)
+            translation = self.settings(group[0].data)["kind"] == "translation"
+            job = self.translation_student(group[0]) if translation else self.image_students(group)
+            for each in group:
+                self._job_of[each] = job
+
+    def job(self, student: Student) -> str:
+        """The job that trains a student."""
+        return self._job_of[student]
+
+    def image_students(self, group: list[Student]) -> str:
+        """The job that trains students of images which differ in their temperature alone."""
+        one = group[0]
+        settings, alpha = self.settings(one.data), one.label_smoothing
+        model = settings["models"][one.model]
+        role = settings["student"] | {k: v for k, v in model.items() if k != "torchvision_weights"}
+        command = train_images(settings, role, model["model"], self.data_dir(one.data), self.study(one), one.seed)
+        teacher = self.teacher(one.data, alpha)
+        after = [self.prepare(one.data), teacher]
+        command += ["--kd-checkpoint", f"{self.teacher_run(one.data, alpha)}/last.pth.tar", "--kd-temperature"]
+        if one.matched:
+            file, job = self.matched(one.data, one.temperature)
+            command, after = [*command, file], [*after, job]
+            name = f"{self.study(one)}/{model['model']}_a{alpha:g}_s{one.seed}"
+        else:
+            command += [f"{each.temperature:.10g}" for each in group]
+            name = self.run(one)
+            if self.scale.together:
+                name = f"{self.study(one)}/{model['model']}_a{alpha:g}_s{one.seed}.students"
+        if one.distill_type != "logit":
+            command += ["--kd-distill-type", one.distill_type]
+        start, before = self.start(model, model["model"], alpha)
+        runs = list(dict.fromkeys(map(self.run, group)))
+        return self.trained(name, "student", command + start, after + before, runs, settings["student"]["epochs"])
+
+    def translation_student(self, student: Student) -> str:
+        """The job that trains a student of translation."""
+        settings, run = self.settings(student.data), self.run(student)
+        recipe = settings["recipes"][student.recipe]
+        command = train_translation(settings, recipe["student"], self.data_dir(student.data), run, student.seed)
+        command += ["--criterion", "kd", "--temperature", f"{student.temperature:.10g}"]
+        teacher = self.teacher_run(student.data, student.label_smoothing, student.recipe)
+        command += ["--teacher-path", f"{teacher}/checkpoint_best.pt", *flags(recipe.get("distil", {}))]
+        after = [self.prepare(student.data), self.teacher(student.data, student.label_smoothing, student.recipe)]
+        return self.trained(run, "student", command, after, [run], settings["train"]["max-epoch"])
+
+    def trained(self, name: str, kind: str, command: list[str], after: list[str], runs: list[str], epochs: int) -> str:
+        """Add a training; its job is named as its run."""
+        name = name.removeprefix(f"{self.output}/")
+        about = {"runs": runs, "trains": name.partition("_a")[0], "epochs": epochs}
+        return self.add(Job(name.replace("/", "."), kind, command, after, **about, **self.compute("train")))
+
+    def score(self, run: str, data: str, training: str) -> str:
+        """The job that scores a translation model on the test split."""
+        command = score_translation(self.settings(data), self.data_dir(data), f"{run}/checkpoint_best.pt")
+        return self.add(Job(f"score.{training}", "score", command, [training], **self.compute("other")))
+
+    def recorded(self, run: str, data: str, training: str) -> dict[str, tuple[str, str]]:
+        """The representation files of an image model: the path and the job, by split."""
+        settings = self.settings(data)
+        files = {split: f"{run}/last.{split}.representations.safetensors" for split in SPLITS}
+        command = record_images(settings, settings["record"], f"{run}/last.pth.tar", self.data_dir(data), SPLITS)
+        name = f"representations.{run.removeprefix(self.output + '/').replace('/', '.')}"
+        job = Job(name, "representations", command, [training], list(files.values()), **self.compute("other"))
+        return {split: (path, self.add(job)) for split, path in files.items()}
+
+    def recorded_teacher(self, data: str, alpha: float) -> dict[str, tuple[str, str]]:
+        """Those of a teacher."""
+        return self.recorded(self.teacher_run(data, alpha), data, self.teacher(data, alpha))
+
+    def recorded_student(self, student: Student) -> dict[str, tuple[str, str]]:
+        """Those of a student."""
+        return self.recorded(self.run(student), student.data, self.job(student))
+
+    def matched(self, data: str, temperature: float) -> tuple[str, str]:
+        """The file with the T at which the teacher without smoothing has the smoothed one's entropy, and its job."""
+        file = f"{self.output}/results/equal-entropy-{temperature:g}.json"
+        reference, first = self.recorded_teacher(data, 0.1)["train"]
+        other, second = self.recorded_teacher(data, 0.0)["train"]
+        command = lskd("match-temperature", reference, other, "--temperature", temperature, "--output", file)
+        job = Job(f"equal-entropy-{temperature:g}", "measure", command, [first, second], [file])
+        return file, self.add(job)

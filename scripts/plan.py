@@ -1,0 +1,205 @@
+"""From experiments to jobs: what `lskd reproduce` hands to snakemake, and what it says beforehand.
+
+    python scripts/plan.py 2A 3 --scale mini              # says how much there is to do, writes nothing
+    python scripts/plan.py 2A 3 --scale mini --write      # also writes OUTPUT/plan.json, which the Snakefile reads
+
+A plan is the union of what its experiments need: each model is trained once, however many tables show it.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from definitions import ROOT, Experiment, Scale, check_fits, chosen, read_experiments, read_scale
+from jobs import SOURCE, Job
+from measurements import Measurements, students_of
+from models import Models
+
+from lskd.errors import OneLineParser, bad, positive, run_command
+from lskd.files import write_json
+from lskd.runs import read_run
+
+KINDS = {
+    "prepare": "prepare data",
+    "teacher": "train from labels",
+    "student": "distil students",
+    "score": "score translations",
+    "representations": "record representations",
+    "measure": "measure, draw, compare",
+    "report": "make the page",
+}
+INTRO = {
+    "paper": "Everything on this page was trained with the paper's recipe on the paper's data.",
+    "mini": "Everything on this page was trained on the small data that ship with the project, in minutes: it shows "
+    "that every experiment runs and in which direction a temperature pulls. The paper's figures are there to be read "
+    "beside ours, not to be met.",
+}
+
+
+def make_plan(
+    experiments: Sequence[Experiment],
+    scale: Scale,
+    output: str,
+    seeds: int | None = None,
+    sources: dict[str, str] | None = None,
+) -> tuple[dict[str, Job], dict]:
+    """All jobs by name, and the contents of the page.
+
+    Args:
+        experiments: at least one.
+        scale: that has all they speak of.
+        output: the directory of everything, relative to the checkout or absolute.
+        seeds: students of each kind; None for the scale's number, or the experiment's own.
+        sources: where the archives are, by the scale's name of the data set.
+
+    Raises:
+        InputError: the scale lacks something.
+    """
+    check_fits(experiments, scale)
+    models = Models(scale, output, seeds, sources or {})
+    wanted = [student for each in experiments for student in students_of(each, models)]
+    models.students(wanted)
+    measurements = Measurements(models)
+    for each in experiments:
+        measurements.add(each)
+    name = "" if len(experiments) > 3 else "." + "+".join(each.id for each in experiments)
+    contents = f"{output}/contents{name}.json"
+    measurements.page(contents, f"{output}/report{name}.html")
+    page = {"title": f"The paper's experiments, {scale.name} scale", "scale": scale.name}
+    page |= {"intro": [INTRO[scale.name]] if scale.name in INTRO else [], "experiments": measurements.entries}
+    runs = [run.removeprefix(f"{output}/") for job in models.jobs.values() for run in job.runs]
+    return models.jobs, page | {"runs": list(dict.fromkeys(runs)), "file": contents}
+
+
+def summary(experiments: Sequence[Experiment], scale: Scale, jobs: dict[str, Job], output: Path) -> str:
+    """How many jobs there are of each kind, and how long trainings will take, as far as finished ones tell."""
+    counts = Counter(job.kind for job in jobs.values())
+    lines = [f"{', '.join(each.name for each in experiments)} at {scale.name} scale, in {output}", ""]
+    for kind, words in KINDS.items():
+        trained = [run for job in jobs.values() if job.kind == kind for run in job.runs]
+        several = f", {len(trained)} models" if len(trained) > counts[kind] else ""
+        if counts[kind]:
+            lines.append(f"{words:<24}{counts[kind]:>5} job{'s' if counts[kind] > 1 else ''}{several}")
+    done = sum(all(path.exists() for path in outcome(job, output)) for job in jobs.values())
+    ended = f", {done} of them done" if done else ""
+    return "\n".join([*lines, f"{'in all':<24}{len(jobs):>5} jobs{ended}", "", cost(scale, jobs, output)])
+
+
+def cost(scale: Scale, jobs: dict[str, Job], output: Path) -> str:
+    """Hours of the trainings, from the seconds an epoch took in finished runs of the same kind in ``output``."""
+    unit = "GPU hours" if scale.gpu else "core hours"
+    trainings = [job for job in jobs.values() if job.trains]
+    speeds = {key: seconds_an_epoch(*key, output) for key in {(job.kind, job.trains) for job in trainings}}
+    known = [job for job in trainings if speeds[job.kind, job.trains] is not None]
+    seconds = sum(job.epochs * speeds[job.kind, job.trains] * (1 if scale.gpu else job.threads) for job in known)
+    missing = sorted({job.trains for job in trainings if job not in known})
+    words = f"{seconds / 3600:.1f} for {len(known)} of {len(trainings)} trainings" if known else "unknown"
+    hint = f"; no finished run in {output} tells the speed of {', '.join(missing)}" if missing else ""
+    return f"{unit}: {words}{hint}"
+
+
+def seconds_an_epoch(kind: str, trains: str, output: Path) -> float | None:
+    """Of a finished run of the same study and model, also of another seed, α and T; None where there is none."""
+    for path in sorted(output.glob(f"{trains}_a*/run.json")):
+        record = read_run(path.parent)
+        if (kind == "student") == bool(record.teacher) and record.history:
+            return record.history[-1]["seconds"] / record.history[-1]["epoch"]
+    return None
+
+
+def forget_lost(jobs: dict[str, Job], output: Path) -> None:
+    """Remove the marks of trainings whose runs are gone: they are to be done again."""
+    for job in jobs.values():
+        if any(not (ROOT / run / ("" if run.endswith("/") else "run.json")).exists() for run in job.runs):
+            mark(job, output).unlink(missing_ok=True)
+
+
+def mark(job: Job, output: Path) -> Path:
+    """The file that says that a job without files of its own has ended."""
+    return output / "done" / job.name
+
+
+def outcome(job: Job, output: Path) -> list[Path]:
+    """The files that say that a job is done."""
+    return [ROOT / file for file in job.files] or [mark(job, output)]
+
+
+def write_plan(jobs: dict[str, Job], contents: dict, output: Path) -> Path:
+    """Write ``plan.json`` and the page's contents; the plan's path."""
+    for name in ("results", "data", "done", "logs"):
+        (output / name).mkdir(parents=True, exist_ok=True)
+    forget_lost(jobs, output)
+    write_json(ROOT / contents["file"], {key: value for key, value in contents.items() if key != "file"})
+    write_json(output / "plan.json", {name: asdict(job) for name, job in jobs.items()})
+    return output / "plan.json"
+
+
+def in_checkout(path: Path) -> str:
+    """A path as commands in the checkout have it: relative where it is inside."""
+    path = path.resolve()
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def sources(given: Sequence[str], scale: Scale) -> dict[str, str]:
+    """Where the user's archives are, from ``NAME=PATH``.
+
+    Raises:
+        InputError: another name than the scale has, or no such path.
+    """
+    names = {settings["name"] for settings in scale.data.values() if SOURCE in settings["prepare"]}
+    found = {}
+    for each in given:
+        name, _, path = each.partition("=")
+        if name not in names:
+            raise bad("--data", each, f"must be NAME=PATH, NAME of {', '.join(sorted(names)) or 'none at this scale'}")
+        if not Path(path).exists():
+            raise bad("--data", each, "must name a path that exists")
+        found[name] = in_checkout(Path(path))
+    return found
+
+
+def check_sources(jobs: dict[str, Job], scale: Scale, given: dict[str, str]) -> None:
+    """Check that every archive that the jobs read is named.
+
+    Raises:
+        InputError: one is not.
+    """
+    for settings in scale.data.values():
+        name = settings["name"]
+        if SOURCE in settings["prepare"] and f"data.{name}" in jobs and name not in given:
+            raise bad("--data", "not given", f"must have {name}=PATH: {settings['source']}")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Print the summary; write the plan."""
+    experiments = chosen(arguments.table, read_experiments())
+    scale = read_scale(arguments.scale)
+    given = sources(arguments.data, scale)
+    output = arguments.output or ROOT / "runs" / scale.name
+    jobs, contents = make_plan(experiments, scale, in_checkout(output), arguments.seeds, given)
+    print(summary(experiments, scale, jobs, output))
+    if arguments.commands:
+        print("\n" + "\n".join(json.dumps(job.command, ensure_ascii=False) for job in jobs.values()))
+    if arguments.write:
+        check_sources(jobs, scale, given)
+        write_plan(jobs, contents, output.resolve())
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to plan."""
+    parser.add_argument("table", nargs="+", metavar="TABLE", help="tables and figures, such as 2A, A.1 or H.2; or all")
+    parser.add_argument("--scale", default="mini", help="mini, medium, paper, or a YAML file like scripts/scales/*")
+    parser.add_argument("--seeds", type=positive, metavar="N", help="students of each kind (default: the scale's)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where everything goes (default: runs/SCALE)")
+    parser.add_argument("--data", nargs="+", default=[], metavar="NAME=PATH", help="where the archives are")
+
+
+if __name__ == "__main__":
+    command = OneLineParser(prog="scripts/plan.py", description=__doc__.split("\n")[0])
+    add_arguments(command)
+    command.add_argument("--commands", action="store_true", help="print every command, as JSON")
+    command.add_argument("--write", action="store_true", help="write the plan")
+    run_command(command, main)

@@ -1,0 +1,131 @@
+"""Run one job of a plan: its command in the checkout, its output in a log.
+
+    python scripts/run_job.py runs/mini/plan.json data.fashion-mnist --log runs/mini/logs/data.fashion-mnist.log
+
+What snakemake starts for each rule. A job runs once at a time: one that a killed snakemake has left is waited for.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lskd.errors import InputError, OneLineParser, bad, positive, run_command
+
+ROOT = Path(__file__).resolve().parent.parent
+STOPPED = (signal.SIGTERM, signal.SIGINT)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the command; its exit status."""
+    jobs = json.loads(arguments.plan.read_text(encoding="utf-8"))
+    if arguments.job not in jobs:
+        raise bad("JOB", arguments.job, f"must be one of {arguments.plan}")
+    job = jobs[arguments.job]
+    log = arguments.log or arguments.plan.parent / "logs" / f"{arguments.job}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system however this process or its child ends
+        with FreeGpu(arguments.plan.parent, job["gpu"]) as (device, held):
+            return run(job["command"], log, environment(arguments.threads) | device, [lock.fileno(), *held])
+
+
+def environment(threads: int) -> dict[str, str]:
+    """The variables of a job's command: the checkout's packages and programs first, so many threads."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    python = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    # Threads that spin while they wait halve the speed of a machine that is shared.
+    return {"PATH": path, "PYTHONPATH": python, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+class FreeGpu:
+    """A free GPU of this machine for the time of a ``with`` block: its environment, and the lock that holds it.
+
+    Nothing where none is needed, where Slurm has chosen, or where there is but one.
+
+    Args:
+        place: the directory of the locks.
+        number: GPUs that the job needs, 0 or 1.
+    """
+
+    def __init__(self, place: Path, number: int):
+        self.place, self.lock = place, None
+        chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        self.devices = chosen.split(",") if chosen else [line.split(":")[0][4:] for line in _gpus()]
+        if not number or "SLURM_JOB_ID" in os.environ or len(self.devices) < 2:
+            self.devices = []
+
+    def __enter__(self) -> tuple[dict[str, str], list[int]]:
+        while self.devices:
+            for device in self.devices:
+                lock = open(self.place / f"gpu-{device}.lock", "w")
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    lock.close()
+                    continue
+                self.lock = lock
+                return {"CUDA_VISIBLE_DEVICES": device}, [lock.fileno()]
+            time.sleep(1)
+        return {}, []
+
+    def __exit__(self, *_) -> None:
+        if self.lock:
+            self.lock.close()
+
+
+def _gpus() -> list[str]:
+    """``GPU 0: NVIDIA …``, a line each."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+    except OSError:
+        return []
+    return [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+
+
+def run(command: list[str], log: Path, variables: dict[str, str], held: list[int]) -> int:
+    """Run a command in the checkout with its output in ``log``; on SIGTERM and Ctrl-C it is ended too.
+
+    Args:
+        command: as a user would type it.
+        log: a file that is added to.
+        variables: of the environment.
+        held: open files that the command keeps, so that their locks outlive this process.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        InputError: it failed: its last line, and where all of its output is.
+    """
+    with open(log, "ab") as file:
+        file.write(f"$ {shlex.join(command)}\n".encode())
+        file.flush()
+        start = file.tell()
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | variables, stdout=file, stderr=subprocess.STDOUT, pass_fds=held
+        )
+        for number in STOPPED:
+            signal.signal(number, lambda *_: process.terminate())
+        status = process.wait()
+    if status:
+        with open(log, "rb") as file:
+            file.seek(start)
+            said = file.read().decode("utf-8", "replace").replace("\r", "\n").strip().splitlines()
+        raise InputError(f"{shlex.join(command[:4])} …: {said[-1] if said else f'status {status}'} (all of it: {log})")
+    return 0
+
+
+if __name__ == "__main__":
+    parser = OneLineParser(prog="scripts/run_job.py", description=__doc__.split("\n")[0])
+    parser.add_argument("plan", type=Path, metavar="PLAN", help="plan.json, of scripts/plan.py")
+    parser.add_argument("job", metavar="JOB", help="its name")
+    parser.add_argument("--threads", type=positive, default=1, help="of the processor (default 1)")
+    parser.add_argument("--log", type=Path, help="where its output goes (default: logs/JOB.log beside the plan)")
+    run_command(parser, main)

@@ -1,0 +1,212 @@
+"""The plans of the experiments, against the paper's own grid of students, α, T and seeds."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+from commands import ROOT, last_line, run
+from definitions import chosen, read_experiments, read_scale
+from measurements import students_of
+from models import Models
+from plan import make_plan, summary
+
+from lskd.published import published, tables
+
+EXPERIMENTS = read_experiments()
+FIGURES = {"1", "2", "A.1", "A.2", "A.3", "A.4", "A.5"}
+# What is printed of students is n runs where the table, or the one that repeats it, says so, and else three: the paper
+# repeats all experiments three times. J.1 is Table 4 with one more α. η, class-wise accuracy, figures are of one run.
+RUNS = {"4": 2, "D.4": 2, "J.1": 2, "3": 1, "B.4": 1, "K.1": 1, "I.1": 1, "I.2": 1, "I.3": 1}
+
+
+def plan_of(name: str, scale: str = "paper", **options):
+    return make_plan([EXPERIMENTS[name]], read_scale(scale), "runs/here", **options)[0]
+
+
+def kinds(jobs: dict, kind: str) -> list:
+    return [job for job in jobs.values() if job.kind == kind]
+
+
+def test_every_table_and_figure_of_the_paper_is_an_experiment():
+    assert set(EXPERIMENTS) == set(tables()) | FIGURES
+    assert [name for name in EXPERIMENTS if "." not in name] == ["2A", "2B", "3", "4", "5", "1", "2", "E"]
+
+
+@pytest.mark.parametrize("name", [name for name in tables() if any(each.student for each in published(name))])
+def test_the_planned_students_are_the_published_ones(name):
+    experiment = EXPERIMENTS[name]
+    figures = [each for each in published(name) if each.student]
+    grid = {
+        (each.student, each.label_smoothing, temperature)
+        for each in figures
+        for temperature in (each.temperature, each.reference_temperature)
+        if temperature
+    }
+    if name == "K.1":  # the paper does not say which student
+        grid = {("ResNet-18", alpha, T) for _, alpha, T in grid}
+    students = students_of(experiment, Models(read_scale("paper"), "runs/here", None, {}))
+    assert {(each.model, each.label_smoothing, each.temperature) for each in students} == grid
+    runs = RUNS.get(name, 3)
+    assert {each.n for each in figures if each.n} <= {runs}
+    assert len(students) == len(set(students)) == len(grid) * runs * len(experiment.recipes)
+    jobs = plan_of(name)
+    assert len(kinds(jobs, "student")) == len(students)  # a job each
+    assert len({job.runs[0] for job in kinds(jobs, "student")}) == len(students)
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_each_teacher_is_trained_once_for_each_label_smoothing(name):
+    experiment = EXPERIMENTS[name]
+    if experiment.shows == "agreement":
+        return
+    trained = [job.runs for job in kinds(plan_of(name), "teacher")]
+    assert len(trained) == len({run for runs in trained for run in runs})
+    alphas = {0.0, *experiment.label_smoothing} if experiment.matched or experiment.shows == "eta" else set()
+    alphas |= set(experiment.label_smoothing)
+    # CUB's teachers start from ImageNet's of the same α; the four Transformers are two α by two recipes.
+    times = {"CUB200-2011": 2, "ImageNet-1K": 1}.get(experiment.data, len(experiment.recipes))
+    alphas -= {0.0} if name in ("3", "B.4") else set()  # the sets are of ImageNet's groups, no teacher is asked
+    assert len(trained) == len(alphas) * times
+
+
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+def test_the_plan_of_all_is_the_union_of_the_plans(scale):
+    together, _ = make_plan(list(EXPERIMENTS.values()), read_scale(scale), "runs/here")
+    alone = [make_plan([each], read_scale(scale), "runs/here")[0] for each in EXPERIMENTS.values()]
+    assert set(together) == set(itertools.chain.from_iterable(alone))
+    runs = [{run for job in jobs.values() for run in job.runs} for jobs in (together, *alone)]
+    assert runs[0] == set().union(*runs[1:])
+
+
+@pytest.mark.parametrize(("scale", "name"), [("mini", "all"), ("paper", "all"), ("medium", "5"), ("medium", "B.2")])
+def test_jobs_come_after_jobs_of_the_plan_and_no_two_write_one_file(scale, name):
+    jobs, _ = make_plan(chosen([name], EXPERIMENTS), read_scale(scale), "runs/here")
+    finished = set()
+    while waiting := [job for job in jobs.values() if job.name not in finished]:
+        ready = [job.name for job in waiting if finished.issuperset(job.after)]
+        assert ready, f"{waiting[0].name} waits for what is not there, or for itself"
+        finished.update(ready)
+    files = [path for job in jobs.values() for path in (*job.files, *job.runs) if not path.endswith("/")]
+    assert len(files) == len(set(files))
+
+
+def test_a_job_reads_only_what_jobs_before_it_make():
+    jobs, contents = make_plan(list(EXPERIMENTS.values()), read_scale("mini"), "runs/here")
+    made = {job.name: {*job.files, *job.runs} for job in jobs.values()}
+
+    def before(name: str) -> set[str]:
+        return set(jobs[name].after).union(*(before(each) for each in jobs[name].after))
+
+    for job in jobs.values():
+        there = set().union(*(made[name] for name in before(job.name)), made[job.name])
+        for word in job.command:
+            if word.startswith("runs/here/") and not word.startswith("runs/here/data/") and word not in there:
+                inside = any(Path(word).is_relative_to(place) for place in there)
+                own = job.kind in ("teacher", "student") or word == contents["file"]
+                assert inside or own, f"{job.name}: {word}"
+
+
+def test_temperatures_of_equal_entropy_are_the_papers_on_its_data_and_found_on_others():
+    words = [job.command for job in kinds(plan_of("H.2"), "student")]
+    assert {command[command.index("--kd-temperature") + 1] for command in words} == {"1", "1.481375"}
+    mini = kinds(plan_of("H.2", "mini"), "student")
+    found = {job.command[job.command.index("--kd-temperature") + 1] for job in mini}
+    assert found == {"1", "runs/here/results/equal-entropy-1.json"}
+    assert sum("match-temperature" in job.command for job in plan_of("H.2", "mini").values()) == 1
+
+
+def test_at_the_small_scale_a_job_trains_all_temperatures_of_a_teacher():
+    (small, *others) = kinds(plan_of("4", "mini"), "student")
+    assert len(others) == 1
+    place = small.command.index("--kd-temperature")
+    assert small.command[place + 1 : place + 5] == ["1", "2", "3", "64"]
+    assert [Path(run).name for run in small.runs] == [f"mobilenetv2_035_a0_T{T}_s1" for T in (1, 2, 3, 64)]
+
+
+def test_seeds_are_as_many_as_are_asked_for():
+    assert len(kinds(plan_of("2B", seeds=5), "student")) == 2 * 2 * 4 * 5
+    commands = [job.command for job in kinds(plan_of("2B", seeds=2), "student")]
+    assert {command[command.index("--seed") + 1] for command in commands} == {"2021", "2022"}
+    assert all(
+        command[command.index("--seed") + 1] == command[command.index("--data-seed") + 1] for command in commands
+    )
+
+
+def test_translation_is_distilled_as_the_paper_says_and_as_its_code_does():
+    students = kinds(plan_of("5"), "student")
+    as_code = [job for job in students if ".mkd/" in job.runs[0]]
+    assert len(as_code) == len(students) / 2 == 24
+    for job in students:
+        words = " ".join(job.command)
+        other = "--kd-weight 0.9 --label-smoothing 0.1 --teacher-topk 4"
+        assert (other in words) == (job in as_code)
+        assert "--criterion kd" in words
+        assert "--weight-decay 0" in words
+
+
+def test_no_student_of_two_recipes_shares_a_directory():
+    jobs, _ = make_plan(list(EXPERIMENTS.values()), read_scale("paper"), "runs/here")
+    for job in jobs.values():
+        if job.kind == "student" and "--kd-distill-type" in job.command:
+            assert "/cub200.overhaul/" in job.runs[0]
+
+
+def test_the_summary_says_how_many_jobs_and_that_their_time_is_unknown(tmp_path):
+    jobs = plan_of("2A")
+    said = summary([EXPERIMENTS["2A"]], read_scale("paper"), jobs, tmp_path)
+    assert re.search(r"distil students +48 jobs", said)
+    assert re.search(r"in all +53 jobs", said)
+    assert "GPU hours: unknown; no finished run" in said
+    assert "imagenet/resnet18" in said
+
+
+def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
+    record = {"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "teacher": {"paths": []}}
+    record["history"] = [{"epoch": 2, "updates": 20, "seconds": 7200.0}]
+    place = tmp_path / "imagenet" / "resnet18_a0.1_T1_s7"
+    place.mkdir(parents=True)
+    (place / "run.json").write_text(json.dumps(record))
+    said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
+    assert f"GPU hours: {24 * 200:.1f} for 24 of 50 trainings" in said  # an hour an epoch, two kinds of student
+    assert "imagenet/resnet18" not in said.partition("tells the speed of")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("7Z", "TABLE: 7Z (must be all, or of "),
+        ("2A --scale huge", "--scale: huge (must be one of medium, mini, paper, or a YAML file like them)"),
+        ("2A --scale medium", "--scale: medium (has no data for Table 2A: ImageNet-1K)"),
+        ("2A --seeds 0", "--seeds: '0' (must be a whole number above 0)"),
+        ("2A --scale paper --data imagenet=/no/where", "--data: imagenet=/no/where (must name a path that exists)"),
+        ("2A --scale paper --data birds=.", "--data: birds=. (must be NAME=PATH, NAME of "),
+        ("2A --scale paper --write", "--data: not given (must have imagenet=PATH: a directory with train/ and val/"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_in_one_line(words, said, tmp_path):
+    result = run("python scripts/plan.py", words, "--output", tmp_path / "out", status=2)
+    assert said in last_line(result)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scale_of_ones_own_is_checked(tmp_path):
+    text = (ROOT / "scripts" / "scales" / "mini.yaml").read_text(encoding="utf-8")
+    for change, said in [
+        (("gpu: 0", "gppu: 0"), "has no setting gppu"),
+        (("kind: images", "kind: sounds"), "must have a kind: images or translation"),
+        (
+            ("ResNet-18: {model: test_resnet}", "ResNet-19: {model: test_resnet}"),
+            "has no model for ResNet-18 of Table 2A",
+        ),
+        (("data:", "data: ["), "cannot be read as YAML"),
+    ]:
+        (tmp_path / "own.yaml").write_text(text.replace(*change, 1), encoding="utf-8")
+        result = run("python scripts/plan.py 2A --scale", tmp_path / "own.yaml", status=2)
+        assert said in last_line(result)
+
+
+def test_names_of_experiments_are_taken_as_people_write_them():
+    names = ["table 2a", "Figure A.1", "fig. 1", "h.2", "appendix e"]
+    assert [each.id for each in chosen(names, EXPERIMENTS)] == ["2A", "A.1", "1", "H.2", "E"]
