@@ -6,12 +6,20 @@ GPUs. The workflow is in the checkout, scripts/Snakefile.
 """
 
 import argparse
+import contextlib
 import fcntl
+import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterable
 from pathlib import Path
+
+from tqdm import tqdm
 
 from lskd.errors import InputError, bad, positive
 
@@ -19,6 +27,10 @@ EXAMPLE = "lskd reproduce 2A --scale mini"
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPTS = ROOT / "scripts"
 PROFILES = SCRIPTS / "profiles"
+BAR = "{n}/{total} jobs |{bar:30}| {elapsed}<{remaining}"
+# Of snakemake's output: what our own commands say, what it calls an error, what it hands to a cluster.
+PASSED_ON = re.compile(r"^(?!.*(CalledProcessError|error details)).*([Ee]rror|Traceback|SLURM jobid)")
+SHOWN = 3  # tables at the end; of more, the page has to be looked at
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", metavar="NAME", help="slurm, or a directory with a snakemake profile")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where everything goes (default: runs/SCALE)")
     parser.add_argument("--data", nargs="+", default=[], metavar="NAME=PATH", help="where the archives of paper are")
-    parser.add_argument("--snakemake", nargs="+", default=[], metavar="WORD", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--snakemake", type=shlex.split, default=[], metavar="OPTIONS", help='for snakemake: --snakemake="--keep-going"'
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,7 +69,20 @@ def run(arguments: argparse.Namespace) -> int:
             raise bad("--output", output, "is in use: another lskd reproduce is still running there") from None
         if status := subprocess.run([*plan, "--write"], env=_environment()).returncode:
             return status
-        return _run(options, lock.fileno())
+        _run(options, lock.fileno(), output)
+    print(_results(output))
+    return 0
+
+
+def _results(output: Path) -> str:
+    """Where the page is, after the tables if they are few."""
+    jobs = json.loads((output / "plan.json").read_text(encoding="utf-8"))
+    compared = [job["name"] for job in jobs.values() if job["command"][:2] == ["lskd", "compare"]]
+    tables = []
+    for name in compared if len(compared) <= SHOWN else []:
+        said = (output / "logs" / f"{name}.log").read_text(encoding="utf-8")
+        tables.append(said.rpartition("\n$ ")[2].partition("\n")[2])
+    return "\n\n".join([*tables, f"{len(jobs)} jobs are done; the page: {ROOT / jobs['report']['files'][0]}"])
 
 
 def _snakemake(arguments: argparse.Namespace, output: Path) -> list[str]:
@@ -71,7 +98,7 @@ def _snakemake(arguments: argparse.Namespace, output: Path) -> list[str]:
         if not profile.is_dir():
             there = ", ".join(sorted(each.name for each in PROFILES.iterdir()))
             raise bad("--profile", arguments.profile, f"must be {there}, or a directory with a config.yaml")
-        command += ["--profile", str(profile.resolve())]
+        command += ["--profile", str(profile.resolve()), "--show-failed-logs"]  # of what failed on another machine
         command += ["--cores", str(arguments.cores)] if arguments.cores else []
     else:
         command += ["--cores", str(arguments.cores or "all")]
@@ -79,29 +106,57 @@ def _snakemake(arguments: argparse.Namespace, output: Path) -> list[str]:
     return command + arguments.snakemake
 
 
-def _run(command: list[str], lock: int) -> int:
-    """Run snakemake in a process group of its own, which goes when it goes; Ctrl-C and SIGTERM are passed on."""
-    process = subprocess.Popen(command, env=_environment(), start_new_session=True, pass_fds=[lock])
+def _run(command: list[str], lock: int, output: Path) -> None:
+    """Run snakemake in a process group of its own, which goes when it goes; Ctrl-C and SIGTERM are passed on.
+
+    Raises:
+        InputError: a job failed.
+    """
+    process = subprocess.Popen(
+        command,
+        env=_environment(),
+        start_new_session=True,
+        pass_fds=[lock],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
     stopped = []
 
     def stop(number, _) -> None:
         stopped.append(number)
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGINT)  # at SIGTERM snakemake would wait for a cluster's jobs, not cancel them
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    # Beside: what a killed snakemake has left running still holds the other end of the pipe.
+    shown = threading.Thread(target=_show, args=[process.stdout], daemon=True)
+    shown.start()
     try:
         status = process.wait()
     finally:
-        try:
-            os.killpg(process.pid, signal.SIGTERM)  # trainings that a killed snakemake has left
-        except ProcessLookupError:
-            pass
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        shown.join(timeout=10)
     if stopped:
         raise KeyboardInterrupt
     if status:
-        raise InputError("a job failed, see above; the same command goes on where this stopped")
-    return 0
+        raise InputError(f"not all is done, see above; the same command goes on (logs: {output / 'logs'})")
+
+
+def _show(lines: Iterable[str]) -> None:
+    """snakemake's output as a bar and a line for each job that has ended; of the rest, what has gone wrong."""
+    with tqdm(desc="jobs", unit="job", bar_format=BAR) as bar:
+        for line in lines:
+            text = line.rstrip()
+            if ended := re.match(r"Finished jobid: \d+ \(Rule: (.+)\)", text):
+                bar.write(f"done  {ended[1]}", file=sys.stderr)
+            elif counted := re.match(r"(?:(\d+) of |total +)(\d+)", text):
+                bar.n, bar.total = (int(number or 0) for number in counted.groups())
+                bar.refresh()
+            elif PASSED_ON.search(text):
+                bar.write(text, file=sys.stderr)
 
 
 def _environment() -> dict[str, str]:

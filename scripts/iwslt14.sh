@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# A teacher with label smoothing and its student at T = 1 on IWSLT'14 English–German, as in Table 5, without a workflow
+# tool:
+#     bash scripts/iwslt14.sh de-en.tgz
+# These are the commands of `lskd reproduce 5 --scale paper`. Run it again after an interruption: it goes on.
+set -euo pipefail
+ARCHIVE=$(realpath "${1:?"de-en.tgz"}")
+cd "$(dirname "$0")/.."
+
+python data_prep/iwslt14.py --pair en-de --archive "$ARCHIVE" --dest runs/paper/data/iwslt14.en-de
+
+fairseq-train runs/paper/data/iwslt14.en-de --user-dir lskd_fairseq \
+    --save-dir runs/paper/iwslt14.en-de/transformer_a0.1_s1 --seed 1 \
+    --encoder-layers 6 --encoder-embed-dim 512 --encoder-ffn-embed-dim 1024 --encoder-attention-heads 4 \
+    --decoder-layers 6 --decoder-embed-dim 512 --decoder-ffn-embed-dim 1024 --decoder-attention-heads 4 \
+    --arch transformer --share-all-embeddings --optimizer adam --adam-betas '(0.9, 0.98)' \
+    --lr 0.0005 --lr-scheduler inverse_sqrt --warmup-updates 4000 --warmup-init-lr 1e-07 \
+    --dropout 0.3 --weight-decay 0 --max-tokens 4096 \
+    --best-checkpoint-metric nll_loss --max-epoch 60 --patience 10 \
+    --required-batch-size-multiple 1 --no-epoch-checkpoints --log-format json \
+    --criterion label_smoothed_cross_entropy --label-smoothing 0.1
+
+fairseq-train runs/paper/data/iwslt14.en-de --user-dir lskd_fairseq \
+    --save-dir runs/paper/iwslt14.en-de/transformer-small_a0.1_T1_s1 --seed 1 \
+    --encoder-layers 2 --encoder-embed-dim 256 --encoder-ffn-embed-dim 1024 --encoder-attention-heads 4 \
+    --decoder-layers 2 --decoder-embed-dim 256 --decoder-ffn-embed-dim 1024 --decoder-attention-heads 4 \
+    --arch transformer --share-all-embeddings --optimizer adam --adam-betas '(0.9, 0.98)' \
+    --lr 0.0005 --lr-scheduler inverse_sqrt --warmup-updates 4000 --warmup-init-lr 1e-07 \
+    --dropout 0.3 --weight-decay 0 --max-tokens 4096 \
+    --best-checkpoint-metric nll_loss --max-epoch 60 --patience 10 \
+    --required-batch-size-multiple 1 --no-epoch-checkpoints --log-format json \
+    --criterion kd --temperature 1 --teacher-path runs/paper/iwslt14.en-de/transformer_a0.1_s1/checkpoint_best.pt
+
+python -m lskd_fairseq.score --data runs/paper/data/iwslt14.en-de \
+    --path runs/paper/iwslt14.en-de/transformer-small_a0.1_T1_s1/checkpoint_best.pt

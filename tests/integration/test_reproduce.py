@@ -1,0 +1,163 @@
+"""``lskd reproduce``: experiments from data to the page, interrupted and continued, at a scale of seconds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from commands import ROOT, last_line, run
+from tiny_scale import write_tiny_scale
+
+from lskd.published import published
+from lskd.results import read_result
+
+pytestmark = pytest.mark.slow
+LSKD = [str(Path(sys.executable).parent / "lskd"), "reproduce"]
+
+
+@pytest.fixture
+def scale(tmp_path) -> Path:
+    return write_tiny_scale(tmp_path / "tiny.yaml")
+
+
+def start(*words: object) -> subprocess.Popen:
+    """``lskd reproduce`` in the background."""
+    return subprocess.Popen(
+        [*LSKD, *map(str, words)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell starts in the background ignores Ctrl-C, and so would the tests and their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 300
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def processes_of(output: Path) -> list[int]:
+    """Every process whose command line names the directory."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(output).encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def times(output: Path) -> dict[Path, int]:
+    """When each outcome of a job was made."""
+    places = [*(output / "done").iterdir(), *(output / "results").glob("[!.]*"), *output.glob("*/*/[!.]*.safetensors")]
+    return {path: path.stat().st_mtime_ns for path in places}
+
+
+def test_killed_in_the_middle_it_goes_on_with_what_is_missing_and_shows_tables_and_figures(scale, tmp_path):
+    output = tmp_path / "out"
+    words = ["H.2", "A.3", "--scale", scale, "--output", output, "--cores", 2]
+    first = start(*words)
+    wait_for(output / "done" / "fashion-tops.resnet10t_a0.1_s1", first)
+    for process in processes_of(output):  # as a power cut would: all of them
+        os.kill(process, signal.SIGKILL)
+    first.wait()
+    while processes_of(output):
+        time.sleep(0.05)
+    made = times(output)
+
+    said = run("lskd reproduce --dry-run", *words).stdout
+    jobs = json.loads((output / "plan.json").read_text())
+    assert f"{len(jobs)} jobs, {len(made)} of them done" in said
+    assert times(output) == made
+
+    second = run("lskd reproduce", *words)
+    done = [
+        line.removeprefix("done  ").strip()
+        for line in second.stderr.replace("\r", "\n").splitlines()
+        if "done  " in line
+    ]
+    assert len(done) == len(jobs) - len([name for name in made if name.parent.name == "done"])
+    now = times(output)
+    assert {path: now[path] for path in made} == made
+    page = (output / "report.H.2+A.3.html").read_text(encoding="utf-8")
+    published_top1 = f"{published('H.2', metric='top1')[0].mean:.2f}"
+    for part in ("Table H.2", "Figure A.3", published_top1, "lskd reproduce H.2 --scale tiny"):
+        assert part in page
+
+    rows = read_result(output / "results" / "H.2.json").rows
+    students = {(row.student, row.label_smoothing) for row in rows if row.metric == "top1"}
+    assert students == {("resnet10t", 0.1), ("resnet10t", 0.0), ("test_resnet", 0.1), ("test_resnet", 0.0)}
+    matched = json.loads((output / "results" / "equal-entropy-1.json").read_text())["rows"][0]["temperature"]
+    found = {row.temperature for row in rows if row.label_smoothing == 0.0}
+    assert len(found) == 1
+    assert found.pop() == pytest.approx(matched)
+
+    third = run("lskd reproduce", *words)
+    assert "done  " not in third.stderr
+    assert times(output) == now
+    assert str(output / "report.H.2+A.3.html") in third.stdout.splitlines()[-1]
+
+
+def test_one_that_is_still_running_keeps_a_second_one_out_and_ctrl_c_ends_it(scale, tmp_path):
+    output = tmp_path / "out"
+    words = ["E", "--scale", scale, "--output", output]
+    first = start(*words)
+    wait_for(output / "logs" / "fashion-mnist.resnet10t_a0.1_s1.log", first)
+    second = run("lskd reproduce", *words, status=2)
+    assert "another lskd reproduce is still running there" in last_line(second)
+    first.send_signal(signal.SIGINT)
+    _, message = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert "goes on where it stopped" in message
+    assert not processes_of(output)
+    assert "measured, scale tiny" in run("lskd reproduce", *words).stdout
+
+
+def test_translation_is_reproduced_in_both_ways_beside_the_published_scores(scale, tmp_path):
+    output = tmp_path / "out"
+    result = run("lskd reproduce D.3 --scale", scale, "--output", output)
+    assert result.stdout.count("Table D.3") == 2
+    for name in ("D.3", "D.3.mkd"):
+        rows = read_result(output / "results" / f"{name}.json").rows
+        grid = {(row.label_smoothing, row.temperature) for row in rows if row.metric == "bleu"}
+        assert grid == {(alpha, T) for alpha in (0.0, 0.1) for T in (1, 2, 3, 64)}
+    as_code = json.loads((output / "help.en-de.mkd" / "transformer-small_a0.1_T64_s1" / "run.json").read_text())
+    settings = as_code["configuration"]
+    assert (settings["kd_weight"], settings["teacher_topk"]) == (0.9, 4)
+    page = (output / "report.D.3.html").read_text(encoding="utf-8")
+    assert "as the paper says" in page
+    assert "as its code does" in page
+
+
+def test_a_job_that_fails_is_named_with_what_it_said(scale, tmp_path):
+    scale.write_text(scale.read_text().replace("resnet10t", "resnet10x"))
+    result = run("lskd reproduce E --scale", scale, "--output", tmp_path / "out", status=2)
+    assert "--model: resnet10x (must be a timm model" in result.stderr
+    assert "not all is done, see above" in last_line(result)
+
+
+def test_a_changed_definition_does_not_mix_with_what_was_trained_before(scale, tmp_path):
+    words = ["lskd reproduce 2 --scale", scale, "--output", tmp_path / "out"]
+    run(*words)
+    scale.write_text(scale.read_text().replace("epochs: 1", "epochs: 2"))
+    result = run(*words, status=2)
+    assert "holds another run: epochs differs" in result.stderr
+
+
+def test_a_dry_run_writes_nothing_for_every_table_of_the_paper(tmp_path):
+    result = run("lskd reproduce all --dry-run --scale paper --output", tmp_path / "out")
+    assert "GPU hours: unknown" in result.stdout
+    assert not (tmp_path / "out").exists()
+    result = run("lskd reproduce 2A --scale paper --output", tmp_path / "out", status=2)
+    assert "--data: not given (must have imagenet=PATH" in last_line(result)
+    assert not (tmp_path / "out" / "plan.json").exists()
