@@ -7,7 +7,6 @@ GPUs. The workflow is in the checkout, scripts/Snakefile.
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -50,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Plan, then hand the plan to snakemake; snakemake's exit status."""
+    """Plan, then hand the plan to snakemake."""
+    import fcntl  # not on Windows, where the other commands work
+
     if not (SCRIPTS / "Snakefile").is_file():
         raise bad("lskd", "installed", "must be a checkout for this command: the workflow is in its scripts/Snakefile")
     output = (arguments.output or ROOT / "runs" / Path(arguments.scale).stem).resolve()

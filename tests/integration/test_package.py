@@ -104,6 +104,11 @@ def test_the_base_install_is_small_and_analyses_files_from_elsewhere(empty_pytho
     listed = subprocess.run([command, "published"], cwd=tmp_path, capture_output=True, text=True)
     assert (listed.returncode, listed.stderr) == (0, "")
     assert "K.1" in listed.stdout
+    refused = subprocess.run([command, "reproduce", "2A"], cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "lskd: error: lskd: installed (must be a checkout for this command: the workflow is in its scripts/Snakefile)\n"
+    )
 
 
 @pytest.mark.slow
