@@ -46,8 +46,8 @@ def measure(
         stand_ins: by a model's name (or what is before its first comma), the paper's model that it stands for.
 
     Returns:
-        The figures, in the order of the table: teachers, then students in the order of the inputs; classes in theirs;
-        by α, then T. And notes on what they are of.
+        The figures, in the order of the table: teachers, then students, those that stand for nobody last and in the
+        order of the inputs; classes in theirs; by α, then T. And notes on what they are of.
 
     Raises:
         InputError: no such table, an input that gives nothing for it, one that cannot be read, two figures that would
@@ -291,16 +291,17 @@ def _names(model: str | None) -> tuple[str, ...]:
 
 
 def _sorted(rows: Sequence[Measured], printed: Sequence[Figure]) -> list[Measured]:
-    students, classes = (
-        list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("student", "target_class")
-    )
+    paper = list(dict.fromkeys(figure.student for figure in printed))
+    students = list(dict.fromkeys((row.stands_for, row.student) for row in rows))
+    students.sort(key=lambda each: paper.index(each[0]) if each[0] in paper else len(paper))
+    classes = list(dict.fromkeys(row.target_class for row in rows))
     metrics = [*dict.fromkeys(figure.metric for figure in printed), OTHER_BLEU]
     last = (None, "average", "by chance")
 
     def key(row: Measured) -> tuple:
         return (
             row.student is not None,
-            students.index(row.student),
+            students.index((row.stands_for, row.student)),
             last.index(row.target_class) if row.target_class in last else 0,
             classes.index(row.target_class),
             row.label_smoothing or 0,

@@ -80,7 +80,7 @@ def _tables(page: Page, result: Result) -> None:
     about = constants(result.rows)
     own = _grid(f"Measured{scale}" + (f". {about}" if about else ""), result.rows, printed, MEASURED_DIGITS)
     theirs = _grid(f"Published. {SOURCE}: {constants(printed)}", printed, printed, 3)
-    page.add(paragraph(result.title), element("div", element("div", *own), element("div", *theirs), class_="beside"))
+    page.add(element("div", element("div", *own), element("div", *theirs), class_="beside"))
 
 
 def _grid(caption: str, figures: Sequence[Figure], like: Sequence[Figure], digits: int) -> list[Markup]:

@@ -15,7 +15,11 @@ from pathlib import Path
 import pytest
 from small_runs import write_runs
 
+from lskd.files import write_json
+from lskd.measured import measure
+from lskd.report.experiments import experiments_page
 from lskd.report.page import report
+from lskd.results import Result, write_result
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
@@ -104,14 +108,35 @@ def browser(profile: Path) -> Iterator[Tab]:
         os.close(write)
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory) -> Path:
-    """A report of image and translation runs, with all its sections."""
+@pytest.fixture(scope="module", params=["runs", "experiments"])
+def page(tmp_path_factory, request) -> Path:
+    """A report of image and translation runs, with all its sections; a page of experiments made from the same runs."""
     directory = tmp_path_factory.mktemp("report")
     write_runs(directory / "runs")
     path = directory / "report.html"
-    path.write_text(report([directory / "runs"]), encoding="utf-8")
+    made = report([directory / "runs"]) if request.param == "runs" else experiments_page(write_contents(directory))
+    path.write_text(made, encoding="utf-8")
     return path
+
+
+def write_contents(directory: Path) -> Path:
+    """The contents of a page of four tables and a wide drawing, and their results."""
+    entries = []
+    for name in ("2B", "D.2", "4", "5"):
+        runs = directory / "runs" / ("en-de" if name == "5" else "data")
+        result = Result(name, f"What {name} shows", "mini", ["a note"], [str(runs)], measure(name, [runs])[0])
+        write_result(directory / f"{name}.json", result)
+        entries.append({"result": f"{name}.json"})
+    files = sorted((directory / "runs" / "data").glob("*/*.train.representations.safetensors"))
+    drawing = ["lskd.cli", "project", *files, "--classes", "Pullover", "Coat", "Bag"]
+    drawing += ["--output", directory / "1.svg", "--table", directory / "1.json"]
+    subprocess.run([sys.executable, "-m", *map(str, drawing)], check=True, capture_output=True)
+    entries.append({"figure": "1.svg", "numbers": "1.json", "published": "Two classes come nearer to each other."})
+    for name, entry in zip(("2B", "D.2", "4", "5", "1"), entries, strict=True):
+        entry |= {"id": name, "title": f"Title {name}", "command": f"lskd reproduce {name}", "notes": ["deviates"]}
+    content = {"title": "Experiments", "intro": ["In short."], "experiments": entries, "runs": []}
+    write_json(directory / "contents.json", content)
+    return directory / "contents.json"
 
 
 @pytest.fixture(scope="module")
