@@ -16,7 +16,7 @@ fairseq-train runs/paper/data/iwslt14.en-de --user-dir lskd_fairseq \
     --arch transformer --share-all-embeddings --optimizer adam --adam-betas '(0.9, 0.98)' \
     --lr 0.0005 --lr-scheduler inverse_sqrt --warmup-updates 4000 --warmup-init-lr 1e-07 \
     --dropout 0.3 --weight-decay 0 --max-tokens 4096 \
-    --best-checkpoint-metric nll_loss --max-epoch 60 --patience 10 \
+    --max-epoch 60 --patience 10 \
     --required-batch-size-multiple 1 --no-epoch-checkpoints --log-format json \
     --criterion label_smoothed_cross_entropy --label-smoothing 0.1
 
@@ -27,7 +27,7 @@ fairseq-train runs/paper/data/iwslt14.en-de --user-dir lskd_fairseq \
     --arch transformer --share-all-embeddings --optimizer adam --adam-betas '(0.9, 0.98)' \
     --lr 0.0005 --lr-scheduler inverse_sqrt --warmup-updates 4000 --warmup-init-lr 1e-07 \
     --dropout 0.3 --weight-decay 0 --max-tokens 4096 \
-    --best-checkpoint-metric nll_loss --max-epoch 60 --patience 10 \
+    --max-epoch 60 --patience 10 \
     --required-batch-size-multiple 1 --no-epoch-checkpoints --log-format json \
     --criterion kd --temperature 1 --teacher-path runs/paper/iwslt14.en-de/transformer_a0.1_s1/checkpoint_best.pt
 

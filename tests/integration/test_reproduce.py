@@ -126,7 +126,7 @@ def test_one_that_is_still_running_keeps_a_second_one_out_and_ctrl_c_ends_it(sca
 def test_translation_is_reproduced_in_both_ways_beside_the_published_scores(scale, tmp_path):
     output = tmp_path / "out"
     result = run("lskd reproduce D.3 --scale", scale, "--output", output)
-    assert result.stdout.count("Table D.3") == 2
+    assert result.stdout.count("Table D.3 (Chandrasegaran") == 2
     for name in ("D.3", "D.3.mkd"):
         rows = read_result(output / "results" / f"{name}.json").rows
         grid = {(row.label_smoothing, row.temperature) for row in rows if row.metric == "bleu"}
