@@ -1,7 +1,7 @@
 """From experiments to jobs: what `lskd reproduce` hands to snakemake, and what it says beforehand.
 
     python scripts/plan.py 2A 3 --scale mini              # says how much there is to do, writes nothing
-    python scripts/plan.py 2A 3 --scale mini --write      # also writes OUTPUT/plan.json, which the Snakefile reads
+    python scripts/plan.py 2A 3 --scale mini --write      # writes OUTPUT/plan.json, which the Snakefile reads
 
 A plan is the union of what its experiments need: each model is trained once, however many tables show it.
 """
@@ -69,7 +69,8 @@ def make_plan(
     contents = f"{output}/contents{name}.json"
     measurements.page(contents, f"{output}/report{name}.html")
     page = {"title": f"The paper's experiments, {scale.name} scale", "scale": scale.name}
-    page |= {"intro": [INTRO[scale.name]] if scale.name in INTRO else [], "experiments": measurements.entries}
+    other = f"Everything on this page was made at the scale {scale.name}, which is not the paper's."
+    page |= {"intro": [INTRO.get(scale.name, other)], "experiments": measurements.entries}
     runs = [run.removeprefix(f"{output}/") for job in models.jobs.values() for run in job.runs]
     return models.jobs, page | {"runs": list(dict.fromkeys(runs)), "file": contents}
 
@@ -174,18 +175,20 @@ def check_sources(jobs: dict[str, Job], scale: Scale, given: dict[str, str]) -> 
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Print the summary; write the plan."""
+    """Print the summary, or write the plan."""
     experiments = chosen(arguments.table, read_experiments())
     scale = read_scale(arguments.scale)
     given = sources(arguments.data, scale)
     output = arguments.output or ROOT / "runs" / scale.name
     jobs, contents = make_plan(experiments, scale, in_checkout(output), arguments.seeds, given)
+    if arguments.ready or arguments.write:
+        check_sources(jobs, scale, given)
+    if arguments.write:
+        write_plan(jobs, contents, output.resolve())
+        return
     print(summary(experiments, scale, jobs, output))
     if arguments.commands:
         print("\n" + "\n".join(json.dumps(job.command, ensure_ascii=False) for job in jobs.values()))
-    if arguments.write:
-        check_sources(jobs, scale, given)
-        write_plan(jobs, contents, output.resolve())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -201,5 +204,6 @@ if __name__ == "__main__":
     command = OneLineParser(prog="scripts/plan.py", description=__doc__.split("\n")[0])
     add_arguments(command)
     command.add_argument("--commands", action="store_true", help="print every command, as JSON")
-    command.add_argument("--write", action="store_true", help="write the plan")
+    command.add_argument("--ready", action="store_true", help="refuse where an archive is not named")
+    command.add_argument("--write", action="store_true", help="write the plan, say nothing")
     run_command(command, main)

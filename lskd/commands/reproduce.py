@@ -62,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return subprocess.run(plan, env=_environment()).returncode
     options = _snakemake(arguments, output)
+    if status := subprocess.run([*plan, "--ready"], env=_environment()).returncode:
+        return status
     output.mkdir(parents=True, exist_ok=True)
     with open(output / "reproduce.lock", "w") as lock:
         try:

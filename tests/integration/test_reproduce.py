@@ -158,6 +158,3 @@ def test_a_dry_run_writes_nothing_for_every_table_of_the_paper(tmp_path):
     result = run("lskd reproduce all --dry-run --scale paper --output", tmp_path / "out")
     assert "GPU hours: unknown" in result.stdout
     assert not (tmp_path / "out").exists()
-    result = run("lskd reproduce 2A --scale paper --output", tmp_path / "out", status=2)
-    assert "--data: not given (must have imagenet=PATH" in last_line(result)
-    assert not (tmp_path / "out" / "plan.json").exists()

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from commands import ROOT, last_line, run
 from definitions import chosen, read_experiments, read_scale
+from fashion_mnist import CLASSES
 from measurements import students_of
 from models import Models
 from plan import make_plan, summary
 
+from lskd.commands.similar import shown
 from lskd.published import published, tables
+from lskd.wordnet import imagenet_classes
 
 EXPERIMENTS = read_experiments()
 FIGURES = {"1", "2", "A.1", "A.2", "A.3", "A.4", "A.5"}
@@ -205,6 +208,21 @@ def test_a_scale_of_ones_own_is_checked(tmp_path):
         (tmp_path / "own.yaml").write_text(text.replace(*change, 1), encoding="utf-8")
         result = run("python scripts/plan.py 2A --scale", tmp_path / "own.yaml", status=2)
         assert said in last_line(result)
+
+
+def test_the_classes_of_a_scale_are_those_of_its_data():
+    names = list(imagenet_classes())
+    classes = read_scale("paper").data["ImageNet-1K"]["classes"]
+    assert [shown(each) for each in classes["three"]] == ["miniature poodle", "standard poodle", "submarine"]
+    for name, table in (("retrievers", "I.2"), ("snakes", "I.3"), ("soft_outputs", "E"), ("three", "I.1")):
+        printed = dict.fromkeys(each.target_class for each in published(table) if each.target_class != "average")
+        assert [shown(each) for each in classes[name]] == list(printed)
+        assert set(classes[name]) <= set(names)
+    small = read_scale("mini").data
+    assert all(set(each) <= set(CLASSES) for each in small["ImageNet-1K"]["classes"].values())
+    tops = small["CUB200-2011"]["prepare"][2:]
+    assert set(tops) <= set(CLASSES)
+    assert set(small["CUB200-2011"]["classes"]["three"]) <= set(tops)
 
 
 def test_names_of_experiments_are_taken_as_people_write_them():
