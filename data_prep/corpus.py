@@ -7,6 +7,7 @@ DEST/
   manifest.json                     what this is made of: counts, parameters, checksums, versions
 """
 
+import argparse
 import importlib.metadata
 import random
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 import sentencepiece
 from archives import building
 
-from lskd.errors import InputError, bad
+from lskd.errors import InputError, bad, positive
 from lskd.files import sha256, write_json
 
 PAIRS = ("en-de", "en-ru")
@@ -100,6 +101,20 @@ def write_data_bin(
         }
         write_json(directory / "manifest.json", manifest)
     return manifest
+
+
+def add_options(options: argparse.ArgumentParser, vocab_size: int) -> None:
+    """What to make of a corpus, and where; ``vocab_size`` is the default."""
+    options.add_argument("--pair", choices=PAIRS, required=True, help="source and target language")
+    options.add_argument("--dest", type=Path, required=True, help="directory to make; must be new")
+    options.add_argument(
+        "--vocab-size",
+        type=positive,
+        default=vocab_size,
+        help=f"subwords of the joint model (default {vocab_size})",
+    )
+    options.add_argument("--max-words", type=positive, help="leave out pairs with more words on either side")
+    options.add_argument("--max-pairs", type=positive, help="keep this many train pairs, valid and test in proportion")
 
 
 def describe(manifest: dict) -> str:

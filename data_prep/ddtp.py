@@ -18,11 +18,11 @@ import tempfile
 from pathlib import Path
 
 from archives import already_prepared
-from corpus import PAIRS, Pairs, describe, write_data_bin
+from corpus import Pairs, add_options, describe, write_data_bin
 from ddtp_packages import align, descriptions, fetch, name_at_origin, read
 from libreoffice_help import SAMPLES, read_sample, split_pairs
 
-from lskd.errors import bad, positive, run_command
+from lskd.errors import bad, run_command
 from lskd.files import sha256
 
 LICENCE = (
@@ -138,11 +138,7 @@ def main(arguments: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
-    options.add_argument("--pair", choices=PAIRS, required=True, help="source and target language")
-    options.add_argument("--dest", type=Path, required=True, help="directory to make; must be new")
-    options.add_argument("--vocab-size", type=positive, default=8000, help="subwords of the joint model (default 8000)")
-    options.add_argument("--max-words", type=positive, help="leave out pairs with more words on either side")
-    options.add_argument("--max-pairs", type=positive, help="keep this many train pairs, valid and test in proportion")
+    add_options(options, vocab_size=8000)
     options.add_argument(
         "--translations",
         nargs=2,

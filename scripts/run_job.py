@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from lskd.errors import InputError, OneLineParser, bad, positive, run_command
+from lskd.gpus import visible_gpus
 
 ROOT = Path(__file__).resolve().parent.parent
 STOPPED = (signal.SIGTERM, signal.SIGINT)
@@ -56,10 +57,8 @@ class FreeGpu:
 
     def __init__(self, place: Path, number: int):
         self.place, self.lock = place, None
-        chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-        self.devices = chosen.split(",") if chosen else [line.split(":")[0][4:] for line in _gpus()]
-        if not number or "SLURM_JOB_ID" in os.environ or len(self.devices) < 2:
-            self.devices = []
+        devices = visible_gpus() if number and "SLURM_JOB_ID" not in os.environ else []
+        self.devices = devices if len(devices) > 1 else []
 
     def __enter__(self) -> tuple[dict[str, str], list[int]]:
         while self.devices:
@@ -78,15 +77,6 @@ class FreeGpu:
     def __exit__(self, *_) -> None:
         if self.lock:
             self.lock.close()
-
-
-def _gpus() -> list[str]:
-    """``GPU 0: NVIDIA …``, a line each."""
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
-    except OSError:
-        return []
-    return [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
 
 
 def run(command: list[str], log: Path, variables: dict[str, str], held: list[int]) -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lskd.errors import InputError, bad, positive
+from lskd.gpus import visible_gpus
 
 EXAMPLE = "lskd reproduce 2A --scale mini"
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -105,7 +106,7 @@ def _snakemake(arguments: argparse.Namespace, output: Path) -> list[str]:
         command += ["--cores", str(arguments.cores)] if arguments.cores else []
     else:
         command += ["--cores", str(arguments.cores or "all")]
-        command += ["--resources", f"gpu={arguments.gpus or max(1, _gpus())}"]
+        command += ["--resources", f"gpu={arguments.gpus or max(1, len(visible_gpus()))}"]
     return command + arguments.snakemake
 
 
@@ -166,14 +167,3 @@ def _environment() -> dict[str, str]:
     """With the checkout's packages, also where nothing is installed."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return os.environ | {"PYTHONPATH": path}
-
-
-def _gpus() -> int:
-    """GPUs that this process may use."""
-    if chosen := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return len(chosen.split(","))
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
-    except OSError:
-        return 0
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())

@@ -13,6 +13,8 @@ import pytest
 from commands import ROOT, last_line, run
 from run_job import FreeGpu, environment
 
+from lskd.gpus import visible_gpus
+
 
 def write_plan(place: Path, *command: str, gpu: int = 0) -> Path:
     """A plan with one job, ``work``."""
@@ -103,3 +105,15 @@ def test_a_gpu_is_not_chosen_where_none_is_needed_or_slurm_has_chosen(tmp_path, 
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with FreeGpu(tmp_path, 1) as (device, _):
         assert device == {}
+
+
+def test_the_gpus_are_those_that_the_driver_lists_unless_some_are_chosen(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert visible_gpus() == []
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\necho 'GPU 1: NVIDIA H100 (UUID: GPU-2)'\n")
+    program.chmod(0o755)
+    assert visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert visible_gpus() == ["1"]
