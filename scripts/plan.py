@@ -7,7 +7,8 @@ A plan is the union of what its experiments need: each model is trained once, ho
 """
 
 import argparse
-import json
+import shlex
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -75,16 +76,26 @@ def make_plan(
     return models.jobs, page | {"runs": list(dict.fromkeys(runs)), "file": contents}
 
 
+def listing(jobs: dict[str, Job], output: Path) -> str:
+    """The jobs by name, a line each, under their kinds; those that are done say so."""
+    lines = []
+    for kind, words in KINDS.items():
+        if alike := [job for job in jobs.values() if job.kind == kind]:
+            lines += [words, *(f"    {job.name}{'  (done)' * is_done(job, output)}" for job in alike)]
+    return "\n".join(lines)
+
+
 def summary(experiments: Sequence[Experiment], scale: Scale, jobs: dict[str, Job], output: Path) -> str:
     """How many jobs there are of each kind, and how long trainings will take, as far as finished ones tell."""
     counts = Counter(job.kind for job in jobs.values())
-    lines = [f"{', '.join(each.name for each in experiments)} at {scale.name} scale, in {output}", ""]
+    names = textwrap.fill(", ".join(each.name for each in experiments), 110)
+    lines = [names, f"at {scale.name} scale, in {output}", ""]
     for kind, words in KINDS.items():
         trained = [run for job in jobs.values() if job.kind == kind for run in job.runs]
         several = f", {len(trained)} models" if len(trained) > counts[kind] else ""
         if counts[kind]:
             lines.append(f"{words:<24}{counts[kind]:>5} job{'s' if counts[kind] > 1 else ''}{several}")
-    done = sum(all(path.exists() for path in outcome(job, output)) for job in jobs.values())
+    done = sum(is_done(job, output) for job in jobs.values())
     ended = f", {done} of them done" if done else ""
     return "\n".join([*lines, f"{'in all':<24}{len(jobs):>5} jobs{ended}", "", cost(scale, jobs, output)])
 
@@ -126,6 +137,11 @@ def mark(job: Job, output: Path) -> Path:
 def outcome(job: Job, output: Path) -> list[Path]:
     """The files that say that a job is done."""
     return [ROOT / file for file in job.files] or [mark(job, output)]
+
+
+def is_done(job: Job, output: Path) -> bool:
+    """Whether they are there."""
+    return all(path.exists() for path in outcome(job, output))
 
 
 def write_plan(jobs: dict[str, Job], contents: dict, output: Path) -> Path:
@@ -186,9 +202,11 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.write:
         write_plan(jobs, contents, output.resolve())
         return
-    print(summary(experiments, scale, jobs, output))
+    if arguments.names:
+        print(listing(jobs, output) + "\n")
     if arguments.commands:
-        print("\n" + "\n".join(json.dumps(job.command, ensure_ascii=False) for job in jobs.values()))
+        print("\n".join(shlex.join(job.command) for job in jobs.values()) + "\n")
+    print(summary(experiments, scale, jobs, output))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -203,7 +221,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 if __name__ == "__main__":
     command = OneLineParser(prog="scripts/plan.py", description=__doc__.split("\n")[0])
     add_arguments(command)
-    command.add_argument("--commands", action="store_true", help="print every command, as JSON")
+    command.add_argument("--names", action="store_true", help="also print every job")
+    command.add_argument("--commands", action="store_true", help="also print every command")
     command.add_argument("--ready", action="store_true", help="refuse where an archive is not named")
     command.add_argument("--write", action="store_true", help="write the plan, say nothing")
     run_command(command, main)

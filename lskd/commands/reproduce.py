@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     plan += ["--seeds", str(arguments.seeds)] if arguments.seeds else []
     plan += ["--data", *arguments.data] if arguments.data else []
     if arguments.dry_run:
-        return subprocess.run(plan, env=_environment()).returncode
+        return subprocess.run([*plan, "--names"], env=_environment()).returncode
     options = _snakemake(arguments, output)
     if status := subprocess.run([*plan, "--ready"], env=_environment()).returncode:
         return status

@@ -11,7 +11,7 @@ from definitions import chosen, read_experiments, read_scale
 from fashion_mnist import CLASSES
 from measurements import students_of
 from models import Models
-from plan import make_plan, summary
+from plan import KINDS, listing, make_plan, summary
 
 from lskd.commands.similar import shown
 from lskd.published import published, tables
@@ -163,6 +163,21 @@ def test_the_summary_says_how_many_jobs_and_that_their_time_is_unknown(tmp_path)
     assert re.search(r"in all +53 jobs", said)
     assert "GPU hours: unknown; no finished run" in said
     assert "imagenet/resnet18" in said
+
+
+def test_the_listing_names_every_job_under_its_kind_and_says_which_are_done(tmp_path):
+    jobs = plan_of("2A")
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / "imagenet.resnet50_a0_s42").touch()
+    lines = listing(jobs, tmp_path).splitlines()
+    assert (
+        lines.index("distil students")
+        > lines.index("    imagenet.resnet50_a0_s42  (done)")
+        > lines.index("train from labels")
+    )
+    assert [line.split()[0] for line in lines if line.startswith("    ")] == [
+        job.name for kind in KINDS for job in kinds(jobs, kind)
+    ]
 
 
 def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
