@@ -66,7 +66,8 @@ def make_plan(
     measurements = Measurements(models)
     for each in experiments:
         measurements.add(each)
-    name = "" if len(experiments) > 3 else "." + "+".join(each.id for each in experiments)
+    everything = {each.id for each in experiments} == read_experiments().keys()
+    name = "" if everything else "." + "+".join(each.id for each in experiments)
     contents = f"{output}/contents{name}.json"
     measurements.page(contents, f"{output}/report{name}.html")
     page = {"title": f"The paper's experiments, {scale.name} scale", "scale": scale.name}

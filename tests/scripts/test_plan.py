@@ -156,6 +156,16 @@ def test_no_student_of_two_recipes_shares_a_directory():
             assert "/cub200.overhaul/" in job.runs[0]
 
 
+def test_a_page_of_some_experiments_does_not_take_the_place_of_the_page_of_all():
+    pages = set()
+    for names in (["all"], ["2A"], ["2A", "3", "4", "5", "1"]):
+        jobs, contents = make_plan(chosen(names, EXPERIMENTS), read_scale("mini"), "runs/here")
+        pages.add((*jobs["report"].files, contents["file"]))
+    assert ("runs/here/report.html", "runs/here/contents.json") in pages
+    assert ("runs/here/report.2A+3+4+5+1.html", "runs/here/contents.2A+3+4+5+1.json") in pages
+    assert len(pages) == 3
+
+
 def test_the_summary_says_how_many_jobs_and_that_their_time_is_unknown(tmp_path):
     jobs = plan_of("2A")
     said = summary([EXPERIMENTS["2A"]], read_scale("paper"), jobs, tmp_path)
