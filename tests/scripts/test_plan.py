@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from definitions import chosen, read_experiments, read_scale
 from fashion_mnist import CLASSES
 from measurements import students_of
 from models import Models
-from plan import KINDS, listing, make_plan, summary
+from plan import KINDS, listing, make_plan, summary, write_plan
 
 from lskd.commands.similar import shown
 from lskd.published import published, tables
@@ -154,6 +155,24 @@ def test_no_student_of_two_recipes_shares_a_directory():
     for job in jobs.values():
         if job.kind == "student" and "--kd-distill-type" in job.command:
             assert "/cub200.overhaul/" in job.runs[0]
+
+
+def test_a_training_whose_run_is_gone_loses_its_mark_and_others_keep_theirs(tmp_path):
+    jobs, contents = make_plan([EXPERIMENTS["H.2"]], read_scale("mini"), str(tmp_path))
+    trainings = [job for job in jobs.values() if job.runs]
+    for job in trainings:
+        for run_directory in map(Path, job.runs):
+            run_directory.mkdir(parents=True, exist_ok=True)
+            (run_directory / "run.json").touch()
+    write_plan(jobs, contents, tmp_path)
+    marks = [tmp_path / "done" / job.name for job in trainings]
+    for path in marks:
+        path.touch()
+    write_plan(jobs, contents, tmp_path)
+    assert all(path.exists() for path in marks)
+    shutil.rmtree(tmp_path / "fashion-tops" / "test_resnet_a0.1_T1_s1")
+    write_plan(jobs, contents, tmp_path)
+    assert [path.name for path in marks if not path.exists()] == ["fashion-tops.test_resnet_a0.1_s1.students"]
 
 
 def test_a_page_of_some_experiments_does_not_take_the_place_of_the_page_of_all():
