@@ -105,7 +105,8 @@ def cost(scale: Scale, jobs: dict[str, Job], output: Path) -> str:
     """Hours of the trainings, from the seconds an epoch took in finished runs of the same kind in ``output``."""
     unit = "GPU hours" if scale.gpu else "core hours"
     trainings = [job for job in jobs.values() if job.trains]
-    speeds = {key: seconds_an_epoch(*key, output) for key in {(job.kind, job.trains) for job in trainings}}
+    kinds = {(job.kind, job.trains) for job in trainings}
+    speeds = {key: seconds_an_epoch(*key, output, on_gpu=bool(scale.gpu)) for key in kinds}
     known = [job for job in trainings if speeds[job.kind, job.trains] is not None]
     seconds = sum(job.epochs * speeds[job.kind, job.trains] * (1 if scale.gpu else job.threads) for job in known)
     missing = sorted({job.trains for job in trainings if job not in known})
@@ -114,11 +115,15 @@ def cost(scale: Scale, jobs: dict[str, Job], output: Path) -> str:
     return f"{unit}: {words}{hint}"
 
 
-def seconds_an_epoch(kind: str, trains: str, output: Path) -> float | None:
-    """Of a finished run of the same study and model, also of another seed, α and T; None where there is none."""
+def seconds_an_epoch(kind: str, trains: str, output: Path, on_gpu: bool) -> float | None:
+    """Of a finished run of the same study and model, also of another seed, α and T; None where there is none.
+
+    ``on_gpu``: a run on a machine without one does not tell.
+    """
     for path in sorted(output.glob(f"{trains}_a*/run.json")):
         record = read_run(path.parent)
-        if (kind == "student") == bool(record.teacher) and record.history:
+        fits = (kind == "student") == bool(record.teacher) and on_gpu <= bool(record.hardware.get("gpus"))
+        if fits and record.history:
             return record.history[-1]["seconds"] / record.history[-1]["epoch"]
     return None
 

@@ -211,13 +211,16 @@ def test_the_listing_names_every_job_under_its_kind_and_says_which_are_done(tmp_
 
 def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
     record = {"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "teacher": {"paths": []}}
-    record["history"] = [{"epoch": 2, "updates": 20, "seconds": 7200.0}]
+    record |= {"history": [{"epoch": 2, "updates": 20, "seconds": 7200.0}], "hardware": {"gpus": ["a GPU"]}}
     place = tmp_path / "imagenet" / "resnet18_a0.1_T1_s7"
     place.mkdir(parents=True)
     (place / "run.json").write_text(json.dumps(record))
     said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
     assert f"GPU hours: {24 * 200:.1f} for 24 of 50 trainings" in said  # an hour an epoch, two kinds of student
     assert "imagenet/resnet18" not in said.partition("tells the speed of")[2]
+    (place / "run.json").write_text(json.dumps(record | {"hardware": {"gpus": []}}))
+    said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
+    assert "GPU hours: unknown" in said  # a run without one says nothing of a GPU's speed
 
 
 @pytest.mark.parametrize(
