@@ -81,7 +81,9 @@ def train_images(settings: dict, role: dict, model: str, data_dir: str, output: 
     """
     place, _, study = output.rpartition("/")
     command = ["python", "-m", "lskd_vision.train", "--data-dir", data_dir, "--model", model]
-    command += flags(settings["images"]) + flags(settings["train"] | role, "model", "starts_from")
+    command += flags(settings["images"]) + flags(
+        settings["train"] | role, "model", "starts_from", "torchvision_weights"
+    )
     command += ["--seed", str(seed), "--data-seed", str(seed), "--output", place, "--experiment", study, "--resume"]
     return command
 

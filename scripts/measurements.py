@@ -82,7 +82,7 @@ class Measurements:
 
     def eta(self, experiment: Experiment, variant: str = "centroid") -> None:
         """η of each student on each split, from the lower to the higher T."""
-        made = []
+        made, sets = [], self.sets(experiment)
         for model in experiment.students:
             students = [each for each in students_of(experiment, self.models) if each.model == model]
             for split in SPLITS:
@@ -90,7 +90,6 @@ class Measurements:
                 for each in students:
                     files[each.temperature].append(self.models.recorded_student(each)[split])
                 first, second = (files[T] for T in (min(files), max(files)))
-                sets = self.sets(experiment)
                 name = f"eta.{model}.{split}.{variant}"
                 words = ["--first", *_paths(first), "--second", *_paths(second), "--sets", sets[0]]
                 words += ["--variant", variant]

@@ -49,8 +49,13 @@ class Models:
         self._job_of: dict[Student, str] = {}
 
     def add(self, job: Job) -> str:
-        """Add a job once; its name."""
-        self.jobs.setdefault(job.name, job)
+        """Add a job, once however many want it; its name.
+
+        Raises:
+            ValueError: another job has this name.
+        """
+        if self.jobs.setdefault(job.name, job).command != job.command:
+            raise ValueError(f"job: {job.name} (must be one job, and two have this name)")
         return job.name
 
     def compute(self, kind: str) -> dict:
@@ -183,10 +188,9 @@ class Models:
         one = group[0]
         settings, alpha = self.settings(one.data), one.label_smoothing
         model = settings["models"][one.model]
-        role = settings["student"] | {k: v for k, v in model.items() if k != "torchvision_weights"}
+        role = settings["student"] | model
         command = train_images(settings, role, model["model"], self.data_dir(one.data), self.study(one), one.seed)
-        teacher = self.teacher(one.data, alpha)
-        after = [self.prepare(one.data), teacher]
+        after = [self.prepare(one.data), self.teacher(one.data, alpha)]
         command += ["--kd-checkpoint", f"{self.teacher_run(one.data, alpha)}/last.pth.tar", "--kd-temperature"]
         if one.matched:
             file, job = self.matched(one.data, one.temperature)
@@ -217,7 +221,7 @@ class Models:
     def trained(self, name: str, kind: str, command: list[str], after: list[str], runs: list[str], epochs: int) -> str:
         """Add a training; its job is named as its run."""
         name = name.removeprefix(f"{self.output}/")
-        about = {"runs": runs, "trains": name.partition("_a")[0], "epochs": epochs}
+        about = {"runs": runs, "trains": name.rpartition("_a")[0], "epochs": epochs}
         return self.add(Job(name.replace("/", "."), kind, command, after, **about, **self.compute("train")))
 
     def score(self, run: str, data: str, training: str) -> str:
