@@ -42,6 +42,21 @@ def refused(run, tmp_path):
 
 
 @pytest.fixture
+def refused_with_dest(run, request, tmp_path):
+    """As ``refused``, of the test module's ``COMMAND``, with a ``--dest`` in a folder that must not appear."""
+
+    def refused_with_dest(*arguments: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        status, printed, complaint = run("--dest", tmp_path / "below" / "dest", *arguments)
+        assert (status, printed, complaint.count("\n")) == (2, "", 1)
+        assert complaint.startswith(f"{request.module.COMMAND.__name__}.py: error: ")
+        assert sorted(tmp_path.rglob("*")) == before
+        return complaint
+
+    return refused_with_dest
+
+
+@pytest.fixture
 def refused_archive(refused, tmp_path):
     """Refuse an archive of en-de with these files and members."""
 
