@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from definitions import ROOT, Experiment, Scale, check_fits, chosen, read_experiments, read_scale
+from definitions import EXPERIMENTS, ROOT, Experiment, Scale, check_fits, chosen, read_experiments, read_scale
 from jobs import SOURCE, Job
 from measurements import Measurements, students_of
 from models import Models
@@ -66,7 +66,7 @@ def make_plan(
     measurements = Measurements(models)
     for each in experiments:
         measurements.add(each)
-    everything = {each.id for each in experiments} == read_experiments().keys()
+    everything = len({each.id for each in experiments}) == len(list(EXPERIMENTS.glob("*.yaml")))
     name = "" if everything else "." + "+".join(each.id for each in experiments)
     contents = f"{output}/contents{name}.json"
     measurements.page(contents, f"{output}/report{name}.html")
