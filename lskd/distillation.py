@@ -7,16 +7,16 @@ For logits z (N rows, V symbols or classes), p(T) = softmax(z / T), teacher t, s
 which is the paper's Eq. of Section 2 with KL in place of the cross entropy: they differ by the teacher's entropy, a
 constant, so the gradient is the same. The paper sets kd_weight = 1. y_LS = (1-α)·onehot(y) + α/V.
 
-Everything is computed in float32 whatever comes in: at T = 64 a loss in bfloat16 is wrong by half its value. Float32
-alone is not enough either when the student is near its teacher, where log p_t - log p_s is a small difference of large
-numbers. So the loss is written in u = z_s/T_s - log p_t, centred under p_t, which is small when the two are near:
-
-    s = Σ p_t·expm1(u)      KL = log1p(s) - Σ p_t·u      p_s - p_t = p_t·(expm1(u) - s) / (1 + s)
+Whatever precision comes in, at T = 64 a loss in bfloat16 is wrong by half its value, and one in float32 is where the
+student is near its teacher: :mod:`lskd.distillation_rows` says what is computed instead.
 
 Rows go through in chunks that fit the processor's cache, and the gradient is made along with the value, so nothing of
 the size of the logits is kept but the gradient.
 """
 
+import functools
+import importlib.util
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +24,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # logits per chunk: 1 MiB stays in a core's cache, 256 MiB fills a GPU
-FAR = 20.0  # above this u, p_t·expm1(u) is computed as p_s's own exponential: p_t may have lost its digits
+from lskd.distillation_rows import Settings, TopkLogits, fused_rows, rows
+
+logger = logging.getLogger(__name__)
+
+# Logits of a chunk. A processor's stay in its cache; a GPU is filled by them, and has room for the dozen tensors of this
+# size that are made without a compiler.
+CHUNK_ELEMENTS = {"cpu": 2**16, "cpu compiled": 2**18, "gpu": 2**22, "gpu compiled": 2**25}
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class DistillationSums:
         hard_loss: H(y_LS, p_s(1)), the label-smoothed cross entropy.
         nll_loss: -log p_s(1)[y], always at temperature 1 and without smoothing.
         teacher_entropy: H(p_t(T)), of the targets that were used: after top-k where there is one.
-        agreement: number of rows in which student and teacher have the same largest logit, 0 to N.
+        agreement: number of rows in which the teacher's best symbol has the student's largest logit, 0 to N.
     """
 
     loss: Tensor
@@ -51,7 +56,7 @@ class DistillationSums:
 
 def distillation_loss(
     student_logits: Tensor,
-    teacher_logits: Tensor | Sequence[Tensor],
+    teacher_logits: Tensor | Sequence[Tensor] | TopkLogits,
     target: Tensor,
     *,
     temperature: float = 1.0,
@@ -59,12 +64,14 @@ def distillation_loss(
     kd_weight: float = 1.0,
     label_smoothing: float = 0.0,
     teacher_topk: int = 0,
+    compiled: bool | None = None,
 ) -> DistillationSums:
     """The distillation loss and what one wants to know beside it, summed over rows.
 
     Args:
         student_logits: (N, V), any floating dtype. Only rows that count: leave padded positions out before projecting.
-        teacher_logits: (N, V), or several teachers' (N, V) each, whose probabilities are averaged after tempering.
+        teacher_logits: (N, V), or several teachers' (N, V) each, whose probabilities are averaged after tempering; or
+            the k largest ones of one teacher.
         target: (N,) integer, 0 to V-1.
         temperature: T of the teacher's distribution, above 0.
         student_temperature: T_s of the student's, above 0; the same as ``temperature`` when None. 1 tempers the
@@ -72,9 +79,12 @@ def distillation_loss(
         kd_weight: β, in [0, 1].
         label_smoothing: α of the hard term, in [0, 1), the mixture with the uniform distribution.
         teacher_topk: keep only the k most probable symbols of the teacher and renormalise over them, 0 keeps all.
+        compiled: let torch.compile make one kernel of it, for one teacher's dense logits; it takes seconds, once a
+            process. None: on a GPU, where torch has a compiler for it.
 
     Returns:
-        The sums; ``loss.backward()`` reaches ``student_logits``.
+        The sums; ``loss.backward()`` reaches ``student_logits``, once: the gradient is there already and is handed
+        over, not copied.
 
     Raises:
         ValueError: a setting out of range or shapes that do not fit.
@@ -88,25 +98,48 @@ def distillation_loss(
         >>> [round(g, 3) for g in student.grad[0].tolist()]
         [0.728, -0.728, 0.0]
     """
-    teachers = [teacher_logits] if isinstance(teacher_logits, Tensor) else list(teacher_logits)
     student_temperature = temperature if student_temperature is None else student_temperature
     check_settings(temperature, student_temperature, kd_weight, label_smoothing, teacher_topk)
     if student_logits.dim() != 2 or not student_logits.size(1):
         raise ValueError(f"student_logits: shape {tuple(student_logits.shape)} (must be rows by at least one symbol)")
-    rows, vocabulary = student_logits.shape
+    if target.shape != (count := len(student_logits),):
+        raise ValueError(f"target: shape {tuple(target.shape)} (must be ({count},))")
+    teacher = _checked_teacher(teacher_logits, student_logits, teacher_topk)
+    settings = Settings(temperature, student_temperature, kd_weight, label_smoothing)
+    with_gradient = torch.is_grad_enabled() and student_logits.requires_grad
+    if compiled is None:
+        compiled = student_logits.is_cuda
+    dense = isinstance(teacher, list) and len(teacher) == 1 and not teacher_topk
+    fused = _compiled_rows(student_logits.device) if compiled and dense else None
+    loss, *parts = _DistillationLoss.apply(
+        student_logits, teacher, target.long(), settings, teacher_topk, with_gradient, fused
+    )
+    return DistillationSums(loss, *parts)
+
+
+def _checked_teacher(teacher, student: Tensor, topk: int) -> list[Tensor] | TopkLogits:
+    """The teachers' logits as a list, or the k largest ones. Raises ValueError for shapes that do not fit."""
+    count, vocabulary = student.shape
+    if isinstance(teacher, TopkLogits):
+        k = teacher.values.shape[-1]
+        expected = {"values": (count, k), "symbols": (count, k), "log_normaliser": (count,)}
+        for name, shape in expected.items():
+            if (tensor := getattr(teacher, name)) is not None and tensor.shape != shape:
+                raise ValueError(f"teacher_logits: {name} of shape {tuple(tensor.shape)} (must be {shape})")
+        if not 1 <= k <= vocabulary:
+            raise ValueError(f"teacher_logits: {k} largest (must be 1 to {vocabulary}, the number of symbols)")
+        if topk > k:
+            raise ValueError(f"teacher_topk: {topk} (must be at most {k}, as many as the teacher's logits are)")
+        return TopkLogits(teacher.values[:, :topk], teacher.symbols[:, :topk]) if topk else teacher
+    teachers = [teacher] if isinstance(teacher, Tensor) else list(teacher)
     if not teachers:
         raise ValueError("teacher_logits: none (must be those of at least one teacher)")
     for logits in teachers:
-        if logits.shape != student_logits.shape:
-            raise ValueError(f"teacher_logits: shape {tuple(logits.shape)} (must be {tuple(student_logits.shape)})")
-    if target.shape != (rows,):
-        raise ValueError(f"target: shape {tuple(target.shape)} (must be ({rows},))")
-    if teacher_topk > vocabulary:
-        raise ValueError(f"teacher_topk: {teacher_topk} (must be at most {vocabulary}, the number of symbols)")
-    settings = (temperature, student_temperature, kd_weight, label_smoothing, teacher_topk)
-    with_gradient = torch.is_grad_enabled() and student_logits.requires_grad
-    loss, *parts = _DistillationLoss.apply(student_logits, target, settings, with_gradient, *teachers)
-    return DistillationSums(loss, *parts)
+        if logits.shape != student.shape:
+            raise ValueError(f"teacher_logits: shape {tuple(logits.shape)} (must be {tuple(student.shape)})")
+    if topk > vocabulary:
+        raise ValueError(f"teacher_topk: {topk} (must be at most {vocabulary}, the number of symbols)")
+    return teachers
 
 
 def check_settings(
@@ -126,139 +159,86 @@ def check_settings(
 
 class _DistillationLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, student_logits, target, settings, with_gradient, *teachers):
-        temperature, student_temperature, kd_weight, label_smoothing, topk = settings
-        rows, vocabulary = student_logits.shape
-        gradient = torch.empty_like(student_logits, dtype=torch.float32) if with_gradient else None
-        sums = torch.zeros(5, dtype=torch.float64, device=student_logits.device)
-        elements = CHUNK_ELEMENTS.get(student_logits.device.type, CHUNK_ELEMENTS["cuda"])
-        step = max(1, elements // max(1, vocabulary))
-        for start in range(0, rows, step):
-            chunk = slice(start, start + step)
-            student = student_logits[chunk].float()
-            teacher = [logits[chunk].float() for logits in teachers]
-            soft = _soft_loss_topk if topk else _soft_loss
-            kl, entropy, log_normaliser, best, difference = soft(
-                student, teacher, temperature, student_temperature, topk
-            )
-            if student_temperature != 1:
-                log_normaliser = torch.logsumexp(student, 1)
-            nll = log_normaliser - student.gather(1, target[chunk, None]).squeeze(1)
-            # α/V · Σ_v -log p(v), written so that it costs one mean over the row.
-            hard = torch.lerp(nll, log_normaliser - student.mean(1), label_smoothing) if label_smoothing else nll
-            agreement = student.argmax(1).eq(best)
-            parts = (kl * student_temperature**2, hard, nll, entropy, agreement)
-            sums += torch.stack([part.sum(dtype=torch.float64) for part in parts])
-            if with_gradient:
-                # d(T_s²·KL)/dz_s = T_s·(p_s - p_t)
-                torch.mul(difference, kd_weight * student_temperature, out=gradient[chunk])
-                if kd_weight != 1:
-                    hard_gradient = torch.exp(student - log_normaliser[:, None]).sub_(label_smoothing / vocabulary)
-                    correct = torch.full_like(nll, label_smoothing - 1)[:, None]
-                    hard_gradient.scatter_add_(1, target[chunk, None], correct)
-                    gradient[chunk].add_(hard_gradient, alpha=1 - kd_weight)
-        ctx.gradient, ctx.dtype = gradient, student_logits.dtype
+    def forward(ctx, student, teacher, target, settings, topk, with_gradient, fused):
+        # In float16 a gradient must not be rounded before the factor of a GradScaler: it is made once that is known.
+        in_float16 = student.dtype == torch.float16
+        gradient = torch.empty_like(student) if with_gradient and not in_float16 else None
+        sums = torch.zeros(5, dtype=torch.float64, device=student.device)
+        for chunk, parts, part_gradient in _chunks(
+            student, teacher, target, settings, topk, gradient is not None, fused
+        ):
+            sums += parts.sum(1, dtype=torch.float64)
+            if gradient is None:
+                continue
+            if part_gradient.shape == student.shape and part_gradient.dtype == student.dtype:
+                gradient = part_gradient  # of all rows at once
+            else:
+                gradient[chunk] = part_gradient
+        ctx.gradient = gradient
+        if with_gradient and in_float16:
+            ctx.save_for_backward(student)
+            ctx.problem = teacher, target, settings, topk, True, fused
         ctx.mark_non_differentiable(*(parts := sums.unbind()))
-        return (kd_weight * sums[0] + (1 - kd_weight) * sums[1]).float(), *parts
+        return (settings.kd_weight * sums[0] + (1 - settings.kd_weight) * sums[1]).float(), *parts
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_loss, *_):
-        # The factor of a GradScaler is in grad_loss: multiply in float32, round to half precision afterwards.
-        return (ctx.gradient * grad_loss).to(ctx.dtype), None, None, None, *(None,) * (len(ctx.needs_input_grad) - 4)
+        if ctx.saved_tensors:
+            (student,) = ctx.saved_tensors
+            gradient = torch.empty_like(student)
+            for chunk, _, part in _chunks(student, *ctx.problem):
+                gradient[chunk] = part.mul_(grad_loss)
+        elif ctx.gradient is None:
+            raise RuntimeError("the gradient of this distillation loss has been handed over already: compute it anew")
+        else:
+            gradient, ctx.gradient = ctx.gradient, None
+            for part in gradient.split(max(1, CHUNK_ELEMENTS["gpu"] // gradient.size(1))):
+                # A tensor of bfloat16 would have the factor rounded to bfloat16 first.
+                part.copy_(part.float().mul_(grad_loss)) if part.dtype == torch.bfloat16 else part.mul_(grad_loss)
+        return gradient, *(None,) * 6
 
 
-def _soft_loss(student: Tensor, teachers: list[Tensor], temperature: float, student_temperature: float, _: int):
-    """Row-wise KL(p_t‖p_s), H(p_t), log Σ exp(z_s/T_s), the teacher's best symbol, and p_s - p_t (N, V).
-
-    ``student`` and ``teachers`` are float32 (n, V) and stay as they are.
-    """
-    log_teacher, log_ratio, offset = _log_mean_probability(teachers, temperature)
-    if temperature == student_temperature:
-        # The difference of the logits first, then the temperature: exact where the two are near.
-        u = torch.sub(student, teachers[0]).div_(temperature)
-        if log_ratio is not None:
-            u -= log_ratio
-    else:
-        u = _tempered(student, student_temperature) - log_teacher
-        offset = torch.zeros_like(offset)
-    teacher_probability = log_teacher.exp()
-    entropy = -(teacher_probability * log_teacher).sum(1)
-    mean = (teacher_probability * u).sum(1, keepdim=True)
-    u -= mean
-    weighted = torch.expm1(u).mul_(teacher_probability)
-    far = u > FAR
-    if far.any():
-        weighted, overflown = _recompute_far(
-            weighted, far, student, teacher_probability, offset + mean, student_temperature
-        )
-    else:
-        overflown = None
-    s = weighted.sum(1, keepdim=True)
-    # KL = log1p(s) - Σ p_t·u. Where s is small the first orders of s and Σ p_t·u must cancel: element by element.
-    u.mul_(teacher_probability)
-    near = torch.sub(weighted, u).sum(1) - (s - torch.log1p(s)).squeeze(1)
-    kl = torch.where(s.squeeze(1) < 1, near, torch.log1p(s).squeeze(1) - u.sum(1))
-    log_normaliser = (offset + mean + torch.log1p(s)).squeeze(1)
-    difference = torch.addcmul(weighted, teacher_probability, s, value=-1, out=weighted).div_(1 + s)
-    if overflown is not None and len(overflown):
-        log_student = torch.log_softmax(_tempered(student[overflown], student_temperature), 1)
-        probability = teacher_probability[overflown]
-        kl[overflown] = (torch.special.xlogy(probability, probability) - probability * log_student).sum(1)
-        log_normaliser[overflown] = torch.logsumexp(_tempered(student[overflown], student_temperature), 1)
-        difference[overflown] = log_student.exp() - probability
-    # Rounding can leave a KL of two equal distributions a hair below zero.
-    # Of one teacher by its logits, which tempering could make equal.
-    best = (teachers[0] if len(teachers) == 1 else log_teacher).argmax(1)
-    return kl.clamp_(min=0), entropy, log_normaliser, best, difference
+def _chunks(student, teacher, target, settings, topk, with_gradient, fused):
+    """Of some rows after the others: which ones, their ``parts`` and their gradient; see ``distillation_rows``."""
+    on_processor = student.device.type == "cpu"
+    dtype = torch.float64 if on_processor else torch.float32
+    kind = ("cpu" if on_processor else "gpu") + (" compiled" if fused else "")
+    step = max(1, CHUNK_ELEMENTS[kind] // student.size(1))
+    for start in range(0, len(student), step):
+        chunk = slice(start, start + step)
+        if fused:
+            yield chunk, *fused(student[chunk], teacher[0][chunk], target[chunk], settings)
+        else:
+            part = _part_of(teacher, chunk, settings.temperature, topk)
+            yield chunk, *rows(student[chunk], part, target[chunk], settings, with_gradient, dtype)
 
 
-def _recompute_far(weighted, far, student, teacher_probability, offset, student_temperature):
-    """p_t·expm1(u) where u is large, from the student's logits; and the rows in which even that overflows."""
-    exponent = (_tempered(student, student_temperature) - offset)[far]  # log p_t + u
-    weighted[far] = torch.exp(exponent) - teacher_probability[far]
-    rows = far.nonzero()[:, 0]
-    return weighted, rows[exponent > 60].unique()  # e^60 times any number of symbols is below float32's largest
+def _part_of(teacher: list[Tensor] | TopkLogits, chunk: slice, temperature: float, topk: int):
+    """Some rows of the teacher, and of them the k most probable symbols where so many are asked for."""
+    if isinstance(teacher, TopkLogits):
+        return teacher.rows(chunk)
+    part = [logits[chunk] for logits in teacher]
+    if not topk:
+        return part
+    if len(part) == 1:
+        return TopkLogits(*part[0].topk(topk, 1))
+    mean = torch.stack([torch.softmax(logits.double() / temperature, 1) for logits in part]).mean(0)
+    probability, symbols = mean.topk(topk, 1)
+    return TopkLogits(probability.log() * temperature, symbols)
 
 
-def _soft_loss_topk(student: Tensor, teachers: list[Tensor], temperature: float, student_temperature: float, k: int):
-    """As :func:`_soft_loss`, with the teacher's k most probable symbols, renormalised over them at T."""
-    if len(teachers) == 1:
-        values, symbols = teachers[0].topk(k, 1)
-        values = _tempered(values, temperature)
-    else:
-        values, symbols = _log_mean_probability(teachers, temperature)[0].topk(k, 1)
-    log_teacher = torch.log_softmax(values, 1)
-    teacher_probability = log_teacher.exp()
-    entropy = -(teacher_probability * log_teacher).sum(1)
-    log_student = torch.log_softmax(_tempered(student, student_temperature), 1)
-    log_normaliser = _tempered(student[:, 0], student_temperature) - log_student[:, 0]
-    cross_entropy = -(teacher_probability * log_student.gather(1, symbols)).sum(1)
-    difference = log_student.exp_().scatter_add_(1, symbols, -teacher_probability)
-    best = teachers[0].argmax(1) if len(teachers) == 1 else symbols[:, 0]
-    return (cross_entropy - entropy).clamp_(min=0), entropy, log_normaliser, best, difference
+@functools.cache
+def _compiled_rows(device: torch.device):
+    """:func:`fused_rows`, compiled where torch can, with settings that are tensors: one kernel for all of them."""
+    if device.type != "cpu" and importlib.util.find_spec("triton") is None:
+        logger.warning("no Triton: the distillation loss is not compiled, and slower")
+        return None
+    compiled = torch.compile(fused_rows, dynamic=True)
 
+    @functools.lru_cache(maxsize=64)
+    def arguments(settings: Settings) -> tuple[Settings, bool, bool]:
+        tensors = Settings(*torch.tensor(settings, dtype=torch.float32, device=device).unbind())
+        return tensors, settings.student_temperature != 1, settings.kd_weight != 1
 
-def _log_mean_probability(teachers: list[Tensor], temperature: float):
-    """log p_t of the mean over teachers, its log ratio to the first one's (None for one), and log Σ exp(z_1/T)."""
-    logs = [torch.log_softmax(_tempered(logits, temperature), 1) for logits in teachers]
-    normalisers = [
-        (_tempered(logits[:, :1], temperature) - log[:, :1]) for logits, log in zip(teachers, logs, strict=True)
-    ]
-    if len(teachers) == 1:
-        return logs[0], None, normalisers[0]
-    ratios = [
-        torch.sub(logits, teachers[0]).div_(temperature).sub_(normaliser - normalisers[0])
-        for logits, normaliser in zip(teachers, normalisers, strict=True)
-    ]
-    ratios = torch.stack(ratios)
-    log_ratio = torch.where(
-        ratios.amax(0) < FAR,
-        torch.log1p(torch.expm1(ratios).mean(0)),
-        torch.logsumexp(ratios, 0) - math.log(len(teachers)),
-    )
-    return logs[0] + log_ratio, log_ratio, normalisers[0]
-
-
-def _tempered(logits: Tensor, temperature: float) -> Tensor:
-    return logits if temperature == 1 else logits / temperature
+    return lambda student, teacher, target, settings: compiled(student, teacher, target, *arguments(settings))

@@ -1,0 +1,202 @@
+"""The distillation loss and its gradient for some rows of logits: one formula in two precisions.
+
+For p = softmax, teacher t, student s, hard target y, with z_s, z_t a row's logits:
+
+    KL = Σ p_t(T)·(log p_t(T) - log p_s(T_s))        d(T_s²·KL)/dz_s = T_s·(p_s(T_s) - p_t(T))
+
+- :func:`rows`, the processor's, in float64: a chunk of rows is in its cache, so double precision costs little more than
+  single precision would, and nothing is lost where the two distributions are near each other or far apart.
+- :func:`fused_rows`, the GPU's, in float32, because double precision can be 64 times slower there; made to be compiled
+  into a kernel or two. Where student and teacher are near, p_s - p_t is a small difference of large numbers. With
+  d = log p_s - log p_t, for which only the difference of the logits has to be exact, it is tanh(d/2)·(p_s + p_t).
+
+Both return ``parts`` (5, n): T_s²·KL, the hard loss, -log p_s(1)[y], H(p_t), and 1 where the student's largest logit is
+the teacher's best symbol; and the gradient (n, V) of the weighted loss.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LOG2_E = math.log2(math.e)
+NEAR = 0.6  # log p_s - log p_t, below which p_s - p_t would lose more than a digit
+
+
+class Settings(NamedTuple):
+    """T of the teacher, T_s of the student, β, and α of the hard loss: numbers, or tensors without dimensions."""
+
+    temperature: float
+    student_temperature: float
+    kd_weight: float
+    label_smoothing: float
+
+
+@dataclass(frozen=True)
+class TopkLogits:
+    """A teacher's k largest logits in each of N rows, in place of all V.
+
+    Attributes:
+        values: (N, k) floating, the largest first, less any constant of the row.
+        symbols: (N, k) int64, whose they are, 0 to V-1.
+        log_normaliser: (N,) log Σ exp(z/T) over the whole vocabulary, at the temperature in use and less the same
+            constant divided by T. What the k symbols leave of the probability is then spread evenly over the others.
+            None: the k symbols have all of it.
+    """
+
+    values: Tensor
+    symbols: Tensor
+    log_normaliser: Tensor | None = None
+
+    def rows(self, chunk: slice) -> "TopkLogits":
+        """Some of the rows."""
+        normaliser = None if self.log_normaliser is None else self.log_normaliser[chunk]
+        return TopkLogits(self.values[chunk], self.symbols[chunk], normaliser)
+
+
+def rows(
+    student: Tensor,
+    teacher: list[Tensor] | TopkLogits,
+    target: Tensor,
+    settings: Settings,
+    with_gradient: bool,
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Tensor, Tensor | None]:
+    """``parts`` and the gradient, both in ``dtype``; None for the gradient where it is not wanted.
+
+    Args:
+        student: (n, V) logits of any floating dtype.
+        teacher: likewise, of one teacher or several, whose probabilities are averaged; or the k largest ones.
+        target: (n,) integer.
+    """
+    _, student_temperature, kd_weight, alpha = settings
+    softmax = _softmax(student, student_temperature, dtype)
+    soft = _sparse if isinstance(teacher, TopkLogits) else _dense
+    kl, entropy, best, gradient = soft(softmax, teacher, settings, with_gradient)
+    with_hard_gradient = with_gradient and kd_weight != 1
+    if student_temperature != 1 or with_hard_gradient:
+        softmax = _softmax(student, 1.0, dtype)
+    nll = softmax.log_normaliser - student.gather(1, target[:, None])
+    # α/V · Σ_v -log p(v), written so that it costs one mean over the row.
+    uniform = softmax.log_normaliser - student.mean(1, keepdim=True, dtype=dtype) if alpha else nll
+    hard = torch.lerp(nll, uniform, alpha)
+    if with_hard_gradient:
+        gradient.addcmul_(softmax.exponential, (1 - kd_weight) / softmax.total)
+        gradient.sub_((1 - kd_weight) * alpha / student.size(1))
+        gradient.scatter_add_(1, target[:, None], torch.full_like(nll, (1 - kd_weight) * (alpha - 1)))
+    agreement = student.gather(1, best).eq(student.amax(1, keepdim=True))
+    # Of two equal distributions, rounding can leave a KL a hair below zero.
+    return torch.cat([kl.clamp(min=0) * student_temperature**2, hard, nll, entropy, agreement], 1).T, gradient
+
+
+def fused_rows(
+    student: Tensor, teacher: Tensor, target: Tensor, settings: Settings, tempered: bool, hard_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """As :func:`rows` of one teacher's dense logits, in float32; without a branch on data, so a compiler can fuse it.
+
+    Args:
+        tempered: whether T_s is not 1; ``hard_gradient``: whether β is not 1. Compiled code has the numbers as tensors.
+    """
+    temperature, student_temperature, kd_weight, alpha = settings
+    student, teacher = student.float(), teacher.float()
+    largest, teacher_largest = student.amax(1, keepdim=True), teacher.amax(1, keepdim=True)
+    power, teacher_power = (student - largest) / student_temperature, (teacher - teacher_largest) / temperature
+    exponential, teacher_exponential = power.exp(), teacher_power.exp()
+    total, teacher_total = exponential.sum(1, keepdim=True), teacher_exponential.sum(1, keepdim=True)
+    p_s, p_t = exponential / total, teacher_exponential / teacher_total
+    # d = log p_s - log p_t, up to the rounding of a constant of the row: `excess` corrects it, p_s and p_t sum to 1.
+    constant = total.log() - teacher_total.log() + largest / student_temperature - teacher_largest / temperature
+    d = (student - teacher) / student_temperature + teacher * (1 / student_temperature - 1 / temperature) - constant
+    both, x = p_s + p_t, d / 2
+    tanh = x * (1 + x**2 * (-1 / 3 + x**2 * (2 / 15 + x**2 * (-17 / 315 + x**2 * 62 / 2835))))  # to 1e-7 below NEAR
+    difference = torch.where(d.abs() < NEAR, tanh * both, p_s - p_t)
+    excess = difference.sum(1, keepdim=True)
+    difference = difference - excess / 2 * both
+    kl = (difference - p_t * d).sum(1, keepdim=True) + excess
+    entropy = teacher_total.log() - (p_t * teacher_power).sum(1, keepdim=True)
+    if tempered:
+        exponential = (student - largest).exp()
+        total = exponential.sum(1, keepdim=True)
+    log_normaliser = total.log() + largest
+    nll = log_normaliser - student.gather(1, target[:, None])
+    hard = (1 - alpha) * nll + alpha * (log_normaliser - student.mean(1, keepdim=True))
+    gradient = kd_weight * student_temperature * difference
+    if hard_gradient:
+        correct = torch.arange(student.size(1), device=student.device) == target[:, None]
+        of_target = alpha / student.size(1) + torch.where(correct, 1 - alpha, 0.0)
+        gradient = gradient + (1 - kd_weight) * (exponential / total - of_target)
+    agreement = torch.where(teacher == teacher_largest, student, -math.inf).amax(1, keepdim=True).eq(largest)
+    parts = [kl.clamp(min=0) * student_temperature**2, hard, nll, entropy, agreement]
+    return torch.cat([part.float() for part in parts], 1).T, gradient
+
+
+class _Softmax(NamedTuple):
+    """p = 2^power / total = exponential / total, and log Σ exp(z/T). (n, V), (n, V), (n, 1), (n, 1)."""
+
+    power: Tensor
+    exponential: Tensor
+    total: Tensor
+    log_normaliser: Tensor
+
+
+def _softmax(logits: Tensor, temperature: float, dtype: torch.dtype) -> _Softmax:
+    scale = LOG2_E / temperature  # powers of two: processors make them faster than powers of e
+    largest = logits.amax(1, keepdim=True).to(dtype)
+    power = logits.to(dtype, copy=True).mul_(scale).sub_(largest * scale)
+    exponential = torch.exp2(power)
+    total = exponential.sum(1, keepdim=True)
+    return _Softmax(power, exponential, total, total.log() + largest / temperature)
+
+
+def _dense(student: _Softmax, teachers: list[Tensor], settings: Settings, with_gradient: bool):
+    """KL and H(p_t) (n, 1), the teacher's best symbol (n, 1), and β·T_s·(p_s - p_t) (n, V), in place of p_s."""
+    factor = settings.kd_weight * settings.student_temperature
+    each = [_softmax(logits, settings.temperature, student.power.dtype) for logits in teachers]
+    if len(each) == 1:
+        # By its logits: tempering could make two of them equal.
+        best, weight, total = teachers[0].argmax(1, keepdim=True), each[0].exponential, each[0].total
+        entropy = (total.log2() - _dot(weight, each[0].power) / total) / LOG2_E
+    else:
+        weight = torch.stack([one.exponential / one.total for one in each]).mean(0)
+        best, total = weight.argmax(1, keepdim=True), torch.ones_like(student.total)
+        entropy = -torch.special.xlogy(weight, weight).sum(1, keepdim=True)
+    cross_entropy = (student.total.log2() - _dot(weight, student.power) / total) / LOG2_E
+    difference = None
+    if with_gradient:
+        # Both factors first: of a student that is its teacher, nothing is left.
+        difference = student.exponential.mul_(factor / student.total).sub_(weight.mul_(factor / total))
+    return cross_entropy - entropy, entropy, best, difference
+
+
+def _sparse(student: _Softmax, teacher: TopkLogits, settings: Settings, with_gradient: bool):
+    """As :func:`_dense`; the symbols that are not among the k share what is left evenly, where something is."""
+    factor = settings.kd_weight * settings.student_temperature
+    (vocabulary, k), dtype = (student.power.size(1), teacher.symbols.size(1)), student.power.dtype
+    log_teacher = teacher.values.to(dtype) / settings.temperature
+    if teacher.log_normaliser is None:
+        log_teacher = torch.log_softmax(log_teacher, 1)
+        rest = torch.zeros_like(student.total)
+    else:
+        log_teacher = log_teacher - teacher.log_normaliser[:, None].to(dtype)
+        rest = (1 - log_teacher.exp().sum(1, keepdim=True)).clamp(min=0) / max(1, vocabulary - k)
+    p_t = log_teacher.exp()
+    power = student.power.gather(1, teacher.symbols)
+    entropy = -(p_t * log_teacher).sum(1, keepdim=True) - (vocabulary - k) * torch.special.xlogy(rest, rest)
+    mean_power = (p_t * power).sum(1, keepdim=True)
+    if teacher.log_normaliser is not None:
+        mean_power += rest * (student.power.sum(1, keepdim=True) - power.sum(1, keepdim=True))
+    mass = p_t.sum(1, keepdim=True) + (vocabulary - k) * rest
+    cross_entropy = (mass * student.total.log2() - mean_power) / LOG2_E
+    difference = None
+    if with_gradient:
+        difference = student.exponential.mul_(factor / student.total)
+        if teacher.log_normaliser is not None:
+            difference.sub_(factor * rest)
+        difference.scatter_add_(1, teacher.symbols, -factor * (p_t - rest))
+    return cross_entropy - entropy, entropy, teacher.symbols[:, :1], difference
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    return torch.linalg.vecdot(one, other)[:, None]
