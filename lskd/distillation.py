@@ -28,7 +28,7 @@ from lskd.distillation_rows import Settings, TopkLogits, fused_rows, rows
 
 logger = logging.getLogger(__name__)
 
-# Logits of a chunk. A processor's stay in its cache; a GPU is filled by them, and has room for the dozen tensors of this
+# Logits of a chunk. A processor's stay in its cache; a GPU is filled by them, and has room for the dozen of this
 # size that are made without a compiler.
 CHUNK_ELEMENTS = {"cpu": 2**16, "cpu compiled": 2**18, "gpu": 2**22, "gpu compiled": 2**25}
 
@@ -202,7 +202,9 @@ class _DistillationLoss(torch.autograd.Function):
 def _chunks(student, teacher, target, settings, topk, with_gradient, fused):
     """Of some rows after the others: which ones, their ``parts`` and their gradient; see ``distillation_rows``."""
     on_processor = student.device.type == "cpu"
-    dtype = torch.float64 if on_processor else torch.float32
+    # Of k symbols alone nothing cancels but at these: float32 is enough, and faster.
+    few = topk or isinstance(teacher, TopkLogits)
+    dtype = torch.float64 if on_processor and not few else torch.float32
     kind = ("cpu" if on_processor else "gpu") + (" compiled" if fused else "")
     step = max(1, CHUNK_ELEMENTS[kind] // student.size(1))
     for start in range(0, len(student), step):

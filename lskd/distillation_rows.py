@@ -144,7 +144,7 @@ class _Softmax(NamedTuple):
 def _softmax(logits: Tensor, temperature: float, dtype: torch.dtype) -> _Softmax:
     scale = LOG2_E / temperature  # powers of two: processors make them faster than powers of e
     largest = logits.amax(1, keepdim=True).to(dtype)
-    power = logits.to(dtype, copy=True).mul_(scale).sub_(largest * scale)
+    power = logits.to(dtype, copy=True).sub_(largest).mul_(scale)
     exponential = torch.exp2(power)
     total = exponential.sum(1, keepdim=True)
     return _Softmax(power, exponential, total, total.log() + largest / temperature)

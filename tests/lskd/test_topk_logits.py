@@ -51,7 +51,8 @@ def test_with_a_normaliser_the_k_keep_their_probabilities_and_the_others_share_t
     hard = torch.nn.functional.cross_entropy(z, target, reduction="sum", label_smoothing=alpha)
     (beta * kd + (1 - beta) * hard).backward()
     assert (gradient - z.grad).norm() <= 2e-5 * z.grad.norm()
-    assert sums.kd_loss.item() == pytest.approx(kd.item(), rel=1e-4)
+    # In nats a row: log p_t - log p_s has the rounding of log 200, however small it is.
+    assert sums.kd_loss.item() == pytest.approx(kd.item(), rel=1e-5, abs=6 * 1e-6 * T_s**2)
     assert sums.hard_loss.item() == pytest.approx(hard.item(), rel=1e-5)
     assert sums.teacher_entropy.item() == pytest.approx(-torch.special.xlogy(p_t, p_t).sum().item(), rel=1e-4)
     assert sums.agreement.item() == (student.argmax(1) == teacher.argmax(1)).sum().item()
