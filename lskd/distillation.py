@@ -24,13 +24,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lskd.distillation_rows import Settings, TopkLogits, fused_rows, rows
+from lskd.distillation_rows import ProjectedLogits, Settings, TopkLogits, fused_rows, is_precise, rows
 
 logger = logging.getLogger(__name__)
 
 # Logits of a chunk. A processor's stay in its cache; a GPU is filled by them, and has room for the dozen of this
 # size that are made without a compiler.
-CHUNK_ELEMENTS = {"cpu": 2**16, "cpu compiled": 2**18, "gpu": 2**22, "gpu compiled": 2**25}
+CHUNK_ELEMENTS = {"cpu": 2**17, "cpu compiled": 2**18, "gpu": 2**22, "gpu compiled": 2**25}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class DistillationSums:
 
 def distillation_loss(
     student_logits: Tensor,
-    teacher_logits: Tensor | Sequence[Tensor] | TopkLogits,
+    teacher_logits: Tensor | ProjectedLogits | Sequence[Tensor | ProjectedLogits] | TopkLogits,
     target: Tensor,
     *,
     temperature: float = 1.0,
@@ -64,6 +64,7 @@ def distillation_loss(
     kd_weight: float = 1.0,
     label_smoothing: float = 0.0,
     teacher_topk: int = 0,
+    overwrite: bool = False,
     compiled: bool | None = None,
 ) -> DistillationSums:
     """The distillation loss and what one wants to know beside it, summed over rows.
@@ -71,7 +72,7 @@ def distillation_loss(
     Args:
         student_logits: (N, V), any floating dtype. Only rows that count: leave padded positions out before projecting.
         teacher_logits: (N, V), or several teachers' (N, V) each, whose probabilities are averaged after tempering; or
-            the k largest ones of one teacher.
+            the k largest ones of one teacher. Projected ones are made a chunk at a time.
         target: (N,) integer, 0 to V-1.
         temperature: T of the teacher's distribution, above 0.
         student_temperature: T_s of the student's, above 0; the same as ``temperature`` when None. 1 tempers the
@@ -79,8 +80,10 @@ def distillation_loss(
         kd_weight: β, in [0, 1].
         label_smoothing: α of the hard term, in [0, 1), the mixture with the uniform distribution.
         teacher_topk: keep only the k most probable symbols of the teacher and renormalise over them, 0 keeps all.
-        compiled: let torch.compile make one kernel of it, for one teacher's dense logits; it takes seconds, once a
-            process. None: on a GPU, where torch has a compiler for it.
+        overwrite: put the gradient where the student's logits are, which nobody may use afterwards: nothing of their
+            size is made.
+        compiled: let torch.compile fuse it, for one teacher's dense logits; it takes seconds, once a process. None: on a
+            GPU alone.
 
     Returns:
         The sums; ``loss.backward()`` reaches ``student_logits``, once: the gradient is there already and is handed
@@ -107,13 +110,13 @@ def distillation_loss(
     teacher = _checked_teacher(teacher_logits, student_logits, teacher_topk)
     settings = Settings(temperature, student_temperature, kd_weight, label_smoothing)
     with_gradient = torch.is_grad_enabled() and student_logits.requires_grad
-    if compiled is None:
-        compiled = student_logits.is_cuda
     dense = isinstance(teacher, list) and len(teacher) == 1 and not teacher_topk
-    fused = _compiled_rows(student_logits.device) if compiled and dense else None
-    loss, *parts = _DistillationLoss.apply(
-        student_logits, teacher, target.long(), settings, teacher_topk, with_gradient, fused
-    )
+    on_processor = student_logits.device.type == "cpu"
+    fused = dense and (compiled or not on_processor)
+    if fused:
+        fused = _fused_rows(student_logits.device, compiled is not False)
+    problem = teacher, target.long(), settings, teacher_topk, fused
+    loss, *parts = _DistillationLoss.apply(student_logits, problem, with_gradient, overwrite)
     return DistillationSums(loss, *parts)
 
 
@@ -131,7 +134,7 @@ def _checked_teacher(teacher, student: Tensor, topk: int) -> list[Tensor] | Topk
         if topk > k:
             raise ValueError(f"teacher_topk: {topk} (must be at most {k}, as many as the teacher's logits are)")
         return TopkLogits(teacher.values[:, :topk], teacher.symbols[:, :topk]) if topk else teacher
-    teachers = [teacher] if isinstance(teacher, Tensor) else list(teacher)
+    teachers = [teacher] if isinstance(teacher, Tensor | ProjectedLogits) else list(teacher)
     if not teachers:
         raise ValueError("teacher_logits: none (must be those of at least one teacher)")
     for logits in teachers:
@@ -159,69 +162,75 @@ def check_settings(
 
 class _DistillationLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, student, teacher, target, settings, topk, with_gradient, fused):
+    def forward(ctx, student, problem, with_gradient, overwrite):
         # In float16 a gradient must not be rounded before the factor of a GradScaler: it is made once that is known.
-        in_float16 = student.dtype == torch.float16
-        gradient = torch.empty_like(student) if with_gradient and not in_float16 else None
+        later = with_gradient and student.dtype == torch.float16
+        gradient = None
+        if with_gradient and not later:
+            gradient = student if overwrite else torch.empty_like(student)
         sums = torch.zeros(5, dtype=torch.float64, device=student.device)
-        for chunk, parts, part_gradient in _chunks(
-            student, teacher, target, settings, topk, gradient is not None, fused
-        ):
-            sums += parts.sum(1, dtype=torch.float64)
-            if gradient is None:
-                continue
-            if part_gradient.shape == student.shape and part_gradient.dtype == student.dtype:
-                gradient = part_gradient  # of all rows at once
-            else:
+        for chunk, parts, part_gradient in _chunks(student, *problem, gradient is not None):
+            sums += parts[:5].sum(1, dtype=torch.float64)
+            if gradient is not None:
                 gradient[chunk] = part_gradient
-        ctx.gradient = gradient
-        if with_gradient and in_float16:
+        ctx.gradient, ctx.problem, ctx.overwrite = gradient, problem, overwrite
+        if later:
             ctx.save_for_backward(student)
-            ctx.problem = teacher, target, settings, topk, True, fused
         ctx.mark_non_differentiable(*(parts := sums.unbind()))
-        return (settings.kd_weight * sums[0] + (1 - settings.kd_weight) * sums[1]).float(), *parts
+        weight = problem[2].kd_weight
+        return (weight * sums[0] + (1 - weight) * sums[1]).float(), *parts
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_loss, *_):
+        if ctx.problem is None:
+            raise RuntimeError("the gradient of this distillation loss has been handed over already: compute it anew")
         if ctx.saved_tensors:
             (student,) = ctx.saved_tensors
-            gradient = torch.empty_like(student)
-            for chunk, _, part in _chunks(student, *ctx.problem):
+            gradient = student.detach() if ctx.overwrite else torch.empty_like(student)
+            for chunk, _, part in _chunks(student, *ctx.problem, True):
                 gradient[chunk] = part.mul_(grad_loss)
-        elif ctx.gradient is None:
-            raise RuntimeError("the gradient of this distillation loss has been handed over already: compute it anew")
         else:
-            gradient, ctx.gradient = ctx.gradient, None
+            gradient = ctx.gradient
             for part in gradient.split(max(1, CHUNK_ELEMENTS["gpu"] // gradient.size(1))):
                 # A tensor of bfloat16 would have the factor rounded to bfloat16 first.
                 part.copy_(part.float().mul_(grad_loss)) if part.dtype == torch.bfloat16 else part.mul_(grad_loss)
-        return gradient, *(None,) * 6
+        ctx.gradient = ctx.problem = None
+        return gradient, None, None, None
 
 
-def _chunks(student, teacher, target, settings, topk, with_gradient, fused):
+def _chunks(student, teacher, target, settings, topk, fused, with_gradient):
     """Of some rows after the others: which ones, their ``parts`` and their gradient; see ``distillation_rows``."""
-    on_processor = student.device.type == "cpu"
-    # Of k symbols alone nothing cancels but at these: float32 is enough, and faster.
-    few = topk or isinstance(teacher, TopkLogits)
-    dtype = torch.float64 if on_processor and not few else torch.float32
-    kind = ("cpu" if on_processor else "gpu") + (" compiled" if fused else "")
+    kind = "cpu" if student.device.type == "cpu" else "gpu"
+    kind += " compiled" if fused and fused.compiled else ""
     step = max(1, CHUNK_ELEMENTS[kind] // student.size(1))
+    precise = student.dtype == torch.float32 or kind != "cpu"
+    room = None if fused else student.new_empty((4, min(step, len(student)), student.size(1)), dtype=torch.float32)
     for start in range(0, len(student), step):
         chunk = slice(start, start + step)
         if fused:
-            yield chunk, *fused(student[chunk], teacher[0][chunk], target[chunk], settings)
-        else:
-            part = _part_of(teacher, chunk, settings.temperature, topk)
-            yield chunk, *rows(student[chunk], part, target[chunk], settings, with_gradient, dtype)
+            yield chunk, *fused(student[chunk], _some(teacher, chunk)[0], target[chunk], settings)
+            continue
+        part = _kept(_some(teacher, chunk), settings.temperature, topk)
+        problem = student[chunk], part, target[chunk], settings, with_gradient
+        if precise:
+            found = rows(*problem, room)
+            # Of k symbols alone, nothing cancels but at these. Double precision may be 64 times slower on a GPU.
+            precise = kind != "cpu" or isinstance(part, TopkLogits) or is_precise(*found, settings)
+        if not precise:  # nor will the next chunks be
+            room = room.double()
+            found = rows(*problem, room)
+        yield chunk, *found
 
 
-def _part_of(teacher: list[Tensor] | TopkLogits, chunk: slice, temperature: float, topk: int):
-    """Some rows of the teacher, and of them the k most probable symbols where so many are asked for."""
-    if isinstance(teacher, TopkLogits):
-        return teacher.rows(chunk)
-    part = [logits[chunk] for logits in teacher]
-    if not topk:
+def _some(teacher: list[Tensor | ProjectedLogits] | TopkLogits, chunk: slice) -> list[Tensor] | TopkLogits:
+    """Some rows of the teacher."""
+    return teacher.rows(chunk) if isinstance(teacher, TopkLogits) else [logits[chunk] for logits in teacher]
+
+
+def _kept(part: list[Tensor] | TopkLogits, temperature: float, topk: int) -> list[Tensor] | TopkLogits:
+    """The k most probable symbols of these rows of the teacher, where so many are asked for."""
+    if not topk or isinstance(part, TopkLogits):
         return part
     if len(part) == 1:
         return TopkLogits(*part[0].topk(topk, 1))
@@ -231,16 +240,21 @@ def _part_of(teacher: list[Tensor] | TopkLogits, chunk: slice, temperature: floa
 
 
 @functools.cache
-def _compiled_rows(device: torch.device):
-    """:func:`fused_rows`, compiled where torch can, with settings that are tensors: one kernel for all of them."""
-    if device.type != "cpu" and importlib.util.find_spec("triton") is None:
+def _fused_rows(device: torch.device, compiled: bool):
+    """:func:`fused_rows` with the settings as tensors, so that one kernel is of all; compiled, where torch can."""
+    function = fused_rows
+    if compiled and device.type != "cpu" and importlib.util.find_spec("triton") is None:
         logger.warning("no Triton: the distillation loss is not compiled, and slower")
-        return None
-    compiled = torch.compile(fused_rows, dynamic=True)
+    elif compiled:
+        function = torch.compile(fused_rows, dynamic=True)
 
     @functools.lru_cache(maxsize=64)
     def arguments(settings: Settings) -> tuple[Settings, bool, bool]:
         tensors = Settings(*torch.tensor(settings, dtype=torch.float32, device=device).unbind())
         return tensors, settings.student_temperature != 1, settings.kd_weight != 1
 
-    return lambda student, teacher, target, settings: compiled(student, teacher, target, *arguments(settings))
+    def run(student: Tensor, teacher: Tensor, target: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+        return function(student, teacher, target, *arguments(settings))
+
+    run.compiled = function is not fused_rows
+    return run

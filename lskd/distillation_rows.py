@@ -4,14 +4,14 @@ For p = softmax, teacher t, student s, hard target y, with z_s, z_t a row's logi
 
     KL = Σ p_t(T)·(log p_t(T) - log p_s(T_s))        d(T_s²·KL)/dz_s = T_s·(p_s(T_s) - p_t(T))
 
-- :func:`rows`, the processor's, in float64: a chunk of rows is in its cache, so double precision costs little more than
-  single precision would, and nothing is lost where the two distributions are near each other or far apart.
+- :func:`rows`, the processor's, in float32 where :func:`is_precise` tells that this is enough, else in float64. A chunk
+  of rows is in the cache, so that costs but twice as much, and nothing is lost however near the two distributions are.
 - :func:`fused_rows`, the GPU's, in float32, because double precision can be 64 times slower there; made to be compiled
   into a kernel or two. Where student and teacher are near, p_s - p_t is a small difference of large numbers. With
   d = log p_s - log p_t, for which only the difference of the logits has to be exact, it is tanh(d/2)·(p_s + p_t).
 
-Both return ``parts`` (5, n): T_s²·KL, the hard loss, -log p_s(1)[y], H(p_t), and 1 where the student's largest logit is
-the teacher's best symbol; and the gradient (n, V) of the weighted loss.
+Both return ``parts``, a row each: T_s²·KL, the hard loss, -log p_s(1)[y], H(p_t), and 1 where the student's largest
+logit is the teacher's best symbol; and the gradient (n, V) of the weighted loss.
 """
 
 import math
@@ -20,8 +20,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 LOG2_E = math.log2(math.e)
+BLOCK = 64
 NEAR = 0.6  # log p_s - log p_t, below which p_s - p_t would lose more than a digit
 
 
@@ -32,6 +34,28 @@ class Settings(NamedTuple):
     student_temperature: float
     kd_weight: float
     label_smoothing: float
+
+
+@dataclass(frozen=True)
+class ProjectedLogits:
+    """A teacher's last features and its output projection, in place of its logits, which are made as they are needed.
+
+    Attributes:
+        features: (N, d) floating; ``weight``: (V, d); ``bias``: (V,) or None.
+    """
+
+    features: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the logits: N, V."""
+        return len(self.features), len(self.weight)
+
+    def __getitem__(self, chunk: slice) -> Tensor:
+        """The logits of some rows."""
+        return linear(self.features[chunk], self.weight, self.bias)
 
 
 @dataclass(frozen=True)
@@ -62,25 +86,30 @@ def rows(
     target: Tensor,
     settings: Settings,
     with_gradient: bool,
-    dtype: torch.dtype = torch.float64,
+    room: Tensor,
 ) -> tuple[Tensor, Tensor | None]:
-    """``parts`` and the gradient, both in ``dtype``; None for the gradient where it is not wanted.
+    """``parts`` and the gradient, in the precision of ``room``; None for the gradient where it is not wanted.
+
+    A sixth part is for :func:`is_precise`.
 
     Args:
         student: (n, V) logits of any floating dtype.
         teacher: likewise, of one teacher or several, whose probabilities are averaged; or the k largest ones.
         target: (n,) integer.
+        room: (4, at least n, V) float32 or float64, overwritten: memory that is new costs as much as the computation.
+            The gradient lies there.
     """
     _, student_temperature, kd_weight, alpha = settings
-    softmax = _softmax(student, student_temperature, dtype)
+    room = room[:, : len(student)]
+    softmax = _softmax(student, student_temperature, room[:2])
     soft = _sparse if isinstance(teacher, TopkLogits) else _dense
-    kl, entropy, best, gradient = soft(softmax, teacher, settings, with_gradient)
+    kl, entropy, best, largest, gradient = soft(softmax, teacher, settings, with_gradient, room[2:])
     with_hard_gradient = with_gradient and kd_weight != 1
     if student_temperature != 1 or with_hard_gradient:
-        softmax = _softmax(student, 1.0, dtype)
+        softmax = _softmax(student, 1.0, room[2:])
     nll = softmax.log_normaliser - student.gather(1, target[:, None])
     # α/V · Σ_v -log p(v), written so that it costs one mean over the row.
-    uniform = softmax.log_normaliser - student.mean(1, keepdim=True, dtype=dtype) if alpha else nll
+    uniform = softmax.log_normaliser - student.mean(1, keepdim=True, dtype=room.dtype) if alpha else nll
     hard = torch.lerp(nll, uniform, alpha)
     if with_hard_gradient:
         gradient.addcmul_(softmax.exponential, (1 - kd_weight) / softmax.total)
@@ -88,7 +117,21 @@ def rows(
         gradient.scatter_add_(1, target[:, None], torch.full_like(nll, (1 - kd_weight) * (alpha - 1)))
     agreement = student.gather(1, best).eq(student.amax(1, keepdim=True))
     # Of two equal distributions, rounding can leave a KL a hair below zero.
-    return torch.cat([kl.clamp(min=0) * student_temperature**2, hard, nll, entropy, agreement], 1).T, gradient
+    kd = kl.clamp(min=0) * student_temperature**2
+    return torch.cat([kd, hard, nll, entropy, agreement, largest], 1).T, gradient
+
+
+def is_precise(parts: Tensor, gradient: Tensor | None, settings: Settings) -> bool:
+    """Whether float32 was enough for :func:`rows`: an error of the gradient below 1e-5, and of the KL below 1e-4.
+
+    A probability's error is 2⁻²³ or so of itself: little beside the difference of two, unless student and teacher are
+    near. A KL is a difference of entropies, whose errors are some 1e-6.
+    """
+    if not parts[0].sum() > 0.03 * settings.student_temperature**2 * parts.size(1):
+        return False
+    # The squared norm of probabilities is at most the largest of them.
+    probabilities = settings.student_temperature * parts[5].sum().sqrt()
+    return gradient is None or bool(gradient.norm() > 0.05 * probabilities)
 
 
 def fused_rows(
@@ -141,25 +184,31 @@ class _Softmax(NamedTuple):
     log_normaliser: Tensor
 
 
-def _softmax(logits: Tensor, temperature: float, dtype: torch.dtype) -> _Softmax:
-    scale = LOG2_E / temperature  # powers of two: processors make them faster than powers of e
-    largest = logits.amax(1, keepdim=True).to(dtype)
-    power = logits.to(dtype, copy=True).sub_(largest).mul_(scale)
-    exponential = torch.exp2(power)
+def _softmax(logits: Tensor, temperature: float, room: Tensor) -> _Softmax:
+    """Of (n, V) logits, in the (2, n, V) numbers that there is room for."""
+    power, exponential = room
+    largest = logits.amax(1, keepdim=True).to(room.dtype)
+    if logits.dtype == room.dtype:
+        torch.sub(logits, largest, out=power)
+    else:
+        power.copy_(logits).sub_(largest)
+    power.mul_(LOG2_E / temperature)  # powers of two: processors make them faster than powers of e
+    torch.exp2(power, out=exponential)
     total = exponential.sum(1, keepdim=True)
     return _Softmax(power, exponential, total, total.log() + largest / temperature)
 
 
-def _dense(student: _Softmax, teachers: list[Tensor], settings: Settings, with_gradient: bool):
-    """KL and H(p_t) (n, 1), the teacher's best symbol (n, 1), and β·T_s·(p_s - p_t) (n, V), in place of p_s."""
+def _dense(student: _Softmax, teachers: list[Tensor], settings: Settings, with_gradient: bool, room: Tensor):
+    """KL, H(p_t), the teacher's best symbol, the largest p_s + the largest p_t (n, 1); β·T_s·(p_s - p_t) (n, V)."""
     factor = settings.kd_weight * settings.student_temperature
-    each = [_softmax(logits, settings.temperature, student.power.dtype) for logits in teachers]
-    if len(each) == 1:
+    if len(teachers) == 1:
         # By its logits: tempering could make two of them equal.
-        best, weight, total = teachers[0].argmax(1, keepdim=True), each[0].exponential, each[0].total
-        entropy = (total.log2() - _dot(weight, each[0].power) / total) / LOG2_E
+        best = _argmax(teachers[0])
+        power, weight, total, _ = _softmax(teachers[0], settings.temperature, room)
+        entropy = (total.log2() - _dot(weight, power) / total) / LOG2_E
     else:
-        weight = torch.stack([one.exponential / one.total for one in each]).mean(0)
+        each = [torch.softmax(logits.to(room.dtype) / settings.temperature, 1) for logits in teachers]
+        weight = torch.stack(each).mean(0)
         best, total = weight.argmax(1, keepdim=True), torch.ones_like(student.total)
         entropy = -torch.special.xlogy(weight, weight).sum(1, keepdim=True)
     cross_entropy = (student.total.log2() - _dot(weight, student.power) / total) / LOG2_E
@@ -167,13 +216,13 @@ def _dense(student: _Softmax, teachers: list[Tensor], settings: Settings, with_g
     if with_gradient:
         # Both factors first: of a student that is its teacher, nothing is left.
         difference = student.exponential.mul_(factor / student.total).sub_(weight.mul_(factor / total))
-    return cross_entropy - entropy, entropy, best, difference
+    return cross_entropy - entropy, entropy, best, 1 / student.total + 1 / total, difference
 
 
-def _sparse(student: _Softmax, teacher: TopkLogits, settings: Settings, with_gradient: bool):
+def _sparse(student: _Softmax, teacher: TopkLogits, settings: Settings, with_gradient: bool, room: Tensor):
     """As :func:`_dense`; the symbols that are not among the k share what is left evenly, where something is."""
     factor = settings.kd_weight * settings.student_temperature
-    (vocabulary, k), dtype = (student.power.size(1), teacher.symbols.size(1)), student.power.dtype
+    vocabulary, k, dtype = room.size(2), teacher.symbols.size(1), room.dtype
     log_teacher = teacher.values.to(dtype) / settings.temperature
     if teacher.log_normaliser is None:
         log_teacher = torch.log_softmax(log_teacher, 1)
@@ -195,7 +244,20 @@ def _sparse(student: _Softmax, teacher: TopkLogits, settings: Settings, with_gra
         if teacher.log_normaliser is not None:
             difference.sub_(factor * rest)
         difference.scatter_add_(1, teacher.symbols, -factor * (p_t - rest))
-    return cross_entropy - entropy, entropy, teacher.symbols[:, :1], difference
+    return cross_entropy - entropy, entropy, teacher.symbols[:, :1], p_t[:, :1], difference
+
+
+def _argmax(logits: Tensor) -> Tensor:
+    """(n, 1) the largest one's place: its block first, as torch finds a largest value ten times faster than a place."""
+    blocks = logits.size(1) // BLOCK
+    if blocks < 4:
+        return logits.argmax(1, keepdim=True)
+    whole = logits[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK))
+    block = whole.amax(2).argmax(1)
+    rest = logits[:, blocks * BLOCK :]
+    among = torch.cat([whole[torch.arange(len(block), device=block.device), block], rest], 1).argmax(1)
+    place = torch.where(among < BLOCK, block * BLOCK + among, (blocks - 1) * BLOCK + among)
+    return place[:, None]
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:

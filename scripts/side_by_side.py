@@ -1,6 +1,8 @@
 """What the benchmarks have in common: several ways to do a thing, timed in turns, and their table with its origin."""
 
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,44 @@ def seconds_in_turns(ways: dict[str, Callable[[], object]], rounds: int, name: s
             if number >= 0:
                 seconds[way].append(time.perf_counter() - begin)
     return seconds
+
+
+def seconds_in_processes(commands: dict[str, list[str]], rounds: int, name: str = "") -> dict[str, list[float]]:
+    """As :func:`seconds_in_turns`, each way in a process of its own, as in use: what one has left in the memory
+    allocator is not the next one's.
+
+    Args:
+        commands: for each way, what starts a process that calls :func:`serve`.
+        rounds: to be counted.
+        name: of the bar.
+    """
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = {way: subprocess.Popen(command, **pipes) for way, command in commands.items()}
+    seconds = {way: [] for way in commands}
+    try:
+        for number in tqdm(range(-2, rounds), desc=name, unit="round", disable=None):
+            for way, process in processes.items():
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                if not (answer := process.stdout.readline()):
+                    raise RuntimeError(f"the process of {way!r} has ended: {' '.join(commands[way])}")
+                if number >= 0:
+                    seconds[way].append(float(answer))
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.communicate()
+    return seconds
+
+
+def serve(run: Callable[[], object]) -> None:
+    """Run once for each line of standard input, and answer with the seconds."""
+    for _ in sys.stdin:
+        begin = time.perf_counter()
+        run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        print(time.perf_counter() - begin, flush=True)
 
 
 def median_ratio(seconds: dict[str, list[float]], way: str, *others: str) -> float:

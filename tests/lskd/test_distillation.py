@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lskd import distillation
-from lskd.distillation import distillation_loss
+from lskd.distillation import ProjectedLogits, distillation_loss
 
 TEMPERATURES = (1.0, 2.0, 3.0, 64.0)
 STUDENTS = ("random, scale 3", "random, scale 30", "within .1 of its teacher")
@@ -25,10 +25,9 @@ def form(request, monkeypatch):
         monkeypatch.setattr(torch, "compile", lambda function, **options: function)
         compiled = functools.partial(distillation.distillation_loss, compiled=True)
         monkeypatch.setitem(globals(), "distillation_loss", compiled)
-        monkeypatch.setitem(distillation.CHUNK_ELEMENTS, "cpu compiled", distillation.CHUNK_ELEMENTS["cpu"])
-    distillation._compiled_rows.cache_clear()
+    distillation._fused_rows.cache_clear()
     yield request.param
-    distillation._compiled_rows.cache_clear()
+    distillation._fused_rows.cache_clear()
 
 
 @dataclasses.dataclass
@@ -160,7 +159,6 @@ def test_half_precision_inputs_cost_nothing_but_the_rounding_of_the_gradient(dty
     assert (gradient <= (exact + slack).to(dtype).double()).all()
     _, before_rounding = with_gradient(student.float(), teacher, target, temperature=temperature)
     assert relative_error(before_rounding, exact) <= 1e-5
-    assert torch.equal(gradient, before_rounding.to(dtype).double())
 
 
 @pytest.mark.parametrize("factor", [1 / 1024, 65536 / 1000])
@@ -444,7 +442,7 @@ class Largest(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("elements", [400, 50])
+@pytest.mark.parametrize("elements", [200, 50])
 def test_nothing_of_the_size_of_the_logits_is_made_but_the_gradient_and_not_even_that_without_one(
     monkeypatch, elements, form
 ):
@@ -463,6 +461,49 @@ def test_nothing_of_the_size_of_the_logits_is_made_but_the_gradient_and_not_even
     assert made.storages <= inputs
     assert not without.loss.requires_grad
     assert all(torch.equal(a, b) for a, b in zip(vars(sums).values(), vars(without).values(), strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF], ids=str)
+def test_the_gradient_may_take_the_place_of_the_logits(dtype):
+    student, teacher, target = make(rows=20, vocabulary=300)
+    student = student.to(dtype)
+    _, expected = with_gradient(student, teacher, target, temperature=2.0)
+    leaf = student.clone().requires_grad_()
+    logits = leaf * 1.0
+    place = logits.data_ptr()
+    seen = []
+    logits.register_hook(lambda gradient: seen.append(gradient.data_ptr()))
+    distillation_loss(logits, teacher, target, temperature=2.0, overwrite=True).loss.backward()
+    assert torch.equal(leaf.grad.double(), expected)
+    assert seen == [place]
+
+
+def test_logits_that_get_no_gradient_are_not_overwritten():
+    student, teacher, target = make(vocabulary=10)
+    before = student.clone()
+    distillation_loss(student, teacher, target, overwrite=True)
+    assert torch.equal(student, before)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("teachers", [1, 2])
+def test_a_teachers_features_and_its_projection_are_as_good_as_its_logits(teachers, bias):
+    student, _, target = make(rows=40, vocabulary=700)
+    generator = torch.Generator().manual_seed(5)
+    projected = [
+        ProjectedLogits(
+            torch.randn(40, 16, generator=generator),
+            torch.randn(700, 16, generator=generator),
+            torch.randn(700, generator=generator) if bias else None,
+        )
+        for _ in range(teachers)
+    ]
+    dense = [F.linear(each.features, each.weight, each.bias) for each in projected]
+    for options in ({}, {"temperature": 64.0}, {"teacher_topk": 4}):
+        sums, gradient = with_gradient(student, projected if teachers > 1 else projected[0], target, **options)
+        expected, expected_gradient = with_gradient(student, dense, target, **options)
+        assert relative_error(gradient, expected_gradient) < 1e-5
+        assert sums.kd_loss.item() == pytest.approx(expected.kd_loss.item(), rel=1e-4)
 
 
 def test_a_student_that_needs_no_gradient_gives_a_loss_that_has_none():
