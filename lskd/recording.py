@@ -60,8 +60,7 @@ def check_options(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: an option that cannot be used, or more than one process.
     """
-    if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
-        raise bad("WORLD_SIZE", processes, "must be 1: one process records, start it without torchrun")
+    check_one_process()
     if arguments.keep_per_class is not None and arguments.keep_per_class < 0:
         raise bad("--keep-per-class", arguments.keep_per_class, "must be a whole number, 0 or more")
     try:
@@ -69,6 +68,12 @@ def check_options(arguments: argparse.Namespace) -> None:
     except ValueError:
         values = " ".join(f"{each:g}" for each in arguments.temperatures)
         raise bad("--temperatures", values, "must be finite, above 0 and all different") from None
+
+
+def check_one_process() -> None:
+    """Check that this is the only process. Raises InputError."""
+    if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise bad("WORLD_SIZE", processes, "must be 1: one process records, start it without torchrun")
 
 
 def output_files(arguments: argparse.Namespace, checkpoint: Path, splits: Sequence[str]) -> dict[str, Path]:

@@ -13,7 +13,6 @@ Features from anywhere become such a file with :func:`record`:
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from lskd.errors import bad
-from lskd.files import replacing
 from lskd.moments import ClassMoments, checked_labels
+from lskd.tensor_files import mapped_tensors, read_about, write_tensors
 
 SUFFIX = ".representations.safetensors"
 SCHEMA_VERSION = 1
-DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
 @dataclass
@@ -188,8 +186,6 @@ def write_representations(path: str | os.PathLike, representations: Representati
     Raises:
         InputError: the name does not end in ``.representations.safetensors``.
     """
-    from safetensors.numpy import save_file
-
     if not str(path).endswith(SUFFIX):
         raise bad("representations", path, f"must end in {SUFFIX}")
     moments = representations.moments
@@ -210,12 +206,7 @@ def write_representations(path: str | os.PathLike, representations: Representati
         "class_names": representations.class_names,
         "provenance": representations.provenance,
     }
-    with replacing(path) as beside:
-        tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-        beside.touch()
-        permissions = beside.stat().st_mode  # of any new file; safetensors would keep it from everybody else
-        save_file(tensors, beside, {"lskd": json.dumps(about, ensure_ascii=False, allow_nan=False)})
-        beside.chmod(permissions)
+    write_tensors(path, tensors, about)
 
 
 def read_representations(path: str | os.PathLike) -> Representations:
@@ -225,16 +216,13 @@ def read_representations(path: str | os.PathLike) -> Representations:
         InputError: not such a file, or one of a newer version of the project.
         OSError: the file cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not Path(path).is_file():
         raise bad("representations", path, "must be a file, made by `python -m lskd_vision.representations` or alike")
     try:
-        with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {}).get("lskd", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys() if name != "features"}  # noqa: SIM118
-        tensors["features"] = _mapped(path, "features")
-    except (SafetensorError, ValueError, KeyError) as error:
+        about, mapped = read_about(path), mapped_tensors(path)
+        tensors = {name: np.array(tensor) for name, tensor in mapped.items() if name != "features"}
+        tensors["features"] = mapped["features"]
+    except (ValueError, KeyError) as error:
         raise bad("representations", path, f"must be a representation file: {error}") from None
     if not isinstance(about, dict) or not isinstance(about.get("schema_version"), int):
         raise bad("representations", path, "must be a representation file, with lskd's metadata")
@@ -263,21 +251,12 @@ def checked_names(class_names: Sequence[str]) -> list[str]:
     return names
 
 
-def _mapped(path: str | os.PathLike, name: str) -> np.ndarray:
-    """A tensor of a safetensors file that safe_open has found in order, as an array that lies on the disk."""
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        entry = json.loads(file.read(length))[name]
-    if 0 in entry["shape"]:
-        return np.empty(entry["shape"], DTYPES[entry["dtype"]])
-    offset = 8 + length + entry["data_offsets"][0]
-    return np.memmap(path, DTYPES[entry["dtype"]], "r", offset, tuple(entry["shape"]))
-
-
 def _checked(about: dict, tensors: dict[str, np.ndarray]) -> Representations:
     """The content of a file, every shape compared with the others."""
     names = checked_names(about["class_names"])
     features, sums = tensors["features"], tensors["sums"]
+    if features.dtype.kind != "f":
+        raise ValueError(f"features of type {features.dtype} (must be floating)")
     moments = ClassMoments(len(names), sums.shape[1])
     moments.counts, moments.sums, moments.squares = tensors["counts"], sums, tensors["squares"]
     classes, dimension, kept = len(names), sums.shape[1], len(features)

@@ -12,10 +12,11 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.logging import metrics
 
 from lskd.distillation import distillation_loss
-from lskd.errors import InputError
+from lskd.errors import InputError, bad
 from lskd.teacher import temperature_warnings
 from lskd_fairseq import options
 from lskd_fairseq.teacher import Teacher, output_logits
+from lskd_fairseq.teacher_cache import CachedTeacher
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +34,14 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
     def __init__(self, cfg: options.KDConfig, task):
         super().__init__(task)
         self.cfg = cfg
-        self.teacher: Teacher | None = None
         try:
             options.check_criterion(cfg)
-            paths = options.teacher_paths(cfg)
-            if paths and all(map(os.path.isfile, paths)):
-                self.teacher = Teacher(paths, task)
+            self.teacher = self._teacher(task)
         except InputError as error:
             options.leave(error)
         if self.teacher is None:
-            logger.warning(f"no teacher at {cfg.teacher_path}: validation loss is nll_loss, training is not possible")
+            place = cfg.teacher_cache or cfg.teacher_path
+            logger.warning(f"no teacher at {place}: validation loss is nll_loss, training is not possible")
         for warning in self.warnings():
             logger.warning(warning)
 
@@ -50,6 +49,14 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
     def build_criterion(cls, cfg: options.KDConfig, task):
         """Build the criterion and load its teacher. Ends the process with one line where the teacher cannot be used."""
         return cls(cfg, task)
+
+    def _teacher(self, task) -> Teacher | CachedTeacher | None:
+        """The teacher that the options name; None where its files are gone."""
+        paths, caches = options.teacher_paths(self.cfg), options.teacher_caches(self.cfg)
+        if caches and all(map(os.path.isdir, caches)):
+            dictionaries = task.source_dictionary, task.target_dictionary
+            return CachedTeacher(caches, *dictionaries, self.cfg.temperature, self.cfg.teacher_topk)
+        return Teacher(paths, task) if paths and not caches and all(map(os.path.isfile, paths)) else None
 
     def warnings(self) -> list[str]:
         """What someone should know before trusting the outcome of this configuration."""
@@ -61,14 +68,16 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         target = sample["target"][keep]
         try:
             logits = output_logits(model, sample["net_input"], keep)
+            if self.teacher is not None:
+                teacher_logits = self.teacher.logits(sample, keep, like=logits)
+            elif not model.training:
+                teacher_logits = logits.detach()  # its own teacher: a KL of zero
+            elif self.cfg.teacher_cache:
+                raise bad("--teacher-cache", self.cfg.teacher_cache, "must be an existing cache")
+            else:
+                raise bad("--teacher-path", self.cfg.teacher_path, "must be an existing checkpoint")
         except InputError as error:
             options.leave(error)
-        if self.teacher is not None:
-            teacher_logits = self.teacher.logits(sample["net_input"], keep, like=logits)
-        elif model.training:
-            options.leave(InputError(f"--teacher-path: {self.cfg.teacher_path} (must be an existing checkpoint)"))
-        else:
-            teacher_logits = logits.detach()  # its own teacher: a KL of zero
         sums = distillation_loss(
             logits,
             teacher_logits,
@@ -78,6 +87,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
             kd_weight=self.cfg.kd_weight,
             label_smoothing=options.paper_alpha(self.cfg.label_smoothing, logits.size(-1)),
             teacher_topk=self.cfg.teacher_topk,
+            overwrite=True,  # nobody else looks at the logits
         )
         logging_output = {
             "loss": sums.loss.data if self.teacher else sums.nll_loss,

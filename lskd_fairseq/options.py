@@ -1,12 +1,17 @@
 """The options of the criterion, and what is refused before anything is built or written."""
 
+import contextlib
+import queue
 import sys
+import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, Optional
 
 from fairseq import utils
 from fairseq.data import Dictionary, data_utils
+from fairseq.data.iterators import BackgroundConsumer
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II, DictConfig
 
@@ -46,6 +51,12 @@ class KDConfig(FairseqDataclass):
         default=None,
         metadata={"help": "checkpoint of the teacher; several, joined by ':', are averaged in probability"},
     )
+    teacher_cache: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "directory of lskd_fairseq.cache_teacher, in the place of the teacher's forward; several by ':'"
+        },
+    )
     teacher_topk: int = field(
         default=0,
         metadata={"help": "keep only the teacher's k most probable symbols, renormalised; 0 keeps the full vocabulary"},
@@ -71,28 +82,44 @@ def paper_alpha(epsilon: float, vocabulary: int) -> float:
 
 def teacher_paths(cfg: KDConfig) -> list[str]:
     """The teacher's checkpoints, absolute; relative to where the command was started, also below hydra."""
+    return _absolute(cfg.teacher_path)
+
+
+def teacher_caches(cfg: KDConfig) -> list[str]:
+    """The directories of cached teachers, absolute likewise."""
+    return _absolute(cfg.teacher_cache)
+
+
+def _absolute(paths: str | None) -> list[str]:
     from hydra.utils import to_absolute_path
 
-    return [to_absolute_path(path) for path in utils.split_paths(cfg.teacher_path or "")]
+    return [to_absolute_path(path) for path in utils.split_paths(paths)] if paths else []
 
 
 def check_config(cfg: DictConfig) -> None:
     """Check everything that the criterion of a whole fairseq configuration needs, cheaply.
 
     Raises:
-        InputError: a setting out of range, a teacher that is missing, unreadable, or of another vocabulary.
+        InputError: a setting out of range, a teacher that is missing, unreadable, or of another vocabulary, a cache of
+            other data or of another teacher.
     """
     from lskd_fairseq.teacher import check_dictionaries, read_checkpoint
+    from lskd_fairseq.teacher_cache import CachedTeacher
 
     criterion = cfg.criterion
     check_criterion(criterion)
-    if not criterion.teacher_path:
+    if not criterion.teacher_path and not criterion.teacher_cache:
         raise bad("--teacher-path", "not given", "name the teacher's checkpoint, as in --teacher-path teacher.pt")
     dictionaries = _dictionaries(cfg.task)
     for path in teacher_paths(criterion):
         check_dictionaries(path, read_checkpoint(path, "--teacher-path"), *dictionaries)
     if criterion.teacher_topk > (symbols := len(dictionaries[1])):
         raise bad("--teacher-topk", criterion.teacher_topk, f"must be at most {symbols}, the number of symbols")
+    if caches := teacher_caches(criterion):
+        teacher = CachedTeacher(caches, *dictionaries, criterion.temperature, criterion.teacher_topk)
+        splits = [cfg.dataset.train_subset]
+        splits += [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
+        teacher.check_training(utils.split_paths(cfg.task.data), splits, teacher_paths(criterion))
 
 
 def check_criterion(cfg: KDConfig) -> None:
@@ -124,4 +151,18 @@ def _dictionaries(task: DictConfig) -> tuple[Dictionary, Dictionary]:
 
 def leave(error: InputError) -> NoReturn:
     """End fairseq's process with one line and exit status 2: fairseq itself would print a traceback."""
-    sys.exit(report(Path(sys.argv[0]).name, error))
+    status = report(Path(sys.argv[0]).name, error)
+    _end_loading()
+    sys.exit(status)
+
+
+def _end_loading() -> None:
+    """End the threads in which fairseq prepares batches: Python aborts where one is in torch's code while it ends."""
+    loading = [thread for thread in threading.enumerate() if isinstance(thread, BackgroundConsumer)]
+    deadline = time.monotonic() + 10
+    for thread in loading:
+        thread._max_len = 0  # it ends after the batch that it is at, once there is room for that
+        while thread.is_alive() and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                thread._queue.get_nowait()
+            thread.join(0.01)

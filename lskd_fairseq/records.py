@@ -61,8 +61,7 @@ def new_record(cfg, criterion, task) -> RunRecord:
                 "target": dictionary_fingerprint(task.target_dictionary),
             },
         },
-        teacher=teacher
-        and {"paths": teacher.paths, "fingerprint": teacher.fingerprint, "label_smoothing": teacher.label_smoothing},
+        teacher=teacher and teacher.record(),
         warnings=criterion.warnings() if teacher else [],
     )
 

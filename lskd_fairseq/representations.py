@@ -40,7 +40,7 @@ def decoder_features(model: nn.Module, batch: dict, pad: int) -> Tensor:
     return model(**batch["net_input"], features_only=True)[0][batch["target"].ne(pad)]
 
 
-def windows(model: nn.Module, dataset, pad: int, max_tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
+def windows(model: nn.Module, dataset, pad: int, max_tokens: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
     """Features (N, d) and target tokens (N,) of consecutive sentences, all of a split in its order.
 
     Args:
@@ -48,9 +48,10 @@ def windows(model: nn.Module, dataset, pad: int, max_tokens: int) -> Iterator[tu
         dataset: fairseq's, of sentence pairs.
         pad: the symbol for padding.
         max_tokens: target or source tokens of a batch, padding included; a longer sentence is a batch of its own.
+        first: the sentence to begin with, a multiple of :data:`WINDOW`.
     """
     device = next(model.parameters()).device
-    for start in range(0, len(dataset), WINDOW):
+    for start in range(first, len(dataset), WINDOW):
         window = range(start, min(start + WINDOW, len(dataset)))
         features: dict[int, Tensor] = {}
         labels: dict[int, Tensor] = {}

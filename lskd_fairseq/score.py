@@ -42,14 +42,14 @@ def load(path: str, data: str):
     return models[0], task
 
 
-def load_split(task, data: str, split: str) -> None:
-    """Load a split into a task.
+def load_split(task, data: str, split: str, combine: bool = False) -> None:
+    """Load a split into a task; with ``combine`` also what follows it, as ``train1`` does ``train`` in a training.
 
     Raises:
         InputError: there is no such split.
     """
     try:
-        task.load_dataset(split)
+        task.load_dataset(split, combine=combine)
     except FileNotFoundError:
         raise bad("--split", split, f"{data} has no such split") from None
 

@@ -103,8 +103,11 @@ class LabelSmoothedKDTask(TranslationTask):
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not distributed or torch.distributed.get_rank() == 0:
             self.teacher_scores = self._score_teacher(next(model.parameters()))
+            if self.teacher_scores is None:
+                return
             estimate = self.teacher_scores.pop("smoothing_estimate", None)
-            if estimate and self.teacher.label_smoothing["alpha"] is None:
+            known = self.teacher.label_smoothing
+            if estimate and known["alpha"] is None and "estimate" not in known:  # a cache has it already
                 self._tell(SmoothingEstimate(**estimate))
             logger.info("teacher on valid: " + ", ".join(f"{k} {v}" for k, v in self.teacher_scores.items()))
 
@@ -128,15 +131,22 @@ class LabelSmoothedKDTask(TranslationTask):
     def _data(self) -> str:
         return utils.split_paths(self.cfg.data)[0]
 
-    def _score_teacher(self, like: torch.Tensor) -> dict:
-        """The teacher's figures on valid: remembered beside its checkpoint, or measured now and remembered."""
+    def _score_teacher(self, like: torch.Tensor) -> dict | None:
+        """The teacher's figures on valid: remembered beside its checkpoint, or measured now and remembered.
+
+        None where it has not been scored and cannot be, being a cached one.
+        """
         path = Path(self.teacher.paths[0] + ".valid.json")
-        key = f"{self.teacher.fingerprint} {data_fingerprint([self._data()])}"
         try:
             remembered = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             remembered = {}
+        if not remembered and not self.teacher.models:
+            return None
+        key = f"{self.teacher.fingerprint} {data_fingerprint([self._data()])}"
         if key not in remembered:
+            if not self.teacher.models:
+                return None
             try:
                 # Nothing here may use up random numbers that training without a teacher would have had.
                 with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
@@ -156,25 +166,39 @@ class LabelSmoothedKDTask(TranslationTask):
         bleu = sacrebleu.BLEU()
         score = bleu.corpus_score(hypotheses, [self._references["valid"]]).score
         total, tokens = 0.0, 0
-        some = [[] for _ in models]
         for batch in every_batch(models, self, "valid", max_tokens=8000):
             batch = utils.move_to_cuda(batch) if like.is_cuda else batch
             keep = batch["target"].ne(self.target_dictionary.pad())
             logits = [output_logits(model, batch["net_input"], keep).float() for model in models]
-            if tokens < SAMPLES:
-                for kept, each in zip(some, logits, strict=True):
-                    kept.append(each[each.isfinite().all(1)].cpu().numpy())
             mean = torch.stack([each.softmax(-1) for each in logits]).mean(0)
             total -= mean.gather(1, batch["target"][keep][:, None]).log().sum().item()
             tokens += batch["ntokens"]
-        # Of several teachers the most smoothed one is what someone has to know of.
-        estimate = max(map(estimate_label_smoothing, some), key=lambda each: each.alpha or 0)
         return {
-            "smoothing_estimate": asdict(estimate),
+            "smoothing_estimate": asdict(estimate_smoothing(models, self, "valid")),
             "bleu": round(score, 2),
             "signature": f"{bleu.get_signature()} beam:5",
             "nll_loss": round(total / tokens / math.log(2), 4),
         }
+
+
+@torch.no_grad()
+def estimate_smoothing(models: list, task, split: str) -> SmoothingEstimate:
+    """What the outputs of teachers for a few thousand tokens of a loaded split tell of the smoothing of their training.
+
+    Of several teachers it is the most smoothed one's, which is what someone has to know of.
+    """
+    some, tokens = [[] for _ in models], 0
+    on_gpu = next(models[0].parameters()).is_cuda
+    for batch in every_batch(models, task, split, max_tokens=8000):
+        if tokens >= SAMPLES:
+            break
+        batch = utils.move_to_cuda(batch) if on_gpu else batch
+        keep = batch["target"].ne(task.target_dictionary.pad())
+        for kept, model in zip(some, models, strict=True):
+            logits = output_logits(model, batch["net_input"], keep).float()
+            kept.append(logits[logits.isfinite().all(1)].cpu().numpy())
+        tokens += batch["ntokens"]
+    return max(map(estimate_label_smoothing, some), key=lambda each: each.alpha or 0)
 
 
 @register_task("translation_kd", dataclass=KDTaskConfig)

@@ -12,8 +12,9 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.models import BaseFairseqModel
 from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
+from lskd.distillation import ProjectedLogits
 from lskd.errors import InputError, bad
 from lskd.teacher import weights_fingerprint
 from lskd_fairseq.options import paper_alpha
@@ -37,25 +38,25 @@ class Teacher:
     def __init__(self, paths: list[str], task):
         self.paths = paths
         self.models: list[BaseFairseqModel] = []
-        self.label_smoothing = None
-        digest = hashlib.sha256()
+        smoothing, fingerprints = [], []
         for path in paths:
             state = read_checkpoint(path, "--teacher-path")
             check_dictionaries(path, state, task.source_dictionary, task.target_dictionary)
-            # A smoothed teacher among several is what the reader has to know of.
-            found = smoothing_of_training(state, len(task.target_dictionary))
-            if self.label_smoothing is None or (found["alpha"] or 0) > (self.label_smoothing["alpha"] or 0):
-                self.label_smoothing = found
-            digest.update(weights_fingerprint(state["model"]).encode())
+            smoothing.append(smoothing_of_training(state, len(task.target_dictionary)))
+            fingerprints.append(weights_fingerprint(state["model"]))
             self.models.append(_build(path, task))
-        self.fingerprint = digest.hexdigest()
+        self.label_smoothing, self.fingerprint = most_smoothed(smoothing), joint_fingerprint(fingerprints)
+
+    def record(self) -> dict:
+        """What a run record says of the teacher."""
+        return {"paths": self.paths, "fingerprint": self.fingerprint, "label_smoothing": self.label_smoothing}
 
     @torch.no_grad()
-    def logits(self, net_input: dict, keep: Tensor, like: Tensor) -> list[Tensor]:
-        """The logits of each teacher at the kept positions.
+    def logits(self, sample: dict, keep: Tensor, like: Tensor) -> list[Tensor | ProjectedLogits]:
+        """The logits of each teacher at the kept positions; a Transformer's not before they are needed.
 
         Args:
-            net_input: a fairseq batch's ``net_input``, teacher-forced.
+            sample: a fairseq batch, teacher-forced.
             keep: (batch, length) bool, the target positions that are not padding, N in all.
             like: the student's output, whose device and dtype the teacher takes on.
 
@@ -65,7 +66,24 @@ class Teacher:
         for model in self.models:
             if (parameter := next(model.parameters())).device != like.device or parameter.dtype != like.dtype:
                 model.to(device=like.device, dtype=like.dtype)
-        return [output_logits(model, net_input, keep) for model in self.models]
+        return [self._logits(model, sample["net_input"], keep) for model in self.models]
+
+    @staticmethod
+    def _logits(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Tensor | ProjectedLogits:
+        layer = getattr(model.decoder, "output_projection", None)
+        if type(layer) is not nn.Linear or (features := kept_features(model, net_input, keep)) is None:
+            return output_logits(model, net_input, keep)
+        return ProjectedLogits(features, layer.weight, layer.bias)
+
+
+def most_smoothed(known: list[dict]) -> dict:
+    """Of what is known of several teachers' smoothing, that which the reader has to know: of the most smoothed one."""
+    return max(known, key=lambda each: each["alpha"] or 0)
+
+
+def joint_fingerprint(fingerprints: list[str]) -> str:
+    """One SHA-256 over those of the weights of all teachers, in their order."""
+    return hashlib.sha256("".join(fingerprints).encode()).hexdigest()
 
 
 def output_logits(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Tensor:
@@ -73,13 +91,23 @@ def output_logits(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Ten
 
     ``model`` may be wrapped for distributed training. ``keep`` is (batch, length) bool with N true.
     """
-    if hasattr(model.decoder, "output_layer") and hasattr(model.decoder, "extract_features_scriptable"):
-        features = model(**net_input, features_only=True)[0]
-        if model.decoder.adaptive_softmax is None:
-            return model.decoder.output_layer(features[keep])
-        raise InputError("--adaptive-softmax-cutoff: set (distillation needs one logit for every symbol, leave it out)")
+    if (features := kept_features(model, net_input, keep)) is not None:
+        return model.decoder.output_layer(features)
     # Convolutional and recurrent decoders project inside: the padded positions are dropped afterwards.
     return model(**net_input)[0][keep]
+
+
+def kept_features(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Tensor | None:
+    """What enters the output projection (N, d) at the kept positions; None of a decoder that projects inside.
+
+    Raises:
+        InputError: an adaptive softmax.
+    """
+    if not hasattr(model.decoder, "output_layer") or not hasattr(model.decoder, "extract_features_scriptable"):
+        return None
+    if model.decoder.adaptive_softmax is not None:
+        raise InputError("--adaptive-softmax-cutoff: set (distillation needs one logit for every symbol, leave it out)")
+    return model(**net_input, features_only=True)[0][keep]
 
 
 def read_checkpoint(path: str, argument: str = "checkpoint") -> dict:

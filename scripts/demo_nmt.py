@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ALPHA = 0.1
 TEACHER = {"encoder_layers": 2, "decoder_layers": 2, "embed_dim": 192, "ffn_embed_dim": 384, "epochs": 6}
 STUDENT = {"encoder_layers": 2, "decoder_layers": 1, "embed_dim": 128, "ffn_embed_dim": 256, "epochs": 5}
+CACHE = "teacher-cache"
 DATA = ["--pair", "en-de", "--vocab-size", "2000", "--max-words", "10"]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 running: set[subprocess.Popen] = set()
@@ -50,8 +51,8 @@ def train_command(data: Path, save_dir: Path, model: dict, seed: int, criterion:
 
 
 def distil(teacher: Path, temperature: float) -> list[str]:
-    """The options that make a training a distillation."""
-    return ["--criterion", "kd", "--temperature", f"{temperature:g}", "--teacher-path", str(teacher)]
+    """The options that make a training a distillation, from what :func:`store` has stored."""
+    return ["--criterion", "kd", "--temperature", f"{temperature:g}", "--teacher-cache", str(teacher / CACHE)]
 
 
 def smooth(alpha: float) -> list[str]:
@@ -122,6 +123,16 @@ def trained_epochs(save_dir: Path) -> int:
     """How many epochs a run has finished, by its record."""
     record = read_run(save_dir)
     return record.history[-1]["epoch"] if record and record.history else 0
+
+
+def store(data: Path, teacher: Path) -> None:
+    """Store what a teacher makes of every token, once for all its students, unless done."""
+    manifest = teacher / CACHE / "cache.json"
+    if not manifest.exists() or not json.loads(manifest.read_text(encoding="utf-8"))["finished"]:
+        command = [sys.executable, "-m", "lskd_fairseq.cache_teacher", "--cpu", "--data", str(data)]
+        command += ["--path", str(teacher / "checkpoint_best.pt"), "--dest", str(teacher / CACHE)]
+        tqdm.write(f"$ {shlex.join(command)}")
+        run(command, teacher / "cache.log", CORES)
 
 
 def score(data: Path, save_dir: Path, threads: int) -> None:
@@ -249,10 +260,12 @@ def main(arguments: argparse.Namespace) -> None:
     teachers = {alpha: runs / f"teacher_a{alpha:g}_s1" for alpha in arguments.alphas}
     jobs = [(1, smooth(alpha), directory, teacher_shape) for alpha, directory in teachers.items()]
     in_parallel(data, jobs)
+    for directory in teachers.values():
+        store(data, directory)
     rows = {f"teacher, α = {alpha:g}": [directory] for alpha, directory in teachers.items()}
     kinds = {
         f"student of α = {alpha:g}, T = {t:g}": (
-            distil(directory / "checkpoint_best.pt", t),
+            distil(directory, t),
             f"student_a{alpha:g}_T{t:g}",
         )
         for alpha, directory in teachers.items()

@@ -15,7 +15,7 @@ class Job:
 
     Attributes:
         name: unique; of its log, and of its mark.
-        kind: ``prepare``, ``teacher``, ``student``, ``score``, ``representations``, ``measure`` or ``report``.
+        kind: ``prepare``, ``teacher``, ``cache``, ``student``, ``score``, ``representations``, ``measure``, ``report``.
         command: the words of the command line.
         after: names of the jobs whose outcome it needs.
         files: what it writes in one step; none for a job that goes on where it was, or whose outcome is a directory:
@@ -23,6 +23,7 @@ class Job:
         runs: the run directories of a training; of one whose temperature is found later the directory above, with /.
         trains: of a training, the study and the model, ``fashion-mnist/test_resnet``.
         epochs: of a training.
+        directory: what it goes on in, of which the jobs after it need the files, and later ones do not.
         gpu: GPUs, 0 or 1.
         threads: of the processor.
         minutes: the most that a cluster should give it.
@@ -37,6 +38,7 @@ class Job:
     runs: list[str] = field(default_factory=list)
     trains: str = ""
     epochs: int = 0
+    directory: str = ""
     gpu: int = 0
     threads: int = 1
     minutes: int = 60
@@ -119,6 +121,12 @@ def score_translation(settings: dict, data: str, checkpoint: str) -> list[str]:
     """``lskd_fairseq.score`` of a checkpoint on the test split."""
     cpu = ["--cpu"] if settings["train"].get("cpu") else []
     return ["python", "-m", "lskd_fairseq.score", "--data", data, "--path", checkpoint, *cpu]
+
+
+def cache_translation(settings: dict, data: str, checkpoint: str, dest: str) -> list[str]:
+    """``lskd_fairseq.cache_teacher`` of a checkpoint: its features in fp16, from which students have all logits."""
+    cpu = ["--cpu"] if settings["train"].get("cpu") else []
+    return ["python", "-m", "lskd_fairseq.cache_teacher", "--data", data, "--path", checkpoint, "--dest", dest, *cpu]
 
 
 def lskd(command: str, *words: object) -> list[str]:

@@ -3,7 +3,18 @@
 from dataclasses import dataclass
 
 from definitions import Experiment, Scale
-from jobs import SOURCE, Job, flags, lskd, record_images, score_translation, train_images, train_translation, word
+from jobs import (
+    SOURCE,
+    Job,
+    cache_translation,
+    flags,
+    lskd,
+    record_images,
+    score_translation,
+    train_images,
+    train_translation,
+    word,
+)
 
 SPLITS = ("train", "validation")
 
@@ -212,11 +223,19 @@ class Models:
         settings, run = self.settings(student.data), self.run(student)
         recipe = settings["recipes"][student.recipe]
         command = train_translation(settings, recipe["student"], self.data_dir(student.data), run, student.seed)
-        command += ["--criterion", "kd", "--temperature", f"{student.temperature:.10g}"]
-        teacher = self.teacher_run(student.data, student.label_smoothing, student.recipe)
-        command += ["--teacher-path", f"{teacher}/checkpoint_best.pt", *flags(recipe.get("distil", {}))]
-        after = [self.prepare(student.data), self.teacher(student.data, student.label_smoothing, student.recipe)]
+        cache, job = self.cached_teacher(student.data, student.label_smoothing, student.recipe)
+        command += ["--criterion", "kd", "--temperature", f"{student.temperature:.10g}", "--teacher-cache", cache]
+        command += flags(recipe.get("distil", {}))
+        after = [self.prepare(student.data), job]
         return self.trained(run, "student", command, after, [run], settings["train"]["max-epoch"])
+
+    def cached_teacher(self, data: str, alpha: float, recipe: str) -> tuple[str, str]:
+        """What a teacher of translation makes of every target token, for its students: the directory, and the job."""
+        run = self.teacher_run(data, alpha, recipe)
+        dest, name = f"{run}/teacher-cache", run.removeprefix(f"{self.output}/").replace("/", ".")
+        command = cache_translation(self.settings(data), self.data_dir(data), f"{run}/checkpoint_best.pt", dest)
+        after = [self.prepare(data), self.teacher(data, alpha, recipe)]
+        return dest, self.add(Job(f"cache.{name}", "cache", command, after, directory=dest, **self.compute("other")))
 
     def trained(self, name: str, kind: str, command: list[str], after: list[str], runs: list[str], epochs: int) -> str:
         """Add a training; its job is named as its run."""

@@ -26,6 +26,7 @@ from lskd.runs import read_run
 KINDS = {
     "prepare": "prepare data",
     "teacher": "train from labels",
+    "cache": "cache teachers",
     "student": "distil students",
     "score": "score translations",
     "representations": "record representations",
@@ -129,9 +130,16 @@ def seconds_an_epoch(kind: str, trains: str, output: Path, on_gpu: bool) -> floa
 
 
 def forget_lost(jobs: dict[str, Job], output: Path) -> None:
-    """Remove the marks of trainings whose runs are gone: they are to be done again."""
+    """Remove the marks of jobs whose outcome is gone: they are to be done again.
+
+    A directory that only the jobs after it read may go when these are done.
+    """
     for job in jobs.values():
         if any(not (ROOT / run / ("" if run.endswith("/") else "run.json")).exists() for run in job.runs):
+            mark(job, output).unlink(missing_ok=True)
+    for job in jobs.values():
+        lost = job.directory and not (ROOT / job.directory).exists()
+        if lost and any(job.name in each.after and not is_done(each, output) for each in jobs.values()):
             mark(job, output).unlink(missing_ok=True)
 
 

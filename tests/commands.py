@@ -1,6 +1,7 @@
 """The commands as a user types them, for tests."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,26 @@ def prepare(dest: Path, *options, **keywords) -> Path:
 def train(data: Path, save_dir: Path, *options: str, **keywords) -> subprocess.CompletedProcess:
     """``fairseq-train`` of a small Transformer."""
     return run("fairseq-train", data, "--save-dir", save_dir, SMALL, "--user-dir lskd_fairseq", *options, **keywords)
+
+
+def distribution() -> str:
+    """The options of ``fairseq-train`` that make it one of two processes on a CPU, beside its own rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = f"--distributed-world-size 2 --distributed-init-method tcp://127.0.0.1:{port} --distributed-no-spawn"
+    return options + " --distributed-backend gloo --ddp-backend legacy_ddp"
+
+
+def two_processes(command: str) -> str:
+    """Two processes of one training, as two machines start them; the output of the first."""
+    processes = []
+    for rank in range(2):
+        words = f"{Path(sys.executable).parent}/{command} --distributed-rank {rank} --device-id {rank}".split()
+        processes.append(subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    return outputs[0]
 
 
 def weights(checkpoint: Path) -> torch.Tensor:

@@ -34,7 +34,7 @@ COLUMNS = (
 # Settings of the host that may differ between runs of one mean: what belongs to a seed, to a place, to a machine.
 NO_MATTER = {"seed", "data_seed", "kd_checkpoint", "teacher_path", "data_dir", "output", "experiment", "resume"}
 NO_MATTER |= {"device", "workers", "pin_mem", "rank", "local_rank", "group_size", "validation_batch_size", "debug"}
-NO_MATTER |= {"log_tensorboard", "log_wandb", "wandb_project"}
+NO_MATTER |= {"log_tensorboard", "log_wandb", "wandb_project", "teacher_cache"}
 
 
 @dataclass

@@ -17,7 +17,7 @@ INDIFFERENT = {"config", "output", "experiment", "resume", "group_size", "worker
 INDIFFERENT |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
 INDIFFERENT |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
 INDIFFERENT |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
-INDIFFERENT |= {"teacher_path", "kd_checkpoint"}
+INDIFFERENT |= {"teacher_path", "teacher_cache", "kd_checkpoint"}
 
 
 @dataclass(frozen=True)

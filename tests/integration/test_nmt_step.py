@@ -3,15 +3,12 @@
 import json
 import re
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import sentencepiece
 import torch
-from commands import ROOT, SMALL, run, weights
+from commands import SMALL, distribution, run, two_processes, weights
 
 pytestmark = pytest.mark.slow
 
@@ -50,11 +47,7 @@ def test_one_big_batch_accumulated_batches_and_two_processes_agree(sixteen, teac
         figures = json.loads("{" + re.search(r"\| train \| \{(.*)", output)[1])
         return weights(tmp_path / name / "checkpoint_last.pt"), {k: float(v) for k, v in figures.items() if "loss" in k}
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    distributed = f"--distributed-world-size 2 --distributed-init-method tcp://127.0.0.1:{port} --distributed-no-spawn"
-    distributed += " --distributed-backend gloo --ddp-backend legacy_ddp --batch-size 8"
+    distributed = f"{distribution()} --batch-size 8"
     start, _ = step("start", "--batch-size 16 --lr 0")
     whole, expected = step("whole", "--batch-size 16")
     assert (whole - start).norm() > 0
@@ -63,14 +56,3 @@ def test_one_big_batch_accumulated_batches_and_two_processes_agree(sixteen, teac
         assert (found - whole).norm() <= 1e-5 * (whole - start).norm(), name
         assert figures.keys() >= {"train_loss", "train_kd_loss", "train_nll_loss"}
         assert figures == pytest.approx(expected, abs=1.1e-3), name  # printed to three decimals
-
-
-def two_processes(command: str) -> str:
-    """Two processes of one training, as two machines start them; the output of the first."""
-    processes = []
-    for rank in range(2):
-        words = f"{Path(sys.executable).parent}/{command} --distributed-rank {rank} --device-id {rank}".split()
-        processes.append(subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    return outputs[0]

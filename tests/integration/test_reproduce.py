@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +135,10 @@ def test_translation_is_reproduced_in_both_ways_beside_the_published_scores(scal
     as_code = json.loads((output / "help.en-de.mkd" / "transformer-small_a0.1_T64_s1" / "run.json").read_text())
     settings = as_code["configuration"]
     assert (settings["kd_weight"], settings["teacher_topk"]) == (0.9, 4)
+    assert as_code["teacher"]["cache"][0]["dtype"] == "fp16"
+    for cache in output.glob("help.en-de*/*/teacher-cache"):  # no student needs it any more
+        shutil.rmtree(cache)
+    assert "done  " not in run("lskd reproduce D.3 --scale", scale, "--output", output).stderr
     page = (output / "report.D.3.html").read_text(encoding="utf-8")
     assert "as the paper says" in page
     assert "as its code does" in page

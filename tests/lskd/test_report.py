@@ -534,7 +534,8 @@ def test_every_run_says_how_it_was_made(page, runs):
 def test_runs_of_other_settings_are_another_study(tmp_path):
     image_run(tmp_path / "a", temperature=1.0, host={"epochs": 3})
     image_run(tmp_path / "b", temperature=3.0, host={"epochs": 90})
-    image_run(tmp_path / "c", temperature=2.0, host={"epochs": 3, "workers": 8, "new_option": None})
+    same = {"epochs": 3, "workers": 8, "new_option": None, "criterion": {"teacher_cache": "/elsewhere"}}
+    image_run(tmp_path / "c", temperature=2.0, host=same)
     studies = group(find_runs([tmp_path]))
     assert [study.temperatures for study in studies] == [[1.0, 2.0], [3.0]]
     page = page_of(tmp_path)

@@ -161,7 +161,7 @@ def changed(path, tensors=None, **about):
         ({"sums": np.full((3, 4), np.nan)}, {}, "not finite"),
         ({"sums": None}, {}, "sums"),
         ({"features": None}, {}, "features"),
-        ({"features": np.zeros((12, 4), np.int32)}, {}, "I32"),
+        ({"features": np.zeros((12, 4), np.int32)}, {}, "features of type int32"),
         ({}, {"class_names": ["a", "a", "b"]}, "'a' twice"),
         ({}, {"schema_version": 2}, "schema version 2, read is up to 1"),
         ({}, {"schema_version": "x"}, "metadata"),

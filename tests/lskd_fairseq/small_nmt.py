@@ -1,5 +1,6 @@
 """A translation task, Transformers and checkpoints that are made in a moment, inside one process."""
 
+import signal
 from argparse import Namespace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from fairseq.tasks import setup_task
 from omegaconf import OmegaConf
 
 import lskd_fairseq  # noqa: F401 (registers)
+from lskd_fairseq import cache_teacher
 from lskd_fairseq.options import KDConfig
 from lskd_fairseq.task import KDTaskConfig
 
@@ -75,6 +77,17 @@ def make_criterion(task, teacher_path=None, **options):
     """The criterion, as fairseq builds it."""
     options = {"teacher_path": None if teacher_path is None else str(teacher_path), "sentence_avg": False} | options
     return task.build_criterion(OmegaConf.structured(KDConfig(**options, _name="kd")))
+
+
+def make_cache(dest: Path, data: Path, checkpoint: Path, options: str = "") -> Path:
+    """The directory of a cached teacher, as the command makes it."""
+    words = ["--data", str(data), "--path", str(checkpoint), "--dest", str(dest), "--cpu", *options.split()]
+    terminated = signal.getsignal(signal.SIGTERM)
+    try:
+        cache_teacher.main(cache_teacher.parser().parse_args(words))
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
+    return dest
 
 
 def batch_of(task, indices: list[int], split: str = "valid") -> dict:

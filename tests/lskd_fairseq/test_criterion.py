@@ -85,12 +85,13 @@ def test_padded_positions_are_not_projected_to_the_vocabulary(task, teacher_path
     student, criterion = make_model(task), make_criterion(task, teacher_path)
     batch = batch_of(task, [0, 3, 7, 11])
     rows = []
-    for model in (student, criterion.teacher.models[0]):
-        model.decoder.output_projection.register_forward_hook(
-            lambda _, inputs, __: rows.append(inputs[0].shape[:-1].numel())
-        )
+    for layer in (student.decoder.output_projection, criterion.teacher.models[0].decoder.output_projection):
+        layer.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].shape[:-1].numel()))
     criterion(student, batch)
-    assert rows == [batch["ntokens"], batch["ntokens"]]
+    assert rows == [batch["ntokens"]]  # the teacher's are projected by the loss, as it needs them
+    keep = batch["target"].ne(task.tgt_dict.pad())
+    (taught,) = criterion.teacher.logits(batch, keep, like=torch.zeros(()))
+    assert taught.shape == (batch["ntokens"], len(task.tgt_dict))
     assert batch["ntokens"] < batch["target"].numel()
 
 

@@ -150,6 +150,42 @@ def test_translation_is_distilled_as_the_paper_says_and_as_its_code_does():
         assert "--weight-decay 0" in words
 
 
+def test_a_teacher_of_translation_is_stored_once_and_its_students_read_that():
+    jobs = plan_of("5")
+    stored = {job.directory: job for job in kinds(jobs, "cache")}
+    teachers = {job.runs[0]: job.name for job in kinds(jobs, "teacher")}
+    assert stored.keys() == {f"{run}/teacher-cache" for run in teachers}
+    assert len(stored) == 4  # two α by two recipes
+    for directory, job in stored.items():
+        assert teachers[str(Path(directory).parent)] in job.after
+        assert job.files == job.runs == []  # snakemake would remove what it goes on in
+    for job in kinds(jobs, "student"):
+        cache = job.command[job.command.index("--teacher-cache") + 1]
+        assert stored[cache].name in job.after
+        assert "--teacher-path" not in job.command
+        assert Path(job.runs[0]).name.split("_")[1] == Path(cache).parent.name.split("_")[1]  # of its α
+        assert Path(job.runs[0]).parent == Path(cache).parent.parent  # and recipe
+
+
+def test_a_stored_teacher_may_go_when_its_students_are_trained_and_not_before(tmp_path):
+    jobs, contents = make_plan([EXPERIMENTS["5"]], read_scale("mini"), str(tmp_path))
+    for job in jobs.values():
+        for path in map(Path, job.runs):
+            path.mkdir(parents=True)
+            (path / "run.json").touch()
+    write_plan(jobs, contents, tmp_path)
+    marks = {job.name: tmp_path / "done" / job.name for job in jobs.values() if not job.files}
+    for path in marks.values():
+        path.touch()
+    write_plan(jobs, contents, tmp_path)
+    assert all(path.exists() for path in marks.values())
+    student = next(job for job in kinds(jobs, "student") if "_a0.1_" in job.runs[0] and ".mkd/" not in job.runs[0])
+    shutil.rmtree(student.runs[0])
+    write_plan(jobs, contents, tmp_path)
+    lost = {name for name, path in marks.items() if not path.exists()}
+    assert lost == {student.name, "cache.help.en-de.transformer_a0.1_s1"}
+
+
 def test_no_student_of_two_recipes_shares_a_directory():
     jobs, _ = make_plan(list(EXPERIMENTS.values()), read_scale("paper"), "runs/here")
     for job in jobs.values():

@@ -1,0 +1,241 @@
+"""Store what a teacher makes of every target token once, so that its students train without its forward pass.
+
+    python -m lskd_fairseq.cache_teacher --data data-bin/help.en-de --path teacher.pt --dest teacher-cache
+    fairseq-train data-bin/help.en-de --user-dir lskd_fairseq --criterion kd --teacher-cache teacher-cache …
+
+Format ``features``: what enters the teacher's output projection, d numbers a token. Students project it again, to the
+whole vocabulary and at any temperature. Format ``topk``: the k largest logits, and for each of the temperatures what
+the whole vocabulary sums up to; smaller where k is far below d, and no longer exact.
+
+Killed or interrupted, the same command goes on after the last whole file, to the same bytes.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import logging
+import math
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lskd.errors import OneLineParser, bad, positive, run_command
+from lskd.files import sha256
+from lskd.recording import check_one_process
+from lskd.runs import versions
+from lskd.teacher import weights_fingerprint, with_estimate
+from lskd.tensor_files import write_tensors
+from lskd_fairseq import cache_manifest, representations
+from lskd_fairseq.cache_manifest import DTYPES, MANIFEST, PROJECTION, File, Manifest
+from lskd_fairseq.cache_rows import shards
+from lskd_fairseq.records import data_fingerprint
+from lskd_fairseq.score import load, load_split
+from lskd_fairseq.task import estimate_smoothing
+from lskd_fairseq.teacher import dictionary_fingerprint, read_checkpoint, smoothing_of_training
+from lskd_fairseq.translate import checked_limits
+
+TOPK, TEMPERATURES = 64, (1.0, 2.0, 3.0, 64.0)  # the temperatures are the paper's
+LOCK = "cache.lock"
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write the cache, or what is missing of it."""
+    signal.signal(signal.SIGTERM, interrupt)
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    check_options(arguments)
+    dest = arguments.dest
+    check_dest(dest)
+    model, task = load(arguments.path, arguments.data)
+    model.eval().requires_grad_(False)
+    for split in arguments.split:
+        load_split(task, arguments.data, split, combine=split == "train")  # as a training loads it
+        checked_limits([model], task, split)
+    pad = task.target_dictionary.pad()
+    layer = representations.check_decoder(model, task.dataset(arguments.split[0]), pad, arguments.path)
+    wanted = planned(arguments, task, layer)
+    if (there := begun(dest, wanted)).finished:
+        print(f"{dest}: is finished, there is nothing to do")
+        return
+    model.to("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
+    with locked(dest):
+        there = begun(dest, wanted)  # another process may have gone on until now
+        if not there.files and there.teacher["label_smoothing"]["alpha"] is None:
+            split = "valid" if "valid" in arguments.split else arguments.split[-1]
+            known = with_estimate(there.teacher["label_smoothing"], estimate_smoothing([model], task, split))
+            there = dataclasses.replace(there, teacher=there.teacher | {"label_smoothing": known})
+        there = write(dest, there, model, layer, task, arguments)
+    dense = there.tokens() * there.vocabulary * 2
+    print(
+        f"{dest}: {there.bytes() / 1e6:.1f} MB, {there.tokens()} target tokens, {there.bytes() / dense:.4f} of their "
+        f"logits in fp16"
+    )
+
+
+def interrupt(*_) -> None:
+    """Let SIGTERM, with which schedulers end a job, do what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Check the options and fill in the defaults of the format ``topk``.
+
+    Raises:
+        InputError: one cannot be used, or there is more than one process.
+    """
+    check_one_process()
+    if len(set(arguments.split)) < len(arguments.split):
+        raise bad("--split", " ".join(arguments.split), "must not repeat a split")
+    if not 0 < arguments.shard_mb < math.inf:
+        raise bad("--shard-mb", arguments.shard_mb, "must be above 0")
+    if arguments.format == "features":
+        for name in ("topk", "temperatures"):
+            if getattr(arguments, name) is not None:
+                raise bad(f"--{name}", getattr(arguments, name), "must come with --format topk")
+        arguments.topk, arguments.temperatures = 0, []
+        return
+    arguments.topk = arguments.topk or TOPK
+    temperatures = arguments.temperatures or list(TEMPERATURES)
+    if not all(0 < each < math.inf for each in temperatures):
+        raise bad("--temperatures", " ".join(map(str, temperatures)), "must be finite and above 0")
+    arguments.temperatures = sorted(set(temperatures))
+
+
+def check_dest(dest: Path) -> None:
+    """Check that a directory is there, or can be made. Raises InputError."""
+    there = next(place for place in (dest.absolute(), *dest.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise bad("--dest", dest, f"must be a directory that can be written to; {there} is not")
+
+
+def planned(arguments: argparse.Namespace, task, layer: nn.Linear) -> Manifest:
+    """What the cache is to be, before a file of it is there.
+
+    Raises:
+        InputError: more symbols are to be kept than there are.
+    """
+    if arguments.topk > layer.out_features:
+        raise bad("--topk", arguments.topk, f"must be at most {layer.out_features}, the number of symbols")
+    state = read_checkpoint(arguments.path)
+    return Manifest(
+        format=arguments.format,
+        dtype=arguments.dtype,
+        topk=arguments.topk,
+        temperatures=arguments.temperatures,
+        vocabulary=layer.out_features,
+        dimension=layer.in_features,
+        teacher={
+            "paths": [os.path.abspath(arguments.path)],
+            "weights_fingerprint": weights_fingerprint(state["model"]),
+            "label_smoothing": smoothing_of_training(state, layer.out_features),
+        },
+        data={
+            "path": os.path.abspath(arguments.data),
+            "fingerprint": data_fingerprint([arguments.data]),
+            "pair": f"{task.cfg.source_lang}-{task.cfg.target_lang}",
+            "dictionaries": {
+                "source": dictionary_fingerprint(task.source_dictionary),
+                "target": dictionary_fingerprint(task.target_dictionary),
+            },
+        },
+        splits={split: len(task.dataset(split)) for split in arguments.split},
+        versions=versions(),
+        files=[],
+    )
+
+
+def begun(dest: Path, wanted: Manifest) -> Manifest:
+    """What is there of a cache, up to the first file that is not whole; ``wanted`` where nothing is.
+
+    Raises:
+        InputError: the directory holds another cache, or something else.
+    """
+    if not (dest / MANIFEST).exists():
+        others = [path for path in dest.glob("[!.]*") if path.name != LOCK]
+        if others:
+            raise bad("--dest", dest, f"holds {others[0].name}; must be a new directory, or this cache's")
+        return wanted
+    there = cache_manifest.read_manifest(dest, "--dest")
+    for name, value in wanted.identity().items():
+        if there.identity()[name] != value:
+            raise bad("--dest", dest, f"holds another cache, its {name} differs; must be a new directory")
+    if (found := cache_manifest.damage(dest, there.files)) is not None:
+        return dataclasses.replace(there, files=there.files[: found[0]], finished=False)
+    return there
+
+
+@contextlib.contextmanager
+def locked(dest: Path) -> Iterator[None]:
+    """Make a directory and keep every other process out of it.
+
+    Raises:
+        InputError: another process is there.
+    """
+    import fcntl  # not on Windows, where the criterion works
+
+    dest.mkdir(parents=True, exist_ok=True)
+    with open(dest / LOCK, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise bad("--dest", dest, "is in use: another process writes this cache") from None
+        yield
+
+
+def write(dest: Path, there: Manifest, model: nn.Module, layer: nn.Linear, task, arguments) -> Manifest:
+    """Write what is missing, file by file; the finished cache."""
+    for left in dest.glob(".*.partial"):  # of a process that was killed
+        left.unlink()
+    cache_manifest.write_manifest(dest, there)
+    pad = task.target_dictionary.pad()
+    for split in there.splits:
+        for shard in shards(there, split, model, layer, task.dataset(split), pad, arguments):
+            number = sum(file.split is not None for file in there.files)
+            name = f"{number:05d}-{re.sub('[^A-Za-z0-9_.]', '-', split)}.safetensors"
+            write_tensors(dest / name, shard, {"split": split})
+            there = with_file(dest, there, name, split, len(shard["hashes"]), int(shard["offsets"][-1]))
+    if there.format == "features" and all(file.name != PROJECTION for file in there.files):
+        parts = {"weight": layer.weight} | ({} if layer.bias is None else {"bias": layer.bias})
+        tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in parts.items()}
+        write_tensors(dest / PROJECTION, tensors, {})
+        there = with_file(dest, there, PROJECTION)
+    there = dataclasses.replace(there, finished=True)
+    cache_manifest.write_manifest(dest, there)
+    return there
+
+
+def with_file(dest: Path, there: Manifest, name: str, *contents) -> Manifest:
+    """The manifest with one more file, which has been written; it is written too."""
+    file = File(name, (dest / name).stat().st_size, sha256(dest / name), *contents)
+    there = dataclasses.replace(there, files=[*there.files, file])
+    cache_manifest.write_manifest(dest, there)
+    return there
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = OneLineParser(prog="lskd_fairseq.cache_teacher", description=__doc__.split("\n")[0])
+    command.add_argument("--data", required=True, help="data directory that the teacher was trained on")
+    command.add_argument("--path", required=True, metavar="CHECKPOINT", help="of the teacher, a Transformer")
+    command.add_argument(
+        "--dest", required=True, type=Path, metavar="DIR", help="directory to write, for --teacher-cache"
+    )
+    command.add_argument("--split", nargs="+", default=["train", "valid"], help="which splits (default train valid)")
+    command.add_argument("--format", choices=cache_manifest.FORMATS, default="features", help="default features")
+    command.add_argument("--dtype", choices=DTYPES, default="fp16", help="of what is stored (default fp16)")
+    command.add_argument("--topk", type=positive, metavar="K", help=f"of the format topk: k (default {TOPK})")
+    command.add_argument(
+        "--temperatures", type=float, nargs="+", metavar="T", help="of the format topk (default the paper's: 1 2 3 64)"
+    )
+    command.add_argument("--max-tokens", type=positive, default=4000, help="tokens of a batch (default 4000)")
+    command.add_argument("--shard-mb", type=float, default=256, metavar="MB", help="of a file, about (default 256)")
+    command.add_argument("--cpu", action="store_true", help="do not use a GPU")
+    return command
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)

@@ -1,0 +1,146 @@
+"""How far cheaper targets are from a teacher's full vocabulary: the error they make in the gradient, and their size.
+
+    python scripts/teacher_targets.py --data data-bin/help.en-de --teacher teacher.pt --student student.pt
+
+Of the target tokens of the validation split, the gradient of the distillation loss with respect to the student's logits
+is compared with the one from the teacher's logits of the whole vocabulary, in float64:
+
+- features: what ``lskd_fairseq.cache_teacher`` stores, in fp16 and fp32, projected again;
+- top k, renormalised: as ``--teacher-topk k``, and as most published distillation of translation;
+- top k, rest shared: as ``--format topk``, whose exact log-normaliser says how much the others have together.
+
+The error is ‖g − g_full‖ / ‖g_full‖ over all tokens; the size in bytes a token, of dense logits in fp16.
+"""
+
+import argparse
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from side_by_side import origin, show
+from torch import Tensor
+from torch.nn.functional import linear
+from tqdm import tqdm
+
+from lskd.distillation import TopkLogits, distillation_loss
+from lskd.errors import positive, run_command
+from lskd_fairseq import representations
+from lskd_fairseq.score import load, load_split
+
+TEMPERATURES = (1.0, 3.0, 64.0)
+KEPT = (4, 8, 64)
+
+
+def targets(features: Tensor, layer: torch.nn.Linear, temperature: float) -> dict[str, tuple[object, float]]:
+    """The teacher's targets in each form, with their size in bytes a token."""
+
+    def project(rows: Tensor) -> Tensor:
+        return linear(rows, layer.weight, layer.bias)
+
+    width = features.size(1)
+    forms = {
+        "features, fp32": (project(features), 4 * width),
+        "features, fp16": (project(features.half().float()), 2 * width),
+    }
+    logits = project(features)
+    offset = logits.amax(1, keepdim=True)
+    normaliser = torch.logsumexp((logits - offset).double() / temperature, 1).float()
+    for k in KEPT:
+        values, symbols = (logits - offset).topk(k, 1)
+        stored = values.half().float()
+        forms[f"top {k}, renormalised"] = TopkLogits(stored, symbols), 4 * k
+        forms[f"top {k}, rest shared"] = TopkLogits(stored, symbols, normaliser), 4 * k + 4
+    return forms
+
+
+def gradient(student: Tensor, teacher: object, temperature: float) -> Tensor:
+    """Of the loss with respect to the student's logits (N, V)."""
+    leaf = student.clone().requires_grad_()
+    target = torch.zeros(len(leaf), dtype=torch.long)
+    distillation_loss(leaf, teacher, target, temperature=temperature, compiled=False).loss.backward()
+    return leaf.grad.double()
+
+
+def full_gradient(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T·(p_s(T) - p_t(T)) in float64."""
+    soft = [torch.softmax(logits.double() / temperature, 1) for logits in (student, teacher)]
+    return temperature * (soft[0] - soft[1])
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measure, print the table, and draw it."""
+    logging.disable()
+    warnings.simplefilter("ignore")
+    models = []
+    for path in (arguments.teacher, arguments.student):
+        model, task = load(str(path), str(arguments.data))
+        load_split(task, str(arguments.data), "valid")
+        pad = task.target_dictionary.pad()
+        layer = representations.check_decoder(model.eval(), task.dataset("valid"), pad, str(path))
+        models.append((model, layer))
+    (teacher, layer), (student, student_layer) = models
+    dataset = task.dataset("valid")
+    numbers = representations.batches(dataset, range(min(arguments.sentences, len(dataset))), 2000)
+    errors, norms, sizes, tokens = {}, dict.fromkeys(TEMPERATURES, 0.0), {}, 0
+    with torch.no_grad():
+        for some in tqdm(list(numbers), desc="batches", disable=None):
+            batch = dataset.collater([dataset[number] for number in some])
+            features = representations.decoder_features(teacher, batch, pad)
+            logits = student_layer(representations.decoder_features(student, batch, pad))
+            tokens += len(features)
+            for temperature in TEMPERATURES:
+                full = full_gradient(logits, layer(features), temperature)
+                norms[temperature] += full.square().sum().item()
+                for form, (those, size) in targets(features, layer, temperature).items():
+                    with torch.enable_grad():
+                        error = (gradient(logits, those, temperature) - full).square().sum().item()
+                    errors[form, temperature] = errors.get((form, temperature), 0.0) + error
+                    sizes[form] = size / (2 * len(task.target_dictionary))
+    about = f"{tokens} target tokens of {arguments.data.name}, {len(task.target_dictionary)} symbols, "
+    about += (
+        f"d = {layer.in_features}; teacher {arguments.teacher.parent.name}, student {arguments.student.parent.name}"
+    )
+    columns = [f"error at T = {temperature:g}" for temperature in TEMPERATURES]
+    lines = [*origin(about), ",".join(["targets", "size over dense fp16 logits", *columns])]
+    for form, size in sizes.items():
+        found = [(errors[form, temperature] / norms[temperature]) ** 0.5 for temperature in TEMPERATURES]
+        lines.append(",".join([f'"{form}"', f"{size:.4f}", *(f"{error:.2e}" for error in found)]))
+    show(lines, arguments.output)
+    if arguments.figure:
+        draw(arguments.figure, {form: [(errors[form, T] / norms[T]) ** 0.5 for T in TEMPERATURES] for form in sizes})
+
+
+def draw(path: Path, errors: dict[str, list[float]]) -> None:
+    """The errors as bars, on a logarithmic scale."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((8, 4), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(TEMPERATURES)
+    for number, temperature in enumerate(TEMPERATURES):
+        place = np.arange(len(errors)) + (number - 1) * width
+        axes.bar(place, [error[number] for error in errors.values()], width, label=f"T = {temperature:g}")
+    axes.set_yscale("log")
+    axes.set_ylabel("relative error of the gradient")
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_xticks(range(len(errors)), errors, rotation=30, ha="right")
+    axes.legend()
+    figure.savefig(path)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = argparse.ArgumentParser(prog="teacher_targets.py", description=__doc__.split("\n")[0])
+    command.add_argument("--data", type=Path, required=True, help="a prepared data directory")
+    command.add_argument("--teacher", type=Path, required=True, help="checkpoint of a Transformer")
+    command.add_argument("--student", type=Path, required=True, help="checkpoint of a Transformer")
+    command.add_argument("--sentences", type=positive, default=500, help="of validation (default 500)")
+    command.add_argument("--output", type=Path, help="also write the table here, as CSV")
+    command.add_argument("--figure", type=Path, help="also draw it here")
+    return command
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)
