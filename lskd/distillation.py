@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 # Logits of a chunk. A processor's stay in its cache; a GPU is filled by them, and has room for the dozen of this
 # size that are made without a compiler.
 CHUNK_ELEMENTS = {"cpu": 2**17, "cpu compiled": 2**18, "gpu": 2**22, "gpu compiled": 2**25}
+PROJECTED_ROWS = 256  # at least so many at a time: a matrix product of few rows only waits for the matrix
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def distillation_loss(
         teacher_topk: keep only the k most probable symbols of the teacher and renormalise over them, 0 keeps all.
         overwrite: put the gradient where the student's logits are, which nobody may use afterwards: nothing of their
             size is made.
-        compiled: let torch.compile fuse it, for one teacher's dense logits; that takes seconds, once a process. None: on
+        compiled: let torch.compile fuse it, for one teacher's dense logits; that takes seconds, once. None: on
             a GPU alone.
 
     Returns:
@@ -206,12 +207,11 @@ def _chunks(student, teacher, target, settings, topk, fused, with_gradient):
     step = max(1, CHUNK_ELEMENTS[kind] // student.size(1))
     precise = student.dtype == torch.float32 or kind != "cpu"
     room = None if fused else student.new_empty((4, min(step, len(student)), student.size(1)), dtype=torch.float32)
-    for start in range(0, len(student), step):
-        chunk = slice(start, start + step)
+    for chunk, part in _teacher_chunks(teacher, len(student), step):
         if fused:
-            yield chunk, *fused(student[chunk], _some(teacher, chunk)[0], target[chunk], settings)
+            yield chunk, *fused(student[chunk], part[0], target[chunk], settings)
             continue
-        part = _kept(_some(teacher, chunk), settings.temperature, topk)
+        part = _kept(part, settings.temperature, topk)
         problem = student[chunk], part, target[chunk], settings, with_gradient
         if precise:
             found = rows(*problem, room)
@@ -223,8 +223,17 @@ def _chunks(student, teacher, target, settings, topk, fused, with_gradient):
         yield chunk, *found
 
 
+def _teacher_chunks(teacher: list[Tensor | ProjectedLogits] | TopkLogits, count: int, step: int):
+    """Rows, ``step`` at a time, and what the teacher has for them."""
+    block = step * math.ceil(PROJECTED_ROWS / step)
+    for first in range(0, count, block):
+        some = _some(teacher, slice(first, first + block))
+        for start in range(first, min(first + block, count), step):
+            yield slice(start, start + step), _some(some, slice(start - first, start - first + step))
+
+
 def _some(teacher: list[Tensor | ProjectedLogits] | TopkLogits, chunk: slice) -> list[Tensor] | TopkLogits:
-    """Some rows of the teacher."""
+    """Some rows of the teacher, projected."""
     return teacher.rows(chunk) if isinstance(teacher, TopkLogits) else [logits[chunk] for logits in teacher]
 
 

@@ -133,15 +133,13 @@ class CachedTeacher:
             return self._topk(*found[0], like)
         return [self._projected(*each, like) for each in found]
 
-    def _projected(self, cache: Shards, sentences: np.ndarray, like: Tensor) -> Tensor | ProjectedLogits:
+    def _projected(self, cache: Shards, sentences: np.ndarray, like: Tensor) -> ProjectedLogits:
         place = (cache.directory, like.device, like.dtype)
         if place not in self._projections:
             layer = {name: torch.from_numpy(tensor).to(like) for name, tensor in cache.projection.items()}
             self._projections[place] = layer
         features = torch.from_numpy(cache.take("features", sentences)).to(like.device).to(like.dtype)
-        logits = ProjectedLogits(features, **self._projections[place])
-        # The loss projects chunk by chunk. A processor's are so small that reading the weights would take longest.
-        return logits if like.is_cuda else logits[:]
+        return ProjectedLogits(features, **self._projections[place])
 
     def _topk(self, cache: Shards, sentences: np.ndarray, like: Tensor) -> TopkLogits:
         def rows(name: str, dtype: type) -> Tensor:

@@ -1,0 +1,144 @@
+"""Does the input keep up? Images a second of the loader alone, of a training step alone, and of both together.
+
+    python data_prep/fashion_mnist.py --dest data/fashion-mnist
+    python scripts/bench_vision_input.py --data-dir data/fashion-mnist
+
+Two inputs: Fashion-MNIST, 28 pixels, with a student ``test_resnet``, as in the demo; and JPEG files of 500 × 375 pixels
+in a directory for each class, made here, cut to 224 pixels with timm's usual augmentation, with a student ``resnet18``.
+timm's ``create_loader`` reads the same files with the same transforms.
+"""
+
+import argparse
+import itertools
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from side_by_side import origin, seconds_in_turns, show
+from timm.data import create_dataset, create_loader
+
+from lskd.errors import positive, run_command
+from lskd_vision import options, train
+from lskd_vision.data import data_config, load_data
+from lskd_vision.loader import Loader
+
+DEMO = (
+    "--dataset torch/fashion_mnist --in-chans 1 --img-size 28 --crop-pct 1 --scale 1 1 --ratio 1 1 --mean .5 --std .5"
+)
+JPEG = "--img-size 224 --color-jitter .4"
+INPUTS = {"fashion-mnist 28": (DEMO, "test_resnet", 10, 128), "jpeg 224": (JPEG, "resnet18", 4, 64)}
+
+
+def make_jpegs(directory: Path, number: int) -> None:
+    """Smooth random photographs of four classes: noise would take longer to decode than a photograph does."""
+    random = np.random.default_rng(1)
+    for index in range(number):
+        for split in ("train", "validation"):
+            if split == "validation" and index >= 8:
+                continue
+            folder = directory / split / f"class{index % 4}"
+            folder.mkdir(parents=True, exist_ok=True)
+            small = Image.fromarray(random.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+            small.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{index}.jpg", quality=90)
+
+
+def settings(words: str, model: str, data_dir: Path, batch_size: int, workers: int) -> argparse.Namespace:
+    """Of ``lskd_vision.train``, ready to load with."""
+    line = (
+        f"--data-dir {data_dir} {words} --model {model} --batch-size {batch_size} --workers {workers} --warmup-epochs 0"
+    )
+    arguments = options.parser().parse_args(line.split())
+    train.start_processes(arguments)
+    return arguments
+
+
+def timms(arguments: argparse.Namespace, config: dict, device: torch.device):
+    """timm's loader with the same transforms."""
+    dataset = create_dataset(arguments.dataset, root=str(arguments.data_dir), split=arguments.train_split)
+    return create_loader(
+        dataset,
+        config["input_size"],
+        arguments.batch_size,
+        is_training=True,
+        scale=arguments.scale,
+        ratio=arguments.ratio,
+        hflip=arguments.hflip,
+        color_jitter=arguments.color_jitter[0],
+        interpolation=arguments.train_interpolation,
+        mean=config["mean"],
+        std=config["std"],
+        num_workers=arguments.workers,
+        device=device,
+    )
+
+
+def step_of(model: str, classes: int, channels: int, device: torch.device):
+    """A training step of a model: forward, backward, update."""
+    student = timm.create_model(model, num_classes=classes, in_chans=channels).to(device)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9)
+
+    def step(images: torch.Tensor, target: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(student(images), target).backward()
+        optimizer.step()
+
+    return step
+
+
+def measure(name: str, data_dir: Path, workers: int, arguments: argparse.Namespace) -> list[str]:
+    """A line of the table for each way."""
+    words, model, classes, batch_size = INPUTS[name]
+    chosen = settings(words, model, data_dir, batch_size, workers)
+    device = torch.device(arguments.device)
+    data = load_data(chosen)
+    channels = chosen.in_chans or 3
+    config = data_config(chosen, timm.create_model(model, num_classes=classes, in_chans=channels))
+    ours = Loader(data.train, config, chosen, device, training=True)
+    theirs, step, epochs = timms(chosen, config, device), step_of(model, classes, channels, device), itertools.count()
+
+    def some(batches):
+        return itertools.islice(batches, arguments.batches)
+
+    kept = list(some(ours.epoch(0)))[:2]
+    ways = {
+        "lskd loader": lambda: [None for _ in some(ours.epoch(next(epochs)))],
+        "timm loader": lambda: [None for _ in some(theirs)],
+        "step": lambda: [step(*kept[number % len(kept)]) for number in range(arguments.batches)],
+        "lskd loader and step": lambda: [step(*batch) for batch in some(ours.epoch(next(epochs)))],
+    }
+    seconds = seconds_in_turns(ways, arguments.rounds, f"{name}, {workers} workers")
+    images = arguments.batches * batch_size
+    return [f"{name},{workers},{way},{images / statistics.median(some):.0f}" for way, some in seconds.items()]
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measure and print the table."""
+    about = f"images a second, median of {arguments.rounds} rounds of {arguments.batches} batches, {arguments.device}, "
+    about += f"{torch.get_num_threads()} threads"
+    lines = [*origin(about), "input,loader processes,way,images a second"]
+    with tempfile.TemporaryDirectory() as directory:
+        make_jpegs(Path(directory), 64 * (arguments.batches + 1))
+        for name, workers in itertools.product(INPUTS, arguments.workers):
+            data_dir = arguments.data_dir if name.startswith("fashion") else Path(directory)
+            lines += measure(name, data_dir, workers, arguments)
+    show(lines, arguments.output)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = argparse.ArgumentParser(prog="bench_vision_input.py", description=__doc__.split("\n")[0])
+    command.add_argument("--data-dir", type=Path, required=True, help="as data_prep/fashion_mnist.py makes it")
+    command.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="loader processes (default 0 1 2)")
+    command.add_argument("--batches", type=positive, default=6, help="a way and round (default 6)")
+    command.add_argument("--rounds", type=positive, default=5, help="default 5")
+    command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda or cpu")
+    command.add_argument("--output", type=Path, help="also write the table here, as CSV")
+    return command
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)
