@@ -30,7 +30,7 @@ DEMO = (
     "--dataset torch/fashion_mnist --in-chans 1 --img-size 28 --crop-pct 1 --scale 1 1 --ratio 1 1 --mean .5 --std .5"
 )
 JPEG = "--img-size 224 --color-jitter .4"
-INPUTS = {"fashion-mnist 28": (DEMO, "test_resnet", 10, 128), "jpeg 224": (JPEG, "resnet18", 4, 64)}
+INPUTS = {"fashion-mnist 28": (DEMO, "test_resnet", 10, 128), "jpeg 224": (JPEG, "resnet18", 4, 16)}
 
 
 def make_jpegs(directory: Path, number: int) -> None:
@@ -121,7 +121,7 @@ def main(arguments: argparse.Namespace) -> None:
     about += f"{torch.get_num_threads()} threads"
     lines = [*origin(about), "input,loader processes,way,images a second"]
     with tempfile.TemporaryDirectory() as directory:
-        make_jpegs(Path(directory), 64 * (arguments.batches + 1))
+        make_jpegs(Path(directory), 16 * (arguments.batches + 1))
         for name, workers in itertools.product(INPUTS, arguments.workers):
             data_dir = arguments.data_dir if name.startswith("fashion") else Path(directory)
             lines += measure(name, data_dir, workers, arguments)
