@@ -164,8 +164,9 @@ def check_settings(
 class _DistillationLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, student, problem, with_gradient, overwrite):
-        # In float16 a gradient must not be rounded before the factor of a GradScaler: it is made once that is known.
-        later = with_gradient and student.dtype == torch.float16
+        # A gradient in half precision must not be rounded before it is multiplied, by a GradScaler's factor above all:
+        # it is made once that is known.
+        later = with_gradient and student.dtype in (torch.float16, torch.bfloat16)
         gradient = None
         if with_gradient and not later:
             gradient = student if overwrite else torch.empty_like(student)
@@ -192,10 +193,7 @@ class _DistillationLoss(torch.autograd.Function):
             for chunk, _, part in _chunks(student, *ctx.problem, True):
                 gradient[chunk] = part.mul_(grad_loss)
         else:
-            gradient = ctx.gradient
-            for part in gradient.split(max(1, CHUNK_ELEMENTS["gpu"] // gradient.size(1))):
-                # A tensor of bfloat16 would have the factor rounded to bfloat16 first.
-                part.copy_(part.float().mul_(grad_loss)) if part.dtype == torch.bfloat16 else part.mul_(grad_loss)
+            gradient = ctx.gradient.mul_(grad_loss)
         ctx.gradient = ctx.problem = None
         return gradient, None, None, None
 

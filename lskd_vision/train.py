@@ -155,10 +155,7 @@ def load_teachers(arguments: argparse.Namespace, data: Data, configs: dict, devi
             features=arguments.kd_distill_type == "overhaul",
             use_batch_statistics=arguments.kd_batch_statistics,
         )
-        if arguments.channels_last:
-            teacher.model.to(memory_format=torch.channels_last)
-        if arguments.torchcompile:
-            teacher.wrapped.compile(backend=arguments.torchcompile)
+        teacher.speed_up(max(inputs), arguments.channels_last, arguments.torchcompile)
         teachers.append(teacher)
     return teachers
 

@@ -163,12 +163,12 @@ def test_half_precision_inputs_cost_nothing_but_the_rounding_of_the_gradient(dty
 
 @pytest.mark.parametrize("factor", [1 / 1024, 65536 / 1000])
 @pytest.mark.parametrize("dtype", HALF, ids=str)
-def test_half_precision_gradients_times_a_factor_are_rounded_once_in_float16_and_twice_in_bfloat16(dtype, factor):
+def test_half_precision_gradients_times_a_factor_are_rounded_once(dtype, factor):
     student, teacher, target = make(rows=4, vocabulary=1000)
     leaf = student.to(dtype).requires_grad_()
     (factor * distillation_loss(leaf, teacher, target).loss).backward()
     exact = factor * reference(student.to(dtype), teacher, target).gradient
-    rounding = {torch.float16: 2**-11, torch.bfloat16: 2 * 2**-8}[dtype]
+    rounding = {torch.float16: 2**-11, torch.bfloat16: 2**-8}[dtype]
     smallest = 2**-25 if dtype == torch.float16 else 0
     assert ((leaf.grad.double() - exact).abs() <= (rounding + 1e-4) * exact.abs() + 1e-6 * factor + smallest).all()
 
