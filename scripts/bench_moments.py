@@ -2,15 +2,17 @@
 
     python scripts/bench_moments.py --dest /scratch          # writes and removes 5.2 GB there
 
-Each of four things reads the same file in a process of its own, round after round, the file's pages dropped from the
+Each of five things reads the same file in a process of its own, round after round, the file's pages dropped from the
 system's cache before where it says cold:
 
 - read, cold: the bytes of the features, read and thrown away;
 - moments, cold: ``ClassMoments.update`` on the features of the representation file: counts, sums, squared norms;
 - moments, warm: the same with the file in memory;
-- torch sum, warm: what one would write without this project, on the same chunks: half → float → sum, of no class.
+- torch sum, warm: what one would write without this project, on the same chunks: half → float → sum, of no class;
+- torch sum of 64 rows, warm: the same on smaller chunks.
 
-Memory is what a process holds of its own at most (RssAnon), the file's mapped pages apart.
+torch is imported before the clock starts. Memory is what a process holds of its own at most (RssAnon), torch's
+libraries with it, the file's mapped pages apart.
 """
 
 import argparse
@@ -25,16 +27,18 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from lskd.errors import positive, run_command
 from lskd.files import write_text
-from lskd.moments import BLOCK_BYTES, ClassMoments
+from lskd.half_sums import BLOCK
+from lskd.moments import ClassMoments
 from lskd.representations import SUFFIX, Representations, read_representations, write_representations
 from lskd.runs import hardware, now, source_revision, versions
 
 CLASSES = 1000
-KINDS = ("read, cold", "moments, cold", "moments, warm", "torch sum, warm")
+KINDS = ("read, cold", "moments, cold", "moments, warm", "torch sum, warm", "torch sum of 64 rows, warm")
 
 
 def make(path: Path, samples: int, dimension: int) -> None:
@@ -68,8 +72,6 @@ def measure(kind: str, path: Path) -> dict:
             held[0] = max(held[0], int(status.partition("RssAnon:")[2].split()[0]) // 1024)
             time.sleep(0.05)
 
-    if kind.startswith("torch"):
-        import torch
     found = read_representations(path)
     before = resource.getrusage(resource.RUSAGE_SELF)
     threading.Thread(target=watch, daemon=True).start()
@@ -84,7 +86,7 @@ def measure(kind: str, path: Path) -> dict:
         moments.update(found.features, found.labels)
         assert moments.counts.sum() == len(found.labels)
     else:
-        rows = BLOCK_BYTES // (8 * found.features.shape[1])
+        rows = 64 if "64" in kind else BLOCK // found.features.shape[1]
         total = torch.zeros(found.features.shape[1])
         for start in range(0, len(found.features), rows):
             total += torch.from_numpy(np.asarray(found.features[start : start + rows])).float().sum(0)
@@ -129,7 +131,8 @@ def main(arguments: argparse.Namespace) -> None:
             f'"{kind}",{seconds:.2f},{cpu:.2f},{gigabytes / seconds:.2f},{memory},{ratios[0]:.2f},{ratios[1]:.2f}'
         )
     about = f"# {arguments.samples} × {arguments.dimension} float16 ({gigabytes:.2f} GB), {CLASSES} classes, "
-    about += f"median of {arguments.rounds} rounds; {now()}; {source_revision()}; {hardware()}; {versions()}"
+    about += f"median of {arguments.rounds} rounds, {torch.get_num_threads()} threads; {now()}; {source_revision()}; "
+    about += f"{hardware()}; {versions()}"
     print("\n".join([about, *lines]))
     if arguments.output:
         write_text(arguments.output, "\n".join([about, *lines]) + "\n")

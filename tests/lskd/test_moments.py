@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lskd import half_sums
 from lskd import moments as module
 from lskd.moments import ClassMoments
 
@@ -102,6 +103,89 @@ def test_half_precision_features_are_summed_as_if_they_were_float64():
     features = np.full((100_000, 1), 0.1, np.float16)  # a float16 sum would stop at 256
     found = of(features, np.zeros(len(features), np.int64), 1)
     assert found.sums[0, 0] == pytest.approx(len(features) * float(np.float16(0.1)), rel=1e-12)
+
+
+def sum_by_torch(patch: pytest.MonkeyPatch) -> None:
+    """Half-precision features are summed by torch, however few they are, in small spans and blocks."""
+    pytest.importorskip("torch")
+    for name, value in (("MANY", 0), ("SPAN", 90), ("BLOCK", 64), ("TOGETHER", 5)):
+        patch.setattr(half_sums, name, value)
+
+
+@st.composite
+def halves(draw):
+    """Half-precision features, also of very different sizes and with a common offset, their labels, and classes."""
+    number, dimension, classes = draw(st.integers(0, 400)), draw(st.integers(1, 6)), draw(st.integers(1, 7))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    features = random.standard_normal((number, dimension)) * 10.0 ** random.uniform(
+        -draw(st.sampled_from([0, 4])), 0, (number, 1)
+    )
+    features = (features + draw(st.sampled_from([0.0, 100.0]))) * draw(st.sampled_from([1e-4, 1.0, 100.0]))
+    labels = random.integers(0, classes, number)
+    return features.astype(np.float16), np.sort(labels) if draw(st.booleans()) else labels, classes
+
+
+@quick
+@given(halves())
+def test_half_precision_sums_by_torch_are_within_the_bound_of_float32_over_a_few_rows(drawn):
+    features, labels, classes = drawn
+    with pytest.MonkeyPatch.context() as patch:
+        sum_by_torch(patch)
+        found = of(*drawn)
+    counts, sums, squares = exact(*drawn)
+    np.testing.assert_array_equal(found.counts, counts)
+    for label in range(classes):
+        size = np.abs(features[labels == label].astype(np.float64)).sum(0)
+        assert (np.abs(found.sums[label] - sums[label]) <= 5 * 2.0**-24 * size + 1e-13 * size).all()
+    np.testing.assert_allclose(found.squares, squares, rtol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5, 30.0])
+@pytest.mark.parametrize("order", ["random", "sorted"])
+def test_half_precision_sums_of_ordinary_features_are_exact_to_one_in_ten_million(offset, order, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(half_sums, "MANY", 0)
+    random = np.random.default_rng(0)
+    features = (np.maximum(random.standard_normal((40_000, 48)), 0) + offset).astype(np.float16)
+    labels = random.integers(0, 20, len(features))
+    labels = np.sort(labels) if order == "sorted" else labels
+    found, (_, sums, squares) = of(features, labels, 20), exact(features, labels, 20)
+    size = np.stack([np.linalg.norm(features[labels == label].astype(np.float64), axis=1).sum() for label in range(20)])
+    assert (np.linalg.norm(found.sums - sums, axis=1) <= 1e-7 * size).all()
+    np.testing.assert_allclose(found.squares, squares, rtol=1e-6)
+    noise = np.sqrt(found.scatter() / found.counts)  # of a centroid: what other samples would have changed
+    error = np.linalg.norm(found.centroids() - sums / np.bincount(labels)[:, None], axis=1)
+    assert (error <= 1e-3 * noise).all()
+
+
+def test_half_precision_features_on_the_disk_are_read_by_torch_without_a_word(tmp_path, monkeypatch, recwarn):
+    sum_by_torch(monkeypatch)
+    whole = np.random.default_rng(0).standard_normal((500, 8)).astype(np.float16)
+    np.save(tmp_path / "features.npy", whole)
+    labels = np.arange(500) % 7
+    mapped = of(np.load(tmp_path / "features.npy", mmap_mode="r"), labels, 7)
+    for features in (whole, np.asfortranarray(whole), whole[::-1][::-1]):
+        np.testing.assert_array_equal(of(features, labels, 7).sums, mapped.sums)
+    assert not recwarn.list
+
+
+def test_a_half_that_is_no_number_is_named_and_what_came_with_it_is_not_added(monkeypatch):
+    sum_by_torch(monkeypatch)
+    features = np.ones((300, 3), np.float16)
+    features[200, 1] = np.inf
+    found = ClassMoments(2, 3)
+    with pytest.raises(ValueError, match="in sample 200 "):
+        found.update(features, np.arange(300) % 2)
+    assert found.counts.tolist() == [90, 90]  # two spans of 90
+    assert found.sums.tolist() == [[90.0] * 3] * 2
+
+
+def test_without_torch_half_precision_features_are_summed_in_float64(monkeypatch):
+    monkeypatch.setattr(half_sums, "MANY", 0)
+    monkeypatch.setattr(half_sums, "find_spec", lambda name: None)
+    features = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float16)
+    labels = np.arange(100) % 2
+    assert_moments(of(features, labels, 2), *exact(features, labels, 2))
 
 
 def test_features_on_the_disk_are_read_a_part_at_a_time(tmp_path, monkeypatch):
