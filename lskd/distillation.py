@@ -175,9 +175,10 @@ class _DistillationLoss(torch.autograd.Function):
             sums += parts[:5].sum(1, dtype=torch.float64)
             if gradient is not None:
                 gradient[chunk] = part_gradient
-        ctx.gradient, ctx.problem, ctx.overwrite = gradient, problem, overwrite
+        ctx.gradient, ctx.overwrite, ctx.done = gradient, overwrite, False
         if later:
             ctx.save_for_backward(student)
+            ctx.problem = problem
         ctx.mark_non_differentiable(*(parts := sums.unbind()))
         weight = problem[2].kd_weight
         return (weight * sums[0] + (1 - weight) * sums[1]).float(), *parts
@@ -185,7 +186,7 @@ class _DistillationLoss(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_loss, *_):
-        if ctx.problem is None:
+        if ctx.done:
             raise RuntimeError("the gradient of this distillation loss has been handed over already: compute it anew")
         if ctx.saved_tensors:
             (student,) = ctx.saved_tensors
@@ -194,7 +195,7 @@ class _DistillationLoss(torch.autograd.Function):
                 gradient[chunk] = part.mul_(grad_loss)
         else:
             gradient = ctx.gradient.mul_(grad_loss)
-        ctx.gradient = ctx.problem = None
+        ctx.gradient, ctx.problem, ctx.done = None, None, True
         return gradient, None, None, None
 
 
@@ -207,7 +208,7 @@ def _chunks(student, teacher, target, settings, topk, fused, with_gradient):
     room = None if fused else student.new_empty((4, min(step, len(student)), student.size(1)), dtype=torch.float32)
     for chunk, part in _teacher_chunks(teacher, len(student), step):
         if fused:
-            yield chunk, *fused(student[chunk], part[0], target[chunk], settings)
+            yield chunk, *fused(student[chunk], part[0], target[chunk], settings, with_gradient)
             continue
         part = _kept(part, settings.temperature, topk)
         problem = student[chunk], part, target[chunk], settings, with_gradient
@@ -260,8 +261,8 @@ def _fused_rows(device: torch.device, compiled: bool):
         tensors = Settings(*torch.tensor(settings, dtype=torch.float32, device=device).unbind())
         return tensors, settings.student_temperature != 1, settings.kd_weight != 1
 
-    def run(student: Tensor, teacher: Tensor, target: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
-        return function(student, teacher, target, *arguments(settings))
+    def run(student: Tensor, teacher: Tensor, target: Tensor, settings: Settings, with_gradient: bool):
+        return function(student, teacher, target, *arguments(settings), with_gradient)
 
     run.compiled = function is not fused_rows
     return run

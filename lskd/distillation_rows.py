@@ -135,12 +135,19 @@ def is_precise(parts: Tensor, gradient: Tensor | None, settings: Settings) -> bo
 
 
 def fused_rows(
-    student: Tensor, teacher: Tensor, target: Tensor, settings: Settings, tempered: bool, hard_gradient: bool
-) -> tuple[Tensor, Tensor]:
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor,
+    settings: Settings,
+    tempered: bool,
+    with_hard_gradient: bool,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor | None]:
     """As :func:`rows` of one teacher's dense logits, in float32; without a branch on data, so a compiler can fuse it.
 
     Args:
-        tempered: whether T_s is not 1; ``hard_gradient``: whether β is not 1. Compiled code has the numbers as tensors.
+        tempered: whether T_s is not 1; ``with_hard_gradient``: whether β is not 1. Compiled code has the numbers as
+            tensors.
     """
     temperature, student_temperature, kd_weight, alpha = settings
     student, teacher = student.float(), teacher.float()
@@ -166,13 +173,13 @@ def fused_rows(
     nll = log_normaliser - student.gather(1, target[:, None])
     hard = (1 - alpha) * nll + alpha * (log_normaliser - student.mean(1, keepdim=True))
     gradient = kd_weight * student_temperature * difference
-    if hard_gradient:
+    if with_hard_gradient:
         correct = torch.arange(student.size(1), device=student.device) == target[:, None]
         of_target = alpha / student.size(1) + torch.where(correct, 1 - alpha, 0.0)
         gradient = gradient + (1 - kd_weight) * (exponential / total - of_target)
     agreement = torch.where(teacher == teacher_largest, student, -math.inf).amax(1, keepdim=True).eq(largest)
     parts = [kl.clamp(min=0) * student_temperature**2, hard, nll, entropy, agreement]
-    return torch.cat([part.float() for part in parts], 1).T, gradient
+    return torch.cat([part.float() for part in parts], 1).T, gradient if with_gradient else None
 
 
 class _Softmax(NamedTuple):
