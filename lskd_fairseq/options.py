@@ -17,6 +17,7 @@ from omegaconf import II, DictConfig
 
 from lskd.distillation import check_settings
 from lskd.errors import InputError, bad, report
+from lskd_fairseq.text import load_dictionary
 
 CRITERIONS = ("label_smoothed_kd", "kd")
 
@@ -145,7 +146,7 @@ def _dictionaries(task: DictConfig) -> tuple[Dictionary, Dictionary]:
         path = Path(data[0]) / f"dict.{language}.txt"
         if not path.is_file():
             raise bad("data", data[0], f"has no dict.{language}.txt; must be made by fairseq-preprocess")
-        dictionaries.append(Dictionary.load(str(path)))
+        dictionaries.append(load_dictionary(path))
     return tuple(dictionaries)
 
 

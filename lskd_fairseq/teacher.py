@@ -18,6 +18,7 @@ from lskd.distillation import ProjectedLogits
 from lskd.errors import InputError, bad
 from lskd.teacher import weights_fingerprint
 from lskd_fairseq.options import paper_alpha
+from lskd_fairseq.text import load_dictionary
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ def check_dictionaries(path: str, state: dict, source: Dictionary, target: Dicti
     for side, ours, language in zip(("source", "target"), (source, target), languages, strict=True):
         file = directory / f"dict.{language}.txt"
         name = f"teacher {path}, {side} dictionary"
-        theirs = Dictionary.load(str(file)) if file.is_file() else None
+        theirs = load_dictionary(file) if file.is_file() else None
         embedding = state["model"].get(f"{'encoder' if side == 'source' else 'decoder'}.embed_tokens.weight")
         fingerprint = remembered.get(side)
         # The directory may have been made anew since: it counts only if it is what the teacher was trained with.

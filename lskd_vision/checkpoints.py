@@ -11,7 +11,6 @@ import contextlib
 import copy
 import functools
 import inspect
-import json
 import os
 import re
 import sys
@@ -27,7 +26,7 @@ from timm.models import clean_state_dict, model_entrypoint
 from torch import Tensor, nn
 
 from lskd.errors import bad
-from lskd.files import replacing
+from lskd.files import parse_json, replacing
 
 EMA_KEYS = ("state_dict_ema", "model_ema")  # timm's, torchvision's
 WEIGHT_KEYS = ("state_dict", "model")
@@ -197,7 +196,7 @@ def _read_safetensors(path: Path) -> dict:
         state = {"state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
     for key in ("args", "lskd"):
         with contextlib.suppress(KeyError, ValueError):  # others may keep something else under these names
-            state[key] = json.loads(metadata[key])
+            state[key] = parse_json(metadata[key])
     return state | {"arch": metadata.get("arch")}
 
 
