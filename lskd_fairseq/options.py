@@ -123,6 +123,22 @@ def check_config(cfg: DictConfig) -> None:
         teacher.check_training(utils.split_paths(cfg.task.data), splits, teacher_paths(criterion))
 
 
+def check_restored(cfg: DictConfig) -> None:
+    """Check the checkpoint that a training with these settings of checkpoints goes on from, if there is one.
+
+    Raises:
+        InputError: it is no fairseq checkpoint, or would run code.
+    """
+    from lskd_fairseq.teacher import read_checkpoint
+
+    last = cfg.restore_file == "checkpoint_last.pt"  # by default: the one in the run's own directory
+    begins = {"--restore-file": Path(cfg.save_dir, cfg.restore_file) if last else Path(cfg.restore_file)}
+    begins |= {"--finetune-from-model": Path(cfg.finetune_from_model)} if cfg.finetune_from_model else {}
+    for argument, path in begins.items():
+        if path.is_file():
+            read_checkpoint(path, argument)
+
+
 def check_criterion(cfg: KDConfig) -> None:
     """Check the criterion's own settings. Raises InputError, naming the flag."""
     try:

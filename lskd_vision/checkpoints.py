@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from lskd.errors import bad
 from lskd.files import parse_json, replacing
+from lskd.torch_files import load_plain
 
 EMA_KEYS = ("state_dict_ema", "model_ema")  # timm's, torchvision's
 WEIGHT_KEYS = ("state_dict", "model")
@@ -92,7 +93,7 @@ def read_state(path: str | os.PathLike, argument: str) -> dict:
             return _read_safetensors(path)
         with _plain_types_allowed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_plain(path)
     except OSError as error:
         raise bad(argument, path, f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged file may raise anything inside the unpickler
