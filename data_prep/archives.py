@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from tgz import download
 
 from lskd.errors import bad
+from lskd.files import parse_json
 
 
 def obtain(arguments: argparse.Namespace, official: str, where: str, limit: int | None = None) -> tuple[Path, str]:
@@ -57,7 +57,7 @@ def already_prepared(dest: Path, parameters: dict) -> bool:
     if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())):
         return False
     try:
-        found = dict(json.loads((dest / "manifest.json").read_text(encoding="utf-8"))["parameters"])
+        found = dict(parse_json((dest / "manifest.json").read_text(encoding="utf-8"))["parameters"])
     except (OSError, ValueError, KeyError, TypeError):
         raise bad("--dest", dest, "exists and was not made by this command; name a new directory") from None
     different = sorted(key for key in parameters.keys() | found.keys() if parameters.get(key) != found.get(key))

@@ -12,7 +12,6 @@ whatever apt offers by then. To have what it offers now, name a new directory.
 
 import argparse
 import hashlib
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +22,7 @@ from ddtp_packages import align, descriptions, fetch, name_at_origin, read
 from libreoffice_help import SAMPLES, read_sample, split_pairs
 
 from lskd.errors import bad, run_command
-from lskd.files import sha256
+from lskd.files import parse_json, sha256
 
 LICENCE = (
     "LibreOffice help: MPL-2.0, parts Apache-2.0. Package descriptions: no licence of their own is stated; each is "
@@ -41,7 +40,7 @@ def checksum_of_all(files: list[dict[str, str]]) -> str:
 def made_from_apt(dest: Path) -> str | None:
     """The checksum of the Translation files that ``dest`` was made from, if this command made it with ``apt-get``."""
     try:
-        parameters = dict(json.loads((dest / "manifest.json").read_text(encoding="utf-8"))["parameters"])
+        parameters = dict(parse_json((dest / "manifest.json").read_text(encoding="utf-8"))["parameters"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return parameters.get("translations_sha256") if parameters.get("translations") == "apt" else None

@@ -28,7 +28,7 @@ from imagenet_devkit import OFFICIAL, Archive, unpack, val_labels
 from tqdm import tqdm
 
 from lskd.errors import InputError, bad, positive, run_command
-from lskd.files import write_json
+from lskd.files import parse_json, write_json
 from lskd.runs import versions
 
 DATASET = "ILSVRC2012"
@@ -176,7 +176,7 @@ def manifest_in(directory: Path) -> dict | None:
         InputError: a ``manifest.json`` or ``class_index.json`` is there that is not this command's.
     """
     try:
-        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+        manifest = parse_json((directory / "manifest.json").read_text(encoding="utf-8"))
         if manifest["dataset"] == DATASET:
             return manifest
     except (FileNotFoundError, NotADirectoryError):

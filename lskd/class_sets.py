@@ -1,14 +1,13 @@
 """Similar and dissimilar classes of a target: what they are, the files that hold them, and classes by name."""
 
 import difflib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lskd.errors import bad
-from lskd.files import write_json
+from lskd.files import parse_json, write_json
 from lskd.wordnet import imagenet_classes, imagenet_wnid
 
 KINDS = ("similar", "dissimilar")
@@ -122,7 +121,7 @@ def read_json(path: str | os.PathLike) -> dict:
         InputError: not JSON, or not an object.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse_json(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise bad("file", path, f"must be JSON: {error}") from None
     if not isinstance(content, dict):

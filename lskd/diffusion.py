@@ -152,6 +152,7 @@ def _index(students, draws, target, sets, variant, confidence, seed) -> Diffusio
         distances = [pairwise_distances(each, target, classes, uniform_weights(each))[0] for each in students]
     else:
         distances = [squared_distances(each.moments, [target], classes, variant)[0] for each in students]
+    _check_distances(students[0].class_names, target, classes, distances)
     changes = relative_changes(*distances)
     intervals = (None, None)
     if draws:
@@ -265,6 +266,21 @@ def over_seeds(values: Sequence[float]) -> Spread:
     """
     values = np.asarray(values, np.float64)
     return Spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None, len(values))
+
+
+def _check_distances(
+    names: Sequence[str], target: int, classes: Sequence[int], distances: Sequence[np.ndarray]
+) -> None:
+    """Raise a ValueError where :func:`relative_changes` would, which knows no classes and cannot name them."""
+    for which, each in zip(("first", "second"), distances, strict=True):
+        for label, distance in zip(classes, each.tolist(), strict=True):
+            wrong = not (math.isfinite(distance) and distance >= 0)
+            if wrong or (distance == 0 and which == "first" and each.any()):
+                valid = "above 0: η is relative to it" if which == "first" else "finite, at least 0"
+                between = f"the distance of {names[target]!r} and {names[label]!r}"
+                raise ValueError(f"{which}: {between} is {distance:.3g} (must be {valid})")
+        if not each.any():
+            raise ValueError(f"{which}: all distances of {names[target]!r} are 0 (η is relative to their sum)")
 
 
 def _check_sets(students, target: int, sets: ClassSets, variant: str, intervals: bool) -> None:

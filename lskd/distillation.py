@@ -83,7 +83,7 @@ def distillation_loss(
         teacher_topk: keep only the k most probable symbols of the teacher and renormalise over them, 0 keeps all.
         overwrite: put the gradient where the student's logits are, which nobody may use afterwards: nothing of their
             size is made.
-        compiled: let torch.compile fuse it, for one teacher's dense logits; that takes seconds, once. None: on
+        compiled: let torch.compile fuse it, for one teacher's dense logits; takes seconds, once a process. None: on
             a GPU alone.
 
     Returns:

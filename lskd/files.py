@@ -45,6 +45,21 @@ def write_json(path: str | os.PathLike, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def parse_json(text: str | bytes) -> object:
+    """The value of a JSON text that may come from anyone.
+
+    Raises:
+        ValueError: it is no JSON, also where it is nested too deeply to be read, or no UTF-8.
+
+    >>> parse_json('{"T": 1}')
+    {'T': 1}
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def sha256(path: str | os.PathLike) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:

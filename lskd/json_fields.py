@@ -1,10 +1,10 @@
 """JSON files that may come from anyone: their fields are checked as they are taken, and a wrong one is named."""
 
-import json
 import os
 from pathlib import Path
 
 from lskd.errors import bad
+from lskd.files import parse_json
 
 LARGEST = 1e15  # of a figure: beyond, it is a mistake, and NaN and infinity are not within
 LONGEST = 10_000  # letters of a text
@@ -87,9 +87,7 @@ def read_fields(path: str | os.PathLike) -> Fields:
         InputError: no JSON, or no object. A file that is not there is an OSError, which names it too.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except RecursionError:
-        raise bad("file", path, "must be JSON: it is nested too deeply") from None
+        content = parse_json(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise bad("file", path, f"must be JSON: {error}") from None
     return Fields(content, str(path))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.errors import bad
+from lskd.errors import InputError, bad
 from lskd.moments import ClassMoments, checked_labels
 from lskd.tensor_files import mapped_tensors, read_about, write_tensors
 
@@ -43,6 +43,7 @@ class Representations:
         correct: (2, K) int64, samples of each class that are right within the first and the first five, or None.
         entropy: (M, 3) float64, rows of temperature, Σ entropy and Σ entropy² in nats over all samples; M may be 0.
         provenance: how it came about: ``model``, ``checkpoint``, ``split``, ``seed``, ``configuration`` …
+        path: of the file, for messages; None of what is not from a file.
     """
 
     class_names: list[str]
@@ -55,6 +56,7 @@ class Representations:
     correct: np.ndarray | None = None
     entropy: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     provenance: dict = field(default_factory=dict)
+    path: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -62,8 +64,13 @@ class Representations:
         return len(self.labels) == int(self.moments.counts.sum())
 
     def of_class(self, label: int, limit: int | None = None) -> np.ndarray:
-        """(n, d) features that were kept of a class, at most the first ``limit``."""
-        return self.features[np.flatnonzero(self.labels == label)[:limit]]
+        """(n, d) features that were kept of a class, at most the first ``limit``.
+
+        Raises:
+            ValueError: one of them is not finite.
+        """
+        rows = np.flatnonzero(self.labels == label)[:limit]
+        return self._finite(self.features[rows], rows)
 
     def thinned(self, most: int) -> "Representations":
         """The same with at most ``most`` of the kept samples, evenly spread."""
@@ -75,11 +82,12 @@ class Representations:
         """(n, K) float64 logits of the kept samples ``start`` to ``stop``: features · weightᵀ + bias.
 
         Raises:
-            ValueError: the last layer is not there.
+            ValueError: the last layer is not there, or a feature is not finite.
         """
         if self.weight is None:
             raise ValueError("weight: none (the file must hold the last layer)")
-        logits = np.asarray(self.features[start:stop], np.float64) @ self.weight.astype(np.float64).T
+        features = self._finite(np.asarray(self.features[start:stop], np.float64), start)
+        logits = features @ self.weight.astype(np.float64).T
         return logits if self.bias is None else logits + self.bias
 
     def logit_chunks(self, elements: int = 2**22) -> Iterator[np.ndarray]:
@@ -87,6 +95,18 @@ class Representations:
         rows = max(1, elements // len(self.class_names))
         for start in range(0, len(self.labels), rows):
             yield self.logits(start, start + rows)
+
+    def _finite(self, features: np.ndarray, first: int | np.ndarray) -> np.ndarray:
+        """``features`` of kept samples as they are: of ``first`` and those after it, or of the samples it names.
+
+        They are looked at when they are used, not when a file is opened: there may be more than memory holds.
+        """
+        if not (finite := np.isfinite(features).all(1)).all():
+            row = int(np.flatnonzero(~finite)[0])
+            sample = first[row] if isinstance(first, np.ndarray) else first + row
+            message = f"features: not a finite number in sample {sample} (must be finite)"
+            raise InputError(f"{self.path}: {message}") if self.path else ValueError(message)
+        return features
 
 
 class Recorder:
@@ -231,7 +251,7 @@ def read_representations(path: str | os.PathLike) -> Representations:
             "representations", path, f"has schema version {about['schema_version']}, read is up to {SCHEMA_VERSION}"
         )
     try:
-        return _checked(about, tensors)
+        return dataclasses.replace(_checked(about, tensors), path=str(path))
     except (KeyError, TypeError, ValueError) as error:
         raise bad("representations", path, f"is not as it should be: {error}") from None
 
@@ -266,8 +286,12 @@ def _checked(about: dict, tensors: dict[str, np.ndarray]) -> Representations:
     for name, shape in shapes.items():
         if name in tensors and tensors[name].shape != shape:
             raise ValueError(f"{name} of shape {tensors[name].shape} (must be {shape})")
-    if not np.isfinite(sums).all() or not np.isfinite(moments.squares).all():
-        raise ValueError("sums that are not finite")
+    for name in ("counts", "correct"):
+        if name in tensors and (tensors[name].dtype.kind not in "iu" or (tensors[name] < 0).any()):
+            raise ValueError(f"{name} (must be whole numbers, 0 or more)")
+    for name in ("sums", "squares", "weight", "bias", "entropy"):  # features are looked at when they are used
+        if name in tensors and not np.isfinite(tensors[name]).all():
+            raise ValueError(f"{name}: not finite (must be finite numbers)")
     fields = {name: tensors.get(name) for name in ("weight", "bias", "correct", "entropy", "index")}
     labels = checked_labels(tensors["labels"], classes)
     return Representations(names, moments, features, labels, provenance=about.get("provenance", {}), **fields)

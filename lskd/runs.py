@@ -10,7 +10,6 @@ import csv
 import datetime
 import importlib.metadata
 import io
-import json
 import os
 import platform
 import subprocess
@@ -19,7 +18,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from lskd.errors import bad
-from lskd.files import write_json, write_text
+from lskd.files import parse_json, write_json, write_text
 
 SCHEMA_VERSION = 1
 PACKAGES = ("lskd", "torch", "fairseq-fixed", "timm", "torchvision", "sacrebleu", "sentencepiece", "numpy")
@@ -84,7 +83,7 @@ def read_run(directory: str | os.PathLike) -> RunRecord | None:
     """
     path = Path(directory) / "run.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -99,7 +98,30 @@ def read_run(directory: str | os.PathLike) -> RunRecord | None:
     known = {each.name for each in fields(RunRecord)}
     if missing := {"configuration", "seed", "data"} - content.keys():
         raise bad("run record", path, f"lacks {', '.join(sorted(missing))}")
-    return RunRecord(**{key: value for key, value in content.items() if key in known})
+    record = RunRecord(**{key: value for key, value in content.items() if key in known})
+    _check_types(record, path)
+    return record
+
+
+def _check_types(record: RunRecord, path: Path) -> None:
+    """Check that the parts of a record have the types that everybody relies on. Raises InputError."""
+    objects = {name: getattr(record, name) for name in ("configuration", "data", "figures", "versions", "hardware")}
+    objects |= {"teacher": {} if record.teacher is None else record.teacher}
+    lists = {name: getattr(record, name) for name in ("history", "warnings", "command")}
+    for name, value in (objects | lists).items():
+        if not isinstance(value, dict if name in objects else list):
+            raise bad("run record", path, f"{name} must be {'an object' if name in objects else 'a list'}")
+    for split, checkpoints in record.figures.items():
+        if not isinstance(checkpoints, dict) or not all(isinstance(each, dict) for each in checkpoints.values()):
+            raise bad("run record", path, f"figures of {split} must be objects by checkpoint")
+        for name in ("top1", "top5", "bleu"):
+            if not all(is_number(each.get(name)) for each in checkpoints.values()):
+                raise bad("run record", path, f"figures of {split}: {name} must be a number")
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of a JSON file is a number, or None."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def look_up(content: object, *keys: str) -> object:

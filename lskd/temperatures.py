@@ -1,10 +1,11 @@
 """Temperatures on command lines: numbers, or the file in which ``lskd match-temperature`` has left what it found."""
 
 import argparse
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+
+from lskd.files import parse_json
 
 
 def temperatures(text: str, number: Callable[[str], float] = float) -> list[float]:
@@ -30,7 +31,7 @@ def read_temperatures(path: Path) -> list[float]:
         ValueError: it cannot be read as such a file; the message says what it must be.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     except ValueError as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lskd.files import replacing
+from lskd.files import parse_json, replacing
 
 DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64}
 DTYPES |= {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
@@ -48,7 +48,7 @@ def read_about(path: str | os.PathLike) -> object:
 
     try:
         with safe_open(path, "numpy") as file:
-            return json.loads((file.metadata() or {}).get("lskd", "null"))
+            return parse_json((file.metadata() or {}).get("lskd", "null"))
     except SafetensorError as error:
         raise ValueError(str(error)) from None
 
@@ -63,7 +63,7 @@ def mapped_tensors(path: str | os.PathLike) -> dict[str, np.memmap]:
     read_about(path)  # it is in order: no tensor reaches beyond its place or the file's end
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
+        header = parse_json(file.read(length))
     content = np.memmap(path, np.uint8, "r")  # one for all: each keeps the file open
     tensors = {}
     for name, entry in header.items():

@@ -108,6 +108,7 @@ def checked_defaults(add_defaults):
         if getattr(cfg.criterion, "_name", None) in options.CRITERIONS:
             try:
                 options.check_config(cfg)
+                options.check_restored(cfg.checkpoint)
             except InputError as error:
                 options.leave(error)
 

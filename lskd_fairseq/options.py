@@ -17,6 +17,7 @@ from omegaconf import II, DictConfig
 
 from lskd.distillation import check_settings
 from lskd.errors import InputError, bad, report
+from lskd_fairseq.text import load_dictionary
 
 CRITERIONS = ("label_smoothed_kd", "kd")
 
@@ -122,6 +123,22 @@ def check_config(cfg: DictConfig) -> None:
         teacher.check_training(utils.split_paths(cfg.task.data), splits, teacher_paths(criterion))
 
 
+def check_restored(cfg: DictConfig) -> None:
+    """Check the checkpoint that a training with these settings of checkpoints goes on from, if there is one.
+
+    Raises:
+        InputError: it is no fairseq checkpoint, or would run code.
+    """
+    from lskd_fairseq.teacher import read_checkpoint
+
+    last = cfg.restore_file == "checkpoint_last.pt"  # by default: the one in the run's own directory
+    begins = {"--restore-file": Path(cfg.save_dir, cfg.restore_file) if last else Path(cfg.restore_file)}
+    begins |= {"--finetune-from-model": Path(cfg.finetune_from_model)} if cfg.finetune_from_model else {}
+    for argument, path in begins.items():
+        if path.is_file():
+            read_checkpoint(path, argument)
+
+
 def check_criterion(cfg: KDConfig) -> None:
     """Check the criterion's own settings. Raises InputError, naming the flag."""
     try:
@@ -145,7 +162,7 @@ def _dictionaries(task: DictConfig) -> tuple[Dictionary, Dictionary]:
         path = Path(data[0]) / f"dict.{language}.txt"
         if not path.is_file():
             raise bad("data", data[0], f"has no dict.{language}.txt; must be made by fairseq-preprocess")
-        dictionaries.append(Dictionary.load(str(path)))
+        dictionaries.append(load_dictionary(path))
     return tuple(dictionaries)
 
 

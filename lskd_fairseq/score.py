@@ -8,6 +8,7 @@ Beside the checkpoint it leaves ``<split>.<checkpoint>.hypotheses.txt`` and ``.r
 
 import argparse
 import logging
+import struct
 from pathlib import Path
 
 import sacrebleu
@@ -33,6 +34,8 @@ def load(path: str, data: str):
     state = read_checkpoint(path)
     if not Path(data).is_dir():
         raise bad("--data", data, "must be a directory made by fairseq-preprocess")
+    for file in sorted(Path(data).glob("dict.*.txt")):
+        text.load_dictionary(file)  # fairseq would end in a traceback
     overrides = {"data": data, "eval_bleu": False}
     try:
         models, _, task = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides=overrides)
@@ -46,12 +49,15 @@ def load_split(task, data: str, split: str, combine: bool = False) -> None:
     """Load a split into a task; with ``combine`` also what follows it, as ``train1`` does ``train`` in a training.
 
     Raises:
-        InputError: there is no such split.
+        InputError: there is no such split, or it is damaged.
     """
     try:
         task.load_dataset(split, combine=combine)
     except FileNotFoundError:
         raise bad("--split", split, f"{data} has no such split") from None
+    except (OSError, ValueError, AssertionError, struct.error) as error:
+        reason = " ".join(str(error).split()) or "it is cut off"
+        raise bad("--split", split, f"{data} must hold it as fairseq-preprocess wrote it: {reason}") from None
 
 
 def metrics(hypotheses: list[str], references: list[str], language: str) -> dict:

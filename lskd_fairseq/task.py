@@ -4,7 +4,6 @@ Everything of fairseq's ``translation`` task, and on top of it: the teacher scor
 detokenised text against the raw references (with ``--eval-bleu``), and no sentence left out of validation or a test.
 """
 
-import json
 import logging
 import math
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from lskd.errors import InputError
-from lskd.files import write_json
+from lskd.files import parse_json, write_json
 from lskd.smoothing_estimate import SmoothingEstimate, estimate_label_smoothing
 from lskd.teacher import temperature_warnings, with_estimate
 from lskd_fairseq import options
@@ -138,7 +137,7 @@ class LabelSmoothedKDTask(TranslationTask):
         """
         path = Path(self.teacher.paths[0] + ".valid.json")
         try:
-            remembered = json.loads(path.read_text(encoding="utf-8"))
+            remembered = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             remembered = {}
         if not remembered and not self.teacher.models:

@@ -2,8 +2,6 @@
 
 import hashlib
 import logging
-import pickle
-import zipfile
 from pathlib import Path
 
 import torch
@@ -11,13 +9,14 @@ from fairseq import checkpoint_utils, utils
 from fairseq.data import Dictionary, data_utils
 from fairseq.models import BaseFairseqModel
 from omegaconf import DictConfig, OmegaConf
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lskd.distillation import ProjectedLogits
 from lskd.errors import InputError, bad
 from lskd.teacher import weights_fingerprint
+from lskd.torch_files import load_plain
 from lskd_fairseq.options import paper_alpha
+from lskd_fairseq.text import load_dictionary
 
 logger = logging.getLogger(__name__)
 
@@ -121,12 +120,16 @@ def read_checkpoint(path: str, argument: str = "checkpoint") -> dict:
     if not Path(path).is_file():
         raise bad(argument, path, "must be the path of an existing checkpoint file")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
+        state = load_plain(path, mapped=True)
+    except Exception as error:  # a damaged file may raise anything inside the unpickler
         reason = str(error).strip().splitlines()
         reason = next((line.strip() for line in reason if "Unsupported" in line), reason[0] if reason else "empty file")
         raise bad(argument, path, f"cannot be read as a fairseq checkpoint: {reason[:200]}") from None
-    if not isinstance(state, dict) or "model" not in state or not (state.get("cfg") or state.get("args")):
+    if (
+        not isinstance(state, dict)
+        or not isinstance(state.get("model"), dict)
+        or not (state.get("cfg") or state.get("args"))
+    ):
         raise bad(argument, path, "must be a fairseq checkpoint: it lacks the model or its configuration")
     return state
 
@@ -159,7 +162,7 @@ def check_dictionaries(path: str, state: dict, source: Dictionary, target: Dicti
     for side, ours, language in zip(("source", "target"), (source, target), languages, strict=True):
         file = directory / f"dict.{language}.txt"
         name = f"teacher {path}, {side} dictionary"
-        theirs = Dictionary.load(str(file)) if file.is_file() else None
+        theirs = load_dictionary(file) if file.is_file() else None
         embedding = state["model"].get(f"{'encoder' if side == 'source' else 'decoder'}.embed_tokens.weight")
         fingerprint = remembered.get(side)
         # The directory may have been made anew since: it counts only if it is what the teacher was trained with.

@@ -1,12 +1,12 @@
 """From subwords back to the text that BLEU is measured on, and the references as they were before preparation."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from fairseq.data import Dictionary
 
 from lskd.errors import bad
+from lskd.files import parse_json
 
 UNKNOWN = "⁇"  # what sentencepiece itself prints; stands in no reference
 
@@ -45,11 +45,24 @@ def manifest(data: str | Path) -> dict:
     """What the data directory says of itself; empty where there is no manifest."""
     path = Path(data) / "manifest.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise bad("data", path, f"must be JSON: {error}") from None
+
+
+def load_dictionary(path: str | Path) -> Dictionary:
+    """A dictionary that fairseq-preprocess wrote.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        return Dictionary.load(str(path))
+    except Exception as error:  # fairseq raises the class itself where it is no UTF-8
+        reason = str(error).split(" in /")[0].split("\n")[0]
+        raise bad("data", path, f"must be a dictionary of fairseq-preprocess, UTF-8 text: {reason}") from None
 
 
 def references(data: str | Path | None, split: str, language: str, dataset, detokenise: Detokeniser) -> list[str]:
@@ -58,11 +71,14 @@ def references(data: str | Path | None, split: str, language: str, dataset, deto
     They are the raw sentences where there is a data directory that has them, else the decoded target tokens.
 
     Raises:
-        InputError: the raw file has another number of lines than the split has sentences.
+        InputError: the raw file is no UTF-8, or has another number of lines than the split has sentences.
     """
     raw = Path(data or "") / "raw" / f"{split}.{language}"
     if data is not None and raw.is_file():
-        lines = raw.read_text(encoding="utf-8").split("\n")[:-1]
+        try:
+            lines = raw.read_text(encoding="utf-8").split("\n")[:-1]
+        except UnicodeDecodeError as error:
+            raise bad("data", raw, f"must be UTF-8 text: {error.reason} at byte {error.start}") from None
         if len(lines) != len(dataset):
             raise bad("data", raw, f"has {len(lines)} lines, the {split} split has {len(dataset)} sentences")
         return lines

@@ -11,7 +11,6 @@ import contextlib
 import copy
 import functools
 import inspect
-import json
 import os
 import re
 import sys
@@ -27,7 +26,8 @@ from timm.models import clean_state_dict, model_entrypoint
 from torch import Tensor, nn
 
 from lskd.errors import bad
-from lskd.files import replacing
+from lskd.files import parse_json, replacing
+from lskd.torch_files import load_plain
 
 EMA_KEYS = ("state_dict_ema", "model_ema")  # timm's, torchvision's
 WEIGHT_KEYS = ("state_dict", "model")
@@ -93,7 +93,7 @@ def read_state(path: str | os.PathLike, argument: str) -> dict:
             return _read_safetensors(path)
         with _plain_types_allowed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_plain(path)
     except OSError as error:
         raise bad(argument, path, f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged file may raise anything inside the unpickler
@@ -197,7 +197,7 @@ def _read_safetensors(path: Path) -> dict:
         state = {"state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
     for key in ("args", "lskd"):
         with contextlib.suppress(KeyError, ValueError):  # others may keep something else under these names
-            state[key] = json.loads(metadata[key])
+            state[key] = parse_json(metadata[key])
     return state | {"arch": metadata.get("arch")}
 
 

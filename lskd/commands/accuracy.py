@@ -14,7 +14,7 @@ from pathlib import Path
 from lskd.class_sets import class_indices
 from lskd.errors import bad
 from lskd.representations import SUFFIX, Representations, read_representations
-from lskd.runs import read_run, teacher_smoothing
+from lskd.runs import is_number, read_run, teacher_smoothing
 from lskd.tables import Column, output_file, show, write
 
 EXAMPLE = "lskd accuracy runs/cub200/resnet18_a0.1_T{1,3}_s* --classes"
@@ -133,6 +133,10 @@ def _of_run(path: str, split: str, checkpoint: str) -> Measured:
     if missing := {"top1", "top5", "samples", "classwise"} - figures.keys():
         raise bad("PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of images")
     configuration, classwise = record.configuration, figures["classwise"]
+    known = {"samples": figures["samples"], **classwise} if isinstance(classwise, dict) else {"classwise": classwise}
+    for name, value in known.items():
+        if not is_number(value) or (value is None and name == "samples"):
+            raise bad("run record", path, f"figures of {split}: {name} must be a number")
     provenance = {"model": configuration.get("model"), "configuration": configuration, "seed": record.seed}
     provenance |= {"teacher": record.teacher, "data": record.data, "split": split, "checkpoint": fitting[0]}
     top1, top5, values = figures["top1"], figures["top5"], list(classwise.values())

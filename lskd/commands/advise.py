@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 
 from lskd.commands.entropy import Logits
-from lskd.errors import InputError
+from lskd.errors import InputError, naming
 from lskd.published import published
 from lskd.representations import Representations, read_representations
 from lskd.smoothing_estimate import WEAKEST, SmoothingEstimate, estimate_label_smoothing
@@ -102,11 +102,11 @@ def disagrees(recorded: float | None, estimate: SmoothingEstimate) -> str | None
 
 def _estimate(path: str, representations: Representations) -> SmoothingEstimate:
     try:
-        return estimate_label_smoothing(Logits(path, representations.thinned(SAMPLES)))
+        logits = Logits(path, representations.thinned(SAMPLES))
     except InputError as error:  # no last layer or no features: advice is still to be had
         return SmoothingEstimate(None, None, None, "cannot tell", str(error))
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+    with naming(path):
+        return estimate_label_smoothing(logits)
 
 
 def _said(estimate: SmoothingEstimate) -> str:

@@ -189,6 +189,8 @@ def _sets(arguments: argparse.Namespace, names: list[str]) -> dict[int, ClassSet
     reference = read_representations(arguments.reference)
     if reference.class_names != names:
         raise bad("--reference", arguments.reference, f"must have the classes of {arguments.first[0]}, in their order")
+    if without := [label for label in targets or () if not reference.moments.counts[label]]:
+        raise bad("--targets", names[without[0]], f"must have samples in {arguments.reference}")
     return sets_by_distance(reference.moments.centroids(), targets, similar or 0.01, dissimilar or 0.9)
 
 

@@ -149,6 +149,8 @@ def choose(
     candidates = np.flatnonzero(counts >= least).tolist()
     if arguments.words:
         candidates = frequent_word_tokens(names, counts, least)
+    if without := [label for label in targets or () if not np.isfinite(points[label]).all()]:
+        raise bad("--targets", names[without[0]], f"must have samples in {arguments.file}")
     return sets_by_distance(points, targets, *arguments.rates, candidates)
 
 

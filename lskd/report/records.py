@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lskd.errors import bad
 from lskd.representations import SUFFIX
-from lskd.runs import RunRecord, read_run, teacher_smoothing
+from lskd.runs import RunRecord, is_number, read_run, teacher_smoothing
 
 RECORD = "run.json"
 # Options of either host that say where, from whom and how fast, or what a study's runs differ in anyway.
@@ -135,20 +135,8 @@ def find_runs(places: Sequence[str | os.PathLike]) -> list[Run]:
 
 
 def _checked(record: RunRecord, path: Path) -> RunRecord:
-    """A record whose parts have the types that a report relies on."""
-    configuration, data, teacher = record.configuration, record.data, record.teacher
-    objects = {"configuration": configuration, "data": data, "figures": record.figures, "versions": record.versions}
-    objects |= {"hardware": record.hardware, "teacher": teacher or {}}
-    lists = {"history": record.history, "warnings": record.warnings, "command": record.command}
-    for name, value in (objects | lists).items():
-        if not isinstance(value, dict if name in objects else list):
-            raise bad("run record", path, f"{name} must be {'an object' if name in objects else 'a list'}")
-    for split, checkpoints in record.figures.items():
-        if not isinstance(checkpoints, dict) or not all(isinstance(each, dict) for each in checkpoints.values()):
-            raise bad("run record", path, f"figures of {split} must be objects by checkpoint")
-        for name in ("top1", "top5", "bleu"):
-            if not all(_is_number(each.get(name)) for each in checkpoints.values()):
-                raise bad("run record", path, f"figures of {split}: {name} must be a number")
+    """A record whose parts have what a report relies on beside what :func:`lskd.runs.read_run` has checked."""
+    configuration, teacher = record.configuration, record.teacher
     numbers = {"label_smoothing": configuration.get("label_smoothing"), "seed": record.seed}
     if teacher:
         known = teacher.get("label_smoothing") or {}
@@ -157,14 +145,9 @@ def _checked(record: RunRecord, path: Path) -> RunRecord:
             raise bad("run record", path, "configuration must have the temperature of a student")
         numbers["temperature"] = configuration["temperature"]
     for name, value in numbers.items():
-        if not _is_number(value):
+        if not is_number(value):
             raise bad("run record", path, f"{name} must be a number")
     return record
-
-
-def _is_number(value: object) -> bool:
-    """A number, or None."""
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _flat(settings: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
