@@ -7,11 +7,13 @@ import logging
 import math
 import os
 
+import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.logging import metrics
+from torch import Tensor
 
-from lskd.distillation import distillation_loss
+from lskd.distillation import TopkLogits, distillation_loss
 from lskd.errors import InputError, bad
 from lskd.teacher import temperature_warnings
 from lskd_fairseq import options
@@ -64,31 +66,8 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
 
     def forward(self, model, sample, reduce=True):
         """The summed loss, the number to divide it by (sentences or target tokens), and sums for the log."""
-        keep = sample["target"].ne(self.padding_idx)
-        target = sample["target"][keep]
-        try:
-            logits = output_logits(model, sample["net_input"], keep)
-            if self.teacher is not None:
-                teacher_logits = self.teacher.logits(sample, keep, like=logits)
-            elif not model.training:
-                teacher_logits = logits.detach()  # its own teacher: a KL of zero
-            elif self.cfg.teacher_cache:
-                raise bad("--teacher-cache", self.cfg.teacher_cache, "must be an existing cache")
-            else:
-                raise bad("--teacher-path", self.cfg.teacher_path, "must be an existing checkpoint")
-        except InputError as error:
-            options.leave(error)
-        sums = distillation_loss(
-            logits,
-            teacher_logits,
-            target,
-            temperature=self.cfg.temperature,
-            student_temperature=self.cfg.student_temperature,
-            kd_weight=self.cfg.kd_weight,
-            label_smoothing=options.paper_alpha(self.cfg.label_smoothing, logits.size(-1)),
-            teacher_topk=self.cfg.teacher_topk,
-            overwrite=True,  # nobody else looks at the logits
-        )
+        logits, teacher_logits, target = self._logits(model, sample)
+        sums = self._loss(logits, teacher_logits, target, overwrite=True)  # nobody else looks at the logits
         logging_output = {
             "loss": sums.loss.data if self.teacher else sums.nll_loss,
             "nll_loss": sums.nll_loss,
@@ -104,6 +83,51 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
             }
         return sums.loss, logging_output["sample_size"], logging_output
 
+    @torch.no_grad()
+    def examine(self, model, sample) -> tuple[float, dict[str, Tensor]]:
+        """The loss of a batch, and what it is made of: ``target``, ``student_logits``, ``teacher_logits``, ….
+
+        Of a teacher that is cached as a top-k, ``teacher_logits`` are its k, and ``teacher_symbols`` whose they are.
+        """
+        logits, teacher_logits, target = self._logits(model, sample)
+        found = {"target": target, "student_logits": logits}
+        if isinstance(teacher_logits, TopkLogits):
+            found |= {"teacher_logits": teacher_logits.values, "teacher_symbols": teacher_logits.symbols}
+        else:
+            teachers = teacher_logits if isinstance(teacher_logits, list) else [teacher_logits]
+            found |= {f"teacher_logits{'_' + str(i) if i else ''}": each[:] for i, each in enumerate(teachers)}
+        return self._loss(logits, teacher_logits, target, overwrite=False).loss.item(), found
+
+    def _logits(self, model, sample) -> tuple[Tensor, Tensor | list | TopkLogits, Tensor]:
+        """The student's logits (N, V) and its teacher's, and the N target tokens."""
+        keep = sample["target"].ne(self.padding_idx)
+        try:
+            logits = output_logits(model, sample["net_input"], keep)
+            if self.teacher is not None:
+                teacher_logits = self.teacher.logits(sample, keep, like=logits)
+            elif not model.training:
+                teacher_logits = logits.detach()  # its own teacher: a KL of zero
+            elif self.cfg.teacher_cache:
+                raise bad("--teacher-cache", self.cfg.teacher_cache, "must be an existing cache")
+            else:
+                raise bad("--teacher-path", self.cfg.teacher_path, "must be an existing checkpoint")
+        except InputError as error:
+            options.leave(error)
+        return logits, teacher_logits, sample["target"][keep]
+
+    def _loss(self, logits, teacher_logits, target, overwrite: bool):
+        return distillation_loss(
+            logits,
+            teacher_logits,
+            target,
+            temperature=self.cfg.temperature,
+            student_temperature=self.cfg.student_temperature,
+            kd_weight=self.cfg.kd_weight,
+            label_smoothing=options.paper_alpha(self.cfg.label_smoothing, logits.size(-1)),
+            teacher_topk=self.cfg.teacher_topk,
+            overwrite=overwrite,
+        )
+
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:
         """Turn the sums of all workers and accumulated batches into figures: each divided once."""
@@ -112,13 +136,13 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
             return utils.item(sum(log.get(key, 0) for log in logging_outputs))
 
         tokens, sample_size = total("ntokens"), total("sample_size")
-        metrics.log_scalar("loss", total("loss") / sample_size / math.log(2), sample_size, round=3)
+        metrics.log_scalar("loss", total("loss") / (sample_size or 1) / math.log(2), sample_size, round=3)
         names = ["nll_loss"]
         if any("kd_loss" in log for log in logging_outputs):
             names += ["kd_loss", "teacher_entropy"]
-            metrics.log_scalar("teacher_agreement", 100 * total("teacher_agreement") / tokens, tokens, round=2)
+            metrics.log_scalar("teacher_agreement", 100 * total("teacher_agreement") / (tokens or 1), tokens, round=2)
         for name in names:
-            metrics.log_scalar(name, total(name) / tokens / math.log(2), tokens, round=3)
+            metrics.log_scalar(name, total(name) / (tokens or 1) / math.log(2), tokens, round=3)
         metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
 
     @staticmethod

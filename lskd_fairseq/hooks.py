@@ -9,11 +9,14 @@
    The options are checked as soon as they are complete, and errors end in one line.
 5. :func:`same_batches`: fairseq groups sentences into batches once, by a random order that depends on the epoch in
    which training started. A resumed training has other batches than one that was never stopped, and other weights.
+6. :func:`stopped_at_nan`: where gradients are no numbers, fairseq ends in a traceback that does not tell the sentences.
+   With ``--fp16`` not at once: it tries smaller loss scales first. With ``--amp`` never: it leaves such a step out.
 """
 
 import argparse
 import functools
 import importlib
+import math
 import shutil
 import sys
 
@@ -23,7 +26,9 @@ from fairseq import checkpoint_utils
 from fairseq.data import data_utils
 from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
+from fairseq.trainer import Trainer
 
+from lskd import nan_batch
 from lskd.errors import InputError
 from lskd.files import replacing
 from lskd.runs import write_run
@@ -37,6 +42,8 @@ def install() -> None:
     trust_checkpoint_types()
     PathManager.copy = staticmethod(whole_copies(PathManager.copy))
     checkpoint_utils.save_checkpoint = recorded_saving(checkpoint_utils.save_checkpoint)
+    Trainer.train_step = remembered_samples(Trainer.train_step)
+    Trainer.clip_grad_norm = stopped_at_nan(Trainer.clip_grad_norm)
     FairseqTask.get_batch_iterator = same_batches(FairseqTask.get_batch_iterator)
     # These two are looked up in the module that runs main(), which is __main__ for `python -m fairseq_cli.train`.
     for module in (importlib.import_module("fairseq_cli.train"), sys.modules["__main__"]):
@@ -97,6 +104,60 @@ def kept_validation(get_valid_stats):
         return found
 
     return get_and_keep
+
+
+def remembered_samples(train_step):
+    """fairseq's training step; while it lasts the trainer has its batches as ``lskd_samples``."""
+
+    @functools.wraps(train_step)
+    def step_and_remember(self, samples, *args, **more):
+        self.lskd_samples = samples
+        try:
+            return train_step(self, samples, *args, **more)
+        finally:
+            vars(self).pop("lskd_samples", None)  # --amp tries a batch again from within
+
+    return step_and_remember
+
+
+def stopped_at_nan(clip_grad_norm):
+    """fairseq's clipping, which tells whether gradients are numbers; where not, the process leaves with status 1.
+
+    Before fairseq looks at their norm, trips over its own search for the module to blame, and ends in a traceback.
+    """
+
+    @functools.wraps(clip_grad_norm)
+    def clip_or_stop(self, clip_norm):
+        criterion = self.get_criterion()
+        if not hasattr(criterion, "examine"):
+            return clip_grad_norm(self, clip_norm)
+        try:
+            norm = clip_grad_norm(self, clip_norm)
+        except FloatingPointError as error:  # of --fp16, where no scale was small enough
+            options.leave(FloatingPointError(failed_batch(self, criterion, error)), status=1)
+        if not self.cfg.common.amp and not torch.as_tensor(norm).isfinite().all():
+            error = FloatingPointError("the gradients are not finite")
+            options.leave(FloatingPointError(failed_batch(self, criterion, error)), status=1)
+        return norm
+
+    return clip_or_stop
+
+
+def failed_batch(trainer, criterion, error: FloatingPointError) -> str:
+    """What to tell of a step that failed; the first of its batches whose loss is not finite is kept."""
+    settings = records.record_of(trainer).configuration
+    trainer._set_seed()  # as at the step's beginning: the same dropout
+    trainer.get_model().train()
+    numbers: list[int] = []
+    for sample in trainer.lskd_samples:
+        sample, _ = trainer._prepare_sample(sample)
+        loss, tensors = criterion.examine(trainer.get_model(), sample)
+        if not math.isfinite(loss):
+            ids = sample["id"].tolist()
+            return nan_batch.keep_batch(trainer.cfg.checkpoint.save_dir, ids, loss, settings, tensors)
+        numbers += sample["id"].tolist()
+    shown = ", ".join(map(str, numbers[: nan_batch.SHOWN]))
+    return f"{error}; the loss of this process's batch, sentences {shown} …, is finite"
 
 
 def checked_defaults(add_defaults):

@@ -166,9 +166,9 @@ def _dictionaries(task: DictConfig) -> tuple[Dictionary, Dictionary]:
     return tuple(dictionaries)
 
 
-def leave(error: InputError) -> NoReturn:
-    """End fairseq's process with one line and exit status 2: fairseq itself would print a traceback."""
-    status = report(Path(sys.argv[0]).name, error)
+def leave(error: Exception, status: int = 2) -> NoReturn:
+    """End fairseq's process with one line: fairseq itself would print a traceback. ``status``: 2 is of wrong input."""
+    report(Path(sys.argv[0]).name, error)
     _end_loading()
     sys.exit(status)
 

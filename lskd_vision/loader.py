@@ -5,6 +5,7 @@ Whatever the number of loader processes, of students and of restarts, the images
 """
 
 import argparse
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -119,6 +120,13 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self.prefetcher)
+
+    def ids(self, batch: int) -> list[int | str]:
+        """The images of a batch of the epoch that has begun last, of this process: their files, or their numbers."""
+        images, size = self.order.images, self.prefetcher.loader.batch_size
+        numbers = [number for _, number in itertools.islice(self.order, batch * size, (batch + 1) * size)]
+        known = files(images.dataset)
+        return [str(getattr(known[number][0], "name", known[number][0])) for number in numbers] if known else numbers
 
     def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batches of epoch ``number``.

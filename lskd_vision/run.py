@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import SyncBatchNorm
 
 from lskd.errors import bad
+from lskd.nan_batch import keep_batch
 from lskd.runs import now, read_run, write_run
 from lskd_vision.checkpoints import read_state, save_checkpoint
 from lskd_vision.feature_distillation import StudentWithConnectors, margins, teacher_batch_norms
@@ -29,6 +31,7 @@ from lskd_vision.task import DistillationTask, OverhaulDistillationTask, Smoothe
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 
 LAST, BEST = "last.pth.tar", "model_best.pth.tar"
+OVERFLOWS = 20  # steps in a row: in as many, fairseq's scale comes to its smallest
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Run:
         self.next_epoch = 0
         self.best: float | None = None
         self.failure: str | None = None
+        self.overflows = 0  # losses in a row that were not finite
 
     @property
     def name(self) -> str:
@@ -176,12 +180,14 @@ class Run:
             return OverhaulDistillationTask(model, self.teacher, margins=margin, **settings)
         return DistillationTask(model, self.teacher, **settings)
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Before the first batch of an epoch."""
+    def begin_epoch(self, epoch: int, ids_of: Callable[[int], list] = lambda batch: [f"batch {batch}"]) -> None:
+        """Before the first batch of an epoch; ``ids_of`` tells which images a batch of it has, for messages."""
+        self.ids_of = ids_of
         self.task.train()
         self.optimizer.zero_grad()
         self.sums: dict[str, Tensor] = {}
-        self.images = 0
+        self.images: int | Tensor = 0
+        self.before: tuple | None = None  # what look_back looks at
         self.began = time.monotonic()
         self.random = RandomStream(self.device, self.setting.seed, epoch, self.arguments.rank)
 
@@ -202,6 +208,9 @@ class Run:
         of_group = min(together, self.batches_per_epoch - first)  # the last group of an epoch may be smaller
         complete = batch == first + of_group - 1
         updates = epoch * self.updates_per_epoch + batch // together + 1  # after this one
+        self.look_back()
+        if self.failure and not self.arguments.distributed:
+            return
         with self.random, contextlib.nullcontext() if complete else self.task.no_sync():
             with autocast(self.arguments, self.device):
                 result = self.task(images, target, teacher_output) if self.teacher else self.task(images, target)
@@ -211,10 +220,36 @@ class Run:
             self.optimizer.zero_grad()
             self.task.update_ema(step=updates)
             self.scheduler.step_update(updates)
-        self.images += len(target)
+        taught = () if teacher_output is None else (teacher_output.logits,)
+        self.before = (batch, result["loss"].detach(), target, result["output"].detach(), *taught)
+        counted, images = True, len(target)
+        if self.scaler is not None:  # it skips what has overflowed; so do the means
+            counted = result["loss"].detach().isfinite()
+            images = counted * images
+        self.images += images
         for name, value in result.items():
             if name != "output":
-                self.sums[name] = self.sums.get(name, 0) + value.detach().double() * len(target)
+                value = value.detach().double()
+                value = value if counted is True else torch.where(counted, value, 0)
+                self.sums[name] = self.sums.get(name, 0) + value * images
+
+    def look_back(self) -> None:
+        """Fail where the loss of the step before was no number, and keep its batch. By now, a GPU is done with it.
+
+        In half precision with a scaler only after :data:`OVERFLOWS` steps in a row: it makes its scale smaller. Of
+        several processes none may leave the others waiting: the training ends with the epoch.
+        """
+        if self.before is None:
+            return
+        (batch, loss, target, *logits), self.before = self.before, None
+        loss = loss.item()
+        self.overflows = 0 if math.isfinite(loss) else self.overflows + 1
+        if self.failure or self.overflows < (OVERFLOWS if self.scaler is not None else 1):
+            return
+        names = ("student_logits", "teacher_logits")[: len(logits)]
+        tensors = {"target": target} | dict(zip(names, logits, strict=True))
+        ids = self.ids_of(batch)
+        self.failure = keep_batch(self.directory, ids, loss, self.record.configuration, tensors)
 
     def backward(self, loss: Tensor, complete: bool) -> None:
         """Add the gradient of ``loss`` and, where the group is ``complete``, let the optimiser use it."""
@@ -233,12 +268,13 @@ class Run:
 
     def mean_loss(self) -> float:
         """The mean loss of the epoch so far, of this process."""
-        return self.sums["loss"].item() / self.images
+        return float(self.sums["loss"] / self.images)
 
     def end_epoch(self) -> dict[str, float]:
         """The means of the epoch over all processes; afterwards all of them have the same BatchNorm statistics."""
+        self.look_back()
         names = sorted(self.sums)
-        images = torch.tensor(self.images, dtype=torch.float64, device=self.device)
+        images = torch.as_tensor(self.images, dtype=torch.float64, device=self.device)
         sums = torch.stack([*(self.sums[name] for name in names), images])
         if self.arguments.distributed:
             torch.distributed.all_reduce(sums)
@@ -246,7 +282,7 @@ class Run:
                 distribute_bn(self.task.get_trainable_module(ema=ema), self.arguments.world_size, reduce=True)
         *values, images = sums.tolist()
         means = {f"train_{name}": value / images for name, value in zip(names, values, strict=True)}
-        if not math.isfinite(means["train_loss"]):
+        if not math.isfinite(means["train_loss"]) and not self.failure:
             self.failure = f"the loss of epoch {self.next_epoch + 1} is {means['train_loss']}; try a smaller --lr"
         return means
 

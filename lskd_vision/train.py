@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lskd.accuracy import accuracy_figures
-from lskd.errors import bad, run_command
+from lskd.errors import bad, report, run_command
 from lskd.runs import read_run, write_run
 from lskd.smoothing_estimate import estimate_label_smoothing
 from lskd.teacher import with_estimate
@@ -73,7 +73,10 @@ def main(arguments: argparse.Namespace) -> int:
                 for run in group:
                     run.free()
         if arguments.rank == 0:
-            print(table(runs))
+            print(table(runs), flush=True)
+            for run in runs:
+                if run.failure:
+                    report("lskd_vision.train", RuntimeError(f"{run.name}: {run.failure}"))
         return 1 if any(run.failure for run in runs) else 0
     except KeyboardInterrupt:
         print("\nlskd_vision.train: interrupted; the same command with --resume goes on", file=sys.stderr)
@@ -188,6 +191,8 @@ def train(runs: list[Run], data: Data, arguments: argparse.Namespace, device: to
             train_epoch(active, epoch, batches, teachers, normalisation, arguments, device)
             means = {run: run.end_epoch() for run in active}
             active = [run for run in active if not run.failure]
+            if not active:
+                continue
             figures = validate(active, validation, arguments, device, data)
             for run in active:
                 run.finish_epoch(epoch, means[run], figures[run])
@@ -198,11 +203,13 @@ def train(runs: list[Run], data: Data, arguments: argparse.Namespace, device: to
 def train_epoch(runs, epoch, batches, teachers, normalisation, arguments, device) -> None:
     """One pass over the training images: each teacher runs once a batch, then each student takes its step."""
     for run in runs:
-        run.begin_epoch(epoch)
+        run.begin_epoch(epoch, batches.ids)
     name = f"epoch {epoch + 1}/{arguments.epochs}"
     hidden = None if arguments.rank == 0 else True
     with tqdm(batches.epoch(epoch), total=len(batches), desc=name, unit="batch", disable=hidden) as bar:
         for number, (images, target) in enumerate(bar):
+            if all(run.failure for run in runs) and not arguments.distributed:
+                break
             with autocast(arguments, device):
                 outputs = {key: teacher(images, normalisation) for key, teacher in teachers.items()}
             for run in runs:

@@ -81,6 +81,57 @@ def test_loss_and_gradient_are_those_of_the_formula_in_float64(
     assert (ours - theirs).norm() <= 1e-5 * theirs.norm()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("temperature", [1e-2, 1, 1e4])
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_extreme_temperatures_and_logits_give_finite_losses_in_every_precision(
+    task, teacher_path, temperature, scale, dtype
+):
+    student = make_model(task, seed=2, scale=scale).to(dtype)
+    batch = batch_of(task, [0, 3, 7])
+    loss, _, log = make_criterion(task, teacher_path, temperature=temperature)(student, batch)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert all(torch.as_tensor(value).isfinite().all() for value in (loss, *log.values()))
+    assert log["kd_loss"] >= 0
+    gradients = torch.cat([p.grad.double().flatten() for p in student.parameters()])
+    # The largest gradient of the logits is 1/T times T²; what the layers below make of it, float16 may not hold.
+    assert dtype == torch.float16 or gradients.isfinite().all()
+
+
+@pytest.mark.parametrize("options", [{}, {"kd_weight": 0.5, "label_smoothing": 0.1}, {"teacher_topk": 4}])
+def test_a_batch_without_target_tokens_has_no_loss_and_no_gradient(task, teacher_path, options):
+    student, batch = make_model(task), batch_of(task, [0, 3, 7])
+    batch["target"] = torch.full_like(batch["target"], task.tgt_dict.pad())
+    batch["ntokens"] = 0
+    criterion = make_criterion(task, teacher_path, **options)
+    loss, sample_size, log = criterion(student, batch)
+    loss.backward()
+    assert (loss.item(), sample_size) == (0, 0)
+    assert all(p.grad is None or not p.grad.any() for p in student.parameters())
+    with metrics.aggregate() as aggregate:
+        criterion.reduce_metrics([log])
+    found = aggregate.get_smoothed_values()
+    assert found["loss"] == found["nll_loss"] == found["kd_loss"] == 0
+    with_others = [log, criterion(make_model(task, seed=2), batch_of(task, [1, 2]))[2]]
+    with metrics.aggregate() as aggregate, metrics.aggregate() as alone:
+        criterion.reduce_metrics(with_others)
+    assert aggregate.get_smoothed_values() == alone.get_smoothed_values()
+
+
+@pytest.mark.parametrize("topk", [0, 4])
+def test_a_batch_is_examined_as_it_was_computed(task, teacher_path, topk):
+    student, batch = make_model(task, dropout=0.5), batch_of(task, [0, 3, 7])
+    criterion = make_criterion(task, teacher_path, temperature=2, teacher_topk=topk)
+    torch.manual_seed(3)
+    loss, _, _ = criterion(student, batch)
+    torch.manual_seed(3)
+    again, tensors = criterion.examine(student, batch)
+    assert again == loss.item()
+    assert tensors["student_logits"].shape == tensors["teacher_logits"].shape
+    assert len(tensors["target"]) == batch["ntokens"]
+
+
 def test_padded_positions_are_not_projected_to_the_vocabulary(task, teacher_path):
     student, criterion = make_model(task), make_criterion(task, teacher_path)
     batch = batch_of(task, [0, 3, 7, 11])

@@ -7,8 +7,10 @@ import pytest
 import torch
 from timm.data import resolve_data_config
 
+from lskd.nan_batch import NAME
+from lskd.tensor_files import mapped_tensors, read_about
 from lskd_vision import options
-from lskd_vision.run import Run, Setting
+from lskd_vision.run import OVERFLOWS, Run, Setting
 from lskd_vision.task import SmoothedCrossEntropy
 from lskd_vision.teacher import Teacher
 
@@ -87,7 +89,36 @@ def test_a_loss_that_is_not_finite_fails_the_run_and_says_so(started):
     run.begin_epoch(0)
     run.step(torch.full((4, 1, 32, 32), torch.nan), torch.zeros(4, dtype=torch.long), None, 0, 0)
     run.end_epoch()
-    assert run.failure == "the loss of epoch 1 is nan; try a smaller --lr"
+    file = run.directory / NAME
+    assert run.failure == f"the loss is nan on the batch of batch 0 (its logits: {file}); try a smaller learning rate"
+    assert read_about(file)["settings"] == run.record.configuration
+    assert mapped_tensors(file)["student_logits"].shape == (4, 10)
+
+
+def test_after_a_loss_that_is_not_finite_no_step_is_taken(started):
+    run = started()
+    run.begin_epoch(0, lambda batch: [f"image {batch}"])
+    labels = torch.zeros(4, dtype=torch.long)
+    for batch in range(4):
+        run.step(torch.full((4, 1, 32, 32), torch.nan if batch == 1 else 0.5), labels, None, 0, batch)
+    assert "image 1" in run.failure
+    assert run.images == 8  # of the first two steps
+
+
+@pytest.mark.parametrize("bad", [1, OVERFLOWS - 1, OVERFLOWS])
+def test_with_a_scaler_losses_may_overflow_for_some_steps(started, bad):
+    run = started("--amp --amp-dtype float16")
+    assert run.scaler is not None
+    run.begin_epoch(0)
+    labels = torch.zeros(4, dtype=torch.long)
+    for batch in range(bad + 3):
+        run.step(torch.full((4, 1, 32, 32), torch.nan if batch < bad else 0.5), labels, None, 0, batch)
+    if bad == OVERFLOWS:
+        assert f"batch {OVERFLOWS - 1} " in run.failure
+        return
+    means = run.end_epoch()
+    assert run.failure is None
+    assert 0 < means["train_loss"] < 10  # the mean of the steps that did not
 
 
 @pytest.mark.parametrize(("accumulated", "updates"), [(1, 5), (2, 3), (5, 1), (8, 1)])

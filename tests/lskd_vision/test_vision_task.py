@@ -70,6 +70,34 @@ def relative_error(found, expected):
 
 # ---- the whole task against timm's, and against float64
 
+
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF])
+@pytest.mark.parametrize("temperature", [1e-2, 1.0, 1e4])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
+def test_extreme_logits_and_temperatures_give_finite_figures_and_gradients(temperature, scale, dtype):
+    generator = torch.Generator().manual_seed(0)
+    given, taught = (scale * torch.randn(6, CLASSES, generator=generator).clamp(-1, 1) for _ in range(2))
+    student = nn.Linear(CLASSES, CLASSES, bias=False)
+    task = DistillationTask(student, temperature=temperature, normalisation=Normalisation(*2 * [torch.ones(1)]))
+    logits = given.to(dtype).requires_grad_()
+    result = task._losses(logits, TARGET, TeacherOutput(taught.to(dtype)))
+    result["loss"].backward()
+    assert all(value.isfinite().all() for value in result.values())
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("classes", [1, 200_000])
+def test_one_class_and_very_many_are_distilled(classes):
+    logits, taught = (torch.randn(3, classes, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    logits.requires_grad_()
+    task = DistillationTask(nn.Identity(), temperature=3.0, normalisation=Normalisation(*2 * [torch.ones(1)]))
+    result = task._losses(logits, torch.zeros(3, dtype=torch.long), TeacherOutput(taught))
+    result["loss"].backward()
+    assert result["loss"].isfinite()
+    assert (result["loss"].item() == 0) == (classes == 1)
+    assert torch.allclose(logits.grad.sum(1), torch.zeros(3), atol=1e-6)
+
+
 # Student and teacher: name, configuration, channels. Where the configurations differ, one batch is two inputs.
 PAIRS = {
     "same inputs": (("test_resnet", IMAGENET, 3), ("test_efficientnet_ln", IMAGENET, 3)),

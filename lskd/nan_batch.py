@@ -1,0 +1,51 @@
+"""The batch on which a loss became no number, kept where the run's checkpoints are, so that it can be looked at.
+
+from lskd.nan_batch import NAME
+from lskd.tensor_files import mapped_tensors, read_about
+
+read_about(directory / NAME)  # {"ids": which samples, "settings": of the run, "loss": "nan"}
+mapped_tensors(directory / NAME)  # target (N,), student_logits and teacher_logits (N, V), float32
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lskd.tensor_files import write_tensors
+
+NAME = "nan-batch.safetensors"
+LARGEST = 2**26  # numbers of one tensor: 256 MB
+SHOWN = 4  # ids in the message
+
+
+def keep_batch(
+    directory: str | os.PathLike, ids: Sequence, loss: float, settings: dict, tensors: Mapping[str, Tensor]
+) -> str:
+    """Write the file; what to tell the user, without a name of the run.
+
+    Args:
+        directory: of the run's checkpoints.
+        ids: of the batch's samples: numbers, or names of files.
+        loss: what it is.
+        settings: of the run, as JSON has them.
+        tensors: each with N rows. Where they are too many, those with numbers that are not finite are kept, then the
+            first of the others; ``rows`` in the file says which.
+    """
+    tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    finite = torch.stack([each.isfinite().reshape(len(each), -1).all(1) for each in tensors.values()]).all(0)
+    most = LARGEST // max(each[:1].numel() or 1 for each in tensors.values())
+    rows = torch.argsort(finite, stable=True)[: max(1, most)].sort().values
+    kept = {name: _plain(tensor[rows]) for name, tensor in tensors.items()} | {"rows": rows.numpy()}
+    path = Path(directory) / NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(path, kept, {"ids": list(ids), "loss": str(loss), "settings": settings})
+    shown = ", ".join(map(str, ids[:SHOWN])) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
+    return f"the loss is {loss} on the batch of {shown} (its logits: {path}); try a smaller learning rate"
+
+
+def _plain(tensor: Tensor) -> np.ndarray:
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
