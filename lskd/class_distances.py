@@ -8,6 +8,7 @@
   ‖c_π − c_k‖² + tr(Σ_π) + tr(Σ_k), Σ the samples' own (divided by n).
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ from lskd.moments import ClassMoments
 from lskd.representations import Representations
 
 VARIANTS = ("centroid", "corrected", "pairwise", "pairwise-squared")
-BLOCK = 2**21  # pairs of samples whose distances are in memory at once
+SIDE = 1024  # samples of either class, whose distances are in memory at once: 8 MiB
 
 
 def squared_distances(
@@ -81,10 +82,13 @@ def mean_distances(
     own, other = own - mean, other - mean
     own_norms, other_norms = (own**2).sum(1), (other**2).sum(1)
     total = np.zeros(len(own_weights))
-    rows = max(1, BLOCK // len(other))
-    for block in (slice(start, start + rows) for start in range(0, len(own), rows)):
-        squared = own_norms[block, None] + other_norms - 2 * own[block] @ other.T
-        total += ((own_weights[:, block] @ np.sqrt(np.maximum(squared, 0))) * other_weights).sum(1)
+    starts = itertools.product(range(0, len(own), SIDE), range(0, len(other), SIDE))
+    for rows, columns in ((slice(i, i + SIDE), slice(j, j + SIDE)) for i, j in starts):
+        distances = own[rows] @ (-2 * other[columns].T)
+        distances += own_norms[rows, None]
+        distances += other_norms[columns]
+        np.sqrt(np.maximum(distances, 0, out=distances), out=distances)
+        total += ((own_weights[:, rows] @ distances) * other_weights[:, columns]).sum(1)
     return total
 
 
