@@ -18,6 +18,7 @@ import functools
 import importlib.util
 import logging
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 # Logits of a chunk. A processor's stay in its cache; a GPU is filled by them, and has room for the dozen of this
 # size that are made without a compiler.
 CHUNK_ELEMENTS = {"cpu": 2**17, "cpu compiled": 2**18, "gpu": 2**22, "gpu compiled": 2**25}
+ROOMS = threading.local()
 PROJECTED_ROWS = 256  # at least so many at a time: a matrix product of few rows only waits for the matrix
 
 
@@ -205,7 +207,8 @@ def _chunks(student, teacher, target, settings, topk, fused, with_gradient):
     kind += " compiled" if fused and fused.compiled else ""
     step = max(1, CHUNK_ELEMENTS[kind] // student.size(1))
     precise = student.dtype == torch.float32 or kind != "cpu"
-    room = None if fused else student.new_empty((4, min(step, len(student)), student.size(1)), dtype=torch.float32)
+    shape = 4, min(step, len(student)), student.size(1)
+    room = None if fused else _room(shape, torch.float32 if precise else torch.float64, student.device)
     for chunk, part in _teacher_chunks(teacher, len(student), step):
         if fused:
             yield chunk, *fused(student[chunk], part[0], target[chunk], settings, with_gradient)
@@ -217,9 +220,21 @@ def _chunks(student, teacher, target, settings, topk, fused, with_gradient):
             # Of k symbols alone, nothing cancels but at these. Double precision may be 64 times slower on a GPU.
             precise = kind != "cpu" or isinstance(part, TopkLogits) or is_precise(*found, settings)
         if not precise:  # nor will the next chunks be
-            room = room.double()
+            room = _room(shape, torch.float64, student.device)
             found = rows(*problem, room)
         yield chunk, *found
+
+
+def _room(shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Room for some rows' computation; a processor's is kept for the next loss of the thread, 2 or 4 MiB."""
+    count = math.prod(shape)
+    if device.type != "cpu" or count > 4 * CHUNK_ELEMENTS["cpu"]:
+        return torch.empty(shape, dtype=dtype, device=device)
+    if (kept := getattr(ROOMS, str(dtype), None)) is None or kept.numel() < count:
+        with torch.inference_mode(False):  # whatever it is asked for first, any loss can use it
+            kept = torch.empty(4 * CHUNK_ELEMENTS["cpu"], dtype=dtype)
+        setattr(ROOMS, str(dtype), kept)
+    return kept[:count].view(shape)
 
 
 def _teacher_chunks(teacher: list[Tensor | ProjectedLogits] | TopkLogits, count: int, step: int):

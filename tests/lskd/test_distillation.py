@@ -1,5 +1,7 @@
 import dataclasses
 import functools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import pytest
@@ -449,6 +451,7 @@ def test_nothing_of_the_size_of_the_logits_is_made_but_the_gradient_and_not_even
     if form == "fused in float32":
         pytest.skip("only the compiler makes it so: scripts/bench_loss.py measures it")
     monkeypatch.setitem(distillation.CHUNK_ELEMENTS, "cpu", elements)
+    monkeypatch.setattr(distillation, "ROOMS", threading.local())
     student, teacher, target = make(rows=32, vocabulary=100)
     leaf = student.clone().requires_grad_()
     inputs = {tensor.untyped_storage().data_ptr() for tensor in (leaf, teacher)}
@@ -504,6 +507,24 @@ def test_a_teachers_features_and_its_projection_are_as_good_as_its_logits(teache
         expected, expected_gradient = with_gradient(student, dense, target, **options)
         assert relative_error(gradient, expected_gradient) < 1e-5
         assert sums.kd_loss.item() == pytest.approx(expected.kd_loss.item(), rel=1e-4)
+
+
+def test_a_loss_in_inference_mode_leaves_nothing_that_training_could_not_use(monkeypatch):
+    monkeypatch.setattr(distillation, "ROOMS", threading.local())
+    student, teacher, target = make(vocabulary=10)
+    with torch.inference_mode():
+        distillation_loss(student, teacher, target)
+    sums, gradient = with_gradient(student, teacher, target)
+    assert_matches(sums, gradient, reference(student, teacher, target))
+
+
+def test_threads_that_compute_at_once_do_not_disturb_each_other():
+    problems = [make(rows=60, vocabulary=1000, seed=seed) for seed in range(4)]
+    expected = [with_gradient(*problem, temperature=2.0)[1] for problem in problems]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            found = threads.map(lambda problem: with_gradient(*problem, temperature=2.0)[1], problems)
+            assert all(map(torch.equal, found, expected))
 
 
 def test_a_student_that_needs_no_gradient_gives_a_loss_that_has_none():
