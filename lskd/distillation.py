@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 # Logits of a chunk. A processor's stay in its cache; a GPU is filled by them, and has room for the dozen of this
 # size that are made without a compiler.
-CHUNK_ELEMENTS = {"cpu": 2**17, "cpu compiled": 2**18, "gpu": 2**22, "gpu compiled": 2**25}
+CHUNK_ELEMENTS = {"cpu": 2**17, "cpu compiled": 2**17, "gpu": 2**22, "gpu compiled": 2**25}
 ROOMS = threading.local()
 PROJECTED_ROWS = 256  # at least so many at a time: a matrix product of few rows only waits for the matrix
 
