@@ -32,6 +32,8 @@ from small_runs import add_representations, image_run, translation_run
 
 from lskd.representations import SUFFIX
 
+pytestmark = pytest.mark.slow
+
 TRAIN = "lskd_vision.train --device cpu --workers 0 --epochs 2 --batch-size 8 --warmup-epochs 0 --model test_resnet"
 FAIRSEQ = "fairseq-train {place}/data-bin --user-dir lskd_fairseq --criterion kd --arch transformer --optimizer adam"
 FAIRSEQ += " --max-tokens 1000 --cpu"
@@ -327,7 +329,6 @@ BOMBS = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("make", "name", "command", "why"), BOMBS)
 def test_a_small_file_that_unpacks_to_gigabytes_costs_no_memory(make, name, command, why, place):
     make(place / name)
@@ -508,7 +509,6 @@ def test_no_command_gives_text_to_a_shell():
     assert re.findall(r"\{(.+?)\}", line) == ["PYTHON:q", "RUN_JOB:q", "PLAN:q", "params.job:q", "threads", "log:q"]
 
 
-@pytest.mark.slow
 def test_names_and_paths_of_jobs_are_words_and_not_commands(tmp_path):
     place = tmp_path / "a; touch mark; $(touch mark) `touch mark` &"
     place.mkdir()

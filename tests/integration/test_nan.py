@@ -11,6 +11,8 @@ from small_nmt import make_model, make_task, save_checkpoint
 from lskd.nan_batch import NAME
 from lskd.tensor_files import mapped_tensors, read_about
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_translation_training_says_which_sentences(data_bin, tmp_path, monkeypatch, capsys):
     task = make_task(data_bin)

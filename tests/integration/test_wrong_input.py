@@ -17,6 +17,8 @@ from small_runs import add_representations, image_run, translation_run, write_re
 
 from lskd.representations import SUFFIX, record, write_representations
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ["cat", "dog", "eel", "fox", "gnu"]
 FAIRSEQ = "fairseq-train {data-bin} --user-dir lskd_fairseq --criterion kd --arch transformer --save-dir {new}"
 FAIRSEQ += " --optimizer adam --max-tokens 1000 --cpu"
