@@ -150,7 +150,7 @@ def test_a_group_size_changes_no_weights(main, tmp_path):
 def test_the_optimiser_of_a_run_decays_every_weight_without_nesterov(main, monkeypatch):
     seen = []
     real = Run.begin_epoch
-    monkeypatch.setattr(Run, "begin_epoch", lambda self, epoch: (seen.append(self.optimizer), real(self, epoch))[1])
+    monkeypatch.setattr(Run, "begin_epoch", lambda self, *rest: (seen.append(self.optimizer), real(self, *rest))[1])
     assert main("momentum", "--epochs 1 --opt momentum --lr 0.01 --sched multistep --decay-milestones 5") == 0
     (optimiser,) = seen
     assert {(group["weight_decay"], group["nesterov"]) for group in optimiser.param_groups} == {(1e-4, False)}
