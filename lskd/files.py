@@ -4,8 +4,12 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+
+from lskd.errors import bad
 
 
 @contextlib.contextmanager
@@ -13,7 +17,11 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; when the block ends well, it takes ``path``'s place in one step.
 
     The file is synced to disk before it is renamed, so after a kill or a power cut ``path`` holds either the old
-    content or the new one. When the block raises, ``path`` is left as it was.
+    content or the new one. When the block raises, ``path`` is left as it was. A kill leaves a hidden file beside it, which
+    :func:`remove_partials` is for.
+
+    Raises:
+        OSError: ``path`` cannot be written, which the error names whatever the block wrote to.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "figures.json"
@@ -23,15 +31,48 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     '{}'
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    beside = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
         yield beside
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # as where the directory is a file: the first error is the one to tell
+            beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(beside), beside):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def remove_partials(directory: str | os.PathLike) -> None:
+    """Remove what processes of this machine that were killed have left of :func:`replacing` in a directory."""
+    for path in Path(directory).glob(".*.partial"):
+        left = re.search(r"\.([^/]+)-(\d+)\.partial$", path.name)
+        if left and left[1].endswith(socket.gethostname()) and not _is_running(int(left[2])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def check_writable(argument: str, directory: Path) -> None:
+    """Check that a directory can be written to, or made. Nothing is made.
+
+    Raises:
+        InputError: it cannot.
+    """
+    whole = directory.absolute()
+    there = next(place for place in (whole, *whole.parents) if os.path.lexists(place))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise bad(argument, directory, f"must be a directory that can be written to; {there} is not")
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

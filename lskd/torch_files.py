@@ -1,4 +1,7 @@
-"""Files that torch.save wrote, from anyone: nothing in them is run, and they take no more memory than disk."""
+"""Files of torch.save: written so that a full disk is told, read from anyone.
+
+Nothing in a file is run, and it takes no more memory than disk.
+"""
 
 import os
 import zipfile
@@ -6,6 +9,21 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+
+
+def save(content: object, path: str | os.PathLike) -> None:
+    """torch.save to a file.
+
+    Raises:
+        OSError: it cannot be written; torch makes a RuntimeError of that, which tells a position instead of the reason.
+    """
+    with open(path, "wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_plain(path: str | os.PathLike, mapped: bool = False) -> object:

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from lskd.errors import OneLineParser, bad, positive, run_command
-from lskd.files import sha256
+from lskd.files import check_writable, sha256
 from lskd.recording import check_one_process
 from lskd.runs import versions
 from lskd.teacher import weights_fingerprint, with_estimate
@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     check_options(arguments)
     dest = arguments.dest
-    check_dest(dest)
+    check_writable("--dest", dest)
     model, task = load(arguments.path, arguments.data)
     model.eval().requires_grad_(False)
     for split in arguments.split:
@@ -103,13 +103,6 @@ def check_options(arguments: argparse.Namespace) -> None:
     if not all(0 < each < math.inf for each in temperatures):
         raise bad("--temperatures", " ".join(map(str, temperatures)), "must be finite and above 0")
     arguments.temperatures = sorted(set(temperatures))
-
-
-def check_dest(dest: Path) -> None:
-    """Check that a directory is there, or can be made. Raises InputError."""
-    there = next(place for place in (dest.absolute(), *dest.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise bad("--dest", dest, f"must be a directory that can be written to; {there} is not")
 
 
 def planned(arguments: argparse.Namespace, task, layer: nn.Linear) -> Manifest:
@@ -188,7 +181,7 @@ def locked(dest: Path) -> Iterator[None]:
 
 def write(dest: Path, there: Manifest, model: nn.Module, layer: nn.Linear, task, arguments) -> Manifest:
     """Write what is missing, file by file; the finished cache."""
-    for left in dest.glob(".*.partial"):  # of a process that was killed
+    for left in dest.glob(".*.partial"):  # of a process that was killed: no other writes here
         left.unlink()
     cache_manifest.write_manifest(dest, there)
     pad = task.target_dictionary.pad()

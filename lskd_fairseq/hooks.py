@@ -2,49 +2,60 @@
 
 1. :func:`trust_checkpoint_types`: torch loads checkpoints with ``weights_only``, which refuses the types that fairseq
    itself stores. They are named as safe, so loading works and stays safe: code in a file is never run.
-2. :func:`whole_copies`: ``checkpoint_last.pt`` and ``checkpoint_best.pt`` are copies, written in place; a kill while
-   copying leaves a broken file, and it is the one that resume reads. Copies are made beside and renamed.
-3. :func:`recorded_saving`: a checkpoint remembers how it was made, and ``run.json`` is brought up to date with it.
-4. :func:`checked_defaults`: a missing teacher would be noticed after the student is built and directories are made.
+2. :func:`checked_defaults`: a missing teacher would be noticed after the student is built and directories are made.
    The options are checked as soon as they are complete, and errors end in one line.
-5. :func:`same_batches`: fairseq groups sentences into batches once, by a random order that depends on the epoch in
-   which training started. A resumed training has other batches than one that was never stopped, and other weights.
-6. :func:`stopped_at_nan`: where gradients are no numbers, fairseq ends in a traceback that does not tell the sentences.
+3. :func:`stopped_at_nan`: where gradients are no numbers, fairseq ends in a traceback that does not tell the sentences.
    With ``--fp16`` not at once: it tries smaller loss scales first. With ``--amp`` never: it leaves such a step out.
+
+In :mod:`lskd_fairseq.resuming`:
+
+4. :func:`~resuming.whole_saves`, :func:`~resuming.whole_copies`: ``checkpoint_last.pt`` and ``checkpoint_best.pt`` are
+   copies, written in place; a kill while copying leaves a broken file, and it is the one that resume reads. Checkpoints
+   and copies are made beside and renamed.
+5. :func:`~resuming.recorded_saving`, :func:`~resuming.saving_with_progress`, :func:`~resuming.recorded_loading`: a
+   checkpoint remembers how it was made, ``run.json`` is brought up to date with it, and a training that goes on has
+   all figures so far and has used up as much of ``--patience``.
+6. :func:`~resuming.same_batches`: fairseq groups sentences into batches once, by a random order that depends on the
+   epoch in which training started. A resumed training has other batches than one that was never stopped, and other
+   weights.
+7. :func:`~resuming.answer_signals`: Ctrl-C ends in a traceback, SIGTERM in nothing.
 """
 
 import argparse
 import functools
 import importlib
 import math
-import shutil
 import sys
 
 import numpy
 import torch
 from fairseq import checkpoint_utils
-from fairseq.data import data_utils
 from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 
 from lskd import nan_batch
 from lskd.errors import InputError
-from lskd.files import replacing
-from lskd.runs import write_run
-from lskd_fairseq import options, records
+from lskd_fairseq import options, records, resuming
 
 
 def install() -> None:
     """Make the changes, once."""
-    if getattr(PathManager.copy, "lskd", False):
+    if getattr(Trainer, "lskd", False):
         return
+    Trainer.lskd = True
     trust_checkpoint_types()
-    PathManager.copy = staticmethod(whole_copies(PathManager.copy))
-    checkpoint_utils.save_checkpoint = recorded_saving(checkpoint_utils.save_checkpoint)
+    PathManager.copy = staticmethod(resuming.whole_copies(PathManager.copy))
+    for name, change in (
+        ("torch_persistent_save", resuming.whole_saves),
+        ("save_checkpoint", resuming.recorded_saving),
+        ("load_checkpoint", resuming.recorded_loading),
+    ):
+        setattr(checkpoint_utils, name, change(getattr(checkpoint_utils, name)))
+    Trainer.save_checkpoint = resuming.saving_with_progress(Trainer.save_checkpoint)
     Trainer.train_step = remembered_samples(Trainer.train_step)
     Trainer.clip_grad_norm = stopped_at_nan(Trainer.clip_grad_norm)
-    FairseqTask.get_batch_iterator = same_batches(FairseqTask.get_batch_iterator)
+    FairseqTask.get_batch_iterator = resuming.same_batches(FairseqTask.get_batch_iterator)
     # These two are looked up in the module that runs main(), which is __main__ for `python -m fairseq_cli.train`.
     for module in (importlib.import_module("fairseq_cli.train"), sys.modules["__main__"]):
         if hasattr(module, "get_valid_stats"):
@@ -59,38 +70,6 @@ def trust_checkpoint_types() -> None:
         [argparse.Namespace, numpy.ndarray, numpy.dtype, multiarray._reconstruct, multiarray.scalar]
         + [numpy.dtypes.Float64DType, numpy.dtypes.Float32DType, numpy.dtypes.Int64DType, numpy.dtypes.Int32DType]
     )
-
-
-def whole_copies(copy):
-    """fairseq's file copy, through a file beside the destination."""
-
-    @functools.wraps(copy)
-    def copy_beside(src_path: str, dst_path: str, overwrite: bool = False):
-        if PathManager.path_requires_pathmanager(dst_path):
-            return copy(src_path, dst_path, overwrite=overwrite)
-        with replacing(dst_path) as beside:
-            shutil.copyfile(src_path, beside)
-        return dst_path
-
-    copy_beside.lskd = True
-    return copy_beside
-
-
-def recorded_saving(save_checkpoint):
-    """fairseq's ``save_checkpoint``, with the record of the run put into the checkpoint and beside it."""
-
-    @functools.wraps(save_checkpoint)
-    def save_and_record(cfg, trainer, epoch_itr, val_loss):
-        if cfg.no_save or not trainer.is_data_parallel_master:
-            return save_checkpoint(cfg, trainer, epoch_itr, val_loss)
-        record = records.record_of(trainer)
-        records.add_validation(record, trainer, epoch_itr)
-        trainer.task.state.merge_state_dict({"lskd": records.provenance(record)})
-        path = save_checkpoint(cfg, trainer, epoch_itr, val_loss)
-        write_run(record, cfg.save_dir)
-        return path
-
-    return save_and_record
 
 
 def kept_validation(get_valid_stats):
@@ -166,35 +145,12 @@ def checked_defaults(add_defaults):
     @functools.wraps(add_defaults)
     def add_and_check(cfg):
         add_defaults(cfg)
+        resuming.answer_signals(cfg)
         if getattr(cfg.criterion, "_name", None) in options.CRITERIONS:
             try:
                 options.check_config(cfg)
-                options.check_restored(cfg.checkpoint)
+                options.check_checkpoints(cfg.checkpoint)
             except InputError as error:
                 options.leave(error)
 
     return add_and_check
-
-
-def same_batches(get_batch_iterator):
-    """fairseq's ``get_batch_iterator``; batches that are kept for all epochs are made as in the first one."""
-
-    @functools.wraps(get_batch_iterator)
-    def get_with_same_batches(self, dataset, *args, seed=1, disable_iterator_cache=False, **options):
-        options |= {"seed": seed, "disable_iterator_cache": disable_iterator_cache}
-        kept = self.can_reuse_epoch_itr(dataset) and not disable_iterator_cache
-        if not kept or options.get("update_epoch_batch_itr"):
-            return get_batch_iterator(self, dataset, *args, **options)
-        ordered_indices = dataset.ordered_indices
-
-        def ordered_as_in_the_first_epoch():
-            with data_utils.numpy_seed(seed + 1):
-                return ordered_indices()
-
-        dataset.ordered_indices = ordered_as_in_the_first_epoch
-        try:
-            return get_batch_iterator(self, dataset, *args, **options)
-        finally:
-            del dataset.ordered_indices
-
-    return get_with_same_batches

@@ -17,6 +17,7 @@ from omegaconf import II, DictConfig
 
 from lskd.distillation import check_settings
 from lskd.errors import InputError, bad, report
+from lskd.files import check_writable
 from lskd_fairseq.text import load_dictionary
 
 CRITERIONS = ("label_smoothed_kd", "kd")
@@ -123,16 +124,23 @@ def check_config(cfg: DictConfig) -> None:
         teacher.check_training(utils.split_paths(cfg.task.data), splits, teacher_paths(criterion))
 
 
-def check_restored(cfg: DictConfig) -> None:
-    """Check the checkpoint that a training with these settings of checkpoints goes on from, if there is one.
+def restored_checkpoint(cfg: DictConfig) -> Path:
+    """Where a training with these settings of checkpoints goes on, if there is one: fairseq's rule."""
+    last = cfg.restore_file == "checkpoint_last.pt"  # by default: the one in the run's own directory
+    return Path(cfg.save_dir, cfg.restore_file) if last else Path(cfg.restore_file)
+
+
+def check_checkpoints(cfg: DictConfig) -> None:
+    """Check where a training with these settings writes checkpoints, and the one that it goes on from, if any.
 
     Raises:
-        InputError: it is no fairseq checkpoint, or would run code.
+        InputError: the directory cannot be written; the checkpoint is not fairseq's, or would run code.
     """
     from lskd_fairseq.teacher import read_checkpoint
 
-    last = cfg.restore_file == "checkpoint_last.pt"  # by default: the one in the run's own directory
-    begins = {"--restore-file": Path(cfg.save_dir, cfg.restore_file) if last else Path(cfg.restore_file)}
+    if not cfg.no_save:
+        check_writable("--save-dir", Path(cfg.save_dir))
+    begins = {"--restore-file": restored_checkpoint(cfg)}
     begins |= {"--finetune-from-model": Path(cfg.finetune_from_model)} if cfg.finetune_from_model else {}
     for argument, path in begins.items():
         if path.is_file():
@@ -169,11 +177,11 @@ def _dictionaries(task: DictConfig) -> tuple[Dictionary, Dictionary]:
 def leave(error: Exception, status: int = 2) -> NoReturn:
     """End fairseq's process with one line: fairseq itself would print a traceback. ``status``: 2 is of wrong input."""
     report(Path(sys.argv[0]).name, error)
-    _end_loading()
+    end_loading()
     sys.exit(status)
 
 
-def _end_loading() -> None:
+def end_loading() -> None:
     """End the threads in which fairseq prepares batches: Python aborts where one is in torch's code while it ends."""
     loading = [thread for thread in threading.enumerate() if isinstance(thread, BackgroundConsumer)]
     deadline = time.monotonic() + 10

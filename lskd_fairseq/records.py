@@ -92,11 +92,16 @@ def add_validation(record: RunRecord, trainer, epoch_itr) -> None:
         if isinstance(value, (int, float)) and math.isfinite(value)
     }
     record.add_validation(row)
+    put_history(record, record.history)
     if record.teacher is not None and (scores := getattr(trainer.task, "teacher_scores", None)):
         record.teacher["valid"] = scores
-    record.add_figures(
-        "valid", "checkpoint_last.pt", {k.removeprefix("valid_"): v for k, v in row.items() if k.startswith("valid_")}
-    )
+
+
+def put_history(record: RunRecord, history: list[dict]) -> None:
+    """Give a record these rows, and the last one's figures as those of the last checkpoint."""
+    record.history = history
+    figures = {key.removeprefix("valid_"): each for key, each in history[-1].items() if key.startswith("valid_")}
+    record.add_figures("valid", "checkpoint_last.pt", figures)
 
 
 def data_fingerprint(directories: list[str]) -> str:

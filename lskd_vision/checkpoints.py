@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from lskd.errors import bad
 from lskd.files import parse_json, replacing
-from lskd.torch_files import load_plain
+from lskd.torch_files import load_plain, save
 
 EMA_KEYS = ("state_dict_ema", "model_ema")  # timm's, torchvision's
 WEIGHT_KEYS = ("state_dict", "model")
@@ -64,7 +64,7 @@ def save_checkpoint(path: str | os.PathLike, state: dict) -> None:
         TypeError: it holds something that :func:`read_state` would refuse; nothing is written.
     """
     with replacing(path) as beside:
-        torch.save(state, beside)
+        save(state, beside)
         with _plain_types_allowed():
             if refused := torch.serialization.get_unsafe_globals_in_checkpoint(beside):
                 raise TypeError(f"state: {', '.join(sorted(refused))} (must be plain data and tensors)")

@@ -11,17 +11,27 @@ from lskd.errors import bad
 class Logs:
     """Writers of one run's figures.
 
+    Args:
+        arguments: the command line.
+        directory: of the run.
+        name: of the run.
+        configuration: from its record.
+        history: rows of ``summary.csv`` that the run has already. They are logged anew, as a kill may have come between
+            a checkpoint and its row.
+
     Raises:
         InputError: what is asked for is not installed, or has no key.
     """
 
-    def __init__(self, arguments: argparse.Namespace, directory: Path, name: str, configuration: dict):
+    def __init__(
+        self, arguments: argparse.Namespace, directory: Path, name: str, configuration: dict, history: list[dict]
+    ):
         check_logs(arguments)
         self.tensorboard = self.wandb = None
         if arguments.log_tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.tensorboard = SummaryWriter(directory / "tensorboard", purge_step=None)
+            self.tensorboard = SummaryWriter(directory / "tensorboard", purge_step=1)  # hides what was logged before
         if arguments.log_wandb:
             import wandb
 
@@ -35,6 +45,8 @@ class Logs:
                 resume="allow",
                 reinit="create_new",
             )
+        for row in history:
+            self.add(row)
 
     def add(self, row: dict) -> None:
         """Log a row of ``summary.csv``, by its epoch."""
@@ -43,7 +55,7 @@ class Logs:
             for key, value in figures.items():
                 self.tensorboard.add_scalar(key.replace("_", "/", 1), value, row["epoch"])
             self.tensorboard.flush()
-        if self.wandb:
+        if self.wandb and row["epoch"] >= self.wandb.step:
             self.wandb.log(figures, step=row["epoch"])
 
     def close(self) -> None:

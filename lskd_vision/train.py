@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from lskd.accuracy import accuracy_figures
 from lskd.errors import bad, report, run_command
+from lskd.files import remove_partials
 from lskd.runs import read_run, write_run
 from lskd.smoothing_estimate import estimate_label_smoothing
 from lskd.teacher import with_estimate
@@ -180,8 +181,9 @@ def train(runs: list[Run], data: Data, arguments: argparse.Namespace, device: to
         if arguments.rank == 0:
             for run in runs:
                 run.directory.mkdir(parents=True, exist_ok=True)
+                remove_partials(run.directory)
                 write_run(run.record, run.directory)
-                log = Logs(arguments, run.directory, run.name, run.record.configuration)
+                log = Logs(arguments, run.directory, run.name, run.record.configuration, run.record.history)
                 logs[run] = stack.enter_context(contextlib.closing(log))
         for epoch in range(min(run.next_epoch for run in runs), arguments.epochs):
             # After a kill, some have finished an epoch that others have not.

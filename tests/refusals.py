@@ -34,12 +34,13 @@ def answer(words: list[str], monkeypatch, capsys) -> tuple[int, str]:
     """
     monkeypatch.setattr(sys, "argv", words)
     capsys.readouterr()
-    terminated = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with pytest.raises(SystemExit) as ended:
             run(words[0])
     finally:
-        signal.signal(signal.SIGTERM, terminated)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return ended.value.code, capsys.readouterr().err
 
 

@@ -1,0 +1,181 @@
+"""What fairseq lacks for a training that is ended from outside and goes on: the changes that hooks.py makes for it.
+
+Killed at any moment, the same command goes on from ``checkpoint_last.pt``, to the same weights and the same figures as
+if it had never been stopped. ``scripts/torture.py`` tries it.
+"""
+
+import atexit
+import functools
+import importlib
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from fairseq.data import data_utils
+from fairseq.distributed.utils import is_master
+from fairseq.file_io import PathManager
+
+from lskd.files import remove_partials, replacing
+from lskd.runs import write_run
+from lskd.torch_files import save
+from lskd_fairseq import options, records
+
+PROGRESS = "lskd_progress"  # its key in a checkpoint's extra state: what a training that goes on has to know
+INTERRUPTED = 130  # exit status, as shells give it to what Ctrl-C has ended
+
+
+def whole_saves(torch_persistent_save):
+    """fairseq's writing of a checkpoint, through a file beside, synced to disk; where it fails, nothing is left of it.
+
+    fairseq tries a full disk three times, prints a traceback, and keeps what it could write.
+    """
+
+    @functools.wraps(torch_persistent_save)
+    def save_whole(state, filename, async_write=False):
+        if async_write or PathManager.path_requires_pathmanager(filename):
+            return torch_persistent_save(state, filename, async_write)
+        with replacing(filename) as beside:
+            save(state, beside)
+
+    return save_whole
+
+
+def whole_copies(copy):
+    """fairseq's file copy, through a file beside the destination."""
+
+    @functools.wraps(copy)
+    def copy_beside(src_path: str, dst_path: str, overwrite: bool = False):
+        if PathManager.path_requires_pathmanager(dst_path):
+            return copy(src_path, dst_path, overwrite=overwrite)
+        with replacing(dst_path) as beside:
+            shutil.copyfile(src_path, beside)
+        return dst_path
+
+    return copy_beside
+
+
+def recorded_saving(save_checkpoint):
+    """fairseq's ``save_checkpoint``, with the record of the run put into the checkpoint and beside it.
+
+    A disk that is full ends the training in one line; the checkpoints before stay whole.
+    """
+
+    @functools.wraps(save_checkpoint)
+    def save_and_record(cfg, trainer, epoch_itr, val_loss):
+        if cfg.no_save or not trainer.is_data_parallel_master:
+            return save_checkpoint(cfg, trainer, epoch_itr, val_loss)
+        record = records.record_of(trainer)
+        records.add_validation(record, trainer, epoch_itr)
+        trainer.task.state.merge_state_dict({"lskd": records.provenance(record)})
+        try:
+            path = save_checkpoint(cfg, trainer, epoch_itr, val_loss)
+            write_run(record, cfg.save_dir)
+        except OSError as error:
+            options.leave(error)
+        return path
+
+    return save_and_record
+
+
+def saving_with_progress(save_checkpoint):
+    """The trainer's ``save_checkpoint``, which also keeps the figures so far, and of ``--patience`` what is used up."""
+
+    @functools.wraps(save_checkpoint)
+    def save_with_progress(self, filename, extra_state):
+        progress = {"history": records.record_of(self).history, "patience": _patience()}
+        return save_checkpoint(self, filename, extra_state | {PROGRESS: progress})
+
+    return save_with_progress
+
+
+def recorded_loading(load_checkpoint):
+    """fairseq's ``load_checkpoint``; a run that goes on in its directory gets back its figures and its patience.
+
+    A kill may have come between the checkpoint and the record of the run: the record is brought up to date.
+    """
+
+    @functools.wraps(load_checkpoint)
+    def load_and_record(cfg, trainer, **passthrough_args):
+        path = options.restored_checkpoint(cfg)
+        own = path.is_file() and path.resolve().parent == Path(cfg.save_dir).resolve()
+        if trainer.is_data_parallel_master and not cfg.no_save:
+            remove_partials(cfg.save_dir)
+        found = load_checkpoint(cfg, trainer, **passthrough_args)
+        if own and found[0] is not None:
+            history, patience = _progress(found[0])
+            for function in _early_stopping():
+                vars(function).update(patience)
+            if trainer.is_data_parallel_master and not cfg.no_save:
+                record = records.record_of(trainer)
+                if history and history != record.history:
+                    records.put_history(record, history)
+                    write_run(record, cfg.save_dir)
+        return found
+
+    return load_and_record
+
+
+def _progress(extra_state: dict) -> tuple[list[dict], dict]:
+    """The figures and the patience in a checkpoint's extra state, empty where they are not ours."""
+    progress = extra_state.get(PROGRESS)
+    progress = progress if isinstance(progress, dict) else {}
+    history, patience = progress.get("history"), progress.get("patience")
+    rows = isinstance(history, list) and all(isinstance(row, dict) and "updates" in row for row in history)
+    numbers = isinstance(patience, dict) and all(isinstance(value, int | float) for value in patience.values())
+    return (history if rows else []), (patience if numbers else {})
+
+
+def _early_stopping() -> list:
+    """fairseq's ``should_stop_early`` in every module that may run; it keeps what it knows in its own attributes."""
+    modules = (importlib.import_module("fairseq_cli.train"), sys.modules["__main__"])
+    return [module.should_stop_early for module in modules if hasattr(module, "should_stop_early")]
+
+
+def _patience() -> dict:
+    """What fairseq's ``--patience`` remembers in this process: the best figure, and how often it was not reached."""
+    known = [vars(function) for function in _early_stopping() if hasattr(function, "best")]
+    return {name: float(known[0][name]) for name in ("best", "num_runs")} if known else {}
+
+
+def same_batches(get_batch_iterator):
+    """fairseq's ``get_batch_iterator``; batches that are kept for all epochs are made as in the first one."""
+
+    @functools.wraps(get_batch_iterator)
+    def get_with_same_batches(self, dataset, *args, seed=1, disable_iterator_cache=False, **options):
+        options |= {"seed": seed, "disable_iterator_cache": disable_iterator_cache}
+        kept = self.can_reuse_epoch_itr(dataset) and not disable_iterator_cache
+        if not kept or options.get("update_epoch_batch_itr"):
+            return get_batch_iterator(self, dataset, *args, **options)
+        ordered_indices = dataset.ordered_indices
+
+        def ordered_as_in_the_first_epoch():
+            with data_utils.numpy_seed(seed + 1):
+                return ordered_indices()
+
+        dataset.ordered_indices = ordered_as_in_the_first_epoch
+        try:
+            return get_batch_iterator(self, dataset, *args, **options)
+        finally:
+            del dataset.ordered_indices
+
+    return get_with_same_batches
+
+
+def answer_signals(cfg) -> None:
+    """Let Ctrl-C, and SIGTERM with which schedulers end a job, end a training with a line that says how to go on."""
+    process, last = os.getpid(), Path(cfg.checkpoint.save_dir, "checkpoint_last.pt")
+
+    def stop(*_):
+        if os.getpid() != process:  # a loader process: the training ends it
+            raise KeyboardInterrupt
+        if is_master(cfg.distributed_training):
+            how = f"goes on from {last}" if last.exists() else "begins anew, there is no checkpoint yet"
+            os.write(2, f"\n{Path(sys.argv[0]).name}: interrupted; the same command {how}\n".encode())
+        atexit.register(options.end_loading)  # not here: what was interrupted may hold the queue's lock
+        sys.exit(INTERRUPTED)
+
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as of what a shell has started in the background
+        signal.signal(signal.SIGINT, stop)
