@@ -1,10 +1,14 @@
 """fairseq's own commands with the plugin, as a user types them, on real sentences."""
 
 import csv
+import errno
 import json
+import os
 import re
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import ROOT, SMALL, last_line, prepare, run, train, weights
+from refusals import snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -89,22 +94,100 @@ def test_training_with_either_name_goes_on_under_the_other_to_the_same_weights(d
     assert [row["epoch"] for row in record["history"]] == [1, 2]
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(data_bin, teacher, student, tmp_path):
-    command = (
-        f"{Path(sys.executable).parent}/fairseq-train {data_bin} --save-dir {tmp_path} {SMALL} --user-dir lskd_fairseq"
+def started(data: Path, save_dir: Path, *options: object) -> subprocess.Popen:
+    """``fairseq-train`` in the background, in a process group of its own, where Ctrl-C is not ignored."""
+    words = f"{Path(sys.executable).parent}/fairseq-train {data} --save-dir {save_dir} {SMALL} --user-dir lskd_fairseq"
+    return subprocess.Popen(
+        [*words.split(), *" ".join(map(str, options)).split()],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    command += f" {KD} {teacher} --max-epoch 2"
-    process = subprocess.Popen(command.split(), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while not (tmp_path / "run.json").exists():  # written with the first checkpoint
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert json.loads((tmp_path / "run.json").read_text())["history"][-1]["epoch"] == 1
-    train(data_bin, tmp_path, KD, teacher, "--max-epoch 2")
-    assert torch.equal(weights(tmp_path / "checkpoint_last.pt"), weights(student / "checkpoint_last.pt"))
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=lambda ending: ending.name)
+def test_an_interrupted_training_says_how_to_go_on_and_does(ending, data_bin, teacher, student, tmp_path):
+    options = [KD, teacher, "--max-epoch 2 --num-workers 2"]
+    process = started(data_bin, tmp_path, *options)
+    while not (tmp_path / "run.json").exists() and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, ending)  # as a terminal does: loader processes get it too
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    last = tmp_path / "checkpoint_last.pt"
+    assert complaint.splitlines()[-1] == f"fairseq-train: interrupted; the same command goes on from {last}"
+    assert "Traceback" not in complaint
+    train(data_bin, tmp_path, *options)
+    assert torch.equal(weights(last), weights(student / "checkpoint_last.pt"))
+
+
+def test_one_that_is_interrupted_before_its_first_checkpoint_says_so(data_bin, teacher, tmp_path):
+    process = started(data_bin, tmp_path / "student", KD, teacher, "--max-epoch 100 --disable-validation --no-save")
+    while not (tmp_path / "student").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    how = "interrupted; the same command begins anew, there is no checkpoint yet"
+    assert complaint.splitlines()[-1] == f"fairseq-train: {how}"
+
+
+def test_a_training_whose_patience_ends_goes_on_from_what_is_left_of_it(data_bin, teacher, tmp_path):
+    """With a rate of 0 no validation is better than the first: after two more the training ends."""
+    options = [KD, teacher, "--lr 0 --patience 2 --stop-min-lr -1 --max-epoch"]
+    train(data_bin, tmp_path, *options, 2)
+    train(data_bin, tmp_path, *options, 9)
+    assert [row["epoch"] for row in json.loads((tmp_path / "run.json").read_text())["history"]] == [1, 2, 3]
+
+
+def test_a_kill_between_checkpoint_and_record_loses_no_figure(data_bin, teacher, student, tmp_path):
+    run_directory = shutil.copytree(student, tmp_path / "student")
+    (run_directory / "run.json").unlink()
+    train(data_bin, run_directory, KD, teacher, "--max-epoch 2")
+    history = [json.loads((place / "run.json").read_text())["history"] for place in (run_directory, student)]
+    assert history[0] == history[1]
+    assert (run_directory / "summary.csv").read_bytes() == (student / "summary.csv").read_bytes()
+
+
+def test_what_a_kill_has_left_half_written_is_gone_when_the_training_goes_on(data_bin, teacher, student, tmp_path):
+    run_directory = shutil.copytree(student, tmp_path / "student")
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    left = run_directory / f".checkpoint_last.pt.{socket.gethostname()}-{killed.pid}.partial"
+    others = run_directory / f".checkpoint_last.pt.{socket.gethostname()}-{os.getpid()}.partial"
+    for path in (left, others):
+        path.write_bytes(b"half")
+    train(data_bin, run_directory, KD, teacher, "--max-epoch 2")
+    assert not left.exists()
+    assert others.read_bytes() == b"half"
+
+
+def test_a_full_disk_ends_a_training_in_one_line_and_leaves_the_checkpoints_whole(data_bin, teacher, student, tmp_path):
+    run_directory = shutil.copytree(student, tmp_path / "student")
+    before = snapshot(run_directory)
+    limit = before["checkpoint_last.pt"][0] // 2
+    process = started(data_bin, run_directory, KD, teacher, "--max-epoch 3")
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))  # no file may become larger
+    _, complaint = process.communicate(timeout=300)
+    assert process.returncode == 2
+    path = run_directory / "checkpoint3.pt"
+    expected = f"fairseq-train: error: [Errno {errno.EFBIG}] File too large: '{path}'"
+    assert complaint.splitlines()[-1] == expected
+    assert "Traceback" not in complaint
+    assert snapshot(run_directory) == before
+    train(data_bin, run_directory, KD, teacher, "--max-epoch 3")
+
+
+def test_a_directory_that_cannot_be_written_is_refused_before_anything_is_built(data_bin, teacher, tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        refused = train(data_bin, place, KD, teacher, "--max-epoch 1", status=2)
+        valid = f"must be a directory that can be written to; {tmp_path / 'file'} is not"
+        assert last_line(refused) == f"fairseq-train: error: --save-dir: {place} ({valid})"
+        assert "TransformerModel" not in refused.stderr + refused.stdout
 
 
 def test_a_high_temperature_from_a_smoothed_teacher_warns_in_the_log_and_in_the_record(data_bin, teacher, tmp_path):

@@ -1,0 +1,314 @@
+"""Kill commands at random moments, let them go on, and compare what comes of it with a command that was left alone.
+
+    make torture
+
+In a life, a command is killed again and again, with everything that it has started, until it has come to its end. After
+every kill all files that it will read have to be readable; at the end of the life every weight and every figure has to
+be the same as without a kill, and nothing else may be there. ``--output`` keeps a row for each kill; another call with
+the same one goes on after the last whole life.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import subjects
+from commands import ROOT, SMALL, prepare, run
+from subjects import Subject
+from tiny_scale import write_tiny_scale
+from tqdm import tqdm
+from vision_commands import train_images
+
+from lskd.errors import OneLineParser, positive, run_command
+from lskd.files import parse_json
+from lskd.torch_files import load_plain
+
+KILLS_OF_A_LIFE = 5
+ANY = "at any time"
+
+
+@dataclass
+class Kill:
+    """What a kill met, and what came of it.
+
+    Attributes:
+        subject: which command.
+        life: its number; the kills of a life follow each other.
+        planned: the moment at which to kill.
+        met: the moment that the command was in, innermost, or which was the last.
+        unreadable: files that it will read and that cannot be read.
+        differences: at the end of the life: what is not as in the command that was left alone.
+    """
+
+    subject: str
+    life: int
+    planned: str
+    met: str
+    unreadable: str
+    differences: str = ""
+
+    @property
+    def survived(self) -> bool:
+        """Whether nothing was lost."""
+        return not self.unreadable and not self.differences
+
+
+@dataclass
+class Session:
+    """A process of a command, from its start to its end or its kill.
+
+    Attributes:
+        status: exit status, None where it was killed.
+        moments: the begin and the end of each, in seconds since the start, by name.
+        met: as of :class:`Kill`.
+    """
+
+    status: int | None
+    moments: dict[str, list[tuple[float, float]]]
+    met: str
+
+
+def session(subject: Subject, dest: Path, log: Path, plan: tuple[str, int, float] | None = None) -> Session:
+    """Start the command; kill it where ``plan`` says: in which moment, the how manieth of it, seconds after its begin.
+
+    A command that comes to its end before is not killed.
+    """
+    reader, writer = os.pipe()
+    words = [word.format(dest=dest) for word in subject.command]
+    child = [sys.executable, str(Path(__file__).with_name("announced.py")), str(writer), json.dumps(subject.moments)]
+    with open(log, "ab") as output:
+        process = subprocess.Popen(
+            [*child, *words], cwd=ROOT, stdout=output, stderr=output, pass_fds=[writer], start_new_session=True
+        )
+    os.close(writer)
+    began, seen, open_moments, last = time.monotonic(), {}, [], "start"
+    moment, number, delay = plan or (None, 0, 0.0)
+    killed = False
+    if moment == ANY:
+        try:
+            process.wait(delay)
+        except subprocess.TimeoutExpired:
+            killed = kill(process)
+    with os.fdopen(reader, encoding="ascii") as announcements:
+        for line in announcements:
+            begins, name = line[0] == ">", line[2:].strip()
+            if begins:
+                open_moments.append((name, time.monotonic() - began))
+                last = name
+                if not killed and name == moment:
+                    number -= 1
+                    if number == 0:
+                        time.sleep(delay)
+                        killed = kill(process)
+            elif open_moments:
+                name, begin = open_moments.pop()
+                seen.setdefault(name, []).append((begin, time.monotonic() - began))
+    status = process.wait()
+    met = f"in {open_moments[-1][0]}" if open_moments else f"after {last}"
+    return Session(None if killed and status == -signal.SIGKILL else status, seen, met)
+
+
+def kill(process: subprocess.Popen) -> bool:
+    """SIGKILL a process and all that it has started, also in sessions of their own; whether it was still running."""
+    running = process.poll() is None
+    family = {process.pid}
+    while True:
+        parents = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                name, _, rest = path.read_text().rpartition(")")
+            except OSError:  # it has ended
+                continue
+            state, parent, _, leader = rest.split()[:4]
+            if state != "Z":
+                parents[int(name.split()[0])] = {int(parent), int(leader)}
+        family |= {process for process, related in parents.items() if related & family}
+        living = family & parents.keys()
+        if not living:
+            return running
+        for each in living:
+            try:
+                os.kill(each, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.01)
+
+
+def unreadable(subject: Subject, dest: Path) -> str:
+    """The files that the command will read and that cannot be read."""
+    found = []
+    for pattern in subject.files:
+        for path in dest.glob(pattern):
+            try:
+                parse_json(path.read_bytes()) if path.suffix == ".json" else read_tensors(path)
+            except Exception as error:  # whatever it is
+                found.append(f"{path.relative_to(dest)}: {error}")
+    return "; ".join(found)
+
+
+def read_tensors(path: Path) -> None:
+    """Read a checkpoint, or a file of tensors, whole."""
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import load_file
+
+        load_file(path)
+    else:
+        load_plain(path)
+
+
+def different(subject: Subject, whole: dict[str, str], dest: Path) -> str:
+    """What is not the same as in the outcome of a command that was left alone, and what should not be there."""
+    found = subject.outcome(dest)
+    differing = [part for part in sorted(whole.keys() | found.keys()) if whole.get(part) != found.get(part)]
+    left = [str(path.relative_to(dest)) for path in dest.rglob("*.partial")]
+    return "; ".join([*differing, *left])
+
+
+def life(
+    subject: Subject, number: int, whole: Session, outcome: dict[str, str], place: Path, seed: int
+) -> tuple[list[Kill], str]:
+    """One life of a command: its kills, and what the sessions have printed."""
+    chance = random.Random(f"{subject.name} {seed} {number}")
+    dest, log = place / f"{subject.name}-{number}", place / f"{subject.name}-{number}.log"
+    kills: list[Kill] = []
+    while True:
+        plan = draw(subject, whole, chance, first=not kills) if len(kills) < KILLS_OF_A_LIFE else None
+        found = session(subject, dest, log, plan)
+        if found.status is not None:
+            break
+        kills.append(Kill(subject.name, number, plan[0], found.met, unreadable(subject, dest)))
+    said = log.read_text(encoding="utf-8", errors="replace")
+    differences = different(subject, outcome, dest) if found.status == 0 else f"exit status {found.status}"
+    for each in kills:
+        each.differences = differences
+    if not differences:
+        shutil.rmtree(dest)
+    return kills, said
+
+
+def draw(subject: Subject, whole: Session, chance: random.Random, first: bool) -> tuple[str, int, float]:
+    """A moment at which to kill: each kind is as likely; later in a life an early one, as less is left to do."""
+    if not subject.moments:
+        seconds = whole.moments[ANY][0][1]
+        return ANY, 1, chance.uniform(0.2, 1 if first else 0.6) * seconds
+    moment = chance.choice(sorted(whole.moments))
+    times = whole.moments[moment]
+    begin, end = times[chance.randrange(len(times))]
+    return moment, chance.randint(1, len(times) if first else max(1, len(times) // 3)), chance.random() * (end - begin)
+
+
+def torture(subject: Subject, kills: int, place: Path, seed: int = 1, known: list[Kill] = (), keep=None) -> list[Kill]:
+    """Kill a command that often, or some times more.
+
+    Args:
+        subject: which.
+        kills: how often at least.
+        place: an empty directory.
+        seed: of the moments.
+        known: kills of earlier lives, which count.
+        keep: called with the kills of each life, as soon as it is over.
+    """
+    began = time.monotonic()
+    whole = session(subject, place / f"{subject.name}-whole", place / f"{subject.name}-whole.log")
+    if whole.status != 0:
+        raise RuntimeError((place / f"{subject.name}-whole.log").read_text()[-3000:])
+    whole.moments.setdefault(ANY, [(0.0, time.monotonic() - began)]) if not subject.moments else None
+    outcome = subject.outcome(place / f"{subject.name}-whole")
+    found = list(known)
+    with tqdm(total=kills, initial=len(found), desc=subject.name, unit="kill", disable=None) as bar:
+        while len(found) < kills:
+            number = found[-1].life + 1 if found else 1
+            these, said = life(subject, number, whole, outcome, place, seed)
+            if failed := [each for each in these if not each.survived]:
+                tqdm.write("\n".join([said[-2000:], *map(str, failed)]), file=sys.stderr)
+            found += these
+            bar.update(len(these))
+            if keep:
+                keep(these)
+    return found
+
+
+def table(kills: list[Kill]) -> str:
+    """How many kills each command has survived, and where they met it."""
+    lines = []
+    for name in dict.fromkeys(each.subject for each in kills):
+        these = [each for each in kills if each.subject == name]
+        lives = len({each.life for each in these})
+        lines.append(f"{name}: survived {sum(each.survived for each in these)} of {len(these)} kills, in {lives} lives")
+        for met, count in sorted(Counter(each.met for each in these).items()):
+            lines.append(f"    {count:3} {met}")
+    return "\n".join(lines)
+
+
+def inputs(names: list[str], place: Path) -> list[Subject]:
+    """The subjects, with data and teachers that are made for them."""
+    found = []
+    for name, pairs, length in (("nmt", 600, "--max-epoch 2"), ("cache", 6000, "--max-update 5")):
+        if name in names:
+            options = f"--pair en-de --vocab-size 400 --max-words 10 --max-pairs {pairs}"
+            data, models = prepare(place / f"{name}.en-de", options), place / f"{name}-teacher"
+            options = f"{SMALL} {length} --no-epoch-checkpoints --criterion label_smoothed_cross_entropy"
+            run("fairseq-train", data, "--save-dir", models, options, "--label-smoothing 0.1")
+            found.append(getattr(subjects, name)(data, models / "checkpoint_best.pt"))
+    if "vision" in names:
+        run("python data_prep/fashion_mnist.py --max-images 320 --dest", place / "fashion")
+        train_images(place / "fashion", place / "models", "--model test_resnet --smoothing 0 0.1 --epochs 1 --seed 7")
+        names_of = [f"test_resnet_a{alpha}_s7" for alpha in (0, 0.1)]
+        teachers = [place / "models" / "fashion_mnist" / name / "last.pth.tar" for name in names_of]
+        found.append(subjects.vision(place / "fashion", teachers))
+    if "reproduce" in names:
+        found.append(subjects.reproduce(write_tiny_scale(place / "tiny.yaml")))
+    return found
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Torture each subject; status 1 where a kill was not survived."""
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    if not arguments.output.exists():
+        arguments.output.write_text(",".join(field.name for field in fields(Kill)) + "\n")
+    with open(arguments.output, newline="") as file:
+        kills = [Kill(**row | {"life": int(row["life"])}) for row in csv.DictReader(file)]
+
+    def keep(these: list[Kill]) -> None:
+        with open(arguments.output, "a", newline="") as file:
+            csv.DictWriter(file, [field.name for field in fields(Kill)], lineterminator="\n").writerows(
+                map(asdict, these)
+            )
+
+    with tempfile.TemporaryDirectory() as temporary:
+        for subject in inputs(arguments.subject, Path(temporary)):
+            known = [each for each in kills if each.subject == subject.name]
+            wanted = arguments.kills if subject.moments else max(1, arguments.kills // 3)
+            if len(known) < wanted:
+                found = torture(subject, wanted, Path(temporary), arguments.seed, known, keep)
+                kills = [each for each in kills if each.subject != subject.name] + found
+    print(table(kills))
+    return 0 if all(each.survived for each in kills) else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = OneLineParser(prog="torture", description=__doc__.split("\n")[0])
+    names = ("nmt", "vision", "cache", "reproduce")
+    options.add_argument("subject", nargs="*", default=list(names), metavar="SUBJECT", help=f"{', '.join(names)}; all")
+    options.add_argument(
+        "--kills", type=positive, default=24, help="of each, at least (default 24; of reproduce a third)"
+    )
+    options.add_argument("--seed", type=int, default=1, help="of the moments (default 1)")
+    options.add_argument("--output", type=Path, required=True, metavar="FILE.csv", help="a row for each kill")
+    return options
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)
