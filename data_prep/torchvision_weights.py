@@ -15,7 +15,7 @@ import pickle
 import sys
 from pathlib import Path
 
-from lskd.errors import bad, run_command
+from lskd.errors import bad, run_command, writing
 from lskd.files import replacing, sha256
 
 
@@ -46,7 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
     if dest.suffix != ".pth":
         raise bad("--dest", dest, "must end in .pth")
     entry = published(arguments.model, arguments.weights)
-    import torch
+    from lskd import torch_files
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # torch prints what it downloads
@@ -56,8 +56,8 @@ def main(arguments: argparse.Namespace) -> None:
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, http.client.HTTPException) as error:
         raise bad("--weights", entry, f"cannot be downloaded, or read from torch's cache: {error}") from None
     dest.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(dest) as beside:
-        torch.save(dict(state), beside)
+    with writing(dest), replacing(dest) as beside:
+        torch_files.save(dict(state), beside)
     print(f"{dest}: torchvision's {entry}, {len(state)} tensors, SHA-256 {sha256(dest)}")
 
 

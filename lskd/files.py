@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from lskd.errors import writing
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
@@ -36,7 +38,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write ``text`` as UTF-8 in one step (see :func:`replacing`)."""
-    with replacing(path) as beside:
+    with writing(path), replacing(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 

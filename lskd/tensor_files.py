@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lskd.errors import writing
 from lskd.files import parse_json, replacing
 
 DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64}
@@ -26,7 +27,7 @@ def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], ab
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    with replacing(path) as beside:
+    with writing(path), replacing(path) as beside:
         tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
         beside.touch()
         permissions = beside.stat().st_mode  # of any new file; safetensors would keep it from everybody else

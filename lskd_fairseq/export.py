@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from fairseq.tasks.translation import TranslationConfig
 
-from lskd.errors import bad, run_command
+from lskd import torch_files
+from lskd.errors import bad, run_command, writing
 from lskd.files import replacing
 from lskd_fairseq.records import plain
 from lskd_fairseq.teacher import checkpoint_config, read_checkpoint
@@ -46,8 +47,8 @@ def export(checkpoint: str, out: str | Path) -> None:
         "lskd": state.get("task_state", {}).get("lskd", {}),
     }
     clean["optimizer_history"][0]["lr_scheduler_state"] = {}
-    with replacing(out) as beside:
-        torch.save(clean, beside)
+    with writing(out), replacing(out) as beside:
+        torch_files.save(clean, beside)
     torch.load(out, map_location="cpu", weights_only=True, mmap=True)
 
 
