@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tgz import download
 
-from lskd.errors import bad
+from lskd.errors import bad, writing
 from lskd.files import parse_json
 
 
@@ -73,12 +73,13 @@ def building(dest: Path) -> Iterator[Path]:
 
     A kill leaves it behind, hidden, as ``.DEST.*.partial``; ``dest`` is not there then.
     """
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", suffix=".partial", dir=dest.parent))
-    beside.chmod(0o755)
-    try:
-        yield beside
-        os.replace(beside, dest)  # an empty directory at dest is replaced, anything else is refused by the system
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+    with writing(dest):
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", suffix=".partial", dir=dest.parent))
+        beside.chmod(0o755)
+        try:
+            yield beside
+            os.replace(beside, dest)  # an empty directory at dest is replaced, anything else is refused by the system
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise

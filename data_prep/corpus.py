@@ -10,6 +10,7 @@ DEST/
 import argparse
 import importlib.metadata
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 import sentencepiece
 from archives import building
 
-from lskd.errors import InputError, bad, positive
+from lskd.errors import InputError, bad, positive, writing
 from lskd.files import sha256, write_json
 
 PAIRS = ("en-de", "en-ru")
@@ -124,7 +125,8 @@ def describe(manifest: dict) -> str:
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
+    with writing(path):  # half of them are in a scratch directory, which may be on another disk
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
 
 
 def _learn_subwords(sentences: list[str], vocab_size: int, path: Path) -> None:
@@ -156,5 +158,8 @@ def _binarise(pieces: Path, dest: Path, source_lang: str, target_lang: str) -> N
         command += [f"--{name}pref", str(pieces / name)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
+        *_, last = result.stderr.strip().splitlines() or [""]
+        if found := re.match(r"\w+Error: \[Errno (\d+)\] ([^:]+)", last):
+            raise OSError(int(found[1]), found[2])
         raise RuntimeError("fairseq-preprocess failed:\n" + result.stderr[-2000:])
     (dest / "preprocess.log").unlink(missing_ok=True)  # it holds the scratch directory's name, nothing anyone needs

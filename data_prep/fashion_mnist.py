@@ -28,7 +28,7 @@ import numpy as np
 from archives import already_prepared, building
 from idx import SIDE, read_idx, write_idx
 
-from lskd.errors import InputError, bad, positive, run_command
+from lskd.errors import InputError, bad, positive, run_command, writing
 from lskd.files import sha256, write_json
 
 SAMPLE = Path(__file__).resolve().parent / "samples" / "fashion_mnist_12k.npz"
@@ -136,7 +136,8 @@ def fetch_from_debian(scratch: Path) -> dict[str, str]:
             with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
                 for member in tar:
                     if member.isfile() and (match := wanted.fullmatch(member.name)):
-                        (scratch / match[1]).write_bytes(tar.extractfile(member).read())
+                        with writing(scratch / match[1]):
+                            (scratch / match[1]).write_bytes(tar.extractfile(member).read())
             while process.stdout.read(1 << 20):  # the padding after the last file: dpkg-deb must end by itself
                 pass
         except (tarfile.TarError, EOFError) as error:

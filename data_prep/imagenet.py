@@ -27,7 +27,7 @@ from pathlib import Path
 from imagenet_devkit import OFFICIAL, Archive, unpack, val_labels
 from tqdm import tqdm
 
-from lskd.errors import InputError, bad, positive, run_command
+from lskd.errors import InputError, bad, positive, run_command, writing
 from lskd.files import parse_json, write_json
 from lskd.runs import versions
 
@@ -297,7 +297,8 @@ def main(arguments: argparse.Namespace) -> None:
             must_be_writable(dest.resolve().parent)
         archives = [Archive(argument, path) for argument, path in paths.items()]
         md5 = {archive.official: archive.md5(arguments.any_checksum) for archive in reversed(archives)}
-        manifest = build(*archives, dest, expected, md5)
+        with writing(dest):
+            manifest = build(*archives, dest, expected, md5)
     images = " and ".join(f"{manifest['counts'][split]['images']} {split}" for split in SPLITS)
     print(f"{arguments.check or dest}: {images} images of {manifest['classes']} classes; see {dest / 'manifest.json'}")
 

@@ -13,7 +13,7 @@ from typing import IO
 
 from tqdm import tqdm
 
-from lskd.errors import InputError, bad
+from lskd.errors import InputError, bad, writing
 from lskd.files import replacing, sha256
 
 MAX_BYTES = 200 * 10**6
@@ -36,14 +36,15 @@ def download(url: str, path: Path, checksum: str | None = None, limit: int | Non
     """
     if urllib.parse.urlsplit(url).scheme not in ("https", "file"):
         raise bad("--url", url, "must begin with https:// or file://")
-    try:
-        with _opener().open(url, timeout=TIMEOUT) as answer:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as beside:
-                _save(answer, beside, url, MAX_BYTES if limit is None else limit)
-                verify(beside, checksum, url)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        raise bad("--url", url, f"cannot be fetched: {error}") from None
+    with writing(path):
+        try:
+            with _opener().open(url, timeout=TIMEOUT) as answer:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(path) as beside:
+                    _save(answer, beside, url, MAX_BYTES if limit is None else limit)
+                    verify(beside, checksum, url)
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            raise bad("--url", url, f"cannot be fetched: {error}") from None
 
 
 def _save(answer: IO[bytes], path: Path, url: str, limit: int) -> None:

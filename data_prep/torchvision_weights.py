@@ -46,7 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
     if dest.suffix != ".pth":
         raise bad("--dest", dest, "must end in .pth")
     entry = published(arguments.model, arguments.weights)
-    from lskd.torch_files import save
+    from lskd import torch_files
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # torch prints what it downloads
@@ -57,7 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise bad("--weights", entry, f"cannot be downloaded, or read from torch's cache: {error}") from None
     dest.parent.mkdir(parents=True, exist_ok=True)
     with replacing(dest) as beside:
-        save(dict(state), beside)
+        torch_files.save(dict(state), beside)
     print(f"{dest}: torchvision's {entry}, {len(state)} tensors, SHA-256 {sha256(dest)}")
 
 

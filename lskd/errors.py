@@ -38,6 +38,24 @@ def naming(name: object) -> Iterator[None]:
         raise InputError(f"{name}: {error}") from None
 
 
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Let an error of the system name ``path`` where it names no file, as that of a full disk, or a hidden one beside.
+
+    >>> with writing("run.json"):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    OSError: [Errno 28] No space left on device: 'run.json'
+    """
+    try:
+        yield
+    except OSError as error:
+        hidden = os.path.join(os.path.dirname(path), ".")
+        if error.errno is None or not str(error.filename or hidden).startswith(hidden):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def positive(text: str) -> int:
     """A whole number above 0, as an argument type for argparse."""
     if not text.isdecimal() or int(text) < 1:
@@ -74,12 +92,14 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
     except (InputError, OSError) as error:
         if arguments.debug:
             raise
-        status = report(parser.prog, error)
+        reason = error
         try:
             sys.stdout.flush()
-        except OSError:  # standard output is what failed: Python would try it again at its end, and complain
+        except OSError as full:  # Python would try it again at its end, and complain
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(status)
+            if getattr(error, "filename", "") is None:
+                reason = OSError(full.errno, full.strerror, "standard output")
+        sys.exit(report(parser.prog, reason))
     except KeyboardInterrupt:
         if arguments.debug:
             raise
@@ -90,5 +110,6 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
 
 def report(program: str, error: Exception) -> int:
     """Print one line about ``error`` to standard error and return the exit status, 2."""
-    print(f"{program}: error: " + " ".join(str(error).split()), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # what standard error is written to may be what is full
+        print(f"{program}: error: " + " ".join(str(error).split()), file=sys.stderr, flush=True)
     return 2

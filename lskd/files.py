@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from lskd.errors import bad
+from lskd.errors import bad, writing
 
 
 @contextlib.contextmanager
@@ -17,8 +17,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; when the block ends well, it takes ``path``'s place in one step.
 
     The file is synced to disk before it is renamed, so after a kill or a power cut ``path`` holds either the old
-    content or the new one. When the block raises, ``path`` is left as it was. A kill leaves a hidden file beside it, which
-    :func:`remove_partials` is for.
+    content or the new one. When the block raises, ``path`` is left as it was. A kill leaves a hidden file beside it, for
+    :func:`remove_partials`.
 
     Raises:
         OSError: ``path`` cannot be written, which the error names whatever the block wrote to.
@@ -33,15 +33,14 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     beside = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
-        yield beside
-        with open(beside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException as error:
+        with writing(path):
+            yield beside
+            with open(beside, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+    except BaseException:
         with contextlib.suppress(OSError):  # as where the directory is a file: the first error is the one to tell
             beside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and error.filename in (None, str(beside), beside):
-            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

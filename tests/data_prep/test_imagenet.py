@@ -17,6 +17,7 @@ import pytest
 import scipy.io
 from commands import last_line
 from commands import run as run_real
+from full_disks import no_file_above
 from PIL import Image
 
 from lskd.errors import InputError
@@ -302,7 +303,10 @@ def test_a_full_disk_keeps_the_classes_that_are_done(archives, run, tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(imagenet_devkit.os, "replace", replace)
         status, _, complaint = run(*archives(), "--dest", tmp_path / "dest", *SUBSET)
-    assert (status, complaint) == (2, "imagenet.py: error: [Errno 28] No space left on device\n")
+    assert (status, complaint) == (
+        2,
+        f"imagenet.py: error: [Errno 28] No space left on device: '{tmp_path / 'dest'}'\n",
+    )
     assert len(list(tmp_path.glob(".dest.*.partial/*/*"))) == 4
     assert run(*archives(), "--dest", tmp_path / "dest", *SUBSET)[0] == 0
 
@@ -769,3 +773,24 @@ def test_the_index_of_a_class_is_timms_and_not_its_ilsvrc2012_id():
         assert names[index] == (info.index_to_label_name(index), info.index_to_description(index))
     assert [list(imagenet.class_names()).index(wnid) for wnid in WNIDS] == [0, 230, 999]
     assert [ids()[wnid] - 1 for wnid in WNIDS] != [0, 230, 999]
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_same_command_goes_on(run, archives, tmp_path):
+    options = [*archives(), "--dest", tmp_path / "dest", *SUBSET]
+    with no_file_above(300):
+        status, printed, complaint = run(*options)
+    assert (status, printed) == (2, "")
+    assert complaint == f"imagenet.py: error: [Errno 27] File too large: '{tmp_path / 'dest'}'\n"
+    assert not (tmp_path / "dest").exists()
+    assert not images_below(next(tmp_path.glob(".dest.*")))
+    assert run(*options)[0] == 0
+    assert images_below(tmp_path / "dest") == images_below(write_tree(tmp_path / "tree"))
+
+
+def test_a_tree_whose_description_cannot_be_written_stays_without_one(run, tmp_path):
+    tree = write_tree(tmp_path / "tree")
+    with no_file_above(10):
+        status, _, complaint = run("--check", tree, "--classes", 3)
+    assert (status, complaint.count("\n")) == (2, 1)
+    assert f"File too large: '{tree / 'manifest.json'}'" in complaint
+    assert sorted(path.name for path in tree.iterdir()) == ["train", "val"]

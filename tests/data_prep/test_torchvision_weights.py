@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchvision
 import torchvision_weights
+from full_disks import no_file_above
 from torchvision.models import MobileNet_V2_Weights
 
 from lskd_vision.checkpoints import read_checkpoint
@@ -138,3 +139,16 @@ def test_a_file_of_another_kind_is_refused(run, home, tmp_path):
 def test_a_missing_torchvision_is_one_line(refused, home, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     assert "needs the package torchvision" in refused(*WORDS)
+
+
+def test_a_full_disk_is_told_in_one_line_and_an_earlier_file_stays(run, publish, tmp_path):
+    publish(network())
+    dest = tmp_path / "weights.pth"
+    assert run(*WORDS, "--dest", dest)[0] == 0  # now the weights are in torch's cache
+    before = dest.read_bytes()
+    with no_file_above(100_000):
+        status, printed, complaint = run(*WORDS, "--dest", dest)
+    assert (status, printed) == (2, "")
+    assert complaint == f"torchvision_weights.py: error: [Errno 27] File too large: '{dest}'\n"
+    assert dest.read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
