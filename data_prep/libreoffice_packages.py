@@ -16,7 +16,7 @@ import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
-from lskd.errors import InputError, bad, writing
+from lskd.errors import InputError, bad
 from lskd.files import replacing, sha256
 
 PACKAGES = {"en": "libreoffice-help-en-us", "de": "libreoffice-help-de", "ru": "libreoffice-help-ru"}
@@ -64,11 +64,7 @@ def rebuild(pair: str, path: Path) -> None:
     if not rows:
         names = " and ".join(archive.name for archive in archives)
         raise bad("--rebuild", names, "no page of one has a sentence that the other translates")
-    with (
-        writing(path),
-        replacing(path) as beside,
-        lzma.open(beside, "wt", preset=9, encoding="utf-8", newline="\n") as file,
-    ):
+    with replacing(path) as beside, lzma.open(beside, "wt", preset=9, encoding="utf-8", newline="\n") as file:
         file.writelines("\t".join(row) + "\n" for row in rows)
     origin = [f"{PACKAGES[language]} {version}" for language, version in zip(languages, versions, strict=True)]
     print(f"{path}: {len(rows)} pairs from {' and '.join(origin)}")

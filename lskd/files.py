@@ -17,8 +17,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; when the block ends well, it takes ``path``'s place in one step.
 
     The file is synced to disk before it is renamed, so after a kill or a power cut ``path`` holds either the old
-    content or the new one. When the block raises, ``path`` is left as it was. A kill leaves a hidden file beside it, for
-    :func:`remove_partials`.
+    content or the new one. When the block raises, ``path`` is left as it was. A kill leaves a hidden file beside it:
+    see :func:`remove_partials`.
 
     Raises:
         OSError: ``path`` cannot be written, which the error names whatever the block wrote to.
