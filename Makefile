@@ -1,5 +1,5 @@
 # Everything here works on a fresh clone with Python >= 3.11, make and a C++ compiler.
-.PHONY: install demo test test-fast lint clean
+.PHONY: install demo test test-fast torture lint clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -18,6 +18,10 @@ test: install lint     ## all tests
 
 test-fast: install     ## the tests that take no time
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m "not slow"
+
+torture: install       ## kill trainings, caches and experiments at random moments; an hour; figures in docs/torture.csv
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} PYTHONPATH=.:tests:tests/scripts \
+		$(BIN)/python tests/torture/torture.py --output docs/torture.csv
 
 lint: install          ## style
 	$(BIN)/ruff check

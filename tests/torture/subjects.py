@@ -19,7 +19,7 @@ import lskd_fairseq  # noqa: F401 (names what fairseq stores in checkpoints as s
 
 TIMES = {"time", "seconds", "started", "updated", "made", "previous_training_time"}
 PLACES = {"command", "output", "path", "paths", "save_dir"}
-FAIRSEQ_TRAIN = str(Path(sys.executable).parent / "fairseq-train")
+BIN = Path(sys.executable).parent
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class Subject:
 
 def nmt(data: Path, teacher: Path) -> Subject:
     """A student in translation, saved every three updates; a process loads its sentences."""
-    words = f"{FAIRSEQ_TRAIN} {data} --save-dir {{dest}} {SMALL} --user-dir {ROOT / 'lskd_fairseq'} --criterion kd"
+    words = (
+        f"{BIN / 'fairseq-train'} {data} --save-dir {{dest}} {SMALL} --user-dir {ROOT / 'lskd_fairseq'} --criterion kd"
+    )
     words += f" --temperature 1 --teacher-path {teacher} --max-epoch 3 --save-interval-updates 3 --num-workers 1"
     words += " --keep-interval-updates 2 --patience 20"
     return Subject(
@@ -105,7 +107,7 @@ def cache(data: Path, teacher: Path) -> Subject:
 
 def reproduce(scale: Path) -> Subject:
     """An experiment from data to the page: a teacher, its students at four temperatures, their comparison."""
-    words = f"-m lskd.cli reproduce E --scale {scale} --output {{dest}} --cores 2"
+    words = f"{BIN / 'lskd'} reproduce E --scale {scale} --output {{dest}} --cores 2"
     return Subject(
         name="reproduce",
         command=words.split(),
