@@ -18,7 +18,7 @@ from vision_commands import DROPOUT, SMALL_IMAGES
 import lskd_fairseq  # noqa: F401 (names what fairseq stores in checkpoints as safe to load)
 
 TIMES = {"time", "seconds", "started", "updated", "made", "previous_training_time"}
-PLACES = {"command", "output", "path", "paths", "save_dir"}
+PLACES = {"command", "output", "path", "paths", "save_dir", "revision"}
 BIN = Path(sys.executable).parent
 
 
@@ -42,11 +42,11 @@ class Subject:
 
 
 def nmt(data: Path, teacher: Path) -> Subject:
-    """A student in translation, saved every three updates; a process loads its sentences."""
+    """A student in translation, saved every four updates; a process loads its sentences."""
     words = (
         f"{BIN / 'fairseq-train'} {data} --save-dir {{dest}} {SMALL} --user-dir {ROOT / 'lskd_fairseq'} --criterion kd"
     )
-    words += f" --temperature 1 --teacher-path {teacher} --max-epoch 3 --save-interval-updates 3 --num-workers 1"
+    words += f" --temperature 1 --teacher-path {teacher} --max-epoch 2 --save-interval-updates 4 --num-workers 1"
     words += " --keep-interval-updates 2 --patience 20"
     return Subject(
         name="nmt",
@@ -165,7 +165,7 @@ def record_outcome(dest: Path, name: str) -> dict[str, str]:
 
 
 def digest(value: object) -> str:
-    """SHA-256 of a value with tensors, to the bit; times and places are left out."""
+    """SHA-256 of a value with tensors, to the bit; times and places are left out, and the revision of the source."""
     sha = hashlib.sha256()
     for piece in _pieces(value):
         sha.update(piece)

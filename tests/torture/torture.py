@@ -230,8 +230,8 @@ def torture(subject: Subject, kills: int, place: Path, seed: int = 1, known: lis
         while len(found) < kills:
             number = found[-1].life + 1 if found else 1
             these, said = life(subject, number, whole, outcome, place, seed)
-            if failed := [each for each in these if not each.survived]:
-                tqdm.write("\n".join([said[-2000:], *map(str, failed)]), file=sys.stderr)
+            if these[-1].differences:
+                tqdm.write(f"{said[-2000:]}\n{subject.name}, life {number}: {these[-1].differences}", file=sys.stderr)
             found += these
             bar.update(len(these))
             if keep:
