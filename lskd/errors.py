@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 
@@ -79,10 +80,11 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
     """Parse the command line, run ``command(arguments)`` and leave with its exit status.
 
     An :class:`InputError` and an operating-system error (a full disk, a directory that cannot be written) become one
-    line and exit status 2, Ctrl-C becomes exit status 130; ``--debug``, which is added here, shows the traceback.
+    line and exit status 2, Ctrl-C and SIGTERM exit status 130; ``--debug``, which is added here, shows the traceback.
     """
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         status = command(arguments)
         sys.stdout.flush()
@@ -106,6 +108,11 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
         print(f"{parser.prog}: interrupted; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)
     sys.exit(status or 0)
+
+
+def interrupt(*_) -> None:
+    """Let SIGTERM, with which schedulers end a job, do what Ctrl-C does, also where Ctrl-C is ignored."""
+    raise KeyboardInterrupt
 
 
 def report(program: str, error: Exception) -> int:

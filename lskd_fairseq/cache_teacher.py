@@ -17,7 +17,6 @@ import logging
 import math
 import os
 import re
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +44,6 @@ LOCK = "cache.lock"
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the cache, or what is missing of it."""
-    signal.signal(signal.SIGTERM, interrupt)
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     check_options(arguments)
     dest = arguments.dest
@@ -74,11 +72,6 @@ def main(arguments: argparse.Namespace) -> None:
         f"{dest}: {there.bytes() / 1e6:.1f} MB, {there.tokens()} target tokens, {there.bytes() / dense:.4f} of their "
         f"logits in fp16"
     )
-
-
-def interrupt(*_) -> None:
-    """Let SIGTERM, with which schedulers end a job, do what Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 def check_options(arguments: argparse.Namespace) -> None:

@@ -13,7 +13,6 @@ import functools
 import itertools
 import logging
 import os
-import signal
 import sys
 
 import torch
@@ -46,7 +45,6 @@ SAMPLES = 2000  # of validation, that say whether a teacher was smoothed
 def main(arguments: argparse.Namespace) -> int:
     """Train every combination; the exit status is 1 where a run failed, 130 after Ctrl-C or SIGTERM."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    signal.signal(signal.SIGTERM, interrupt)
     try:
         device = start_processes(arguments)
         check_logs(arguments)
@@ -85,11 +83,6 @@ def main(arguments: argparse.Namespace) -> int:
     finally:
         if arguments.distributed:
             torch.distributed.destroy_process_group()
-
-
-def interrupt(*_) -> None:
-    """Let SIGTERM, with which schedulers end a job, do what Ctrl-C does, also where Ctrl-C is ignored."""
-    raise KeyboardInterrupt
 
 
 def start_processes(arguments: argparse.Namespace) -> torch.device:

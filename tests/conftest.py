@@ -1,5 +1,6 @@
 """Real sample data, prepared by the real command, and a teacher trained on it."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ def allowed_types_stay_allowed():
     allowed = torch.serialization.get_safe_globals()
     yield
     torch.serialization.add_safe_globals(allowed)
+
+
+@pytest.fixture(autouse=True)
+def signals_are_answered_as_before():
+    """A command that runs in this process answers Ctrl-C and SIGTERM in its own way."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,16 @@ def test_ctrl_c_is_one_line_and_status_130(monkeypatch, capsys):
     assert len(err.splitlines()) == 1
 
 
+def test_sigterm_is_one_line_and_status_130_too():
+    process = start("import time\nrun_command(parser, lambda _: (print('x', flush=True), time.sleep(60)))", stdout=-1)
+    assert process.stdout.readline() == "x\n"
+    process.terminate()
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaint.startswith("tool: interrupted")
+    assert len(complaint.splitlines()) == 1
+
+
 def test_debug_shows_where_ctrl_c_was_pressed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["tool", "--debug"])
     with pytest.raises(KeyboardInterrupt):

@@ -1,6 +1,5 @@
 """A translation task, Transformers and checkpoints that are made in a moment, inside one process."""
 
-import signal
 from argparse import Namespace
 from pathlib import Path
 
@@ -82,11 +81,7 @@ def make_criterion(task, teacher_path=None, **options):
 def make_cache(dest: Path, data: Path, checkpoint: Path, options: str = "") -> Path:
     """The directory of a cached teacher, as the command makes it."""
     words = ["--data", str(data), "--path", str(checkpoint), "--dest", str(dest), "--cpu", *options.split()]
-    terminated = signal.getsignal(signal.SIGTERM)
-    try:
-        cache_teacher.main(cache_teacher.parser().parse_args(words))
-    finally:
-        signal.signal(signal.SIGTERM, terminated)
+    cache_teacher.main(cache_teacher.parser().parse_args(words))
     return dest
 
 

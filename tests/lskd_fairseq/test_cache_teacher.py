@@ -3,7 +3,6 @@
 import fcntl
 import json
 import shutil
-import signal
 
 import numpy as np
 import pytest
@@ -47,10 +46,8 @@ def command(data_bin, monkeypatch, capsys):
     def command(checkpoint, dest, options="", data=data_bin, status=0):
         words = ["cache_teacher", "--data", data, "--path", checkpoint, "--dest", dest, "--cpu", *options.split()]
         monkeypatch.setattr("sys.argv", list(map(str, words)))
-        terminated = signal.getsignal(signal.SIGTERM)
         with pytest.raises(SystemExit) as left:
             run_command(cache_teacher.parser(), cache_teacher.main)
-        signal.signal(signal.SIGTERM, terminated)
         said = capsys.readouterr()
         assert left.value.code == status, said.err
         return said.out if not status else said.err.strip().splitlines()[-1]

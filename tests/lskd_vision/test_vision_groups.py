@@ -3,7 +3,6 @@
 import itertools
 import json
 import logging
-import signal
 import sys
 from types import SimpleNamespace
 
@@ -84,7 +83,6 @@ def test_this_machine_tells_its_free_memory():
 @pytest.fixture
 def main(images, tmp_path, monkeypatch):
     """``lskd_vision.train`` in this process, and the batches at which a step runs out of memory."""
-    terminated = signal.getsignal(signal.SIGTERM)
     real, full, counts = Run.step, set(), {"steps": 0}
 
     def step(self, *arguments):
@@ -104,8 +102,7 @@ def main(images, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["lskd_vision.train", *line])
         return train.main(options.parser().parse_args(line))
 
-    yield call
-    signal.signal(signal.SIGTERM, terminated)
+    return call
 
 
 @pytest.mark.slow

@@ -184,6 +184,6 @@ def _pieces(value: object) -> Iterator[bytes]:
             yield from _pieces(each)
     elif isinstance(value, torch.Tensor):
         yield f"{value.dtype}{tuple(value.shape)}".encode()
-        yield value.contiguous().view(torch.uint8).numpy().tobytes() if value.dim() else repr(value.item()).encode()
+        yield value.reshape(-1).clone().view(torch.uint8).numpy().tobytes()
     else:
         yield repr(value).encode()
