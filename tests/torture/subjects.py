@@ -18,7 +18,7 @@ from vision_commands import DROPOUT, SMALL_IMAGES
 import lskd_fairseq  # noqa: F401 (names what fairseq stores in checkpoints as safe to load)
 
 TIMES = {"time", "seconds", "started", "updated", "made", "previous_training_time"}
-PLACES = {"command", "output", "path", "paths", "save_dir", "revision"}
+PLACES = {"command", "output", "path", "paths", "save_dir", "data_dir", "file", "files", "checkpoint", "revision"}
 BIN = Path(sys.executable).parent
 
 
@@ -32,6 +32,7 @@ class Subject:
         outcome: a digest of each part of what a finished command has made.
         files: patterns of the files that the command reads when it goes on; each must be readable at any time.
         moments: the functions of each moment at which to kill; none: at any time.
+        stage: without moments: where the command is, from what it has written.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Subject:
     outcome: Callable[[Path], dict[str, str]]
     files: tuple[str, ...]
     moments: dict[str, list[str]] = field(default_factory=dict)
+    stage: Callable[[Path], str] = lambda dest: ""
 
 
 def nmt(data: Path, teacher: Path) -> Subject:
@@ -106,13 +108,14 @@ def cache(data: Path, teacher: Path) -> Subject:
 
 
 def reproduce(scale: Path) -> Subject:
-    """An experiment from data to the page: a teacher, its students at four temperatures, their comparison."""
-    words = f"{BIN / 'lskd'} reproduce E --scale {scale} --output {{dest}} --cores 2"
+    """An experiment from data to the page: teachers, students, temperatures matched by entropy, their comparison."""
+    words = f"{BIN / 'lskd'} reproduce H.2 --scale {scale} --output {{dest}} --cores 2"
     return Subject(
         name="reproduce",
         command=words.split(),
         outcome=reproduce_outcome,
         files=("*/*/*.pth.tar", "*/*/run.json", "results/*.json", "plan.json"),
+        stage=lambda dest: f"{len(list((dest / 'done').glob('*')))} jobs done",
     )
 
 

@@ -187,7 +187,8 @@ def life(
         found = session(subject, dest, log, plan)
         if found.status is not None:
             break
-        kills.append(Kill(subject.name, number, plan[0], found.met, unreadable(subject, dest)))
+        met = found.met if subject.moments else subject.stage(dest)
+        kills.append(Kill(subject.name, number, plan[0], met, unreadable(subject, dest)))
     said = log.read_text(encoding="utf-8", errors="replace")
     differences = different(subject, outcome, dest) if found.status == 0 else f"exit status {found.status}"
     for each in kills:
