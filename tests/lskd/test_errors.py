@@ -141,12 +141,12 @@ def write_to_a_full_disk():
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_output_that_cannot_be_written_is_reported():
-    assert write_to_a_full_disk()[1][0] == "tool: error: [Errno 28] No space left on device"
+    assert write_to_a_full_disk()[1][0] == "tool: error: [Errno 28] No space left on device: 'standard output'"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_output_that_cannot_be_written_is_one_line_and_status_2():
-    assert write_to_a_full_disk() == (2, ["tool: error: [Errno 28] No space left on device"])
+    assert write_to_a_full_disk() == (2, ["tool: error: [Errno 28] No space left on device: 'standard output'"])
 
 
 def test_an_error_of_a_function_gets_the_file_s_name_and_one_that_names_it_keeps_its_own():
