@@ -57,7 +57,7 @@ def record(directory: Path) -> dict:
 
 
 def compare(directories: list[Path], checkpoint: str, keys: tuple[str, ...]) -> None:
-    """Check that these parts of the checkpoints, the histories and figures are the same, and that the records say it."""
+    """Check that these parts of the checkpoints, the histories and figures are the same, and the records say so."""
     first, *others = directories
     state, made = state_of(first / checkpoint), record(first)
     assert any(isinstance(value, torch.Tensor) for _, value in leaves(state[keys[1]]))
