@@ -41,10 +41,14 @@ def keep_batch(
     rows = torch.argsort(finite, stable=True)[: max(1, most)].sort().values
     kept = {name: _plain(tensor[rows]) for name, tensor in tensors.items()} | {"rows": rows.numpy()}
     path = Path(directory) / NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(path, kept, {"ids": list(ids), "loss": str(loss), "settings": settings})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_tensors(path, kept, {"ids": list(ids), "loss": str(loss), "settings": settings})
+        where = f"its logits: {path}"
+    except OSError as error:  # that the loss is no number is what has to be told
+        where = f"its logits could not be kept: {error}"
     shown = ", ".join(map(str, ids[:SHOWN])) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
-    return f"the loss is {loss} on the batch of {shown} (its logits: {path}); try a smaller learning rate"
+    return f"the loss is {loss} on the batch of {shown} ({where}); try a smaller learning rate"
 
 
 def _plain(tensor: Tensor) -> np.ndarray:

@@ -36,6 +36,8 @@ class RunRecord:
         figures: by split, then by checkpoint: for example ``figures["test"]["checkpoint_best.pt"]["bleu"]``.
         history: a row for each validation, oldest first.
         warnings: what a reader of the figures has to know.
+        nondeterminism: what may come out otherwise in a repetition, see :mod:`lskd.determinism`; None: nobody knows, as
+            of a record that is older.
     """
 
     configuration: dict
@@ -51,6 +53,7 @@ class RunRecord:
     figures: dict = field(default_factory=dict)
     history: list[dict] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    nondeterminism: list[str] | None = None
     schema_version: int = SCHEMA_VERSION
 
     def add_validation(self, row: dict) -> None:
@@ -108,6 +111,7 @@ def _check_types(record: RunRecord, path: Path) -> None:
     objects = {name: getattr(record, name) for name in ("configuration", "data", "figures", "versions", "hardware")}
     objects |= {"teacher": {} if record.teacher is None else record.teacher}
     lists = {name: getattr(record, name) for name in ("history", "warnings", "command")}
+    lists |= {"nondeterminism": record.nondeterminism or []}
     for name, value in (objects | lists).items():
         if not isinstance(value, dict if name in objects else list):
             raise bad("run record", path, f"{name} must be {'an object' if name in objects else 'a list'}")
@@ -168,6 +172,8 @@ def hardware() -> dict:
     if torch := sys.modules.get("torch"):
         found["threads"] = torch.get_num_threads()
         found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        if found["gpus"]:
+            found["tf32"] = torch.backends.cuda.matmul.allow_tf32  # rounds factors to 11 bits
     return found
 
 

@@ -6,9 +6,11 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
+import torch
 from fairseq import utils
 from omegaconf import OmegaConf
 
+from lskd.determinism import nondeterminism, switches
 from lskd.errors import InputError
 from lskd.files import sha256
 from lskd.runs import RunRecord, now, read_run
@@ -63,6 +65,12 @@ def new_record(cfg, criterion, task) -> RunRecord:
         },
         teacher=teacher and teacher.record(),
         warnings=criterion.warnings() if teacher else [],
+        nondeterminism=nondeterminism(
+            "cuda" if torch.cuda.is_available() and not cfg.common.cpu else "cpu",
+            cfg.distributed_training.distributed_world_size,
+            compiled=teacher is not None,  # the distillation loss is, on a GPU
+            switches=switches(),
+        ),
     )
 
 
@@ -75,6 +83,7 @@ def provenance(record: RunRecord) -> dict:
         "teacher": record.teacher,
         "versions": record.versions,
         "hardware": record.hardware,
+        "nondeterminism": record.nondeterminism,
         "figures": {"valid": record.figures["valid"]["checkpoint_last.pt"]},
         "revision": record.revision,
     }

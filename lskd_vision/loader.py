@@ -7,16 +7,18 @@ Whatever the number of loader processes, of students and of restarts, the images
 import argparse
 import itertools
 from collections.abc import Iterator
+from multiprocessing.queues import Queue
 
 import numpy as np
 import torch
 from PIL import Image
 from timm.data import ImageDataset, auto_augment, create_transform
 from timm.data.loader import PrefetchLoader, fast_collate
+from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
 
-from lskd.errors import InputError, bad
+from lskd.errors import InputError, bad, writing
 from lskd_vision.data import files
 from lskd_vision.randomness import RandomStream, seed_all
 
@@ -104,6 +106,7 @@ class Loader:
             sampler=self.order,
             num_workers=arguments.workers,
             collate_fn=fast_collate,
+            worker_init_fn=tell_of_lost_batches,
             pin_memory=arguments.pin_mem,
             persistent_workers=arguments.workers > 0,
             generator=torch.Generator(),  # the global one belongs to the models
@@ -132,18 +135,19 @@ class Loader:
         """The batches of epoch ``number``.
 
         Raises:
-            InputError: an image cannot be read; its file is named.
+            InputError: an image cannot be read, its file is named; or a loader process cannot hand its batch over.
         """
         self.order.epoch = number
         self.erased = 0
         try:
-            for images, labels in self.prefetcher:
-                if self.channels_last:
-                    images = images.contiguous(memory_format=torch.channels_last)
-                yield images, labels
+            with writing("/dev/shm"):  # noqa: S108 (what loader processes hand over lies there)
+                for images, labels in self.prefetcher:
+                    if self.channels_last:
+                        images = images.contiguous(memory_format=torch.channels_last)
+                    yield images, labels
         except InputError as error:  # from a loader process, which puts its traceback before it
             error.__traceback__ = None  # it would keep the loader processes alive
-            raise InputError(str(error).strip().splitlines()[-1].removeprefix("lskd.errors.InputError: ")) from None
+            raise InputError(str(error).strip().splitlines()[-1].rpartition("lskd.errors.InputError: ")[2]) from None
 
     def _erase(self, images: torch.Tensor) -> torch.Tensor:
         # On the device, a batch at a time, by the batch's number among those of all processes.
@@ -152,6 +156,21 @@ class Loader:
         self.erased += 1
         with RandomStream(images.device, order.images.data_seed, order.epoch, batch):
             return self.erasing(images)
+
+
+def tell_of_lost_batches(_: int) -> None:
+    """In a loader process, let a batch that cannot be handed over, as where shared memory is full, be an error.
+
+    By default its traceback is printed, and the training waits for the batch for ever.
+    """
+
+    def put_error(queue: Queue, error: Exception, batch: tuple) -> None:
+        number, images = batch
+        shape = " × ".join(map(str, images[0].shape))
+        told = bad("--workers", "a batch", f"of {shape} bytes cannot be put into shared memory, /dev/shm: {error}")
+        queue.put((number, ExceptionWrapper((InputError, told, None))))
+
+    Queue._on_queue_feeder_error = put_error  # made for overriding
 
 
 def train_transform(arguments: argparse.Namespace, config: dict):

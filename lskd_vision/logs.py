@@ -3,13 +3,17 @@
 import argparse
 import hashlib
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from lskd.errors import bad
+from lskd.errors import bad, writing
 
 
 class Logs:
     """Writers of one run's figures.
+
+    A file that cannot be written is an OSError that names TensorBoard's directory.
 
     Args:
         arguments: the command line.
@@ -28,10 +32,14 @@ class Logs:
     ):
         check_logs(arguments)
         self.tensorboard = self.wandb = None
+        self.place = directory / "tensorboard"
         if arguments.log_tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.tensorboard = SummaryWriter(directory / "tensorboard", purge_step=1)  # hides what was logged before
+            # The error of the thread that writes is raised where we write to it; by itself it would print a traceback.
+            threading.excepthook = without_system_errors(threading.excepthook)
+            with writing(self.place):
+                self.tensorboard = SummaryWriter(self.place, purge_step=1)  # hides what was logged before
         if arguments.log_wandb:
             import wandb
 
@@ -52,18 +60,33 @@ class Logs:
         """Log a row of ``summary.csv``, by its epoch."""
         figures = {key: value for key, value in row.items() if isinstance(value, int | float) and key != "epoch"}
         if self.tensorboard:
-            for key, value in figures.items():
-                self.tensorboard.add_scalar(key.replace("_", "/", 1), value, row["epoch"])
-            self.tensorboard.flush()
+            with writing(self.place):
+                for key, value in figures.items():
+                    self.tensorboard.add_scalar(key.replace("_", "/", 1), value, row["epoch"])
+                self.tensorboard.flush()
         if self.wandb and row["epoch"] >= self.wandb.step:
             self.wandb.log(figures, step=row["epoch"])
 
     def close(self) -> None:
         """Finish the files."""
         if self.tensorboard:
-            self.tensorboard.close()
+            with writing(self.place):
+                self.tensorboard.close()
         if self.wandb:
             self.wandb.finish()
+
+
+def without_system_errors(report: Callable) -> Callable:
+    """``threading.excepthook`` that says nothing of an OSError."""
+    if getattr(report, "lskd", False):
+        return report
+
+    def report_others(failed) -> None:
+        if not issubclass(failed.exc_type, OSError):
+            report(failed)
+
+    report_others.lskd = True
+    return report_others
 
 
 def check_logs(arguments: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from lskd.determinism import nondeterminism, switches
 from lskd.errors import bad
 from lskd.runs import RunRecord, read_run
 from lskd.teacher import temperature_warnings
@@ -30,6 +31,12 @@ def new_record(run) -> RunRecord:
         data=run.data_record,
         teacher=teacher and teacher.record(),
         warnings=temperature_warnings(teacher.label_smoothing, temperature) if teacher else [],
+        nondeterminism=nondeterminism(
+            run.device.type,
+            arguments.world_size,
+            compiled=bool(teacher or arguments.torchcompile),  # the distillation loss is, on a GPU
+            switches=switches(),
+        ),
     )
 
 

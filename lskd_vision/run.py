@@ -330,6 +330,7 @@ class Run:
         if self.scaler is not None:
             state[self.scaler.state_dict_key] = self.scaler.state_dict()
         keys = ("configuration", "seed", "data", "teacher", "versions", "hardware", "revision", "history")
+        keys += ("nondeterminism",)
         state["lskd"] = {key: getattr(self.record, key) for key in keys}
         state["lskd"] |= {"best": self.best, "seconds": self.seconds, "valid": self.record.figures["valid"]}
         return state

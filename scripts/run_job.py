@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from lskd.errors import InputError, OneLineParser, bad, positive, run_command
+from lskd.errors import InputError, OneLineParser, bad, positive, run_command, writing
 from lskd.gpus import visible_gpus
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,7 +94,7 @@ def run(command: list[str], log: Path, variables: dict[str, str], held: list[int
     Raises:
         InputError: it failed: its last line, and where all of its output is.
     """
-    with open(log, "ab") as file:
+    with writing(log), open(log, "ab") as file:
         file.write(f"$ {shlex.join(command)}\n".encode())
         file.flush()
         start = file.tell()

@@ -99,6 +99,7 @@ def made(run: Run) -> Markup:
         ("Data", f"{record.data.get('path', '–')}, SHA-256 {record.data.get('fingerprint', '–')}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
         ("Hardware", ", ".join(f"{name}: {_plain(value)}" for name, value in record.hardware.items())),
+        ("Not repeatable", _not_repeatable(record.nondeterminism)),
         ("Revision", record.revision or "not from a git checkout"),
         ("Time", f"{record.started} to {record.updated}"),
         ("Warnings", " · ".join(map(str, record.warnings)) or "none"),
@@ -109,6 +110,12 @@ def made(run: Run) -> Markup:
         teaching = f"{paths}, weights' SHA-256 {teacher.get('fingerprint', '–')}, {alpha}"
         pairs.insert(4, ("Teacher", teaching))
     return facts(pairs)
+
+
+def _not_repeatable(causes: list[str] | None) -> str:
+    if causes is None:
+        return "not recorded"
+    return " ".join(map(str, causes)) or "nothing, on this processor with as many threads"
 
 
 def _plain(value: object) -> str:

@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from full_disks import KINDS, REASONS, a_disk, full
+from commands import run as run_alone
+from full_disks import KINDS, REASONS, a_disk, full, no_file_above
 from image_folders import write_folders
 from iwslt14_archive import official, write_tgz
 from refusals import answer, run, snapshot
@@ -18,9 +21,11 @@ from small_nmt import make_model, make_task, save_checkpoint
 from small_runs import translation_run, write_runs
 from vision_commands import same_weights
 
+from lskd.nan_batch import keep_batch
 from lskd.representations import SUFFIX
 from lskd.tensor_files import write_tensors
 from lskd_fairseq import cache_teacher
+from lskd_vision.logs import Logs
 from lskd_vision.run import Run
 
 pytestmark = pytest.mark.slow
@@ -310,3 +315,52 @@ def test_standard_output_may_be_what_is_full(command, place, tmp_path, monkeypat
 def test_standard_error_may_be_what_is_full():
     with open("/dev/full", "w") as output:
         assert subprocess.run([sys.executable, "-m", "lskd.cli", "published", "9Z"], stderr=output).returncode == 2
+
+
+def test_loader_processes_that_cannot_hand_images_over_do_not_let_a_training_wait(
+    with_images, tmp_path, monkeypatch, capsys
+):
+    words = words_of(TRAIN + "{disk}", with_images, tmp_path)
+    with no_file_above(100_000):
+        checked(*answer([*words, "--workers", "1"], monkeypatch, capsys), Path("/dev/shm"))  # noqa: S108
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_log_for_tensorboard_that_cannot_be_written_is_named(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda failed: pytest.fail(str(failed)))
+    options = Namespace(log_tensorboard=True, log_wandb=False)
+    with a_disk(kind, tmp_path / "disk") as disk:
+        log = Logs(options, disk, "run", {})
+        log.add({"epoch": 1, "train_loss": 1.0})
+        with full(kind, disk), pytest.raises(OSError, match=REASONS) as raised:  # noqa: PT012
+            log.add({"epoch": 2} | {f"figure_{number}": 1.0 for number in range(200)})
+            log.close()
+        assert str(disk / "tensorboard") in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loss_that_is_no_number_is_told_where_its_batch_cannot_be_kept(kind, tmp_path):
+    with a_disk(kind, tmp_path / "disk") as disk, full(kind, disk):
+        told = keep_batch(disk / "run", ["a.png"], float("nan"), {}, {"target": torch.zeros(3)})
+    assert told.startswith("the loss is nan on the batch of a.png (its logits could not be kept: ")
+    assert re.search(REASONS, told)
+
+
+@pytest.mark.parametrize(("room", "file"), [(0, "contents.A.1.json"), (50_000, "data/fashion-mnist")])
+def test_experiments_tell_which_file_could_not_be_written(room, file, tmp_path):
+    """The plan, or what a job writes; the job's own line is passed on."""
+    with no_file_above(room):
+        ended = run_alone(f"python -m lskd.cli reproduce A.1 --cores 1 --output {tmp_path / 'new'}", status=2)
+    lines = [line for line in re.split(r"[\r\n]+", ended.stderr) if "Errno" in line]
+    assert len(lines) == 1
+    assert f"error: [Errno 27] File too large: '{tmp_path / 'new' / file}'" in lines[0]
+    assert "Traceback" not in ended.stderr
+    assert not list(tmp_path.rglob("*.partial"))
+    assert not (tmp_path / "new" / file).exists()
+
+
+def test_experiments_where_nothing_can_be_written(tmp_path):
+    with a_disk("a read-only directory", tmp_path / "disk") as disk, full("a read-only directory", disk):
+        ended = run_alone(f"python -m lskd.cli reproduce A.1 --output {disk / 'new'}", status=2)
+        checked(2, ended.stderr, disk)

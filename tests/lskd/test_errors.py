@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lskd.errors import InputError, bad, naming, positive, report, run_command
+from lskd.errors import InputError, bad, naming, positive, report, run_command, writing
 
 
 def call(command, *arguments, monkeypatch):
@@ -164,3 +164,20 @@ def test_an_error_of_a_function_gets_the_file_s_name_and_one_that_names_it_keeps
         raise ValueError("labels: 3")
     with pytest.raises(InputError, match=r"^FILE: none$"), naming("a.file"):
         raise InputError("FILE: none")
+
+
+@pytest.mark.parametrize("name", [None, "{place}/.run.json.12.partial", "{place}/.new.abc.partial/raw/train.en"])
+def test_an_error_of_the_system_without_a_file_or_with_a_hidden_one_gets_the_file_s_name(name, tmp_path):
+    hidden = () if name is None else (name.format(place=tmp_path),)
+    with pytest.raises(OSError, match="No space left") as raised, writing(tmp_path / "run.json"):
+        raise OSError(28, "No space left on device", *hidden)
+    assert (raised.value.errno, raised.value.filename) == (28, str(tmp_path / "run.json"))
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("run.json: cannot be written"), PermissionError(13, "denied", "/other/file")]
+)
+def test_an_error_of_the_system_that_names_its_file_stays(error, tmp_path):
+    with pytest.raises(OSError, match=r"run\.json|other") as raised, writing(tmp_path / "new"):
+        raise error
+    assert raised.value is error

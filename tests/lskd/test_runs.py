@@ -278,3 +278,18 @@ def test_there_is_no_revision_outside_a_checkout_or_below_that_of_another_projec
 )
 def test_a_student_is_told_by_its_teacher_s_smoothing_and_any_other_model_by_its_own(made, alpha):
     assert teacher_smoothing(made) == alpha
+
+
+def test_a_record_says_what_may_come_out_otherwise_and_an_older_one_does_not(tmp_path):
+    assert make_record().nondeterminism is None
+    for causes in ([], ["cuDNN may take algorithms that add in an order that changes."]):
+        write_run(make_record(nondeterminism=causes), tmp_path)
+        assert content_of(tmp_path)["nondeterminism"] == causes
+        assert read_run(tmp_path).nondeterminism == causes
+    content = content_of(tmp_path)
+    del content["nondeterminism"]
+    (tmp_path / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    assert read_run(tmp_path).nondeterminism is None
+    (tmp_path / "run.json").write_text(json.dumps(content | {"nondeterminism": "cuDNN"}), encoding="utf-8")
+    with pytest.raises(InputError, match="nondeterminism must be a list"):
+        read_run(tmp_path)

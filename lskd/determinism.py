@@ -1,0 +1,87 @@
+"""What of a run may come out otherwise when it is repeated with the same seeds on the same machine.
+
+On a CPU nothing: with the same number of threads it repeats to the bit, with any number of loader processes. Another
+number of threads or another processor rounds otherwise; a record's ``hardware`` has both. On a GPU it depends on what
+torch has been told, and is said in sentences, which a record has as ``nondeterminism``.
+"""
+
+import os
+from dataclasses import dataclass
+
+REPEATABLE_WORKSPACES = (":4096:8", ":16:8")  # NVIDIA's
+
+
+@dataclass(frozen=True)
+class Switches:
+    """What decides how a GPU computes; torch's own defaults.
+
+    Attributes:
+        deterministic_algorithms: ``torch.use_deterministic_algorithms``.
+        cudnn_deterministic: ``torch.backends.cudnn.deterministic``.
+        cudnn_benchmark: ``torch.backends.cudnn.benchmark``.
+        cublas_workspace: the environment's ``CUBLAS_WORKSPACE_CONFIG``.
+        compile_disabled: the environment's ``TORCH_COMPILE_DISABLE``.
+    """
+
+    deterministic_algorithms: bool = False
+    cudnn_deterministic: bool = False
+    cudnn_benchmark: bool = False
+    cublas_workspace: str | None = None
+    compile_disabled: bool = False
+
+
+def switches() -> Switches:
+    """Those of this process."""
+    import torch
+
+    return Switches(
+        deterministic_algorithms=torch.are_deterministic_algorithms_enabled(),
+        cudnn_deterministic=torch.backends.cudnn.deterministic,
+        cudnn_benchmark=torch.backends.cudnn.benchmark,
+        cublas_workspace=os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        compile_disabled=os.environ.get("TORCH_COMPILE_DISABLE", "0") == "1",
+    )
+
+
+def nondeterminism(
+    device: str, processes: int = 1, compiled: bool = False, switches: Switches | None = None
+) -> list[str]:
+    """A sentence for each cause that may make a repeated run another; none on a CPU.
+
+    Args:
+        device: torch's name of its type, ``cpu`` or ``cuda``.
+        processes: that sum up their gradients.
+        compiled: whether a part of it is compiled.
+        switches: how the GPU computes, by default with torch's own defaults.
+
+    >>> nondeterminism("cpu", processes=2)
+    []
+    >>> strict = Switches(deterministic_algorithms=True, cublas_workspace=":4096:8")
+    >>> nondeterminism("cuda", switches=strict)
+    []
+    >>> nondeterminism("cuda", processes=2, switches=strict)
+    ['NCCL chooses the order in which the gradients of 2 processes are summed.']
+    """
+    if device == "cpu":
+        return []
+    on = switches or Switches()
+    causes = []
+    if not on.deterministic_algorithms:
+        causes.append(
+            "Kernels of the backward pass (of embeddings, indexing, interpolation, pooling, attention) may add in an "
+            "order that changes: torch.use_deterministic_algorithms is off."
+        )
+        if not on.cudnn_deterministic:
+            causes.append("cuDNN may take algorithms that add in an order that changes: its deterministic mode is off.")
+    if on.cudnn_benchmark:
+        causes.append("cuDNN takes the algorithm that it measures to be fastest, in each run anew: benchmark is on.")
+    if on.cublas_workspace not in REPEATABLE_WORKSPACES:
+        causes.append(
+            "cuBLAS may sum otherwise where several streams run: CUBLAS_WORKSPACE_CONFIG is neither "
+            f"{' nor '.join(REPEATABLE_WORKSPACES)}."
+        )
+    if compiled and not on.compile_disabled:
+        causes.append("torch.compile takes the kernels that it measures to be fastest, in each new cache of it anew.")
+    if processes > 1:
+        causes.append(f"NCCL chooses the order in which the gradients of {processes} processes are summed.")
+    return causes
