@@ -17,8 +17,7 @@ from vision_commands import DROPOUT, SMALL_IMAGES
 
 import lskd_fairseq  # noqa: F401 (names what fairseq stores in checkpoints as safe to load)
 
-TIMES = {"time", "seconds", "started", "updated", "made", "previous_training_time"}
-PLACES = {"command", "output", "path", "paths", "save_dir", "data_dir", "file", "files", "checkpoint", "revision"}
+NO_FIGURES = {"time", "seconds", "started", "updated", "made", "command", "revision"}
 BIN = Path(sys.executable).parent
 
 
@@ -132,7 +131,7 @@ def nmt_outcome(dest: Path) -> dict[str, str]:
         state = torch.load(path, weights_only=True)
         extra = {name: state["extra_state"][name] for name in ("train_iterator", "val_loss", "best", "lskd_progress")}
         parts = {"model": state["model"], "optimizer": state["last_optimizer_state"], "extra": extra}
-        found |= {f"{path.name}: {name}": digest(part) for name, part in parts.items()}
+        found |= {f"{path.name}: {name}": digest(part, dest) for name, part in parts.items()}
     return found
 
 
@@ -143,7 +142,7 @@ def vision_outcome(dest: Path) -> dict[str, str]:
         found |= record_outcome(dest, str(path.relative_to(dest)))
     for path in sorted(dest.glob("*/*/*.pth.tar")):
         state = torch.load(path, weights_only=True)
-        found |= {f"{path.parent.name}/{path.name}: {name}": digest(part) for name, part in state.items()}
+        found |= {f"{path.parent.name}/{path.name}: {name}": digest(part, dest) for name, part in state.items()}
     return found
 
 
@@ -151,34 +150,34 @@ def reproduce_outcome(dest: Path) -> dict[str, str]:
     """Every checkpoint, every figure, and which files there are."""
     found = vision_outcome(dest)
     for path in sorted((dest / "results").glob("*.json")):
-        found[path.name] = digest(json.loads(path.read_text(encoding="utf-8"))["rows"])
+        found[path.name] = digest(json.loads(path.read_text(encoding="utf-8"))["rows"], dest)
     names = sorted(str(path.relative_to(dest)) for path in visible(dest) if path.suffix != ".log")
-    return found | {"files": digest(names)}
+    return found | {"files": digest(names, dest)}
 
 
 def record_outcome(dest: Path, name: str) -> dict[str, str]:
     """The figures of a record below a directory, and the rows of its table."""
     record = json.loads((dest / name).read_text(encoding="utf-8"))
     table = (dest / name).with_name("summary.csv").read_text(encoding="utf-8").splitlines()
-    times = [place for place, column in enumerate(table[0].split(",")) if column in TIMES]
+    times = [place for place, column in enumerate(table[0].split(",")) if column in NO_FIGURES]
     rows = [[cell for place, cell in enumerate(row.split(",")) if place not in times] for row in table]
     parts = {"history": record["history"], "figures": record["figures"], "teacher": record["teacher"]}
     parts |= {"settings": record["configuration"], "table": rows}
-    return {f"{name}: {part}": digest(value) for part, value in parts.items()}
+    return {f"{name}: {part}": digest(value, dest) for part, value in parts.items()}
 
 
-def digest(value: object) -> str:
-    """SHA-256 of a value with tensors, to the bit; times and places are left out, and the revision of the source."""
+def digest(value: object, dest: Path) -> str:
+    """SHA-256 of a value with tensors, to the bit; times, and where it was written to, are left out."""
     sha = hashlib.sha256()
     for piece in _pieces(value):
-        sha.update(piece)
+        sha.update(piece.replace(str(dest).encode(), b"{dest}"))
     return sha.hexdigest()
 
 
 def _pieces(value: object) -> Iterator[bytes]:
     if isinstance(value, dict):
         for key in sorted(value, key=str):
-            if key not in TIMES | PLACES:
+            if key not in NO_FIGURES:
                 yield f"{key}=".encode()
                 yield from _pieces(value[key])
     elif isinstance(value, list | tuple):
