@@ -165,10 +165,8 @@ def tell_of_lost_batches(_: int) -> None:
     """
 
     def put_error(queue: Queue, error: Exception, batch: tuple) -> None:
-        number, images = batch
-        shape = " × ".join(map(str, images[0].shape))
-        told = bad("--workers", "a batch", f"of {shape} bytes cannot be put into shared memory, /dev/shm: {error}")
-        queue.put((number, ExceptionWrapper((InputError, told, None))))
+        told = bad("--workers", "a batch", f"cannot be handed over in shared memory, /dev/shm: {error}")
+        queue.put((batch[0], ExceptionWrapper((InputError, told, None))))
 
     Queue._on_queue_feeder_error = put_error  # made for overriding
 

@@ -519,6 +519,21 @@ def test_an_unknown_smoothing_is_called_unknown(tmp_path):
     assert page_of(tmp_path).table("These runs")[0] == ["", "α = 0.1", "α unknown"]
 
 
+@pytest.mark.parametrize(
+    ("causes", "told"),
+    [
+        (None, "not recorded"),
+        ([], "nothing, on this processor with as many threads"),
+        (["cuDNN may <choose>.", "NCCL chooses."], "cuDNN may &lt;choose&gt;. NCCL chooses."),
+    ],
+)
+def test_a_run_says_what_is_not_repeatable(causes, told, tmp_path):
+    directory = image_run(tmp_path)
+    content = json.loads((directory / "run.json").read_text())
+    (directory / "run.json").write_text(json.dumps(content | {"nondeterminism": causes}))
+    assert f"<dt>Not repeatable</dt><dd>{told}</dd>" in report([tmp_path], Options())
+
+
 def test_every_run_says_how_it_was_made(page, runs):
     for words in (
         "train.py --data-dir 'a b'",
