@@ -13,8 +13,10 @@ demo: install          ## train teachers, distil students, measure: images, then
 	$(BIN)/python scripts/demo_nmt.py
 	$(BIN)/lskd report runs/demo --sets runs/demo/*/sets.json --output runs/demo/report.html
 
-test: install lint     ## all tests
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+# A file's tests stay together, what they share is made once. The slow files come first by name, and quick ones fill up.
+test: install lint     ## all tests, and which lines they run
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --cov \
+		-n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: install     ## the tests that take no time
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m "not slow"
