@@ -83,7 +83,7 @@ def measured(checkout: Path) -> subprocess.CompletedProcess:
     """The tests of a checkout, run as `make test` does."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTEST"))}
     environment |= {"PYTHONPATH": str(checkout)}
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--cov", "tests", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-n", "2", "tests", "-p", "no:cacheprovider", "--cov"]
     return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
 
 
