@@ -19,7 +19,9 @@ PARENT = os.getpid()
 
 
 def here():
-    return "here"
+    first = "he"
+    second = "re"
+    return first + second
 
 
 def beside():
