@@ -1,5 +1,5 @@
 # Everything here works on a fresh clone with Python >= 3.11, make and a C++ compiler.
-.PHONY: install demo test test-fast torture lint clean
+.PHONY: install demo test test-fast torture lint audit clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -13,8 +13,10 @@ demo: install          ## train teachers, distil students, measure: images, then
 	$(BIN)/python scripts/demo_nmt.py
 	$(BIN)/lskd report runs/demo --sets runs/demo/*/sets.json --output runs/demo/report.html
 
-test: install lint     ## all tests
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+# A file's tests stay together, what they share is made once. The slow files come first by name, and quick ones fill up.
+test: install lint     ## all tests, and which lines they run
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --cov \
+		-n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: install     ## the tests that take no time
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m "not slow"
@@ -22,6 +24,9 @@ test-fast: install     ## the tests that take no time
 torture: install       ## kill trainings, caches and experiments at random moments; an hour; figures in docs/torture.csv
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} PYTHONPATH=.:tests:tests/scripts \
 		$(BIN)/python tests/torture/torture.py --output docs/torture.csv
+
+audit: install         ## known vulnerabilities and licences of what is installed
+	$(BIN)/python scripts/audit.py
 
 lint: install          ## style
 	$(BIN)/ruff check

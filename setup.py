@@ -20,7 +20,8 @@ extras = {
     "workflow": ["snakemake>=9.27", "snakemake-executor-plugin-slurm>=2.8"],
 }
 extras["all"] = sorted({requirement for requirements in extras.values() for requirement in requirements})
-extras["dev"] = ["pytest>=8", "hypothesis>=6.100", "ruff==0.17.*", "pre-commit>=4", "detect-secrets>=1.5"]
+extras["dev"] = ["pytest>=8", "pytest-xdist>=3.6", "pytest-cov>=7", "coverage>=7.10", "hypothesis>=6.100"]
+extras["dev"] += ["ruff==0.17.*", "pre-commit>=4", "detect-secrets>=1.5", "pip-audit>=2.9"]
 
 setup(
     name="lskd",

@@ -266,7 +266,7 @@ def _kept(part: list[Tensor] | TopkLogits, temperature: float, topk: int) -> lis
 def _fused_rows(device: torch.device, compiled: bool):
     """:func:`fused_rows` with the settings as tensors, so that one kernel is of all; compiled, where torch can."""
     function = fused_rows
-    if compiled and device.type != "cpu" and importlib.util.find_spec("triton") is None:
+    if compiled and device.type != "cpu" and importlib.util.find_spec("triton") is None:  # pragma: no cover (GPU)
         logger.warning("no Triton: the distillation loss is not compiled, and slower")
     elif compiled:
         function = torch.compile(fused_rows, dynamic=True)

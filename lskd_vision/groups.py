@@ -49,7 +49,7 @@ def weight_bytes(model: nn.Module) -> int:
 
 def free_memory(device: torch.device) -> int | None:
     """Bytes that are free on the device, the limit of a container included; None where nobody tells."""
-    if device.type == "cuda":
+    if device.type == "cuda":  # pragma: no cover (GPU)
         return torch.cuda.mem_get_info(device)[0]
     found = []
     try:

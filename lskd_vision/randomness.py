@@ -39,7 +39,7 @@ class RandomStream:
         self.device = device
         self.outside = self._get()
         seed_all(*numbers)
-        if device.type == "cuda":
+        if device.type == "cuda":  # pragma: no cover (GPU)
             torch.cuda.manual_seed(int(torch.randint(2**62, ())))
         self.inside = self._get()
         self._set(self.outside)
@@ -60,7 +60,7 @@ class RandomStream:
     def _set(self, state: tuple) -> None:
         cpu, gpu, numpy_state, python_state = state
         torch.set_rng_state(cpu)
-        if gpu is not None:
+        if gpu is not None:  # pragma: no cover (GPU)
             torch.cuda.set_rng_state(gpu, self.device)
         np.random.set_state(numpy_state)
         random.setstate(python_state)

@@ -100,7 +100,7 @@ def start_processes(arguments: argparse.Namespace) -> torch.device:
     if arguments.rank:  # the first process speaks for all
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
         logger.setLevel(logging.CRITICAL)
-    if device.type == "cuda":
+    if device.type == "cuda":  # pragma: no cover (GPU)
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
     return device

@@ -1,6 +1,7 @@
 """The distribution as a user gets it, and what the repository may hold."""
 
 import email
+import os
 import re
 import shutil
 import subprocess
@@ -101,10 +102,12 @@ def test_the_base_install_is_small_and_analyses_files_from_elsewhere(empty_pytho
     assert imported.returncode == 0, imported.stderr
     assert Path(imported.stdout.strip()).is_relative_to(empty_python.parents[1])
     command = empty_python.with_name("lskd")
-    listed = subprocess.run([command, "published"], cwd=tmp_path, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    listed = subprocess.run([command, "published"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (listed.returncode, listed.stderr) == (0, "")
     assert "K.1" in listed.stdout
-    refused = subprocess.run([command, "reproduce", "2A"], cwd=tmp_path, capture_output=True, text=True)
+    words = [command, "reproduce", "2A"]
+    refused = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert refused.returncode == 2
     assert refused.stderr == (
         "lskd: error: lskd: installed (must be a checkout for this command: the workflow is in its scripts/Snakefile)\n"

@@ -78,7 +78,8 @@ def test_killed_in_the_middle_it_goes_on_with_what_is_missing_and_shows_tables_a
 
     said = run("lskd reproduce --dry-run", *words).stdout
     jobs = json.loads((output / "plan.json").read_text())
-    assert f"{len(jobs)} jobs, {len(made)} of them done" in said
+    whole = [job for job in jobs.values() if all(Path(file).exists() for file in job["files"])]
+    assert f"{len(jobs)} jobs, {len(whole)} of them done" in said
     assert times(output) == made
 
     second = run("lskd reproduce", *words)
@@ -87,9 +88,11 @@ def test_killed_in_the_middle_it_goes_on_with_what_is_missing_and_shows_tables_a
         for line in second.stderr.replace("\r", "\n").splitlines()
         if "done  " in line
     ]
-    assert len(done) == len(jobs) - len([name for name in made if name.parent.name == "done"])
+    # Marks are snakemake's; a job that was killed with its files just written may be run again.
+    marks = {path: made[path] for path in made if path.parent.name == "done"}
+    assert len(jobs) - len(whole) <= len(done) <= len(jobs) - len(marks)
     now = times(output)
-    assert {path: now[path] for path in made} == made
+    assert {path: now[path] for path in marks} == marks
     page = (output / "report.H.2+A.3.html").read_text(encoding="utf-8")
     published_top1 = f"{published('H.2', metric='top1')[0].mean:.2f}"
     for part in ("Table H.2", "Figure A.3", published_top1, "lskd reproduce H.2 --scale tiny"):

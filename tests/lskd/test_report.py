@@ -21,7 +21,7 @@ from lskd.report.page import report
 from lskd.report.records import find_runs
 from lskd.report.sources import Options
 from lskd.report.studies import group
-from lskd.representations import read_representations
+from lskd.representations import Recorder, read_representations, write_representations
 
 VOID = {"meta", "img"}
 HOSTILE = "<script>alert(\"1\")</script> & 'x'"
@@ -501,6 +501,27 @@ def test_without_the_teachers_files_classes_have_to_be_said(tmp_path):
     assert "Which classes are similar is taken from a teacher's representation file, or given:" in text
     assert "Which classes to show has to be said" in text
     assert "Features of Coat and Bag" in page_of(tmp_path, classes=["Coat", "Bag", "Trouser"]).text
+
+
+def test_where_eta_is_not_defined_the_page_says_why_and_shows_the_other_split(tmp_path):
+    with_students(tmp_path, keep=0)
+    path = tmp_path / "data/student_net_a0.1_T1_s1/last.train.representations.safetensors"
+    collected = Recorder(CLASSES, 8, keep_per_class=0)
+    collected.add(np.zeros((30, 8), np.float32), np.repeat(np.arange(5), 6))  # every class in one point
+    was = read_representations(path)
+    write_representations(path, collected.result(weight=was.weight, bias=was.bias, provenance=was.provenance))
+    page = page_of(tmp_path)
+    assert "η on train, α = 0.1, is not defined: first: all distances of 'T-shirt/top' are 0" in page.text
+    tables = [caption for caption, _ in page.tables if caption.startswith("η on the ")]
+    assert [caption.split(",")[0] for caption in tables] == ["η on the validation split"]
+
+
+def test_sets_of_words_have_to_be_made_by_the_command_that_is_named(tmp_path):
+    for temperature in (None, 1.0, 3.0):
+        add_representations(translation_run(tmp_path, temperature), 0.1, temperature)
+    text = page_of(tmp_path).text
+    teacher = tmp_path / "en-de/teacher_a0.1_s1/last.train.representations.safetensors"
+    assert f"lskd similar {teacher} --by distance --words --least 50 --targets … --output sets.json" in text
 
 
 def test_runs_without_figures_are_dashes_with_a_note(tmp_path):

@@ -1,5 +1,6 @@
 """Tensors in files: what goes in comes out, and what is no such file is refused."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -80,6 +81,8 @@ def test_a_full_disk_is_an_error_of_the_system_and_leaves_nothing(tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
+        # What is measured of its lines would be cut off too.
+        env={name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
     )
     assert f"{tmp_path / 'a'}: cannot be written" in done.stdout, done.stderr
