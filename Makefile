@@ -1,5 +1,5 @@
 # Everything here works on a fresh clone with Python >= 3.11, make and a C++ compiler.
-.PHONY: install demo test test-fast lint clean
+.PHONY: install demo test test-fast fuzz lint clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -18,6 +18,9 @@ test: install lint     ## all tests
 
 test-fast: install     ## the tests that take no time
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m "not slow"
+
+fuzz: install          ## damaged files for every reader, 10 minutes; what is wrong goes to runs/fuzz
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python scripts/fuzz.py
 
 lint: install          ## style
 	$(BIN)/ruff check
