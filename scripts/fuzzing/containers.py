@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from random import Random
 
-from fuzzing.mutations import Mutation, mangle, mutate_json, mutate_pickles, mutate_safetensors, mutate_text
+from fuzzing.mutations import Mutation, change, mangle, mutate_json, mutate_pickles, mutate_safetensors, mutate_text
 
 
 def mutate(name: str, content: bytes, other: bytes, random: Random) -> bytes:
@@ -55,6 +55,19 @@ def mutate_zip(content: bytes, other: bytes, random: Random) -> bytes:
     with zipfile.ZipFile(made, "w") as archive:
         for name, data, packing in records:
             archive.writestr(zipfile.ZipInfo(name), data, packing)
+    return made.getvalue()
+
+
+def mutate_state(content: bytes, other: bytes, random: Random) -> bytes:
+    """What torch.save has written is changed as it is in memory, or the archive is."""
+    import torch
+
+    if random.random() < 0.4:
+        return mutate_zip(content, other, random)
+    holder = [torch.load(io.BytesIO(content), weights_only=False)]  # a whole one, which is ours
+    change(holder, random)
+    made = io.BytesIO()
+    torch.save(holder[0], made)
     return made.getvalue()
 
 
@@ -139,14 +152,14 @@ FORMATS: dict[str, Mutation] = {
     ".tsv.xz": packed(lzma.decompress, lzma.compress, ".tsv"),
     ".tgz": packed(gzip.decompress, gz, ".tar"),
     ".tar.gz": packed(gzip.decompress, gz, ".tar"),
-    ".pth.tar": mutate_zip,
+    ".pth.tar": mutate_state,
     ".gz": packed(gzip.decompress, gz, ""),
     ".xz": packed(lzma.decompress, lzma.compress, ".txt"),
     ".bz2": packed(bz2.decompress, bz2.compress, ".txt"),
     ".tar": mutate_tar,
     ".json": mutate_json,
     ".safetensors": mutate_safetensors,
-    ".pt": mutate_zip,
+    ".pt": mutate_state,
     ".npz": mutate_zip,
     ".whl": mutate_zip,
     ".npy": mutate_npy,

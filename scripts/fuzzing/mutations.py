@@ -7,6 +7,7 @@ import pickle
 import pickletools
 import re
 import struct
+from argparse import Namespace
 from collections.abc import Callable
 from random import Random
 
@@ -137,8 +138,16 @@ def mutate_json(content: bytes, other: bytes, random: Random) -> bytes:
     if random.random() < 0.1:
         return mutate_text(content, other, random)
     holder = [json.loads(content)]
+    change(holder, random)
+    return json.dumps(holder[0], ensure_ascii=random.random() < 0.7).encode("utf-8", "surrogatepass")
+
+
+def change(holder: list, random: Random) -> None:
+    """Change what is in a list: dictionaries, lists and namespaces within each other, and seldom their tensors."""
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         places = list(_places(holder))
+        if random.random() < 0.9:
+            places = [(place, key) for place, key in places if not hasattr(place[key], "shape")]
         place, key = random.choice(places)
         value = place[key]
         choice = random.randrange(6)
@@ -158,7 +167,6 @@ def mutate_json(content: bytes, other: bytes, random: Random) -> bytes:
                 value[random.choice(("", "a", "\n", *value))] = copy.deepcopy(random.choice(VALUES))
         else:
             place[key] = copy.deepcopy(random.choice(VALUES))
-    return json.dumps(holder[0], ensure_ascii=random.random() < 0.7).encode("utf-8", "surrogatepass")
 
 
 def _places(holder: list | dict):
@@ -169,6 +177,8 @@ def _places(holder: list | dict):
             yield each, key
             if isinstance(each[key], list | dict):
                 waiting.append(each[key])
+            elif isinstance(each[key], Namespace):
+                waiting.append(vars(each[key]))
 
 
 def mutate_safetensors(content: bytes, other: bytes, random: Random) -> bytes:
