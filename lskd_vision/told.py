@@ -8,14 +8,7 @@ from lskd.runs import is_number
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 LARGEST = 10_000  # of a model's dimension
 # A model's options that would fetch or read other weights than the file's.
-NOT_FROM_FILES = {
-    "pretrained",
-    "pretrained_cfg",
-    "pretrained_cfg_overlay",
-    "checkpoint_path",
-    "cache_dir",
-    "features_only",
-}
+NOT_FROM_FILES = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 DATA_SETS = ("torch/",)  # what is on the disk; others timm would fetch
 
 

@@ -15,6 +15,9 @@ def image_checkpoints(place: Path, suffix: str = "pth.tar", old: bool = False) -
     import torch
     from image_folders import write_folders
 
+    from lskd_vision.checkpoints import _torchvision_names
+
+    _torchvision_names()  # takes seconds, once
     write_folders(place / "images", train=1, validation=1)
     torch.manual_seed(0)
     weights = timm.create_model("test_resnet", num_classes=3).state_dict()

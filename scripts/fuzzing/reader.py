@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lskd import cli, runs
+from lskd import cli
 from lskd.errors import InputError
-
-runs.source_revision = lambda: None  # a program, git, which is not run anew for each case
 
 
 @dataclass(frozen=True)
