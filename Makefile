@@ -1,5 +1,5 @@
 # Everything here works on a fresh clone with Python >= 3.11, make and a C++ compiler.
-.PHONY: install demo test test-fast torture lint audit clean
+.PHONY: install demo test test-fast torture fuzz lint audit clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -24,6 +24,9 @@ test-fast: install     ## the tests that take no time
 torture: install       ## kill trainings, caches and experiments at random moments; an hour; figures in docs/torture.csv
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} PYTHONPATH=.:tests:tests/scripts \
 		$(BIN)/python tests/torture/torture.py --output docs/torture.csv
+
+fuzz: install          ## damaged files for every reader, 10 minutes; what is wrong goes to runs/fuzz
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python scripts/fuzz.py
 
 audit: install         ## known vulnerabilities and licences of what is installed
 	$(BIN)/python scripts/audit.py

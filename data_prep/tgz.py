@@ -116,7 +116,9 @@ def plain_files(
                 unpacked.drain()  # where the packed data is damaged, that is what made the archive look wrong
                 raise
             unpacked.drain()  # the checksum comes last
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except InputError:
+        raise
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:  # the last of a header's numbers
         raise bad("--archive", path, f"cannot be read as a .tgz file: {error}") from None
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from lskd.errors import bad, writing
 
+LARGEST_YAML = 100_000  # values
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
@@ -89,15 +91,54 @@ def parse_json(text: str | bytes) -> object:
     """The value of a JSON text that may come from anyone.
 
     Raises:
-        ValueError: it is no JSON, also where it is nested too deeply to be read, or no UTF-8.
+        ValueError: it is no JSON, also where it is nested too deeply to be read, or no UTF-8, which half a letter is
+            not either.
 
     >>> parse_json('{"T": 1}')
     {'T': 1}
     """
     try:
-        return json.loads(text)
+        content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()  # what comes of it is to be written
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("it has half a letter, as \\ud800 is one") from None
+    return content
+
+
+def parse_yaml(text: str) -> object:
+    """The value of a YAML text that may come from anyone.
+
+    Raises:
+        ValueError: it is no YAML, or holds more than :data:`LARGEST_YAML` values, each counted as often as aliases
+            repeat it; the message is one line.
+
+    >>> parse_yaml("T: 1")
+    {'T': 1}
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+        size = _size(content, {})
+    except RecursionError:
+        raise ValueError("it is nested too deeply, or in itself") from None
+    except Exception as error:  # PyYAML's own, and whatever Python says of a number or a date that is none
+        raise ValueError(" ".join(str(error).split())) from None
+    if size > LARGEST_YAML:
+        raise ValueError(f"it holds {size:.2g} values by its aliases, at most {LARGEST_YAML} are read")
+    return content
+
+
+def _size(content: object, known: dict[int, int]) -> int:
+    """How many values are in lists and dictionaries within each other, those that are shared counted each time."""
+    if not isinstance(content, list | dict):
+        return 1
+    if id(content) not in known:
+        parts = content.values() if isinstance(content, dict) else content
+        known[id(content)] = 1 + sum(_size(each, known) for each in parts)
+    return known[id(content)]
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -75,7 +75,7 @@ class Fields:
         return value
 
     def _text(self, name: str, value: object) -> str:
-        if not isinstance(value, str) or len(value) > LONGEST or not _is_unicode(value):
+        if not isinstance(value, str) or len(value) > LONGEST:
             raise bad(self.where, f"{name} = {_short(value)}", f"must be a text of at most {LONGEST} letters")
         return "".join(letter if letter.isprintable() else " " for letter in value)
 
@@ -99,12 +99,3 @@ def _short(value: object) -> str:
         return "a number too large"
     text = ascii(value) if not isinstance(value, dict | list) else f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:60] + "…"
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it can be written at all: JSON may hold halves of a letter."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

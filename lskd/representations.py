@@ -22,10 +22,17 @@ import numpy as np
 
 from lskd.errors import InputError, bad
 from lskd.moments import ClassMoments, checked_labels
+from lskd.runs import is_number, look_up
 from lskd.tensor_files import mapped_tensors, read_about, write_tensors
 
 SUFFIX = ".representations.safetensors"
 SCHEMA_VERSION = 1
+PROVENANCE = [  # what may be in these places, beside nothing
+    *((keys, dict, "an object") for keys in ((), ("configuration",), ("teacher",), ("data",))),
+    *((keys, str, "a text") for keys in (("model",), ("split",), ("checkpoint",), ("kind",), ("teacher", "model"))),
+    *((("configuration", name), float, "a number") for name in ("temperature", "label_smoothing")),
+    *((keys, float, "a number") for keys in (("seed",), ("teacher", "label_smoothing", "alpha"))),
+]
 
 
 @dataclass
@@ -274,6 +281,9 @@ def checked_names(class_names: Sequence[str]) -> list[str]:
 def _checked(about: dict, tensors: dict[str, np.ndarray]) -> Representations:
     """The content of a file, every shape compared with the others."""
     names = checked_names(about["class_names"])
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("class_names (must be texts)")
+    provenance = _checked_provenance(about.get("provenance", {}))
     features, sums = tensors["features"], tensors["sums"]
     if features.dtype.kind != "f":
         raise ValueError(f"features of type {features.dtype} (must be floating)")
@@ -294,4 +304,13 @@ def _checked(about: dict, tensors: dict[str, np.ndarray]) -> Representations:
             raise ValueError(f"{name}: not finite (must be finite numbers)")
     fields = {name: tensors.get(name) for name in ("weight", "bias", "correct", "entropy", "index")}
     labels = checked_labels(tensors["labels"], classes)
-    return Representations(names, moments, features, labels, provenance=about.get("provenance", {}), **fields)
+    return Representations(names, moments, features, labels, provenance=provenance, **fields)
+
+
+def _checked_provenance(provenance: object) -> dict:
+    """What is said of how a file came about, with the types that everybody relies on."""
+    for keys, kind, valid in PROVENANCE:
+        value = look_up({"provenance": provenance}, "provenance", *keys)
+        if not (is_number(value) if kind is float else isinstance(value, kind | None)):
+            raise ValueError(f"{', '.join(('provenance', *keys))} (must be {valid})")
+    return provenance or {}

@@ -21,6 +21,7 @@ from lskd.errors import bad
 from lskd.files import parse_json, write_json, write_text
 
 SCHEMA_VERSION = 1
+LARGEST = 1e300  # of a number in a record: NaN and infinity are not within
 PACKAGES = ("lskd", "torch", "fairseq-fixed", "timm", "torchvision", "sacrebleu", "sentencepiece", "numpy")
 
 
@@ -124,8 +125,9 @@ def _check_types(record: RunRecord, path: Path) -> None:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of a JSON file is a number, or None."""
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    """Whether a value of a JSON file is a finite number, or None."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+    return value is None or number
 
 
 def look_up(content: object, *keys: str) -> object:

@@ -90,8 +90,9 @@ def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
             f"only {confident.mean():.0%} of the samples have a class of at least {CONFIDENT:.0%} (must be {SHARE:.0%})"
         )
     # 1.66 makes the standard deviation of a normal distribution's lower half that of the whole.
-    mean_above_median = (1.66 * scatter) ** 2 / 2
-    error = MARGIN + 2 * 1.25 * float(floor.std()) / math.sqrt(samples)
+    # No model comes near the limits, under which the exponentials stay numbers.
+    mean_above_median = min((1.66 * scatter) ** 2 / 2, 300)
+    error = min(MARGIN + 2 * 1.25 * float(floor.std()) / math.sqrt(samples), 300)
     alpha, low = median * math.exp(mean_above_median / 2), median * math.exp(-error)
     high = median * math.exp(mean_above_median + error)
     if high < WEAKEST or (spread > TIGHT and median < WEAKEST):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.errors import bad
+from lskd.errors import InputError, bad
 
 DATA = Path(__file__).parent / "data"
 WNID = re.compile(r"n[0-9]{8}")
@@ -158,7 +158,7 @@ def _nltk_reader(directory: str | Path | None) -> Iterator:
     """
     try:
         import nltk
-        from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
+        from nltk.corpus.reader.wordnet import WordNetCorpusReader
     except ImportError:
         raise bad("WordNet", "nltk is not installed", "install it with `pip install nltk`") from None
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
@@ -184,8 +184,10 @@ def _nltk_reader(directory: str | Path | None) -> Iterator:
         nltk.data.path.insert(0, temporary)
         try:
             yield WordNetCorpusReader(nltk.data.find("corpora/wordnet"), None)
-        except WordNetError as error:
-            raise bad("WordNet", directory, f"nltk cannot read it: {error}") from None
+        except InputError:
+            raise
+        except Exception as error:  # nltk trips over a damaged file in any way, also when it is looked up
+            raise bad("WordNet", directory, f"nltk cannot read it: {type(error).__name__} {error}") from None
         finally:
             nltk.data.path.remove(temporary)
 

@@ -35,21 +35,30 @@ def export(checkpoint: str, out: str | Path) -> None:
     if not out.parent.is_dir():
         raise bad("OUT", out, f"{out.parent} must be a directory")
     cfg = checkpoint_config(state)
-    clean = {
+    try:
+        clean = _clean(state, cfg)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise bad(
+            "checkpoint", checkpoint, f"must be one of a training, and has no whole state of it: {error}"
+        ) from None
+    with replacing(out) as beside:
+        torch_files.save(clean, beside)
+    torch.load(out, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _clean(state: dict, cfg) -> dict:
+    return {
         "args": None,
         "cfg": {"task": _stock_task(cfg.task), "model": plain(cfg.model)},
         "model": {name: tensor.clone() for name, tensor in state["model"].items()},
         # fairseq's loader takes the number of updates from here, and would take a file without it for a very old one.
         "optimizer_history": [
             {key: state["optimizer_history"][-1][key] for key in ("criterion_name", "optimizer_name", "num_updates")}
+            | {"lr_scheduler_state": {}}
         ],
         "extra_state": {"train_iterator": {"epoch": state["extra_state"]["train_iterator"]["epoch"]}},
         "lskd": state.get("task_state", {}).get("lskd", {}),
     }
-    clean["optimizer_history"][0]["lr_scheduler_state"] = {}
-    with replacing(out) as beside:
-        torch_files.save(clean, beside)
-    torch.load(out, map_location="cpu", weights_only=True, mmap=True)
 
 
 def _stock_task(section) -> dict:

@@ -29,7 +29,7 @@ from lskd.errors import OneLineParser, bad, positive, run_command
 from lskd.teacher import weights_fingerprint
 from lskd_fairseq.records import data_fingerprint
 from lskd_fairseq.score import load, load_split
-from lskd_fairseq.teacher import checkpoint_config, read_checkpoint, smoothing_of_training
+from lskd_fairseq.teacher import checkpoint_config, first_line, read_checkpoint, smoothing_of_training
 from lskd_fairseq.translate import checked_limits
 
 WINDOW = 1024  # consecutive sentences that are sorted by length, and whose features are in memory together
@@ -91,9 +91,13 @@ def check_decoder(model: nn.Module, dataset, pad: int, path: str) -> nn.Linear:
     if not hasattr(decoder, "output_layer") or not hasattr(decoder, "extract_features_scriptable"):
         raise bad("--path", path, f"has a {type(decoder).__name__} (must be the decoder of a Transformer)")
     layer = getattr(decoder, "output_projection", None)
-    batch = dataset.collater([dataset[number] for number in range(min(2, len(dataset)))])
-    logits = model(**batch["net_input"])[0][batch["target"].ne(pad)]
-    recording.check_last_layer(layer, decoder_features(model, batch, pad), logits, "--path", path)
+    try:
+        batch = dataset.collater([dataset[number] for number in range(min(2, len(dataset)))])
+        logits = model(**batch["net_input"])[0][batch["target"].ne(pad)]
+        features = decoder_features(model, batch, pad)
+    except Exception as error:  # whatever a configuration makes of a model
+        raise bad("--path", path, f"cannot be run on these data: {first_line(error)}") from error
+    recording.check_last_layer(layer, features, logits, "--path", path)
     return layer
 
 

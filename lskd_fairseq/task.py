@@ -16,10 +16,12 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from lskd.errors import InputError
-from lskd.files import parse_json, write_json
+from lskd.files import write_json
+from lskd.json_fields import Fields, read_fields
 from lskd.smoothing_estimate import SmoothingEstimate, estimate_label_smoothing
 from lskd.teacher import temperature_warnings, with_estimate
 from lskd_fairseq import options
+from lskd_fairseq.cache_manifest import ESTIMATE
 from lskd_fairseq.records import data_fingerprint
 from lskd_fairseq.teacher import output_logits
 from lskd_fairseq.text import Detokeniser, references
@@ -136,27 +138,29 @@ class LabelSmoothedKDTask(TranslationTask):
         None where it has not been scored and cannot be, being a cached one.
         """
         path = Path(self.teacher.paths[0] + ".valid.json")
-        try:
-            remembered = parse_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            remembered = {}
-        if not remembered and not self.teacher.models:
+        if not path.is_file() and not self.teacher.models:
             return None
         key = f"{self.teacher.fingerprint} {data_fingerprint([self._data()])}"
-        if key not in remembered:
+        try:
+            remembered = read_fields(path)
+            scores = _scores(remembered.object(key)) if key in remembered else None
+            remembered = remembered.content
+        except (OSError, InputError):  # none yet, or not as it is written here
+            remembered, scores = {}, None
+        if scores is None:
             if not self.teacher.models:
                 return None
             try:
                 # Nothing here may use up random numbers that training without a teacher would have had.
                 with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
-                    remembered[key] = self._measure_teacher(like)
+                    scores = remembered[key] = self._measure_teacher(like)
             except InputError as error:
                 options.leave(error)
             try:
                 write_json(path, remembered)
             except OSError as error:
                 logger.warning(f"the teacher's score cannot be remembered beside it: {error}")
-        return dict(remembered[key])
+        return dict(scores)
 
     @torch.no_grad()
     def _measure_teacher(self, like: torch.Tensor) -> dict:
@@ -178,6 +182,16 @@ class LabelSmoothedKDTask(TranslationTask):
             "signature": f"{bleu.get_signature()} beam:5",
             "nll_loss": round(total / tokens / math.log(2), 4),
         }
+
+
+def _scores(fields: Fields) -> dict:
+    """What :meth:`KDTask._measure_teacher` gave, as it was written. Raises InputError."""
+    known = {"bleu": fields.needed_number("bleu"), "signature": fields.needed_text("signature")}
+    known["nll_loss"] = fields.needed_number("nll_loss")
+    if "smoothing_estimate" in fields:
+        estimate = fields.object("smoothing_estimate")
+        known["smoothing_estimate"] = {name: read(estimate, name) for name, read in ESTIMATE.items()}
+    return known
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lskd.distillation import ProjectedLogits
 from lskd.errors import InputError, bad
+from lskd.runs import look_up
 from lskd.teacher import weights_fingerprint
 from lskd.torch_files import load_plain
 from lskd_fairseq.options import paper_alpha
@@ -131,7 +132,16 @@ def read_checkpoint(path: str, argument: str = "checkpoint") -> dict:
         or not (state.get("cfg") or state.get("args"))
     ):
         raise bad(argument, path, "must be a fairseq checkpoint: it lacks the model or its configuration")
+    for name, value in state["model"].items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            found = f"{name!r}: {type(value).__name__}"
+            raise bad(argument, path, f"has {found} among its weights, must be names and tensors only")
     return state
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, or where it says nothing, what it is."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def checkpoint_config(state: dict) -> DictConfig:
@@ -152,11 +162,13 @@ def check_dictionaries(path: str, state: dict, source: Dictionary, target: Dicti
     Raises:
         InputError: they differ; the message names the first symbol that does.
     """
-    cfg = checkpoint_config(state)
-    made = state.get("lskd") or state.get("task_state", {}).get("lskd", {})
-    remembered = made.get("data", {}).get("dictionaries", {})
-    directory = Path(utils.split_paths(str(cfg.task.data))[0])
-    languages = cfg.task.source_lang, cfg.task.target_lang
+    made = state.get("lskd") or look_up(state, "task_state", "lskd")
+    remembered = look_up(made, "data", "dictionaries") or {}
+    try:
+        task = checkpoint_config(state).task
+        directory, languages = Path(utils.split_paths(str(task.data))[0]), (task.source_lang, task.target_lang)
+    except Exception as error:  # OmegaConf and fairseq may raise anything
+        raise bad("teacher", path, f"has a configuration that is not whole: {first_line(error)}") from None
     if None in languages and directory.is_dir():  # a training whose languages fairseq has inferred
         languages = data_utils.infer_language_pair(directory)
     for side, ours, language in zip(("source", "target"), (source, target), languages, strict=True):
@@ -195,19 +207,29 @@ def smoothing_of_training(state: dict, vocabulary: int) -> dict:
     Returns:
         ``alpha``: the paper's α, None where the configuration does not tell; ``epsilon``: fairseq's; ``source``.
     """
+    try:
+        name, epsilon = _criterion(state)
+    except Exception:  # OmegaConf may raise anything, and others may have written anything
+        name, epsilon = "a configuration that is not whole", None
+    if epsilon is None:
+        return {"alpha": None, "epsilon": None, "source": f"unknown: trained with {name or 'distillation'}"}
+    return {"alpha": paper_alpha(epsilon, vocabulary), "epsilon": epsilon, "source": "the teacher's configuration"}
+
+
+def _criterion(state: dict) -> tuple[str | None, float | None]:
+    """The name of the criterion, and its ε where labels were smoothed or not; None for what is not known."""
     criterion = checkpoint_config(state).get("criterion") or {}
     name = criterion if isinstance(criterion, str) else criterion.get("_name")
     if not criterion:  # an export keeps what it remembers of its training, and not the configuration
         made = state.get("lskd", {}).get("configuration", {})
         criterion = made | ({"label_smoothing": made["label_smoothing_epsilon"]} if made else {})
-    epsilon = None
     if name == "cross_entropy":
-        epsilon = 0.0
-    elif "label_smoothing" in criterion and criterion.get("kd_weight", 0) < 1:
-        epsilon = float(criterion["label_smoothing"])
-    if epsilon is None:
-        return {"alpha": None, "epsilon": None, "source": f"unknown: trained with {name or 'distillation'}"}
-    return {"alpha": paper_alpha(epsilon, vocabulary), "epsilon": epsilon, "source": "the teacher's configuration"}
+        return name, 0.0
+    if "label_smoothing" not in criterion or criterion.get("kd_weight", 0) >= 1:
+        return name, None
+    if not 0 <= (epsilon := float(criterion["label_smoothing"])) < 1:
+        raise ValueError(f"label_smoothing = {epsilon}")
+    return name, epsilon
 
 
 def _build(path: str, task) -> BaseFairseqModel:
@@ -215,5 +237,8 @@ def _build(path: str, task) -> BaseFairseqModel:
     # loaded into it would take over its sequence generator, and so its validation BLEU.
     overrides = {"data": task.cfg.data, "eval_bleu": False}
     with torch.random.fork_rng(devices=[]):
-        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides=overrides)
+        try:
+            (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides=overrides)
+        except Exception as error:  # whatever fairseq trips over in a configuration that others may have written
+            raise bad("--teacher-path", path, f"cannot be built: {first_line(error)}") from None
     return model.eval().requires_grad_(False)

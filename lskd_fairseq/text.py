@@ -7,6 +7,7 @@ from fairseq.data import Dictionary
 
 from lskd.errors import bad
 from lskd.files import parse_json
+from lskd.runs import look_up
 
 UNKNOWN = "⁇"  # what sentencepiece itself prints; stands in no reference
 
@@ -25,7 +26,7 @@ class Detokeniser:
 
     def __init__(self, data: str | Path, language: str, dictionary: Dictionary):
         self.dictionary = dictionary
-        tokenisation = manifest(data).get("parameters", {}).get("tokenisation")
+        tokenisation = look_up(manifest(data), "parameters", "tokenisation")
         marks = {"▁": "sentencepiece", "@@": "@@ "}
         found = next((mark for mark in marks if any(mark in symbol for symbol in dictionary.symbols)), None)
         self.subwords = "sentencepiece" if tokenisation else marks.get(found)
@@ -45,11 +46,14 @@ def manifest(data: str | Path) -> dict:
     """What the data directory says of itself; empty where there is no manifest."""
     path = Path(data) / "manifest.json"
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise bad("data", path, f"must be JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise bad("data", path, "must hold a JSON object")
+    return content
 
 
 def load_dictionary(path: str | Path) -> Dictionary:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from lskd import torch_files
 from lskd.errors import bad
 from lskd.files import parse_json, replacing
+from lskd_vision.told import checked_args
 
 EMA_KEYS = ("state_dict_ema", "model_ema")  # timm's, torchvision's
 WEIGHT_KEYS = ("state_dict", "model")
@@ -134,6 +135,7 @@ def read_checkpoint(path: str | os.PathLike, argument: str, use_ema: bool = True
     args = vars(args) if isinstance(args, argparse.Namespace) else args if isinstance(args, dict) else {}
     arch = next((name for name in (state.get("arch"), args.get("model")) if name and isinstance(name, str)), None)
     provenance = state["lskd"] if isinstance(state.get("lskd"), dict) else {}
+    args = checked_args(args, bool(provenance), argument, path)
     return Checkpoint(Path(path), weights, bool(keys) and keys[0] in EMA_KEYS, arch, args, provenance)
 
 

@@ -110,9 +110,11 @@ def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> nn.Modul
     Raises:
         InputError: no model is named, or the weights do not fit it.
     """
-    name = name or checkpoint.arch
-    if name is None:
+    if name is None and checkpoint.arch is None:
         raise bad(argument, checkpoint.path, "does not say of which model it is; name it")
+    if name is None and {":", "/"} & set(checkpoint.arch):
+        raise bad(argument, checkpoint.path, f"is of {checkpoint.arch[:80]}, which timm would fetch; name it yourself")
+    name = name or checkpoint.arch
     made = checkpoint.args
     with torch.device("meta"):
         empty = create(name, argument)
@@ -122,6 +124,10 @@ def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> nn.Modul
         "img_size": made.get("img_size") if wants_image_size(name) else None,
         **(made.get("model_kwargs") or {}),
     }
+    with torch.device("meta"):
+        numbers = sum(each.numel() for each in create(name, argument, **options).parameters())
+    if numbers > 2 * sum(each.numel() for each in checkpoint.weights.values()):
+        raise bad(argument, checkpoint.path, f"is too small for a {name} with {numbers} weights")
     with torch.random.fork_rng(devices=[]):
         model = create(name, argument, **options)
     load_weights(model, checkpoint, argument)

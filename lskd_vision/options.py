@@ -12,17 +12,17 @@ import sys
 from pathlib import Path
 
 import torch
-import yaml
 from timm.utils import ParseKwargs
 
 from lskd.errors import InputError, OneLineParser, bad, positive
+from lskd.files import parse_yaml
 from lskd.temperatures import temperatures
+from lskd_vision.told import INTERPOLATIONS
 
 # The paper's ImageNet recipe: batch 256, SGD .1 without Nesterov, × .1 every so many epochs; a student takes longer.
 TEACHER_RECIPE = {"epochs": 90, "decay_epochs": 30, "warmup_epochs": 0}
 STUDENT_RECIPE = {"epochs": 200, "decay_epochs": 80, "warmup_epochs": 5}
 SCHEDULES = ("step", "multistep", "cosine", "tanh", "poly")
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 # Options that say something about a teacher, and what they are when nothing is said.
 ABOUT_TEACHERS = {"kd_temperature": [1.0], "kd_student_temperature": None, "task_loss_weight": 0.0}
 ABOUT_TEACHERS |= {"kd_distill_type": "logit", "kd_batch_statistics": False}
@@ -84,9 +84,9 @@ class Parser(OneLineParser):
         if path is None:
             return []
         try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise bad("--config", path, f"cannot be read as YAML: {' '.join(str(error).split())}") from None
+            settings = parse_yaml(path.read_text(encoding="utf-8")) or {}
+        except (OSError, ValueError) as error:
+            raise bad("--config", path, f"cannot be read as YAML: {error}") from None
         if not isinstance(settings, dict):
             raise bad("--config", path, "must hold settings, one `name: value` a line")
         words = []

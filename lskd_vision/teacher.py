@@ -19,6 +19,7 @@ from lskd_vision.data import per_channel
 from lskd_vision.feature_distillation import PreReluFeatures, batch_statistics
 from lskd_vision.folding import without_batch_norms
 from lskd_vision.models import check_input, create, rebuild
+from lskd_vision.told import checked_provenance
 
 logger = logging.getLogger(__name__)
 
@@ -199,15 +200,11 @@ def what_is_known(checkpoint: Checkpoint, argument: str) -> dict:
         InputError: it says that this project made it, and does not say how.
     """
     if checkpoint.provenance:
-        try:
-            made, data = checkpoint.provenance["configuration"], checkpoint.provenance["data"]
-            config, alpha, distilled = made["host"]["data_config"], made["label_smoothing"], made["kd_weight"] > 0
-            known = {"mean": tuple(config["mean"]), "std": tuple(config["std"]), "class_names": data["classes"]}
-        except (KeyError, TypeError) as error:
-            raise bad(argument, checkpoint.path, f"has a record under 'lskd' that is not whole: {error}") from None
-        if distilled:
+        made = checked_provenance(checkpoint.provenance, argument, checkpoint.path)
+        known = {"mean": tuple(made["mean"]), "std": tuple(made["std"]), "class_names": list(made["class_names"])}
+        if made["kd_weight"] > 0:
             return known | {"source": "unknown: trained with distillation"}
-        return known | {"label_smoothing": alpha, "source": "the teacher's configuration"}
+        return known | {"label_smoothing": made["label_smoothing"], "source": "the teacher's configuration"}
     args = checkpoint.args
     known = {name: tuple(args[name]) for name in ("mean", "std") if args.get(name)}
     if args.get("kd_model_name"):
@@ -245,5 +242,7 @@ def check_classes(model: nn.Module, theirs: list[str] | None, ours: list[str], a
     theirs = theirs or imagenet_classes(model)
     if theirs is None or theirs == ours or not set(theirs) & set(ours):
         return
+    if len(theirs) != len(ours):
+        raise bad(argument, value, f"names {len(theirs)} classes (must be the data's {len(ours)})")
     first = next(number for number, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b)
     raise bad(argument, value, f"has {theirs[first]!r} as class {first}, the data have {ours[first]!r}")

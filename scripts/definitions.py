@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import yaml
-
 from lskd.errors import bad
+from lskd.files import parse_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = ROOT / "scripts" / "experiments"
@@ -102,9 +101,9 @@ def read_yaml(path: Path, argument: str) -> dict:
         InputError: it cannot be read, or holds something else.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise bad(argument, path, f"cannot be read as YAML: {' '.join(str(error).split())}") from None
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise bad(argument, path, f"cannot be read as YAML: {error}") from None
     if not isinstance(content, dict):
         raise bad(argument, path, "must hold settings, one `name: value` a line")
     return content

@@ -133,7 +133,9 @@ def _of_run(path: str, split: str, checkpoint: str) -> Measured:
     if missing := {"top1", "top5", "samples", "classwise"} - figures.keys():
         raise bad("PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of images")
     configuration, classwise = record.configuration, figures["classwise"]
-    known = {"samples": figures["samples"], **classwise} if isinstance(classwise, dict) else {"classwise": classwise}
+    if not isinstance(classwise, dict):
+        raise bad("run record", path, f"figures of {split}: classwise must be numbers by class")
+    known = {"samples": figures["samples"], **classwise}
     for name, value in known.items():
         if not is_number(value) or (value is None and name == "samples"):
             raise bad("run record", path, f"figures of {split}: {name} must be a number")

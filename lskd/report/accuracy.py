@@ -114,7 +114,7 @@ def _own_table(study: Study) -> list[Markup]:
         content.append(
             paragraph(f"{study.first.model} without a teacher, labels of {smoothing(alpha)}: {values or '–'}.")
         )
-    signatures = sorted({run.figures.get("bleu_signature") for run in study.runs} - {None})
+    signatures = sorted({str(run.figures.get("bleu_signature")) for run in study.runs} - {"None"})
     if signatures:
         content.append(paragraph("sacreBLEU's signature: ", *(code(f"{each} ") for each in signatures), class_="faint"))
     if len(signatures) > 1:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lskd.errors import bad
 from lskd.representations import SUFFIX
-from lskd.runs import RunRecord, is_number, read_run, teacher_smoothing
+from lskd.runs import RunRecord, is_number, look_up, read_run, teacher_smoothing
 
 RECORD = "run.json"
 # Options of either host that say where, from whom and how fast, or what a study's runs differ in anyway.
@@ -18,6 +18,21 @@ INDIFFERENT |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_
 INDIFFERENT |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
 INDIFFERENT |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
 INDIFFERENT |= {"teacher_path", "teacher_cache", "kd_checkpoint"}
+
+# What a record may hold in these places, beside nothing.
+KINDS = {
+    ("configuration", "model"): str,
+    ("configuration", "host"): dict,
+    ("data", "path"): str,
+    ("data", "dataset"): str,
+    ("data", "fingerprint"): str,
+    ("data", "classes"): list,
+    ("teacher", "model"): str,
+    ("teacher", "fingerprint"): str,
+    ("teacher", "paths"): list,
+    ("teacher", "valid"): dict,
+}
+NAMES = {str: "a text", dict: "an object", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,8 @@ class Run:
         if name := self.record.configuration.get("model"):
             return name
         model = self.record.configuration.get("host", {}).get("model", {})
+        if not isinstance(model, dict):
+            return "model"
         layers = f"{model.get('encoder_layers', '?')}+{model.get('decoder_layers', '?')} layers"
         return f"{model.get('arch', 'model')}, {layers}, d = {model.get('decoder_embed_dim', '?')}"
 
@@ -144,9 +161,18 @@ def _checked(record: RunRecord, path: Path) -> RunRecord:
         if configuration.get("temperature") is None:
             raise bad("run record", path, "configuration must have the temperature of a student")
         numbers["temperature"] = configuration["temperature"]
+    numbers |= {f"history {i}, seconds": look_up(row, "seconds") for i, row in enumerate(record.history, start=1)}
     for name, value in numbers.items():
         if not is_number(value):
             raise bad("run record", path, f"{name} must be a number")
+    content = {"configuration": configuration, "data": record.data, "teacher": teacher}
+    for keys, kind in KINDS.items():
+        if not isinstance(look_up(content, *keys), kind | None):
+            raise bad("run record", path, f"{', '.join(keys)} must be {NAMES[kind]}")
+    if not all(isinstance(each, str) for each in (*(look_up(teacher, "paths") or ()), *record.warnings)):
+        raise bad("run record", path, "the teacher's paths and the warnings must be texts")
+    if not all(isinstance(row, dict) for row in record.history):
+        raise bad("run record", path, "history must be a list of objects")
     return record
 
 

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import zipfile
 from pathlib import Path
 
 import fashion_mnist
@@ -181,6 +182,19 @@ def test_a_sample_that_is_no_npz_file_is_refused(content, refused, tmp_path, mon
     (tmp_path / "sample.npz").write_bytes(content)
     monkeypatch.setattr(fashion_mnist, "SAMPLE", tmp_path / "sample.npz")
     assert "cannot be read" in refused()
+
+
+def test_a_record_of_the_sample_that_is_no_array_is_refused(refused, tmp_path, monkeypatch):
+    np.savez(tmp_path / "sample.npz", **small())
+    header = b"'descr': '|u1'"
+    for old, new in ((b"\x93NUMPY", b"\x93numpy"), (header, header.replace(b"'|u1'", b"'|u1\\"))):
+        with zipfile.ZipFile(tmp_path / "sample.npz") as archive:
+            records = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
+            for name, content in records.items():
+                archive.writestr(name, content.replace(old, new))
+        monkeypatch.setattr(fashion_mnist, "SAMPLE", tmp_path / "bad.npz")
+        assert "bad.npz" in refused()
 
 
 def test_a_single_array_in_the_place_of_the_sample_is_refused(refused, tmp_path, monkeypatch):

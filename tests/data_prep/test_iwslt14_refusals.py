@@ -97,6 +97,15 @@ def test_a_member_of_negative_size_is_refused(refused_archive):
     assert "impossible size, -1 bytes" in refused_archive(official("en-de")[0], entry)
 
 
+def test_a_header_whose_size_is_no_number_is_refused(refused, tmp_path):
+    entry = member("de-en/odd")
+    entry.pax_headers = {"GNU.sparse.size": "x"}
+    path = tmp_path / "de-en.tgz"
+    path.write_bytes(gzip.compress(entry.tobuf(tarfile.PAX_FORMAT) + bytes(1024)))
+    complaint = refused("--pair", "en-de", "--dest", tmp_path / "dest", "--archive", path)
+    assert "cannot be read as a .tgz file" in complaint
+
+
 def test_an_archive_with_a_flipped_byte_is_refused(refused, tmp_path):
     path = write_tgz(tmp_path / "de-en.tgz", official("en-de")[0])
     packed = path.read_bytes()

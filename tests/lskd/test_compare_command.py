@@ -130,7 +130,7 @@ ROW = {"metric": "top1", "unit": "%", "mean": 80.0, "student": "s", "teacher": "
         ({"rows": [ROW | {"unit": "<b>"}]}, "unit = <b>"),
         ({"rows": [ROW | {"temperature": -1}]}, "temperature = -1 (must be above 0)"),
         ({"rows": [ROW | {"student": ["s"]}]}, "student = a list (must be a text"),
-        ({"rows": [ROW | {"student": "\ud800"}]}, "student = '\\ud800' (must be a text"),
+        ({"rows": [ROW | {"student": "\ud800"}]}, "must be JSON: it has half a letter"),
         ({"notes": "one"}, "notes (must be a list)"),
         ({"inputs": [1]}, "inputs = 1 (must be a text"),
     ],

@@ -1,10 +1,11 @@
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from lskd.files import replacing, sha256, write_json, write_text
+from lskd.files import parse_json, parse_yaml, replacing, sha256, write_json, write_text
 
 
 def names(directory):
@@ -154,3 +155,35 @@ def test_the_checksum_is_the_standards_own(tmp_path, content, digest):
 def test_the_checksum_of_a_file_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         sha256(tmp_path / "nowhere")
+
+
+def test_json_with_half_a_letter_is_none():
+    with pytest.raises(ValueError, match="half a letter"):
+        parse_json('{"a": ["\\ud800"]}')
+    assert parse_json('"\\ud83d\\ude00"') == "😀"
+
+
+LEVELS = 12
+BOMB = "".join(f"a{i}: &a{i} [{', '.join(['x' if not i else f'*a{i - 1}'] * 10)}]\n" for i in range(LEVELS))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (BOMB, f"it holds 1.2e+{LEVELS} values by its aliases"),
+        ("&a [*a]", "nested too deeply, or in itself"),
+        ("[" * 3000, "nested too deeply"),
+        ("9" * 5000, "limit"),
+        ("2026-99-99", "month"),
+        ("!!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("a: [", "while parsing"),
+    ],
+)
+def test_yaml_that_would_do_harm_or_is_none_is_refused_in_one_line(text, complaint):
+    with pytest.raises(ValueError, match=re.escape(complaint)) as error:
+        parse_yaml(text)
+    assert "\n" not in str(error.value)
+
+
+def test_yaml_may_repeat_itself_a_little():
+    assert parse_yaml("a: &a {T: 1}\nb: {<<: *a, α: 0.1}") == {"a": {"T": 1}, "b": {"T": 1, "α": 0.1}}

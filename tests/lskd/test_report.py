@@ -617,6 +617,19 @@ def test_directories_that_overlap_give_each_run_once(tmp_path):
             "figures of v: top1 must be a number",
         ),
         ('{"schema_version": 1, "configuration": {"label_smoothing": "a"}, "seed": 1, "data": {}}', "label_smoothing"),
+        ('{"schema_version": 1, "configuration": {"model": 3}, "seed": 1, "data": {}}', "model must be a text"),
+        ('{"schema_version": 1, "configuration": {"host": 3}, "seed": 1, "data": {}}', "host must be an object"),
+        ('{"schema_version": 1, "configuration": {}, "seed": 1, "data": {"path": {}}}', "data, path must be a text"),
+        ('{"schema_version": 1, "configuration": {}, "seed": 1e999, "data": {}}', "seed must be a number"),
+        ('{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "history": [3]}', "history must be"),
+        (
+            '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "history": [{"seconds": "a"}]}',
+            "history 1, seconds must be a number",
+        ),
+        (
+            '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "warnings": [3]}',
+            "warnings must be texts",
+        ),
     ],
 )
 def test_an_unreadable_record_among_good_ones_is_refused_by_name(tmp_path, content, message):

@@ -165,6 +165,12 @@ def changed(path, tensors=None, **about):
         ({}, {"class_names": ["a", "a", "b"]}, "'a' twice"),
         ({}, {"schema_version": 2}, "schema version 2, read is up to 1"),
         ({}, {"schema_version": "x"}, "metadata"),
+        ({}, {"class_names": [1, 2, 3]}, "class_names"),
+        ({}, {"provenance": "text"}, "provenance .must be an object"),
+        ({}, {"provenance": {"configuration": []}}, "provenance, configuration .must be an object"),
+        ({}, {"provenance": {"configuration": {"label_smoothing": "a"}}}, "label_smoothing .must be a number"),
+        ({}, {"provenance": {"teacher": {"label_smoothing": {"alpha": float("inf")}}}}, "alpha .must be a number"),
+        ({}, {"provenance": {"model": 3}}, "provenance, model .must be a text"),
     ],
 )
 def test_a_file_that_is_not_as_it_should_be_is_refused_by_name(tmp_path, tensors, about, message):

@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -375,6 +376,25 @@ def test_a_directory_that_is_not_wordnets_is_refused(wordnet, tmp_path):
         (tmp_path / name).write_text("cat and dog\n")
     with pytest.raises(InputError, match="nltk cannot read it"):
         find_hierarchy(["cat", "dog"], directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("noun.exc", lambda content: b"\xff" + content),
+        ("noun.exc", lambda content: b"\n" + content),
+        ("index.noun", lambda content: b"cat\n" + content),
+        ("index.noun", lambda content: content.replace(b"coach_dog n 1", b"coach_dog n 2")),
+        ("data.noun", lambda content: content[20:]),
+        ("data.noun", lambda content: content.replace(b" n 01 ", b" \xff n 01 ")),
+    ],
+)
+def test_wordnets_files_that_are_damaged_are_refused_in_one_line(wordnet, tmp_path, name, damage):
+    directory = tmp_path / "damaged"
+    shutil.copytree(wordnet, directory)
+    (directory / name).write_bytes(damage((wordnet / name).read_bytes()))
+    with pytest.raises(InputError, match=r"^WordNet: .* \(nltk cannot read it: "):
+        find_hierarchy(["coach dog", "cat", "laika"], {"cat": "crane.n.01"}, directory)
 
 
 def test_the_table_that_ships_is_wordnets(imagenet):

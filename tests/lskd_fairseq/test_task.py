@@ -1,3 +1,4 @@
+import argparse
 import json
 
 import pytest
@@ -6,6 +7,8 @@ import torch
 from fairseq.tasks import TASK_REGISTRY
 from fairseq.tasks.translation import TranslationTask
 from small_nmt import batch_of, make_criterion, make_model, make_task, save_checkpoint
+
+from lskd_fairseq.records import data_fingerprint
 
 
 @pytest.fixture
@@ -91,6 +94,16 @@ def test_the_teacher_is_scored_once_and_remembered_beside_its_checkpoint(data_bi
     monkeypatch.setattr(again, "_measure_teacher", lambda like: pytest.fail("scored again"))
     again.begin_epoch(1, student)
     assert again.teacher_scores == scores
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"KEY": 3}', '{"KEY": {"bleu": "a"}}', "[" * 100_000])
+def test_scores_that_are_none_are_not_remembered(data_bin, task, tmp_path, monkeypatch, content):
+    key = f"teacher {data_fingerprint([str(data_bin)])}"
+    (tmp_path / "teacher.pt.valid.json").write_text(content.replace("KEY", key))
+    task.teacher = argparse.Namespace(paths=[str(tmp_path / "teacher.pt")], models=[None], fingerprint="teacher")
+    monkeypatch.setattr(task, "_measure_teacher", lambda like: {"bleu": 1.5})
+    assert task._score_teacher(torch.zeros(1)) == {"bleu": 1.5}
+    assert json.loads((tmp_path / "teacher.pt.valid.json").read_text()) == {key: {"bleu": 1.5}}
 
 
 def test_another_teacher_under_the_same_name_is_scored_anew(data_bin, task, tmp_path):

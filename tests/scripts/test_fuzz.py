@@ -1,0 +1,137 @@
+"""The fuzzer: it finds planted faults and repeats them by their number, and finds none in the readers."""
+
+import math
+import os
+import re
+import shlex
+import signal
+import time
+from pathlib import Path
+from random import Random
+
+import fuzz
+import pytest
+from fuzzing.cases import Cases
+from fuzzing.containers import FORMATS, mutate
+from fuzzing.reader import Reader
+
+from lskd.errors import InputError
+
+WHOLE = b'{"a": [1, 2, {"b": "text"}]}'
+
+
+def planted(fault) -> Reader:
+    """A reader of a JSON file that does ``fault()`` in the processes that try it."""
+    parent = os.getpid()
+
+    def make(place: Path) -> list[Path]:
+        (place / "whole.json").write_bytes(WHOLE)
+        return [place / "whole.json"]
+
+    return Reader(make, lambda place, path: os.getpid() == parent or fault())
+
+
+def answers(fault, place: Path, count: int = 3, longest: float = 20) -> list:
+    return list(Cases("planted", planted(fault), place, longest).run(iter(range(count)), math.inf))
+
+
+def key_error():
+    return {}["nothing"]
+
+
+def refuse():
+    raise InputError("file: x (must be whole)")
+
+
+def hang():
+    time.sleep(60)
+
+
+def take_memory():
+    return b"\1" * (1700 * 2**20)
+
+
+def ask_for_memory():
+    return bytearray(2**40)
+
+
+def refuse_memory():
+    try:
+        bytearray(2**40)
+    except MemoryError:
+        raise InputError("file: x (is too large)") from None
+
+
+def crash():
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def run_a_program():
+    os.system("true")  # noqa: S605
+
+
+def write_elsewhere():
+    try:
+        Path("/tmp/elsewhere").write_text("x")  # noqa: S108
+    except BaseException:  # what hides it does not help
+        return
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (key_error, "KeyError at"),
+        (hang, "takes longer than 1 s"),
+        (take_memory, "MB of memory"),
+        (ask_for_memory, "MemoryError"),
+        (refuse_memory, "too much memory"),
+        (crash, "SIGSEGV"),
+        (run_a_program, "os.system"),
+        (write_elsewhere, "/tmp/elsewhere"),  # noqa: S108
+    ],
+)
+def test_a_planted_fault_is_found_and_the_cases_after_it_are_tried(fault, why, tmp_path):
+    found = answers(fault, tmp_path, count=2, longest=1 if fault is hang else 20)
+    assert [(each.number, each.outcome) for each in found] == [(0, "finding"), (1, "finding")]
+    assert why in found[0].message
+    assert not Path("/tmp/elsewhere").exists()  # noqa: S108
+
+
+def test_a_refusal_and_what_is_read_are_no_findings(tmp_path):
+    for fault, outcome in ((refuse, "refused"), (int, "accepted")):
+        (tmp_path / outcome).mkdir()
+        assert {each.outcome for each in answers(fault, tmp_path / outcome)} == {outcome}
+
+
+def test_the_command_that_a_finding_names_repeats_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(fuzz.READERS, "planted", planted(key_error))
+    words = ["--reader", "planted", "--minutes", "0.02", "--output", str(tmp_path / "out")]
+    assert fuzz.main(fuzz.parser().parse_args(words)) == 1
+    assert re.search(r"planted +\d+ +0 +0 +\d+ +1\n", capsys.readouterr().out)
+    kept = sorted((tmp_path / "out").glob("*.txt"))
+    assert len(kept) == fuzz.KEPT
+    again = shlex.split(kept[0].read_text().splitlines()[0])[2:]
+    assert fuzz.main(fuzz.parser().parse_args(again)) == 1
+    assert "KeyError at" in capsys.readouterr().out
+
+
+def test_the_same_number_is_the_same_damage(tmp_path):
+    cases = Cases("planted", planted(key_error), tmp_path)
+    damage = [cases.damaged(number) for number in range(50)]
+    assert damage == [cases.damaged(number) for number in range(50)]
+    assert len({content for _, content in damage}) > 40
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_what_is_no_file_of_its_kind_is_damaged_too(suffix):
+    for number in range(5):
+        assert isinstance(mutate(f"file{suffix}", b"nothing of the kind", b"else", Random(number)), bytes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", fuzz.READERS)
+def test_no_reader_trips_over_a_few_damaged_files(name, tmp_path):
+    found = list(Cases(name, fuzz.READERS[name], tmp_path).run(iter(range(16)), math.inf))
+    assert len(found) == 16
+    assert [each for each in found if each.outcome == "finding"] == []
+    assert "accepted" in {each.outcome for each in found}
