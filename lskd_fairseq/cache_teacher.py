@@ -33,7 +33,8 @@ from lskd_fairseq import cache_manifest, representations
 from lskd_fairseq.cache_manifest import DTYPES, MANIFEST, PROJECTION, File, Manifest
 from lskd_fairseq.cache_rows import shards
 from lskd_fairseq.records import data_fingerprint
-from lskd_fairseq.score import load, load_split
+from lskd_fairseq.score import load
+from lskd_fairseq.splits import load_split
 from lskd_fairseq.task import estimate_smoothing
 from lskd_fairseq.teacher import dictionary_fingerprint, read_checkpoint, smoothing_of_training
 from lskd_fairseq.translate import checked_limits

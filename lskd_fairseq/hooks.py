@@ -6,22 +6,24 @@
    The options are checked as soon as they are complete, and errors end in one line.
 3. :func:`stopped_at_nan`: where gradients are no numbers, fairseq ends in a traceback that does not tell the sentences.
    With ``--fp16`` not at once: it tries smaller loss scales first. With ``--amp`` never: it leaves such a step out.
+4. :func:`closed_quietly`: a data set whose file is cut off ends in a second traceback, when it is deleted half-made.
 
 In :mod:`lskd_fairseq.resuming`:
 
-4. :func:`~resuming.whole_saves`, :func:`~resuming.whole_copies`: ``checkpoint_last.pt`` and ``checkpoint_best.pt`` are
+5. :func:`~resuming.whole_saves`, :func:`~resuming.whole_copies`: ``checkpoint_last.pt`` and ``checkpoint_best.pt`` are
    copies, written in place; a kill while copying leaves a broken file, and it is the one that resume reads. Checkpoints
    and copies are made beside and renamed.
-5. :func:`~resuming.recorded_saving`, :func:`~resuming.saving_with_progress`, :func:`~resuming.recorded_loading`: a
+6. :func:`~resuming.recorded_saving`, :func:`~resuming.saving_with_progress`, :func:`~resuming.recorded_loading`: a
    checkpoint remembers how it was made, ``run.json`` is brought up to date with it, and a training that goes on has
    all figures so far and has used up as much of ``--patience``.
-6. :func:`~resuming.same_batches`: fairseq groups sentences into batches once, by a random order that depends on the
+7. :func:`~resuming.same_batches`: fairseq groups sentences into batches once, by a random order that depends on the
    epoch in which training started. A resumed training has other batches than one that was never stopped, and other
    weights.
-7. :func:`~resuming.answer_signals`: Ctrl-C ends in a traceback, SIGTERM in nothing.
+8. :func:`~resuming.answer_signals`: Ctrl-C ends in a traceback, SIGTERM in nothing.
 """
 
 import argparse
+import contextlib
 import functools
 import importlib
 import math
@@ -30,6 +32,7 @@ import sys
 import numpy
 import torch
 from fairseq import checkpoint_utils
+from fairseq.data.indexed_dataset import MMapIndexedDataset
 from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
@@ -55,6 +58,7 @@ def install() -> None:
     Trainer.save_checkpoint = resuming.saving_with_progress(Trainer.save_checkpoint)
     Trainer.train_step = remembered_samples(Trainer.train_step)
     Trainer.clip_grad_norm = stopped_at_nan(Trainer.clip_grad_norm)
+    MMapIndexedDataset.__del__ = closed_quietly(MMapIndexedDataset.__del__)
     FairseqTask.get_batch_iterator = resuming.same_batches(FairseqTask.get_batch_iterator)
     # These two are looked up in the module that runs main(), which is __main__ for `python -m fairseq_cli.train`.
     for module in (importlib.import_module("fairseq_cli.train"), sys.modules["__main__"]):
@@ -70,6 +74,17 @@ def trust_checkpoint_types() -> None:
         [argparse.Namespace, numpy.ndarray, numpy.dtype, multiarray._reconstruct, multiarray.scalar]
         + [numpy.dtypes.Float64DType, numpy.dtypes.Float32DType, numpy.dtypes.Int64DType, numpy.dtypes.Int32DType]
     )
+
+
+def closed_quietly(delete):
+    """fairseq's closing of a data set's files, also of one that has none yet."""
+
+    @functools.wraps(delete)
+    def close(self):
+        with contextlib.suppress(AttributeError):
+            delete(self)
+
+    return close
 
 
 def kept_validation(get_valid_stats):

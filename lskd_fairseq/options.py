@@ -13,6 +13,8 @@ from fairseq import utils
 from fairseq.data import Dictionary, data_utils
 from fairseq.data.iterators import BackgroundConsumer
 from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import setup_task
+from fairseq.tasks.translation import TranslationTask
 from omegaconf import II, DictConfig
 
 from lskd.distillation import check_settings
@@ -102,9 +104,10 @@ def check_config(cfg: DictConfig) -> None:
     """Check everything that the criterion of a whole fairseq configuration needs, cheaply.
 
     Raises:
-        InputError: a setting out of range, a teacher that is missing, unreadable, or of another vocabulary, a cache of
-            other data or of another teacher.
+        InputError: a setting out of range, data that are missing or damaged, a teacher that is missing, unreadable, or
+            of another vocabulary, a cache of other data or of another teacher.
     """
+    from lskd_fairseq.splits import load_split
     from lskd_fairseq.teacher import check_dictionaries, read_checkpoint
     from lskd_fairseq.teacher_cache import CachedTeacher
 
@@ -117,11 +120,15 @@ def check_config(cfg: DictConfig) -> None:
         check_dictionaries(path, read_checkpoint(path, "--teacher-path"), *dictionaries)
     if criterion.teacher_topk > (symbols := len(dictionaries[1])):
         raise bad("--teacher-topk", criterion.teacher_topk, f"must be at most {symbols}, the number of symbols")
+    data, splits = utils.split_paths(cfg.task.data), {cfg.dataset.train_subset: "--train-subset"}
+    if not cfg.dataset.disable_validation:
+        splits |= dict.fromkeys(cfg.dataset.valid_subset.split(","), "--valid-subset")
+    if isinstance(task := setup_task(cfg.task), TranslationTask):
+        for split, argument in splits.items():
+            load_split(task, data[0], split, argument == "--train-subset", argument)
     if caches := teacher_caches(criterion):
         teacher = CachedTeacher(caches, *dictionaries, criterion.temperature, criterion.teacher_topk)
-        splits = [cfg.dataset.train_subset]
-        splits += [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
-        teacher.check_training(utils.split_paths(cfg.task.data), splits, teacher_paths(criterion))
+        teacher.check_training(data, list(splits), teacher_paths(criterion))
 
 
 def restored_checkpoint(cfg: DictConfig) -> Path:

@@ -28,7 +28,8 @@ from lskd import recording
 from lskd.errors import OneLineParser, bad, positive, run_command
 from lskd.teacher import weights_fingerprint
 from lskd_fairseq.records import data_fingerprint
-from lskd_fairseq.score import load, load_split
+from lskd_fairseq.score import load
+from lskd_fairseq.splits import load_split
 from lskd_fairseq.teacher import checkpoint_config, first_line, read_checkpoint, smoothing_of_training
 from lskd_fairseq.translate import checked_limits
 

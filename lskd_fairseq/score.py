@@ -8,14 +8,11 @@ Beside the checkpoint it leaves ``<split>.<checkpoint>.hypotheses.txt`` and ``.r
 
 import argparse
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import sacrebleu
 import torch
 from fairseq import checkpoint_utils
-from fairseq.data.indexed_dataset import MMapIndexedDataset
 from sacrebleu.significance import PairedTest
 
 from lskd.errors import bad, positive, run_command
@@ -23,6 +20,7 @@ from lskd.files import write_json, write_text
 from lskd.runs import read_run, write_run
 from lskd.teacher import weights_fingerprint
 from lskd_fairseq import text
+from lskd_fairseq.splits import load_split
 from lskd_fairseq.teacher import check_dictionaries, first_line, read_checkpoint
 from lskd_fairseq.translate import translate
 
@@ -45,53 +43,6 @@ def load(path: str, data: str):
         raise bad("--data", data, f"does not fit {path}: {first_line(error)}") from None
     check_dictionaries(path, state, task.source_dictionary, task.target_dictionary)
     return models[0], task
-
-
-def load_split(task, data: str, split: str, combine: bool = False) -> None:
-    """Load a split into a task; with ``combine`` also what follows it, as ``train1`` does ``train`` in a training.
-
-    Raises:
-        InputError: there is no such split, or it is damaged.
-    """
-    try:
-        task.load_dataset(split, combine=combine)
-        check_tokens(task, split)
-    except FileNotFoundError:
-        raise bad("--split", split, f"{data} has no such split") from None
-    except Exception as error:  # a damaged file may raise anything inside fairseq
-        reason = " ".join(str(error).split()) or "it is cut off"
-        raise bad("--split", split, f"{data} must hold it as fairseq-preprocess wrote it: {reason}") from None
-
-
-def check_tokens(task, split: str) -> None:
-    """Check that every token of a loaded split is there and a symbol of its dictionary: fairseq does not.
-
-    Raises:
-        ValueError: one is not, a sentence has none, or there is no sentence.
-    """
-    dataset = task.dataset(split)
-    if not len(dataset):
-        raise ValueError("it has no sentences")
-    for side, dictionary in ((dataset.src, task.source_dictionary), (dataset.tgt, task.target_dictionary)):
-        for part in _mapped(side):
-            index, buffer = part._index, np.frombuffer(part._bin_buffer, np.uint8)
-            size = np.dtype(index.dtype).itemsize
-            begin, length = index._pointers, index._sizes.astype(np.int64)
-            whole = (length > 0) & (begin >= 0) & (begin % size == 0) & (begin <= len(buffer) - size * length)
-            tokens = buffer[: len(buffer) // size * size].view(index.dtype)
-            if not whole.all() or tokens.dtype.kind not in "iu":
-                raise ValueError("the index does not fit the tokens")
-            if len(tokens) and not 0 <= tokens.min() <= tokens.max() < len(dictionary):
-                raise ValueError(f"tokens from {tokens.min()} to {tokens.max()}, of {len(dictionary)} symbols")
-
-
-def _mapped(dataset) -> Iterator[MMapIndexedDataset]:
-    """The files that a data set is made of."""
-    if isinstance(dataset, MMapIndexedDataset):
-        yield dataset
-    for inner in getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]:
-        if inner is not None:
-            yield from _mapped(inner)
 
 
 def metrics(hypotheses: list[str], references: list[str], language: str) -> dict:

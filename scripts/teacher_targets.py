@@ -27,7 +27,8 @@ from tqdm import tqdm
 from lskd.distillation import TopkLogits, distillation_loss
 from lskd.errors import positive, run_command
 from lskd_fairseq import representations
-from lskd_fairseq.score import load, load_split
+from lskd_fairseq.score import load
+from lskd_fairseq.splits import load_split
 
 TEMPERATURES = (1.0, 3.0, 64.0)
 KEPT = (4, 8, 64)

@@ -193,8 +193,9 @@ def write_translation(place: Path, data_bin: Path) -> None:
     shutil.copytree(data_bin, place / "latin-dictionary")
     (place / "latin-dictionary" / "dict.de.txt").write_bytes(b"\xe9 1\n")
     shutil.copytree(data_bin, place / "cut-index")
-    index = place / "cut-index" / "test.en-de.de.idx"
-    index.write_bytes(index.read_bytes()[:30])
+    for split in ("test", "valid"):
+        index = place / "cut-index" / f"{split}.en-de.de.idx"
+        index.write_bytes(index.read_bytes()[:30])
     shutil.copytree(data_bin, place / "cut-manifest")
     (place / "cut-manifest" / "manifest.json").write_text("{")
 
@@ -495,6 +496,13 @@ def test_the_image_side_refuses(command, value, valid, with_images, monkeypatch,
 
 TRANSLATION = [
     (FAIRSEQ, "--teacher-path: not given", "name the teacher's checkpoint"),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}}".replace("data-bin", "cut-index"),
+        "--valid-subset: valid",
+        "cut-index must hold it as fairseq-preprocess wrote it",
+    ),
+    (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --train-subset first", "--train-subset: first", "no such split"),
+    (f"{FAIRSEQ.replace('{new}', '{teacher.pt}')} --teacher-path {{teacher.pt}}", "--save-dir", "can be written to"),
     (f"{FAIRSEQ} --teacher-path {{gone.pt}}", "--teacher-path: .*gone.pt", "must be the path of an existing"),
     (f"{FAIRSEQ} --teacher-path {{empty.pt}}", "--teacher-path: .*empty.pt", "cannot be read as a fairseq checkpoint"),
     (f"{FAIRSEQ} --teacher-path {{truncated.pt}}", "truncated.pt", "cannot be read as a fairseq checkpoint"),

@@ -11,7 +11,8 @@ from small_nmt import make_model, make_task, save_checkpoint
 
 from lskd.errors import InputError
 from lskd_fairseq.export import export
-from lskd_fairseq.score import load, load_split
+from lskd_fairseq.score import load
+from lskd_fairseq.splits import load_split
 from lskd_fairseq.teacher import Teacher, read_checkpoint, smoothing_of_training
 from lskd_fairseq.text import Detokeniser
 
