@@ -58,7 +58,8 @@ def install() -> None:
     Trainer.save_checkpoint = resuming.saving_with_progress(Trainer.save_checkpoint)
     Trainer.train_step = remembered_samples(Trainer.train_step)
     Trainer.clip_grad_norm = stopped_at_nan(Trainer.clip_grad_norm)
-    MMapIndexedDataset.__del__ = closed_quietly(MMapIndexedDataset.__del__)
+    for file in (MMapIndexedDataset, MMapIndexedDataset.Index):
+        file.__del__ = closed_quietly(file.__del__)
     FairseqTask.get_batch_iterator = resuming.same_batches(FairseqTask.get_batch_iterator)
     # These two are looked up in the module that runs main(), which is __main__ for `python -m fairseq_cli.train`.
     for module in (importlib.import_module("fairseq_cli.train"), sys.modules["__main__"]):
