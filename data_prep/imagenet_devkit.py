@@ -155,7 +155,7 @@ def val_labels(devkit: Archive, wnids: Collection[str]) -> list[str]:
         raise devkit.refused(f"meta.mat does not number the {len(wnids)} classes of ImageNet-1K")
     labels = []
     for number, line in enumerate(truth.split(), 1):
-        if not line.isdigit() or int(line) not in wnid_of:
+        if not re.fullmatch(rb"[0-9]{1,9}", line) or int(line) not in wnid_of:
             shown = line[:20].decode("ascii", "backslashreplace")
             raise devkit.refused(f"{GROUND_TRUTH} has {shown!r} in line {number}; must be 1 to {len(wnids)}")
         labels.append(wnid_of[int(line)])

@@ -53,7 +53,7 @@ def class_indices(wanted: Iterable[str | int], class_names: Sequence[str], argum
     for item in wanted:
         name = str(item)
         index = places.get(name, places.get(imagenet_wnid(name)))
-        if index is None and name.isdecimal() and int(name) < len(class_names):
+        if index is None and name.isdecimal() and len(name) < 10 and int(name) < len(class_names):
             index = int(name)
         if index is None:
             some = ", ".join(_like(name, class_names))

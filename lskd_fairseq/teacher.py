@@ -20,6 +20,7 @@ from lskd_fairseq.options import paper_alpha
 from lskd_fairseq.text import load_dictionary
 
 logger = logging.getLogger(__name__)
+POSITIONS = 1_000_000  # of a sentence, for which a model may keep a table; fairseq's own default is a thousandth
 
 
 class Teacher:
@@ -136,7 +137,26 @@ def read_checkpoint(path: str, argument: str = "checkpoint") -> dict:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             found = f"{name!r}: {type(value).__name__}"
             raise bad(argument, path, f"has {found} among its weights, must be names and tensors only")
+    _check_proportion(path, state, argument)
     return state
+
+
+def _check_proportion(path: str, state: dict, argument: str) -> None:
+    """Check that the model that fairseq would build of the configuration is not far larger than the weights.
+
+    Raises:
+        InputError: it has more layers or dimensions than these, or very many positions.
+    """
+    options = look_up(state, "cfg", "model") or state.get("args") or {}
+    options = options if isinstance(options, dict) else getattr(options, "__dict__", {})
+    dimension = max((size for tensor in state["model"].values() for size in tensor.shape), default=0)
+    most = {"_embed_dim": dimension, "_layers": len(state["model"]), "_positions": POSITIONS}
+    for name, value in options.items():
+        limit = next((each for end, each in most.items() if str(name).endswith(end)), None)
+        if state["model"] and limit is not None and isinstance(value, int) and value > limit:
+            raise bad(
+                argument, path, f"has {name} = {value:.6g}, must be at most {limit}, in proportion to its weights"
+            )
 
 
 def first_line(error: Exception) -> str:

@@ -524,6 +524,7 @@ def swapped(first: str, second: str) -> dict[str, int]:
         ({"ground_truth": b"1\n2\n0\n"}, "has '0' in line 3; must be 1 to 1000"),
         ({"ground_truth": b"1\n1001\n"}, "has '1001' in line 2; must be 1 to 1000"),
         ({"ground_truth": b"-1\n"}, "has '-1' in line 1; must be 1 to 1000"),
+        ({"ground_truth": b"9" * 5000}, "has '99999999999999999999' in line 1; must be 1 to 1000"),
         ({"ground_truth": b"1.5\n\xff\n"}, "has '1.5' in line 1; must be 1 to 1000"),
         ({"ground_truth": b""}, "must be 1 to 0"),
     ],

@@ -626,6 +626,7 @@ def test_classes_are_named_by_name_wnid_or_index():
             "--targets: 'retriever' (must be a class, such as flat-coated retriever, curly-coated retriever, ",
         ),
         ("goldenretriever", "--targets: 'goldenretriever' (must be a class, such as golden retriever, "),
+        ("9" * 5000, "--targets: '99999999"),
         ("1000", "--targets: '1000' (must be a class, such as tench, goldfish, great white shark, or its index)"),
         ("-1", "--targets: '-1' (must be a class"),
         (None, "--targets: None (must be a class"),

@@ -111,6 +111,16 @@ def test_a_checkpoint_that_says_something_senseless_is_refused(checkpoint, data,
     assert re.search(why, refusal(Teacher, [path], make_task(data)))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("decoder_layers", 10**6), ("encoder_embed_dim", 10**6), ("decoder_ffn_embed_dim", 2**40)]
+    + [("max_source_positions", 10**9)],
+)
+def test_no_model_is_built_out_of_proportion_to_its_weights(checkpoint, name, value):
+    path = checkpoint(lambda state: setattr(state["cfg"]["model"], name, value))
+    assert f"has {name} = " in refusal(read_checkpoint, path)
+
+
 @pytest.mark.parametrize("smoothing", ["a", [1], 7, float("nan")])
 def test_a_smoothing_that_is_none_is_not_known(checkpoint, smoothing):
     path = checkpoint(lambda state: state["cfg"]["criterion"].update(label_smoothing=smoothing))
