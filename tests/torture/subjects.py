@@ -48,7 +48,7 @@ def nmt(data: Path, teacher: Path) -> Subject:
         f"{BIN / 'fairseq-train'} {data} --save-dir {{dest}} {SMALL} --user-dir {ROOT / 'lskd_fairseq'} --criterion kd"
     )
     words += f" --temperature 1 --teacher-path {teacher} --max-epoch 2 --save-interval-updates 4 --num-workers 1"
-    words += " --keep-interval-updates 2 --patience 20"
+    words += " --patience 20"
     return Subject(
         name="nmt",
         command=words.split(),
