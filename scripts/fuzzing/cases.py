@@ -25,7 +25,7 @@ from fuzzing.containers import mutate
 
 LONGEST = 20  # seconds of a case
 MOST = 1500 * 2**20  # bytes of memory of a case
-FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pty.spawn", "socket.connect"}
+FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "subprocess.Popen", "socket.connect"}
 FORBIDDEN |= {"socket.getaddrinfo", "pickle.find_class", "webbrowser.open", "ftplib.connect", "urllib.Request"}
 CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod"}
 

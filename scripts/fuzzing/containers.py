@@ -9,6 +9,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from argparse import Namespace
 from collections.abc import Callable
 from random import Random
 
@@ -64,7 +65,8 @@ def mutate_state(content: bytes, other: bytes, random: Random) -> bytes:
 
     if random.random() < 0.4:
         return mutate_zip(content, other, random)
-    holder = [torch.load(io.BytesIO(content), weights_only=False)]  # a whole one, which is ours
+    torch.serialization.add_safe_globals([Namespace])
+    holder = [torch.load(io.BytesIO(content), weights_only=True)]
     change(holder, random)
     made = io.BytesIO()
     torch.save(holder[0], made)

@@ -64,7 +64,7 @@ def translation_checkpoints(place: Path, old: bool = False) -> list[Path]:
 
     translations(place)
     if old:
-        state = torch.load(place / "good.pt", weights_only=False)
+        state = torch.load(place / "good.pt", weights_only=True)
         torch.save(state, place / "old.pth", _use_new_zipfile_serialization=False)
         return [place / "old.pth"]
     return [place / "good.pt"]
