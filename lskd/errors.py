@@ -7,6 +7,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 
+LONGEST = 500  # letters of a value in a message
+
 
 class InputError(ValueError):
     """Input that cannot be used.
@@ -17,12 +19,13 @@ class InputError(ValueError):
 
 
 def bad(argument: str, value: object, valid: str) -> InputError:
-    """An :class:`InputError` in the project's wording.
+    """An :class:`InputError` in the project's wording; of a value that is longer than :data:`LONGEST`, the beginning.
 
     >>> print(bad("--temperature", 0.0, "must be above 0"))
     --temperature: 0.0 (must be above 0)
     """
-    return InputError(f"{argument}: {value} ({valid})")
+    text = str(value)
+    return InputError(f"{argument}: {text if len(text) <= LONGEST else text[:LONGEST] + '…'} ({valid})")
 
 
 @contextlib.contextmanager
@@ -116,7 +119,11 @@ def interrupt(*_) -> None:
 
 
 def report(program: str, error: Exception) -> int:
-    """Print one line about ``error`` to standard error and return the exit status, 2."""
+    """Print one line about ``error`` to standard error and return the exit status, 2.
+
+    Values come from files of others: what would command a terminal is shown as �.
+    """
+    line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(str(error).split()))
     with contextlib.suppress(OSError):  # what standard error is written to may be what is full
-        print(f"{program}: error: " + " ".join(str(error).split()), file=sys.stderr, flush=True)
+        print(f"{program}: error: {line}", file=sys.stderr, flush=True)
     return 2

@@ -125,6 +125,15 @@ def test_report_writes_one_line_and_gives_status_2(capsys):
     assert capsys.readouterr().err == "tool: error: a b\n"
 
 
+def test_a_value_that_would_command_a_terminal_is_shown_and_does_not(capsys):
+    report("tool", bad("class", "\x1b]0;gone\x07\x1b[2Jα", "must be a name"))
+    assert capsys.readouterr().err == "tool: error: class: �]0;gone��[2Jα (must be a name)\n"
+
+
+def test_of_a_long_value_the_beginning_is_shown():
+    assert str(bad("class", "x" * 20_000, "must be a name")) == f"class: {'x' * 500}… (must be a name)"
+
+
 def start(code, **streams):
     program = f"import argparse, sys\nfrom lskd.errors import *\nparser = argparse.ArgumentParser(prog='tool')\n{code}"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": ""}
