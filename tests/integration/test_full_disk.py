@@ -331,7 +331,7 @@ def test_a_log_for_tensorboard_that_cannot_be_written_is_named(kind, tmp_path, m
     monkeypatch.setattr(threading, "excepthook", lambda failed: pytest.fail(str(failed)))
     options = Namespace(log_tensorboard=True, log_wandb=False)
     with a_disk(kind, tmp_path / "disk") as disk:
-        log = Logs(options, disk, "run", {})
+        log = Logs(options, disk, "run", {}, [])
         log.add({"epoch": 1, "train_loss": 1.0})
         with full(kind, disk), pytest.raises(OSError, match=REASONS) as raised:  # noqa: PT012
             log.add({"epoch": 2} | {f"figure_{number}": 1.0 for number in range(200)})
