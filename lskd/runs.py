@@ -10,6 +10,7 @@ import csv
 import datetime
 import importlib.metadata
 import io
+import math
 import os
 import platform
 import subprocess
@@ -119,9 +120,11 @@ def _check_types(record: RunRecord, path: Path) -> None:
     for split, checkpoints in record.figures.items():
         if not isinstance(checkpoints, dict) or not all(isinstance(each, dict) for each in checkpoints.values()):
             raise bad("run record", path, f"figures of {split} must be objects by checkpoint")
-        for name in ("top1", "top5", "bleu"):
-            if not all(is_number(each.get(name)) for each in checkpoints.values()):
-                raise bad("run record", path, f"figures of {split}: {name} must be a number")
+        for figures in checkpoints.values():
+            for name, most in (("top1", 100), ("top5", 100), ("bleu", 100), ("samples", math.inf)):
+                value = figures.get(name)
+                if not is_number(value) or not 0 <= (value or 0) <= most:
+                    raise bad("run record", path, f"figures of {split}: {name} must be a number from 0 to {most}")
 
 
 def is_number(value: object) -> bool:

@@ -148,7 +148,11 @@ def _check_proportion(path: str, state: dict, argument: str) -> None:
         InputError: it has more layers or dimensions than these, or very many positions.
     """
     options = look_up(state, "cfg", "model") or state.get("args") or {}
-    options = options if isinstance(options, dict) else getattr(options, "__dict__", {})
+    options = dict(options) if isinstance(options, dict) else dict(getattr(options, "__dict__", {}))
+    for side in ("encoder", "decoder"):
+        if isinstance(section := options.pop(side, None), dict):  # hydra's, beside which are defaults that do not count
+            options = {name: value for name, value in options.items() if not str(name).startswith(f"{side}_")}
+            options |= {f"{side}_{name}": value for name, value in section.items()}
     dimension = max((size for tensor in state["model"].values() for size in tensor.shape), default=0)
     most = {"_embed_dim": dimension, "_layers": len(state["model"]), "_positions": POSITIONS}
     for name, value in options.items():

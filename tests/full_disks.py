@@ -19,11 +19,14 @@ DISK = 32 * 2**20
 def no_file_above(size: int) -> Iterator[None]:
     """Let no file of this process and its children grow beyond so many bytes, as on a disk that becomes full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    measured = os.environ.pop("COVERAGE_PROCESS_CONFIG", None)  # which lines are run would be written too
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # Python ignores the signal and gets an error
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        if measured is not None:
+            os.environ["COVERAGE_PROCESS_CONFIG"] = measured
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import io
 import itertools
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import signal
@@ -47,6 +48,14 @@ class Answer:
     number: int
     outcome: str
     message: str = ""
+
+    @property
+    def harmful(self) -> bool:
+        """Whether a finding is more than an error that is no refusal: a crash, a hang, memory, something done."""
+        error = re.fullmatch(
+            r"(?!Escape|MemoryError)\w+ at (nowhere|[\w.]+:\d+)", (self.message.splitlines() or [""])[-1]
+        )
+        return self.outcome == "finding" and not error
 
 
 class Cases:

@@ -201,6 +201,13 @@ def test_what_is_not_a_record_is_refused_in_one_line_that_names_the_file(tmp_pat
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("name", "value"), [("top1", 100.1), ("top5", -1), ("bleu", 1e9), ("samples", -5)])
+def test_a_figure_that_cannot_be_is_refused(name, value, tmp_path):
+    write_run(make_record(figures={"valid": {"last": {name: value}}}), tmp_path)
+    with pytest.raises(InputError, match=f"figures of valid: {name} must be a number from 0 to"):
+        read_run(tmp_path)
+
+
 def test_a_newer_version_is_refused_though_the_rest_can_be_read(tmp_path):
     write_run(make_record(schema_version=runs.SCHEMA_VERSION + 1), tmp_path)
     with pytest.raises(InputError, match="schema version"):

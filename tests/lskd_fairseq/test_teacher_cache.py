@@ -18,6 +18,7 @@ from lskd_fairseq import representations
 from lskd_fairseq.cache_manifest import read_manifest, write_manifest
 from lskd_fairseq.cache_shards import open_cache
 from lskd_fairseq.options import KDConfig, check_config
+from lskd_fairseq.task import KDTaskConfig
 from lskd_fairseq.teacher_cache import sentence_hashes
 
 TOLERANCE = {"fp16": 1e-3, "fp32": 1e-5}
@@ -395,7 +396,9 @@ def test_what_does_not_fit_a_training_is_found_before_it_begins(
     dataset = {"train_subset": "train", "valid_subset": "valid", "disable_validation": False}
     dataset |= {name: options.pop(name) for name in dataset if name in options}
     sections = {"criterion": KDConfig(**options, sentence_avg=False), "dataset": dataset}
-    sections["task"] = {"data": str(names[data]), "source_lang": None, "target_lang": None}
+    own = {"train_subset": "train", "dataset_impl": None, "required_seq_len_multiple": 1}
+    sections["task"] = KDTaskConfig(data=str(names[data]), **own)
+    sections["task"]._name = "label_smoothed_kd"
     if words is None:
         check_config(OmegaConf.create(sections))
         return

@@ -30,7 +30,7 @@ class Recorder(ModuleType):
 
     def init(self, **options) -> Namespace:
         self.runs.append(options)
-        return Namespace(log=lambda figures, step: self.rows.append((step, figures)), finish=lambda: None)
+        return Namespace(step=0, log=lambda figures, step: self.rows.append((step, figures)), finish=lambda: None)
 
 
 @pytest.fixture

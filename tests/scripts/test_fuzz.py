@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import time
+import warnings
 from pathlib import Path
 from random import Random
 
@@ -94,6 +95,7 @@ def test_a_planted_fault_is_found_and_the_cases_after_it_are_tried(fault, why, t
     found = answers(fault, tmp_path, count=2, longest=1 if fault is hang else 20)
     assert [(each.number, each.outcome) for each in found] == [(0, "finding"), (1, "finding")]
     assert why in found[0].message
+    assert [each.harmful for each in found] == [fault is not key_error] * 2
     assert not Path("/tmp/elsewhere").exists()  # noqa: S108
 
 
@@ -130,8 +132,12 @@ def test_what_is_no_file_of_its_kind_is_damaged_too(suffix):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", fuzz.READERS)
-def test_no_reader_trips_over_a_few_damaged_files(name, tmp_path):
-    found = list(Cases(name, fuzz.READERS[name], tmp_path).run(iter(range(16)), math.inf))
+def test_no_damaged_file_does_harm_to_its_reader(name, tmp_path):
+    """What is damaged has times and places in it, and is another file each time: an error alone is for `make fuzz`."""
+    found = list(Cases(name, fuzz.READERS[name], tmp_path, longest=120).run(iter(range(16)), math.inf))
     assert len(found) == 16
-    assert [each for each in found if each.outcome == "finding"] == []
+    assert [each for each in found if each.harmful] == []
+    for each in found:
+        if each.outcome == "finding":
+            warnings.warn(f"{name}: {each.message}", stacklevel=1)
     assert "accepted" in {each.outcome for each in found}
