@@ -161,9 +161,11 @@ class Cases:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         self.watching.append("")
-        answer = self._read(number, path)
-        escapes = self.watching[1:]
-        self.watching.clear()
+        try:
+            answer = self._read(number, path)
+        finally:
+            escapes = self.watching[1:]
+            self.watching.clear()
         return Answer(number, "finding", f"{answer.message}\n{escapes[0]}") if escapes else answer
 
     def _read(self, number: int, path: Path) -> Answer:

@@ -9,6 +9,8 @@ import subjects
 import torture
 from commands import SMALL, prepare, run
 
+pytestmark = pytest.mark.slow
+
 ROWS = """
     import json, sys, time
     from pathlib import Path
@@ -64,17 +66,14 @@ def test_a_program_that_is_not_careful_does_not(program, lost, tmp_path):
     assert any(getattr(each, lost) for each in tortured(program, tmp_path))
 
 
-@pytest.mark.slow
 def test_a_translation_training_survives(data_bin, teacher, tmp_path):
     survives(subjects.nmt(data_bin, teacher), 3, tmp_path)
 
 
-@pytest.mark.slow
 def test_students_of_images_in_one_process_survive(images, image_teachers, tmp_path):
     survives(subjects.vision(images, image_teachers), 3, tmp_path)
 
 
-@pytest.mark.slow
 def test_the_cache_of_a_teacher_survives(tmp_path):
     data = prepare(tmp_path / "data", "--pair en-de --vocab-size 400 --max-words 10 --max-pairs 6000")
     options = f"{SMALL} --criterion cross_entropy --max-update 1 --no-epoch-checkpoints --disable-validation"
