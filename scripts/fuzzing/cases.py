@@ -193,9 +193,10 @@ def _quiet() -> Iterator[io.StringIO]:
 
 def _judged(error: Exception) -> tuple[str, str]:
     """Whether a refusal is one, and not the end of the memory."""
-    chain = [error]
-    while chain[-1] is not None:
-        chain.append(chain[-1].__cause__ or chain[-1].__context__)
+    chain, cause = [], error
+    while cause is not None and not any(cause is each for each in chain):  # OmegaConf makes circles
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
     if any(isinstance(each, MemoryError) or "allocate memory" in str(each) for each in chain):
         return "finding", f"{_told(error)} after asking for too much memory"
     return "refused", " ".join(str(error).split())  # as lskd.errors.report says it

@@ -67,6 +67,12 @@ def refuse_memory():
         raise InputError("file: x (is too large)") from None
 
 
+def refuse_in_a_circle():
+    error, cause = InputError("file: x (must be y)"), ValueError("y")
+    error.__cause__, cause.__cause__ = cause, error
+    raise error
+
+
 def crash():
     os.kill(os.getpid(), signal.SIGSEGV)
 
@@ -104,9 +110,9 @@ def test_a_planted_fault_is_found_and_the_cases_after_it_are_tried(fault, why, t
 
 
 def test_a_refusal_and_what_is_read_are_no_findings(tmp_path):
-    for fault, outcome in ((refuse, "refused"), (int, "accepted")):
-        (tmp_path / outcome).mkdir()
-        assert {each.outcome for each in answers(fault, tmp_path / outcome)} == {outcome}
+    for fault, outcome in ((refuse, "refused"), (refuse_in_a_circle, "refused"), (int, "accepted")):
+        (tmp_path / fault.__name__).mkdir()
+        assert {each.outcome for each in answers(fault, tmp_path / fault.__name__)} == {outcome}
 
 
 def test_the_command_that_a_finding_names_repeats_it(tmp_path, monkeypatch, capsys):
