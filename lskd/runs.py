@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from lskd.errors import bad
-from lskd.files import parse_json, write_json, write_text
+from lskd.files import json_text, parse_json, write_text
 
 SCHEMA_VERSION = 1
 LARGEST = 1e300  # of a number in a record: NaN and infinity are not within
@@ -68,9 +68,12 @@ class RunRecord:
 
 
 def write_run(record: RunRecord, directory: str | os.PathLike) -> None:
-    """Write ``run.json`` and ``summary.csv`` into ``directory``, each in one step."""
+    """Write ``summary.csv`` and ``run.json`` into ``directory``, each in one step.
+
+    The record last: after a kill between the two it is behind, and who goes on with the run writes both again.
+    """
     record.updated = now()
-    write_json(Path(directory) / "run.json", asdict(record))
+    text = json_text(asdict(record))
     if record.history:
         columns = list(dict.fromkeys(key for row in record.history for key in row))
         table = io.StringIO()
@@ -78,6 +81,7 @@ def write_run(record: RunRecord, directory: str | os.PathLike) -> None:
         writer.writeheader()
         writer.writerows(record.history)
         write_text(Path(directory) / "summary.csv", table.getvalue())
+    write_text(Path(directory) / "run.json", text)
 
 
 def read_run(directory: str | os.PathLike) -> RunRecord | None:

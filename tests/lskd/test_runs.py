@@ -177,6 +177,25 @@ def test_an_interrupted_write_leaves_the_old_record_whole_and_nothing_beside_it(
     assert len(read_run(tmp_path).history) == 1
 
 
+def test_a_kill_between_the_two_files_leaves_the_record_behind_and_not_the_table(tmp_path, monkeypatch):
+    record = make_record(history=[{"updates": 1, "nll_loss": 2.0}])
+    write_run(record, tmp_path)
+    replace, calls = os.replace, []
+
+    def killed_at_the_second(*paths):
+        calls.append(paths)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", killed_at_the_second)
+    record.add_validation({"updates": 2, "nll_loss": 1.0})
+    with pytest.raises(KeyboardInterrupt):
+        write_run(record, tmp_path)
+    assert len(read_run(tmp_path).history) == 1
+    assert len((tmp_path / "summary.csv").read_text().splitlines()) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
