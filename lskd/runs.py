@@ -125,7 +125,8 @@ def _check_types(record: RunRecord, path: Path) -> None:
         if not isinstance(checkpoints, dict) or not all(isinstance(each, dict) for each in checkpoints.values()):
             raise bad("run record", path, f"figures of {split} must be objects by checkpoint")
         for figures in checkpoints.values():
-            for name, most in (("top1", 100), ("top5", 100), ("bleu", 100), ("samples", math.inf)):
+            percent = dict.fromkeys(("top1", "top5", "bleu", "tokenised_lowercased_bleu"), 100)
+            for name, most in (percent | {"samples": math.inf}).items():
                 value = figures.get(name)
                 if not is_number(value) or not 0 <= (value or 0) <= most:
                     raise bad("run record", path, f"figures of {split}: {name} must be a number from 0 to {most}")

@@ -220,7 +220,10 @@ def test_what_is_not_a_record_is_refused_in_one_line_that_names_the_file(tmp_pat
     assert len(message.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("name", "value"), [("top1", 100.1), ("top5", -1), ("bleu", 1e9), ("samples", -5)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("top1", 100.1), ("top5", -1), ("bleu", 1e9), ("tokenised_lowercased_bleu", "x"), ("samples", -5)],
+)
 def test_a_figure_that_cannot_be_is_refused(name, value, tmp_path):
     write_run(make_record(figures={"valid": {"last": {name: value}}}), tmp_path)
     with pytest.raises(InputError, match=f"figures of valid: {name} must be a number from 0 to"):
