@@ -50,7 +50,7 @@ def remove_partials(directory: str | os.PathLike) -> None:
     """Remove what processes of this machine that were killed have left of :func:`replacing` in a directory."""
     for path in Path(directory).glob(".*.partial"):
         left = re.search(r"\.([^/]+)-(\d+)\.partial$", path.name)
-        if left and left[1].endswith(socket.gethostname()) and not _is_running(int(left[2])):
+        if left and left[1].endswith(f".{socket.gethostname()}") and not _is_running(int(left[2])):
             path.unlink(missing_ok=True)
 
 
@@ -60,7 +60,7 @@ def _is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:  # another user's
-        return True
+        pass
     return True
 
 

@@ -1,11 +1,12 @@
 import os
 import re
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from lskd.files import parse_json, parse_yaml, replacing, sha256, write_json, write_text
+from lskd.files import parse_json, parse_yaml, remove_partials, replacing, sha256, write_json, write_text
 
 
 def names(directory):
@@ -111,6 +112,18 @@ def test_two_processes_that_write_the_same_file_do_not_write_to_the_same_partial
         assert writer.returncode == 0
         assert target.read_text() == text
     assert names(tmp_path) == ["figures.json"]
+
+
+def test_only_partial_files_of_dead_processes_of_this_machine_are_removed(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    host = socket.gethostname()
+    ours, living = f".a.json.{host}-{dead.pid}.partial", f".a.json.{host}-{os.getpid()}.partial"
+    others = [f".a.json.my{host}-{dead.pid}.partial", ".dest.x1.partial", "a.json"]
+    for name in (ours, living, *others):
+        (tmp_path / name).write_text("half")
+    remove_partials(tmp_path)
+    assert names(tmp_path) == sorted([living, *others])
 
 
 def test_the_partial_file_is_hidden_and_in_the_directory_of_the_file_it_becomes(tmp_path):

@@ -139,14 +139,16 @@ def torture(subject: Subject, kills: int, place: Path, seed: int = 1, known: lis
     whole = session(subject, place / f"{subject.name}-whole", place / f"{subject.name}-whole.log")
     if whole.status != 0:
         raise RuntimeError((place / f"{subject.name}-whole.log").read_text()[-3000:])
-    whole.moments.setdefault(ANY, [(0.0, time.monotonic() - began)]) if not subject.moments else None
+    if not subject.moments:
+        whole.moments[ANY] = [(0.0, time.monotonic() - began)]
     outcome = subject.outcome(place / f"{subject.name}-whole")
     found = list(known)
+    number = max((each.life for each in found), default=0)
     with tqdm(total=kills, initial=len(found), desc=subject.name, unit="kill", disable=None) as bar:
         while len(found) < kills:
-            number = found[-1].life + 1 if found else 1
+            number += 1
             these, said = life(subject, number, whole, outcome, place, seed)
-            if these[-1].differences:
+            if these and these[-1].differences:  # a life may end before its first kill
                 tqdm.write(f"{said[-2000:]}\n{subject.name}, life {number}: {these[-1].differences}", file=sys.stderr)
             found += these
             bar.update(len(these))
