@@ -25,8 +25,8 @@ torture: install       ## kill trainings, caches and experiments at random momen
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} PYTHONPATH=.:tests:tests/scripts \
 		$(BIN)/python tests/torture/torture.py --output docs/torture.csv
 
-fuzz: install          ## damaged files for every reader, 10 minutes; what is wrong goes to runs/fuzz
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python scripts/fuzz.py
+fuzz: install          ## thousands of damaged files for every reader; the smallest that one trips over is printed
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} LSKD_FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/fuzz
 
 audit: install         ## known vulnerabilities and licences of what is installed
 	$(BIN)/python scripts/audit.py
