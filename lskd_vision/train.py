@@ -279,5 +279,7 @@ def table(runs: list[Run]) -> str:
     return "\n".join([*lines, f"in {runs[0].directory.parent}"])
 
 
+parser = options.parser
+
 if __name__ == "__main__":
-    run_command(options.parser(), main)
+    run_command(parser(), main)

@@ -1,7 +1,9 @@
 """The `lskd` command as a whole: each subcommand is tested in a module of its own."""
 
 import importlib
+import re
 import shlex
+import sys
 
 import pytest
 from commands import last_line, run
@@ -18,6 +20,38 @@ def test_help_lists_every_command_with_a_line_on_what_it_does():
         assert summary.split()[0] in help_text
         assert summary[0].isupper()
         assert summary.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [("vision", ["train", "validate", "representations"]), ("nmt", ["score", "cache", "export", "representations"])],
+)
+def test_help_lists_what_the_two_sides_add_without_importing_them(group, names):
+    heavy = {"numpy", "torch", "timm", "fairseq", "lskd_vision", "lskd_fairseq"}
+    code = "import sys; from lskd.cli import parser\n"
+    code += f"try: parser().parse_args(['{group}', '--help'])\n"
+    code += f"except SystemExit: print({heavy} & set(sys.modules))"
+    *listed, imported = run("python", "-c", code + "\n").stdout.splitlines()
+    assert imported == "set()"
+    for name in names:
+        assert any(re.match(rf" +{name} +[A-Z]", line) or line.strip() == name for line in listed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["vision train", "nmt score"])
+def test_a_command_of_a_side_is_called_by_its_name_in_help_and_errors(words):
+    assert run("lskd", words, "--help").stdout.startswith(f"usage: lskd {words} ")
+    assert last_line(run("lskd", words, "--no-such-option", status=2)).startswith(f"lskd {words}: error: ")
+
+
+def test_a_side_that_cannot_be_imported_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    for name in [name for name in sys.modules if name.startswith("lskd_vision")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(SystemExit) as left:
+        parser().parse_args(["vision", "train"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "lskd vision train: error: timm is not installed (pip install 'lskd[vision]')\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
