@@ -83,7 +83,7 @@ def test_the_wheel_offers_an_extra_for_each_use_and_one_for_all_of_them(metadata
     for requirement in map(Requirement, metadata.get_all("Requires-Dist")):
         extra = re.fullmatch(r'extra == "(\w+)"', str(requirement.marker or 'extra == "base"'))[1]
         requirements[extra].add(f"{requirement.name}{requirement.specifier}")
-    assert {name.split(">")[0] for name in requirements["base"]} == {"numpy", "safetensors", "tqdm"}
+    assert {name.split(">")[0] for name in requirements["base"]} == {"msgspec", "numpy", "safetensors", "tqdm"}
     assert all(requirements[use] for use in USES)
     assert requirements["all"] == set().union(*(requirements[use] for use in USES))
 
@@ -96,7 +96,7 @@ def test_the_wheel_asks_for_python_3_11_or_newer(metadata):
 @pytest.mark.slow
 def test_the_base_install_is_small_and_analyses_files_from_elsewhere(empty_python, tmp_path):
     code = "import importlib.metadata as m; print(*sorted(d.name for d in m.distributions()))"
-    assert python(empty_python, code, tmp_path).stdout.split() == ["lskd", "numpy", "safetensors", "tqdm"]
+    assert python(empty_python, code, tmp_path).stdout.split() == ["lskd", "msgspec", "numpy", "safetensors", "tqdm"]
     code = "import lskd, lskd.runs, lskd_vision; print(lskd.__file__)"
     imported = python(empty_python, code, tmp_path)
     assert imported.returncode == 0, imported.stderr
