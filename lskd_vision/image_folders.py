@@ -8,20 +8,13 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from PIL import Image
 from timm.data.readers.reader import Reader
 
 from lskd.errors import bad
 from lskd_vision.class_order import CLASS_ORDERS, natural_key
+from lskd_vision.image_files import SUFFIXES
 
-# What Pillow knows by its first bytes and cannot decode, and PostScript, which is a program.
-UNREADABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 SHOWN = 5  # names in a line
-
-Image.preinit()  # an image is tried in this order: the usual formats first
-Image.init()
-FORMATS = [name for name in Image.ID if name not in UNREADABLE]
-SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in {*FORMATS, "MPO"}}
 
 
 class ImageFolders(Reader):

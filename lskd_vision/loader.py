@@ -20,9 +20,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
 
 from lskd.errors import InputError, bad, writing
-from lskd_vision.bit_depth import WHITE, convert
 from lskd_vision.data import files
-from lskd_vision.image_folders import FORMATS
+from lskd_vision.image_files import FORMATS, WHITE, convert
 from lskd_vision.randomness import RandomStream, seed_all
 
 SPREAD = 32  # images that say what white may be
@@ -49,11 +48,11 @@ class Images(Dataset):
             image = convert(image, self.mode, self.white)
         return self.transform(image), label
 
-    def brightest(self, number: int) -> tuple[str, float]:
-        """The mode of an image as it is in the data set, and the highest value in it."""
+    def brightest(self, number: int) -> tuple[float, float] | None:
+        """The highest value in a grey image of more than 8 bits, and what is white by default; None for others."""
         with self._naming(number):
             image, _ = self._read(number)
-            return image.mode, np.asarray(image).max()
+            return (np.asarray(image).max(), WHITE[image.mode]) if image.mode in WHITE else None
 
     def _read(self, number: int) -> tuple[Image.Image, int]:
         if not isinstance(self.dataset, ImageDataset):
@@ -260,11 +259,11 @@ def check_white(images: Images) -> None:
     Raises:
         InputError: they do not, or one of them cannot be read.
     """
-    mode, _ = images.brightest(0)
-    if images.white is not None or mode not in WHITE:
+    if images.white is not None or images.brightest(0) is None:
         return
     numbers = sorted({len(images) * part // SPREAD for part in range(SPREAD)})
-    highest = max(value for kind, value in map(images.brightest, numbers) if kind == mode)
-    if highest <= WHITE[mode] / 2:
-        found = f"{len(numbers)} images spread over the split have no value above {highest:g}, white is {WHITE[mode]}"
-        raise bad("--max-pixel-value", None, f"must be given: {found} by default")
+    found = [each for each in map(images.brightest, numbers) if each]
+    highest, white = max(found)
+    if all(value <= white / 2 for value, white in found):
+        valid = f"must be given: {len(found)} images spread over the split have no value above {highest:g}"
+        raise bad("--max-pixel-value", None, f"{valid}, white is {white} by default")

@@ -17,8 +17,8 @@ from timm.utils import ParseKwargs
 from lskd.errors import InputError, OneLineParser, bad, positive
 from lskd.files import parse_yaml
 from lskd.temperatures import temperatures
-from lskd_vision.bit_depth import MODES
 from lskd_vision.class_order import CLASS_ORDERS
+from lskd_vision.image_files import MODES
 from lskd_vision.told import INTERPOLATIONS
 
 # The paper's ImageNet recipe: batch 256, SGD .1 without Nesterov, × .1 every so many epochs; a student takes longer.

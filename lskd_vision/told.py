@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from lskd.errors import bad
 from lskd.runs import is_number
-from lskd_vision.bit_depth import MODES
 from lskd_vision.class_order import CLASS_ORDERS
+from lskd_vision.image_files import MODES
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 LARGEST = 10_000  # of a model's dimension

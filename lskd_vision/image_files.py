@@ -1,10 +1,18 @@
-"""Convert an image to 8 bits a channel, with grey images of more bits scaled by what is white in them.
+"""Which files are images, and how an image of any depth is converted to 8 bits a channel.
 
-Pillow's own conversion of such images clips at 255.
+Grey images of more bits are scaled by the value of white. Pillow's own conversion clips them at 255.
 """
 
 import numpy as np
 from PIL import Image
+
+# What Pillow knows by its first bytes and cannot decode, and PostScript, which is a program.
+NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+
+Image.preinit()  # an image is tried in this order: the usual formats first
+Image.init()
+FORMATS = [name for name in Image.ID if name not in NOT_READ]
+SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in {*FORMATS, "MPO"}}
 
 WHITE = dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N", "I"), 65535) | {"F": 1}
 """The value of white by Pillow's mode; mode I has the 16 bits of PGM and of signed TIFF files."""
