@@ -84,9 +84,8 @@ def load_split(arguments: argparse.Namespace, split: str) -> Dataset:
     Raises:
         InputError: there is no such data set or split, or not the same in all processes.
     """
-    where = f"{arguments.data_dir}, split {split}"
     load = functools.partial(read_split, arguments, split)
-    dataset = same_in_all_processes(load, fingerprint, "--data-dir", where)
+    dataset = same_in_all_processes(load, fingerprint, f"{arguments.data_dir}, split {split}")
     print(f"{split}: {summary(dataset, arguments)}", file=sys.stderr)
     return dataset
 

@@ -2,23 +2,20 @@
 
 import socket
 from collections.abc import Callable
-from typing import TypeVar
 
 from torch import distributed
+from torch.utils.data import Dataset
 
 from lskd.errors import InputError, bad
 
-T = TypeVar("T")
 
-
-def same_in_all_processes(load: Callable[[], T], fingerprint: Callable[[T], str], argument: str, value: object) -> T:
+def same_in_all_processes(load: Callable[[], Dataset], fingerprint: Callable[[Dataset], str], value: object) -> Dataset:
     """``load()``, when all processes have loaded the same; they may run on machines whose disks differ.
 
     Args:
         load: called once, in every process.
-        fingerprint: of what it returns.
-        argument: what an error calls it.
-        value: what was given for it.
+        fingerprint: of the images and labels that it returns.
+        value: what an error calls them.
 
     Raises:
         InputError: in every process, where one cannot load or has loaded something else than the first.
@@ -33,12 +30,13 @@ def same_in_all_processes(load: Callable[[], T], fingerprint: Callable[[T], str]
         problem = str(error)
     outcomes: list = [None] * distributed.get_world_size()
     distributed.all_gather_object(outcomes, (socket.gethostname(), found, problem))
-    (first_host, expected, _), *_ = outcomes
-    if problem and all(each == problem for _, _, each in outcomes):
+    if problem and all(theirs == problem for _, _, theirs in outcomes):
         raise InputError(problem)
+    first_host, expected, _ = outcomes[0]
     for rank, (host, theirs, their_problem) in enumerate(outcomes):
         if their_problem:
             raise InputError(f"process {rank} on {host}: {their_problem}")
         if theirs != expected:
-            raise bad(argument, value, f"differs between process 0 on {first_host} and process {rank} on {host}")
+            difference = f"process {rank} on {host} differs from process 0 on {first_host}"
+            raise bad("--data-dir", value, f"must hold the same images and labels in all processes: {difference}")
     return loaded

@@ -109,7 +109,7 @@ DATA = {
     "dataset": (_data_set, "a data set of torchvision: name others with --dataset"),
     "class_map": (_text, "a text"),
     "val_split": (_text, "a text"),
-    "class_order": (lambda value: value in CLASS_ORDERS, f"one of {', '.join(CLASS_ORDERS)}"),
+    "class_order": (lambda value: value in tuple(CLASS_ORDERS), f"one of {', '.join(CLASS_ORDERS)}"),
     "input_img_mode": (lambda value: value in MODES, f"one of {', '.join(MODES)}"),
     "max_pixel_value": (lambda value: is_number(value) and value > 0, "a number above 0"),
 }
