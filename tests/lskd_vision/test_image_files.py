@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,49 +125,51 @@ def test_a_program_is_not_read_as_an_image_whatever_its_name(tmp_path):
 
 # In a data set.
 
-
-@pytest.fixture
-def deep(tmp_path):
-    """Makes a data set of images in 16 bits whose white is at ``white``."""
-
-    def deep(white: float, dtype=np.uint16):
-        root = write_folders(tmp_path / "clothes", train=4, validation=4, channels="L")
-        for path in root.rglob("*.*g"):
-            with Image.open(path) as image:
-                pixels = np.rint(np.asarray(image) * (white / 255)) if white > 1 else np.asarray(image) * (white / 255)
-            path.unlink()
-            Image.fromarray(pixels.astype(dtype)).save(path.with_suffix(".tif"))
-        return root
-
-    return deep
-
-
 CONFIG = {"input_size": (1, 28, 28), "mean": (0.25,), "std": (0.5,), "interpolation": "bilinear", "crop_pct": 1.0}
 CONFIG["crop_mode"] = "center"
 
 
-def brightest(root, *words) -> float:
+def inputs(root: Path, *words) -> torch.Tensor:
+    """The validation images as a model gets them."""
     made = arguments(root, "--batch-size 4 --in-chans 1 --img-size 28", *words)
     loader = Loader(load_data(made).val, CONFIG, made, torch.device("cpu"), training=False)
-    return max(float(images.max()) for images, _ in loader.epoch(0)) * 0.5 + 0.25  # to pixels of 0 to 1
+    return torch.cat([images.clone() for images, _ in loader.epoch(0)])
 
 
-def test_images_of_12_bits_in_files_of_16_are_not_taken_for_black_ones(deep):
-    root = deep(4095)
-    expected = r"--max-pixel-value: None \(must be given: 12 images spread over the split have no value above 40\d\d, "
-    with pytest.raises(InputError, match=expected + r"white is 65535 by default\)"):
-        brightest(root)
-    assert brightest(root, "--max-pixel-value 4095") > 0.95
-    assert brightest(root, "--max-pixel-value 65535") < 0.07  # who says that they are dark is believed
+@pytest.fixture
+def deep(tmp_path):
+    """Makes a data set of grey images with white at ``white``; gives it, and what a model gets of it in 8 bits."""
+    root = write_folders(tmp_path / "clothes", train=4, validation=4, channels="L")
+    expected = inputs(root)
+
+    def deep(white: float, dtype):
+        for path in root.rglob("*.*g"):
+            with Image.open(path) as image:
+                pixels = np.asarray(image) * (white / 255)
+            path.unlink()
+            Image.fromarray((np.rint(pixels) if white > 1 else pixels).astype(dtype)).save(path.with_suffix(".tif"))
+        return root, expected
+
+    return deep
 
 
 @pytest.mark.parametrize(("white", "dtype"), [(65535, np.uint16), (65535, np.int32), (1, np.float32)])
 def test_images_that_use_their_range_need_no_option(white, dtype, deep):
-    assert brightest(deep(white, dtype)) > 0.95
+    root, expected = deep(white, dtype)
+    assert torch.equal(inputs(root), expected)
+
+
+def test_images_of_12_bits_in_files_of_16_are_not_taken_for_black_ones(deep):
+    root, expected = deep(4095, np.uint16)
+    complaint = r"--max-pixel-value: None \(must be given: 12 images spread over the split have no value above 40\d\d, "
+    with pytest.raises(InputError, match=complaint + r"white is 65535 by default\)"):
+        inputs(root)
+    assert torch.equal(inputs(root, "--max-pixel-value 4095"), expected)
+    assert inputs(root, "--max-pixel-value 65535").max() < -0.35  # who says that they are dark is believed
 
 
 def test_float_images_up_to_255_are_refused_until_white_is_given(deep):
-    root = deep(255, np.float32)
+    root, expected = deep(255, np.float32)
     with pytest.raises(InputError, match=r"000.tif \(cannot be read as L: values from 0 to \d+ are not within 0 and 1"):
-        brightest(root)
-    assert brightest(root, "--max-pixel-value 255") > 0.95
+        inputs(root)
+    assert torch.equal(inputs(root, "--max-pixel-value 255"), expected)
