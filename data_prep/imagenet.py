@@ -30,11 +30,11 @@ from tqdm import tqdm
 from lskd.errors import InputError, bad, positive, run_command, writing
 from lskd.files import parse_json, write_json
 from lskd.runs import versions
+from lskd_vision.image_files import SUFFIXES
 
 DATASET = "ILSVRC2012"
 SPLITS = ("train", "val")
 CLASSES = 1000
-SUFFIXES = (".jpeg", ".jpg", ".png")  # in any case: what timm takes for an image
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # n02105855_2933.JPEG really is a PNG
 THREADS = 16  # opening a file on a network or a disk is waiting
 SHOWN = 5  # problems and names in an error
@@ -98,17 +98,17 @@ def imagenet_1k(classes: int = CLASSES) -> Expected:
 def examine(directory: Path, expected: Expected) -> Tree:
     """Look at every class and every image of ``directory``: its size, and its first bytes, which are JPEG's or PNG's.
 
-    Files whose names are not an image's are left out of account, as timm and torchvision do.
+    Hidden entries and files whose names are not an image's are left out of account, as a training does.
     """
     folders, problems = {}, []
     for split in SPLITS:
         try:
-            entries = sorted(os.scandir(directory / split), key=lambda entry: entry.name)
+            entries = _entries(directory / split)
         except OSError as error:
             entries = []
             problems.append(f"{split} cannot be read: {error.strerror}")
         folders[split] = {entry.name for entry in entries if entry.is_dir()}
-        if loose := sum(entry.name.lower().endswith(SUFFIXES) for entry in entries if not entry.is_dir()):
+        if loose := sum(_is_image(entry.name) for entry in entries if not entry.is_dir()):
             problems.append(f"{split} has {loose} images outside the classes' folders")
     tree = Tree(expected.chosen(set.union(*folders.values())), problems=problems)
     if len(tree.wnids) != expected.classes:
@@ -137,11 +137,11 @@ def examine(directory: Path, expected: Expected) -> Tree:
 def _examine_class(directory: Path, split: str, wnid: str) -> tuple[list[tuple[str, int]], list[str]]:
     """The images of a class with their sizes, sorted by name, and what is wrong with them."""
     sizes, problems = [], []
-    for entry in sorted(os.scandir(directory / split / wnid), key=lambda entry: entry.name):
+    for entry in _entries(directory / split / wnid):
         name = f"{split}/{wnid}/{entry.name}"
         if entry.is_dir():
             problems.append(f"{name} is a folder")
-        elif not entry.name.lower().endswith(SUFFIXES):
+        elif not _is_image(entry.name):
             continue
         elif not entry.is_file():  # a link to nothing; or a pipe, which would never answer
             problems.append(f"{name} is not a file")
@@ -156,6 +156,15 @@ def _examine_class(directory: Path, split: str, wnid: str) -> tuple[list[tuple[s
             if not start.startswith(MAGIC):
                 problems.append(f"{name} is {'not a JPEG or PNG file' if size else 'empty'}")
     return sizes, problems
+
+
+def _entries(directory: Path) -> list[os.DirEntry]:
+    """What is in ``directory`` and not hidden, sorted by name."""
+    return sorted((each for each in os.scandir(directory) if not each.name.startswith(".")), key=lambda each: each.name)
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _wrong_counts(tree: Tree, expected: Expected) -> Iterable[str]:

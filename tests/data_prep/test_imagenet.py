@@ -640,6 +640,8 @@ def test_a_right_tree_has_no_problems_and_other_files_in_it_are_left_out_of_acco
     (tree / "train" / "LOC_train_solution.csv").write_text("a")
     (tree / "val" / WNIDS[0] / "Thumbs.db").write_text("a")
     (tree / "more").mkdir()
+    (tree / "train" / ".ipynb_checkpoints").mkdir()
+    (tree / "val" / WNIDS[0] / "._ILSVRC2012_val_00000002.JPEG").write_text("a")
     assert problems(tree) == []
 
 
@@ -657,8 +659,8 @@ def damage(tree: Path, what: str) -> None:
             (tree / split / WNIDS[1]).rename(tree / split / "n01443537")
     elif what == "loose":
         picture.rename(tree / "val" / picture.name)
-    elif what == "hidden":
-        (tree / "train" / ".cache").mkdir()
+    elif what == "other format":
+        (folder / "more.webp").write_bytes(b"RIFF\0\0\0\0WEBP")
     elif what == "empty":
         picture.write_bytes(b"")
     elif what == "text":
@@ -696,7 +698,10 @@ def damage(tree: Path, what: str) -> None:
             ],
         ),
         ("loose", ["val has 1 images outside the classes' folders", "val/n01440764 has 1 images instead of 2"]),
-        ("hidden", ["train has besides 1 folder: .cache"]),
+        (
+            "other format",
+            ["val/n01440764/more.webp is not a JPEG or PNG file", "val/n01440764 has 3 images instead of 2"],
+        ),
         ("empty", ["val/n01440764/ILSVRC2012_val_00000002.JPEG is empty"]),
         ("text", ["val/n01440764/ILSVRC2012_val_00000002.JPEG is not a JPEG or PNG file"]),
         ("short", ["val/n01440764/ILSVRC2012_val_00000002.JPEG is not a JPEG or PNG file"]),

@@ -61,6 +61,23 @@ def test_an_option_that_is_none_is_refused_in_one_line(told, name, value):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("class_order", "random"),
+        ("class_order", ["natural"]),
+        ("input_img_mode", "F"),
+        ("max_pixel_value", -1),
+        ("max_pixel_value", "255"),
+        ("max_pixel_value", float("nan")),
+    ],
+)
+def test_an_option_about_images_that_is_none_is_refused_in_one_line_where_it_is_used(told, name, value):
+    with pytest.raises(InputError, match=f"^checkpoint: .*c.pth.tar .has {name} = "):
+        told(args={name: value}, lskd=record())
+    told(args={name: value})  # of others it is not used
+
+
 @pytest.mark.parametrize("name", ["hf-hub:somebody/model", "local-dir:/somewhere", "somebody/model"])
 def test_a_model_is_not_fetched_because_a_file_names_it(told, name, monkeypatch):
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("made"))
@@ -102,6 +119,7 @@ def test_what_trainings_write_is_believed(told):
     args = {"model": "test_resnet", "dataset": "", "class_map": "", "val_split": "validation", "input_img_mode": None}
     args |= {"img_size": 64, "in_chans": 3, "input_size": [3, 64, 64], "interpolation": "bicubic", "crop_pct": 1.0}
     args |= {"model_kwargs": {"drop_rate": 0.1}, "mean": None, "num_classes": None}
+    args |= {"class_order": "torchvision", "max_pixel_value": 4095.0}
     model, known = told(args=args, lskd=record())
     assert model.num_classes == 3
     assert known["label_smoothing"] == 0.1

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from image_folders import CLASSES, write_folders
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
+from vision_commands import arguments
 
 from lskd.errors import InputError
-from lskd_vision import data, loader, options
+from lskd_vision import data, loader
 from lskd_vision.data import data_config, fingerprint, load_data, load_split, per_channel
 from lskd_vision.loader import Images, Loader, Order
 
@@ -24,13 +25,6 @@ CONFIG = {"input_size": (1, 28, 28), "mean": (0.25,), "std": (0.5,), "interpolat
 CONFIG["crop_mode"] = "center"
 COLOUR = CONFIG | {"input_size": (3, 32, 32), "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
 AUGMENTED = "--scale 0.3 1 --rotation 20 --color-jitter 0.4 --aa rand-m5-mstd1 --vflip 0.5 --reprob 0.7"
-
-
-def arguments(where: Path, *words: str, rank: int = 0, world_size: int = 1):
-    """The options of a command line, and this process's place among the others."""
-    made = options.parser().parse_args(["--data-dir", str(where), "--workers", "0", *" ".join(words).split()])
-    made.rank, made.world_size = rank, world_size
-    return made
 
 
 def fashion(images: Path, *words: str, **keywords):
@@ -256,8 +250,7 @@ def test_files_are_read_in_the_mode_of_the_model(dataset, channels, mode, tmp_pa
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
     for number, path in enumerate(sorted((root / "validation").rglob("*.png"))):
         with Image.open(path) as image:
-            # torchvision's image folder gives RGB, whatever is in the file.
-            picture = image.convert("RGB").convert(mode) if dataset else image.convert(mode)
+            picture = image.convert(mode)
         expected = torch.from_numpy(np.array(picture)).view(32, 32, channels).permute(2, 0, 1) / 255
         torch.testing.assert_close(pixels[number], expected, rtol=0, atol=1e-6)
 
@@ -476,6 +469,96 @@ def test_a_class_map_orders_the_classes(folders, tmp_path):
     }
 
 
+def test_a_class_map_may_lie_in_the_split_and_need_not_name_all_folders(copy, capsys):
+    for split in ("train", "validation"):
+        (copy / split / "classes.txt").write_text("Sneaker\nBag\n")
+    loaded = load_data(arguments(copy, "--class-map classes.txt"))
+    assert loaded.class_names == ["Sneaker", "Bag"]
+    assert len(loaded.train) == 80
+    rest = "1 beside the class folders (classes.txt), 1 not in --class-map (Dress)"
+    assert capsys.readouterr().err.splitlines() == [
+        f"train: 80 images in 2 classes; not read: {rest}",
+        f"validation: 16 images in 2 classes; not read: {rest}",
+    ]
+
+
+def test_a_class_map_with_a_name_that_no_folder_has_is_refused_in_training_and_said_otherwise(
+    folders, tmp_path, capsys
+):
+    (tmp_path / "classes.txt").write_text("Bag\nDres\nSneaker\n")
+    made = arguments(folders, f"--class-map {tmp_path / 'classes.txt'}")
+    with pytest.raises(InputError, match=rf"has names without a folder in {folders}/train: Dres\)"):
+        load_data(made)
+    capsys.readouterr()
+    assert data.class_names(load_split(made, "validation")) == ["Bag", "Dres", "Sneaker"]
+    said = "16 images in 3 classes; no folder for Dres of --class-map; not read: 1 not in --class-map (Dress)"
+    assert capsys.readouterr().err == f"validation: {said}\n"
+
+
+# The order of the classes.
+
+HINT = ", class 1 is 2 (torchvision's would be 10: --class-order torchvision)"
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory) -> Path:
+    """Images of classes 1, 2 and 10."""
+    root = write_folders(tmp_path_factory.mktemp("numbered") / "clothes", train=2, validation=2)
+    for split in ("train", "validation"):
+        for old, new in zip(CLASSES, ("1", "2", "10"), strict=True):
+            (root / split / old).rename(root / split / new)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("words", "names", "hint"),
+    [
+        ("", ["1", "2", "10"], HINT),
+        ("--class-order natural", ["1", "2", "10"], ""),
+        ("--class-order torchvision", ["1", "10", "2"], ""),
+        ("--dataset torch/image_folder", ["1", "10", "2"], ""),
+    ],
+)
+def test_the_order_of_the_classes_is_timms_or_torchvisions_and_said_where_they_differ(
+    words, names, hint, numbered, capsys
+):
+    loaded = load_data(arguments(numbered, words))
+    assert loaded.class_names == names
+    assert {(Path(path).parent.name, label) for path, label in data.files(loaded.val)} == {
+        (name, label) for label, name in enumerate(names)
+    }
+    said = capsys.readouterr().err
+    assert said == f"train: 6 images in 3 classes{hint}\nvalidation: 6 images in 3 classes{hint}\n"
+
+
+def test_a_data_set_with_an_order_of_its_own_takes_no_other(images, folders):
+    for where, dataset in ((images, "fashion_mnist"), (folders, "image_folder")):
+        expected = rf"--class-order: natural \(is of folders, torch/{dataset} has an order of its own\)"
+        with pytest.raises(InputError, match=expected):
+            load_data(arguments(where, f"--dataset torch/{dataset} --class-order natural"))
+
+
+def test_a_class_map_and_a_class_order_exclude_each_other(folders, capsys):
+    with pytest.raises(SystemExit):
+        arguments(folders, "--class-map classes.txt --class-order torchvision")
+    assert "--class-order: not allowed with argument --class-map" in capsys.readouterr().err
+
+
+# What is said of them.
+
+
+def test_the_number_of_images_and_classes_of_each_split_is_said(images, copy, capsys):
+    assert len(load_data(fashion(images)).train) == 320
+    assert capsys.readouterr().err.startswith("train: 320 images in 10 classes\nvalidation: ")
+    (copy / "train" / "Bag" / "notes.txt").touch()
+    (copy / "validation" / ".ipynb_checkpoints").mkdir()
+    load_data(arguments(copy))
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 120 images in 3 classes; not read: 1 .txt (Bag/notes.txt)",
+        "validation: 24 images in 3 classes; not read: 1 hidden (.ipynb_checkpoints)",
+    ]
+
+
 def test_the_validation_folder_may_have_timms_other_names(copy):
     (copy / "validation").rename(copy / "val")
     (copy / "train").rename(copy / "training")
@@ -495,7 +578,7 @@ def test_a_split_that_is_missing_is_refused_and_the_other_does_not_take_its_plac
 def test_a_split_without_images_is_refused(copy, dataset):
     for path in (copy / "validation").rglob("*.*"):
         path.unlink()
-    with pytest.raises(InputError, match=rf"--data-dir: {copy} \(cannot be read, split validation: "):
+    with pytest.raises(InputError, match=rf"--data-dir: {copy}/validation \(has no images of Bag, Dress, Sneaker\)"):
         load_data(arguments(copy, dataset))
 
 
@@ -527,7 +610,7 @@ def test_a_single_class_is_refused(tmp_path):
         ("--dataset torch/fashion_mnist", r"cannot be read, split train: Dataset not found"),
         ("--train-split middle", r"middle \(must be a directory with a folder for each class\)"),
         ("--class-map classes.pkl", r"--class-map: classes.pkl \(must be a .txt file, a class a line"),
-        ("--class-map classes.txt", r"Cannot locate specified class map file \(classes.txt\)"),
+        ("--class-map classes.txt", r"--class-map: classes.txt \(cannot be read: No such file or directory\)"),
         (
             "--dataset torch/image_folder --class-map classes.txt",
             r"--class-map: classes.txt \(.*; torchvision's take none",

@@ -1,0 +1,42 @@
+"""The order of class names, and with it their labels: timm's natural sort or torchvision's plain one."""
+
+import re
+from collections.abc import Iterable
+
+DIGITS = re.compile(r"(\d+)")
+
+
+def natural_key(name: str) -> list[str | int]:
+    """What timm sorts names by: without case, and digits as the number that they are.
+
+    timm's own function fails on digits that are no decimals, such as "5²".
+
+    >>> natural_key("Img12.png")
+    ['img', 12, '.png']
+    """
+    parts: list[str | int] = list(DIGITS.split(name.lower()))
+    parts[1::2] = map(int, parts[1::2])
+    return parts
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """``names`` in timm's order; those that differ in case alone in the order of their characters.
+
+    timm leaves such ties to the order in which a set is iterated, another one in every process.
+
+    >>> natural_order(["b10", "B2", "b2", "a"])
+    ['a', 'B2', 'b2', 'b10']
+    """
+    return sorted(names, key=lambda name: (natural_key(name), name))
+
+
+def torchvision_order(names: Iterable[str]) -> list[str]:
+    """``names`` in the order of torchvision's ``ImageFolder``: by their characters.
+
+    >>> torchvision_order(["b10", "B2", "b2", "a"])
+    ['B2', 'a', 'b10', 'b2']
+    """
+    return sorted(names)
+
+
+CLASS_ORDERS = {"natural": natural_order, "torchvision": torchvision_order}
