@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from lskd.arrays import as_array, checked_labels, described
+
 READ_BYTES = 2**24  # of float64: rows that are read and converted while those before them are summed
 BLOCK_BYTES = 2**20  # of float64: rows that stay in a core's cache while they are used several times
 
@@ -13,8 +15,8 @@ class ClassMoments:
     """Count, mean and squared deviations from it, of the features of each of K classes, in float64.
 
     Sums are of differences from the first sample of a class, so that no digits are lost where features are far from 0
-    beside their spread: of n samples, the relative error of the squared deviations is about n·2⁻⁵³ at most, whatever
-    the offset. Moments of parts of the samples add up by :meth:`merge`, in any order.
+    beside their spread: squared deviations keep 12 digits, whatever the offset; of n samples, log10 n fewer where the
+    first one is an extreme outlier. Moments of parts of the samples add up by :meth:`merge`, in any order.
 
     Args:
         classes: K, above 0.
@@ -68,7 +70,7 @@ class ClassMoments:
         """Add samples; memory does not grow with their number.
 
         Args:
-            features: (N, d), any floating dtype, also an array that lies on the disk.
+            features: (N, d), any floating dtype, also an array that lies on the disk, or a tensor.
             labels: (N,) integers, 0 to K-1.
 
         Raises:
@@ -76,8 +78,8 @@ class ClassMoments:
                 squared. Nothing is added then but the blocks before the feature.
         """
         labels = checked_labels(labels, self.classes)
-        shape = (len(labels), self.dimension)
-        if not isinstance(features, np.ndarray) or features.shape != shape or features.dtype.kind != "f":
+        features, shape = as_array("features", features), (len(labels), self.dimension)
+        if features.shape != shape or features.dtype.kind != "f":
             raise ValueError(f"features: {described(features)} (must be floating, of shape {shape})")
         rows = max(1, BLOCK_BYTES // (8 * self.dimension))
         workspace = np.empty((min(rows, len(labels)), self.dimension))  # memory that is new costs as much as the sums
@@ -96,6 +98,8 @@ class ClassMoments:
         with np.errstate(invalid="ignore", over="ignore"):
             differences = np.subtract(block, origins, out=origins)
             squares = np.einsum("nd,nd->n", differences, differences)
+            if len(new):  # a first sample is itself to be squared when moments are merged
+                squares[of_new[at]] += 0 * np.einsum("nd,nd->n", starts, starts)
         if not (finite := np.isfinite(squares)).all():
             row = int(np.argmin(finite))
             wrong = "too large a number" if np.isfinite(block[row]).all() else "not a finite number"
@@ -138,17 +142,6 @@ class ClassMoments:
         return np.where(known, self.squared_deviations() / np.where(known, self.counts - 1, 1), np.nan)
 
 
-def described(features: object) -> str:
-    """The type and shape of what should be an array, for messages.
-
-    >>> described(np.zeros((2, 3))), described([1.0])
-    ('float64 of shape (2, 3)', 'list')
-    """
-    if isinstance(features, np.ndarray):
-        return f"{features.dtype} of shape {features.shape}"
-    return type(features).__name__
-
-
 def _in_float64(features: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """The number of a row, and some rows from there on; the next ones are read by a thread while these are used."""
     rows = max(1, READ_BYTES // (8 * features.shape[1]))
@@ -169,18 +162,3 @@ def _in_float64(features: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
             if start + rows < len(features):
                 reading = thread.submit(read, start + rows)
             yield start, some
-
-
-def checked_labels(labels: np.ndarray, classes: int) -> np.ndarray:
-    """``labels`` as int64.
-
-    Raises:
-        ValueError: not a row of integers from 0 to ``classes`` - 1.
-    """
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or (labels.dtype.kind not in "iu" and len(labels)):
-        raise ValueError(f"labels: {labels.dtype} of shape {labels.shape} (must be integers in one row)")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise ValueError(f"labels: {wrong} (must be between 0 and {classes - 1})")
-    return labels.astype(np.int64)

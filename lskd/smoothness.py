@@ -28,7 +28,7 @@ class EntropySums:
         temperatures: (M,) float64.
         n: samples.
         sums: (M,) float64, Σ H in nats.
-        squares: (M,) float64, Σ H².
+        squared_deviations: (M,) float64, Σ (H - mean)².
 
     Raises:
         ValueError: a temperature that is none, or is there twice.
@@ -46,18 +46,18 @@ class EntropySums:
             raise ValueError(f"temperatures: {list(temperatures)} (must be all different)")
         self.n = 0
         self.sums = np.zeros(len(temperatures))
-        self.squares = np.zeros(len(temperatures))
+        self.squared_deviations = np.zeros(len(temperatures))
 
     @classmethod
     def of_rows(cls, rows: np.ndarray, n: int) -> "EntropySums":
         """From what :meth:`rows` gave, and the number of samples."""
         sums = cls(rows[:, 0].tolist())
-        sums.n, sums.sums, sums.squares = int(n), rows[:, 1].copy(), rows[:, 2].copy()
+        sums.n, sums.sums, sums.squared_deviations = int(n), rows[:, 1].copy(), rows[:, 2].copy()
         return sums
 
     def rows(self) -> np.ndarray:
-        """(M, 3) of temperature, Σ H and Σ H²: what a representation file keeps under ``entropy``."""
-        return np.stack([self.temperatures, self.sums, self.squares], axis=1)
+        """(M, 3) of temperature, Σ H and Σ (H - mean)²: what a representation file keeps under ``entropy``."""
+        return np.stack([self.temperatures, self.sums, self.squared_deviations], axis=1)
 
     def update(self, logits: Logits) -> None:
         """Add samples.
@@ -69,11 +69,13 @@ class EntropySums:
             ValueError: not of this shape, or a logit that is not finite.
         """
         for block in blocks(logits):
+            part = EntropySums(self.temperatures)
+            part.n = len(block)
             for place, temperature in enumerate(self.temperatures):
                 each = _entropy(block, temperature)[0]
-                self.sums[place] += each.sum()
-                self.squares[place] += each @ each
-            self.n += len(block)
+                part.sums[place] = each.sum()
+                part.squared_deviations[place] = ((each - each.mean()) ** 2).sum()
+            self.merge(part)
 
     def merge(self, other: "EntropySums") -> None:
         """Add the sums of ``other``, of other samples.
@@ -84,9 +86,12 @@ class EntropySums:
         ours, theirs = self.temperatures.tolist(), other.temperatures.tolist()
         if theirs != ours:
             raise ValueError(f"other: temperatures {theirs} (must be {ours})")
+        if self.n and other.n:
+            between = (self.sums / self.n - other.sums / other.n) ** 2 * (self.n * other.n / (self.n + other.n))
+            self.squared_deviations += between
+        self.squared_deviations += other.squared_deviations
         self.n += other.n
         self.sums += other.sums
-        self.squares += other.squares
 
     def mean(self) -> np.ndarray:
         """(M,) mean entropy in nats, 0 to ln K (Table H.1); NaN without samples."""
@@ -96,8 +101,7 @@ class EntropySums:
         """(M,) standard error of the mean, over samples; NaN of fewer than two."""
         if self.n < 2:
             return np.full(len(self.sums), math.nan)
-        variance = np.maximum(self.squares - self.sums**2 / self.n, 0) / (self.n - 1)
-        return np.sqrt(variance / self.n)
+        return np.sqrt(self.squared_deviations / (self.n - 1) / self.n)
 
 
 def entropy(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

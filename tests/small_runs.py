@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.representations import Recorder, write_representations
+from lskd.recorder import Recorder
+from lskd.representations import write_representations
 from lskd.runs import RunRecord, write_run
 from lskd.teacher import temperature_warnings
 
