@@ -1,5 +1,9 @@
 """Arrays from callers, checked: what comes in as a list or as a tensor on any device, and what its numbers must be."""
 
+import numbers as kinds
+import operator
+from collections.abc import Iterable
+
 import numpy as np
 
 
@@ -46,6 +50,41 @@ def numbers(name: str, value: object, *shape: int | None) -> np.ndarray:
     if not (finite := np.isfinite(array)).all():
         raise ValueError(f"{name}: {array[~finite][0]} (must be finite numbers)")
     return array
+
+
+def whole(name: str, value: object, least: int, most: int | None = None) -> int:
+    """``value`` as an int.
+
+    Raises:
+        ValueError: no whole number, or out of range.
+
+    >>> whole("seed", np.int64(3), 0)
+    3
+    """
+    valid = f"must be a whole number, {least} or more" if most is None else f"must be between {least} and {most}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name}: {value!r} ({valid})") from None
+    if number < least or (most is not None and number > most):
+        raise ValueError(f"{name}: {number} ({valid})")
+    return number
+
+
+def class_list(name: str, classes: object, among: int) -> list[int]:
+    """Class indices as a list of int.
+
+    Raises:
+        ValueError: no sequence, or one that is not from 0 to ``among`` - 1.
+    """
+    if not isinstance(classes, Iterable):
+        raise ValueError(f"{name}: {classes!r} (must be classes, between 0 and {among - 1})")
+    return [whole(name, label, 0, among - 1) for label in classes]
+
+
+def is_real(value: object) -> bool:
+    """Whether ``value`` is one number, NaN and infinities among them."""
+    return isinstance(value, kinds.Real)
 
 
 def checked_labels(labels: object, classes: int, argument: str = "labels") -> np.ndarray:

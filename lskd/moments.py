@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from lskd.arrays import as_array, checked_labels, described
+from lskd.arrays import as_array, checked_labels, described, numbers, whole
 
 READ_BYTES = 2**24  # of float64: rows that are read and converted while those before them are summed
 BLOCK_BYTES = 2**20  # of float64: rows that stay in a core's cache while they are used several times
@@ -33,9 +33,7 @@ class ClassMoments:
     """
 
     def __init__(self, classes: int, dimension: int):
-        for name, value in (("classes", classes), ("dimension", dimension)):
-            if value < 1:
-                raise ValueError(f"{name}: {value} (must be at least 1)")
+        classes, dimension = whole("classes", classes, 1), whole("dimension", dimension, 1)
         self.counts = np.zeros(classes, np.int64)
         self._origins = np.zeros((classes, dimension))  # the first sample of each class; 0 of a class without any
         self._sums = np.zeros((classes, dimension))  # Σ (x - origin)
@@ -47,9 +45,19 @@ class ClassMoments:
 
         Args:
             counts: (K,) integers, at least 0.
-            centroids: (K, d); those of classes without samples do not matter.
+            centroids: (K, d), finite; those of classes without samples do not matter.
             squared_deviations: (K,), at least 0.
+
+        Raises:
+            ValueError: shapes that do not fit, or numbers out of range.
         """
+        counts = as_array("counts", counts)
+        if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 0).any():
+            raise ValueError(f"counts: {described(counts)} (must be whole numbers, 0 or more)")
+        centroids = numbers("centroids", centroids, len(counts), None)
+        squared_deviations = numbers("squared_deviations", squared_deviations, len(counts))
+        if (squared_deviations < 0).any():
+            raise ValueError(f"squared_deviations: {squared_deviations.min()} (must be 0 or more)")
         moments = cls(*centroids.shape)
         moments.counts[:] = counts
         moments._origins[:] = np.where(moments.counts[:, None] > 0, centroids, 0)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from lskd.arrays import as_array, checked_labels
+from lskd.arrays import as_array, checked_labels, class_list, whole
 from lskd.moments import ClassMoments
 from lskd.representations import Representations, checked_names
 
@@ -20,7 +20,7 @@ class Recorder:
         dtype: in which features are kept.
 
     Raises:
-        ValueError: names that are not different, a class out of range.
+        ValueError: names that are not different, a class or a number out of range.
     """
 
     def __init__(
@@ -33,12 +33,13 @@ class Recorder:
     ):
         self.class_names = checked_names(class_names)
         self.moments = ClassMoments(len(self.class_names), dimension)
-        kept = range(len(self.class_names)) if keep_classes is None else sorted(set(keep_classes))
-        room = np.zeros(len(self.class_names), np.int64)
-        room[checked_labels(np.array(kept, np.int64), len(room))] = (
-            np.iinfo(np.int64).max if keep_per_class is None else keep_per_class
-        )
-        self._room = room
+        classes = len(self.class_names)
+        kept = range(classes) if keep_classes is None else class_list("keep_classes", keep_classes, classes)
+        self._room = np.zeros(classes, np.int64)
+        most = np.iinfo(np.int64).max
+        self._room[list(kept)] = most if keep_per_class is None else whole("keep_per_class", keep_per_class, 0)
+        if dtype not in (np.float16, np.float32, np.float64):
+            raise ValueError(f"dtype: {dtype} (must be float16, float32 or float64)")
         self._dtype = dtype
         self._features, self._labels, self._index = [np.empty((0, dimension), dtype)], [], []
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.arrays import as_array, checked_labels, described
+from lskd.arrays import as_array, checked_labels, described, numbers, whole
 from lskd.errors import InputError, bad
 from lskd.files import json_text
 from lskd.moments import ClassMoments
@@ -108,14 +108,15 @@ class Representations:
         """(n, d) features that were kept of a class, at most the first ``limit``.
 
         Raises:
-            ValueError: one of them is not finite.
+            ValueError: no such class, or one of the features is not finite.
         """
+        whole("label", label, 0, len(self.class_names) - 1)
         rows = np.flatnonzero(self.labels == label)[:limit]
         return self._finite(self.features[rows], rows)
 
     def thinned(self, most: int) -> "Representations":
-        """The same with at most ``most`` of the kept samples, evenly spread."""
-        step = max(1, -(-len(self.labels) // most))
+        """The same with at most ``most`` of the kept samples, at least 1, evenly spread."""
+        step = max(1, -(-len(self.labels) // whole("most", most, 1)))
         kept = {name: getattr(self, name)[::step] for name in ("features", "labels", "index")}
         return dataclasses.replace(self, **kept)
 
@@ -274,21 +275,15 @@ def _checked(about: dict, tensors: dict[str, np.ndarray]) -> Representations:
 
 def _moments(version: int, classes: int, tensors: dict[str, np.ndarray]) -> ClassMoments:
     """The moments in a file. Raises ValueError where they do not fit."""
-    names = ("sums", "squares") if version == 1 else ("centroids", "squared_deviations")
-    counts, (sums, squares) = tensors["counts"], (tensors[name] for name in names)
-    dimension = tensors["features"].shape[-1]
-    for name, shape in zip(("counts", *names), ((classes,), (classes, dimension), (classes,)), strict=True):
-        if tensors[name].shape != shape:
-            raise ValueError(f"{name} of shape {tensors[name].shape} (must be {shape})")
-        if not np.isfinite(tensors[name]).all():
-            raise ValueError(f"{name}: not finite (must be finite numbers)")
-    if counts.dtype.kind not in "iu" or (counts < 0).any():
-        raise ValueError("counts (must be whole numbers, 0 or more)")
-    if (squares < 0).any():
-        raise ValueError(f"{names[1]} (must be 0 or more)")
+    counts, dimension = tensors["counts"], tensors["features"].shape[-1]
     if version > 1:
-        return ClassMoments.of(counts, sums, squares)
-    centroids = sums / np.maximum(counts, 1)[:, None]
+        centroids = numbers("centroids", tensors["centroids"], classes, dimension)
+        return ClassMoments.of(counts, centroids, tensors["squared_deviations"])
+    sums, squares = (
+        numbers("sums", tensors["sums"], classes, dimension),
+        numbers("squares", tensors["squares"], classes),
+    )
+    centroids = sums / np.maximum(numbers("counts", counts, classes), 1)[:, None]
     return ClassMoments.of(counts, centroids, np.maximum(squares - counts * (centroids**2).sum(1), 0))
 
 

@@ -66,7 +66,9 @@ def representations(seed=1, split="train", samples=60, smoothing=0.1, temperatur
         "teacher": {"label_smoothing": {"alpha": smoothing, "source": "told"}} if temperature else None,
     }
     made = record(features.astype(np.float32), labels, ALL_NAMES, weight=weight, bias=bias, provenance=provenance)
-    return dataclasses.replace(made, **changes)
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
 
 
 @settings(max_examples=25, deadline=None)
