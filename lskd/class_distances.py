@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lskd.arrays import as_array, class_list, numbers
+from lskd.arrays import as_array, class_list, numbers, whole
 from lskd.moments import ClassMoments
 from lskd.representations import Representations
 
@@ -101,10 +101,10 @@ def mean_distances(
     Raises:
         ValueError: no sample, shapes that do not fit, or a number that is not finite.
     """
-    own, other = numbers("own", own, None, None), as_array("other", other)
+    own = numbers("own", own, None, None)
+    other = numbers("other", other, None, own.shape[1])
     if not len(own) or not len(other):
         raise ValueError(f"{'other' if len(own) else 'own'}: no samples (must be at least one)")
-    other = numbers("other", other, None, own.shape[1])
     own_weights = numbers("own_weights", own_weights, None, len(own))
     other_weights = numbers("other_weights", other_weights, len(own_weights), len(other))
     mean = (own.mean(0) + other.mean(0)) / 2
@@ -131,7 +131,8 @@ def pairwise_distances(
     """
     if student.weight is None:
         raise ValueError("weight: none (must hold the last layer)")
-    if not len(classes):
+    target = whole("target", target, 0, len(student.class_names) - 1)
+    if not (classes := class_list("classes", classes, len(student.class_names))):
         raise ValueError("classes: none (must be at least one)")
     basis = template_basis(student.weight, [target, *classes])
     own, own_weights = student.of_class(target).astype(np.float64) @ basis, weights(target)

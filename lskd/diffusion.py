@@ -91,7 +91,7 @@ def relative_changes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         if not distances.sum(-1).all():
             raise ValueError(f"{name}: all distances are 0 (must be relative to their sum)")
     if not first.all():
-        raise ValueError("first: a distance of 0 (its relative change is undefined)")
+        raise ValueError("first: a distance of 0 (must be above 0: its relative change is undefined)")
     return _changes(first, second)
 
 

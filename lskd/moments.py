@@ -45,7 +45,7 @@ class ClassMoments:
 
         Args:
             counts: (K,) integers, at least 0.
-            centroids: (K, d), finite; those of classes without samples do not matter.
+            centroids: (K, d), finite but for classes without samples, whose centroids do not matter.
             squared_deviations: (K,), at least 0.
 
         Raises:
@@ -54,13 +54,16 @@ class ClassMoments:
         counts = as_array("counts", counts)
         if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 0).any():
             raise ValueError(f"counts: {described(counts)} (must be whole numbers, 0 or more)")
+        centroids = as_array("centroids", centroids)
+        if centroids.ndim == 2 and len(centroids) == len(counts) and centroids.dtype.kind == "f":
+            centroids = np.where(counts[:, None] > 0, centroids, 0)
         centroids = numbers("centroids", centroids, len(counts), None)
         squared_deviations = numbers("squared_deviations", squared_deviations, len(counts))
         if (squared_deviations < 0).any():
             raise ValueError(f"squared_deviations: {squared_deviations.min()} (must be 0 or more)")
         moments = cls(*centroids.shape)
         moments.counts[:] = counts
-        moments._origins[:] = np.where(moments.counts[:, None] > 0, centroids, 0)
+        moments._origins[:] = centroids
         moments._squares[:] = squared_deviations
         return moments
 

@@ -75,10 +75,8 @@ def fit_projection(
         >>> (fitted.centroids.round(6) + 0.0).tolist()
         [[-2.0, 1.0], [-2.0, -1.0], [4.0, 0.0]]
     """
-    features, labels, weight = as_array("features", features), as_array("labels", labels), as_array("weight", weight)
+    features, labels, weight = _matrix("features", features), as_array("labels", labels), _matrix("weight", weight)
     bias = None if bias is None else as_array("bias", bias)
-    if weight.ndim != 2:
-        raise ValueError(f"weight: shape {weight.shape} (must be classes by dimensions)")
     classes = class_list("classes", classes, len(weight))
     if labels.shape != features.shape[:1]:
         raise ValueError(f"labels: shape {labels.shape} (must be one for each of {len(features)} features)")
@@ -143,11 +141,17 @@ def _in_basis(features: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return features @ basis[:-1] + basis[-1]
 
 
-def _finite(name: str, rows: np.ndarray) -> np.ndarray:
-    """``rows`` in float64."""
+def _matrix(name: str, rows: np.ndarray) -> np.ndarray:
+    """``rows`` as an array."""
     rows = as_array(name, rows)
     if rows.ndim != 2 or rows.dtype.kind not in "fiu":
-        raise ValueError(f"{name}: shape {rows.shape} (must be numbers, rows by dimensions)")
+        raise ValueError(f"{name}: shape {rows.shape} (must be rows by dimensions)")
+    return rows
+
+
+def _finite(name: str, rows: np.ndarray) -> np.ndarray:
+    """``rows`` in float64."""
+    rows = _matrix(name, rows)
     if not np.isfinite(rows).all():
         raise ValueError(f"{name}: NaN or infinite (must be finite)")
     return rows.astype(np.float64)

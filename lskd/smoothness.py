@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from lskd.arrays import as_array, checked_labels, described, is_real, numbers, whole
+from lskd.arrays import as_array, checked_labels, class_list, described, is_real, numbers, whole
 
 BLOCK = 2**18  # numbers in a block of rows: 2 MB, which stay in a core's cache while they are used several times
 TEMPERATURES = (1e-2, 1e4)  # where a temperature is searched
@@ -160,8 +160,8 @@ def match_temperature(logits: Logits, target: float, bounds: tuple[float, float]
         >>> round(match_temperature(3 * logits, entropy(logits).mean()), 6)
         3.0
     """
-    if not is_real(target) or not math.isfinite(target):
-        raise ValueError(f"target: {target!r} (must be a finite number)")
+    if not is_real(target):
+        raise ValueError(f"target: {target!r} (must be a number)")
     if isinstance(logits, Iterator):
         raise ValueError("logits: an iterator (must be an array, or chunks that can be gone through again)")
     low, high = (math.log(checked_temperature(each)) for each in bounds)
@@ -208,7 +208,10 @@ def mean_soft_outputs(
     labels, start, sums = as_array("labels", labels), 0, None
     for block in blocks(logits):
         if sums is None:
-            labels, sums = checked_labels(labels, block.shape[1]), np.zeros((len(classes), block.shape[1]))
+            labels, classes = checked_labels(labels, block.shape[1]), class_list("classes", classes, block.shape[1])
+            if not classes:
+                raise ValueError("classes: none (must be at least one)")
+            sums = np.zeros((len(classes), block.shape[1]))
         here = labels[start : start + len(block)]
         start += len(block)
         if len(here) < len(block):

@@ -138,7 +138,7 @@ def find_runs(places: Sequence[str | os.PathLike]) -> list[Run]:
     Raises:
         InputError: no run there, a record that cannot be read, or no such directory.
     """
-    valid = f"must be a directory: of a run, or above runs, with the {RECORD} that every training leaves"
+    valid = f"must be a directory: of a run, or above runs; it must hold {RECORD} files, which every training leaves"
     found = find_inputs("runs", places, valid)
     if not found.runs:
         raise bad("runs", places[0], valid)

@@ -45,7 +45,7 @@ def assert_moments(found: ClassMoments, features: np.ndarray, labels: np.ndarray
             continue
         columns = [[Fraction(float(x)) for x in column] for column in own.T]
         means = [sum(column) / len(column) for column in columns]
-        rounding = 1e-15 + 1e-14 * np.abs(own - own[0]).max()
+        rounding = 1e-15 + 1e-14 * float(np.abs(own - own[0]).max())
         np.testing.assert_allclose(found.centroids()[label], [float(mean) for mean in means], rtol=1e-15, atol=rounding)
         deviations = sum((x - mean) ** 2 for column, mean in zip(columns, means, strict=True) for x in column)
         assert found.squared_deviations()[label] == pytest.approx(float(deviations), rel=1e-12, abs=1e-30)
