@@ -8,9 +8,12 @@ that gives every class the same logit is right for class 0 only. A row with a Na
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor
+
+from lskd.arrays import as_array, described, whole
 
 TOP = 5
 
@@ -36,9 +39,7 @@ class ClassCounts:
     """
 
     def __init__(self, classes: int, device: str | torch.device = "cpu"):
-        if classes < 1:
-            raise ValueError(f"classes: {classes} (must be at least 1)")
-        self.classes = classes
+        self.classes = whole("classes", classes, 1)
         self._counts = torch.zeros(3, classes, dtype=torch.int64, device=device)  # samples, top-1, top-5 correct
         self._nll = torch.zeros((), dtype=torch.float64, device=device)
         self._labels = torch.zeros(2, dtype=torch.int64, device=device)  # the least label so far, and minus the largest
@@ -48,18 +49,20 @@ class ClassCounts:
         """Count a batch.
 
         Args:
-            logits: (N, K), any floating dtype.
+            logits: (N, K), any floating dtype; a tensor, an array or lists.
             target: (N,) integer, 0 to K-1.
 
         Raises:
             ValueError: shapes or dtypes that do not fit, or a label out of range. On an accelerator labels are known
                 later: the results raise this.
         """
+        logits, target = _as_tensor("logits", logits), _as_tensor("target", target)
         if logits.dim() != 2 or logits.size(1) != self.classes or not logits.is_floating_point():
             raise ValueError(
                 f"logits: {logits.dtype} of shape {tuple(logits.shape)} (must be floating, rows by {self.classes})"
             )
-        if target.shape != (len(logits),) or target.dtype.is_floating_point or target.dtype == torch.bool:
+        floating = target.dtype.is_floating_point or target.dtype.is_complex or target.dtype == torch.bool
+        if target.shape != (len(logits),) or (floating and len(target)):
             raise ValueError(
                 f"target: {target.dtype} of shape {tuple(target.shape)} (must be integers, ({len(logits)},))"
             )
@@ -172,6 +175,16 @@ class ClassCounts:
             )
 
 
+def _as_tensor(name: str, value: object) -> Tensor:
+    """``value`` as a tensor. Raises ValueError where it is no array of numbers."""
+    if isinstance(value, Tensor):
+        return value
+    array = as_array(name, value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: {described(array)} (must be numbers)")
+    return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+
+
 def accuracy_figures(counts: ClassCounts, class_names: Sequence[str] | None = None) -> dict:
     """The figures of a run record: ``top1``, ``top5`` in %, ``nll_loss`` in nats, ``samples``, ``classwise`` in %.
 
@@ -188,6 +201,8 @@ def accuracy_figures(counts: ClassCounts, class_names: Sequence[str] | None = No
     names = list(class_names) if class_names is not None else [str(index) for index in range(counts.classes)]
     if len(names) != counts.classes:
         raise ValueError(f"class_names: {len(names)} (must be {counts.classes}, one for each class)")
+    if other := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(f"class_names: {other[0]!r} (must be texts)")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"class_names: {twice!r} twice (must be all different)")

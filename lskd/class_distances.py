@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lskd.arrays import as_array, class_list, numbers, whole
 from lskd.moments import ClassMoments
 from lskd.representations import Representations
 
@@ -36,20 +37,33 @@ def squared_distances(
 
     Returns:
         (P, C) float64, NaN where a class has too few samples; of no meaning where target and class are the same.
+
+    Raises:
+        ValueError: no such class, or no such variant.
     """
-    classes = np.arange(moments.classes) if classes is None else np.asarray(classes)
+    targets = class_list("targets", targets, moments.classes)
+    classes = class_list("classes", range(moments.classes) if classes is None else classes, moments.classes)
+    if not targets or not classes:
+        raise ValueError(f"{'classes' if targets else 'targets'}: none (must be at least one)")
+    share = scatter_share(variant, moments.counts)
     centroids = moments.centroids()
     # Differences first: |a|² + |b|² − 2ab would lose the digits of near classes.
     squared = np.array([((centroids[classes] - centroids[target]) ** 2).sum(1) for target in targets])
     if variant == "centroid":
         return squared
-    scatter, share = moments.scatter(), scatter_share(variant, moments.counts)
-    spread = np.where(share == 0, 0, share * scatter)  # one sample: no scatter is known, none is added
-    return squared + spread[list(targets)][:, None] + spread[classes]
+    spread = np.where(share == 0, 0, share * moments.scatter())  # one sample: no scatter is known, none is added
+    return squared + spread[targets][:, None] + spread[classes]
 
 
 def scatter_share(variant: str, counts: np.ndarray) -> np.ndarray:
-    """How much of a class's scatter its variant adds to a squared distance of centroids."""
+    """How much of a class's scatter its variant adds to a squared distance of centroids.
+
+    Raises:
+        ValueError: no variant of squared distances.
+    """
+    if variant not in VARIANTS or variant == "pairwise":
+        raise ValueError(f"variant: {variant!r} (must be centroid, corrected or pairwise-squared)")
+    counts = as_array("counts", counts)
     with np.errstate(divide="ignore"):
         return {"centroid": 0 * counts, "corrected": -1 / counts, "pairwise-squared": 1 - 1 / counts}[variant]
 
@@ -59,10 +73,17 @@ def template_basis(weight: np.ndarray, classes: Sequence[int]) -> np.ndarray:
 
     Distances in the span are the same in any of its bases, QR's among them; this one leaves out directions that are
     rounding only, where templates depend on each other: r is their rank.
+
+    Raises:
+        ValueError: a weight that is no finite matrix, or no such class.
     """
-    rows = np.asarray(weight, np.float64)[list(classes)]
+    weight = as_array("weight", weight)
+    rows = numbers("weight", weight, None, None)[class_list("classes", classes, len(weight))]
+    if not len(rows):
+        raise ValueError("classes: none (must be at least one)")
     _, sizes, basis = np.linalg.svd(rows, full_matrices=False)
-    return basis[sizes > sizes[0] * max(rows.shape) * np.finfo(np.asarray(weight).dtype).eps].T
+    eps = np.finfo(weight.dtype if weight.dtype.kind == "f" else np.float64).eps
+    return basis[sizes > sizes[0] * max(rows.shape) * eps].T
 
 
 def mean_distances(
@@ -76,8 +97,16 @@ def mean_distances(
 
     Returns:
         (B,) float64.
+
+    Raises:
+        ValueError: no sample, shapes that do not fit, or a number that is not finite.
     """
-    own, other = np.asarray(own, np.float64), np.asarray(other, np.float64)
+    own = numbers("own", own, None, None)
+    other = numbers("other", other, None, own.shape[1])
+    if not len(own) or not len(other):
+        raise ValueError(f"{'other' if len(own) else 'own'}: no samples (must be at least one)")
+    own_weights = numbers("own_weights", own_weights, None, len(own))
+    other_weights = numbers("other_weights", other_weights, len(own_weights), len(other))
     mean = (own.mean(0) + other.mean(0)) / 2
     own, other = own - mean, other - mean
     own_norms, other_norms = (own**2).sum(1), (other**2).sum(1)
@@ -95,7 +124,16 @@ def mean_distances(
 def pairwise_distances(
     student: Representations, target: int, classes: Sequence[int], weights: Callable[[int], np.ndarray]
 ) -> np.ndarray:
-    """(B, C) mean distances in the templates' span; ``weights(label)`` gives (B, n) weights of a class's samples."""
+    """(B, C) mean distances in the templates' span; ``weights(label)`` gives (B, n) weights of a class's samples.
+
+    Raises:
+        ValueError: no last layer, no such class, or none of its samples.
+    """
+    if student.weight is None:
+        raise ValueError("weight: none (must hold the last layer)")
+    target = whole("target", target, 0, len(student.class_names) - 1)
+    if not (classes := class_list("classes", classes, len(student.class_names))):
+        raise ValueError("classes: none (must be at least one)")
     basis = template_basis(student.weight, [target, *classes])
     own, own_weights = student.of_class(target).astype(np.float64) @ basis, weights(target)
     columns = []

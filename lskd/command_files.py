@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from lskd.errors import bad
+from lskd.errors import InputError, bad
 from lskd.json_fields import Fields, read_fields
+from lskd.model_accuracy import ModelAccuracy
 from lskd.runs import look_up, teacher_smoothing
 from lskd.wordnet import imagenet_classes
 
@@ -42,6 +44,40 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
     if "variant" in content:
         return list(_eta(content, rows))
     return [found for row in rows for found in (*_entropy(row), *_accuracy(row), *_agreement(row))]
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is JSON with rows, as commands write it; broken JSON is for :func:`read_rows` to refuse."""
+    if path.suffix != ".json":
+        return False
+    try:
+        return "rows" in read_fields(path)
+    except InputError:
+        return True
+
+
+def accuracy_rows(measured: ModelAccuracy) -> list[Row]:
+    """Top-1 and top-5 on validation, and top-1 of each class, of a representation file."""
+    provenance = Fields(measured.provenance, measured.path)
+    student = provenance.text("model") if measured.provenance.get("teacher") else None
+    about = {
+        "data": _data(provenance),
+        "student": student,
+        "teacher": provenance.object("teacher").text("model") if student else provenance.text("model"),
+        "label_smoothing": _smoothing(provenance),
+        "temperature": provenance.object("configuration").number("temperature") if student else None,
+    }
+    seed = provenance.number("seed")
+    seed = f"seed {seed:g}" if seed is not None else measured.path
+    split = _split(provenance)
+    overall = {"top1": measured.top1, "top5": measured.top5} if split == "val" else {}
+    figures = [about | {"metric": metric, "unit": "%", "mean": mean} for metric, mean in overall.items()]
+    figures += [
+        about | {"metric": "class_accuracy", "unit": "%", "split": split, "target_class": _class(name), "mean": value}
+        for name, value in zip(measured.class_names, measured.classwise, strict=True)
+        if value is not None
+    ]
+    return [Row(each, seed) for each in figures]
 
 
 def _eta(content: Fields, rows: list[Fields]) -> Iterator[Row]:

@@ -20,6 +20,7 @@ from itertools import chain, combinations
 
 import numpy as np
 
+from lskd.arrays import as_array, described, numbers, whole
 from lskd.class_distances import VARIANTS, pairwise_distances, scatter_share, squared_distances, uniform_weights
 from lskd.class_sets import ClassSets
 from lskd.representations import Representations
@@ -73,13 +74,16 @@ def relative_changes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         (…, m), at least −1.
 
     Raises:
-        ValueError: a distance that is negative or no finite number, one of 0 at T1, all of them 0 at T2.
+        ValueError: other shapes, a distance that is negative or no finite number, one of 0 at T1, all of them 0 at T2.
 
     Example:
         >>> relative_changes(np.array([2.0, 2.0]), np.array([1.0, 3.0])).tolist()
         [-0.5, 0.5]
     """
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    first, second = as_array("first", first), as_array("second", second)
+    if first.shape != second.shape or not first.ndim or not {first.dtype.kind, second.dtype.kind} <= set("fiu"):
+        raise ValueError(f"second: {described(second)} (must be numbers like first, {described(first)})")
+    first, second = first.astype(np.float64), second.astype(np.float64)
     for name, distances in (("first", first), ("second", second)):
         if not np.isfinite(distances).all() or (distances < 0).any():
             wrong = distances[~(np.isfinite(distances) & (distances >= 0))][0]
@@ -87,7 +91,7 @@ def relative_changes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         if not distances.sum(-1).all():
             raise ValueError(f"{name}: all distances are 0 (must be relative to their sum)")
     if not first.all():
-        raise ValueError("first: a distance of 0 (its relative change is undefined)")
+        raise ValueError("first: a distance of 0 (must be above 0: its relative change is undefined)")
     return _changes(first, second)
 
 
@@ -237,10 +241,19 @@ def permutation_p(changes: np.ndarray, similar: int, seed: int = 0) -> float:
     classes, and changes that share a target and R are not independent. It cannot be below 1 / number of subsets: 1/36
     for 2 of 9. All subsets are counted up to 200 000; beyond, 20 000 are drawn and p = (1 + hits) / (1 + draws).
 
+    Args:
+        changes: (m,) finite, of S1 and then of S2.
+        similar: |S1|, 1 to m - 1.
+        seed: of the drawing.
+
+    Raises:
+        ValueError: a change that is not finite, or no class in one of the sets.
+
     >>> permutation_p(np.array([-0.5, 0.1, 0.2, 0.3]), 1)
     0.25
     """
-    changes = np.asarray(changes, np.float64)
+    changes = numbers("changes", changes, None)
+    similar = whole("similar", similar, 1, len(changes) - 1)
     drawn = math.comb(len(changes), similar) > EXACT_SUBSETS
     subsets = _subsets(len(changes), similar, seed if drawn else None)
     tolerance = 1e-12 * np.abs(changes).sum()  # equal sums in another order are equal
@@ -261,10 +274,15 @@ def _subsets(classes: int, size: int, seed: int | None) -> np.ndarray:
 def over_seeds(values: Sequence[float]) -> Spread:
     """The spread of one figure over seeds: η(S1) of a target, say, from several pairs of students.
 
+    Raises:
+        ValueError: no value, or one that is not finite.
+
     >>> over_seeds([-0.1, -0.3])
     Spread(mean=-0.2, sd=0.1414213562373095, n=2)
     """
-    values = np.asarray(values, np.float64)
+    values = numbers("values", values, None)
+    if not len(values):
+        raise ValueError("values: none (must be at least one)")
     return Spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None, len(values))
 
 

@@ -5,7 +5,8 @@ For logits z (N rows, V symbols or classes), p(T) = softmax(z / T), teacher t, s
     loss = (1 - kd_weight) · H(y_LS, p_s(1)) + kd_weight · T_s² · KL(p_t(T) ‖ p_s(T_s))
 
 which is the paper's Eq. of Section 2 with KL in place of the cross entropy: they differ by the teacher's entropy, a
-constant, so the gradient is the same. The paper sets kd_weight = 1. y_LS = (1-α)·onehot(y) + α/V.
+constant, so the gradient is the same. The paper sets kd_weight = 1. y_LS = (1-α)·onehot(y) + α/V. A term of weight 0 is
+left out, whatever it is. :mod:`lskd.distillation_reference` has the formula as it stands here, in a dozen lines.
 
 Whatever precision comes in, at T = 64 a loss in bfloat16 is wrong by half its value, and one in float32 is where the
 student is near its teacher: :mod:`lskd.distillation_rows` says what is computed instead.
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lskd.distillation_checks import check_settings, check_student, checked_teacher
 from lskd.distillation_rows import ProjectedLogits, Settings, TopkLogits, fused_rows, is_precise, rows
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ logger = logging.getLogger(__name__)
 # Logits of a chunk. A processor's stay in its cache; a GPU is filled by them, and has room for the dozen of this
 # size that are made without a compiler.
 CHUNK_ELEMENTS = {"cpu": 2**17, "cpu compiled": 2**17, "gpu": 2**22, "gpu compiled": 2**25}
+# How to compute some rows: in which precision, and whether with care for logits of -inf. Each is for what the one
+# before it was not enough for, and for the chunks that follow. Double precision may be 64 times slower on a GPU.
+WAYS = {"cpu": [(torch.float32, False), (torch.float64, False), (torch.float64, True)], "gpu": [(torch.float32, True)]}
 ROOMS = threading.local()
 PROJECTED_ROWS = 256  # at least so many at a time: a matrix product of few rows only waits for the matrix
 
@@ -46,7 +51,8 @@ class DistillationSums:
         hard_loss: H(y_LS, p_s(1)), the label-smoothed cross entropy.
         nll_loss: -log p_s(1)[y], always at temperature 1 and without smoothing.
         teacher_entropy: H(p_t(T)), of the targets that were used: after top-k where there is one.
-        agreement: number of rows in which the teacher's best symbol has the student's largest logit, 0 to N.
+        agreement: number of rows in which the teacher's best symbol, of equal ones the first, has the student's largest
+            logit, 0 to N.
     """
 
     loss: Tensor
@@ -73,7 +79,8 @@ def distillation_loss(
     """The distillation loss and what one wants to know beside it, summed over rows.
 
     Args:
-        student_logits: (N, V), any floating dtype. Only rows that count: leave padded positions out before projecting.
+        student_logits: (N, V), any floating dtype; -inf is a probability of 0, and N may be 0. Only rows that count:
+            leave padded positions out before projecting.
         teacher_logits: (N, V), or several teachers' (N, V) each, whose probabilities are averaged after tempering; or
             the k largest ones of one teacher. Projected ones are made a chunk at a time.
         target: (N,) integer, 0 to V-1.
@@ -93,7 +100,8 @@ def distillation_loss(
         over, not copied.
 
     Raises:
-        ValueError: a setting out of range or shapes that do not fit.
+        ValueError: a setting or a target out of range (on a GPU, targets are not looked at), shapes or types that do
+            not fit.
 
     Example:
         >>> student = torch.tensor([[2.0, 0.0, 0.0]], requires_grad=True)
@@ -106,11 +114,8 @@ def distillation_loss(
     """
     student_temperature = temperature if student_temperature is None else student_temperature
     check_settings(temperature, student_temperature, kd_weight, label_smoothing, teacher_topk)
-    if student_logits.dim() != 2 or not student_logits.size(1):
-        raise ValueError(f"student_logits: shape {tuple(student_logits.shape)} (must be rows by at least one symbol)")
-    if target.shape != (count := len(student_logits),):
-        raise ValueError(f"target: shape {tuple(target.shape)} (must be ({count},))")
-    teacher = _checked_teacher(teacher_logits, student_logits, teacher_topk)
+    check_student(student_logits, target)
+    teacher = checked_teacher(teacher_logits, student_logits, teacher_topk)
     settings = Settings(temperature, student_temperature, kd_weight, label_smoothing)
     with_gradient = torch.is_grad_enabled() and student_logits.requires_grad
     dense = isinstance(teacher, list) and len(teacher) == 1 and not teacher_topk
@@ -121,46 +126,6 @@ def distillation_loss(
     problem = teacher, target.long(), settings, teacher_topk, fused
     loss, *parts = _DistillationLoss.apply(student_logits, problem, with_gradient, overwrite)
     return DistillationSums(loss, *parts)
-
-
-def _checked_teacher(teacher, student: Tensor, topk: int) -> list[Tensor] | TopkLogits:
-    """The teachers' logits as a list, or the k largest ones. Raises ValueError for shapes that do not fit."""
-    count, vocabulary = student.shape
-    if isinstance(teacher, TopkLogits):
-        k = teacher.values.shape[-1]
-        expected = {"values": (count, k), "symbols": (count, k), "log_normaliser": (count,)}
-        for name, shape in expected.items():
-            if (tensor := getattr(teacher, name)) is not None and tensor.shape != shape:
-                raise ValueError(f"teacher_logits: {name} of shape {tuple(tensor.shape)} (must be {shape})")
-        if not 1 <= k <= vocabulary:
-            raise ValueError(f"teacher_logits: {k} largest (must be 1 to {vocabulary}, the number of symbols)")
-        if topk > k:
-            raise ValueError(f"teacher_topk: {topk} (must be at most {k}, as many as the teacher's logits are)")
-        return TopkLogits(teacher.values[:, :topk], teacher.symbols[:, :topk]) if topk else teacher
-    teachers = [teacher] if isinstance(teacher, Tensor | ProjectedLogits) else list(teacher)
-    if not teachers:
-        raise ValueError("teacher_logits: none (must be those of at least one teacher)")
-    for logits in teachers:
-        if logits.shape != student.shape:
-            raise ValueError(f"teacher_logits: shape {tuple(logits.shape)} (must be {tuple(student.shape)})")
-    if topk > vocabulary:
-        raise ValueError(f"teacher_topk: {topk} (must be at most {vocabulary}, the number of symbols)")
-    return teachers
-
-
-def check_settings(
-    temperature: float, student_temperature: float, kd_weight: float, label_smoothing: float, teacher_topk: int
-) -> None:
-    """Raise ValueError, in the words ``name: value (what is valid)``, for a setting out of range (NaN is)."""
-    for name, value in (("temperature", temperature), ("student_temperature", student_temperature)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name}: {value} (must be a finite number above 0)")
-    if not 0 <= kd_weight <= 1:
-        raise ValueError(f"kd_weight: {kd_weight} (must be between 0 and 1)")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing: {label_smoothing} (must be at least 0 and below 1)")
-    if teacher_topk < 0:
-        raise ValueError(f"teacher_topk: {teacher_topk} (must be 0, for the full vocabulary, or more)")
 
 
 class _DistillationLoss(torch.autograd.Function):
@@ -183,7 +148,8 @@ class _DistillationLoss(torch.autograd.Function):
             ctx.problem = problem
         ctx.mark_non_differentiable(*(parts := sums.unbind()))
         weight = problem[2].kd_weight
-        return (weight * sums[0] + (1 - weight) * sums[1]).float(), *parts
+        weighted = [factor * part for factor, part in ((weight, sums[0]), (1 - weight, sums[1])) if factor]
+        return sum(weighted).float(), *parts
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -206,22 +172,27 @@ def _chunks(student, teacher, target, settings, topk, fused, with_gradient):
     kind = "cpu" if student.device.type == "cpu" else "gpu"
     kind += " compiled" if fused and fused.compiled else ""
     step = max(1, CHUNK_ELEMENTS[kind] // student.size(1))
-    precise = student.dtype == torch.float32 or kind != "cpu"
+    ways = WAYS["cpu" if kind == "cpu" else "gpu"]
+    ways = ways[kind == "cpu" and student.dtype != torch.float32 :]
     shape = 4, min(step, len(student)), student.size(1)
-    room = None if fused else _room(shape, torch.float32 if precise else torch.float64, student.device)
     for chunk, part in _teacher_chunks(teacher, len(student), step):
         if fused:
             yield chunk, *fused(student[chunk], part[0], target[chunk], settings, with_gradient)
             continue
         part = _kept(part, settings.temperature, topk)
-        problem = student[chunk], part, target[chunk], settings, with_gradient
-        if precise:
-            found = rows(*problem, room)
-            # Of k symbols alone, nothing cancels but at these. Double precision may be 64 times slower on a GPU.
-            precise = kind != "cpu" or isinstance(part, TopkLogits) or is_precise(*found, settings)
-        if not precise:  # nor will the next chunks be
-            room = _room(shape, torch.float64, student.device)
-            found = rows(*problem, room)
+        while True:
+            dtype, masked = ways[0]
+            room = _room(shape, dtype, student.device)
+            found = rows(student[chunk], part, target[chunk], settings, with_gradient, room, masked)
+            if len(ways) == 1:
+                break
+            if not found[0].sum().isfinite():
+                ways = ways[-1:]
+            # Of k symbols alone, nothing cancels but at these.
+            elif dtype == torch.float32 and not (isinstance(part, TopkLogits) or is_precise(*found, settings)):
+                ways = ways[1:]
+            else:
+                break
         yield chunk, *found
 
 

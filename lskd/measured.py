@@ -10,16 +10,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lskd.command_files import Row, read_rows
+from lskd.command_files import Row, accuracy_rows, is_result, read_rows
 from lskd.diffusion import over_seeds
 from lskd.errors import InputError, bad
+from lskd.inputs import find_inputs
+from lskd.model_accuracy import accuracy_of_representations
 from lskd.published import FIELDS, Figure, published
-from lskd.report.records import RECORD, Run, find_runs
+from lskd.report.records import Run, find_runs
 from lskd.report.studies import Study, group
 
 # A second figure of translations, which the paper's looks like.
 OTHER_BLEU = "tokenised_lowercased_bleu"
-CELL = ("teacher", "label_smoothing", "temperature", "split", "target_class", "metric")  # of a teacher's figures
+VALID = "must be a run, a representation file, a directory of these, or a .json file that a command wrote"
+# What figures that differ in their seed alone have in common.
+CELL = ("teacher", "student", "label_smoothing", "temperature", "split", "target_class", "metric")
 OF_STUDENT = ("data", "teacher", "student", "distill_type", "temperature")
 KINDS = {"logit": "the logits alone", "overhaul": "features too (--kd-distill-type overhaul)"}
 
@@ -42,7 +46,8 @@ def measure(
 
     Args:
         table: an id of :func:`lskd.published.tables`.
-        inputs: run directories, or directories above them, and JSON files that other commands wrote.
+        inputs: run directories, representation files, directories above either, and JSON files that other commands
+            wrote.
         stand_ins: by a model's name (or what is before its first comma), the paper's model that it stands for.
 
     Returns:
@@ -57,13 +62,16 @@ def measure(
         printed = published(table)
     except ValueError as error:
         raise InputError(str(error)) from None
-    places, files = _directories(inputs)
-    rows = list(_of_runs(table, printed, find_runs(places))) if places else []
-    notes: dict[str, None] = {}
+    found_inputs = find_inputs("INPUT", inputs, VALID, is_result)
+    runs = find_runs(found_inputs.runs) if found_inputs.runs else []
+    rows = list(_of_runs(table, printed, runs)) if runs else []
+    notes: dict[str, None] = dict.fromkeys([note] if (note := found_inputs.note()) else [])
     given: list[tuple[Path, Row]] = []
-    for path in files:
-        found = [row for row in read_rows(path) if _fits(row.figure, printed)]
-        if not found:
+    sources = [(path, read_rows(path)) for path in found_inputs.others]
+    sources += [(path, accuracy_rows(accuracy_of_representations(path))) for path in found_inputs.representations]
+    for path, of_file in sources:
+        found = [row for row in of_file if _fits(row.figure, printed)]
+        if not found and path in found_inputs.others:
             raise _nothing(table, path, printed)
         given += [(path, row) for row in found]
         notes |= {row.note: None for row in found if row.note}
@@ -77,15 +85,6 @@ def measure(
         raise bad("INPUT", " ".join(map(str, inputs)), f"must have a figure of Table {table}")
     _check(table, printed, rows)
     return _sorted(_with_stand_ins(rows, stand_ins or {}), printed), list(notes)
-
-
-def _directories(inputs: Sequence[str | os.PathLike]) -> tuple[list[Path], list[Path]]:
-    """Directories of runs, and other files."""
-    paths = [Path(each).parent if Path(each).name == RECORD else Path(each) for each in inputs]
-    for path in paths:
-        if not path.is_dir() and path.suffix != ".json":
-            raise bad("INPUT", path, f"must be a directory with a {RECORD}, or a .json file that a command wrote")
-    return [path for path in paths if path.is_dir()], list(dict.fromkeys(path for path in paths if not path.is_dir()))
 
 
 def _nothing(table: str, path: object, printed: Sequence[Figure]) -> InputError:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lskd.arrays import as_array, checked_labels, class_list, numbers, whole
 from lskd.errors import bad
 from lskd.representations import Representations
 from lskd.runs import look_up, teacher_smoothing
@@ -74,8 +75,12 @@ def fit_projection(
         >>> (fitted.centroids.round(6) + 0.0).tolist()
         [[-2.0, 1.0], [-2.0, -1.0], [4.0, 0.0]]
     """
+    features, labels, weight = _matrix("features", features), as_array("labels", labels), _matrix("weight", weight)
+    bias = None if bias is None else as_array("bias", bias)
+    classes = class_list("classes", classes, len(weight))
     if labels.shape != features.shape[:1]:
         raise ValueError(f"labels: shape {labels.shape} (must be one for each of {len(features)} features)")
+    labels = checked_labels(labels, len(weight))
     from_three = np.isin(labels, classes)
     features, labels = _finite("features", features[from_three]), labels[from_three]
     templates = _templates(classes, weight, bias, features.shape[1])
@@ -100,12 +105,21 @@ def fit_projection(
 
 
 def centroids_of(coordinates: np.ndarray, labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """(3, 2) means of the coordinates (N, 2) of each of three classes, each of which has some."""
+    """(3, 2) means of the coordinates (N, 2) of each of three classes.
+
+    Raises:
+        ValueError: a class without coordinates, or one of them is not finite.
+    """
+    coordinates, labels = numbers("coordinates", coordinates, None, 2), as_array("labels", labels)
+    if labels.shape != (len(coordinates),):
+        raise ValueError(f"labels: shape {labels.shape} (must be ({len(coordinates)},))")
+    _check_present(labels, classes)
     return np.stack([coordinates[labels == label].mean(0) for label in classes])
 
 
 def distance_to_third(centroids: np.ndarray) -> float:
     """The mean Euclidean distance of the first two of three centroids (3, 2) to the third."""
+    centroids = numbers("centroids", centroids, 3, 2)
     return float(np.linalg.norm(centroids[:2] - centroids[2], axis=1).mean())
 
 
@@ -117,6 +131,7 @@ def relative_distance(centroids: np.ndarray) -> float:
     >>> relative_distance(np.array([[0.0, 1.0], [0.0, -1.0], [np.sqrt(15), 0.0]]))
     0.5
     """
+    centroids = numbers("centroids", centroids, 3, 2)
     third = distance_to_third(centroids)
     return float(np.linalg.norm(centroids[0] - centroids[1])) / third if third else np.nan
 
@@ -126,10 +141,17 @@ def _in_basis(features: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return features @ basis[:-1] + basis[-1]
 
 
+def _matrix(name: str, rows: np.ndarray) -> np.ndarray:
+    """``rows`` as an array."""
+    rows = as_array(name, rows)
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: shape {rows.shape} (must be rows by dimensions)")
+    return rows
+
+
 def _finite(name: str, rows: np.ndarray) -> np.ndarray:
     """``rows`` in float64."""
-    if rows.ndim != 2:
-        raise ValueError(f"{name}: shape {rows.shape} (must be rows by dimensions)")
+    rows = _matrix(name, rows)
     if not np.isfinite(rows).all():
         raise ValueError(f"{name}: NaN or infinite (must be finite)")
     return rows.astype(np.float64)
@@ -307,7 +329,7 @@ def _draw(representations: Representations, classes: list[int], samples: int | N
         if not len(rows):
             name, split = representations.class_names[label], representations.provenance.get("split", "the split")
             raise ValueError(f"features: none of class {name!r} on {split} (some must have been kept)")
-        if samples is not None and len(rows) > samples:
+        if samples is not None and len(rows) > whole("samples", samples, 1):
             rows = np.random.default_rng(seed).choice(rows, samples, replace=False)
         drawn.append(rows)
     return np.sort(np.concatenate(drawn))

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from lskd.accuracy import ClassCounts
 from lskd.errors import InputError, bad
-from lskd.representations import SUFFIX, Recorder, write_representations
+from lskd.recorder import Recorder
+from lskd.representations import SUFFIX, write_representations
 from lskd.runs import hardware, now, source_revision, versions
 from lskd.smoothness import EntropySums
 
@@ -199,9 +200,6 @@ class Recording:
             # Outside of any autocast; tensors of inference mode are no obstacle here.
             logits = nn.functional.linear(features_, self.layer.weight, self.layer.bias)
             on_host = features_.cpu().numpy()
-            largest = np.abs(on_host).max(initial=0)
-            if np.finfo(self.dtype).max < largest < np.inf:
-                raise bad("--dtype", self.dtype, f"must be float32: a feature is {largest:.3g}")
             try:
                 self.recorder.add(on_host, labels_.cpu().numpy())
                 self.counts.update(logits, labels_)

@@ -14,19 +14,21 @@ Features from anywhere become such a file with :func:`record`:
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from lskd.arrays import as_array, checked_labels, described, numbers, whole
 from lskd.errors import InputError, bad
-from lskd.moments import ClassMoments, checked_labels
+from lskd.files import json_text
+from lskd.moments import ClassMoments
 from lskd.runs import is_number, look_up
 from lskd.tensor_files import mapped_tensors, read_about, write_tensors
 
 SUFFIX = ".representations.safetensors"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had sums and summed squares in place of centroids and squared deviations
 PROVENANCE = [  # what may be in these places, beside nothing
     *((keys, dict, "an object") for keys in ((), ("configuration",), ("teacher",), ("data",))),
     *((keys, str, "a text") for keys in (("model",), ("split",), ("checkpoint",), ("kind",), ("teacher", "model"))),
@@ -37,7 +39,7 @@ PROVENANCE = [  # what may be in these places, beside nothing
 
 @dataclass
 class Representations:
-    """What a representation file holds.
+    """What a representation file holds. Arrays may be given as tensors or lists.
 
     Attributes:
         class_names: K names, all different.
@@ -48,9 +50,12 @@ class Representations:
         weight: (K, d) of the last layer, or None.
         bias: (K,) of the last layer, or None.
         correct: (2, K) int64, samples of each class that are right within the first and the first five, or None.
-        entropy: (M, 3) float64, rows of temperature, Σ entropy and Σ entropy² in nats over all samples; M may be 0.
+        entropy: (M, 3) float64, as :meth:`lskd.smoothness.EntropySums.rows` gives them, over all samples; M may be 0.
         provenance: how it came about: ``model``, ``checkpoint``, ``split``, ``seed``, ``configuration`` …
         path: of the file, for messages; None of what is not from a file.
+
+    Raises:
+        ValueError: parts that do not fit each other, or are of another type. Features are looked at when they are used.
     """
 
     class_names: list[str]
@@ -65,6 +70,35 @@ class Representations:
     provenance: dict = field(default_factory=dict)
     path: str | None = None
 
+    def __post_init__(self):
+        self.class_names = checked_names(self.class_names)
+        self.provenance = _checked_provenance(self.provenance)
+        classes, dimension = len(self.class_names), self.moments.dimension
+        if self.moments.classes != classes:
+            raise ValueError(f"class_names: {classes} (must be {self.moments.classes}, as many as the moments are of)")
+        self.labels = checked_labels(self.labels, classes)
+        kept = len(self.labels)
+        shapes = {"features": ("f", (kept, dimension)), "index": ("iu", (kept,))}
+        shapes |= {"weight": ("f", (classes, dimension)), "bias": ("f", (classes,)), "correct": ("iu", (2, classes))}
+        shapes |= {"entropy": ("f", (len(self.entropy), 3))}
+        for name, (kinds, shape) in shapes.items():
+            if getattr(self, name) is None and name in ("weight", "bias", "correct"):
+                continue
+            array = as_array(name, getattr(self, name))
+            if array.shape != shape or array.dtype.kind not in kinds:
+                kind = "floating" if kinds == "f" else "integers"
+                raise ValueError(f"{name}: {described(array)} (must be {kind}, of shape {shape})")
+            if name in ("weight", "bias", "entropy") and not np.isfinite(array).all():
+                raise ValueError(f"{name}: not finite (must be finite numbers)")
+            setattr(self, name, array)
+        if kept and (self.index[0] < 0 or (np.diff(self.index.astype(np.int64)) <= 0).any()):
+            raise ValueError("index: not in order (must be increasing, from 0)")
+        counts = self.moments.counts
+        if (np.bincount(self.labels, minlength=classes) > counts).any():
+            raise ValueError("labels: more kept than there are samples of a class (must be at most its samples)")
+        if self.correct is not None and (np.diff([0 * counts, *self.correct, counts], axis=0) < 0).any():
+            raise ValueError("correct: out of range (must be 0 or more, top-1 up to top-5, top-5 up to the samples)")
+
     @property
     def complete(self) -> bool:
         """Whether the features of all samples were kept."""
@@ -74,14 +108,15 @@ class Representations:
         """(n, d) features that were kept of a class, at most the first ``limit``.
 
         Raises:
-            ValueError: one of them is not finite.
+            ValueError: no such class, or one of the features is not finite.
         """
+        whole("label", label, 0, len(self.class_names) - 1)
         rows = np.flatnonzero(self.labels == label)[:limit]
         return self._finite(self.features[rows], rows)
 
     def thinned(self, most: int) -> "Representations":
-        """The same with at most ``most`` of the kept samples, evenly spread."""
-        step = max(1, -(-len(self.labels) // most))
+        """The same with at most ``most`` of the kept samples, at least 1, evenly spread."""
+        step = max(1, -(-len(self.labels) // whole("most", most, 1)))
         kept = {name: getattr(self, name)[::step] for name in ("features", "labels", "index")}
         return dataclasses.replace(self, **kept)
 
@@ -116,73 +151,8 @@ class Representations:
         return features
 
 
-class Recorder:
-    """Collects what a representation file holds, batch by batch.
-
-    Args:
-        class_names: K different names.
-        dimension: d.
-        keep_classes: the classes whose features are kept, as indices; all when None.
-        keep_per_class: keep the features of at most so many samples of each class, the first ones; all when None.
-        dtype: in which features are kept.
-
-    Raises:
-        ValueError: names that are not different, a class out of range.
-    """
-
-    def __init__(
-        self,
-        class_names: Sequence[str],
-        dimension: int,
-        keep_classes: Collection[int] | None = None,
-        keep_per_class: int | None = None,
-        dtype: type = np.float32,
-    ):
-        self.class_names = checked_names(class_names)
-        self.moments = ClassMoments(len(self.class_names), dimension)
-        kept = range(len(self.class_names)) if keep_classes is None else sorted(set(keep_classes))
-        room = np.zeros(len(self.class_names), np.int64)
-        room[checked_labels(np.array(kept, np.int64), len(room))] = (
-            np.iinfo(np.int64).max if keep_per_class is None else keep_per_class
-        )
-        self._room = room
-        self._dtype = dtype
-        self._features, self._labels, self._index = [np.empty((0, dimension), dtype)], [], []
-
-    def add(self, features: np.ndarray, labels: np.ndarray) -> None:
-        """Add a batch: features (N, d) floating, labels (N,) integers 0 to K-1.
-
-        Raises:
-            ValueError: as :meth:`ClassMoments.update`.
-        """
-        first = int(self.moments.counts.sum())
-        labels = checked_labels(labels, self.moments.classes)
-        self.moments.update(features, labels)
-        rows = []
-        for row, label in enumerate(labels.tolist()):
-            if self._room[label]:
-                self._room[label] -= 1
-                rows.append(row)
-        if rows:
-            self._features.append(features[rows].astype(self._dtype))
-            self._labels.append(labels[rows])
-            self._index.append(np.array(rows) + first)
-
-    def result(self, **others) -> Representations:
-        """All that was collected; ``others`` are further fields of :class:`Representations`."""
-        none = np.empty(0, np.int64)
-        return Representations(
-            class_names=self.class_names,
-            moments=self.moments,
-            features=np.concatenate(self._features),
-            labels=np.concatenate([none, *self._labels]),
-            index=np.concatenate([none, *self._index]),
-            **others,
-        )
-
-
 def record(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str], **others) -> Representations:
-    """Representations of features and labels from anywhere, everything kept.
+    """Representations of features and labels from anywhere, everything kept. Arrays, tensors on any device, or lists.
 
     Args:
         features: (N, d) floating.
@@ -191,7 +161,7 @@ def record(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str],
         others: further fields of :class:`Representations`, such as ``weight``, ``bias`` and ``provenance``.
 
     Raises:
-        ValueError: what does not fit.
+        ValueError: what does not fit, or a feature that is not finite.
 
     Example:
         >>> both = record(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]), ["cat", "dog"])
@@ -199,7 +169,7 @@ def record(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str],
         ([[1.0, 0.0], [0.0, 1.0]], True)
     """
     names = checked_names(class_names)
-    labels = checked_labels(labels, len(names))
+    features, labels = as_array("features", features), checked_labels(labels, len(names))
     if features.ndim != 2:
         raise ValueError(f"features: shape {features.shape} (must be samples by dimensions)")
     moments = ClassMoments(len(names), features.shape[1])
@@ -211,15 +181,15 @@ def write_representations(path: str | os.PathLike, representations: Representati
     """Write a representation file in one step.
 
     Raises:
-        InputError: the name does not end in ``.representations.safetensors``.
+        InputError: the name does not end in ``.representations.safetensors``, or the provenance is no JSON.
     """
     if not str(path).endswith(SUFFIX):
         raise bad("representations", path, f"must end in {SUFFIX}")
     moments = representations.moments
     tensors = {
         "counts": moments.counts,
-        "sums": moments.sums,
-        "squares": moments.squares,
+        "centroids": np.where(moments.counts[:, None] > 0, moments.centroids(), 0),
+        "squared_deviations": moments.squared_deviations(),
         "features": representations.features,
         "labels": representations.labels,
         "index": representations.index,
@@ -233,6 +203,10 @@ def write_representations(path: str | os.PathLike, representations: Representati
         "class_names": representations.class_names,
         "provenance": representations.provenance,
     }
+    try:
+        json_text(about)
+    except (TypeError, ValueError) as error:
+        raise bad("provenance", representations.provenance, f"must be what JSON can hold: {error}") from None
     write_tensors(path, tensors, about)
 
 
@@ -272,6 +246,9 @@ def checked_names(class_names: Sequence[str]) -> list[str]:
     names = list(class_names)
     if not names:
         raise ValueError("class_names: none (must be at least one)")
+    for name in names:
+        if not isinstance(name, str) or any("\ud800" <= letter <= "\udfff" for letter in name):  # halves of letters
+            raise ValueError(f"class_names: {name!r} (must be texts)")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"class_names: {twice!r} twice (must be all different)")
@@ -279,32 +256,35 @@ def checked_names(class_names: Sequence[str]) -> list[str]:
 
 
 def _checked(about: dict, tensors: dict[str, np.ndarray]) -> Representations:
-    """The content of a file, every shape compared with the others."""
-    names = checked_names(about["class_names"])
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError("class_names (must be texts)")
-    provenance = _checked_provenance(about.get("provenance", {}))
-    features, sums = tensors["features"], tensors["sums"]
-    if features.dtype.kind != "f":
-        raise ValueError(f"features of type {features.dtype} (must be floating)")
-    moments = ClassMoments(len(names), sums.shape[1])
-    moments.counts, moments.sums, moments.squares = tensors["counts"], sums, tensors["squares"]
-    classes, dimension, kept = len(names), sums.shape[1], len(features)
-    shapes = {"sums": (classes, dimension), "counts": (classes,), "squares": (classes,), "features": (kept, dimension)}
-    shapes |= {"index": (kept,), "labels": (kept,), "weight": (classes, dimension), "bias": (classes,)}
-    shapes |= {"correct": (2, classes), "entropy": (len(tensors["entropy"]), 3)}
-    for name, shape in shapes.items():
-        if name in tensors and tensors[name].shape != shape:
-            raise ValueError(f"{name} of shape {tensors[name].shape} (must be {shape})")
-    for name in ("counts", "correct"):
-        if name in tensors and (tensors[name].dtype.kind not in "iu" or (tensors[name] < 0).any()):
-            raise ValueError(f"{name} (must be whole numbers, 0 or more)")
-    for name in ("sums", "squares", "weight", "bias", "entropy"):  # features are looked at when they are used
-        if name in tensors and not np.isfinite(tensors[name]).all():
-            raise ValueError(f"{name}: not finite (must be finite numbers)")
-    fields = {name: tensors.get(name) for name in ("weight", "bias", "correct", "entropy", "index")}
-    labels = checked_labels(tensors["labels"], classes)
-    return Representations(names, moments, features, labels, provenance=provenance, **fields)
+    """The content of a file, every part compared with the others."""
+    fields = {name: tensors.get(name) for name in ("weight", "bias", "correct", "index")}
+    moments = _moments(about["schema_version"], len(checked_names(about["class_names"])), tensors)
+    entropy, samples = tensors["entropy"], moments.counts.sum()
+    if about["schema_version"] == 1 and entropy.shape[1:] == (3,) and samples:
+        entropy[:, 2] = np.maximum(entropy[:, 2] - entropy[:, 1] ** 2 / samples, 0)
+    return Representations(
+        about["class_names"],
+        moments,
+        tensors["features"],
+        tensors["labels"],
+        entropy=entropy,
+        provenance=about.get("provenance", {}),
+        **fields,
+    )
+
+
+def _moments(version: int, classes: int, tensors: dict[str, np.ndarray]) -> ClassMoments:
+    """The moments in a file. Raises ValueError where they do not fit."""
+    counts, dimension = tensors["counts"], tensors["features"].shape[-1]
+    if version > 1:
+        centroids = numbers("centroids", tensors["centroids"], classes, dimension)
+        return ClassMoments.of(counts, centroids, tensors["squared_deviations"])
+    sums, squares = (
+        numbers("sums", tensors["sums"], classes, dimension),
+        numbers("squares", tensors["squares"], classes),
+    )
+    centroids = sums / np.maximum(numbers("counts", counts, classes), 1)[:, None]
+    return ClassMoments.of(counts, centroids, np.maximum(squares - counts * (centroids**2).sum(1), 0))
 
 
 def _checked_provenance(provenance: object) -> dict:

@@ -13,10 +13,12 @@ classes, as long as these can be told apart: by their synsets, distances, names.
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
 
+from lskd.arrays import as_array, described
 from lskd.class_sets import ClassSets
 from lskd.errors import bad
 from lskd.wordnet import Hierarchy
@@ -62,10 +64,10 @@ def sets_by_wordnet(
         InputError: an argument out of range, or a target from which no class is apart.
     """
     classes = len(hierarchy.synsets)
-    if not 1 <= similar < classes:
+    if not _is_whole(similar, 1) or similar >= classes:
         raise bad("similar", similar, f"must be between 1 and {classes - 1}, the number of other classes")
-    if dissimilar < 1:
-        raise bad("dissimilar", dissimilar, "must be at least 1")
+    if not _is_whole(dissimilar, 1):
+        raise bad("dissimilar", dissimilar, "must be a whole number, 1 or more")
     if not 0 <= apart < 1:
         raise bad("apart", apart, "must be at least 0 and below 1")
     by_synset = sorted(range(classes), key=hierarchy.synsets.__getitem__)
@@ -94,7 +96,8 @@ def sets_by_distance(
     leaves it.
 
     Args:
-        points: (K, d) centroids of the classes, NaN for a class without samples, or templates: the last layer's rows.
+        points: (K, d) finite centroids of the classes, NaN for a class without samples, or templates: the last layer's
+            rows.
         targets: indices; all candidates when None.
         similar: a share of the other candidates, below 1, or a whole number of them.
         dissimilar: likewise.
@@ -110,11 +113,14 @@ def sets_by_distance(
         >>> sets_by_distance(np.array([[0.0], [1.0], [3.0], [9.0]]), [0], similar=1, dissimilar=0.5)
         {0: ClassSets(similar=[1], dissimilar=[3, 2])}
     """
-    points = np.asarray(points, np.float64)
-    if points.ndim != 2:
-        raise bad("points", f"shape {points.shape}", "must be classes by dimensions")
+    points = as_array("points", points)
+    if points.ndim != 2 or points.dtype.kind not in "fiu":
+        raise bad("points", described(points), "must be numbers, classes by dimensions")
+    points = points.astype(np.float64)
     classes = len(points)
-    known = np.isfinite(points).all(1)
+    if np.isinf(points).any():
+        raise bad("points", "infinite", "must be finite, or NaN for a class without samples")
+    known = ~np.isnan(points).any(1)
     among = np.zeros(classes, bool)
     among[_checked(candidates, classes, "candidates")] = True
     among &= known
@@ -129,6 +135,8 @@ def sets_by_distance(
             raise bad("candidates", len(others), "must be at least two classes beside the target")
         difference = points - points[target]
         distances = np.einsum("kd,kd->k", difference, difference)
+        if np.isinf(distances[others]).any():
+            raise bad("points", f"{np.nanmax(np.abs(points)):.3g}", "must be small enough to be squared")
         order = others[np.argsort(distances[others], kind="stable")].tolist()
         close = min(_number("similar", similar, len(order)), len(order) - 1)
         far = min(_number("dissimilar", dissimilar, len(order)), len(order) - close)
@@ -160,8 +168,8 @@ def sets_by_groups(
         >>> sets_by_groups({"tops": [0, 2], "footwear": [3, 4]}, ["Shirt", "Bag", "Coat", "Sandal", "Boot"], [4])
         {4: ClassSets(similar=[3], dissimilar=[0, 1, 2])}
     """
-    if dissimilar is not None and dissimilar < 1:
-        raise bad("dissimilar", dissimilar, "must be at least 1")
+    if dissimilar is not None and not _is_whole(dissimilar, 1):
+        raise bad("dissimilar", dissimilar, "must be a whole number, 1 or more")
     classes = len(class_names)
     shared = {target: set() for target in range(classes)}
     for name, group in groups.items():
@@ -203,9 +211,14 @@ def agreement(first: Mapping[int, ClassSets], second: Mapping[int, ClassSets]) -
 
     It is not symmetric. A second method that chose at random would reach its own share of the classes, see
     :func:`chance_agreement`.
+
+    Raises:
+        InputError: a target of ``first`` with an empty set.
     """
     found = {}
     for target, sets in first.items():
+        if not sets.similar or not sets.dissimilar:
+            raise bad("first", f"target {target} with an empty set", "must have classes in both sets")
         if target in second:
             pairs = (sets.similar, second[target].similar), (sets.dissimilar, second[target].dissimilar)
             found[target] = Agreement(*(len(set(a) & set(b)) / len(a) for a, b in pairs))
@@ -227,7 +240,12 @@ def chance_agreement(second: Mapping[int, ClassSets], classes: int) -> Agreement
     """The mean agreement to be expected if ``second``'s sets were drawn, in their sizes, from all other classes.
 
     With the rates of G.2 it is .010 for S1 and .901 for S2.
+
+    Raises:
+        InputError: no target, or no other class.
     """
+    if not _is_whole(classes, 2):
+        raise bad("classes", classes, "must be a whole number, 2 or more")
     shares = {
         target: Agreement(len(sets.similar) / (classes - 1), len(sets.dissimilar) / (classes - 1))
         for target, sets in second.items()
@@ -237,18 +255,22 @@ def chance_agreement(second: Mapping[int, ClassSets], classes: int) -> Agreement
 
 def _checked(indices: Iterable[int] | None, classes: int, argument: str = "targets") -> list[int]:
     """The indices of classes; all when None."""
-    indices = list(range(classes)) if indices is None else [int(index) for index in indices]
+    indices = list(range(classes) if indices is None else indices)
     for index in indices:
-        if not 0 <= index < classes:
+        if not _is_whole(index, 0) or index >= classes:
             raise bad(argument, index, f"must be a class, between 0 and {classes - 1}")
-    return indices
+    return [int(index) for index in indices]
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, Integral) and value >= least
 
 
 def _number(argument: str, wanted: float | int, others: int) -> int:
     """How many of ``others`` a share or a whole number is, at least 1."""
-    if isinstance(wanted, int) and wanted >= 1:
-        return wanted
-    if not 0 < wanted < 1:
+    if _is_whole(wanted, 1):
+        return int(wanted)
+    if not isinstance(wanted, Real) or not 0 < wanted < 1:
         raise bad(argument, wanted, "must be a share between 0 and 1, or a whole number above 0")
     return max(1, math.ceil(wanted * others - 1e-9))  # 0.07 * 100 is a little more than 7
 

@@ -11,8 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from lskd.arrays import as_array, checked_labels, class_list, described, is_real, numbers, whole
+
 BLOCK = 2**18  # numbers in a block of rows: 2 MB, which stay in a core's cache while they are used several times
 TEMPERATURES = (1e-2, 1e4)  # where a temperature is searched
+LEAST = -800  # of a logarithm whose exponential is not 0
 FAR_BELOW = 100  # Appendix E: "at least 100 times"
 
 Logits = np.ndarray | Iterable[np.ndarray]
@@ -28,7 +31,7 @@ class EntropySums:
         temperatures: (M,) float64.
         n: samples.
         sums: (M,) float64, Σ H in nats.
-        squares: (M,) float64, Σ H².
+        squared_deviations: (M,) float64, Σ (H - mean)².
 
     Raises:
         ValueError: a temperature that is none, or is there twice.
@@ -41,23 +44,32 @@ class EntropySums:
     """
 
     def __init__(self, temperatures: Sequence[float]):
-        self.temperatures = np.array([checked_temperature(each) for each in temperatures])
+        if is_real(temperatures):
+            raise ValueError(f"temperatures: {temperatures} (must be several, or a list of one)")
+        self.temperatures = np.array([checked_temperature(each) for each in temperatures], np.float64)
         if len(set(temperatures)) < len(temperatures):
             raise ValueError(f"temperatures: {list(temperatures)} (must be all different)")
         self.n = 0
         self.sums = np.zeros(len(temperatures))
-        self.squares = np.zeros(len(temperatures))
+        self.squared_deviations = np.zeros(len(temperatures))
 
     @classmethod
     def of_rows(cls, rows: np.ndarray, n: int) -> "EntropySums":
-        """From what :meth:`rows` gave, and the number of samples."""
+        """From what :meth:`rows` gave, and the number of samples.
+
+        Raises:
+            ValueError: other rows than these.
+        """
+        rows = numbers("rows", rows, None, 3)
+        if (rows[:, 1:] < 0).any():
+            raise ValueError(f"rows: {rows[:, 1:].min()} (must be 0 or more)")
         sums = cls(rows[:, 0].tolist())
-        sums.n, sums.sums, sums.squares = int(n), rows[:, 1].copy(), rows[:, 2].copy()
+        sums.n, sums.sums, sums.squared_deviations = whole("n", n, 0), rows[:, 1].copy(), rows[:, 2].copy()
         return sums
 
     def rows(self) -> np.ndarray:
-        """(M, 3) of temperature, Σ H and Σ H²: what a representation file keeps under ``entropy``."""
-        return np.stack([self.temperatures, self.sums, self.squares], axis=1)
+        """(M, 3) of temperature, Σ H and Σ (H - mean)²: what a representation file keeps under ``entropy``."""
+        return np.stack([self.temperatures, self.sums, self.squared_deviations], axis=1)
 
     def update(self, logits: Logits) -> None:
         """Add samples.
@@ -69,11 +81,13 @@ class EntropySums:
             ValueError: not of this shape, or a logit that is not finite.
         """
         for block in blocks(logits):
+            part = EntropySums(self.temperatures)
+            part.n = len(block)
             for place, temperature in enumerate(self.temperatures):
                 each = _entropy(block, temperature)[0]
-                self.sums[place] += each.sum()
-                self.squares[place] += each @ each
-            self.n += len(block)
+                part.sums[place] = each.sum()
+                part.squared_deviations[place] = ((each - each.mean()) ** 2).sum()
+            self.merge(part)
 
     def merge(self, other: "EntropySums") -> None:
         """Add the sums of ``other``, of other samples.
@@ -84,9 +98,12 @@ class EntropySums:
         ours, theirs = self.temperatures.tolist(), other.temperatures.tolist()
         if theirs != ours:
             raise ValueError(f"other: temperatures {theirs} (must be {ours})")
+        if self.n and other.n:
+            between = (self.sums / self.n - other.sums / other.n) ** 2 * (self.n * other.n / (self.n + other.n))
+            self.squared_deviations += between
+        self.squared_deviations += other.squared_deviations
         self.n += other.n
         self.sums += other.sums
-        self.squares += other.squares
 
     def mean(self) -> np.ndarray:
         """(M,) mean entropy in nats, 0 to ln K (Table H.1); NaN without samples."""
@@ -96,8 +113,7 @@ class EntropySums:
         """(M,) standard error of the mean, over samples; NaN of fewer than two."""
         if self.n < 2:
             return np.full(len(self.sums), math.nan)
-        variance = np.maximum(self.squares - self.sums**2 / self.n, 0) / (self.n - 1)
-        return np.sqrt(variance / self.n)
+        return np.sqrt(self.squared_deviations / (self.n - 1) / self.n)
 
 
 def entropy(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -144,7 +160,9 @@ def match_temperature(logits: Logits, target: float, bounds: tuple[float, float]
         >>> round(match_temperature(3 * logits, entropy(logits).mean()), 6)
         3.0
     """
-    if iter(logits) is logits:
+    if not is_real(target):
+        raise ValueError(f"target: {target!r} (must be a number)")
+    if isinstance(logits, Iterator):
         raise ValueError("logits: an iterator (must be an array, or chunks that can be gone through again)")
     low, high = (math.log(checked_temperature(each)) for each in bounds)
     (least, _), (largest, slope) = _mean_entropy(logits, bounds[0]), _mean_entropy(logits, bounds[1])
@@ -187,9 +205,13 @@ def mean_soft_outputs(
         ValueError: logits that do not fit the labels, or a class without samples.
     """
     temperature = checked_temperature(temperature)
-    labels, start, sums = np.asarray(labels), 0, None
+    labels, start, sums = as_array("labels", labels), 0, None
     for block in blocks(logits):
-        sums = np.zeros((len(classes), block.shape[1])) if sums is None else sums
+        if sums is None:
+            labels, classes = checked_labels(labels, block.shape[1]), class_list("classes", classes, block.shape[1])
+            if not classes:
+                raise ValueError("classes: none (must be at least one)")
+            sums = np.zeros((len(classes), block.shape[1]))
         here = labels[start : start + len(block)]
         start += len(block)
         if len(here) < len(block):
@@ -216,15 +238,19 @@ def far_below_second(outputs: np.ndarray, factor: float = FAR_BELOW) -> np.ndarr
         (C,) int64, 0 to K-2.
 
     Raises:
-        ValueError: fewer than two classes, or a factor not above 1.
+        ValueError: fewer than two classes, a number that is none, or a factor not above 1.
 
     Example:
         >>> far_below_second(np.array([[0.9, 0.0994, 0.0005, 0.0001]])).tolist()
         [2]
     """
+    outputs = as_array("outputs", outputs)
     if outputs.ndim != 2 or outputs.shape[1] < 2:
         raise ValueError(f"outputs: shape {outputs.shape} (must be rows of at least 2 classes)")
-    if not factor > 1:
+    outputs = numbers("outputs", outputs, None, None)
+    if (outputs < 0).any():
+        raise ValueError(f"outputs: {outputs.min():.3g} (must be probabilities)")
+    if not is_real(factor) or not factor > 1:
         raise ValueError(f"factor: {factor} (must be above 1)")
     second = np.partition(outputs, -2, axis=1)[:, -2:-1]
     return ((second >= factor * outputs) & (outputs < second)).sum(1)
@@ -234,12 +260,18 @@ def blocks(logits: Logits) -> Iterator[np.ndarray]:
     """Rows of ``logits``, at most about :data:`BLOCK` numbers at once, in float64.
 
     Raises:
-        ValueError: not (N, K) with K above 0 and of a floating dtype, or a logit that is not finite.
+        ValueError: not (N, K) with K above 0 and of a floating dtype, a logit that is not finite, or chunks of other K.
     """
-    first = 0
-    for chunk in [logits] if isinstance(logits, np.ndarray) else logits:
+    first, classes = 0, None
+    if not isinstance(logits, Iterable):
+        raise ValueError(f"logits: {type(logits).__name__} (must be an array, or chunks of it)")
+    for chunk in [logits] if isinstance(logits, np.ndarray) or hasattr(logits, "detach") else logits:
+        chunk = as_array("logits", chunk)
         if chunk.ndim != 2 or not chunk.shape[1] or chunk.dtype.kind != "f":
-            raise ValueError(f"logits: {chunk.dtype} of shape {chunk.shape} (must be floating, samples by classes)")
+            raise ValueError(f"logits: {described(chunk)} (must be floating, samples by classes)")
+        if classes not in (None, chunk.shape[1]):
+            raise ValueError(f"logits: {chunk.shape[1]} classes (must be {classes}, as before)")
+        classes = chunk.shape[1]
         rows = max(1, BLOCK // chunk.shape[1])
         for start in range(0, len(chunk), rows):
             block = np.asarray(chunk[start : start + rows], np.float64)
@@ -256,7 +288,7 @@ def checked_temperature(temperature: float) -> float:
     Raises:
         ValueError: not finite, or not above 0.
     """
-    if not (math.isfinite(temperature) and temperature > 0):
+    if not (is_real(temperature) and math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature: {temperature} (must be a finite number above 0)")
     return float(temperature)
 
@@ -268,7 +300,9 @@ def _entropy(block: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndar
     is taken as log1p of what comes beside the largest class, for the digits of an entropy near 0.
     """
     rows, best = np.arange(len(block)), block.argmax(1)
-    u = (block - block[rows, best][:, None]) / temperature
+    with np.errstate(over="ignore"):
+        u = (block - block[rows, best][:, None]) / temperature
+    np.maximum(u, LEAST, out=u)
     weight = np.exp(u)
     weight[rows, best] = 0
     others = weight.sum(1)
@@ -289,5 +323,6 @@ def _mean_entropy(logits: Logits, temperature: float) -> tuple[float, float]:
 
 
 def _softmax(block: np.ndarray, temperature: float) -> np.ndarray:
-    weight = np.exp((block - block.max(1, keepdims=True)) / temperature)
+    with np.errstate(over="ignore"):
+        weight = np.exp((block - block.max(1, keepdims=True)) / temperature)
     return weight / weight.sum(1, keepdims=True)

@@ -27,7 +27,7 @@ def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], ab
     from safetensors.numpy import save_file
 
     with replacing(path) as beside:
-        tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        tensors = {name: np.ascontiguousarray(value, value.dtype.newbyteorder("=")) for name, value in tensors.items()}
         beside.touch()
         permissions = beside.stat().st_mode  # of any new file; safetensors would keep it from everybody else
         try:

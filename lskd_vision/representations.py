@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from lskd import recording
 from lskd.errors import InputError, OneLineParser, bad, run_command
-from lskd.representations import Recorder, write_representations
+from lskd.recorder import Recorder
+from lskd.representations import write_representations
 from lskd.teacher import weights_fingerprint
 from lskd.wordnet import imagenet_classes
 from lskd_vision import options

@@ -28,11 +28,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lskd.half_sums import BLOCK
 from tqdm import tqdm
 
 from lskd.errors import positive, run_command
 from lskd.files import write_text
-from lskd.half_sums import BLOCK
 from lskd.moments import ClassMoments
 from lskd.representations import SUFFIX, Representations, read_representations, write_representations
 from lskd.runs import hardware, now, source_revision, versions

@@ -209,12 +209,12 @@ def main(arguments: argparse.Namespace) -> None:
     experiments = chosen(arguments.table, read_experiments())
     scale = read_scale(arguments.scale)
     given = sources(arguments.data, scale)
-    output = arguments.output or ROOT / "runs" / scale.name
+    output = (arguments.output or Path("runs") / scale.name).resolve()
     jobs, contents = make_plan(experiments, scale, in_checkout(output), arguments.seeds, given)
     if arguments.ready or arguments.write:
         check_sources(jobs, scale, given)
     if arguments.write:
-        write_plan(jobs, contents, output.resolve())
+        write_plan(jobs, contents, output)
         return
     if arguments.names:
         print(listing(jobs, output) + "\n")

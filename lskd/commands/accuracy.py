@@ -7,14 +7,16 @@ the means, in percentage points, from the first line of the same split.
 
 import argparse
 import statistics
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from lskd.class_sets import class_indices
 from lskd.errors import bad
-from lskd.representations import SUFFIX, Representations, read_representations
-from lskd.runs import is_number, read_run, teacher_smoothing
+from lskd.inputs import find_inputs
+from lskd.model_accuracy import ModelAccuracy, accuracy_of_representations, accuracy_of_run, has_accuracy
+from lskd.representations import SUFFIX
+from lskd.runs import teacher_smoothing
 from lskd.tables import Column, output_file, show, write
 
 EXAMPLE = "lskd accuracy runs/cub200/resnet18_a0.1_T{1,3}_s* --classes"
@@ -37,22 +39,9 @@ NO_MATTER |= {"device", "workers", "pin_mem", "rank", "local_rank", "group_size"
 NO_MATTER |= {"log_tensorboard", "log_wandb", "wandb_project", "teacher_cache"}
 
 
-@dataclass
-class Measured:
-    """Accuracy of one model on one split, in %; a class without samples has None."""
-
-    path: str
-    provenance: dict
-    samples: int
-    top1: float
-    top5: float
-    class_names: list[str]
-    classwise: list[float | None]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd accuracy``."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="representation files, run directories")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="runs, representation files, directories of either")
     parser.add_argument("--split", default="valid", help="of runs: whose figures (default: valid)")
     parser.add_argument("--checkpoint", default="last", help="of runs: last, best or a file's name (default: last)")
     parser.add_argument("--classes", nargs="*", metavar="CLASS", help="class by class: these, or all if none is named")
@@ -61,7 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the table, and that of the classes; write the figures."""
-    measured = [_measure(path, arguments.split, arguments.checkpoint) for path in arguments.paths]
+    found = find_inputs("PATH", arguments.paths, f"must be a *{SUFFIX} file, a run, or a directory of these")
+    if len(found.models) > 1 and (without := [path for path in found.runs if not has_accuracy(path)]):
+        found.models = [path for path in found.models if path not in without]
+        found.skipped += without  # translations
+    measured = [
+        accuracy_of_run(path, arguments.split, arguments.checkpoint)
+        if path.is_dir()
+        else accuracy_of_representations(path)
+        for path in found.models
+    ]
     groups = _groups(measured)
     chosen = _classes(arguments.classes, measured)
     rows = [_row(number, group, groups) for number, group in enumerate(groups, start=1)]
@@ -71,83 +69,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output:
         write(arguments.output, [each for row, classes in zip(rows, by_class, strict=True) for each in (row, *classes)])
     print("\n".join([show(rows, COLUMNS), *_notes(rows, groups)]))
+    if note := found.note():
+        print(note, file=sys.stderr)
     if chosen:
         print("\n" + _class_table(by_class))
 
 
-def _measure(path: str, split: str, checkpoint: str) -> Measured:
-    if path.endswith(SUFFIX):
-        return _of_representations(path, read_representations(path))
-    return _of_run(path, split, checkpoint)
-
-
-def _of_representations(path: str, file: Representations) -> Measured:
-    """From the counts, else from the logits."""
-    samples = file.moments.counts.tolist()
-    if not sum(samples):
-        raise bad("PATH", path, "must hold samples")
-    if file.correct is not None:
-        classwise = [100 * right / n if n else None for right, n in zip(file.correct[0].tolist(), samples, strict=True)]
-        top1, top5 = (100 * float(row.sum()) / sum(samples) for row in file.correct)
-    elif file.complete and file.weight is not None:
-        counts = _count(file)
-        top1, top5, classwise = counts.top1(), counts.top5(), counts.class_accuracy()
-    else:
-        raise bad("PATH", path, "must hold counts of correct samples, or all features and the last layer")
-    return Measured(path, file.provenance, sum(samples), top1, top5, file.class_names, classwise)
-
-
-def _count(file: Representations):
-    """:class:`lskd.accuracy.ClassCounts` of the logits, a chunk at a time."""
-    try:
-        import torch
-        from tqdm import tqdm
-
-        from lskd.accuracy import ClassCounts
-    except ModuleNotFoundError as error:
-        raise bad(error.name, "not installed", "logits are counted with it: pip install 'lskd[vision]'") from None
-    counts = ClassCounts(len(file.class_names))
-    start = 0
-    with tqdm(total=len(file.labels), desc="logits", unit=" samples", disable=None, leave=False) as progress:
-        for logits in file.logit_chunks():
-            stop = start + len(logits)
-            counts.update(torch.from_numpy(logits), torch.from_numpy(file.labels[start:stop]))
-            start = stop
-            progress.update(len(logits))
-    return counts
-
-
-def _of_run(path: str, split: str, checkpoint: str) -> Measured:
-    """From the figures of ``run.json``."""
-    directory = Path(path).parent if Path(path).name == "run.json" else Path(path)
-    record = read_run(directory)
-    if record is None:
-        raise bad("PATH", path, f"must be a *{SUFFIX} file or a directory with a run.json")
-    if split not in record.figures:
-        raise bad("--split", split, f"must be one that {path} has figures of: {', '.join(record.figures) or 'none'}")
-    names = list(record.figures[split])
-    fitting = [name for name in names if name == checkpoint] or [name for name in names if checkpoint in name]
-    if len(fitting) != 1:
-        raise bad("--checkpoint", checkpoint, f"must be one that {path} has figures of: {', '.join(names)}")
-    figures = record.figures[split][fitting[0]]
-    if missing := {"top1", "top5", "samples", "classwise"} - figures.keys():
-        raise bad("PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of images")
-    configuration, classwise = record.configuration, figures["classwise"]
-    if not isinstance(classwise, dict):
-        raise bad("run record", path, f"figures of {split}: classwise must be numbers by class")
-    known = {"samples": figures["samples"], **classwise}
-    for name, value in known.items():
-        if not is_number(value) or (value is None and name == "samples"):
-            raise bad("run record", path, f"figures of {split}: {name} must be a number")
-    provenance = {"model": configuration.get("model"), "configuration": configuration, "seed": record.seed}
-    provenance |= {"teacher": record.teacher, "data": record.data, "split": split, "checkpoint": fitting[0]}
-    top1, top5, values = figures["top1"], figures["top5"], list(classwise.values())
-    return Measured(path, provenance, figures["samples"], top1, top5, list(classwise), values)
-
-
-def _groups(measured: Sequence[Measured]) -> list[list[Measured]]:
+def _groups(measured: Sequence[ModelAccuracy]) -> list[list[ModelAccuracy]]:
     """Runs of one configuration, each seed once; what does not say how it was made, or comes twice, stands alone."""
-    groups: list[list[Measured]] = []
+    groups: list[list[ModelAccuracy]] = []
     for each in measured:
         seed = each.provenance.get("seed")
         known = seed is not None and each.provenance.get("configuration")
@@ -161,7 +91,7 @@ def _groups(measured: Sequence[Measured]) -> list[list[Measured]]:
     return groups
 
 
-def _key(each: Measured) -> dict:
+def _key(each: ModelAccuracy) -> dict:
     """What runs that differ in their seed alone have in common."""
     provenance = each.provenance
     teacher, data = provenance.get("teacher") or {}, provenance.get("data") or {}
@@ -185,13 +115,13 @@ def _settings(configuration: dict) -> dict:
     return flat
 
 
-def _differences(one: Measured, other: Measured) -> list[str]:
+def _differences(one: ModelAccuracy, other: ModelAccuracy) -> list[str]:
     """The names of what is not the same in two keys."""
     first, second = _key(one), _key(other)
     return [name for name in first | second if first.get(name) != second.get(name)]
 
 
-def _notes(rows: Sequence[dict], groups: Sequence[Sequence[Measured]]) -> list[str]:
+def _notes(rows: Sequence[dict], groups: Sequence[Sequence[ModelAccuracy]]) -> list[str]:
     """Why lines that look alike are not one."""
     notes = []
     seen: dict[tuple, list[int]] = {}
@@ -209,7 +139,7 @@ def _notes(rows: Sequence[dict], groups: Sequence[Sequence[Measured]]) -> list[s
     return notes
 
 
-def _classes(wanted: list[str] | None, measured: Sequence[Measured]) -> list[int]:
+def _classes(wanted: list[str] | None, measured: Sequence[ModelAccuracy]) -> list[int]:
     if wanted is None:
         return []
     names = measured[0].class_names
@@ -219,7 +149,7 @@ def _classes(wanted: list[str] | None, measured: Sequence[Measured]) -> list[int
     return class_indices(wanted, names, "--classes") or list(range(len(names)))
 
 
-def _row(number: int, group: Sequence[Measured], groups: Sequence[Sequence[Measured]]) -> dict:
+def _row(number: int, group: Sequence[ModelAccuracy], groups: Sequence[Sequence[ModelAccuracy]]) -> dict:
     """A line of the table."""
     provenance = group[0].provenance
     role = "student" if provenance.get("teacher") else "teacher"
@@ -244,7 +174,9 @@ def _row(number: int, group: Sequence[Measured], groups: Sequence[Sequence[Measu
     }
 
 
-def _class_row(row: dict, group: Sequence[Measured], label: int, groups: Sequence[Sequence[Measured]]) -> dict:
+def _class_row(
+    row: dict, group: Sequence[ModelAccuracy], label: int, groups: Sequence[Sequence[ModelAccuracy]]
+) -> dict:
     """The same for one class."""
     mean, deviation = _over_seeds([each.classwise[label] for each in group])
     first = _first(group, groups)
@@ -271,7 +203,7 @@ def _class_table(by_class: Sequence[Sequence[dict]]) -> str:
     return show(rows, columns)
 
 
-def _first(group: Sequence[Measured], groups: Sequence[Sequence[Measured]]) -> Sequence[Measured]:
+def _first(group: Sequence[ModelAccuracy], groups: Sequence[Sequence[ModelAccuracy]]) -> Sequence[ModelAccuracy]:
     """The first group of the same split."""
     split = group[0].provenance.get("split")
     return next(other for other in groups if other[0].provenance.get("split") == split)

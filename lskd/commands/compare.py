@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd compare``."""
     parser.add_argument("table", metavar="TABLE", help="such as 2A, H.2 or I.3; `lskd published` lists them")
     parser.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="run directories, JSON files that lskd's commands wrote"
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="runs, representation files, directories of either, JSON files that lskd's commands wrote",
     )
     parser.add_argument(
         "--as",

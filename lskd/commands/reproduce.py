@@ -2,7 +2,7 @@
 
 Every table and figure of the paper is a plan of ordinary commands, which snakemake runs: what is done is not done
 again, and what was interrupted goes on. --scale mini takes the data that ship and minutes; paper the real data and
-GPUs. The workflow is in the checkout, scripts/Snakefile.
+GPUs. The workflow is in the checkout, scripts/Snakefile; what it makes goes to runs/SCALE in the working directory.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not (SCRIPTS / "Snakefile").is_file():
         raise bad("lskd", "installed", "must be a checkout for this command: the workflow is in its scripts/Snakefile")
-    output = (arguments.output or ROOT / "runs" / Path(arguments.scale).stem).resolve()
+    output = (arguments.output or Path("runs") / Path(arguments.scale).stem).resolve()
     plan = [sys.executable, str(SCRIPTS / "plan.py"), *arguments.table, "--scale", arguments.scale]
     plan += ["--output", str(output)]
     plan += ["--seeds", str(arguments.seeds)] if arguments.seeds else []

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from lskd.errors import bad
+from lskd.inputs import RECORD, find_inputs
 from lskd.representations import SUFFIX
 from lskd.runs import RunRecord, is_number, look_up, read_run, teacher_smoothing
 
-RECORD = "run.json"
 # Options of either host that say where, from whom and how fast, or what a study's runs differ in anyway.
 INDIFFERENT = {"config", "output", "experiment", "resume", "group_size", "workers", "num_workers", "pin_mem", "device"}
 INDIFFERENT |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
@@ -133,22 +133,17 @@ class Run:
 
 
 def find_runs(places: Sequence[str | os.PathLike]) -> list[Run]:
-    """The runs in directories and below them, in the order of their paths, each once.
+    """The runs in directories and below them, in the order of their paths, each once; what else there is, is skipped.
 
     Raises:
         InputError: no run there, a record that cannot be read, or no such directory.
     """
-    found: dict[Path, Run] = {}
-    for place in map(Path, places):
-        if not place.is_dir():
-            raise bad("runs", place, "must be a directory: of a run, or above runs")
-        records = sorted(place.rglob(RECORD))
-        if not records:
-            raise bad("runs", place, f"must hold {RECORD} files, which every training leaves")
-        for path in records:
-            if path.resolve() not in found:
-                found[path.resolve()] = Run(path.parent, _checked(read_run(path.parent), path))
-    return sorted(found.values(), key=lambda run: str(run.directory))
+    valid = f"must be a directory: of a run, or above runs; it must hold {RECORD} files, which every training leaves"
+    found = find_inputs("runs", places, valid)
+    if not found.runs:
+        raise bad("runs", places[0], valid)
+    runs = [Run(path, _checked(read_run(path), path / RECORD)) for path in found.runs]
+    return sorted(runs, key=lambda run: str(run.directory))
 
 
 def _checked(record: RunRecord, path: Path) -> RunRecord:

@@ -266,8 +266,10 @@ def test_what_holds_no_accuracy_is_refused_and_nothing_written(tmp_path, lskd_ac
     with pytest.raises(
         InputError, match=r"has no classwise, samples, top1, top5 of checkpoint_last.pt, must be a run of"
     ):
-        lskd_accuracy(translation, *options)
-    with pytest.raises(InputError, match=r"^PATH: .*nowhere \(must be a \*.representations.safetensors file or a dir"):
+        lskd_accuracy(translation, *options[1:])
+    with pytest.raises(
+        InputError, match=r"^PATH: .*nowhere \(must be a \*.representations.safetensors file, a run, or"
+    ):
         lskd_accuracy(tmp_path / "nowhere", *options)
     with pytest.raises(InputError, match=r"^--classes: 'lion' \(must be "):
         lskd_accuracy(*options, "--classes", "lion")
@@ -310,4 +312,6 @@ def test_the_figures_are_written_unrounded(tmp_path, lskd_accuracy):
 def test_the_command_of_a_user(tmp_path):
     path = write_record(tmp_path / "1")
     assert run("python -m lskd.cli accuracy", path).stdout.splitlines()[1].split()[:3] == ["#1", "student", "resnet18"]
-    assert "must be a *.representations" in last_line(run("python -m lskd.cli accuracy", tmp_path, status=2))
+    (tmp_path / "empty").mkdir()
+    refused = run("python -m lskd.cli accuracy", tmp_path / "empty", status=2)
+    assert "must be a *.representations" in last_line(refused)

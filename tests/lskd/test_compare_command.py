@@ -83,7 +83,7 @@ def test_what_is_written_is_read_back(runs, tmp_path):
         ("2B {runs} --as student_net=ResNet-9", "PAPER one of ResNet-18"),
         ("2B {runs} --as net=ResNet-18", "--as: net"),
         ("2B {runs} --output {runs}/x.csv", "must end in .json"),
-        ("2B {runs}/none.json", "No such file"),
+        ("2B {runs}/none.json", "none.json (must be a run"),
         ("2B", "INPUT"),
     ],
 )

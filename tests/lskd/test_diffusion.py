@@ -13,7 +13,8 @@ from lskd.class_distances import VARIANTS, mean_distances, squared_distances, te
 from lskd.class_sets import ClassSets
 from lskd.diffusion import Spread, _Resampling, diffusion_indices, over_seeds, permutation_p, relative_changes
 from lskd.moments import ClassMoments
-from lskd.representations import Recorder, record
+from lskd.recorder import Recorder
+from lskd.representations import record
 
 SETS = {0: ClassSets([1, 2], [3, 4, 5]), 4: ClassSets([5], [0, 1])}
 QUICK = settings(deadline=None, max_examples=25)

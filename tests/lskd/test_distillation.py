@@ -1,7 +1,7 @@
-import dataclasses
 import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lskd import distillation
-from lskd.distillation import ProjectedLogits, distillation_loss
+from lskd.distillation import ProjectedLogits, TopkLogits, distillation_loss
+from lskd.distillation_reference import reference_loss, teacher_distribution
 
 TEMPERATURES = (1.0, 2.0, 3.0, 64.0)
 STUDENTS = ("random, scale 3", "random, scale 30", "within .1 of its teacher")
@@ -32,47 +33,15 @@ def form(request, monkeypatch):
     distillation._fused_rows.cache_clear()
 
 
-@dataclasses.dataclass
-class Reference:
-    loss: torch.Tensor
-    kd_loss: torch.Tensor
-    hard_loss: torch.Tensor
-    nll_loss: torch.Tensor
-    teacher_entropy: torch.Tensor
-    agreement: int
-    gradient: torch.Tensor
-
-
-def reference(
-    student,
-    teachers,
-    target,
-    *,
-    temperature=1.0,
-    student_temperature=None,
-    kd_weight=1.0,
-    label_smoothing=0.0,
-    teacher_topk=0,
-):
-    """The formulas as they are written, in float64, with autograd for the gradient."""
+def reference(student, teachers, target, *, temperature=1.0, student_temperature=None, teacher_topk=0, **options):
+    """The sums by the formulas as they are written, in float64, and ``gradient`` by autograd."""
     teachers = [teachers] if isinstance(teachers, torch.Tensor) else teachers
-    student_temperature = temperature if student_temperature is None else student_temperature
+    p_t = teacher_distribution(teachers, temperature, teacher_topk)
     z = student.detach().double().requires_grad_()
-    vocabulary = z.shape[1]
-    p_t = torch.stack([torch.softmax(each.double() / temperature, 1) for each in teachers]).mean(0)
-    if teacher_topk:
-        kept, symbols = p_t.topk(teacher_topk, 1)
-        p_t = torch.zeros_like(p_t).scatter(1, symbols, kept / kept.sum(1, keepdim=True))
-    entropy = -torch.special.xlogy(p_t, p_t).sum()
-    kd = student_temperature**2 * (-entropy - (p_t * torch.log_softmax(z / student_temperature, 1)).sum())
-    log_p = torch.log_softmax(z, 1)
-    onehot = F.one_hot(target.long(), vocabulary).double()
-    hard = -(((1 - label_smoothing) * onehot + label_smoothing / vocabulary) * log_p).sum()
-    nll = -(onehot * log_p).sum()
-    loss = (1 - kd_weight) * hard + kd_weight * kd
-    (gradient,) = torch.autograd.grad(loss, z)
-    agreement = (z.gather(1, p_t.argmax(1, keepdim=True)) == z.amax(1, keepdim=True)).sum().item()
-    return Reference(loss.detach(), kd.detach(), hard.detach(), nll.detach(), entropy, agreement, gradient)
+    student_temperature = student_temperature or temperature
+    sums = reference_loss(z, p_t, target, student_temperature=student_temperature, **options)
+    (gradient,) = torch.autograd.grad(sums.loss, z)
+    return SimpleNamespace(**{name: value.detach() for name, value in vars(sums).items()}, gradient=gradient)
 
 
 def with_gradient(student, teachers, target, **options):
@@ -419,14 +388,19 @@ def test_inputs_are_left_as_they_were(teachers, options):
         assert all(torch.equal(was, now) for was, now in zip(before, given_tensors, strict=True))
 
 
-@pytest.mark.parametrize("options", [{}, {"teacher_topk": 3}, {"student_temperature": 1.0, "kd_weight": 0.5}])
-def test_no_rows_give_a_loss_of_zero_and_an_empty_gradient(options):
-    student, teacher = torch.zeros(0, 10, requires_grad=True), torch.zeros(0, 10)
-    target = torch.zeros(0, dtype=torch.long)
-    sums = distillation_loss(student, teacher, target, temperature=2.0, **options)
-    sums.loss.backward()
-    assert [value.item() for value in vars(sums).values()] == [0.0] * 6
-    assert student.grad.shape == (0, 10)
+@pytest.mark.parametrize("options", [{}, {"teacher_topk": 1}, {"student_temperature": 1.0, "kd_weight": 0.5}])
+@pytest.mark.parametrize("vocabulary", [1, 10])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *HALF], ids=str)
+def test_no_rows_give_a_loss_of_zero_and_an_empty_gradient(dtype, vocabulary, options):
+    logits = torch.zeros(0, vocabulary, dtype=dtype)
+    topk = TopkLogits(logits[:, :1], torch.zeros(0, 1, dtype=torch.long), torch.zeros(0))
+    projected = ProjectedLogits(torch.zeros(0, 3, dtype=dtype), torch.zeros(vocabulary, 3, dtype=dtype))
+    for teacher in (logits, [logits, logits], topk, projected):
+        student = logits.clone().requires_grad_()
+        sums = distillation_loss(student, teacher, torch.zeros(0, dtype=torch.long), temperature=2.0, **options)
+        sums.loss.backward()
+        assert [value.item() for value in vars(sums).values()] == [0.0] * 6
+        assert student.grad.shape == (0, vocabulary)
 
 
 class Largest(TorchDispatchMode):
@@ -802,14 +776,35 @@ def test_a_setting_out_of_range_is_named_with_its_value(options, message):
     assert str(error.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("student", "teacher", "target", "message"),
+    [
+        (torch.zeros(2, 3), torch.zeros(2, 3), torch.tensor([0.0, 1.5]), "target: torch.float32 of shape (2,)"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), torch.tensor([False, True]), "target: torch.bool of shape (2,)"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), torch.tensor([0, 3]), "target: 3 (must be between 0 and 2)"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), torch.tensor([0, -100]), "target: -100 (must be between 0 and 2)"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), [0, 1], "target: list (must be a tensor)"),
+        (torch.zeros(2, 3).numpy(), torch.zeros(2, 3), torch.tensor([0, 1]), "student_logits: ndarray"),
+        (torch.zeros(2, 3).long(), torch.zeros(2, 3), torch.tensor([0, 1]), "student_logits: torch.int64 of shape"),
+        (torch.zeros(2, 3), torch.zeros(2, 3).numpy(), torch.tensor([0, 1]), "teacher_logits: ndarray"),
+        (torch.zeros(2, 3), torch.zeros(2, 3).long(), torch.tensor([0, 1]), "teacher_logits: torch.int64"),
+        (torch.zeros(2, 0), torch.zeros(2, 0), torch.tensor([0, 1]), "student_logits: torch.float32 of shape (2, 0)"),
+    ],
+)
+def test_what_is_no_tensor_or_no_class_is_named(student, teacher, target, message):
+    with pytest.raises(ValueError, match=r"\(must be") as error:
+        distillation_loss(student, teacher, target)
+    assert str(error.value).startswith(message)
+
+
 def test_shapes_that_do_not_fit_are_named():
     student, teacher, target = make(rows=3, vocabulary=10)
     for teachers, targets, message in (
         (teacher[:, :9], target, "teacher_logits: shape (3, 9) (must be (3, 10))"),
         (teacher[:2], target, "teacher_logits: shape (2, 10) (must be (3, 10))"),
         ([teacher, teacher[:, :9]], target, "teacher_logits: shape (3, 9) (must be (3, 10))"),
-        (teacher, target[:2], "target: shape (2,) (must be (3,)"),
-        (teacher, target[:, None], "target: shape (3, 1) (must be (3,)"),
+        (teacher, target[:2], "target: torch.int64 of shape (2,) (must be integers, (3,))"),
+        (teacher, target[:, None], "target: torch.int64 of shape (3, 1) (must be integers, (3,))"),
     ):
         with pytest.raises(ValueError, match="must be") as error:
             distillation_loss(student, teachers, targets)

@@ -10,7 +10,8 @@ from lskd.class_sets import ClassSets
 from lskd.commands import eta as command
 from lskd.diffusion import diffusion_indices, permutation_p
 from lskd.errors import OneLineParser, run_command
-from lskd.representations import Recorder, read_representations, record, write_representations
+from lskd.recorder import Recorder
+from lskd.representations import read_representations, record, write_representations
 
 NAMES = ["Shirt", "Coat", "Pullover", "Sandal", "Boot", "Bag"]
 GROUPS = {"tops": ["Shirt", "Coat", "Pullover"], "footwear": ["Sandal", "Boot"]}

@@ -226,15 +226,15 @@ def test_what_cannot_be_used_is_said_in_one_line(tmp_path):
         ("2A", [run, entropies], f"INPUT: {entropies} (must have a figure of Table 2A: top1, top5 of teachers and"),
         ("2A", [unknown], "must be of a teacher whose α is known"),
         ("H.1", [entropies, tmp_path / "w.json"], f"{wrong}, rows 1: temperature = 'hot' (must be a number)"),
-        ("H.1", [nothing], f"INPUT: {nothing} (must be what lskd eta, entropy, accuracy or similar"),
-        ("2A", [tmp_path / "run.txt"], "must be a directory with a run.json"),
-        ("2A", [tmp_path / "empty"], "must hold run.json files"),
+        ("H.1", [nothing], f"INPUT: {nothing} (must be a run, a representation file"),
+        ("2A", [tmp_path / "run.txt"], "must be a run, a representation file"),
+        ("2A", [tmp_path / "empty"], "must be a run, a representation file"),
     ]:
         with pytest.raises(InputError) as error:
             measure(table, inputs)
         assert message in str(error.value)
         assert "\n" not in str(error.value)
-    with pytest.raises(OSError, match=r"none\.json"):
+    with pytest.raises(InputError, match=r"none\.json"):
         measure("H.1", [tmp_path / "none.json"])
 
 

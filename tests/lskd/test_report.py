@@ -15,13 +15,14 @@ from commands import ROOT, run
 from small_runs import CLASSES, add_representations, image_run, translation_run, write_runs
 
 from lskd.errors import InputError
+from lskd.recorder import Recorder
 from lskd.report.accuracy import answer, neighbours
 from lskd.report.html import Markup, Notes, element, table
 from lskd.report.page import report
 from lskd.report.records import find_runs
 from lskd.report.sources import Options
 from lskd.report.studies import group
-from lskd.representations import Recorder, read_representations, write_representations
+from lskd.representations import read_representations, write_representations
 
 VOID = {"meta", "img"}
 HOSTILE = "<script>alert(\"1\")</script> & 'x'"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from lskd.errors import InputError
-from lskd.representations import Recorder, read_representations, record, write_representations
+from lskd.recorder import Recorder
+from lskd.representations import read_representations, record, write_representations
 
 RANDOM = np.random.default_rng(3)
 
@@ -25,7 +26,7 @@ def example(number: int = 12, dtype: type = np.float32):
         ["Katze", "▁the", "дом"],
         weight=RANDOM.standard_normal((3, 4)).astype(np.float32),
         bias=RANDOM.standard_normal(3).astype(np.float32),
-        correct=np.array([[3, 2, 1], [4, 4, 4]]),
+        correct=np.array([[3, 2, 1], [4, 4, 4]]) if number else np.zeros((2, 3), np.int64),
         entropy=np.array([[1.0, 5.0, 4.0], [2.0, 9.0, 8.0]]),
         provenance={"model": "resnet", "configuration": {"temperature": 3.0}},
     )
@@ -46,8 +47,9 @@ def test_what_is_written_is_read(tmp_path, dtype, number):
     assert read.features.dtype == dtype
     for name in ("features", "labels", "index", "weight", "bias", "correct", "entropy"):
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
-    for name in ("counts", "sums", "squares"):
-        np.testing.assert_array_equal(getattr(read.moments, name), getattr(written.moments, name))
+    np.testing.assert_array_equal(read.moments.counts, written.moments.counts)
+    np.testing.assert_array_equal(read.moments.centroids(), written.moments.centroids())
+    np.testing.assert_array_equal(read.moments.scatter(), written.moments.scatter())
     assert read.complete
 
 
@@ -116,19 +118,97 @@ def test_a_recorder_keeps_everything_unless_told_otherwise():
     assert found.features.dtype == np.float16
 
 
+FEATURES, LABELS = [[1.0, 2.0], [3.0, 5.0], [0.5, 0.25]], [0, 1, 1]
+
+
+def tensor(values, **options):
+    return pytest.importorskip("torch").tensor(values, **options)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: (FEATURES, LABELS),
+        lambda: (np.array(FEATURES, ">f4"), np.array(LABELS, ">i2")),
+        lambda: (np.asfortranarray(FEATURES), np.array(LABELS, np.uint8)),
+        lambda: (np.array(FEATURES, np.longdouble), LABELS),
+        lambda: (tensor(FEATURES), tensor(LABELS)),
+        lambda: (tensor(FEATURES, requires_grad=True) * 1.0, tensor(LABELS)),
+        lambda: (tensor(FEATURES).half(), tensor(LABELS).int()),
+        lambda: (tensor(FEATURES).bfloat16(), LABELS),
+        lambda: (tensor(FEATURES).double().t().contiguous().t(), np.array(LABELS)),
+    ],
+)
+def test_features_and_labels_of_any_kind_become_the_same_file(make, tmp_path):
+    features, labels = make()
+    layer = {"weight": tensor([[1.0, 0.0], [0.0, 2.0]], requires_grad=True), "bias": [0.5, 1.0]}
+    read = read_representations(
+        write(tmp_path / "a.representations.safetensors", record(features, labels, ["a", "b"], **layer))
+    )
+    assert read.features.tolist() == FEATURES
+    assert read.labels.tolist() == LABELS
+    assert read.moments.centroids().tolist() == [[1.0, 2.0], [1.75, 2.625]]
+    assert read.logits().tolist() == [[1.5, 5.0], [3.5, 11.0], [1.0, 1.5]]
+
+
+def test_a_recorder_takes_tensors_too():
+    recorder = Recorder("ab", 2)
+    recorder.add(tensor(FEATURES, requires_grad=True), tensor(LABELS))
+    assert recorder.result().features.tolist() == FEATURES
+
+
+def test_a_feature_too_large_for_the_dtype_is_refused_before_anything_is_added():
+    for dtype, feature, wider in ((np.float16, 1e5, "float32"), (np.float32, 1e39, "float64")):
+        recorder = Recorder("ab", 1, dtype=dtype)
+        with pytest.raises(ValueError, match=f"dtype: {dtype.__name__} .must be {wider}: a feature is 1e"):
+            recorder.add(np.array([[1.0], [feature]]), [0, 1])
+        assert not recorder.result().moments.counts.any()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: record(np.zeros((1, 2)), np.array([0]), []), "class_names: none"),
         (lambda: record(np.zeros((1, 2)), np.array([0]), ["a", "a"]), "class_names: 'a' twice"),
+        (lambda: record(np.zeros((1, 2)), np.array([0]), [1, 2]), "class_names: 1 .must be texts"),
+        (lambda: record(np.zeros((1, 2)), np.array([0]), ["\ud800"]), "class_names: .* .must be texts"),
         (lambda: record(np.zeros(2), np.array([0]), ["a"]), "features: shape"),
         (lambda: record(np.zeros((1, 2)), np.array([1]), ["a"]), "labels: 1"),
-        (lambda: Recorder("ab", 2, keep_classes=[2]), "labels: 2"),
+        (lambda: record(np.zeros((1, 2)), np.array([-1]), ["a"]), "labels: -1"),
+        (lambda: record(np.zeros((1, 2)), np.array([0.0]), ["a"]), "labels: float64"),
+        (lambda: record(np.zeros((1, 2)), [True], ["a"]), "labels: bool"),
+        (lambda: record(np.zeros((1, 2)), [[0]], ["a"]), "labels: int64 of shape"),
+        (lambda: record(np.zeros((1, 2)), ["a"], ["a"]), "labels: <U1"),
+        (lambda: record(np.zeros((1, 2)), None, ["a"]), "labels: object"),
+        (lambda: record(np.zeros((2, 2)), [0], ["a"]), "features: float64 of shape"),
+        (lambda: record([[1, 2]], [0], ["a"]), "features: int64 of shape"),
+        (lambda: record([[1.0, 2.0], [1.0]], [0, 0], ["a"]), "features: list"),
+        (lambda: record([["x"]], [0], ["a"]), "features: <U1"),
+        (lambda: record(np.zeros((1, 0)), [0], ["a"]), "dimension: 0"),
+        (lambda: record([[float("nan")]], [0], ["a"]), "features: not a finite number in sample 0"),
+        (lambda: record([[1.0], [1e200]], [0, 0], ["a"]), "features: too large a number in sample 1"),
+        (lambda: record(tensor([[1.0]]).to("meta"), [0], ["a"]), "features: Tensor"),
+        (lambda: record(np.zeros((1, 2)), [0], ["a"], weight=np.zeros((2, 2))), "weight: float64 of shape"),
+        (lambda: record(np.zeros((1, 2)), [0], ["a"], weight=np.zeros(2)), "weight: float64 of shape"),
+        (lambda: record(np.zeros((1, 2)), [0], ["a"], weight=[[1, 2]]), "weight: int64"),
+        (lambda: record(np.zeros((1, 2)), [0], ["a"], weight=[[1.0, np.inf]]), "weight: not finite"),
+        (lambda: record(np.zeros((1, 2)), [0], ["a"], bias=np.zeros(2)), "bias: float64 of shape"),
+        (lambda: record(np.zeros((1, 2)), [0], ["a"], correct=[[2], [1]]), "correct: out of range"),
+        (lambda: record(np.zeros((1, 2)), [0], ["a"], entropy=np.zeros(3)), "entropy: float64 of shape"),
+        (lambda: record(np.zeros((1, 2)), [0], ["a"], provenance=[]), "provenance"),
+        (lambda: Recorder("ab", 2, keep_classes=[2]), "keep_classes: 2"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("value", [float("nan"), np.zeros(2), {1, 2}])
+def test_a_provenance_that_is_no_json_is_refused_and_nothing_is_written(value, tmp_path):
+    with pytest.raises(InputError, match=r"provenance: .*must be what JSON can hold"):
+        write(tmp_path / "a.representations.safetensors", record(FEATURES, LABELS, "ab", provenance={"x": value}))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_of_another_name_is_not_written(tmp_path):
@@ -151,19 +231,23 @@ def changed(path, tensors=None, **about):
     ("tensors", "about", "message"),
     [
         ({"labels": np.array([5] * 12)}, {}, "labels: 5"),
-        ({"labels": np.zeros(11, np.int64)}, {}, "labels of shape"),
-        ({"index": np.zeros(11, np.int64)}, {}, "index of shape"),
-        ({"weight": np.zeros((3, 5))}, {}, "weight of shape"),
-        ({"bias": np.zeros(4)}, {}, "bias of shape"),
-        ({"features": np.zeros((12, 5))}, {}, "features of shape"),
-        ({"counts": np.zeros(2, np.int64)}, {}, "counts of shape"),
-        ({"correct": np.zeros((1, 3), np.int64)}, {}, "correct of shape"),
-        ({"sums": np.full((3, 4), np.nan)}, {}, "not finite"),
-        ({"sums": None}, {}, "sums"),
+        ({"labels": np.zeros(11, np.int64)}, {}, "features: float32 of shape"),
+        ({"index": np.zeros(11, np.int64)}, {}, "index: int64 of shape"),
+        ({"weight": np.zeros((3, 5))}, {}, "weight: float64 of shape"),
+        ({"bias": np.zeros(4)}, {}, "bias: float64 of shape"),
+        ({"features": np.zeros((12, 5))}, {}, "centroids: float64 of shape"),
+        ({"counts": np.zeros(2, np.int64)}, {}, "centroids: float64 of shape"),
+        ({"correct": np.zeros((1, 3), np.int64)}, {}, "correct: int64 of shape"),
+        ({"centroids": np.full((3, 4), np.nan)}, {}, "centroids: nan"),
+        ({"centroids": None}, {}, "centroids"),
+        ({"squared_deviations": np.full(3, -1.0)}, {}, "squared_deviations: -1.0 .must be 0 or more"),
+        ({"counts": np.full(3, 2)}, {}, "labels: more kept than there are samples"),
+        ({"correct": np.full((2, 3), 9)}, {}, "correct: out of range"),
+        ({"index": np.arange(12)[::-1].copy()}, {}, "index: not in order"),
         ({"features": None}, {}, "features"),
-        ({"features": np.zeros((12, 4), np.int32)}, {}, "features of type int32"),
+        ({"features": np.zeros((12, 4), np.int32)}, {}, "features: int32 of shape"),
         ({}, {"class_names": ["a", "a", "b"]}, "'a' twice"),
-        ({}, {"schema_version": 2}, "schema version 2, read is up to 1"),
+        ({}, {"schema_version": 3}, "schema version 3, read is up to 2"),
         ({}, {"schema_version": "x"}, "metadata"),
         ({}, {"class_names": [1, 2, 3]}, "class_names"),
         ({}, {"provenance": "text"}, "provenance .must be an object"),
@@ -180,6 +264,21 @@ def test_a_file_that_is_not_as_it_should_be_is_refused_by_name(tmp_path, tensors
         read_representations(path)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_file_of_the_first_schema_is_read_with_its_moments_and_entropies(tmp_path):
+    written = example(dtype=np.float64)
+    sums = np.stack([written.features[written.labels == label].sum(0) for label in range(3)])
+    squares = np.array([(written.features[written.labels == label] ** 2).sum() for label in range(3)])
+    path = write(tmp_path / "a.representations.safetensors", written)
+    old = {"sums": sums, "squares": squares, "centroids": None, "squared_deviations": None}
+    changed(path, old | {"entropy": np.array([[1.0, 24.0, 60.0]])}, schema_version=1)
+    read = read_representations(path)
+    np.testing.assert_allclose(read.moments.centroids(), written.moments.centroids(), atol=1e-15)
+    np.testing.assert_allclose(read.moments.scatter(), written.moments.scatter(), rtol=1e-12)
+    np.testing.assert_allclose(read.entropy, [[1.0, 24.0, 60.0 - 24.0**2 / 12]])
+    again = read_representations(write(tmp_path / "b.representations.safetensors", read))
+    np.testing.assert_array_equal(again.moments.scatter(), read.moments.scatter())
 
 
 def test_something_else_is_refused_by_name(tmp_path):

@@ -3,7 +3,7 @@
 import argparse
 
 import pytest
-from commands import last_line, run
+from commands import ROOT, last_line, run
 
 from lskd.commands import reproduce
 
@@ -16,6 +16,14 @@ def options(*words: str) -> argparse.Namespace:
 
 def words_after(command: list[str], option: str) -> list[str]:
     return command[command.index(option) + 1 :]
+
+
+def test_what_it_makes_goes_to_the_working_directory(tmp_path):
+    said = run("lskd reproduce 2A --dry-run", cwd=tmp_path).stdout
+    assert f"at mini scale, in {tmp_path / 'runs' / 'mini'}\n" in said
+    assert not list(tmp_path.iterdir())
+    plan = run("python", ROOT / "scripts" / "plan.py", "2A --commands", cwd=tmp_path).stdout
+    assert f"--dest {tmp_path}/runs/mini/data/fashion-mnist" in plan
 
 
 def test_it_takes_all_cores_and_a_job_a_gpu_unless_told_otherwise(tmp_path, monkeypatch):

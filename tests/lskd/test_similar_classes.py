@@ -502,7 +502,7 @@ def test_only_candidates_are_in_the_sets_and_a_target_may_be_another_class():
 @pytest.mark.parametrize(
     ("points", "arguments", "message"),
     [
-        (np.zeros(3), {}, "points: shape (3,) "),
+        (np.zeros(3), {}, "points: float64 of shape (3,) "),
         (cloud(2), {}, "candidates: 2 "),
         (cloud(5), {"candidates": []}, "candidates: 0 "),
         (cloud(5), {"candidates": [0, 1], "targets": [1]}, "candidates: 1 "),
@@ -570,7 +570,7 @@ def test_seeds_of_groups_draw_differently():
         ({"a": [0, 1], "b": [2]}, {"targets": [2]}, "target: 2 (must be in a group with another class)"),
         ({"a": [0, 1, 2]}, {}, "groups: a (must leave a class that shares none with class 0)"),
         ({"a": [0, 3]}, {}, "group 'a': 3 (must be a class, between 0 and 2)"),
-        ({"a": [0, 1]}, {"dissimilar": 0}, "dissimilar: 0 (must be at least 1)"),
+        ({"a": [0, 1]}, {"dissimilar": 0}, "dissimilar: 0 (must be a whole number, 1 or more)"),
     ],
 )
 def test_groups_that_give_no_sets_are_refused(groups, arguments, message):

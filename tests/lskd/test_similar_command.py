@@ -7,7 +7,8 @@ import pytest
 from commands import ROOT, last_line, run
 
 from lskd.class_sets import ClassSets, read_sets
-from lskd.representations import Recorder, read_representations, record, write_representations
+from lskd.recorder import Recorder
+from lskd.representations import read_representations, record, write_representations
 from lskd.similar_classes import sets_by_distance, sets_by_wordnet
 from lskd.wordnet import find_hierarchy, imagenet_classes
 

@@ -10,7 +10,8 @@ from lskd.cli import parser
 from lskd.commands.advise import TABLES, TEMPERATURES, disagrees
 from lskd.errors import run_command
 from lskd.published import published
-from lskd.representations import Recorder, read_representations, write_representations
+from lskd.recorder import Recorder
+from lskd.representations import read_representations, write_representations
 from lskd.smoothing_estimate import SmoothingEstimate
 from lskd.smoothness import EntropySums, entropy
 from lskd.soft_output_figure import largest, soft_output_figure

@@ -114,10 +114,13 @@ def test_moments_accuracy_and_entropy_are_those_of_all_tokens(task, checkpoint, 
     features, logits, targets = independent
     assert found.features.shape == (0, features.shape[1])
     assert found.moments.counts.tolist() == np.bincount(targets, minlength=len(found.class_names)).tolist()
-    sums = np.zeros_like(found.moments.sums)
-    np.add.at(sums, targets, features)
-    close(found.moments.sums, sums)
-    assert found.moments.squares.sum() == pytest.approx((features**2).sum(), rel=1e-5)
+    present = np.unique(targets)
+    centroids = np.stack([features[targets == label].mean(0) for label in present])
+    close(found.moments.centroids()[present], centroids)
+    deviations = sum(
+        ((features[targets == label] - each) ** 2).sum() for label, each in zip(present, centroids, strict=True)
+    )
+    assert found.moments.squared_deviations().sum() == pytest.approx(deviations, rel=1e-4)
     order = np.argsort(-logits, axis=1, kind="stable")
     for row, top in enumerate((1, 5)):
         right = (order[:, :top] == targets[:, None]).any(1)
@@ -218,7 +221,7 @@ def test_half_precision_halves_the_features_and_leaves_the_moments(checkpoint, c
     half = beside(checkpoint)
     assert half.features.dtype == np.float16
     close(half.features, np.asarray(full.features, np.float64), 1e-3)
-    assert half.moments.sums.tolist() == full.moments.sums.tolist()
+    np.testing.assert_array_equal(half.moments.centroids(), full.moments.centroids())
 
 
 def test_an_output_projection_of_its_own_is_recorded(task, command, tmp_path):

@@ -163,7 +163,7 @@ def test_several_splits_are_several_files_and_the_batch_size_changes_nothing(che
     one, two = beside(checkpoint, "validation"), read_representations(other)
     assert one.labels.tolist() == two.labels.tolist()
     close(one.features, np.asarray(two.features, np.float64), 1e-5)
-    close(one.moments.sums, two.moments.sums, 1e-6)
+    close(one.moments.centroids(), two.moments.centroids(), 1e-6)
     assert len(beside(checkpoint, "train").labels) == 3 * TRAIN
 
 
@@ -176,7 +176,7 @@ def test_features_of_chosen_classes_alone_are_kept_and_moments_cover_all(checkpo
     assert some.index.tolist() == [*range(4), *range(2 * VALIDATION, 2 * VALIDATION + 4)]
     close(some.features, np.asarray(everything.features, np.float64)[some.index], 1e-5)
     assert some.moments.counts.tolist() == [VALIDATION] * 3
-    close(some.moments.sums, everything.moments.sums, 1e-6)
+    close(some.moments.centroids(), everything.moments.centroids(), 1e-6)
     assert some.correct.tolist() == everything.correct.tolist()
     assert not some.complete
     command(checkpoint, "--keep-per-class 0")
@@ -192,7 +192,7 @@ def test_half_precision_halves_the_features_and_leaves_the_moments(checkpoint, c
     half = beside(checkpoint, "validation")
     assert half.features.dtype == np.float16
     close(half.features, np.asarray(full.features, np.float64), 1e-3)
-    assert half.moments.sums.tolist() == full.moments.sums.tolist()
+    np.testing.assert_array_equal(half.moments.centroids(), full.moments.centroids())
     assert half.weight.dtype == np.float32
 
 
@@ -314,7 +314,7 @@ def test_what_cannot_be_recorded_is_refused_in_one_line_and_nothing_is_written(
         ("five.pth.tar", "", "has 5 classes (must be the data's 3)"),
         ("nan.pth.tar", "", "features: not a finite number in sample 0"),
         ("nan_bias.pth.tar", "", "logits: "),
-        ("large.pth.tar", "--dtype float16", "--dtype: float16 (must be float32: a feature is 1"),
+        ("large.pth.tar", "--dtype float16", "dtype: float16 (must be float32: a feature is 1"),
         ("last.pth.tar", "--split test", "--data-dir: "),
         ("last.pth.tar", "--split train test", "--data-dir: "),
         ("last.pth.tar", "--split val validation", "--split: val validation (must not repeat a split)"),

@@ -1,0 +1,114 @@
+"""Arrays from callers, checked: what comes in as a list or as a tensor on any device, and what its numbers must be."""
+
+import numbers as kinds
+import operator
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def as_array(name: str, value: object) -> np.ndarray:
+    """``value`` as a NumPy array: an array as it is, a tensor from its device and its graph, lists of equal rows.
+
+    Raises:
+        ValueError: neither of these.
+
+    >>> as_array("features", [[1.0, 2.0]]).shape
+    (1, 2)
+    """
+    if isinstance(value, np.ndarray):
+        return value if value.dtype != np.longdouble else value.astype(np.float64)
+    try:
+        if hasattr(value, "detach"):  # a tensor of torch, which is not imported for it
+            value = value.detach().cpu()
+            wide = value.is_floating_point() and value.dtype.itemsize < 4  # bfloat16 among them, which NumPy lacks
+            half = str(value.dtype) == "torch.float16"
+            return (value.float() if wide and not half else value).numpy()
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+        raise ValueError(f"{name}: {type(value).__name__} (must be an array, with rows of one length)") from None
+
+
+def numbers(name: str, value: object, *shape: int | None) -> np.ndarray:
+    """``value`` as a float64 array of finite numbers, of a shape in which None is any length.
+
+    Raises:
+        ValueError: of another shape or type, or a number is not finite.
+
+    >>> numbers("changes", [1, 2], None).tolist()
+    [1.0, 2.0]
+    >>> numbers("changes", [1.0, float("nan")], 2)
+    Traceback (most recent call last):
+    ValueError: changes: nan (must be finite numbers)
+    """
+    array = as_array(name, value)
+    fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    if not fits or (array.dtype.kind not in "fiu" and array.size):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape) + "," * (len(shape) == 1)
+        raise ValueError(f"{name}: {described(array)} (must be numbers of shape ({wanted}))")
+    array = array.astype(np.float64)
+    if not (finite := np.isfinite(array)).all():
+        raise ValueError(f"{name}: {array[~finite][0]} (must be finite numbers)")
+    return array
+
+
+def whole(name: str, value: object, least: int, most: int | None = None) -> int:
+    """``value`` as an int.
+
+    Raises:
+        ValueError: no whole number, or out of range.
+
+    >>> whole("seed", np.int64(3), 0)
+    3
+    """
+    valid = f"must be a whole number, {least} or more" if most is None else f"must be between {least} and {most}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name}: {value!r} ({valid})") from None
+    if number < least or (most is not None and number > most):
+        raise ValueError(f"{name}: {number} ({valid})")
+    return number
+
+
+def class_list(name: str, classes: object, among: int) -> list[int]:
+    """Class indices as a list of int.
+
+    Raises:
+        ValueError: no sequence, or one that is not from 0 to ``among`` - 1.
+    """
+    if not isinstance(classes, Iterable):
+        raise ValueError(f"{name}: {classes!r} (must be classes, between 0 and {among - 1})")
+    return [whole(name, label, 0, among - 1) for label in classes]
+
+
+def is_real(value: object) -> bool:
+    """Whether ``value`` is one number, NaN and infinities among them."""
+    return isinstance(value, kinds.Real)
+
+
+def checked_labels(labels: object, classes: int, argument: str = "labels") -> np.ndarray:
+    """``labels`` as (N,) int64.
+
+    Raises:
+        ValueError: not a row of integers from 0 to ``classes`` - 1.
+
+    >>> checked_labels([2, 0], 3).tolist()
+    [2, 0]
+    """
+    labels = as_array(argument, labels)
+    if labels.ndim != 1 or (labels.dtype.kind not in "iu" and len(labels)):
+        raise ValueError(f"{argument}: {described(labels)} (must be integers in one row)")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise ValueError(f"{argument}: {wrong} (must be between 0 and {classes - 1})")
+    return labels.astype(np.int64)
+
+
+def described(array: np.ndarray) -> str:
+    """The type and shape of an array, for messages.
+
+    >>> described(np.zeros((2, 3)))
+    'float64 of shape (2, 3)'
+    """
+    return f"{array.dtype} of shape {array.shape}"
