@@ -20,11 +20,12 @@ from lskd.files import write_json
 from lskd.runs import read_run, write_run
 from lskd_vision import options
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint
+from lskd_vision.class_names import check_classes
 from lskd_vision.data import class_names, data_config, fingerprint, load_split
 from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.models import check_input, rebuild
-from lskd_vision.teacher import check_classes, what_is_known
+from lskd_vision.teacher import what_is_known
 from lskd_vision.train import start_processes
 
 PREPARATION = ("in_chans", "img_size", "input_size", "interpolation", "crop_pct")
@@ -83,7 +84,7 @@ def load_images(arguments: argparse.Namespace, loaded: Loaded, split: str) -> tu
     names = class_names(data)
     if names is None:
         raise bad("--dataset", arguments.dataset, "must be one that names its classes")
-    check_classes(model, loaded.class_names, names, "checkpoint", path)
+    check_classes(model.num_classes, loaded.class_names, names, "checkpoint", path)
     config = data_config(arguments, model)
     check_input(model, config["input_size"], "checkpoint", path)
     return data, names, Loader(data, config, arguments, loaded.device, training=False)

@@ -46,7 +46,7 @@ def read_image_checkpoint(place: Path, path: Path) -> None:
 
     from lskd_vision.teacher import load_teacher
 
-    load_teacher(None, path, list(CLASSES), (3, 32, 32), torch.device("cpu"))
+    load_teacher(None, path, list(CLASSES), [(3, 32, 32)], torch.device("cpu"))
     command("lskd_vision.validate", path, "--data-dir", place / "images", "--workers", 0, "--device", "cpu")
 
 
