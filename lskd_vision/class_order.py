@@ -37,3 +37,6 @@ def torchvision_order(names: Iterable[str]) -> list[str]:
     ['B2', 'a', 'b10', 'b2']
     """
     return sorted(names)
+
+
+CLASS_ORDERS = {"natural": natural_order, "torchvision": torchvision_order}

@@ -1,21 +1,28 @@
 """Data sets: timm's, both splits checked, their classes, their fingerprint, and how an image becomes an input."""
 
 import argparse
+import functools
 import hashlib
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from timm.data import create_dataset, resolve_data_config
+from timm.data import ImageDataset, create_dataset, resolve_data_config
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
 from lskd.errors import bad
+from lskd_vision.class_order import torchvision_order
+from lskd_vision.image_folders import ImageFolders, read_class_map, shortened
+from lskd_vision.processes import same_in_all_processes
 
-FOLDERS = ("", "torch/image_folder", "torch/folder")
-SYNONYMS = (("train", "training"), ("validation", "val", "valid", "eval", "evaluation"))  # to timm
+# A folder for each class, and the order of the classes; without --dataset another may be asked for.
+FOLDERS = {"": "natural", "torch/image_folder": "torchvision", "torch/folder": "torchvision"}
+SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))  # to timm, in its order
 
 
 @dataclass
@@ -57,6 +64,10 @@ def load_data(arguments: argparse.Namespace) -> Data:
         InputError: they do not.
     """
     train, val = (load_split(arguments, split) for split in (arguments.train_split, arguments.val_split))
+    for split in (train, val):
+        if missing := getattr(getattr(split, "reader", None), "missing", None):
+            root = split.reader.root
+            raise bad("--class-map", arguments.class_map, f"has names without a folder in {root}: {shortened(missing)}")
     names = class_names(train)
     if names is None or len(names) < 2:
         raise bad("--data-dir", arguments.data_dir, f"has {len(names or ())} classes (must be at least 2)")
@@ -68,19 +79,32 @@ def load_data(arguments: argparse.Namespace) -> Data:
 
 
 def load_split(arguments: argparse.Namespace, split: str) -> Dataset:
-    """One split as timm's ``create_dataset`` makes it, without a transform.
+    """One split without a transform, the same in all processes; a line on standard error says what is in it.
+
+    Raises:
+        InputError: there is no such data set or split, or not the same in all processes.
+    """
+    where = f"{arguments.data_dir}, split {split}"
+    load = functools.partial(read_split, arguments, split)
+    dataset = same_in_all_processes(load, fingerprint, "--data-dir", where)
+    print(f"{split}: {summary(dataset, arguments)}", file=sys.stderr)
+    return dataset
+
+
+def read_split(arguments: argparse.Namespace, split: str) -> Dataset:
+    """One split: our reader's of folders, else as timm's ``create_dataset`` makes it.
 
     Raises:
         InputError: there is no such data set or split.
     """
     if arguments.dataset and "/" not in arguments.dataset:  # timm would read folders
         raise bad("--dataset", arguments.dataset, "must be empty for folders, or with its origin: torch/fashion_mnist")
-    # timm would take everything in --data-dir, the other split too, for a split that is not there.
-    names = next((names for names in SYNONYMS if split in names), (split,))
-    if arguments.dataset in FOLDERS and not any((arguments.data_dir / name).is_dir() for name in names):
-        raise bad("--data-dir", arguments.data_dir / split, "must be a directory with a folder for each class")
     if arguments.class_map and (Path(arguments.class_map).suffix != ".txt" or arguments.dataset.startswith("torch/")):
         raise bad("--class-map", arguments.class_map, "must be a .txt file, a class a line; torchvision's take none")
+    if arguments.class_order and arguments.dataset:
+        raise bad("--class-order", arguments.class_order, f"is of folders, {arguments.dataset} has an order of its own")
+    if arguments.dataset in FOLDERS:
+        return read_folders(arguments, split)
     try:
         dataset = create_dataset(
             arguments.dataset,
@@ -100,6 +124,40 @@ def load_split(arguments: argparse.Namespace, split: str) -> Dataset:
     if not size:
         raise bad("--data-dir", arguments.data_dir, f"split {split} has no images")
     return dataset
+
+
+def read_folders(arguments: argparse.Namespace, split: str) -> ImageDataset:
+    """A split that is a folder for each class; its own folder may have another of timm's words for the split.
+
+    Raises:
+        InputError: see :class:`lskd_vision.image_folders.ImageFolders`.
+    """
+    names = (split, *next((names for names in SYNONYMS if split in names), ()))
+    root = next((root for name in names if (root := arguments.data_dir / name).is_dir()), None)
+    if root is None:
+        raise bad("--data-dir", arguments.data_dir / split, "must be a directory with a folder for each class")
+    class_map = None
+    if given := arguments.class_map:  # timm finds it in the split's directory too
+        class_map = read_class_map(given if Path(given).exists() or not (root / given).exists() else root / given)
+    reader = ImageFolders(root, arguments.class_order or FOLDERS[arguments.dataset], class_map)
+    return ImageDataset(reader.root, reader)
+
+
+def summary(dataset: Dataset, arguments: argparse.Namespace) -> str:
+    """What a split holds, and what of it is not read, in a line."""
+    names, reader = class_names(dataset) or [], getattr(dataset, "reader", None)
+    text = f"{len(dataset)} images" + (f" in {len(names)} classes" if names else "")
+    if not isinstance(reader, ImageFolders):
+        return text
+    if not (arguments.class_map or arguments.class_order or arguments.dataset):
+        # A checkpoint of others does not say which of the two orders its classes have.
+        pairs = enumerate(zip(names, torchvision_order(names), strict=True))
+        if difference := next(((number, *pair) for number, pair in pairs if pair[0] != pair[1]), None):
+            number, ours, theirs = difference
+            text += f", class {number} is {ours} (torchvision's would be {theirs}: --class-order torchvision)"
+    if reader.missing:
+        text += f"; no folder for {shortened(reader.missing)} of --class-map"
+    return text + reader.left_out_text()
 
 
 def class_names(dataset: Dataset) -> list[str] | None:
@@ -124,11 +182,11 @@ def fingerprint(*splits: Dataset) -> str:
             digest.update(np.ascontiguousarray(pixels).data)
             digest.update(np.asarray(dataset.targets, dtype=np.int64).data)
             continue
-        root = getattr(getattr(dataset, "reader", None), "root", None) or getattr(dataset, "root", "")
+        root = str(getattr(getattr(dataset, "reader", None), "root", None) or getattr(dataset, "root", ""))
+        prefix = os.path.join(root, "") if root else ""
         for sample in files(dataset):
-            path = Path(str(getattr(sample[0], "name", sample[0])))
-            name = path.relative_to(root) if root and path.is_relative_to(root) else path
-            digest.update(f"{name.as_posix()} {sample[1]}\n".encode())
+            name = str(getattr(sample[0], "name", sample[0])).removeprefix(prefix).replace(os.sep, "/")
+            digest.update(os.fsencode(f"{name} {sample[1]}\n"))
         digest.update(f"{len(dataset)}\n".encode())
     return digest.hexdigest()
 

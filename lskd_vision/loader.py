@@ -5,6 +5,7 @@ Whatever the number of loader processes, of students and of restarts, the images
 """
 
 import argparse
+import contextlib
 import itertools
 from collections.abc import Iterator
 from multiprocessing.queues import Queue
@@ -20,7 +21,10 @@ from torchvision import transforms
 
 from lskd.errors import InputError, bad, writing
 from lskd_vision.data import files
+from lskd_vision.image_files import FORMATS, WHITE, convert
 from lskd_vision.randomness import RandomStream, seed_all
+
+SPREAD = 32  # images that say what white may be
 
 
 class Images(Dataset):
@@ -29,8 +33,9 @@ class Images(Dataset):
     Keys are pairs of epoch and number, from :class:`Order`.
     """
 
-    def __init__(self, dataset: Dataset, transform, mode: str, data_seed: int):
+    def __init__(self, dataset: Dataset, transform, mode: str, data_seed: int, white: float | None = None):
         self.dataset, self.transform, self.mode, self.data_seed = dataset, transform, mode, data_seed
+        self.white = white  # of grey images of more than 8 bits
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -38,20 +43,31 @@ class Images(Dataset):
     def __getitem__(self, key: tuple[int, int]):
         epoch, number = key
         seed_all(self.data_seed, epoch, number)
-        try:
+        with self._naming(number):
             image, label = self._read(number)
-            image = image.convert(self.mode)
-        except Exception as error:  # a damaged file may raise anything inside its decoder
-            which = files(self.dataset)[number][0] if files(self.dataset) else f"image {number}"
-            raise bad("--data-dir", which, f"cannot be read as {self.mode}: {error}") from None
+            image = convert(image, self.mode, self.white)
         return self.transform(image), label
+
+    def brightest(self, number: int) -> tuple[float, float] | None:
+        """The highest value in a grey image of more than 8 bits, and what is white by default; None for others."""
+        with self._naming(number):
+            image, _ = self._read(number)
+            return (np.asarray(image).max(), WHITE[image.mode]) if image.mode in WHITE else None
 
     def _read(self, number: int) -> tuple[Image.Image, int]:
         if not isinstance(self.dataset, ImageDataset):
             return self.dataset[number]
         # timm's data set would put the next image in the place of one that it cannot read.
         file, label = self.dataset.reader[number]
-        return Image.open(file), label
+        return Image.open(file, formats=FORMATS), label
+
+    @contextlib.contextmanager
+    def _naming(self, number: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # a damaged file may raise anything inside its decoder
+            which = files(self.dataset)[number][0] if files(self.dataset) else f"image {number}"
+            raise bad("--data-dir", which, f"cannot be read as {self.mode}: {error}") from None
 
 
 class Order(Sampler):
@@ -94,12 +110,13 @@ class Loader:
             raise bad("--input-img-mode", None, f"must be given for {channels} channels")
         transform = train_transform(arguments, config) if training else val_transform(config)
         batch_size = arguments.batch_size if training else arguments.validation_batch_size or arguments.batch_size
-        images = Images(data, transform, mode, getattr(arguments, "data_seed", 0))
+        images = Images(data, transform, mode, getattr(arguments, "data_seed", 0), arguments.max_pixel_value)
         self.order = Order(images, batch_size, training, arguments.rank, arguments.world_size)
         if training and not len(self.order):
             most = len(data) // arguments.world_size
             raise bad("--batch-size", batch_size, f"must be at most {most}: {len(data)} images, all processes")
         check_channels(images, channels)
+        check_white(images)
         batches = DataLoader(
             images,
             batch_size,
@@ -232,3 +249,21 @@ def check_channels(images: Images, channels: int) -> None:
     image, _ = images[0, 0]
     if len(image) != channels:
         raise bad("--input-img-mode", images.mode, f"gives {len(image)} channels, the model wants {channels}")
+
+
+def check_white(images: Images) -> None:
+    """Check that grey images of more than 8 bits use more than half of their range, unless white is given.
+
+    Images of 12 bits in files of 16 would be nearly black, without a word. :data:`SPREAD` images are asked.
+
+    Raises:
+        InputError: they do not, or one of them cannot be read.
+    """
+    if images.white is not None or images.brightest(0) is None:
+        return
+    numbers = sorted({len(images) * part // SPREAD for part in range(SPREAD)})
+    found = [each for each in map(images.brightest, numbers) if each]
+    highest, white = max(found)
+    if all(value <= white / 2 for value, white in found):
+        valid = f"must be given: {len(found)} images spread over the split have no value above {highest:g}"
+        raise bad("--max-pixel-value", None, f"{valid}, white is {white} by default")

@@ -17,6 +17,8 @@ from timm.utils import ParseKwargs
 from lskd.errors import InputError, OneLineParser, bad, positive
 from lskd.files import parse_yaml
 from lskd.temperatures import temperatures
+from lskd_vision.class_order import CLASS_ORDERS
+from lskd_vision.image_files import MODES
 from lskd_vision.told import INTERPOLATIONS
 
 # The paper's ImageNet recipe: batch 256, SGD .1 without Nesterov, × .1 every so many epochs; a student takes longer.
@@ -176,9 +178,19 @@ def add_data_options(options: argparse.ArgumentParser, required: bool = True) ->
     )
     group.add_argument("--train-split", default="train", help="default train")
     group.add_argument("--val-split", default="validation", help="default validation")
-    group.add_argument("--class-map", default="", metavar="FILE", help="class names in the order of their labels")
+    order = group.add_mutually_exclusive_group()
+    order.add_argument("--class-map", default="", metavar="FILE", help="class names in the order of their labels")
+    order.add_argument(
+        "--class-order", choices=CLASS_ORDERS, help="of folders: timm's (default) or torchvision's ImageFolder's"
+    )
     group.add_argument("--dataset-download", action="store_true", help="let torchvision download the data set")
-    group.add_argument("--input-img-mode", metavar="MODE", help="PIL mode of the images; from the channels by default")
+    group.add_argument("--input-img-mode", choices=MODES, help="PIL mode of the images; from the channels by default")
+    group.add_argument(
+        "--max-pixel-value",
+        type=number(0, above=True),
+        metavar="V",
+        help="white in grey images of more than 8 bits (default 65535, of float images 1)",
+    )
     group.add_argument("--img-size", type=positive, metavar="N", help="height and width; the model's by default")
     group.add_argument("--input-size", type=positive, nargs=3, metavar="N", help="channels, height and width")
     group.add_argument("--in-chans", type=positive, metavar="N", help="input channels; the model's by default")

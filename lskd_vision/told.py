@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from lskd.errors import bad
 from lskd.runs import is_number
+from lskd_vision.class_order import CLASS_ORDERS
+from lskd_vision.image_files import MODES
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 LARGEST = 10_000  # of a model's dimension
@@ -107,5 +109,7 @@ DATA = {
     "dataset": (_data_set, "a data set of torchvision: name others with --dataset"),
     "class_map": (_text, "a text"),
     "val_split": (_text, "a text"),
-    "input_img_mode": (_text, "a text"),
+    "class_order": (lambda value: value in CLASS_ORDERS, f"one of {', '.join(CLASS_ORDERS)}"),
+    "input_img_mode": (lambda value: value in MODES, f"one of {', '.join(MODES)}"),
+    "max_pixel_value": (lambda value: is_number(value) and value > 0, "a number above 0"),
 }

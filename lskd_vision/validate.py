@@ -29,7 +29,8 @@ from lskd_vision.teacher import what_is_known
 from lskd_vision.train import start_processes
 
 PREPARATION = ("in_chans", "img_size", "input_size", "interpolation", "crop_pct")
-DATA = ("dataset", "input_img_mode", "class_map", "val_split")
+DATA = ("dataset", "input_img_mode", "max_pixel_value", "val_split")
+CLASSES = ("class_map", "class_order")
 
 
 @dataclass
@@ -62,7 +63,12 @@ def load(arguments: argparse.Namespace) -> Loaded:
     model = rebuild(checkpoint, arguments.model, "checkpoint")
     known = what_is_known(checkpoint, "checkpoint")
     # As in training, unless the command line says otherwise; of others' data sets, only how an image becomes an input.
-    for name in PREPARATION + DATA * bool(checkpoint.provenance):
+    names = PREPARATION
+    if checkpoint.provenance:
+        # The order of the classes belongs to the data set, and there is one.
+        chosen = any(getattr(arguments, name) for name in ("dataset", *CLASSES))
+        names += DATA + CLASSES * (not chosen)
+    for name in names:
         if not getattr(arguments, name) and checkpoint.args.get(name):
             setattr(arguments, name, checkpoint.args[name])
     arguments.val_split = arguments.val_split or "validation"

@@ -1,0 +1,52 @@
+"""Which files are images, and how an image of any depth is converted to 8 bits a channel.
+
+Grey images of more bits are scaled by the value of white. Pillow's own conversion clips them at 255.
+"""
+
+import numpy as np
+from PIL import Image
+
+# What Pillow knows by its first bytes and cannot decode, and PostScript, which is a program.
+NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+
+Image.preinit()  # an image is tried in this order: the usual formats first
+Image.init()
+FORMATS = [name for name in Image.ID if name not in NOT_READ]
+SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in {*FORMATS, "MPO"}}
+
+WHITE = dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N", "I"), 65535) | {"F": 1}
+"""The value of white by Pillow's mode; mode I has the 16 bits of PGM and of signed TIFF files."""
+
+MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
+"""Modes of 8 bits a channel."""
+
+
+def convert(image: Image.Image, mode: str, white: float | None = None) -> Image.Image:
+    """``image`` in one of :data:`MODES`.
+
+    Args:
+        image: of any mode.
+        mode: as for ``Image.convert``.
+        white: the value of white in a grey image of more than 8 bits; :data:`WHITE` where it is None.
+
+    Raises:
+        ValueError: an image of more than 8 bits has values below 0 or above white; or Pillow knows no conversion.
+    """
+    if image.mode in WHITE:
+        image = to_grey(image, white or WHITE[image.mode])
+    elif image.mode == "P" and mode in ("L", "RGB"):
+        image.info.pop("transparency", None)  # dropped in any case, and with a warning where it is left to Pillow
+    return image.convert(mode)
+
+
+def to_grey(image: Image.Image, white: float) -> Image.Image:
+    """A grey image of more than 8 bits in mode L, with ``white`` at 255.
+
+    Raises:
+        ValueError: it has values below 0, above ``white`` or that are no numbers.
+    """
+    pixels = np.asarray(image).astype(np.float64)
+    low, high = pixels.min(), pixels.max()
+    if not 0 <= low <= high <= white:
+        raise ValueError(f"values from {low:g} to {high:g} are not within 0 and {white:g}, see --max-pixel-value")
+    return Image.fromarray(np.rint(pixels * 255 / white).astype(np.uint8))

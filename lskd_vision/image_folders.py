@@ -1,0 +1,179 @@
+"""Read a split that has a folder for each class, and number its classes as timm or as torchvision does.
+
+The class of an image is the first folder below the split, however deep the image lies in it. Every entry below a class
+folder is read or counted in ``left_out``; labels and order depend on names alone.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from timm.data.readers.reader import Reader
+
+from lskd.errors import bad
+from lskd_vision.class_order import CLASS_ORDERS, natural_key
+from lskd_vision.image_files import SUFFIXES
+
+SHOWN = 5  # names in a line
+
+
+class ImageFolders(Reader):
+    """The images of a split, as timm's ``ImageDataset`` takes them.
+
+    Args:
+        root: the directory of the split.
+        order: ``natural``, timm's order of classes and images, or ``torchvision``, that of its ``ImageFolder``.
+        class_map: the names of class folders in the order of their labels, instead of all folders in theirs.
+
+    Attributes:
+        samples: path and label of every image.
+        class_to_idx: the labels by class.
+        missing: names of ``class_map`` that have no folder.
+        left_out: what is there and not read: by kind how many, and the first of them.
+
+    Raises:
+        InputError: there is no class folder, or one without images; a folder is in two classes; a link is broken.
+        OSError: a folder cannot be read.
+    """
+
+    def __init__(self, root: str | os.PathLike, order: str = "natural", class_map: Sequence[str] | None = None):
+        super().__init__()
+        self.root = str(Path(root))
+        self.left_out: dict[str, tuple[int, str]] = {}
+        # The class that a folder is read for, "" where it is none's: a link up would read other classes again.
+        self._class_of = {_identity(each): "" for each in (self.root, *Path(self.root).resolve().parents)}
+        folders = self._class_folders()
+        names = CLASS_ORDERS[order](folders) if class_map is None else class_map
+        self.class_to_idx = {name: label for label, name in enumerate(names)}
+        for name, folder in folders.items():
+            if name not in self.class_to_idx:
+                self._leave_out("not in --class-map", folder)
+        self.missing = [name for name in names if name not in folders]
+        paths = {name: self._images(name, folders[name]) for name in names if name in folders}
+        if not paths:
+            raise bad("--data-dir", self.root, f"must have a folder for each class{self.left_out_text()}")
+        if empty := [name for name, found in paths.items() if not found]:
+            raise bad("--data-dir", self.root, f"has no images of {shortened(empty)}{self.left_out_text()}")
+        self.samples = [(path, self.class_to_idx[name]) for name, found in paths.items() for path in found]
+        if order == "natural":
+            self.samples.sort(key=lambda sample: (natural_key(self._relative(sample[0])), sample[0]))
+        else:
+            self.samples.sort(key=lambda sample: (sample[1], *os.path.split(sample[0])))
+
+    def __getitem__(self, index: int):
+        path, label = self.samples[index]
+        return open(path, "rb"), label
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def _filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
+        path = self.samples[index][0]
+        return os.path.basename(path) if basename else path if absolute else self._relative(path)
+
+    def left_out_text(self) -> str:
+        """What is there and not read, to end a line with: the largest number first; empty where that is nothing."""
+        kinds = sorted(self.left_out.items(), key=lambda item: (-item[1][0], item[0]))
+        return "; not read: " + shortened(f"{n} {kind} ({first})" for kind, (n, first) in kinds) if kinds else ""
+
+    def _relative(self, path: str) -> str:
+        return path[len(self.root) + 1 :]
+
+    def _leave_out(self, kind: str, path: str) -> None:
+        number, first = self.left_out.get(kind, (0, self._relative(path)))
+        self.left_out[kind] = (number + 1, first)
+
+    def _class_folders(self) -> dict[str, str]:
+        """The folders of the classes by name."""
+        folders = {}
+        for entry in _entries(self.root):
+            if entry.name.startswith("."):
+                self._leave_out("hidden", entry.path)
+            elif not entry.is_dir():
+                self._leave_out("beside the class folders", entry.path)
+            elif _identity(entry.path) in self._class_of:
+                self._leave_out("linked twice or upwards", entry.path)
+            elif not _is_unicode(entry.name):  # classes stand in run records
+                raise bad("--data-dir", entry.path, "must have a name in UTF-8")
+            else:
+                folders[entry.name] = entry.path
+        return folders
+
+    def _images(self, name: str, folder: str) -> list[str]:
+        """The images below the folder of a class; links come last, so that a folder is read where it lies."""
+        images, links = [], []
+        self._walk(name, folder, images, links)
+        while links:
+            links.sort(reverse=True)
+            self._walk(name, links.pop(), images, links)
+        return images
+
+    def _walk(self, name: str, folder: str, images: list[str], links: list[str]) -> None:
+        identity = _identity(folder)
+        if identity in self._class_of:
+            if self._class_of[identity] not in ("", name):
+                raise bad("--data-dir", folder, f"is in two classes, {self._class_of[identity]} and {name}")
+            self._leave_out("linked twice or upwards", folder)
+            return
+        self._class_of[identity] = name
+        for entry in _entries(folder):
+            if entry.name.startswith("."):
+                self._leave_out("hidden", entry.path)
+            elif entry.is_dir():
+                if entry.is_symlink():
+                    links.append(entry.path)
+                else:
+                    self._walk(name, entry.path, images, links)
+            elif not entry.is_file():
+                if entry.is_symlink():
+                    raise bad("--data-dir", entry.path, "is a link to a file that is not there")
+                self._leave_out("special", entry.path)
+            elif (suffix := os.path.splitext(entry.name)[1].lower()) in SUFFIXES:
+                images.append(entry.path)
+            else:
+                self._leave_out(suffix or "without suffix", entry.path)
+
+
+def read_class_map(path: str | os.PathLike) -> list[str]:
+    """The names of classes in the order of their labels: a name a line, in UTF-8; blank lines count for nothing.
+
+    Raises:
+        InputError: it cannot be read, or has a name twice or none at all.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise bad("--class-map", path, f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise bad("--class-map", path, f"must be UTF-8: {error.reason}, byte {error.start}") from None
+    names = [name for line in lines if (name := line.strip())]
+    if not names:
+        raise bad("--class-map", path, "must have the names of classes, one a line")
+    if len(names) > len(set(names)):
+        twice = [name for number, name in enumerate(names) if name in names[:number]]
+        raise bad("--class-map", path, f"must not repeat a class: {shortened(twice)}")
+    return names
+
+
+def shortened(names: Iterable[str]) -> str:
+    """``names`` in a line, the first of them where they are many.
+
+    >>> shortened("abcdefg")
+    'a, b, c, d, e and 2 more'
+    """
+    names = list(names)
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _entries(folder: str) -> list[os.DirEntry]:
+    with os.scandir(folder) as entries:  # what it gives is in another order on every file system
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _identity(folder: str | os.PathLike) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _is_unicode(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
