@@ -17,7 +17,7 @@ from torch import nn
 from lskd.errors import bad
 from lskd.files import parse_json
 from lskd.wordnet import imagenet_classes
-from lskd_vision.class_order import natural_order, torchvision_order
+from lskd_vision.other_order import OtherOrder
 
 logger = logging.getLogger(__name__)
 LISTS = ("label_names", "class_names", "classes", "categories", "CLASSES")
@@ -157,23 +157,10 @@ def _check_order(theirs: Sequence[str], ours: Sequence[str], argument: str, valu
     exact = _unique(theirs) & _unique(ours)
     for number, (one, other) in enumerate(zip(theirs, ours, strict=True)):
         if not _same_class(one, other, exact):
-            name, others = other_order(ours) or ("", None)
-            hint = f"; --class-order {name} gives them the model's order" if list(theirs) == others else ""
+            order = OtherOrder.of(ours)
+            same = order is not None and list(theirs) == order.sort(ours)
+            hint = f"; --class-order {order.name} gives them the model's order" if same else ""
             raise bad(argument, value, f"has {one!r} as class {number}, the data have {other!r}{hint}")
-
-
-def other_order(names: Sequence[str]) -> tuple[str, list[str]] | None:
-    """The other of the two ways in which folders are sorted, as ``--class-order`` has it, and ``names`` sorted by it.
-
-    None where both come to the same, or ``names`` are in neither order.
-
-    >>> other_order(["a", "B"]), other_order(["a", "b"])
-    (('torchvision', ['B', 'a']), None)
-    """
-    natural, torchvisions = natural_order(names), torchvision_order(names)
-    if natural == torchvisions or list(names) not in (natural, torchvisions):
-        return None
-    return ("torchvision", torchvisions) if list(names) == natural else ("natural", natural)
 
 
 def _same_class(one: str, other: str, exact: set[str]) -> bool:

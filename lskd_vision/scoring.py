@@ -5,9 +5,7 @@ import functools
 import itertools
 import logging
 import math
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,60 +15,16 @@ from lskd.errors import bad
 from lskd.runs import read_run
 from lskd.smoothing_estimate import estimate_label_smoothing
 from lskd.teacher import with_estimate
-from lskd_vision.class_names import other_order
 from lskd_vision.data import Data
 from lskd_vision.evaluate import evaluate
 from lskd_vision.groups import config_key
 from lskd_vision.loader import Loader
+from lskd_vision.other_order import HARDLY, OtherOrder
 from lskd_vision.run import Run
 from lskd_vision.teacher import Normalisation, Teacher
 
 logger = logging.getLogger(__name__)
 SAMPLES = 2000  # of validation, that say whether a teacher was smoothed
-HARDLY = 1.5  # times chance
-
-
-@dataclass(frozen=True)
-class OtherOrder:
-    """The order that the data's classes would have by the other of the two ways in which folders are sorted.
-
-    Attributes:
-        name: as ``--class-order`` has it.
-        places: (K,) where each of the data's classes would be.
-    """
-
-    name: str
-    places: list[int]
-
-    @classmethod
-    def of(cls, names: Sequence[str]) -> "OtherOrder | None":
-        """As :func:`lskd_vision.class_names.other_order`; None where there is none."""
-        if (found := other_order(names)) is None:
-            return None
-        name, others = found
-        place = {each: index for index, each in enumerate(others)}
-        return cls(name, [place[each] for each in names])
-
-    def explains(self, counts: ClassCounts, others: ClassCounts) -> bool:
-        """Whether a model is hardly better than chance, and good at least halfway from chance to 100 % in this order.
-
-        Halfway in logarithms, 100 / √K %. Of the classes that have another place the mean of the accuracies counts, so
-        that a model that always says the same is not good in any order; and a difference of less than three standard
-        deviations of a sign test does not.
-
-        Args:
-            counts: of the model's logits as they are.
-            others: of its logits put into this order.
-        """
-        accuracies = (counts.class_accuracy(), others.class_accuracy())
-        moved = [c for c, place in enumerate(self.places) if place != c and accuracies[0][c] is not None]
-        if not moved:
-            return False
-        mean, mean_there = (statistics.fmean(each[c] for c in moved) for each in accuracies)
-        right, right_there = (each.correct()[0, moved].sum().item() for each in (counts, others))
-        clear = right_there - right > 3 * math.sqrt(right + right_there)
-        chance = 100 / len(self.places)
-        return clear and mean < HARDLY * chance and mean_there >= 10 * math.sqrt(chance)
 
 
 def score_teachers(runs: Sequence[Run], data: Data, arguments: argparse.Namespace, device: torch.device) -> None:
@@ -130,39 +84,28 @@ def score(
     order = OtherOrder.of(class_names)
     size = arguments.validation_batch_size or arguments.batch_size
     step = max(1, len(batches) * size // SAMPLES)  # from all of a split, which may be in the order of its classes
-    asked = [_Asked(teacher, normalisation, step) for teacher in teachers]
-    models: list[Callable[[Tensor], Tensor]] = list(asked)
-    if order:
-        models += [functools.partial(each.reordered, order.places) for each in asked]
+    some: list[list] = [[] for _ in teachers]
+
+    def ask(number: int, images: Tensor) -> Tensor:
+        logits = teachers[number].logits(images, normalisation)
+        if teachers[number].label_smoothing["alpha"] is None:
+            few = logits[::step].float()
+            some[number].append(few[few.isfinite().all(1)].cpu().numpy())
+        return logits
+
+    asked = [functools.partial(ask, number) for number in range(len(teachers))]
+    models = [model for each in asked for model in (order.both(each) if order else [each])]
     counts = evaluate(models, batches.epoch(0), len(class_names), arguments, device, len(batches), name="teacher")
     half = arguments.amp and arguments.amp_dtype == "float16"
     found = []
-    for number, (teacher, each) in enumerate(zip(teachers, asked, strict=True)):
-        _check_score(teacher, counts[number], order, counts[len(teachers) + number] if order else None, half)
-        figures = accuracy_figures(counts[number])
-        smoothing = with_estimate(teacher.label_smoothing, estimate_label_smoothing(each.some))
+    for number, teacher in enumerate(teachers):
+        own, *others = counts[number * len(counts) // len(teachers) :][: len(counts) // len(teachers)]
+        _check_score(teacher, own, order, others[0] if others else None, half)
+        figures = accuracy_figures(own)
+        smoothing = with_estimate(teacher.label_smoothing, estimate_label_smoothing(some[number]))
         valid = {name: figures[name] for name in ("top1", "top5", "nll_loss")}
         found.append({"valid": valid, "label_smoothing": smoothing})
     return found
-
-
-class _Asked:
-    """A teacher as a function of images that keeps a few of its outputs, and the last ones for another order."""
-
-    def __init__(self, teacher: Teacher, normalisation: Normalisation | None, step: int):
-        self.teacher, self.normalisation, self.step = teacher, normalisation, step
-        self.some: list = []
-        self.last: Tensor
-
-    def __call__(self, images: Tensor) -> Tensor:
-        self.last = self.teacher.logits(images, self.normalisation)
-        if self.teacher.label_smoothing["alpha"] is None:
-            few = self.last[:: self.step].float()
-            self.some.append(few[few.isfinite().all(1)].cpu().numpy())
-        return self.last
-
-    def reordered(self, places: list[int], _: Tensor) -> Tensor:
-        return self.last[:, places]
 
 
 def _check_score(
@@ -174,9 +117,7 @@ def _check_score(
         instead = "; in half precision: try --amp-dtype bfloat16" if half else ""
         raise bad(argument, value, f"gives logits that are not finite for images of the validation split{instead}")
     if order and order.explains(counts, others):
-        here, there = (f"{each.top1():.2f} %" for each in (counts, others))
-        found = f"is right for {here} of {counts.samples()} validation images, and for {there} if its classes are in"
-        raise bad(argument, value, f"{found} {order.name} order: give the data that order, --class-order {order.name}")
+        raise bad(argument, value, order.described(counts, others))
     print(f"teacher {value}: validation top-1 {counts.top1():.2f} %")
     chance = 100 / counts.classes
     if counts.top1() < HARDLY * chance:
