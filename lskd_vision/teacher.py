@@ -183,8 +183,8 @@ def load_teacher(
             model = create(name, argument, pretrained=True)
         known = {"source": "unknown: timm's pretrained weights", "class_names": names_of_pretrained(model, name)}
     value = path or name
-    check_classes(model.num_classes, known["class_names"], class_names, argument, value)
     check_finite(model.state_dict(), argument, value)
+    check_classes(model.num_classes, known["class_names"], class_names, argument, value)
     for input_size in sorted(input_sizes):
         if getattr(model, "in_chans", input_size[0]) != input_size[0]:
             raise bad(argument, value, f"wants {model.in_chans} input channels (must be the student's {input_size[0]})")
