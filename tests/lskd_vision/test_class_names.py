@@ -194,6 +194,21 @@ def test_a_folder_in_the_style_of_hugging_face_tells_its_names(tmp_path):
     assert read_checkpoint(folder / "model.safetensors", "checkpoint").class_names is None
 
 
+def test_a_repository_of_the_hub_tells_its_names_by_the_file_that_timm_has_fetched(tmp_path, monkeypatch):
+    folder = publish(tmp_path / "hub")
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"id2label": dict(enumerate(NAMES))}))
+    fetched = {("someone/clothes", "config.json", "v2"): str(folder / "config.json")}
+    monkeypatch.setattr(
+        class_names.huggingface_hub,
+        "try_to_load_from_cache",
+        lambda repository, file, revision: fetched.get((repository, file, revision)),
+    )
+    assert names_of_pretrained(model, "hf-hub:someone/clothes@v2") == NAMES
+    assert names_of_pretrained(model, "hf-hub:someone/clothes") is None
+
+
 def test_pretrained_imagenet_models_have_imagenets_classes_in_the_order_of_their_wordnet_ids(tmp_path):
     model = timm.create_model("test_resnet.r160_in1k")
     assert names_of_pretrained(model, "test_resnet.r160_in1k") == WNIDS == sorted(WNIDS)
