@@ -11,11 +11,11 @@ from lskd.runs import RunRecord, look_up, read_run
 from lskd.teacher import temperature_warnings
 from lskd_vision.checkpoints import read_state
 
-LAST, BEST = "last.pth.tar", "model_best.pth.tar"
 # Options that say where and beside whom a run is trained, and not what comes of it.
 INDIFFERENT = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
 INDIFFERENT |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
 INDIFFERENT |= {"rank", "local_rank", "distributed", "validation_batch_size"}
+CHECKPOINTS = LAST, BEST = "last.pth.tar", "model_best.pth.tar"  # of every run, in its directory
 
 
 def new_record(run) -> RunRecord:
@@ -62,9 +62,11 @@ def check_directory(run) -> int:
         How many epochs its record has.
 
     Raises:
-        InputError: it is something else or another run, ``--resume`` is not given, or a part of the run is gone.
+        InputError: it is something else or another run, or the teacher's own; ``--resume`` is not given; or a
+            part of the run is gone.
     """
-    last, best = run.directory / LAST, run.directory / BEST
+    _check_own_files(run)
+    last = run.directory / LAST
     record = read_run(run.directory)
     if record is None:
         if last.exists():
@@ -80,7 +82,7 @@ def check_directory(run) -> int:
     epochs = len(record.history)
     if epochs >= run.arguments.epochs:  # it has ended: its checkpoints may be elsewhere
         return epochs
-    for path in (last, best):
+    for path in map(run.directory.joinpath, CHECKPOINTS):
         if epochs and not path.exists():
             valid = f"is gone, and run.json has {epochs} epochs: put it back, or remove the directory to begin anew"
             raise bad("--resume", path, valid)
@@ -121,9 +123,18 @@ def another_run(run, made: dict) -> str | None:
         return f"{differing[0].replace('_', '-')} differs"
     if run.data_record["fingerprint"] != look_up(made, "data", "fingerprint"):
         return "the data differ"
-    if run.teacher is not None and run.teacher.fingerprint != look_up(made, "teacher", "fingerprint"):
-        return "the teacher differs"
+    if run.teacher is not None and run.teacher.fingerprint != (theirs := look_up(made, "teacher", "fingerprint")):
+        found = f"its weights were {str(theirs)[:12]}, and are {run.teacher.fingerprint[:12]} (SHA-256)"
+        return f"the teacher differs, {found}"
     return None
+
+
+def _check_own_files(run) -> None:
+    """Check that a run does not replace its teacher's checkpoint. Raises InputError."""
+    teacher = run.teacher and run.teacher.path
+    for own in map(run.directory.joinpath, CHECKPOINTS):
+        if teacher and own.exists() and own.samefile(teacher):
+            raise bad("--kd-checkpoint", teacher, f"is {own}, which this student would replace; name another --output")
 
 
 def plain(values: dict) -> dict:
