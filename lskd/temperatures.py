@@ -1,11 +1,16 @@
 """Temperatures on command lines: numbers, or the file in which ``lskd match-temperature`` has left what it found."""
 
 import argparse
-import math
+import contextlib
+import csv
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from lskd.files import parse_json
+from lskd.runs import look_up
+
+SUFFIXES = (".csv", ".json")
 
 
 def temperatures(text: str, number: Callable[[str], float] = float) -> list[float]:
@@ -13,11 +18,12 @@ def temperatures(text: str, number: Callable[[str], float] = float) -> list[floa
 
     ``number`` reads a single one.
     """
-    if not text.endswith(".json"):
+    if not text.endswith(SUFFIXES):
         try:
             return [number(text)]
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} (must be a number, or a file of match-temperature)") from None
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            valid = "must be a number above 0, or a .csv or .json file of `lskd match-temperature --output`"
+            raise argparse.ArgumentTypeError(f"{text} ({valid})") from error
     try:
         return read_temperatures(Path(text))
     except ValueError as error:
@@ -25,25 +31,38 @@ def temperatures(text: str, number: Callable[[str], float] = float) -> list[floa
 
 
 def read_temperatures(path: Path) -> list[float]:
-    """The temperatures of OTHER, a row each, in the JSON file that ``--output`` makes.
+    """The temperatures of OTHER, a row each, in the file that ``--output`` makes, .csv or .json.
 
     Raises:
-        ValueError: it cannot be read as such a file; the message says what it must be.
+        ValueError: it cannot be read as such a file, or a temperature is not a finite number above 0; the message says
+            what must be.
     """
+    kind = path.suffix.removeprefix(".")
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark before a csv's first name
+        rows = _csv_rows(text) if kind == "csv" else look_up(parse_json(text), "rows")
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ValueError(f"must be JSON: {error}") from None
-    rows = content.get("rows") if isinstance(content, dict) else None
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"must be {'csv' if kind == 'csv' else 'JSON'}: {error}") from None
     known = {"reference_temperature", "temperature"}  # the second alone is in the figures of other commands too
     if not isinstance(rows, list) or not all(isinstance(row, dict) and known <= row.keys() for row in rows):
-        raise ValueError("must be what `lskd match-temperature --output FILE.json` writes")
+        raise ValueError(f"must be what `lskd match-temperature --output FILE.{kind}` writes")
     if not rows:
         raise ValueError("has no rows, must have one for each temperature")
     found = [row["temperature"] for row in rows]
     for value in found:
-        if type(value) not in (int, float) or not 0 < value < math.inf:
-            raise ValueError(f"has the temperature {value!r}, must be numbers above 0")
+        if type(value) not in (int, float) or not 0 < value <= sys.float_info.max:
+            text = ascii(value)
+            shown = text if len(text) <= 60 else text[:60] + "…"
+            raise ValueError(f"has the temperature {shown}, must be numbers above 0")
     return [float(value) for value in found]
+
+
+def _csv_rows(text: str) -> list[dict]:
+    """The rows of a csv file; what is no number in them stays as it is."""
+    rows = list(csv.DictReader(text.splitlines(), strict=True))
+    for row in rows:
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            row["temperature"] = float(row["temperature"])
+    return rows

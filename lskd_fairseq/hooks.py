@@ -19,7 +19,9 @@ In :mod:`lskd_fairseq.resuming`:
 7. :func:`~resuming.same_batches`: fairseq groups sentences into batches once, by a random order that depends on the
    epoch in which training started. A resumed training has other batches than one that was never stopped, and other
    weights.
-8. :func:`~resuming.answer_signals`: Ctrl-C ends in a traceback, SIGTERM in nothing.
+8. :func:`~resuming.check_whole`: where ``checkpoint_last.pt`` is gone fairseq begins anew in the place of the run, and
+   it goes on from a checkpoint without the optimizer's state as if it had it.
+9. :func:`~resuming.answer_signals`: Ctrl-C ends in a traceback, SIGTERM in nothing.
 """
 
 import argparse
@@ -162,11 +164,12 @@ def checked_defaults(add_defaults):
     def add_and_check(cfg):
         add_defaults(cfg)
         resuming.answer_signals(cfg)
-        if getattr(cfg.criterion, "_name", None) in options.CRITERIONS:
-            try:
+        try:
+            resuming.check_whole(cfg.checkpoint)
+            if getattr(cfg.criterion, "_name", None) in options.CRITERIONS:
                 options.check_config(cfg)
                 options.check_checkpoints(cfg.checkpoint)
-            except InputError as error:
-                options.leave(error)
+        except InputError as error:
+            options.leave(error)
 
     return add_and_check

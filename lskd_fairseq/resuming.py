@@ -16,14 +16,48 @@ from pathlib import Path
 from fairseq.data import data_utils
 from fairseq.distributed.utils import is_master
 from fairseq.file_io import PathManager
+from omegaconf import DictConfig
 
 from lskd import torch_files
+from lskd.errors import bad
 from lskd.files import remove_partials, replacing
-from lskd.runs import write_run
+from lskd.runs import read_run, write_run
 from lskd_fairseq import options, records
 
 PROGRESS = "lskd_progress"  # its key in a checkpoint's extra state: what a training that goes on has to know
 INTERRUPTED = 130  # exit status, as shells give it to what Ctrl-C has ended
+
+
+def check_whole(cfg: DictConfig) -> None:
+    """Check that a training with these settings of checkpoints goes on from all that it has left, or begins anew.
+
+    fairseq begins anew where ``checkpoint_last.pt`` is gone, in the place of what it did before, and goes on from a
+    checkpoint without the optimizer's state in the middle of the data with the schedule at its beginning.
+
+    Raises:
+        InputError: the run's record has updates, and its last checkpoint is gone; or the checkpoint has no state of the
+            optimizer, and ``--reset-optimizer`` is not given.
+    """
+    own = cfg.restore_file == "checkpoint_last.pt"  # fairseq's default, the one in the run's directory
+    path = Path(cfg.save_dir, cfg.restore_file) if own else Path(cfg.restore_file)
+    gone = not list(Path(cfg.save_dir).glob("checkpoint_last*.pt"))  # several: a part for each process
+    if own and gone and not (cfg.no_save or cfg.no_last_checkpoints or cfg.continue_once):
+        record = read_run(cfg.save_dir)
+        if record is not None and record.history:
+            updates = record.history[-1].get("updates")
+            found = f"has a run.json of {updates} updates and no {cfg.restore_file}: put it back, name another with"
+            raise bad("--save-dir", cfg.save_dir, f"{found} --restore-file, or remove the directory to begin anew")
+    if not path.is_file() or cfg.reset_optimizer:
+        return
+    try:
+        state = torch_files.load_plain(path, mapped=True)
+    except Exception:  # a file that cannot be read is refused as such
+        return
+    history = state.get("optimizer_history") if isinstance(state, dict) else None
+    older = isinstance(history, list) and bool(history) and "optimizer" in history[-1]
+    if isinstance(state, dict) and not older and not {"last_optimizer_state", "optimizer"} & state.keys():
+        wanted = "to train on from its weights give --reset-optimizer --reset-lr-scheduler --reset-dataloader"
+        raise bad("--restore-file", path, f"has no state of the optimizer to go on with: {wanted} --reset-meters")
 
 
 def whole_saves(torch_persistent_save):

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from lskd import torch_files
 from lskd.errors import bad
 from lskd.files import parse_json, replacing
+from lskd_vision.class_names import names_in, names_of_file
 from lskd_vision.told import checked_args
 
 EMA_KEYS = ("state_dict_ema", "model_ema")  # timm's, torchvision's
@@ -48,6 +49,7 @@ class Checkpoint:
         arch: the architecture's name as the file tells it, None where it does not.
         args: the options of the training, {} where the file has none.
         provenance: what this project wrote about the training under ``lskd``, {} in files of others.
+        class_names: in the order of the model's outputs, None where the file does not tell.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class Checkpoint:
     arch: str | None
     args: dict
     provenance: dict
+    class_names: list[str] | None = None
 
 
 def save_checkpoint(path: str | os.PathLike, state: dict) -> None:
@@ -72,7 +75,7 @@ def save_checkpoint(path: str | os.PathLike, state: dict) -> None:
                 raise TypeError(f"state: {', '.join(sorted(refused))} (must be plain data and tensors)")
 
 
-def read_state(path: str | os.PathLike, argument: str) -> dict:
+def read_state(path: str | os.PathLike, argument: str, mapped: bool = False) -> dict:
     """All that a checkpoint file holds, on the CPU; nothing in it is run.
 
     A .safetensors file becomes a state too: ``state_dict``, and what its metadata has of ``arch`` (text), ``args`` and
@@ -81,6 +84,7 @@ def read_state(path: str | os.PathLike, argument: str) -> dict:
     Args:
         path: the file; its suffix tells safetensors from torch.save's format, old or new.
         argument: what errors call it.
+        mapped: leave the weights on the disk until they are used.
 
     Raises:
         InputError: no such file, empty, truncated, not a checkpoint, or one that would run code.
@@ -95,7 +99,7 @@ def read_state(path: str | os.PathLike, argument: str) -> dict:
             return _read_safetensors(path)
         with _plain_types_allowed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            state = torch_files.load_plain(path)
+            state = torch_files.load_plain(path, mapped)
     except OSError as error:
         raise bad(argument, path, f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged file may raise anything inside the unpickler
@@ -136,7 +140,19 @@ def read_checkpoint(path: str | os.PathLike, argument: str, use_ema: bool = True
     arch = next((name for name in (state.get("arch"), args.get("model")) if name and isinstance(name, str)), None)
     provenance = state["lskd"] if isinstance(state.get("lskd"), dict) else {}
     args = checked_args(args, bool(provenance), argument, path)
-    return Checkpoint(Path(path), weights, bool(keys) and keys[0] in EMA_KEYS, arch, args, provenance)
+    names = names_in(provenance.get("data")) if provenance else names_of_file(Path(path), state)
+    return Checkpoint(Path(path), weights, bool(keys) and keys[0] in EMA_KEYS, arch, args, provenance, names)
+
+
+def check_finite(weights: dict[str, Tensor], argument: str, value: object) -> None:
+    """Check that all weights of a model are finite numbers; errors call it ``argument``, for which ``value`` was given.
+
+    Raises:
+        InputError: one is not; the message has the tensor's name.
+    """
+    for name, tensor in weights.items():
+        if wrong := int((~tensor.isfinite()).sum()):
+            raise bad(argument, value, f"has {wrong} of {tensor.numel()} values of {name} that are not finite")
 
 
 def number_of_classes(weights: dict[str, Tensor], model: nn.Module) -> int | None:

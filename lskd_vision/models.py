@@ -6,10 +6,19 @@ from collections.abc import Sequence
 
 import timm
 import torch
-from torch import nn
+from timm.layers import PatchEmbed
+from torch import Tensor, nn
 
 from lskd.errors import bad
-from lskd_vision.checkpoints import Checkpoint, input_channels, load_weights, number_of_classes, read_checkpoint
+from lskd_vision.checkpoints import (
+    Checkpoint,
+    check_finite,
+    input_channels,
+    load_weights,
+    number_of_classes,
+    read_checkpoint,
+)
+from lskd_vision.class_names import check_classes, names_of_pretrained
 
 
 def create(name: str, argument: str, **options) -> nn.Module:
@@ -28,18 +37,28 @@ def create(name: str, argument: str, **options) -> nn.Module:
         raise bad(argument, name, f"cannot be made: {type(error).__name__}: {error}") from None
 
 
-def build(arguments: argparse.Namespace, name: str, num_classes: int) -> nn.Module:
+def build(arguments: argparse.Namespace, name: str, class_names: Sequence[str]) -> nn.Module:
     """The model that is to be trained, its weights drawn from torch's random numbers as they stand.
 
+    Args:
+        arguments: the command line.
+        name: of the model.
+        class_names: of the data, K.
+
     Raises:
-        InputError: it cannot be made like this, or ``--initial-checkpoint`` does not fit it.
+        InputError: it cannot be made like this, or the weights that it is to start from do not fit it, are not finite,
+            or have a classifier for K classes in another order.
     """
-    options = options_of(arguments, name)
+    options, num_classes = options_of(arguments, name), len(class_names)
     model = create(name, "--model", pretrained=arguments.pretrained, num_classes=num_classes, **options)
+    if arguments.pretrained and model.pretrained_cfg["num_classes"] == num_classes:
+        check_classes(num_classes, names_of_pretrained(model, name), class_names, "--pretrained", name)
     if arguments.initial_checkpoint:
         checkpoint = read_checkpoint(arguments.initial_checkpoint, "--initial-checkpoint")
         classes = number_of_classes(checkpoint.weights, model) or num_classes
+        check_finite(checkpoint.weights, "--initial-checkpoint", checkpoint.path)
         if classes == num_classes:
+            check_classes(classes, checkpoint.class_names, class_names, "--initial-checkpoint", checkpoint.path)
             load_weights(model, checkpoint, "--initial-checkpoint")
         else:  # everything but the classifier, which stays as it was drawn
             with torch.random.fork_rng(devices=[]):
@@ -80,23 +99,58 @@ def wants_image_size(name: str) -> bool:
     return timm.is_model(name.split(".")[0]) and bool(timm.get_pretrained_cfg_value(name, "fixed_input_size"))
 
 
-def check_input(model: nn.Module, input_size: Sequence[int], argument: str, name: str) -> None:
-    """Check that a model takes an image of (C, H, W) by giving it one; it stays as it is.
+def check_input(model: nn.Module, input_size: Sequence[int], argument: str, name: object) -> None:
+    """Check that a model, in eval mode, gives logits for an image of (C, H, W) and looks at all of it.
+
+    The model stays as it is.
 
     Raises:
         InputError: it does not.
     """
+    _check_patches(model, input_size, argument, name)
     training = model.training
     try:
         with torch.no_grad():
-            model.eval()(torch.zeros(1, *input_size))
+            device = next(model.parameters()).device
+            check_logits(model.eval()(torch.zeros(1, *input_size, device=device)), 1, model.num_classes)
     except (AssertionError, RuntimeError, ValueError) as error:
-        size = "x".join(map(str, input_size))
         raise bad(
-            argument, name, f"cannot take images of {size}, see --img-size: {str(error).splitlines()[0]}"
+            argument, name, f"cannot take images of {by(input_size)}, see --img-size: {first_line(error)}"
         ) from None
     finally:
         model.train(training)
+
+
+def check_logits(logits: object, images: int, num_classes: int) -> None:
+    """Check that a model's output is (images, num_classes). Raises ValueError."""
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if found != (images, num_classes):
+        raise ValueError(f"its output for {images} images is {found}, not the logits {(images, num_classes)}")
+
+
+def _check_patches(model: nn.Module, input_size: Sequence[int], argument: str, name: object) -> None:
+    """Check that an image is of whole patches: timm would leave out what is beyond the last whole one, silently."""
+    embed = getattr(model, "patch_embed", None)
+    if not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad:
+        return
+    height, width = embed.patch_size
+    if input_size[1] % height or input_size[2] % width:
+        valid = f"cannot take images of {by(input_size)}, see --img-size: must be of whole patches of {height}x{width}"
+        raise bad(argument, name, valid)
+
+
+def by(size: Sequence[int]) -> str:
+    """A size for people.
+
+    >>> by((3, 224, 224))
+    '3x224x224'
+    """
+    return "x".join(map(str, size))
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, its kind where it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> nn.Module:

@@ -1,16 +1,21 @@
 """The run record of an image model: what it was made with, and whether a directory holds the same run already."""
 
+from dataclasses import asdict
 from pathlib import Path
+
+from timm.utils import NativeScaler
 
 from lskd.determinism import nondeterminism, switches
 from lskd.errors import bad
-from lskd.runs import RunRecord, read_run
+from lskd.runs import RunRecord, look_up, read_run
 from lskd.teacher import temperature_warnings
+from lskd_vision.checkpoints import read_state
 
 # Options that say where and beside whom a run is trained, and not what comes of it.
 INDIFFERENT = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
 INDIFFERENT |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
 INDIFFERENT |= {"rank", "local_rank", "distributed", "validation_batch_size"}
+CHECKPOINTS = LAST, BEST = "last.pth.tar", "model_best.pth.tar"  # of every run, in its directory
 
 
 def new_record(run) -> RunRecord:
@@ -29,8 +34,8 @@ def new_record(run) -> RunRecord:
         configuration=configuration,
         seed=run.setting.seed,
         data=run.data_record,
-        teacher=teacher and teacher.record(),
-        warnings=temperature_warnings(teacher.label_smoothing, temperature) if teacher else [],
+        teacher=run.teacher_record,
+        warnings=temperature_warnings(run.teacher_record["label_smoothing"], temperature) if teacher else [],
         nondeterminism=nondeterminism(
             run.device.type,
             arguments.world_size,
@@ -51,30 +56,85 @@ def own_arguments(run) -> dict:
 
 
 def check_directory(run) -> int:
-    """Check that what is in the run's directory is this run, and that it may go on.
+    """Check that what is in the run's directory is this run, and that it may go on: all that it needs is there.
 
     Returns:
         How many epochs its record has.
 
     Raises:
-        InputError: it is something else or another run, or ``--resume`` is not given.
+        InputError: it is something else or another run, or the teacher's own; ``--resume`` is not given; or a
+            part of the run is gone.
     """
+    _check_own_files(run)
+    last = run.directory / LAST
     record = read_run(run.directory)
     if record is None:
+        if last.exists():
+            raise bad("--output", run.directory, f"has a {LAST} and no run.json: put it back, or remove the directory")
         # A kill while the first record was written leaves a hidden file.
         if run.directory.exists() and any(not path.name.startswith(".") for path in run.directory.iterdir()):
             raise bad("--output", run.directory, "must be new, or hold a run")
         return 0
-    ours, theirs = own_settings(plain(own_arguments(run))), own_settings(record.configuration.get("host", {}))
-    if differing := [name for name in ours if ours[name] != theirs.get(name)]:
-        raise bad("--output", run.directory, f"holds another run: {differing[0].replace('_', '-')} differs")
-    if run.data_record["fingerprint"] != record.data.get("fingerprint"):
-        raise bad("--output", run.directory, "holds another run: the data differ")
-    if run.teacher is not None and run.teacher.fingerprint != (record.teacher or {}).get("fingerprint"):
-        raise bad("--output", run.directory, "holds another run: the teacher differs")
+    if difference := another_run(run, asdict(record)):
+        raise bad("--output", run.directory, f"holds another run: {difference}")
     if not run.arguments.resume:
         raise bad("--output", run.directory, "holds this run already; --resume goes on with it")
-    return len(record.history)
+    epochs = len(record.history)
+    if epochs >= run.arguments.epochs:  # it has ended: its checkpoints may be elsewhere
+        return epochs
+    for path in map(run.directory.joinpath, CHECKPOINTS):
+        if epochs and not path.exists():
+            valid = f"is gone, and run.json has {epochs} epochs: put it back, or remove the directory to begin anew"
+            raise bad("--resume", path, valid)
+    if last.exists():
+        check_state(run, last)
+    return epochs
+
+
+def check_state(run, path: Path) -> None:
+    """Check that a checkpoint is of this run, and that it has all that the run goes on from.
+
+    Raises:
+        InputError: it is not, has not, or cannot be read.
+    """
+    state = read_state(path, "--resume", mapped=True)
+    needed = {"state_dict", "optimizer", "epoch", "lskd"}
+    needed |= {"state_dict_ema"} if run.arguments.model_ema else set()
+    needed |= {"task_state"} if run.overhaul else set()
+    needed |= {NativeScaler.state_dict_key} if run.scales_loss else set()
+    missing = needed - state.keys()
+    made = state["lskd"] if isinstance(state.get("lskd"), dict) else {}
+    missing |= {"configuration", "data", "teacher", "history", "best", "seconds", "valid"} - made.keys()
+    if missing:
+        raise bad("--resume", path, f"lacks {', '.join(sorted(missing))}: put back the one that the run has written")
+    if difference := another_run(run, made):
+        raise bad("--resume", path, f"is of another run: {difference}")
+
+
+def another_run(run, made: dict) -> str | None:
+    """How a run differs from this one, None where it does not.
+
+    Args:
+        run: this one.
+        made: how the other was made, as a run record or a checkpoint has it.
+    """
+    ours, theirs = own_settings(plain(own_arguments(run))), own_settings(look_up(made, "configuration", "host") or {})
+    if differing := [name for name in ours if ours[name] != theirs.get(name)]:
+        return f"{differing[0].replace('_', '-')} differs"
+    if run.data_record["fingerprint"] != look_up(made, "data", "fingerprint"):
+        return "the data differ"
+    if run.teacher is not None and run.teacher.fingerprint != (theirs := look_up(made, "teacher", "fingerprint")):
+        found = f"its weights were {str(theirs)[:12]}, and are {run.teacher.fingerprint[:12]} (SHA-256)"
+        return f"the teacher differs, {found}"
+    return None
+
+
+def _check_own_files(run) -> None:
+    """Check that a run does not replace its teacher's checkpoint. Raises InputError."""
+    teacher = run.teacher and run.teacher.path
+    for own in map(run.directory.joinpath, CHECKPOINTS):
+        if teacher and own.exists() and own.samefile(teacher):
+            raise bad("--kd-checkpoint", teacher, f"is {own}, which this student would replace; name another --output")
 
 
 def plain(values: dict) -> dict:

@@ -23,14 +23,13 @@ from lskd.nan_batch import keep_batch
 from lskd.runs import now, read_run, write_run
 from lskd_vision.checkpoints import read_state, save_checkpoint
 from lskd_vision.feature_distillation import StudentWithConnectors, margins, teacher_batch_norms
-from lskd_vision.models import build, check_input
+from lskd_vision.models import build, first_line
 from lskd_vision.precision import autocast
 from lskd_vision.randomness import RandomStream
-from lskd_vision.records import new_record, own_arguments, plain
+from lskd_vision.records import BEST, LAST, new_record, own_arguments, plain
 from lskd_vision.task import DistillationTask, OverhaulDistillationTask, SmoothedCrossEntropy
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 
-LAST, BEST = "last.pth.tar", "model_best.pth.tar"
 OVERFLOWS = 20  # steps in a row: in as many, fairseq's scale comes to its smallest
 
 
@@ -77,6 +76,7 @@ class Run:
         self.setting, self.arguments, self.teacher = setting, arguments, teacher
         self.data_record, self.config = data_record, config
         self.directory = arguments.output / (arguments.experiment or data_name) / self.name
+        self.teacher_record = teacher and teacher.record()  # with its score, when it is known
         self.next_epoch = 0
         self.best: float | None = None
         self.failure: str | None = None
@@ -95,7 +95,7 @@ class Run:
     def build_model(self) -> nn.Module:
         """The model as it is before the first step: a function of ``--seed`` and the options alone."""
         with RandomStream(torch.device("cpu"), self.setting.seed):
-            model = build(self.arguments, self.setting.model, len(self.data_record["classes"]))
+            model = build(self.arguments, self.setting.model, self.data_record["classes"])
             if self.overhaul:
                 model = StudentWithConnectors(model, self.teacher.features.channels)
         return model
@@ -104,6 +104,20 @@ class Run:
     def overhaul(self) -> bool:
         """Whether features are distilled too."""
         return self.teacher is not None and self.arguments.kd_distill_type == "overhaul"
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether the loss is scaled, as half precision needs it."""
+        return self.arguments.amp and self.arguments.amp_dtype == "float16"
+
+    @property
+    def kind(self) -> tuple:
+        """Equal for runs whose models are alike but for the weights that they begin with."""
+        return self.setting.model, self.setting.teacher if self.overhaul else None
+
+    def margins(self, device: torch.device) -> list[Tensor]:
+        """The margins of the teacher's stages, see :mod:`lskd_vision.feature_distillation`."""
+        return [margins(norm).to(device) for norm in teacher_batch_norms(self.teacher.model)]
 
     def start(self, device: torch.device, batches_per_epoch: int) -> None:
         """Make everything that training needs, and go on from the last checkpoint where there is one.
@@ -114,9 +128,7 @@ class Run:
         """
         arguments = self.arguments
         self.device = device
-        model = self.build_model()
-        check_input(model, self.config["input_size"], "--model", self.setting.model)
-        model = model.to(device)
+        model = self.build_model().to(device)
         if arguments.channels_last:
             model = model.to(memory_format=torch.channels_last)
         if arguments.sync_bn and arguments.distributed:
@@ -144,15 +156,14 @@ class Run:
             step_on_epochs=not arguments.sched_on_updates,
             updates_per_epoch=self.updates_per_epoch,
         )
-        scales = arguments.amp and arguments.amp_dtype == "float16"
-        self.scaler = NativeScaler(device=device.type) if scales else None
+        self.scaler = NativeScaler(device=device.type) if self.scales_loss else None
         if arguments.torchcompile:
             self.task.compile(backend=arguments.torchcompile)
         if arguments.model_ema:
             self.task.setup_ema(decay=arguments.model_ema_decay, use_warmup=arguments.model_ema_warmup)
         self.record = new_record(self)
         self.seconds = 0.0
-        if (self.directory / LAST).exists():
+        if self.next_epoch or (self.directory / LAST).exists():
             self.restore()
         if arguments.distributed:
             self.task.prepare_distributed(device_ids=[device] if device.type == "cuda" else None)
@@ -176,8 +187,7 @@ class Run:
             "device": device,
         }
         if self.overhaul:
-            margin = [margins(norm).to(device) for norm in teacher_batch_norms(self.teacher.model)]
-            return OverhaulDistillationTask(model, self.teacher, margins=margin, **settings)
+            return OverhaulDistillationTask(model, self.teacher, margins=self.margins(device), **settings)
         return DistillationTask(model, self.teacher, **settings)
 
     def begin_epoch(self, epoch: int, ids_of: Callable[[int], list] = lambda batch: [f"batch {batch}"]) -> None:
@@ -337,13 +347,17 @@ class Run:
 
     def restore(self) -> None:
         """Go on from the last checkpoint, which is whole even where a kill kept the record from being written."""
-        state = read_state(self.directory / LAST, "--resume")
-        self.task.load_checkpoint_state(state["state_dict"], state.get("task_state"))
-        if self.task.has_ema():
-            self.task.load_checkpoint_state(state["state_dict_ema"], state.get("task_state_ema"), ema=True)
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.scaler is not None:
-            self.scaler.load_state_dict(state[self.scaler.state_dict_key])
+        path = self.directory / LAST
+        state = read_state(path, "--resume")
+        try:
+            self.task.load_checkpoint_state(state["state_dict"], state.get("task_state"))
+            if self.task.has_ema():
+                self.task.load_checkpoint_state(state["state_dict_ema"], state.get("task_state_ema"), ema=True)
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.scaler is not None:
+                self.scaler.load_state_dict(state[self.scaler.state_dict_key])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise bad("--resume", path, f"does not fit the run: {first_line(error)}") from None
         self.next_epoch = state["epoch"] + 1
         self.best, self.seconds = state["lskd"]["best"], state["lskd"]["seconds"]
         earlier = read_run(self.directory)

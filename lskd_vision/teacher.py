@@ -1,27 +1,24 @@
 """The teacher: a frozen model in eval mode, outside what is trained, wrapped or saved."""
 
 import contextlib
-import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.task import DistillationTeacher
 from timm.utils import unwrap_model
 from torch import Tensor, nn
 
 from lskd.errors import bad
 from lskd.teacher import weights_fingerprint
-from lskd_vision.checkpoints import Checkpoint, read_checkpoint
+from lskd_vision.checkpoints import Checkpoint, check_finite, read_checkpoint
+from lskd_vision.class_names import check_classes, names_of_pretrained
 from lskd_vision.data import per_channel
 from lskd_vision.feature_distillation import PreReluFeatures, batch_statistics
 from lskd_vision.folding import without_batch_norms
 from lskd_vision.models import check_input, create, rebuild
 from lskd_vision.told import checked_provenance
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -92,7 +89,6 @@ class Teacher:
         self.label_smoothing = {"alpha": label_smoothing, "source": source}
         self.num_classes = model.num_classes
         self.fingerprint = weights_fingerprint(model.state_dict())
-        self.valid: dict = {}
         device = device or torch.device("cpu")
         model.pretrained_cfg = input_config(model, mean, std)
         model.eval().requires_grad_(False)
@@ -144,13 +140,13 @@ class Teacher:
         return self.wrapped.normalize_input(images, normalisation.mean, normalisation.std)
 
     def record(self) -> dict:
-        """What a student's run record says of its teacher."""
+        """What a student's run record says of its teacher, before it is scored."""
         return {
             "paths": [str(self.path.resolve())] if self.path else [],
             "model": self.name,
             "fingerprint": self.fingerprint,
             "label_smoothing": self.label_smoothing,
-            "valid": self.valid,
+            "valid": {},
         }
 
 
@@ -158,7 +154,7 @@ def load_teacher(
     name: str | None,
     path: Path | None,
     class_names: list[str],
-    input_size: tuple[int, int, int],
+    input_sizes: Collection[tuple[int, int, int]],
     device: torch.device,
     **options,
 ) -> Teacher:
@@ -168,12 +164,13 @@ def load_teacher(
         name: a timm model; the one that the checkpoint names when None.
         path: the checkpoint.
         class_names: of the data, K in the order of their labels.
-        input_size: channels, height and width of the student's images.
+        input_sizes: channels, height and width of the students' images.
         device: where it computes.
         options: ``features`` and ``use_batch_statistics`` of :class:`Teacher`.
 
     Raises:
-        InputError: it cannot be loaded safely, or has other classes, another order of them, or other input channels.
+        InputError: it cannot be loaded safely, has other classes, another order of them, weights that are not finite,
+            or cannot take the students' images.
     """
     argument = "--kd-checkpoint" if path else "--kd-model-name"
     if path:
@@ -184,12 +181,14 @@ def load_teacher(
     else:
         with torch.random.fork_rng(devices=[]):
             model = create(name, argument, pretrained=True)
-        known = {"source": "unknown: timm's pretrained weights"}
+        known = {"source": "unknown: timm's pretrained weights", "class_names": names_of_pretrained(model, name)}
     value = path or name
-    check_classes(model, known.setdefault("class_names", None), class_names, argument, value)
-    if getattr(model, "in_chans", input_size[0]) != input_size[0]:
-        raise bad(argument, value, f"wants {model.in_chans} input channels (must be the student's {input_size[0]})")
-    check_input(model, input_size, argument, value)
+    check_finite(model.state_dict(), argument, value)
+    check_classes(model.num_classes, known["class_names"], class_names, argument, value)
+    for input_size in sorted(input_sizes):
+        if getattr(model, "in_chans", input_size[0]) != input_size[0]:
+            raise bad(argument, value, f"wants {model.in_chans} input channels (must be the student's {input_size[0]})")
+        check_input(model, input_size, argument, value)
     return Teacher(model, name, path=path, device=device, **known, **options)
 
 
@@ -207,42 +206,10 @@ def what_is_known(checkpoint: Checkpoint, argument: str) -> dict:
         return known | {"label_smoothing": made["label_smoothing"], "source": "the teacher's configuration"}
     args = checkpoint.args
     known = {name: tuple(args[name]) for name in ("mean", "std") if args.get(name)}
+    known["class_names"] = checkpoint.class_names
     if args.get("kd_model_name"):
         return known | {"source": "unknown: trained with distillation"}
     for name in ("smoothing", "label_smoothing"):  # timm's training script, torchvision's
         if isinstance(args.get(name), int | float):
             return known | {"label_smoothing": float(args[name]), "source": "the teacher's configuration"}
     return known | {"source": "unknown: the checkpoint does not tell"}
-
-
-def imagenet_classes(model: nn.Module) -> list[str] | None:
-    """The WordNet ids that a model with ImageNet-1K's classes was trained for; None for any other model."""
-    if infer_imagenet_subset(model) != "imagenet-1k" or "in1k" not in str(model.pretrained_cfg.get("tag", "")):
-        return None
-    info = ImageNetInfo("imagenet-1k")
-    return [info.index_to_label_name(index) for index in range(1000)]
-
-
-def check_classes(model: nn.Module, theirs: list[str] | None, ours: list[str], argument: str, value: object) -> None:
-    """Check that a model has the data's classes and, as far as their names are known, in the same order.
-
-    Args:
-        model: a timm model.
-        theirs: the names of the model's classes, in the order of its outputs; those of ImageNet-1K where it is None and
-            the model is one of its.
-        ours: the names of the data's.
-        argument: what an error calls the model.
-        value: what was given for it.
-
-    Raises:
-        InputError: they differ. Names that have nothing in common, as of folders with names of their own, say nothing.
-    """
-    if model.num_classes != len(ours):
-        raise bad(argument, value, f"has {model.num_classes} classes (must be the data's {len(ours)})")
-    theirs = theirs or imagenet_classes(model)
-    if theirs is None or theirs == ours or not set(theirs) & set(ours):
-        return
-    if len(theirs) != len(ours):
-        raise bad(argument, value, f"names {len(theirs)} classes (must be the data's {len(ours)})")
-    first = next(number for number, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b)
-    raise bad(argument, value, f"has {theirs[first]!r} as class {first}, the data have {ours[first]!r}")

@@ -9,7 +9,6 @@ decodes and augments an image once and asks each teacher once; each leaves a run
 
 import argparse
 import contextlib
-import functools
 import itertools
 import logging
 import os
@@ -17,15 +16,12 @@ import sys
 
 import torch
 from timm.utils import init_distributed_device
-from torch import Tensor
 from tqdm import tqdm
 
 from lskd.accuracy import accuracy_figures
 from lskd.errors import bad, report, run_command
 from lskd.files import remove_partials
 from lskd.runs import read_run, write_run
-from lskd.smoothing_estimate import estimate_label_smoothing
-from lskd.teacher import with_estimate
 from lskd_vision import options
 from lskd_vision.data import Data, data_config, load_data
 from lskd_vision.evaluate import evaluate
@@ -34,12 +30,13 @@ from lskd_vision.loader import Loader
 from lskd_vision.logs import Logs, check_logs
 from lskd_vision.models import outline
 from lskd_vision.precision import autocast
-from lskd_vision.records import check_directory
-from lskd_vision.run import BEST, LAST, Run, Setting
+from lskd_vision.records import BEST, LAST, check_directory
+from lskd_vision.run import Run, Setting
+from lskd_vision.scoring import score_teachers
 from lskd_vision.teacher import Normalisation, Teacher, load_teacher
+from lskd_vision.trial import try_out
 
 logger = logging.getLogger("lskd_vision")
-SAMPLES = 2000  # of validation, that say whether a teacher was smoothed
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -50,8 +47,11 @@ def main(arguments: argparse.Namespace) -> int:
         check_logs(arguments)
         data = load_data(arguments)
         runs = plan(arguments, data, device)
+        unfinished = [run for run in runs if run.next_epoch < arguments.epochs]
+        try_out(unfinished, device)
+        score_teachers(unfinished, data, arguments, device)
         waiting = groups_of(
-            [run for run in runs if run.next_epoch < arguments.epochs],
+            unfinished,
             {name: weight_bytes(outline(arguments, name, data.num_classes)) for name in arguments.model},
             free_memory(device),
             arguments.group_size,
@@ -62,9 +62,7 @@ def main(arguments: argparse.Namespace) -> int:
                 train(group, data, arguments, device)
             except torch.OutOfMemoryError:
                 if len(group) == 1 or arguments.distributed:
-                    raise bad(
-                        "--batch-size", arguments.batch_size, "is too large for the memory of the device"
-                    ) from None
+                    raise
                 half = len(group) // 2
                 waiting = [group[:half], group[half:], *waiting]  # each goes on from its last checkpoint
                 logger.warning("out of memory with %d models at once, trying %d", len(group), len(group) - half)
@@ -77,6 +75,8 @@ def main(arguments: argparse.Namespace) -> int:
                 if run.failure:
                     report("lskd_vision.train", RuntimeError(f"{run.name}: {run.failure}"))
         return 1 if any(run.failure for run in runs) else 0
+    except torch.OutOfMemoryError:
+        raise bad("--batch-size", arguments.batch_size, "is too large for the memory of the device") from None
     except KeyboardInterrupt:
         print("\nlskd_vision.train: interrupted; the same command with --resume goes on", file=sys.stderr)
         return 130
@@ -147,7 +147,7 @@ def load_teachers(arguments: argparse.Namespace, data: Data, configs: dict, devi
             name,
             path,
             data.class_names,
-            max(inputs),
+            inputs,
             device,
             features=arguments.kd_distill_type == "overhaul",
             use_batch_statistics=arguments.kd_batch_statistics,
@@ -164,7 +164,6 @@ def train(runs: list[Run], data: Data, arguments: argparse.Namespace, device: to
     validation = Loader(data.val, config, arguments, device, training=False)
     normalisation = Normalisation.of(config, device)
     teachers = {run.setting.teacher: run.teacher for run in runs if run.teacher}
-    score_teachers(runs, teachers, validation, normalisation, arguments, device)
     for run in runs:
         run.start(device, len(batches))
     for warning in dict.fromkeys(warning for run in runs for warning in run.record.warnings):
@@ -224,45 +223,6 @@ def validate(runs: list[Run], batches: Loader, arguments, device, data: Data) ->
     for (run, suffix), count in zip(models, counts, strict=True):
         figures[run][suffix] = accuracy_figures(count, data.class_names)
     return figures
-
-
-def score_teachers(runs, teachers, batches, normalisation, arguments, device) -> None:
-    """Score each teacher on the validation split, unless every run knows how it scored.
-
-    Where a teacher's configuration does not tell its α, its outputs may.
-    """
-    unknown = []
-    for key, teacher in teachers.items():
-        records = [read_run(run.directory) for run in runs if run.setting.teacher == key]
-        known = [record.teacher for record in records if record and record.teacher["valid"]]
-        if len(known) == len(records):
-            teacher.valid.update(known[0]["valid"])
-            teacher.label_smoothing = known[0]["label_smoothing"]
-        else:
-            unknown.append(teacher)
-    if not unknown:
-        return
-    some = {teacher: [] for teacher in unknown}
-    size = arguments.validation_batch_size or arguments.batch_size
-    step = max(1, len(batches) * size // SAMPLES)  # from all of a split, which may be in the order of its classes
-
-    def ask(teacher: Teacher, images: Tensor) -> Tensor:
-        logits = teacher.logits(images, normalisation)
-        if teacher.label_smoothing["alpha"] is None:
-            few = logits[::step].float()
-            some[teacher].append(few[few.isfinite().all(1)].cpu().numpy())
-        return logits
-
-    models = [functools.partial(ask, teacher) for teacher in unknown]
-    classes = unknown[0].num_classes
-    counts = evaluate(models, batches.epoch(0), classes, arguments, device, len(batches), name="teacher")
-    for teacher, count in zip(unknown, counts, strict=True):
-        figures = accuracy_figures(count)
-        teacher.valid.update({name: figures[name] for name in ("top1", "top5", "nll_loss")})
-        teacher.label_smoothing = with_estimate(teacher.label_smoothing, estimate_label_smoothing(some[teacher]))
-        print(f"teacher {teacher.path or teacher.name}: validation top-1 {figures['top1']:.2f} %")
-        if figures["top1"] < 150 / classes:
-            logger.warning("the teacher is hardly better than chance: is the order of its classes the data's?")
 
 
 def table(runs: list[Run]) -> str:

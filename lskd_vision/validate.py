@@ -7,6 +7,7 @@ into its run record. Any other checkpoint that the teacher may come from is scor
 """
 
 import argparse
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +21,16 @@ from lskd.files import write_json
 from lskd.runs import read_run, write_run
 from lskd_vision import options
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint
+from lskd_vision.class_names import check_classes
 from lskd_vision.data import class_names, data_config, fingerprint, load_split
 from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.models import check_input, rebuild
-from lskd_vision.teacher import check_classes, what_is_known
+from lskd_vision.other_order import OtherOrder
+from lskd_vision.teacher import what_is_known
 from lskd_vision.train import start_processes
 
+logger = logging.getLogger("lskd_vision")
 PREPARATION = ("in_chans", "img_size", "input_size", "interpolation", "crop_pct")
 DATA = ("dataset", "input_img_mode", "max_pixel_value", "val_split")
 CLASSES = ("class_map", "class_order")
@@ -89,7 +93,7 @@ def load_images(arguments: argparse.Namespace, loaded: Loaded, split: str) -> tu
     names = class_names(data)
     if names is None:
         raise bad("--dataset", arguments.dataset, "must be one that names its classes")
-    check_classes(model, loaded.class_names, names, "checkpoint", path)
+    check_classes(model.num_classes, loaded.class_names, names, "checkpoint", path)
     config = data_config(arguments, model)
     check_input(model, config["input_size"], "checkpoint", path)
     return data, names, Loader(data, config, arguments, loaded.device, training=False)
@@ -103,9 +107,13 @@ def main(arguments: argparse.Namespace) -> None:
     split = arguments.split or arguments.val_split
     data, names, batches = load_images(arguments, loaded, split)
     model = loaded.model.to(device)
-    (counts,) = evaluate([model], batches.epoch(0), len(names), arguments, device, len(batches), split)
+    order = OtherOrder.of(names)
+    models = order.both(model) if order else [model]
+    counts, *others = evaluate(models, batches.epoch(0), len(names), arguments, device, len(batches), split)
     figures = accuracy_figures(counts, names)
     print(report(path, split, figures))
+    if order and order.explains(counts, *others):
+        logger.warning(f"{path} {order.described(counts, *others)}")
     suffix = "_ema" if checkpoint.ema else ""
     figures |= {"fingerprint": fingerprint(data)}
     record = read_run(path.parent)

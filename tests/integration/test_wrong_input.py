@@ -196,6 +196,7 @@ def write_translation(place: Path, data_bin: Path) -> None:
     for split in ("test", "valid"):
         index = place / "cut-index" / f"{split}.en-de.de.idx"
         index.write_bytes(index.read_bytes()[:30])
+    translation_run(place / "half", 1.0)  # all of a run but its checkpoints
     shutil.copytree(data_bin, place / "cut-manifest")
     (place / "cut-manifest" / "manifest.json").write_text("{")
 
@@ -503,6 +504,11 @@ TRANSLATION = [
     ),
     (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --train-subset first", "--train-subset: first", "no such split"),
     (f"{FAIRSEQ.replace('{new}', '{teacher.pt}')} --teacher-path {{teacher.pt}}", "--save-dir", "can be written to"),
+    (
+        f"{FAIRSEQ.replace('{new}', '{half/en-de/student_a0.1_T1_s1}')} --teacher-path {{teacher.pt}}",
+        "--save-dir: .*student_a0.1_T1_s1",
+        "has a run.json of 10 updates and no checkpoint_last.pt: put it back",
+    ),
     (f"{FAIRSEQ} --teacher-path {{gone.pt}}", "--teacher-path: .*gone.pt", "must be the path of an existing"),
     (f"{FAIRSEQ} --teacher-path {{empty.pt}}", "--teacher-path: .*empty.pt", "cannot be read as a fairseq checkpoint"),
     (f"{FAIRSEQ} --teacher-path {{truncated.pt}}", "truncated.pt", "cannot be read as a fairseq checkpoint"),

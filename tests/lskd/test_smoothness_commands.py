@@ -209,11 +209,13 @@ def test_the_drawing_of_mean_outputs_is_the_same_for_the_same_files(lskd, refuse
 
 def test_a_teacher_of_logits_twice_as_large_needs_twice_the_temperature(lskd, teacher, tmp_path):
     reference, other = teacher("one"), teacher("double", sharpness=2.0)
-    words = ["match-temperature", reference, other, "--temperature", 1, 1.5, "--output", tmp_path / "found.json"]
-    printed = lskd(*words)
+    words = ["match-temperature", reference, other, "--temperature", 1, 1.5, "--output"]
+    printed = lskd(*words, tmp_path / "found.json")
     rows = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert [row["temperature"] for row in rows] == pytest.approx([2.0, 3.0])
-    assert read_temperatures(tmp_path / "found.json") == [row["temperature"] for row in rows]
+    lskd(*words, tmp_path / "found.csv")
+    for suffix in ("json", "csv"):  # as `lskd entropy --temperatures` and a training's --kd-temperature read them
+        assert read_temperatures(tmp_path / f"found.{suffix}") == [row["temperature"] for row in rows]
     assert [row["reference_temperature"] for row in rows] == [1.0, 1.5]
     logits = logits_of(0.1)[0]
     assert [row["entropy_nats"] for row in rows] == pytest.approx([entropy(logits, each).mean() for each in (1, 1.5)])

@@ -12,6 +12,7 @@ from lskd_vision.checkpoints import Checkpoint, read_checkpoint, save_checkpoint
 from lskd_vision.models import build, check_input, create, options_of, outline, rebuild, wants_image_size
 
 CLASSIFIER = {"fc.weight", "fc.bias"}
+NAMES = list("abcdefghi")
 
 
 def options(**given):
@@ -81,7 +82,7 @@ def test_options_that_are_not_given_are_left_to_the_model():
 
 def test_a_model_is_built_as_the_command_line_says():
     given = options(in_chans=1, img_size=64, drop=0.25, drop_path=0.5, model_kwargs={"depth": 2})
-    model = build(given, "test_vit", 7)
+    model = build(given, "test_vit", NAMES[:7])
     assert (model.num_classes, model.in_chans, model.patch_embed.img_size, len(model.blocks)) == (7, 1, (64, 64), 2)
     assert model.head_drop.p == 0.25
     assert model.blocks[-1].drop_path1.drop_prob == 0.5
@@ -101,14 +102,14 @@ def test_an_image_size_is_for_models_that_are_built_for_one():
 
 
 def test_a_model_is_a_function_of_the_random_numbers():
-    models = [drawn(seed, build, options(), "test_resnet", 7)[0].state_dict() for seed in (1, 1, 2)]
+    models = [drawn(seed, build, options(), "test_resnet", NAMES[:7])[0].state_dict() for seed in (1, 1, 2)]
     assert same(models[0], models[1])
     assert not same(models[0], models[2])
 
 
 def test_gradient_checkpointing_is_switched_on_where_it_is_asked_for():
-    assert build(options(grad_checkpointing=True), "test_resnet", 7).grad_checkpointing
-    assert not build(options(), "test_resnet", 7).grad_checkpointing
+    assert build(options(grad_checkpointing=True), "test_resnet", NAMES[:7]).grad_checkpointing
+    assert not build(options(), "test_resnet", NAMES[:7]).grad_checkpointing
 
 
 @pytest.fixture
@@ -122,17 +123,17 @@ def checkpoint(tmp_path):
 
 def test_a_model_starts_from_the_initial_checkpoint(checkpoint):
     weights, path = checkpoint
-    model, after = drawn(1, build, options(in_chans=1, initial_checkpoint=path), "test_resnet", 7)
+    model, after = drawn(1, build, options(in_chans=1, initial_checkpoint=path), "test_resnet", NAMES[:7])
     assert same(model.state_dict(), weights)
     assert all(tensor.requires_grad for tensor in model.parameters())
-    assert torch.equal(after, drawn(1, build, options(in_chans=1), "test_resnet", 7)[1])
+    assert torch.equal(after, drawn(1, build, options(in_chans=1), "test_resnet", NAMES[:7])[1])
 
 
 @pytest.mark.parametrize("classes", [2, 9])
 def test_of_an_initial_checkpoint_with_other_classes_everything_is_taken_but_the_head(checkpoint, classes):
     weights, path = checkpoint
-    model, after = drawn(1, build, options(in_chans=1, initial_checkpoint=path), "test_resnet", classes)
-    without, after_without = drawn(1, build, options(in_chans=1), "test_resnet", classes)
+    model, after = drawn(1, build, options(in_chans=1, initial_checkpoint=path), "test_resnet", NAMES[:classes])
+    without, after_without = drawn(1, build, options(in_chans=1), "test_resnet", NAMES[:classes])
     found, new = model.state_dict(), without.state_dict()
     assert found.keys() == weights.keys()
     for name, tensor in found.items():
@@ -143,11 +144,11 @@ def test_of_an_initial_checkpoint_with_other_classes_everything_is_taken_but_the
 
 def test_an_initial_checkpoint_that_does_not_fit_is_refused(checkpoint, tmp_path):
     _, path = checkpoint
-    message = refusal(build, options(in_chans=1, initial_checkpoint=path), "test_efficientnet", 7)
+    message = refusal(build, options(in_chans=1, initial_checkpoint=path), "test_efficientnet", NAMES[:7])
     assert message.startswith("--initial-checkpoint: ")
-    assert "1 input channels" in refusal(build, options(initial_checkpoint=path), "test_resnet", 9)
+    assert "1 input channels" in refusal(build, options(initial_checkpoint=path), "test_resnet", NAMES[:9])
     missing = options(initial_checkpoint=tmp_path / "no.pth")
-    assert "no.pth (must be the path of an existing" in refusal(build, missing, "test_resnet", 7)
+    assert "no.pth (must be the path of an existing" in refusal(build, missing, "test_resnet", NAMES[:7])
 
 
 # ---- outline and check_input
@@ -166,7 +167,7 @@ def test_an_outline_has_no_memory_and_takes_no_random_numbers(name):
 
 def test_an_outline_has_the_shapes_of_the_model():
     given = options(in_chans=1, img_size=64)
-    first, second = (call(given, "test_vit", 7).state_dict() for call in (outline, build))
+    first, second = outline(given, "test_vit", 7).state_dict(), build(given, "test_vit", NAMES[:7]).state_dict()
     assert {name: tensor.shape for name, tensor in first.items()} == {
         name: tensor.shape for name, tensor in second.items()
     }
@@ -209,7 +210,7 @@ def test_a_checkpoint_alone_tells_model_classes_and_channels():
 
 def test_a_model_is_rebuilt_with_the_options_of_its_training(tmp_path):
     given = options(img_size=64, model_kwargs={"act_layer": "silu", "depth": 2})
-    expected = build(given, "test_vit", 7).eval()
+    expected = build(given, "test_vit", NAMES[:7]).eval()
     args = vars(given) | {"model": "test_vit", "initial_checkpoint": None}
     save_checkpoint(tmp_path / "last.pth.tar", {"state_dict": expected.state_dict(), "args": args})
     model = rebuild(read_checkpoint(tmp_path / "last.pth.tar", "checkpoint"), None, "checkpoint")

@@ -174,8 +174,9 @@ def matched(path: Path, *temperatures: object) -> Path:
     return path
 
 
-def test_temperatures_may_be_those_of_a_file_of_match_temperature(tmp_path, config):
-    first, second = matched(tmp_path / "a.json", 1.4813753, 3), matched(tmp_path / "b.json", 0.5)
+@pytest.mark.parametrize("suffix", ["json", "csv"])
+def test_temperatures_may_be_those_of_a_file_of_match_temperature(tmp_path, config, suffix):
+    first, second = matched(tmp_path / f"a.{suffix}", 1.4813753, 3), matched(tmp_path / f"b.{suffix}", 0.5)
     assert parsed(STUDENT, f"--kd-temperature {first}").kd_temperature == [1.4813753, 3.0]
     assert parsed(STUDENT, f"--kd-temperature 2 {first} 64 {second}").kd_temperature == [2.0, 1.4813753, 3.0, 64.0, 0.5]
     file = config({"kd-temperature": [1, str(second)]})
@@ -208,12 +209,41 @@ def test_temperatures_of_a_file_need_a_teacher_too(tmp_path, capsys):
         (b'{"rows": []}', "has no rows, must have one for each temperature"),
         *(
             (b'{"rows": [{"reference_temperature": 1, "temperature": %s}]}' % value, "has the temperature ")
-            for value in (b"0", b"-1", b"NaN", b"Infinity", b"true", b"null", b'"2"', b"[2]")
+            for value in (b"0", b"-1", b"NaN", b"Infinity", b"true", b"null", b'"2"', b"[2]", b"1" + 400 * b"0")
         ),
     ],
 )
 def test_a_file_without_temperatures_is_refused(content, complaint, tmp_path, capsys):
-    file = tmp_path / "matched.json"
+    refuse_temperatures(tmp_path / "matched.json", content, complaint, capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"\xff\xfe", "must be csv: "),
+        (b'temperature\n"1.5', "must be csv: "),
+        (b"", "has no rows, must have one for each temperature"),
+        (b"reference_temperature,temperature\n", "has no rows"),
+        (b"T,entropy\n1,2\n", "must be what `lskd match-temperature --output FILE.csv` writes"),
+        (b"temperature,entropy_nats\n1,2\n", "must be what `lskd match-temperature"),
+        *(
+            (b"reference_temperature,temperature\n1,1.5\n1,%s\n" % value, "has the temperature ")
+            for value in (b"0", b"-1", b"nan", b"inf", b"", b"1.5.2", b"two", b"1e999")
+        ),
+        (b"reference_temperature,temperature\n1\n", "has the temperature None"),
+    ],
+)
+def test_a_csv_file_without_temperatures_is_refused(content, complaint, tmp_path, capsys):
+    refuse_temperatures(tmp_path / "matched.csv", content, complaint, capsys)
+
+
+def test_a_csv_file_that_a_spreadsheet_has_written_is_read(tmp_path):
+    (tmp_path / "a.csv").write_bytes("\ufeffreference_temperature,temperature\r\n1,1.25\r\n".encode())
+    assert parsed(STUDENT, f"--kd-temperature {tmp_path / 'a.csv'}").kd_temperature == [1.25]
+
+
+def refuse_temperatures(file, content, complaint, capsys):
     if content is not None:
         file.write_bytes(content)
     assert refused(capsys, STUDENT, f"--kd-temperature {file}").startswith(f"--kd-temperature: {file} ({complaint}")

@@ -1,0 +1,217 @@
+"""The names of a model's classes, wherever a file tells them, and their order against that of the data's classes."""
+
+import functools
+import hashlib
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import huggingface_hub
+import torchvision
+from timm.data import ImageNetInfo, infer_imagenet_subset
+from timm.models import parse_model_name
+from torch import nn
+
+from lskd.errors import bad
+from lskd.files import parse_json
+from lskd.wordnet import imagenet_classes
+from lskd_vision.other_order import OtherOrder
+
+logger = logging.getLogger(__name__)
+LISTS = ("label_names", "class_names", "classes", "categories", "CLASSES")
+BY_INDEX = ("label_names", "id2label", "idx_to_class")
+BY_NAME = ("label2id", "class_to_idx")
+NESTED = ("meta", "pretrained_cfg")  # of OpenMMLab's checkpoints; of timm's config.json
+HUGGING_FACE = re.compile(r"(pytorch_)?model\.(safetensors|bin|pth)")  # weights with a config.json of their own beside
+WNID = re.compile(r"n\d{8}(?!\d)")
+
+
+def names_in(content: object) -> list[str] | None:
+    """The class names in a checkpoint or a config.json, under any of the names that are in use for them.
+
+    >>> names_in({"id2label": {"1": "dog", "0": "cat"}}), names_in({"class_to_idx": {"dog": 1, "cat": 0}})
+    (['cat', 'dog'], ['cat', 'dog'])
+    """
+    if not isinstance(content, Mapping):
+        return None
+    found = [content.get(key) for key in LISTS]
+    found += [_in_order(content[key].items()) for key in BY_INDEX if isinstance(content.get(key), Mapping)]
+    by_name = [content[key] for key in BY_NAME if isinstance(content.get(key), Mapping)]
+    found += [_in_order((index, name) for name, index in names.items()) for names in by_name]
+    for names in found:
+        if isinstance(names, list | tuple) and len(names) > 1 and all(isinstance(name, str) for name in names):
+            return list(names)
+    return next((names for key in NESTED if (names := names_in(content.get(key)))), None)
+
+
+def _in_order(pairs: Iterable[tuple]) -> list | None:
+    """The names of pairs of index and name, where the indices are 0, 1, 2, …."""
+    try:
+        names = {int(index): name for index, name in pairs}
+    except (TypeError, ValueError):
+        return None
+    return [names[index] for index in range(len(names))] if names.keys() == set(range(len(names))) else None
+
+
+def names_of_file(path: Path, content: Mapping) -> list[str] | None:
+    """The class names of others' checkpoints: in the file, in a config.json beside, or those of torchvision's weights.
+
+    Args:
+        path: the checkpoint.
+        content: what is in it.
+    """
+    if names := names_in(content) or names_in(content.get("args")):
+        return names
+    if HUGGING_FACE.fullmatch(path.name) and (config := _config_in(path.parent)):
+        return names_in(config) or _imagenet_names((config.get("pretrained_cfg") or {}) | config)
+    return _torchvision_names(path)
+
+
+def names_of_pretrained(model: nn.Module, name: str) -> list[str] | None:
+    """The class names of a model with pretrained weights that timm has found by ``name``.
+
+    timm's own label names, else those of the folder or repository, else ImageNet's, where the tag of the weights says
+    that they are of it, as synset ids. None where nothing tells.
+    """
+    source, place = parse_model_name(name) if ":" in name else ("", name)
+    names = names_in(model.pretrained_cfg)
+    if names is None and source == "local-dir":
+        names = names_in(_config_in(Path(place)))
+    elif names is None and source == "hf-hub":
+        repository, _, revision = place.partition("@")
+        # It is there: timm has made the model from it.
+        config = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision or None)
+        names = names_in(_config_in(Path(config).parent)) if isinstance(config, str) else None
+    return names or _imagenet_names(model.pretrained_cfg | {"num_classes": model.num_classes})
+
+
+def _config_in(folder: Path) -> dict | None:
+    try:
+        config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) else None
+
+
+def _imagenet_names(pretrained_cfg: Mapping) -> list[str] | None:
+    """Synset ids, where a configuration is of weights that were trained last on a subset of ImageNet, as in1k."""
+    subset = infer_imagenet_subset(dict(pretrained_cfg))
+    of_imagenet = re.search(r"in(1|12|21|22)k", str(pretrained_cfg.get("tag")))
+    return list(ImageNetInfo(subset).label_names()) if subset and of_imagenet else None
+
+
+@functools.cache
+def _torchvision_categories() -> dict[str, list[str]]:
+    """The class names of torchvision's weights, by the beginning of the file's SHA-256, which its name ends in."""
+    networks = torchvision.models.list_models(module=torchvision.models)
+    weights = [each for network in networks for each in torchvision.models.get_model_weights(network)]
+    return {Path(each.url).stem.rpartition("-")[2]: each.meta["categories"] for each in weights}
+
+
+def _torchvision_names(path: Path) -> list[str] | None:
+    if path.suffix != ".pth":
+        return None
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return _torchvision_categories().get(digest[:8])
+
+
+# ---- comparing
+
+
+def check_classes(
+    num_classes: int, theirs: Sequence[str] | None, ours: Sequence[str], argument: str, value: object
+) -> None:
+    """Check that a model has the data's classes, in their order as far as both have names that can be compared.
+
+    Names are the same as they stand, or where only case and punctuation differ; those of ImageNet's classes also as
+    synset id, description or lemma: ``n01440764``, ``tench, Tinca tinca``, ``tench``. What cannot be compared is said
+    in one line, once.
+
+    Args:
+        num_classes: of the model.
+        theirs: the names of the model's classes, in the order of its outputs; None where nobody knows.
+        ours: K names of the data's.
+        argument: what an error calls the model.
+        value: what was given for it.
+
+    Raises:
+        InputError: they differ; the message has the first that does.
+    """
+    if num_classes != len(ours):
+        raise bad(argument, value, f"has {num_classes} classes (must be the data's {len(ours)})")
+    if theirs is None:
+        say_once(f"{argument}: {value} (names no classes: whether their order is the data's is not known)")
+    elif len(theirs) != len(ours):
+        raise bad(argument, value, f"names {len(theirs)} classes (must be the data's {len(ours)})")
+    elif not (set(theirs) & set(ours) or _all_readings(theirs) & _all_readings(ours)):
+        names = f"{theirs[0]!r}, …, the data's {ours[0]!r}, …"
+        say_once(f"{argument}: {value} (names its classes {names}: nothing in common, their order is not compared)")
+    else:
+        _check_order(theirs, ours, argument, value)
+
+
+def _check_order(theirs: Sequence[str], ours: Sequence[str], argument: str, value: object) -> None:
+    exact = _unique(theirs) & _unique(ours)
+    for number, (one, other) in enumerate(zip(theirs, ours, strict=True)):
+        if not _same_class(one, other, exact):
+            order = OtherOrder.of(ours)
+            same = order is not None and list(theirs) == order.sort(ours)
+            hint = f"; --class-order {order.name} gives them the model's order" if same else ""
+            raise bad(argument, value, f"has {one!r} as class {number}, the data have {other!r}{hint}")
+
+
+def _same_class(one: str, other: str, exact: set[str]) -> bool:
+    """Whether two names are of one class; names in ``exact``, which both sides have as they stand, only if equal."""
+    if one == other or one in exact or other in exact:
+        return one == other
+    synsets = WNID.match(one), WNID.match(other)
+    if all(synsets):
+        return synsets[0][0] == synsets[1][0]
+    return bool(_readings(one) & _readings(other))
+
+
+def _unique(names: Sequence[str]) -> set[str]:
+    return {name for name, times in Counter(names).items() if times == 1}
+
+
+def _all_readings(names: Sequence[str]) -> frozenset[str]:
+    return frozenset().union(*map(_readings, names))
+
+
+@functools.lru_cache(maxsize=100_000)
+def _readings(name: str) -> frozenset[str]:
+    """What a name may be compared as: its words, what is between commas or before a parenthesis, synset ids.
+
+    >>> sorted(_readings("tench, Tinca tinca"))
+    ['n01440764', 'tench', 'tench tinca tinca', 'tinca tinca']
+    """
+    text = re.sub(r"^\d+[\W_]+(?=.*[^\W\d])", "", name)  # 001.Black_footed_Albatross
+    words = {_words(part) for part in (name, text, *text.split(","), re.sub(r"\(.*?\)", "", text))} - {""}
+    synsets = {wnid for each in words for wnid in _synsets().get(each, ())}
+    return frozenset(words | synsets | ({found[0]} if (found := WNID.match(name)) else set()))
+
+
+def _words(text: str) -> str:
+    return re.sub(r"[\W_]+", " ", text.casefold()).strip()
+
+
+@functools.cache
+def _synsets() -> dict[str, set[str]]:
+    """The synset ids of ImageNet-1K's classes by all that they are called, by timm, by torchvision and here."""
+    info = ImageNetInfo("imagenet-1k")
+    torchvisions = torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"]
+    found: dict[str, set[str]] = {}
+    for wnid, theirs in zip(info.label_names(), torchvisions, strict=True):
+        description = info.label_name_to_description(wnid)
+        for text in (*description.split(","), description, theirs, imagenet_classes()[wnid]):
+            found.setdefault(_words(text), set()).add(wnid)
+    return found
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """Log a warning, once in a process."""
+    logger.warning(line)

@@ -1,0 +1,157 @@
+"""``--resume`` goes on from all that a run has left, or says what is missing: never from a half."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from image_folders import write_folders
+from refusals import refusal, run
+from vision_commands import same_weights, state_of
+
+from lskd.runs import read_run, write_run
+
+pytestmark = pytest.mark.slow
+WORDS = "lskd_vision.train --model test_resnet --smoothing 0 0.1 --epochs 2 --img-size 32 --batch-size 8 --opt adamw"
+WORDS += " --lr 2e-3 --device cpu --workers 0 --model-ema --resume"
+FIRST, SECOND = "test_resnet_a0_s42", "test_resnet_a0.1_s42"
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """Two runs of two epochs, and the same after the first."""
+    place = tmp_path_factory.mktemp("place")
+    write_folders(place / "clothes", train=8, validation=4)
+    with pytest.MonkeyPatch.context() as patch:
+        command(place, "whole", patch)
+        patch.setattr("lskd_vision.train.train_epoch", interrupted_in_the_second_epoch())
+        command(place, "half", patch)
+    return place
+
+
+def interrupted_in_the_second_epoch():
+    from lskd_vision.train import train_epoch
+
+    def train_or_stop(runs, epoch, *rest):
+        if epoch:
+            raise KeyboardInterrupt
+        train_epoch(runs, epoch, *rest)
+
+    return train_or_stop
+
+
+def command(place, output, monkeypatch, status=0, words=WORDS):
+    monkeypatch.setattr("sys.argv", words_of(place, output, words))
+    with pytest.raises(SystemExit) as left:
+        run("lskd_vision.train")
+    return left.value.code
+
+
+def words_of(place, output, words=WORDS):
+    return [*words.split(), "--data-dir", str(place / "clothes"), "--output", str(place / output)]
+
+
+@pytest.fixture
+def half(ended, tmp_path):
+    """The runs after their first epoch, to be spoilt."""
+    shutil.copytree(ended / "half", tmp_path / "runs")
+    (tmp_path / "clothes").symlink_to(ended / "clothes")
+    return tmp_path
+
+
+def test_what_is_whole_goes_on_to_the_same_weights(ended, half, monkeypatch):
+    assert command(half, "runs", monkeypatch) == 0
+    for name in (FIRST, SECOND):
+        for key in ("state_dict", "state_dict_ema"):
+            assert same_weights(
+                half / "runs/clothes" / name / "last.pth.tar", ended / "whole/clothes" / name / "last.pth.tar", key
+            )
+
+
+def change(path, **changes):
+    state = state_of(path)
+    for key, value in changes.items():
+        if value is None:
+            del state[key]
+        else:
+            state[key] = value
+    torch.save(state, path)
+
+
+def without(name):
+    return lambda run: (run / name).unlink()
+
+
+def with_state(**changes):
+    return lambda run: change(run / "last.pth.tar", **changes)
+
+
+def with_the_others_checkpoint(run):
+    shutil.copy(run.with_name(FIRST) / "last.pth.tar", run / "last.pth.tar")
+
+
+def with_a_truncated_checkpoint(run):
+    content = (run / "last.pth.tar").read_bytes()
+    (run / "last.pth.tar").write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (without("last.pth.tar"), "--resume: {run}/last.pth.tar (is gone, and run.json has 1 epochs: put it back, or"),
+        (without("model_best.pth.tar"), "--resume: {run}/model_best.pth.tar (is gone, and run.json has 1 epochs: put"),
+        (without("run.json"), "--output: {run} (has a last.pth.tar and no run.json: put it back, or remove the direc"),
+        (with_state(optimizer=None), "--resume: {run}/last.pth.tar (lacks optimizer: put back the one"),
+        (with_state(state_dict_ema=None), "--resume: {run}/last.pth.tar (lacks state_dict_ema: put back the one"),
+        (with_state(lskd=None), "--resume: {run}/last.pth.tar (lacks best, configuration, data, history, lskd, "),
+        (with_the_others_checkpoint, "--resume: {run}/last.pth.tar (is of another run: smoothing differs"),
+        (with_a_truncated_checkpoint, "--resume: {run}/last.pth.tar (is truncated or no checkpoint"),
+    ],
+)
+def test_half_of_one_of_two_runs_is_refused_before_the_other_goes_on(spoil, complaint, half, monkeypatch, capsys):
+    spoil(half / "runs/clothes" / SECOND)
+    line = refusal(words_of(half, "runs"), half / "runs", monkeypatch, capsys)
+    assert line.removeprefix("lskd_vision.train: error: ").startswith(
+        complaint.format(run=half / "runs/clothes" / SECOND)
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "difference"), [("--epochs 3", "epochs"), ("--model-ema-decay 0.9", "model-ema-decay"), ("--lr 1", "lr")]
+)
+def test_other_settings_are_another_run(words, difference, half, monkeypatch, capsys):
+    line = refusal(words_of(half, "runs", f"{WORDS} {words}"), half / "runs", monkeypatch, capsys)
+    assert line.endswith(f"{FIRST} (holds another run: {difference} differs)")
+
+
+def test_weights_of_another_shape_are_refused_in_one_line(half, monkeypatch, capsys):
+    path = half / "runs/clothes" / FIRST / "last.pth.tar"
+    weights = state_of(path)["state_dict"]
+    change(path, state_dict=weights | {"fc.bias": weights["fc.bias"][:2]})
+    line = refusal(words_of(half, "runs"), half / "runs", monkeypatch, capsys)
+    assert f"--resume: {path} (does not fit the run: " in line
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(ended, half, monkeypatch):
+    for name in (FIRST, SECOND):
+        directory = half / "runs/clothes" / name
+        (directory / "last.pth.tar").unlink()  # the best is written before the last
+        record = read_run(directory)
+        record.history = []
+        write_run(record, directory)
+    assert command(half, "runs", monkeypatch) == 0
+    for name in (FIRST, SECOND):
+        assert same_weights(
+            half / "runs/clothes" / name / "last.pth.tar", ended / "whole/clothes" / name / "last.pth.tar"
+        )
+
+
+def test_runs_that_have_ended_need_no_checkpoint(ended, tmp_path, monkeypatch, capsys):
+    shutil.copytree(ended / "whole", tmp_path / "runs")
+    (tmp_path / "clothes").symlink_to(ended / "clothes")
+    last = tmp_path / "runs/clothes" / FIRST / "last.pth.tar"
+    last.unlink()
+    assert command(tmp_path, "runs", monkeypatch) == 0
+    assert FIRST in capsys.readouterr().out
+    assert not last.exists()
+    assert len(json.loads((last.parent / "run.json").read_text())["history"]) == 2
