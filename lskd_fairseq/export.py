@@ -14,8 +14,8 @@ from fairseq.tasks.translation import TranslationConfig
 from lskd import torch_files
 from lskd.errors import bad, run_command
 from lskd.files import replacing
+from lskd_fairseq.checkpoints import checkpoint_config, read_checkpoint
 from lskd_fairseq.records import plain
-from lskd_fairseq.teacher import checkpoint_config, read_checkpoint
 
 OUR_TASKS = ("label_smoothed_kd", "translation_kd")
 

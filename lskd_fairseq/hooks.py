@@ -39,7 +39,7 @@ from fairseq.trainer import Trainer
 
 from lskd import nan_batch
 from lskd.errors import InputError
-from lskd_fairseq import options, records, resuming
+from lskd_fairseq import options, records, resuming, training_checks
 
 
 def install() -> None:
@@ -164,8 +164,7 @@ def checked_defaults(add_defaults):
         resuming.answer_signals(cfg)
         if getattr(cfg.criterion, "_name", None) in options.CRITERIONS:
             try:
-                options.check_config(cfg)
-                options.check_checkpoints(cfg.checkpoint)
+                training_checks.check_training(cfg)
             except InputError as error:
                 options.leave(error)
 

@@ -15,7 +15,7 @@ from lskd.errors import InputError
 from lskd.files import sha256
 from lskd.runs import RunRecord, now, read_run
 from lskd_fairseq import options
-from lskd_fairseq.teacher import dictionary_fingerprint
+from lskd_fairseq.teacher_checks import dictionary_fingerprint
 
 # Of the options of a legacy model or optimizer, which hold all of fairseq's, these are its own.
 ARCHITECTURE = (
