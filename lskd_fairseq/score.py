@@ -15,7 +15,7 @@ import sacrebleu
 import torch
 from sacrebleu.significance import PairedTest
 
-from lskd.errors import bad, positive, run_command
+from lskd.errors import OneLineParser, bad, positive, run_command
 from lskd.files import write_json, write_text
 from lskd.runs import read_run, write_run
 from lskd.teacher import weights_fingerprint
@@ -132,7 +132,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog="python -m lskd_fairseq.score", description=__doc__.split("\n")[0])
+    options = OneLineParser(prog="python -m lskd_fairseq.score", description=__doc__.split("\n")[0])
     options.add_argument("--data", required=True, help="data directory that the model was trained on")
     options.add_argument("--path", required=True, help="checkpoint to score")
     options.add_argument("--split", default="test", help="split to translate (default test)")
