@@ -2,7 +2,6 @@
 
 import copy
 import re
-from argparse import Namespace
 from pathlib import Path
 
 import torch
@@ -148,7 +147,7 @@ def checkpoint_config(state: dict) -> DictConfig:
 
 def setting(section: object, name: str) -> object:
     """A setting in a section of fairseq's configuration, which may be a Namespace; None where it is not there."""
-    return getattr(section, name, None) if isinstance(section, Namespace) else section.get(name)
+    return section.get(name) if isinstance(section, DictConfig) else getattr(section, name, None)
 
 
 def made_with(state: dict) -> dict:

@@ -38,7 +38,7 @@ class CachedTeacher:
     Attributes:
         models: none.
         paths: the checkpoints that the caches were made from.
-        fingerprints: of the weights of each of these.
+        fingerprints: of the weights of each teacher.
         fingerprint: as with these checkpoints.
         label_smoothing: likewise.
 
@@ -65,9 +65,8 @@ class CachedTeacher:
             raise bad("--teacher-cache", ":".join(directories), "must be one where it has the format topk")
         self.models: list = []
         self.paths = [path for manifest in manifests for path in manifest.teacher["paths"]]
-        of_teachers = [manifest.teacher["weights_fingerprint"] for manifest in manifests]
-        self.fingerprints = [each for each, of in zip(of_teachers, manifests, strict=True) for _ in of.teacher["paths"]]
-        self.fingerprint = joint_fingerprint(of_teachers)
+        self.fingerprints = [manifest.teacher["weights_fingerprint"] for manifest in manifests]
+        self.fingerprint = joint_fingerprint(self.fingerprints)
         self.label_smoothing = most_smoothed([manifest.teacher["label_smoothing"] for manifest in manifests])
         self.temperature, self.teacher_topk, self.pad = temperature, teacher_topk, target.pad()
         self._projections: dict[tuple, dict[str, Tensor]] = {}

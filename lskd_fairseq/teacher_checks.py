@@ -29,7 +29,7 @@ class PairedData:
 
     Attributes:
         directory: the first one, where there are several.
-        pair: ``en-de``; None of a task that has no pair of languages.
+        pair: ``en-de``; None of a task of several pairs.
         dictionaries: of ``source`` and ``target``.
     """
 
@@ -40,9 +40,10 @@ class PairedData:
     @classmethod
     def of(cls, task) -> "PairedData":
         """What a task reads."""
-        source, target = (getattr(task.cfg, name, None) for name in ("source_lang", "target_lang"))
+        cfg = task.cfg or task.args  # of tasks that fairseq has not given a structured configuration
+        source, target = setting(cfg, "source_lang"), setting(cfg, "target_lang")
         dictionaries = {"source": task.source_dictionary, "target": task.target_dictionary}
-        directory = Path(utils.split_paths(task.cfg.data)[0])
+        directory = Path(utils.split_paths(cfg.data)[0])
         return cls(directory, f"{source}-{target}" if source and target else None, dictionaries)
 
 
@@ -159,15 +160,13 @@ def check_fit(path: str, state: dict, data: PairedData, argument: str) -> str | 
 
 
 def _check_symbols(theirs: TrainingData, side: str, ours: list[str], path: str, argument: str) -> None:
-    symbols = theirs.found.dictionaries[side].symbols
-    where = "" if str(theirs.found.directory) == theirs.named else f" (by {theirs.found.directory})"
+    symbols, its = theirs.found.dictionaries[side].symbols, f"its {side} dictionary in {theirs.found.directory}"
     for index, (their_symbol, our_symbol) in enumerate(zip(symbols, ours, strict=False)):
         if their_symbol != our_symbol:
-            found = f"has {their_symbol!r} as symbol {index} of its {side} dictionary{where}"
+            found = f"has {their_symbol!r} as symbol {index} of {its}"
             raise bad(argument, path, f"{found}, the data have {our_symbol!r}")
     if len(symbols) != len(ours):
-        found = f"has {len(symbols)} symbols in its {side} dictionary{where}"
-        raise bad(argument, path, f"{found}, must have the {len(ours)} of the data")
+        raise bad(argument, path, f"has {len(symbols)} symbols in {its}, must have the {len(ours)} of the data")
 
 
 def _doubt(path: str, theirs: TrainingData) -> str | None:

@@ -1,5 +1,6 @@
 """What is refused of a training before anything is built for it or written."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq import utils
@@ -32,7 +33,7 @@ def check_training(cfg: DictConfig) -> None:
     check_checkpoints(cfg.checkpoint)
     teacher = check_config(cfg)
     if not cfg.checkpoint.no_save:
-        check_own_files(cfg.checkpoint.save_dir, teacher)
+        check_own_files(cfg.checkpoint.save_dir, teacher, options.teacher_paths(cfg.criterion))
     check_same_teacher(cfg.checkpoint, teacher)
 
 
@@ -95,17 +96,22 @@ def check_checkpoints(cfg: DictConfig) -> None:
             check_finite(path, read_checkpoint(path, argument), argument)
 
 
-def check_own_files(save_dir: str, teacher: Teacher | CachedTeacher) -> None:
+def check_own_files(save_dir: str, teacher: Teacher | CachedTeacher, paths: Sequence[str] = ()) -> None:
     """Check that a training does not replace its teacher's checkpoint, and does not go on from it as from its own.
+
+    Args:
+        save_dir: where the training keeps its checkpoints.
+        teacher: its teacher; a cached one tells where its checkpoint was.
+        paths: checkpoints of the teacher that are named beside.
 
     Raises:
         InputError: the teacher's file, under whatever name, is one that fairseq keeps in ``save_dir``.
     """
     own = list(Path(save_dir).glob("checkpoint*.pt"))
-    for path, fingerprint in zip(teacher.paths, teacher.fingerprints, strict=True):
+    for path in (*paths, *teacher.paths):
         same = [each for each in own if Path(path).is_file() and each.samefile(path)]
-        # Of a cached teacher nothing but the place is known: the file there may be another by now.
-        if same and weights_fingerprint(read_checkpoint(path)["model"]) == fingerprint:
+        # Where a cached teacher was may be another checkpoint by now.
+        if same and weights_fingerprint(read_checkpoint(path)["model"]) in teacher.fingerprints:
             raise bad("--save-dir", save_dir, f"holds the teacher's checkpoint {path} as {same[0].name}; name another")
 
 

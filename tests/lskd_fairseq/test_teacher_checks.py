@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -107,13 +108,22 @@ def test_languages_that_fairseq_has_inferred_are_known_from_the_teachers_data(ta
     assert "translates de-en, must translate en-de" in refused(compared, gone, task)
 
 
+def test_a_task_of_several_pairs_has_no_pair(task):
+    """fairseq keeps its options as ``args``."""
+    several = Namespace(data="a:b", source_lang=None, target_lang=None)
+    task = Namespace(cfg=None, args=several, source_dictionary=task.src_dict, target_dictionary=task.tgt_dict)
+    data = PairedData.of(task)
+    assert (data.pair, data.directory) == (None, Path("a"))
+
+
 # Symbols, and where the teacher's are found
 
 
 def test_unequal_symbols_are_refused_with_the_first_that_differs(task, checkpoint, other_words):
     theirs, ours = make_task(other_words).source_dictionary[4], task.source_dictionary[4]
     line = refused(compared, checkpoint("t.pt", data=str(other_words)), task)
-    assert line.endswith(f"(has {theirs!r} as symbol 4 of its source dictionary, the data have {ours!r})")
+    found = f"has {theirs!r} as symbol 4 of its source dictionary in {other_words}"
+    assert line.endswith(f"({found}, the data have {ours!r})")
 
 
 def test_a_relative_data_path_is_looked_up_beside_the_checkpoint_and_never_where_the_command_runs(
@@ -127,7 +137,7 @@ def test_a_relative_data_path_is_looked_up_beside_the_checkpoint_and_never_where
     for place in ("here", "there"):
         monkeypatch.chdir(tmp_path / place)
         for teacher, task, words in ((theirs, here, other_words), (ours, there, tmp_path / "here" / "bin")):
-            assert f"of its source dictionary (by {words}), the data have" in refused(compared, teacher, task)
+            assert f"of its source dictionary in {words}, the data have" in refused(compared, teacher, task)
         for teacher, task in ((ours, here), (theirs, there)):
             place = teacher.parents[2] / "bin"
             assert compared(teacher, task) == f"{teacher}: trained on bin, a relative path; compared with {place}"
