@@ -41,7 +41,7 @@ from fairseq.trainer import Trainer
 
 from lskd import nan_batch
 from lskd.errors import InputError
-from lskd_fairseq import options, records, resuming
+from lskd_fairseq import options, records, resuming, training_checks
 
 
 def install() -> None:
@@ -167,8 +167,7 @@ def checked_defaults(add_defaults):
         try:
             resuming.check_whole(cfg.checkpoint)
             if getattr(cfg.criterion, "_name", None) in options.CRITERIONS:
-                options.check_config(cfg)
-                options.check_checkpoints(cfg.checkpoint)
+                training_checks.check_training(cfg)
         except InputError as error:
             options.leave(error)
 

@@ -7,42 +7,47 @@ Beside the checkpoint it leaves ``<split>.<checkpoint>.hypotheses.txt`` and ``.r
 """
 
 import argparse
+import dataclasses
 import logging
 from pathlib import Path
 
 import sacrebleu
 import torch
-from fairseq import checkpoint_utils
 from sacrebleu.significance import PairedTest
 
-from lskd.errors import bad, positive, run_command
+from lskd.errors import OneLineParser, bad, positive, run_command
 from lskd.files import write_json, write_text
 from lskd.runs import read_run, write_run
 from lskd.teacher import weights_fingerprint
 from lskd_fairseq import text
+from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint
 from lskd_fairseq.splits import load_split
-from lskd_fairseq.teacher import check_dictionaries, first_line, read_checkpoint
+from lskd_fairseq.teacher_checks import PairedData, check_fit, say_once
 from lskd_fairseq.translate import translate
 
 
-def load(path: str, data: str):
+def load(path: str, data: str, argument: str = "--path", pair: str | None = None):
     """A checkpoint's model and a task that reads ``data``.
 
+    Args:
+        path: the checkpoint.
+        data: the data directory.
+        argument: what errors call the checkpoint.
+        pair: the languages that it must translate, ``en-de``; None: those that it was trained for.
+
     Raises:
-        InputError: not a fairseq checkpoint, no data, or data of another vocabulary.
+        InputError: not a fairseq checkpoint, no data, or data that it does not fit.
     """
-    state = read_checkpoint(path)
+    state = read_checkpoint(path, argument)
     if not Path(data).is_dir():
-        raise bad("--data", data, "must be a directory made by fairseq-preprocess")
+        raise bad("--data", data or "''", "must be a directory made by fairseq-preprocess")
     for file in sorted(Path(data).glob("dict.*.txt")):
         text.load_dictionary(file)  # fairseq would end in a traceback
-    overrides = {"data": data, "eval_bleu": False}
-    try:
-        models, _, task = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides=overrides)
-    except Exception as error:  # whatever fairseq trips over in a configuration that others may have written
-        raise bad("--data", data, f"does not fit {path}: {first_line(error)}") from None
-    check_dictionaries(path, state, task.source_dictionary, task.target_dictionary)
-    return models[0], task
+    task = own_task(path, state, data, argument)
+    expected = PairedData.of(task)
+    if doubt := check_fit(path, state, dataclasses.replace(expected, pair=pair or expected.pair), argument):
+        say_once(doubt)
+    return build_model(path, task, argument), task
 
 
 def metrics(hypotheses: list[str], references: list[str], language: str) -> dict:
@@ -79,9 +84,8 @@ def significance(hypotheses: list[str], other: list[str], references: list[str])
     }
 
 
-def hypotheses_of(path: str, arguments: argparse.Namespace) -> tuple[list[str], list[str], str]:
-    """Translate with one checkpoint: hypotheses, references, target language."""
-    model, task = load(path, arguments.data)
+def hypotheses_of(model, task, arguments: argparse.Namespace) -> tuple[list[str], list[str], str]:
+    """Translate with one model: hypotheses, references, target language."""
     device = torch.device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
     model.to(device)
     language = task.cfg.target_lang
@@ -97,10 +101,12 @@ def main(arguments: argparse.Namespace) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     path = Path(arguments.path)
     record = read_run(path.parent)  # a broken record is noticed before the work, not after it
-    hypotheses, references, language = hypotheses_of(arguments.path, arguments)
+    model, task = load(arguments.path, arguments.data)
+    against = arguments.against and load(arguments.against, arguments.data, "--against", PairedData.of(task).pair)
+    hypotheses, references, language = hypotheses_of(model, task, arguments)
     figures = metrics(hypotheses, references, language) | {"beam": arguments.beam, "against": None}
-    if arguments.against:
-        other, _, _ = hypotheses_of(arguments.against, arguments)
+    if against:
+        other, _, _ = hypotheses_of(*against, arguments)
         figures["against"] = significance(hypotheses, other, references) | {"path": arguments.against}
     stem = f"{arguments.split}.{path.stem}"
     write_text(path.parent / f"{stem}.hypotheses.txt", "".join(line + "\n" for line in hypotheses))
@@ -126,7 +132,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog="python -m lskd_fairseq.score", description=__doc__.split("\n")[0])
+    options = OneLineParser(prog="python -m lskd_fairseq.score", description=__doc__.split("\n")[0])
     options.add_argument("--data", required=True, help="data directory that the model was trained on")
     options.add_argument("--path", required=True, help="checkpoint to score")
     options.add_argument("--split", default="test", help="split to translate (default test)")

@@ -194,9 +194,10 @@ def read_cache(place: Path, path: Path) -> None:
     import torch
 
     from lskd_fairseq.teacher_cache import CachedTeacher
+    from lskd_fairseq.teacher_checks import PairedData
 
     task = small_nmt.make_task(place / "data")
-    teacher = CachedTeacher([str(path.parent)], task.source_dictionary, task.target_dictionary, 1.0, 0)
+    teacher = CachedTeacher([str(path.parent)], PairedData.of(task), 1.0, 0)
     teacher.check_training([str(place / "data")], ["valid"], [])
     batch = small_nmt.batch_of(task, [0, 1])
     teacher.logits(batch, batch["target"].ne(task.target_dictionary.pad()), torch.zeros(1))

@@ -17,9 +17,10 @@ from lskd.tensor_files import write_tensors
 from lskd_fairseq import representations
 from lskd_fairseq.cache_manifest import read_manifest, write_manifest
 from lskd_fairseq.cache_shards import open_cache
-from lskd_fairseq.options import KDConfig, check_config
+from lskd_fairseq.options import KDConfig
 from lskd_fairseq.task import KDTaskConfig
 from lskd_fairseq.teacher_cache import sentence_hashes
+from lskd_fairseq.training_checks import check_config
 
 TOLERANCE = {"fp16": 1e-3, "fp32": 1e-5}
 
