@@ -15,9 +15,8 @@ from lskd import torch_files
 from lskd.errors import bad, run_command
 from lskd.files import replacing
 from lskd_fairseq.records import plain
+from lskd_fairseq.supported import OUR_TASKS, check_checkpoint
 from lskd_fairseq.teacher import checkpoint_config, read_checkpoint
-
-OUR_TASKS = ("label_smoothed_kd", "translation_kd")
 
 
 def export(checkpoint: str, out: str | Path) -> None:
@@ -30,6 +29,7 @@ def export(checkpoint: str, out: str | Path) -> None:
     """
     out = Path(out)
     state = read_checkpoint(checkpoint)
+    check_checkpoint("checkpoint", checkpoint, state)
     if out.exists():
         raise bad("OUT", out, "exists; name a new file")
     if not out.parent.is_dir():

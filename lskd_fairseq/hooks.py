@@ -19,7 +19,10 @@ In :mod:`lskd_fairseq.resuming`:
 7. :func:`~resuming.same_batches`: fairseq groups sentences into batches once, by a random order that depends on the
    epoch in which training started. A resumed training has other batches than one that was never stopped, and other
    weights.
-8. :func:`~resuming.answer_signals`: Ctrl-C ends in a traceback, SIGTERM in nothing.
+8. :func:`~resuming.ended_training`: a training that has reached ``--max-update`` makes one more update, and one that
+   has used up ``--patience`` or ``--stop-time-hours`` goes on too, each time that it is started again.
+9. :func:`~resuming.refused_checkpoints`: a checkpoint that does not fit ends in a traceback that hides why.
+10. :func:`~resuming.answer_signals`: Ctrl-C ends in a traceback, SIGTERM in nothing.
 """
 
 import argparse
@@ -39,7 +42,7 @@ from fairseq.trainer import Trainer
 
 from lskd import nan_batch
 from lskd.errors import InputError
-from lskd_fairseq import options, records, resuming
+from lskd_fairseq import options, records, resuming, supported, training_options
 
 
 def install() -> None:
@@ -56,6 +59,7 @@ def install() -> None:
     ):
         setattr(checkpoint_utils, name, change(getattr(checkpoint_utils, name)))
     Trainer.save_checkpoint = resuming.saving_with_progress(Trainer.save_checkpoint)
+    Trainer.load_checkpoint = resuming.refused_checkpoints(Trainer.load_checkpoint)
     Trainer.train_step = remembered_samples(Trainer.train_step)
     Trainer.clip_grad_norm = stopped_at_nan(Trainer.clip_grad_norm)
     for file in (MMapIndexedDataset, MMapIndexedDataset.Index):
@@ -66,6 +70,7 @@ def install() -> None:
         if hasattr(module, "get_valid_stats"):
             module.get_valid_stats = kept_validation(module.get_valid_stats)
             module.add_defaults = checked_defaults(module.add_defaults)
+            module.train = resuming.ended_training(module.train)
 
 
 def trust_checkpoint_types() -> None:
@@ -93,6 +98,8 @@ def kept_validation(get_valid_stats):
 
     @functools.wraps(get_valid_stats)
     def get_and_keep(cfg, trainer, stats, tracking_best):
+        if getattr(trainer.task.cfg, "eval_bleu", False):
+            stats.setdefault("bleu", 0.0)  # where all translations are empty fairseq logs none, and would look for it
         found = get_valid_stats(cfg, trainer, stats, tracking_best)
         if tracking_best:
             trainer.lskd_validation = dict(found)
@@ -156,17 +163,23 @@ def failed_batch(trainer, criterion, error: FloatingPointError) -> str:
 
 
 def checked_defaults(add_defaults):
-    """fairseq's ``add_defaults``, the first thing its training does with complete options, with our check behind it."""
+    """fairseq's ``add_defaults``, the first thing its training does with complete options, with our checks behind."""
 
     @functools.wraps(add_defaults)
     def add_and_check(cfg):
         add_defaults(cfg)
         resuming.answer_signals(cfg)
-        if getattr(cfg.criterion, "_name", None) in options.CRITERIONS:
-            try:
-                options.check_config(cfg)
+        distils = supported.name_of(cfg.criterion) in options.CRITERIONS
+        ours = distils or supported.name_of(cfg.task) in supported.OUR_TASKS
+        try:
+            if ours:
+                supported.check_training(cfg)
+            if ours or supported.is_translation(supported.name_of(cfg.task)):
+                training_options.check_best_metric(cfg)
                 options.check_checkpoints(cfg.checkpoint)
-            except InputError as error:
-                options.leave(error)
+            if distils:
+                options.check_config(cfg)
+        except InputError as error:
+            options.leave(error)
 
     return add_and_check

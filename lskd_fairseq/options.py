@@ -14,7 +14,6 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.data.iterators import BackgroundConsumer
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import setup_task
-from fairseq.tasks.translation import TranslationTask
 from omegaconf import II, DictConfig
 
 from lskd.distillation import check_settings
@@ -23,6 +22,7 @@ from lskd.files import check_writable
 from lskd_fairseq.text import load_dictionary
 
 CRITERIONS = ("label_smoothed_kd", "kd")
+LAST = "checkpoint_last.pt"  # of --restore-file, by default
 
 
 @dataclass
@@ -107,9 +107,10 @@ def check_config(cfg: DictConfig) -> None:
         InputError: a setting out of range, data that are missing or damaged, a teacher that is missing, unreadable, or
             of another vocabulary, a cache of other data or of another teacher.
     """
-    from lskd_fairseq.splits import load_split
+    from lskd_fairseq.supported import check_checkpoint
     from lskd_fairseq.teacher import check_dictionaries, read_checkpoint
     from lskd_fairseq.teacher_cache import CachedTeacher
+    from lskd_fairseq.training_options import check_data
 
     criterion = cfg.criterion
     check_criterion(criterion)
@@ -117,23 +118,22 @@ def check_config(cfg: DictConfig) -> None:
         raise bad("--teacher-path", "not given", "name the teacher's checkpoint, as in --teacher-path teacher.pt")
     dictionaries = _dictionaries(cfg.task)
     for path in teacher_paths(criterion):
-        check_dictionaries(path, read_checkpoint(path, "--teacher-path"), *dictionaries)
+        state = read_checkpoint(path, "--teacher-path")
+        check_checkpoint("--teacher-path", path, state)
+        check_dictionaries(path, state, *dictionaries)
     if criterion.teacher_topk > (symbols := len(dictionaries[1])):
         raise bad("--teacher-topk", criterion.teacher_topk, f"must be at most {symbols}, the number of symbols")
-    data, splits = utils.split_paths(cfg.task.data), {cfg.dataset.train_subset: "--train-subset"}
-    if not cfg.dataset.disable_validation:
-        splits |= dict.fromkeys(cfg.dataset.valid_subset.split(","), "--valid-subset")
-    if isinstance(task := setup_task(cfg.task), TranslationTask):
-        for split, argument in splits.items():
-            load_split(task, data[0], split, argument == "--train-subset", argument)
+    check_data(cfg, setup_task(cfg.task))
+    data, splits = utils.split_paths(cfg.task.data), [cfg.dataset.train_subset]
+    splits += [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
     if caches := teacher_caches(criterion):
         teacher = CachedTeacher(caches, *dictionaries, criterion.temperature, criterion.teacher_topk)
-        teacher.check_training(data, list(splits), teacher_paths(criterion))
+        teacher.check_training(data, splits, teacher_paths(criterion))
 
 
 def restored_checkpoint(cfg: DictConfig) -> Path:
     """Where a training with these settings of checkpoints goes on, if there is one: fairseq's rule."""
-    last = cfg.restore_file == "checkpoint_last.pt"  # by default: the one in the run's own directory
+    last = cfg.restore_file == LAST  # by default: the one in the run's own directory
     return Path(cfg.save_dir, cfg.restore_file) if last else Path(cfg.restore_file)
 
 
@@ -141,17 +141,17 @@ def check_checkpoints(cfg: DictConfig) -> None:
     """Check where a training with these settings writes checkpoints, and the one that it goes on from, if any.
 
     Raises:
-        InputError: the directory cannot be written; the checkpoint is not fairseq's, or would run code.
+        InputError: the directory cannot be written; the checkpoint is not there, not fairseq's, or would run code.
     """
     from lskd_fairseq.teacher import read_checkpoint
 
     if not cfg.no_save:
         check_writable("--save-dir", Path(cfg.save_dir))
-    begins = {"--restore-file": restored_checkpoint(cfg)}
+    path = restored_checkpoint(cfg)
+    begins = {"--restore-file": path} if path.is_file() or cfg.restore_file != LAST else {}
     begins |= {"--finetune-from-model": Path(cfg.finetune_from_model)} if cfg.finetune_from_model else {}
     for argument, path in begins.items():
-        if path.is_file():
-            read_checkpoint(path, argument)
+        read_checkpoint(path, argument)
 
 
 def check_criterion(cfg: KDConfig) -> None:
@@ -167,8 +167,8 @@ def check_criterion(cfg: KDConfig) -> None:
 
 def _dictionaries(task: DictConfig) -> tuple[Dictionary, Dictionary]:
     data = utils.split_paths(task.data or "")
-    if not data or not Path(data[0]).is_dir():
-        raise bad("data", task.data, "must be a directory made by fairseq-preprocess")
+    if not data or not all(Path(each).is_dir() for each in data):
+        raise bad("data", task.data, "must be a directory made by fairseq-preprocess, or several joined by ':'")
     source, target = task.source_lang, task.target_lang
     if source is None or target is None:
         source, target = data_utils.infer_language_pair(data[0])

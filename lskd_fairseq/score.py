@@ -4,37 +4,65 @@ r"""Translate every sentence of a split and score it, into the run's record.
         --against runs/other/checkpoint_best.pt
 
 Beside the checkpoint it leaves ``<split>.<checkpoint>.hypotheses.txt`` and ``.references.txt``, one sentence a line.
+Several checkpoints joined by ``:`` are an ensemble, whose probabilities are averaged; it belongs to no run's record.
 """
 
 import argparse
 import logging
+import math
+import os
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import sacrebleu
 import torch
-from fairseq import checkpoint_utils
+from fairseq import checkpoint_utils, utils
 from sacrebleu.significance import PairedTest
 
-from lskd.errors import bad, positive, run_command
-from lskd.files import write_json, write_text
-from lskd.runs import read_run, write_run
+from lskd.errors import InputError, bad, positive, run_command
+from lskd.files import check_writable, write_json, write_text
+from lskd.runs import RunRecord, read_run, write_run
 from lskd.teacher import weights_fingerprint
-from lskd_fairseq import text
+from lskd_fairseq import supported, text
 from lskd_fairseq.splits import load_split
-from lskd_fairseq.teacher import check_dictionaries, first_line, read_checkpoint
+from lskd_fairseq.teacher import check_dictionaries, first_line, joint_fingerprint, read_checkpoint
 from lskd_fairseq.translate import translate
 
 
+@dataclass(frozen=True)
+class Translated:
+    """What one model, or an ensemble, has made of a split, and what that is compared with."""
+
+    hypotheses: list[str]
+    references: list[str]
+    language: str
+    postprocessing: text.Postprocessing
+    raw: bool
+    unknown_references: int
+
+    def described(self) -> str:
+        """What a score of it is a score of."""
+        against = "the raw references"
+        if not self.raw:
+            against = "the binarised references treated alike"
+            if self.unknown_references:
+                against += f", {self.unknown_references} of them with symbols that the dictionary lacks"
+        return f"of {self.postprocessing}, against {against}"
+
+
 def load(path: str, data: str):
-    """A checkpoint's model and a task that reads ``data``.
+    """A checkpoint's model and a task that reads ``data``, a directory or several joined by ``:``.
 
     Raises:
-        InputError: not a fairseq checkpoint, no data, or data of another vocabulary.
+        InputError: not a fairseq checkpoint, one of a task or model that is not supported, no data, or data of another
+            vocabulary.
     """
     state = read_checkpoint(path)
-    if not Path(data).is_dir():
+    supported.check_checkpoint("--path", path, state)
+    if not (directories := utils.split_paths(data)) or not all(map(os.path.isdir, directories)):
         raise bad("--data", data, "must be a directory made by fairseq-preprocess")
-    for file in sorted(Path(data).glob("dict.*.txt")):
+    for file in sorted(Path(directories[0]).glob("dict.*.txt")):
         text.load_dictionary(file)  # fairseq would end in a traceback
     overrides = {"data": data, "eval_bleu": False}
     try:
@@ -79,41 +107,65 @@ def significance(hypotheses: list[str], other: list[str], references: list[str])
     }
 
 
-def hypotheses_of(path: str, arguments: argparse.Namespace) -> tuple[list[str], list[str], str]:
-    """Translate with one checkpoint: hypotheses, references, target language."""
-    model, task = load(path, arguments.data)
+def translated(argument: str, paths: str, arguments: argparse.Namespace) -> Translated:
+    """Translate a split with one checkpoint, or with several joined by ``:``. ``argument`` is what errors call them."""
+    if not (files := utils.split_paths(paths)) or not all(files):
+        raise bad(argument, paths, "must be a checkpoint, or several joined by ':'")
+    loaded = [load(file, arguments.data) for file in files]
+    models, task = [model for model, _ in loaded], loaded[0][1]
     device = torch.device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
-    model.to(device)
-    language = task.cfg.target_lang
-    load_split(task, arguments.data, arguments.split)
-    detokenise = text.Detokeniser(arguments.data, language, task.target_dictionary)
-    references = text.references(arguments.data, arguments.split, language, task.dataset(arguments.split), detokenise)
-    return translate([model], task, arguments.split, detokenise, arguments.beam), references, language
+    for model in models:
+        model.to(device)
+    language, split = task.cfg.target_lang, arguments.split
+    load_split(task, arguments.data, split)
+    dataset, dictionary = task.dataset(split), task.target_dictionary
+    processing = text.chosen_postprocessing(
+        arguments.data, dictionary, dataset, arguments.remove_bpe, arguments.detokenize
+    )
+    detokenise = text.Detokeniser(dictionary, language, processing)
+    references = text.raw_references(arguments.data, split, language, len(dataset))
+    # Tokenised hypotheses are compared with references that are tokenised in the same way.
+    if not (raw := references is not None and not processing.leaves_tokens()):
+        references = text.decoded_references(dataset, detokenise)
+    unknown = 0 if raw else sum(text.UNKNOWN_IN_REFERENCE in line for line in references)
+    hypotheses = translate(models, task, split, detokenise, arguments.beam, arguments.lenpen)
+    return Translated(hypotheses, references, language, processing, raw, unknown)
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Translate, score, record, print."""
+    """Translate, score, print, record."""
     for noisy in ("fairseq", "sacrebleu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    path = Path(arguments.path)
-    record = read_run(path.parent)  # a broken record is noticed before the work, not after it
-    hypotheses, references, language = hypotheses_of(arguments.path, arguments)
-    figures = metrics(hypotheses, references, language) | {"beam": arguments.beam, "against": None}
+    files = [Path(path) for path in utils.split_paths(arguments.path)]
+    directory = arguments.output or files[0].parent
+    record, written = None, True
+    if arguments.output:
+        check_writable("--output", arguments.output)
+    else:
+        record = read_run(directory) if len(files) == 1 else None  # a broken one is noticed before the work, not after
+        try:
+            check_writable("--path", directory)
+        except InputError:
+            written = False
+            print(f"{directory} cannot be written to: the score is printed only (--output keeps it)", file=sys.stderr)
+    ours = translated("--path", arguments.path, arguments)
+    figures = metrics(ours.hypotheses, ours.references, ours.language)
+    figures |= {"beam": arguments.beam, "lenpen": arguments.lenpen, "against": None, "of": ours.described()}
     if arguments.against:
-        other, _, _ = hypotheses_of(arguments.against, arguments)
-        figures["against"] = significance(hypotheses, other, references) | {"path": arguments.against}
-    stem = f"{arguments.split}.{path.stem}"
-    write_text(path.parent / f"{stem}.hypotheses.txt", "".join(line + "\n" for line in hypotheses))
-    write_text(path.parent / f"{stem}.references.txt", "".join(line + "\n" for line in references))
-    if record is not None:
-        record.add_figures(arguments.split, path.name, figures)
-        write_run(record, path.parent)
-    else:  # a model without a run beside it, such as an exported one
-        fingerprint = weights_fingerprint(read_checkpoint(arguments.path)["model"])
-        write_json(
-            path.parent / f"{stem}.score.json", {"path": path.name, "fingerprint": fingerprint, "figures": figures}
-        )
-    print(f"{arguments.path} on {arguments.split}, {figures['sentences']} sentences, beam {arguments.beam}")
+        other = translated("--against", arguments.against, arguments)
+        figures["against"] = significance(ours.hypotheses, other.hypotheses, ours.references)
+        figures["against"]["path"] = arguments.against
+    show(figures, arguments)
+    if written:
+        stem = f"{arguments.split}.{'+'.join(file.stem for file in files)}"
+        keep(directory, stem, ours, figures, record, arguments)
+
+
+def show(figures: dict, arguments: argparse.Namespace) -> None:
+    """Print a score."""
+    search = f"beam {arguments.beam}" + (f", lenpen {arguments.lenpen:g}" if arguments.lenpen != 1 else "")
+    print(f"{arguments.path} on {arguments.split}, {figures['sentences']} sentences, {search}")
+    print(f"  {figures['of']}")
     print(f"  BLEU  {figures['bleu']:6.2f}  {figures['bleu_signature']}")
     print(f"  chrF  {figures['chrf']:6.2f}  {figures['chrf_signature']}")
     print(f"  BLEU  {figures['tokenised_lowercased_bleu']:6.2f}  Moses-tokenised, lower-cased text")
@@ -122,16 +174,65 @@ def main(arguments: argparse.Namespace) -> None:
             f"  against {arguments.against}: {against['against_bleu']:.2f} BLEU, difference "
             f"{against['difference']:+.2f}, p = {against['p_value']} ({against['method']})"
         )
+    sys.stdout.flush()
+
+
+def keep(
+    directory: Path, stem: str, ours: Translated, figures: dict, record: RunRecord | None, arguments: argparse.Namespace
+) -> None:
+    """Write hypotheses, references and figures; the latter into the run's record where there is one."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, lines in (("hypotheses", ours.hypotheses), ("references", ours.references)):
+        write_text(directory / f"{stem}.{name}.txt", "".join(line + "\n" for line in lines))
+    if record is not None:
+        record.add_figures(arguments.split, Path(arguments.path).name, figures)
+        write_run(record, directory)
+        return
+    # A model without a run beside it, such as an exported one, an ensemble, or a directory of one's own.
+    files = utils.split_paths(arguments.path)
+    fingerprints = [weights_fingerprint(read_checkpoint(file)["model"]) for file in files]
+    fingerprint = fingerprints[0] if len(files) == 1 else joint_fingerprint(fingerprints)
+    name = ":".join(Path(file).name for file in files)
+    write_json(directory / f"{stem}.score.json", {"path": name, "fingerprint": fingerprint, "figures": figures})
+
+
+def finite(value: str) -> float:
+    """A finite number, as an argument type for argparse."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{value!r} (must be a finite number)")
+    return number
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = argparse.ArgumentParser(prog="python -m lskd_fairseq.score", description=__doc__.split("\n")[0])
     options.add_argument("--data", required=True, help="data directory that the model was trained on")
-    options.add_argument("--path", required=True, help="checkpoint to score")
+    options.add_argument("--path", required=True, help="checkpoint to score; several, joined by ':', are an ensemble")
     options.add_argument("--split", default="test", help="split to translate (default test)")
     options.add_argument("--against", help="another checkpoint: is the difference in BLEU significant?")
     options.add_argument("--beam", type=positive, default=5, help="width of the beam (default 5)")
+    options.add_argument(
+        "--lenpen", type=finite, default=1.0, help="length penalty: below 1 favours shorter translations (default 1)"
+    )
+    options.add_argument(
+        "--remove-bpe",
+        nargs="?",
+        const="@@ ",
+        choices=text.REMOVE_BPE,
+        help="how subwords are joined, as in fairseq (default: what the data directory is made with)",
+    )
+    options.add_argument(
+        "--detokenize",
+        choices=text.DETOKENIZE,
+        help="from words to text: pieces of sentencepiece are text when joined (default: what the data are)",
+    )
+    options.add_argument(
+        "--output", type=Path, metavar="DIR", help="directory to write to (default: beside the checkpoint, its record)"
+    )
     options.add_argument("--cpu", action="store_true", help="do not use a GPU")
     return options
 

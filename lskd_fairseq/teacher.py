@@ -12,11 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from lskd.distillation import ProjectedLogits
-from lskd.errors import InputError, bad
+from lskd.errors import bad
 from lskd.runs import look_up
 from lskd.teacher import weights_fingerprint
 from lskd.torch_files import load_plain
+from lskd_fairseq.decoder_output import output_features, output_logits
 from lskd_fairseq.options import paper_alpha
+from lskd_fairseq.supported import check_checkpoint
 from lskd_fairseq.text import load_dictionary
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Teacher:
         smoothing, fingerprints = [], []
         for path in paths:
             state = read_checkpoint(path, "--teacher-path")
+            check_checkpoint("--teacher-path", path, state)
             check_dictionaries(path, state, task.source_dictionary, task.target_dictionary)
             smoothing.append(smoothing_of_training(state, len(task.target_dictionary)))
             fingerprints.append(weights_fingerprint(state["model"]))
@@ -72,9 +75,9 @@ class Teacher:
     @staticmethod
     def _logits(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Tensor | ProjectedLogits:
         layer = getattr(model.decoder, "output_projection", None)
-        if type(layer) is not nn.Linear or (features := kept_features(model, net_input, keep)) is None:
+        if type(layer) is not nn.Linear:
             return output_logits(model, net_input, keep)
-        return ProjectedLogits(features, layer.weight, layer.bias)
+        return ProjectedLogits(output_features(model, net_input, keep), layer.weight, layer.bias)
 
 
 def most_smoothed(known: list[dict]) -> dict:
@@ -85,30 +88,6 @@ def most_smoothed(known: list[dict]) -> dict:
 def joint_fingerprint(fingerprints: list[str]) -> str:
     """One SHA-256 over those of the weights of all teachers, in their order."""
     return hashlib.sha256("".join(fingerprints).encode()).hexdigest()
-
-
-def output_logits(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Tensor:
-    """The logits (N, V) of a model at the kept positions; only these are projected to the vocabulary.
-
-    ``model`` may be wrapped for distributed training. ``keep`` is (batch, length) bool with N true.
-    """
-    if (features := kept_features(model, net_input, keep)) is not None:
-        return model.decoder.output_layer(features)
-    # Convolutional and recurrent decoders project inside: the padded positions are dropped afterwards.
-    return model(**net_input)[0][keep]
-
-
-def kept_features(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Tensor | None:
-    """What enters the output projection (N, d) at the kept positions; None of a decoder that projects inside.
-
-    Raises:
-        InputError: an adaptive softmax.
-    """
-    if not hasattr(model.decoder, "output_layer") or not hasattr(model.decoder, "extract_features_scriptable"):
-        return None
-    if model.decoder.adaptive_softmax is not None:
-        raise InputError("--adaptive-softmax-cutoff: set (distillation needs one logit for every symbol, leave it out)")
-    return model(**net_input, features_only=True)[0][keep]
 
 
 def read_checkpoint(path: str, argument: str = "checkpoint") -> dict:

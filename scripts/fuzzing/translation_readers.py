@@ -47,9 +47,10 @@ def read_translations(place: Path, path: Path) -> None:
     record_representations(place, place / "good.pt")
     _, task = score.load(str(place / "good.pt"), str(place / "data"))
     score.load_split(task, str(place / "data"), "valid")
-    detokenise = text.Detokeniser(place / "data", "de", task.target_dictionary)
-    for directory in (place / "data", None):
-        text.references(directory, "valid", "de", task.dataset("valid"), detokenise)
+    dataset = task.dataset("valid")
+    processing = text.chosen_postprocessing(place / "data", task.target_dictionary, dataset)
+    text.decoded_references(dataset, text.Detokeniser(task.target_dictionary, "de", processing))
+    text.raw_references(place / "data", "valid", "de", len(dataset))
 
 
 def record_representations(place: Path, checkpoint: Path) -> None:

@@ -285,7 +285,7 @@ def test_what_cannot_be_recorded_is_refused_in_one_line_and_nothing_is_written(
         ("no.pt", "", "must be the path of an existing checkpoint file"),
         ("notes.txt", "", "cannot be read as a fairseq checkpoint"),
         ("nan.pt", "", "features: not a finite number in sample 0"),
-        ("lstm.pt", "", "has a LSTMDecoder (must be the decoder of a Transformer)"),
+        ("lstm.pt", "", "has a LSTMDecoder, must have an output projection"),
         ("short.pt", "", "sentences are longer than the model's"),
         ("checkpoint_best.pt", "--split nonsense", "--split: nonsense"),
         ("checkpoint_best.pt", "--split valid nonsense", "--split: nonsense"),
