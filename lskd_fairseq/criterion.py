@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 class LabelSmoothedKDCriterion(FairseqCriterion):
     """The loss of :mod:`lskd.distillation` over the target tokens of a batch.
 
-    Logged per target token and in bits, as fairseq does: ``kd_loss`` (T_s²·KL), ``nll_loss`` and ``ppl`` (temperature 1,
-    no smoothing), ``teacher_entropy`` (of the targets at T); ``teacher_agreement`` is in % of the target tokens.
+    Logged per target token and in bits, as fairseq does: ``kd_loss`` (T_s²·KL), ``nll_loss`` and ``ppl`` (T = 1, no
+    smoothing), ``teacher_entropy`` (of the targets at T); ``teacher_agreement`` is in % of the target tokens.
     Compare runs at different T on BLEU or ``nll_loss``, never on ``loss``, which is scaled by the student's T².
     """
 

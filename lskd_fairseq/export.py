@@ -49,7 +49,7 @@ def export(checkpoint: str, out: str | Path) -> None:
 def _clean(state: dict, cfg) -> dict:
     return {
         "args": None,
-        "cfg": {"task": _stock_task(cfg.task), "model": plain(cfg.model)},
+        "cfg": {"task": _stock_task(cfg.task), "model": _stock_model(cfg.model)},
         "model": {name: tensor.clone() for name, tensor in state["model"].items()},
         # fairseq's loader takes the number of updates from here, and would take a file without it for a very old one.
         "optimizer_history": [
@@ -66,6 +66,16 @@ def _stock_task(section) -> dict:
     if values.get("_name") in OUR_TASKS:
         values = {key: value for key, value in values.items() if key in TranslationConfig.__dataclass_fields__}
         values["_name"] = "translation"
+    return values
+
+
+def _stock_model(section) -> dict:
+    values = plain(section)
+    # fairseq multiplies a list of one kernel size by the layers. What it reads are OmegaConf's lists, which do not
+    # multiply; bytes do, and are a sequence of numbers too.
+    for name in ("encoder_kernel_size_list", "decoder_kernel_size_list"):
+        if isinstance(sizes := values.get(name), list) and len(sizes) == 1:
+            values[name] = bytes(sizes)
     return values
 
 

@@ -23,7 +23,7 @@ RAW = [
     "Wo ist es? Hier!",
     "Klicken Sie auf Datei, dann auf Öffnen.",
     "Es kostet 3,5 Euro mehr; das ist viel.",
-    "Peters's Haus ist rot, nicht blau.",
+    "Fisch & Brot sind teuer, aber gut.",
 ]
 MOSES = [MosesTokenizer("de").tokenize(line, return_str=True) for line in RAW]
 PIECES = [" ".join("▁" + word[:3] + (" " + word[3:]) * bool(word[3:]) for word in line.split()) for line in RAW]
@@ -100,7 +100,7 @@ def test_what_is_left_tokenised_is_called_so(tmp_path):
 
 
 def test_sentencepiece_goes_with_no_other_way_to_join_subwords(tmp_path):
-    with pytest.raises(InputError, match="--remove-bpe: @@ .must be sentencepiece with --detokenize sentencepiece"):
+    with pytest.raises(InputError, match="must be sentencepiece with --detokenize sentencepiece"):
         chosen_postprocessing(tmp_path, *binarised(PIECES), remove_bpe="@@ ", detokenize="sentencepiece")
 
 
