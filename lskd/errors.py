@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 LONGEST = 500  # letters of a value in a message
 
@@ -67,11 +68,19 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def named_path(text: str) -> Path:
+    """A path, as an argument type for argparse; an empty one would be the working directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} (must be a path)")
+    return Path(text)
+
+
 class OneLineParser(argparse.ArgumentParser):
-    """argparse, with one line for a mistake on the command line and no abbreviated options."""
+    """argparse, with one line for a mistake on the command line, no abbreviated options and no empty paths."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **{"allow_abbrev": False} | options)
+        self.register("type", Path, named_path)
 
     def error(self, message: str):
         """Leave with exit status 2 and the message in one line."""

@@ -7,6 +7,7 @@ read_about(directory / NAME)  # {"ids": which samples, "settings": of the run, "
 mapped_tensors(directory / NAME)  # target (N,), student_logits and teacher_logits (N, V), float32
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,7 +49,10 @@ def keep_batch(
     except OSError as error:  # that the loss is no number is what has to be told
         where = f"its logits could not be kept: {error}"
     shown = ", ".join(map(str, ids[:SHOWN])) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
-    return f"the loss is {loss} on the batch of {shown} ({where}); try a smaller learning rate"
+    taught = [tensor for name, tensor in tensors.items() if name.startswith("teacher_logits")]
+    finite = all((tensor < math.inf).all() for tensor in taught)  # a symbol may be masked by -inf
+    advice = "try a smaller learning rate" if finite else "it is the teacher whose logits are not finite"
+    return f"the loss is {loss} on the batch of {shown} ({where}); {advice}"
 
 
 def _plain(tensor: Tensor) -> np.ndarray:

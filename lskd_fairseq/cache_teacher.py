@@ -33,11 +33,12 @@ from lskd.tensor_files import write_tensors
 from lskd_fairseq import cache_manifest, representations
 from lskd_fairseq.cache_manifest import DTYPES, MANIFEST, PROJECTION, File, Manifest
 from lskd_fairseq.cache_rows import shards
+from lskd_fairseq.checkpoints import read_checkpoint, smoothing_of_training
 from lskd_fairseq.records import data_fingerprint
 from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.task import estimate_smoothing
-from lskd_fairseq.teacher import dictionary_fingerprint, read_checkpoint, smoothing_of_training
+from lskd_fairseq.teacher_checks import dictionary_fingerprint
 from lskd_fairseq.translate import checked_limits
 
 TOPK, TEMPERATURES = 64, (1.0, 2.0, 3.0, 64.0)  # the temperatures are the paper's

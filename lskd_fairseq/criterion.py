@@ -20,6 +20,7 @@ from lskd_fairseq import options
 from lskd_fairseq.decoder_output import output_logits
 from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.teacher_cache import CachedTeacher
+from lskd_fairseq.teacher_checks import PairedData
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +58,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         """The teacher that the options name; None where its files are gone."""
         paths, caches = options.teacher_paths(self.cfg), options.teacher_caches(self.cfg)
         if caches and all(map(os.path.isdir, caches)):
-            dictionaries = task.source_dictionary, task.target_dictionary
-            return CachedTeacher(caches, *dictionaries, self.cfg.temperature, self.cfg.teacher_topk)
+            return CachedTeacher(caches, PairedData.of(task), self.cfg.temperature, self.cfg.teacher_topk)
         return Teacher(paths, task) if paths and not caches and all(map(os.path.isfile, paths)) else None
 
     def warnings(self) -> list[str]:

@@ -12,11 +12,11 @@ import torch
 from fairseq.tasks.translation import TranslationConfig
 
 from lskd import torch_files
-from lskd.errors import bad, run_command
+from lskd.errors import OneLineParser, bad, run_command
 from lskd.files import replacing
+from lskd_fairseq.checkpoints import checkpoint_config, read_checkpoint
 from lskd_fairseq.records import plain
 from lskd_fairseq.supported import OUR_TASKS, check_checkpoint
-from lskd_fairseq.teacher import checkpoint_config, read_checkpoint
 
 
 def export(checkpoint: str, out: str | Path) -> None:
@@ -87,7 +87,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog="python -m lskd_fairseq.export", description=__doc__.split("\n")[0])
+    options = OneLineParser(prog="python -m lskd_fairseq.export", description=__doc__.split("\n")[0])
     options.add_argument("checkpoint", help="checkpoint of a training run")
     options.add_argument("out", type=Path, help="file to write; must be new")
     return options

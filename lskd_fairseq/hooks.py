@@ -42,7 +42,7 @@ from fairseq.trainer import Trainer
 
 from lskd import nan_batch
 from lskd.errors import InputError
-from lskd_fairseq import options, records, resuming, supported, training_options
+from lskd_fairseq import options, records, resuming, supported, training_checks, training_options
 
 
 def install() -> None:
@@ -176,9 +176,9 @@ def checked_defaults(add_defaults):
                 supported.check_training(cfg)
             if ours or supported.is_translation(supported.name_of(cfg.task)):
                 training_options.check_best_metric(cfg)
-                options.check_checkpoints(cfg.checkpoint)
+                training_checks.check_checkpoints(cfg.checkpoint)
             if distils:
-                options.check_config(cfg)
+                training_checks.check_training(cfg)
         except InputError as error:
             options.leave(error)
 

@@ -1,4 +1,4 @@
-"""The options of the criterion, and what is refused before anything is built or written."""
+"""The options of the criterion, and how a command of fairseq is left where they cannot be used."""
 
 import contextlib
 import queue
@@ -10,19 +10,14 @@ from pathlib import Path
 from typing import NoReturn, Optional
 
 from fairseq import utils
-from fairseq.data import Dictionary, data_utils
 from fairseq.data.iterators import BackgroundConsumer
 from fairseq.dataclass import FairseqDataclass
-from fairseq.tasks import setup_task
-from omegaconf import II, DictConfig
+from omegaconf import II
 
 from lskd.distillation import check_settings
 from lskd.errors import InputError, bad, report
-from lskd.files import check_writable
-from lskd_fairseq.text import load_dictionary
 
 CRITERIONS = ("label_smoothed_kd", "kd")
-LAST = "checkpoint_last.pt"  # of --restore-file, by default
 
 
 @dataclass
@@ -86,72 +81,33 @@ def paper_alpha(epsilon: float, vocabulary: int) -> float:
 
 def teacher_paths(cfg: KDConfig) -> list[str]:
     """The teacher's checkpoints, absolute; relative to where the command was started, also below hydra."""
-    return _absolute(cfg.teacher_path)
+    return _absolute("--teacher-path", cfg.teacher_path)
 
 
 def teacher_caches(cfg: KDConfig) -> list[str]:
     """The directories of cached teachers, absolute likewise."""
-    return _absolute(cfg.teacher_cache)
+    return _absolute("--teacher-cache", cfg.teacher_cache)
 
 
-def _absolute(paths: str | None) -> list[str]:
+def _absolute(argument: str, paths: str | None) -> list[str]:
     from hydra.utils import to_absolute_path
 
-    return [to_absolute_path(path) for path in utils.split_paths(paths)] if paths else []
+    return [to_absolute_path(path) for path in joined_paths(argument, paths)] if paths else []
 
 
-def check_config(cfg: DictConfig) -> None:
-    """Check everything that the criterion of a whole fairseq configuration needs, cheaply.
-
-    Raises:
-        InputError: a setting out of range, data that are missing or damaged, a teacher that is missing, unreadable, or
-            of another vocabulary, a cache of other data or of another teacher.
-    """
-    from lskd_fairseq.supported import check_checkpoint
-    from lskd_fairseq.teacher import check_dictionaries, read_checkpoint
-    from lskd_fairseq.teacher_cache import CachedTeacher
-    from lskd_fairseq.training_options import check_data
-
-    criterion = cfg.criterion
-    check_criterion(criterion)
-    if not criterion.teacher_path and not criterion.teacher_cache:
-        raise bad("--teacher-path", "not given", "name the teacher's checkpoint, as in --teacher-path teacher.pt")
-    dictionaries = _dictionaries(cfg.task)
-    for path in teacher_paths(criterion):
-        state = read_checkpoint(path, "--teacher-path")
-        check_checkpoint("--teacher-path", path, state)
-        check_dictionaries(path, state, *dictionaries)
-    if criterion.teacher_topk > (symbols := len(dictionaries[1])):
-        raise bad("--teacher-topk", criterion.teacher_topk, f"must be at most {symbols}, the number of symbols")
-    check_data(cfg, setup_task(cfg.task))
-    data, splits = utils.split_paths(cfg.task.data), [cfg.dataset.train_subset]
-    splits += [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
-    if caches := teacher_caches(criterion):
-        teacher = CachedTeacher(caches, *dictionaries, criterion.temperature, criterion.teacher_topk)
-        teacher.check_training(data, splits, teacher_paths(criterion))
-
-
-def restored_checkpoint(cfg: DictConfig) -> Path:
-    """Where a training with these settings of checkpoints goes on, if there is one: fairseq's rule."""
-    last = cfg.restore_file == LAST  # by default: the one in the run's own directory
-    return Path(cfg.save_dir, cfg.restore_file) if last else Path(cfg.restore_file)
-
-
-def check_checkpoints(cfg: DictConfig) -> None:
-    """Check where a training with these settings writes checkpoints, and the one that it goes on from, if any.
+def joined_paths(argument: str, paths: str) -> list[str]:
+    """The paths that are joined by ``:``, as fairseq takes several.
 
     Raises:
-        InputError: the directory cannot be written; the checkpoint is not there, not fairseq's, or would run code.
-    """
-    from lskd_fairseq.teacher import read_checkpoint
+        InputError: one of them is empty: it would be the working directory.
 
-    if not cfg.no_save:
-        check_writable("--save-dir", Path(cfg.save_dir))
-    path = restored_checkpoint(cfg)
-    begins = {"--restore-file": path} if path.is_file() or cfg.restore_file != LAST else {}
-    begins |= {"--finetune-from-model": Path(cfg.finetune_from_model)} if cfg.finetune_from_model else {}
-    for argument, path in begins.items():
-        read_checkpoint(path, argument)
+    >>> joined_paths("--teacher-path", "a.pt:b.pt")
+    ['a.pt', 'b.pt']
+    """
+    parts = utils.split_paths(paths)
+    if not all(part.strip() for part in parts):
+        raise bad(argument, paths or "''", "must be a path, or several joined by ':', none of them empty")
+    return parts
 
 
 def check_criterion(cfg: KDConfig) -> None:
@@ -163,22 +119,6 @@ def check_criterion(cfg: KDConfig) -> None:
     except ValueError as error:
         name, rest = str(error).split(":", 1)
         raise InputError(f"--{name.replace('_', '-')}:{rest}") from None
-
-
-def _dictionaries(task: DictConfig) -> tuple[Dictionary, Dictionary]:
-    data = utils.split_paths(task.data or "")
-    if not data or not all(Path(each).is_dir() for each in data):
-        raise bad("data", task.data, "must be a directory made by fairseq-preprocess, or several joined by ':'")
-    source, target = task.source_lang, task.target_lang
-    if source is None or target is None:
-        source, target = data_utils.infer_language_pair(data[0])
-    dictionaries = []
-    for language in (source, target):
-        path = Path(data[0]) / f"dict.{language}.txt"
-        if not path.is_file():
-            raise bad("data", data[0], f"has no dict.{language}.txt; must be made by fairseq-preprocess")
-        dictionaries.append(load_dictionary(path))
-    return tuple(dictionaries)
 
 
 def leave(error: Exception, status: int = 2) -> NoReturn:

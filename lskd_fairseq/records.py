@@ -15,7 +15,7 @@ from lskd.errors import InputError
 from lskd.files import sha256
 from lskd.runs import RunRecord, now, read_run
 from lskd_fairseq import options
-from lskd_fairseq.teacher import dictionary_fingerprint
+from lskd_fairseq.teacher_checks import PairedData, dictionary_fingerprint
 
 # Of the options of a legacy model or optimizer, which hold all of fairseq's, these are its own.
 ARCHITECTURE = (
@@ -50,18 +50,15 @@ def record_of(trainer) -> RunRecord:
 
 def new_record(cfg, criterion, task) -> RunRecord:
     """The record of a run that begins, from fairseq's whole configuration."""
-    teacher = getattr(criterion, "teacher", None)
+    teacher, data = getattr(criterion, "teacher", None), PairedData.of(task)
     return RunRecord(
         configuration=_shared_settings(cfg.criterion, len(task.target_dictionary)) | {"host": _host_settings(cfg)},
         seed=cfg.common.seed,
         data={
             "path": os.path.abspath(utils.split_paths(cfg.task.data)[0]),
             "fingerprint": data_fingerprint(utils.split_paths(cfg.task.data)),
-            "pair": f"{task.cfg.source_lang}-{task.cfg.target_lang}",
-            "dictionaries": {
-                "source": dictionary_fingerprint(task.source_dictionary),
-                "target": dictionary_fingerprint(task.target_dictionary),
-            },
+            "pair": data.pair,
+            "dictionaries": {side: dictionary_fingerprint(each) for side, each in data.dictionaries.items()},
         },
         teacher=teacher and teacher.record(),
         warnings=criterion.warnings() if teacher else [],

@@ -27,11 +27,11 @@ from tqdm import tqdm
 from lskd import recording
 from lskd.errors import OneLineParser, bad, positive, run_command
 from lskd.teacher import weights_fingerprint
+from lskd_fairseq.checkpoints import checkpoint_config, made_with, read_checkpoint, readable, smoothing_of_training
 from lskd_fairseq.decoder_output import output_features, output_projection
 from lskd_fairseq.records import data_fingerprint
 from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split
-from lskd_fairseq.teacher import checkpoint_config, first_line, read_checkpoint, smoothing_of_training
 from lskd_fairseq.translate import checked_limits
 
 WINDOW = 1024  # consecutive sentences that are sorted by length, and whose features are in memory together
@@ -97,7 +97,7 @@ def check_decoder(model: nn.Module, dataset, pad: int, path: str) -> nn.Linear:
         logits = model(**batch["net_input"])[0][batch["target"].ne(pad)]
         features = decoder_features(model, batch, pad)
     except Exception as error:  # whatever a configuration makes of a model
-        raise bad("--path", path, f"cannot be run on these data: {first_line(error)}") from error
+        raise bad("--path", path, f"cannot be run on these data: {readable(error)}") from error
     recording.check_last_layer(layer, features, logits, "--path", path)
     return layer
 
@@ -124,6 +124,10 @@ def main(arguments: argparse.Namespace) -> None:
     recording.check_options(arguments)
     path = arguments.path
     files = recording.output_files(arguments, Path(path), arguments.split)
+    if not Path(arguments.data).is_dir():
+        raise bad("--data", arguments.data or "''", "must be a directory made by fairseq-preprocess")
+    if not Path(arguments.data).is_dir():
+        raise bad("--data", arguments.data or "''", "must be a directory made by fairseq-preprocess")
     model, task = load(path, arguments.data)
     model.eval().requires_grad_(False)
     dictionary = task.target_dictionary
@@ -149,7 +153,7 @@ def origin_of(path: str, arguments: argparse.Namespace, task) -> dict:
     state = read_checkpoint(path)
     cfg = checkpoint_config(state)
     return {
-        "made": state.get("lskd") or state.get("task_state", {}).get("lskd", {}),
+        "made": made_with(state),
         "kind": "translation",
         "layer": "decoder",
         "model": getattr(cfg.model, "arch", None) or getattr(cfg.model, "_name", None),

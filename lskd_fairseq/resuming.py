@@ -23,6 +23,7 @@ from lskd.errors import LONGEST, bad
 from lskd.files import remove_partials, replacing
 from lskd.runs import write_run
 from lskd_fairseq import options, records
+from lskd_fairseq.training_checks import restores_own
 
 logger = logging.getLogger(__name__)
 PROGRESS = "lskd_progress"  # its key in a checkpoint's extra state: what a training that goes on has to know
@@ -101,8 +102,7 @@ def recorded_loading(load_checkpoint):
 
     @functools.wraps(load_checkpoint)
     def load_and_record(cfg, trainer, **passthrough_args):
-        path = options.restored_checkpoint(cfg)
-        own = path.is_file() and path.resolve().parent == Path(cfg.save_dir).resolve()
+        own = restores_own(cfg)
         if trainer.is_data_parallel_master and not cfg.no_save:
             remove_partials(cfg.save_dir)
         found = load_checkpoint(cfg, trainer, **passthrough_args)

@@ -8,29 +8,33 @@ Several checkpoints joined by ``:`` are an ensemble, whose probabilities are ave
 """
 
 import argparse
+import dataclasses
 import logging
 import math
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import sacrebleu
 import torch
-from fairseq import checkpoint_utils, utils
+from fairseq import utils
 from sacrebleu.significance import PairedTest
 
-from lskd.errors import InputError, bad, positive, run_command
+from lskd.errors import InputError, OneLineParser, bad, positive, run_command
 from lskd.files import check_writable, write_json, write_text
 from lskd.runs import RunRecord, read_run, write_run
 from lskd.teacher import weights_fingerprint
-from lskd_fairseq import supported, text
+from lskd_fairseq import text
+from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint
+from lskd_fairseq.options import joined_paths
 from lskd_fairseq.splits import load_split
-from lskd_fairseq.teacher import check_dictionaries, first_line, joint_fingerprint, read_checkpoint
+from lskd_fairseq.supported import check_checkpoint
+from lskd_fairseq.teacher import joint_fingerprint
+from lskd_fairseq.teacher_checks import PairedData, check_fit, say_once
 from lskd_fairseq.translate import translate
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Translated:
     """What one model, or an ensemble, has made of a split, and what that is compared with."""
 
@@ -51,26 +55,37 @@ class Translated:
         return f"of {self.postprocessing}, against {against}"
 
 
-def load(path: str, data: str):
-    """A checkpoint's model and a task that reads ``data``, a directory or several joined by ``:``.
+def load(path: str, data: str, argument: str = "--path", pair: str | None = None):
+    """A checkpoint's model and a task that reads ``data``.
+
+    Args:
+        path: the checkpoint.
+        data: the data directory, or several joined by ``:``.
+        argument: what errors call the checkpoint.
+        pair: the languages that it must translate, ``en-de``; None: those that it was trained for.
 
     Raises:
-        InputError: not a fairseq checkpoint, one of a task or model that is not supported, no data, or data of another
-            vocabulary.
+        InputError: not a fairseq checkpoint, one of a task or model that is not supported, no data, or data that it
+            does not fit.
     """
-    state = read_checkpoint(path)
-    supported.check_checkpoint("--path", path, state)
-    if not (directories := utils.split_paths(data)) or not all(map(os.path.isdir, directories)):
-        raise bad("--data", data, "must be a directory made by fairseq-preprocess")
+    state = read_checkpoint(path, argument)
+    check_checkpoint(argument, path, state)
+    if not all(map(os.path.isdir, directories := utils.split_paths(data))):
+        raise bad("--data", data or "''", "must be a directory made by fairseq-preprocess")
     for file in sorted(Path(directories[0]).glob("dict.*.txt")):
         text.load_dictionary(file)  # fairseq would end in a traceback
-    overrides = {"data": data, "eval_bleu": False}
-    try:
-        models, _, task = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides=overrides)
-    except Exception as error:  # whatever fairseq trips over in a configuration that others may have written
-        raise bad("--data", data, f"does not fit {path}: {first_line(error)}") from None
-    check_dictionaries(path, state, task.source_dictionary, task.target_dictionary)
-    return models[0], task
+    task = own_task(path, state, data, argument)
+    expected = PairedData.of(task)
+    if doubt := check_fit(path, state, dataclasses.replace(expected, pair=pair or expected.pair), argument):
+        say_once(doubt)
+    return build_model(path, task, argument), task
+
+
+def load_ensemble(argument: str, paths: str, data: str, pair: str | None = None) -> tuple[list, object]:
+    """The models of checkpoints that are joined by ``:``, of one pair of languages, and the task of the first."""
+    first, *others = joined_paths(argument, paths)
+    model, task = load(first, data, argument, pair)
+    return [model, *(load(path, data, argument, PairedData.of(task).pair)[0] for path in others)], task
 
 
 def metrics(hypotheses: list[str], references: list[str], language: str) -> dict:
@@ -107,23 +122,17 @@ def significance(hypotheses: list[str], other: list[str], references: list[str])
     }
 
 
-def translated(argument: str, paths: str, arguments: argparse.Namespace) -> Translated:
-    """Translate a split with one checkpoint, or with several joined by ``:``. ``argument`` is what errors call them."""
-    if not (files := utils.split_paths(paths)) or not all(files):
-        raise bad(argument, paths, "must be a checkpoint, or several joined by ':'")
-    loaded = [load(file, arguments.data) for file in files]
-    models, task = [model for model, _ in loaded], loaded[0][1]
+def translated(models: list, task, arguments: argparse.Namespace) -> Translated:
+    """Translate a split with a model, or with an ensemble."""
     device = torch.device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
     for model in models:
         model.to(device)
-    language, split = task.cfg.target_lang, arguments.split
-    load_split(task, arguments.data, split)
+    language, split, data = task.cfg.target_lang, arguments.split, utils.split_paths(arguments.data)[0]
+    load_split(task, data, split)
     dataset, dictionary = task.dataset(split), task.target_dictionary
-    processing = text.chosen_postprocessing(
-        arguments.data, dictionary, dataset, arguments.remove_bpe, arguments.detokenize
-    )
+    processing = text.chosen_postprocessing(data, dictionary, dataset, arguments.remove_bpe, arguments.detokenize)
     detokenise = text.Detokeniser(dictionary, language, processing)
-    references = text.raw_references(arguments.data, split, language, len(dataset))
+    references = text.raw_references(data, split, language, len(dataset))
     # Tokenised hypotheses are compared with references that are tokenised in the same way.
     if not (raw := references is not None and not processing.leaves_tokens()):
         references = text.decoded_references(dataset, detokenise)
@@ -136,7 +145,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Translate, score, print, record."""
     for noisy in ("fairseq", "sacrebleu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    files = [Path(path) for path in utils.split_paths(arguments.path)]
+    files = [Path(path) for path in joined_paths("--path", arguments.path)]
     directory = arguments.output or files[0].parent
     record, written = None, True
     if arguments.output:
@@ -148,11 +157,14 @@ def main(arguments: argparse.Namespace) -> None:
         except InputError:
             written = False
             print(f"{directory} cannot be written to: the score is printed only (--output keeps it)", file=sys.stderr)
-    ours = translated("--path", arguments.path, arguments)
+    models, task = load_ensemble("--path", arguments.path, arguments.data)
+    pair = PairedData.of(task).pair
+    against = arguments.against and load_ensemble("--against", arguments.against, arguments.data, pair)
+    ours = translated(models, task, arguments)
     figures = metrics(ours.hypotheses, ours.references, ours.language)
     figures |= {"beam": arguments.beam, "lenpen": arguments.lenpen, "against": None, "of": ours.described()}
-    if arguments.against:
-        other = translated("--against", arguments.against, arguments)
+    if against:
+        other = translated(*against, arguments)
         figures["against"] = significance(ours.hypotheses, other.hypotheses, ours.references)
         figures["against"]["path"] = arguments.against
     show(figures, arguments)
@@ -209,7 +221,7 @@ def finite(value: str) -> float:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog="python -m lskd_fairseq.score", description=__doc__.split("\n")[0])
+    options = OneLineParser(prog="python -m lskd_fairseq.score", description=__doc__.split("\n")[0])
     options.add_argument("--data", required=True, help="data directory that the model was trained on")
     options.add_argument("--path", required=True, help="checkpoint to score; several, joined by ':', are an ensemble")
     options.add_argument("--split", default="test", help="split to translate (default test)")

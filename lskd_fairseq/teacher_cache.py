@@ -10,7 +10,6 @@ by what it says, so shuffling, loader workers, several processes and other split
 
 import numpy as np
 import torch
-from fairseq.data import Dictionary
 from torch import Tensor
 
 from lskd.distillation import ProjectedLogits, TopkLogits
@@ -18,8 +17,10 @@ from lskd.errors import bad
 from lskd.teacher import weights_fingerprint
 from lskd_fairseq.cache_manifest import Manifest
 from lskd_fairseq.cache_shards import Shards, open_cache
+from lskd_fairseq.checkpoints import read_checkpoint
 from lskd_fairseq.records import data_fingerprint
-from lskd_fairseq.teacher import dictionary_fingerprint, joint_fingerprint, most_smoothed, read_checkpoint
+from lskd_fairseq.teacher import joint_fingerprint, most_smoothed
+from lskd_fairseq.teacher_checks import PairedData, dictionary_fingerprint
 
 # Odd constants of splitmix64 (Steele, Lea, Flood 2014), as int64 has them.
 STEP, FIRST, SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685
@@ -30,29 +31,31 @@ class CachedTeacher:
 
     Args:
         directories: of caches; several are averaged in probability.
-        source: the student's dictionary.
-        target: likewise.
+        data: the student's.
         temperature: T at which the logits will be used.
         teacher_topk: how many symbols of each row will be used; 0 for all.
 
     Attributes:
         models: none.
         paths: the checkpoints that the caches were made from.
+        fingerprints: of the weights of each teacher.
         fingerprint: as with these checkpoints.
         label_smoothing: likewise.
 
     Raises:
-        InputError: a directory that is no whole cache, of other dictionaries, or without what T and k need.
+        InputError: a directory that is no whole cache, is of other dictionaries or languages, or lacks what T and k
+            need.
     """
 
-    def __init__(
-        self, directories: list[str], source: Dictionary, target: Dictionary, temperature: float, teacher_topk: int
-    ):
-        self.directories = directories
+    def __init__(self, directories: list[str], data: PairedData, temperature: float, teacher_topk: int):
+        self.directories, target = directories, data.dictionaries["target"]
         self.caches = [open_cache(directory) for directory in directories]
         manifests = [cache.manifest for cache in self.caches]
         for directory, manifest in zip(directories, manifests, strict=True):
-            for side, dictionary in (("source", source), ("target", target)):
+            if data.pair and manifest.data["pair"] != data.pair:
+                found = f"is of a teacher that translates {manifest.data['pair']}"
+                raise bad("--teacher-cache", directory, f"{found}, must translate {data.pair}")
+            for side, dictionary in data.dictionaries.items():
                 if manifest.data["dictionaries"][side] != dictionary_fingerprint(dictionary):
                     raise bad("--teacher-cache", directory, f"must be of the student's {side} dictionary")
             if manifest.vocabulary != len(target):
@@ -62,7 +65,8 @@ class CachedTeacher:
             raise bad("--teacher-cache", ":".join(directories), "must be one where it has the format topk")
         self.models: list = []
         self.paths = [path for manifest in manifests for path in manifest.teacher["paths"]]
-        self.fingerprint = joint_fingerprint([manifest.teacher["weights_fingerprint"] for manifest in manifests])
+        self.fingerprints = [manifest.teacher["weights_fingerprint"] for manifest in manifests]
+        self.fingerprint = joint_fingerprint(self.fingerprints)
         self.label_smoothing = most_smoothed([manifest.teacher["label_smoothing"] for manifest in manifests])
         self.temperature, self.teacher_topk, self.pad = temperature, teacher_topk, target.pad()
         self._projections: dict[tuple, dict[str, Tensor]] = {}
@@ -101,7 +105,8 @@ class CachedTeacher:
                 has = ", ".join(manifest.splits)
                 raise bad("--teacher-cache", directory, f"must hold the split {missing[0]}, was made of {has}")
         if paths:
-            theirs = joint_fingerprint([weights_fingerprint(read_checkpoint(path)["model"]) for path in paths])
+            weights = [read_checkpoint(path, "--teacher-path")["model"] for path in paths]
+            theirs = joint_fingerprint([weights_fingerprint(each) for each in weights])
             if theirs != self.fingerprint:
                 raise bad("--teacher-cache", ":".join(self.directories), f"must be of the weights of {':'.join(paths)}")
 

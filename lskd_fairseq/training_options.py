@@ -58,7 +58,7 @@ def check_data(cfg: DictConfig, task) -> None:
         InputError: something is not so.
     """
     train, dataset, directories = cfg.dataset.train_subset, cfg.dataset, utils.split_paths(cfg.task.data)
-    for number, directory in enumerate(directories, 1):
+    for number, directory in reversed([*enumerate(directories, 1)]):  # the first one stays loaded
         load_split(task, directory, train, True, "--train-subset", epoch=number)
         shortest = int(_lengths(task, train).min())
         if dataset.max_tokens is not None and shortest > dataset.max_tokens:

@@ -98,12 +98,10 @@ def read_state(path: str | os.PathLike, argument: str) -> dict:
             state = torch_files.load_plain(path)
     except OSError as error:
         raise bad(argument, path, f"cannot be read: {error.strerror or error}") from error
+    except torch_files.CodeError as error:
+        raise bad(argument, path, str(error)) from None
     except Exception as error:  # a damaged file may raise anything inside the unpickler
-        if wanted := re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE):
-            valid = f"must be plain data and tensors, and asks for {wanted[1]}; code from a file is never run"
-        else:
-            valid = "is truncated or no checkpoint"
-        raise bad(argument, path, valid) from error
+        raise bad(argument, path, "is truncated or no checkpoint") from error
     if not isinstance(state, dict):
         raise bad(argument, path, f"must be a checkpoint, a dictionary of weights, and is a {type(state).__name__}")
     return state

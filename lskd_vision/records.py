@@ -11,6 +11,7 @@ from lskd.teacher import temperature_warnings
 INDIFFERENT = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
 INDIFFERENT |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
 INDIFFERENT |= {"rank", "local_rank", "distributed", "validation_batch_size"}
+CHECKPOINTS = LAST, BEST = "last.pth.tar", "model_best.pth.tar"  # of every run, in its directory
 
 
 def new_record(run) -> RunRecord:
@@ -57,8 +58,9 @@ def check_directory(run) -> int:
         How many epochs its record has.
 
     Raises:
-        InputError: it is something else or another run, or ``--resume`` is not given.
+        InputError: it is something else or another run, or the teacher's own; or ``--resume`` is not given.
     """
+    _check_own_files(run)
     record = read_run(run.directory)
     if record is None:
         # A kill while the first record was written leaves a hidden file.
@@ -70,11 +72,20 @@ def check_directory(run) -> int:
         raise bad("--output", run.directory, f"holds another run: {differing[0].replace('_', '-')} differs")
     if run.data_record["fingerprint"] != record.data.get("fingerprint"):
         raise bad("--output", run.directory, "holds another run: the data differ")
-    if run.teacher is not None and run.teacher.fingerprint != (record.teacher or {}).get("fingerprint"):
-        raise bad("--output", run.directory, "holds another run: the teacher differs")
+    if run.teacher is not None and run.teacher.fingerprint != (theirs := (record.teacher or {}).get("fingerprint")):
+        found = f"its weights were {str(theirs)[:12]}, and are {run.teacher.fingerprint[:12]} (SHA-256)"
+        raise bad("--output", run.directory, f"holds another run: the teacher differs, {found}")
     if not run.arguments.resume:
         raise bad("--output", run.directory, "holds this run already; --resume goes on with it")
     return len(record.history)
+
+
+def _check_own_files(run) -> None:
+    """Check that a run does not replace its teacher's checkpoint. Raises InputError."""
+    teacher = run.teacher and run.teacher.path
+    for own in map(run.directory.joinpath, CHECKPOINTS):
+        if teacher and own.exists() and own.samefile(teacher):
+            raise bad("--kd-checkpoint", teacher, f"is {own}, which this student would replace; name another --output")
 
 
 def plain(values: dict) -> dict:

@@ -26,11 +26,10 @@ from lskd_vision.feature_distillation import StudentWithConnectors, margins, tea
 from lskd_vision.models import build, check_input
 from lskd_vision.precision import autocast
 from lskd_vision.randomness import RandomStream
-from lskd_vision.records import new_record, own_arguments, plain
+from lskd_vision.records import BEST, LAST, new_record, own_arguments, plain
 from lskd_vision.task import DistillationTask, OverhaulDistillationTask, SmoothedCrossEntropy
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 
-LAST, BEST = "last.pth.tar", "model_best.pth.tar"
 OVERFLOWS = 20  # steps in a row: in as many, fairseq's scale comes to its smallest
 
 

@@ -103,6 +103,7 @@ def read_cache(place: Path, path: Path) -> None:
 
     from lskd.files import sha256
     from lskd_fairseq.teacher_cache import CachedTeacher
+    from lskd_fairseq.teacher_checks import PairedData
 
     if path.name != "cache.json":
         manifest = json.loads((path.parent / "cache.json").read_text())
@@ -111,8 +112,7 @@ def read_cache(place: Path, path: Path) -> None:
             file |= {"bytes": there.stat().st_size, "sha256": sha256(there)}
         (path.parent / "cache.json").write_text(json.dumps(manifest))
     task = small_nmt.make_task(place / "data")
-    dictionaries = task.source_dictionary, task.target_dictionary
-    teacher = CachedTeacher([str(path.parent)], *dictionaries, 1.0, 0)
+    teacher = CachedTeacher([str(path.parent)], PairedData.of(task), 1.0, 0)
     teacher.check_training([str(place / "data")], ["valid"], [])
     batch = small_nmt.batch_of(task, [0, 1, 2])
     teacher.logits(batch, batch["target"].ne(task.target_dictionary.pad()), torch.zeros(1))

@@ -406,6 +406,7 @@ IMAGES = [
     (f"{TRAIN} --data-dir {{class-missing}}", "--data-dir: .*class-missing", "differ in their classes: .*Dress"),
     (f"{TRAIN} --data-dir {{empty-split}}", "--data-dir: .*empty-split", "split|images"),
     (f"{TRAIN} --data-dir {{images}} --kd-checkpoint {{gone.pt}}", "--kd-checkpoint: .*gone.pt", "must be the path"),
+    (f"{TRAIN} --data-dir {{images}} --kd-checkpoint=", "--kd-checkpoint: ''", "must be a path"),
     (
         f"{TRAIN} --data-dir {{images}} --kd-checkpoint {{empty.pth.tar}}",
         "empty.pth.tar",
@@ -548,9 +549,9 @@ TRANSLATION = [
         "must be made",
     ),
     (FAIRSEQ.replace("data-bin", "latin-dictionary") + " --teacher-path {teacher.pt}", "dict.de.txt", "UTF-8"),
-    (FAIRSEQ.replace("data-bin", "other-words") + " --teacher-path {teacher.pt}", "teacher.pt, source", "unheard-of"),
+    (FAIRSEQ.replace("data-bin", "other-words") + " --teacher-path {teacher.pt}", "of its source dict", "unheard-of"),
     (FAIRSEQ.replace("data-bin", "one-side-differs") + " --teacher-path {teacher.pt}", "target dict", "unheard-of"),
-    (FAIRSEQ.replace("data-bin", "fewer-words") + " --teacher-path {teacher.pt}", "symbols", "of the student's data"),
+    (FAIRSEQ.replace("data-bin", "fewer-words") + " --teacher-path {teacher.pt}", "symbols in its", "must have the"),
     # other tasks, models and criterions of fairseq
     *(
         (f"{command} {{{name}.pt}} --data {{data-bin}}", f"--path: .*{name}.pt", said)
@@ -643,7 +644,7 @@ TRANSLATION = [
         "--remove-bpe: @@",
         "must be sentencepiece with --detokenize sentencepiece",
     ),
-    ("lskd_fairseq.score --data {data-bin} --path {teacher.pt}:", "--path: .*teacher.pt:", "or several joined by ':'"),
+    ("lskd_fairseq.score --data {data-bin} --path {teacher.pt}:", "--path: .*teacher.pt:", "none of them empty"),
     ("lskd_fairseq.score --data {data-bin} --path {teacher.pt}:{gone.pt}", "--path|checkpoint: .*gone.pt", "existing"),
     ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --output {empty.pt}", "--output: .*empty", "directory"),
     (
@@ -655,8 +656,17 @@ TRANSLATION = [
     ("lskd_fairseq.score --data {data-bin} --path {gone.pt}", "gone.pt", "must be the path of an existing"),
     ("lskd_fairseq.score --data {data-bin} --path {truncated.pt}", "truncated.pt", "cannot be read"),
     ("lskd_fairseq.score --data {gone} --path {teacher.pt}", "--data: .*gone", "must be a directory"),
-    ("lskd_fairseq.score --data {other-words} --path {teacher.pt}", "unheard-of", "must be the student's"),
-    ("lskd_fairseq.score --data {fewer-words} --path {teacher.pt}", "--data: .*fewer-words", "does not fit"),
+    (
+        "lskd_fairseq.score --data {other-words} --path {teacher.pt}",
+        "--path: .*teacher.pt",
+        "the data have 'unheard-of'",
+    ),
+    (
+        "lskd_fairseq.score --data {fewer-words} --path {teacher.pt}",
+        "--path: .*teacher.pt",
+        "must have the .* of the data",
+    ),
+    ("lskd_fairseq.score --data {data-bin} --path= --cpu", "--path: ''", "must be a path, or several joined"),
     ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --split blind", "--split: blind", "no such split"),
     ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --beam 0", "--beam: '0'", "must be a whole number"),
     ("lskd_fairseq.score --data {short-raw} --path {teacher.pt} --cpu", "raw/test.de", "has 32 lines.* 33 sentences"),

@@ -2,10 +2,11 @@ import argparse
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from lskd.errors import InputError, bad, naming, positive, report, run_command, writing
+from lskd.errors import InputError, OneLineParser, bad, naming, positive, report, run_command, writing
 
 
 def call(command, *arguments, monkeypatch):
@@ -190,3 +191,15 @@ def test_an_error_of_the_system_that_names_its_file_stays(error, tmp_path):
     with pytest.raises(OSError, match=r"run\.json|other") as raised, writing(tmp_path / "new"):
         raise error
     assert raised.value is error
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_path_is_not_the_working_directory(empty, capsys):
+    command = OneLineParser(prog="tool")
+    command.add_argument_group("files").add_argument("--files", type=Path, nargs="+")
+    command.add_subparsers().add_parser("sub").add_argument("--output", type=Path)
+    assert command.parse_args(["--files", "a b"]).files == [Path("a b")]
+    for words, argument in ((["--files", "a", empty], "--files"), (["sub", "--output", empty], "--output")):
+        with pytest.raises(SystemExit):
+            command.parse_args(words)
+        assert capsys.readouterr().err.endswith(f"error: {argument}: {empty!r} (must be a path)\n")

@@ -33,14 +33,16 @@ def make_task(data: Path, name: str = "label_smoothed_kd", **options):
     return task
 
 
-def make_model(task, seed: int = 0, dropout: float = 0.1, scale: float = 3.0, arch: str = "transformer", **options):
-    """A model with random weights; ``scale`` spreads its logits."""
+def make_model(
+    task, seed: int = 0, dropout: float = 0.1, scale: float = 3.0, arch: str = "transformer", positions=256, **options
+):
+    """A model with random weights that takes ``positions`` tokens; ``scale`` spreads its logits."""
     torch.manual_seed(seed)
     args = Namespace(
         arch=arch, criterion="kd", dropout=dropout, share_all_embeddings=arch == "transformer", **(SHAPE | options)
     )
     models.ARCH_CONFIG_REGISTRY[arch](args)
-    args.max_source_positions = args.max_target_positions = 256
+    args.max_source_positions = args.max_target_positions = positions
     model = task.build_model(args)
     model.args = args
     if arch == "transformer":

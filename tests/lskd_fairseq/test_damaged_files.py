@@ -10,10 +10,11 @@ import torch
 from small_nmt import make_model, make_task, save_checkpoint
 
 from lskd.errors import InputError
+from lskd_fairseq.checkpoints import read_checkpoint, smoothing_of_training
 from lskd_fairseq.export import export
 from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split
-from lskd_fairseq.teacher import Teacher, read_checkpoint, smoothing_of_training
+from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.text import chosen_postprocessing
 
 
@@ -98,10 +99,10 @@ def test_a_manifest_that_is_no_object_is_refused(data, content):
 CHANGES = [
     (lambda state: state["model"].update({3: torch.zeros(1)}), "has 3: Tensor among its weights"),
     (lambda state: state["model"].update(more=[1]), "has 'more': list among its weights"),
-    (lambda state: state["cfg"].pop("task"), "not whole|does not fit"),
+    (lambda state: state["cfg"].pop("task"), "not whole|cannot be used on"),
     (lambda state: state["cfg"]["task"].update(_name="nothing"), "is of the task nothing"),
-    (lambda state: setattr(state["cfg"]["model"], "encoder_layers", "many"), "cannot be built|does not fit"),
-    (lambda state: setattr(state["cfg"]["model"], "arch", ["a"]), "cannot be built|does not fit"),
+    (lambda state: setattr(state["cfg"]["model"], "encoder_layers", "many"), "cannot be built|cannot be used on"),
+    (lambda state: setattr(state["cfg"]["model"], "arch", ["a"]), "cannot be built|cannot be used on"),
 ]
 
 

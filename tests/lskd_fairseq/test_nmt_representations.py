@@ -273,7 +273,9 @@ def test_what_cannot_be_recorded_is_refused_in_one_line_and_nothing_is_written(
     with torch.no_grad():
         broken.load_state_dict(state)
         broken.decoder.layers[0].fc1.bias.fill_(float("nan"))
-    save_checkpoint(run / "nan.pt", broken, task)
+        save_checkpoint(run / "nan.pt", broken, task)
+        broken.decoder.layers[0].fc1.bias.fill_(3e38)
+        save_checkpoint(run / "huge.pt", broken, task)
     save_checkpoint(run / "lstm.pt", make_model(task, arch="lstm"), task)
     short = make_model(task)
     short.args.max_target_positions = 4
@@ -284,7 +286,8 @@ def test_what_cannot_be_recorded_is_refused_in_one_line_and_nothing_is_written(
     for name, words, expected in (
         ("no.pt", "", "must be the path of an existing checkpoint file"),
         ("notes.txt", "", "cannot be read as a fairseq checkpoint"),
-        ("nan.pt", "", "features: not a finite number in sample 0"),
+        ("nan.pt", "", "of its weight decoder.layers.0.fc1.bias are NaN or infinite"),
+        ("huge.pt", "", "features: not a finite number in sample 0"),
         ("lstm.pt", "", "has a LSTMDecoder, must have an output projection"),
         ("short.pt", "", "sentences are longer than the model's"),
         ("checkpoint_best.pt", "--split nonsense", "--split: nonsense"),

@@ -5,28 +5,15 @@ import zipfile
 import numpy
 import pytest
 import torch
-from fairseq.data import Dictionary
 from small_nmt import make_criterion, make_task
 
 from lskd.errors import InputError
-from lskd_fairseq.teacher import (
-    check_dictionaries,
-    dictionary_fingerprint,
-    read_checkpoint,
-    smoothing_of_training,
-)
+from lskd_fairseq.checkpoints import read_checkpoint, smoothing_of_training
 
 
 @pytest.fixture(scope="module")
 def task(data_bin):
     return make_task(data_bin)
-
-
-def dictionary(*symbols: str) -> Dictionary:
-    made = Dictionary()
-    for symbol in symbols:
-        made.add_symbol(symbol)
-    return made
 
 
 def state(task, **criterion) -> dict:
@@ -50,9 +37,13 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path, capsys, make):
     else:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", pickle.dumps({"model": Bomb()}))
-    with pytest.raises(InputError, match="cannot be read as a fairseq checkpoint") as refused:
+    with pytest.raises(InputError) as refused:
         read_checkpoint(str(path))
-    assert str(path) in str(refused.value)
+    readable = make == "torch"  # fairseq's own format: of others it is not known what they ask for
+    valid = "must be plain data and tensors, and asks for print; code from a file is never run"
+    expected = f"checkpoint: {path} ({valid if readable else 'cannot be read as a fairseq checkpoint: '}"
+    assert str(refused.value).startswith(expected)
+    assert "weights_only" not in str(refused.value)
     assert "\n" not in str(refused.value)
     assert "has run" not in capsys.readouterr().out
 
@@ -82,38 +73,6 @@ def test_what_fairseq_stores_loads_safely(tmp_path):
     loaded = read_checkpoint(str(tmp_path / "c.pt"))
     assert loaded["cfg"]["model"].arch == "transformer"
     assert loaded["extra_state"]["bleu"].tolist() == [1.0, 2.0]
-
-
-def test_unequal_dictionaries_are_refused_with_the_first_differing_symbol(tmp_path):
-    dictionary("ein", "zwei", "drei").save(str(tmp_path / "dict.en.txt"))
-    dictionary("ein", "zwei", "drei").save(str(tmp_path / "dict.de.txt"))
-    same, other = dictionary("ein", "zwei", "drei"), dictionary("ein", "zwo", "drei")
-    checkpoint = state(str(tmp_path))
-    check_dictionaries("t.pt", checkpoint, same, same)
-    with pytest.raises(InputError, match=r"target dictionary: symbol 5 is 'zwei'.*'zwo'"):
-        check_dictionaries("t.pt", checkpoint, same, other)
-    with pytest.raises(InputError, match=r"7 symbols .*6 of the student"):
-        check_dictionaries("t.pt", checkpoint, dictionary("ein", "zwei"), same)
-
-
-def test_without_the_teachers_data_its_remembered_fingerprint_is_compared(tmp_path):
-    ours, other = dictionary("ein", "zwei"), dictionary("ein", "zwo")
-    checkpoint = state(str(tmp_path / "gone"))
-    fingerprints = {"source": dictionary_fingerprint(ours), "target": dictionary_fingerprint(ours)}
-    checkpoint["task_state"] = {"lskd": {"data": {"dictionaries": fingerprints}}}
-    check_dictionaries("t.pt", checkpoint, ours, ours)
-    with pytest.raises(InputError, match="target dictionary: other symbols"):
-        check_dictionaries("t.pt", checkpoint, ours, other)
-
-
-def test_with_nothing_else_the_number_of_symbols_is_compared_and_said(tmp_path, caplog):
-    ours = dictionary("ein", "zwei")
-    checkpoint = state(str(tmp_path / "gone"))
-    checkpoint["model"] = {f"{side}.embed_tokens.weight": torch.zeros(len(ours), 2) for side in ("encoder", "decoder")}
-    check_dictionaries("t.pt", checkpoint, ours, ours)
-    assert "only the number of symbols" in caplog.text
-    with pytest.raises(InputError, match="symbols"):
-        check_dictionaries("t.pt", checkpoint, ours, dictionary("ein"))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ import pytest
 import torch
 from timm.data import resolve_data_config
 
+from lskd.errors import InputError
 from lskd.nan_batch import NAME
+from lskd.runs import write_run
 from lskd.tensor_files import mapped_tensors, read_about
 from lskd_vision import options
+from lskd_vision.records import check_directory
 from lskd_vision.run import OVERFLOWS, Run, Setting
 from lskd_vision.task import SmoothedCrossEntropy
 from lskd_vision.teacher import Teacher
@@ -149,3 +152,31 @@ def test_a_teachers_loss_is_in_float32_whatever_the_precision_of_its_model():
     smoothed = 0.9 * torch.nn.functional.one_hot(labels, 10) + 0.1 / 10
     assert found.dtype == torch.float32
     assert found.item() == pytest.approx(-(smoothed * log_probability).sum(1).mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("own", ["last.pth.tar", "model_best.pth.tar"])
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+def test_a_teacher_that_the_run_would_overwrite_is_refused(started, tmp_path, own, link):
+    run = started("--kd-model-name resnet18", temperature=1.0)
+    run.directory.mkdir(parents=True)
+    file = run.directory / own
+    file.write_bytes(b"the teacher")
+    run.teacher.path = tmp_path / "teacher.pth.tar" if link else file
+    if link:
+        getattr(run.teacher.path, link)(file)
+    with pytest.raises(InputError) as refused:
+        check_directory(run)
+    valid = f"is {file}, which this student would replace; name another --output"
+    assert str(refused.value) == f"--kd-checkpoint: {run.teacher.path} ({valid})"
+
+
+def test_a_run_that_goes_on_with_another_teacher_is_refused_with_both_fingerprints(started):
+    run = started("--kd-model-name resnet18 --resume", temperature=1.0)
+    run.directory.mkdir(parents=True)
+    write_run(run.record, run.directory)
+    assert check_directory(run) == 0
+    before, run.teacher.fingerprint = run.teacher.fingerprint, "0123456789abcdef"
+    with pytest.raises(InputError) as refused:
+        check_directory(run)
+    found = f"its weights were {before[:12]}, and are 0123456789ab (SHA-256)"
+    assert str(refused.value).endswith(f"(holds another run: the teacher differs, {found})")

@@ -1,0 +1,194 @@
+"""Whether a checkpoint fits the data that a student, or a measurement, gives to it: one check for all commands.
+
+A teacher of other symbols, of another pair of languages or of the reverse direction still runs, and what it says is
+wrong. So it is compared with the data before anything is built.
+"""
+
+import functools
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from fairseq import utils
+from fairseq.data import Dictionary, data_utils
+
+from lskd.errors import InputError, bad
+from lskd.runs import look_up
+from lskd_fairseq.checkpoints import check_finite, checkpoint_config, made_with, readable, setting
+from lskd_fairseq.text import load_dictionary
+
+logger = logging.getLogger(__name__)
+SIDES = {"source": "encoder", "target": "decoder"}
+
+
+@dataclass(frozen=True)
+class PairedData:
+    """A data directory, read in one direction.
+
+    Attributes:
+        directory: the first one, where there are several.
+        pair: ``en-de``; None of a task of several pairs.
+        dictionaries: of ``source`` and ``target``.
+    """
+
+    directory: Path
+    pair: str | None
+    dictionaries: dict[str, Dictionary]
+
+    @classmethod
+    def of(cls, task) -> "PairedData":
+        """What a task reads."""
+        cfg = task.cfg or task.args  # of tasks that fairseq has not given a structured configuration
+        source, target = setting(cfg, "source_lang"), setting(cfg, "target_lang")
+        dictionaries = {"source": task.source_dictionary, "target": task.target_dictionary}
+        directory = Path(utils.split_paths(cfg.data)[0])
+        return cls(directory, f"{source}-{target}" if source and target else None, dictionaries)
+
+
+def read_paired_data(directory: str, source: str | None, target: str | None) -> PairedData:
+    """A data directory for these languages; where one is None for those that its files name, as fairseq does it.
+
+    Raises:
+        InputError: it is no directory of fairseq-preprocess, or has no dictionary of one of the languages.
+    """
+    if not directory or not Path(directory).is_dir():
+        raise bad("data", directory or "''", "must be a directory made by fairseq-preprocess")
+    if source is None or target is None:
+        source, target = data_utils.infer_language_pair(directory)
+    dictionaries = {}
+    for side, language in (("source", source), ("target", target)):
+        path = Path(directory) / f"dict.{language}.txt"
+        if not path.is_file():
+            raise bad("data", directory, f"has no {path.name}; must be made by fairseq-preprocess")
+        dictionaries[side] = load_dictionary(path)
+    return PairedData(Path(directory), f"{source}-{target}", dictionaries)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What is known of the data that a checkpoint was trained on.
+
+    Attributes:
+        named: their directory, as the checkpoint has it.
+        found: these data, where they are still there; None where they are not, or are no longer what they were.
+        pair: ``en-de``; None: unknown.
+        fingerprints: of the dictionaries, ``source`` and ``target``; None: unknown.
+        rows: of the embeddings likewise: the number of symbols.
+    """
+
+    named: str
+    found: PairedData | None
+    pair: str | None
+    fingerprints: dict[str, str | None]
+    rows: dict[str, int | None]
+
+
+def training_data(path: str, state: dict, argument: str) -> TrainingData:
+    """What a checkpoint tells of its data, and what their directory does.
+
+    A relative directory is looked up above the checkpoint, where its training may have been started, and never where
+    this command was: another directory of the same name may be there.
+
+    Raises:
+        InputError: the checkpoint's configuration is not whole.
+    """
+    made = made_with(state).get("data")
+    try:
+        task = checkpoint_config(state).task
+        named, *_ = utils.split_paths(str(setting(task, "data")))
+        languages = [each and str(each) for each in (setting(task, "source_lang"), setting(task, "target_lang"))]
+    except Exception as error:  # OmegaConf and fairseq may raise anything
+        raise bad(argument, path, f"has a configuration that is not whole: {readable(error)}") from None
+    rows, fingerprints = {}, {}
+    for side, module in SIDES.items():
+        embedding = state["model"].get(f"{module}.embed_tokens.weight")
+        rows[side] = None if embedding is None else len(embedding)
+        fingerprints[side] = look_up(made, "dictionaries", side)
+    places = [Path(named)] if Path(named).is_absolute() else [above / named for above in Path(path).resolve().parents]
+    if isinstance(absolute := look_up(made, "path"), str):
+        places = [Path(absolute)]
+    found = next(filter(None, (_same_data(place, languages, rows, fingerprints) for place in places)), None)
+    pair = look_up(made, "pair") or (None if None in languages else "-".join(languages)) or (found and found.pair)
+    return TrainingData(named, found, pair, fingerprints, rows)
+
+
+def _same_data(place: Path, languages: list, rows: dict, fingerprints: dict) -> PairedData | None:
+    """The data in a directory, if they may be those of a training with these embeddings and dictionaries."""
+    try:
+        data = read_paired_data(str(place), *languages)
+    except (InputError, OSError):
+        return None
+    for side, dictionary in data.dictionaries.items():
+        if rows[side] not in (None, len(dictionary)):
+            return None
+        if fingerprints[side] not in (None, dictionary_fingerprint(dictionary)):  # made anew since
+            return None
+    return data
+
+
+def check_fit(path: str, state: dict, data: PairedData, argument: str) -> str | None:
+    """Check that a checkpoint is of the languages, the direction and the symbols of the data, and its weights numbers.
+
+    Args:
+        path: the checkpoint.
+        state: its content.
+        data: what it is to be used on.
+        argument: what errors call it.
+
+    Returns:
+        A line on what could not be compared, or was compared with data that may not be its own; None: there is nothing
+        to say.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    theirs = training_data(path, state, argument)
+    if theirs.pair and data.pair and theirs.pair != data.pair:
+        raise bad(argument, path, f"translates {theirs.pair}, must translate {data.pair}")
+    for side, dictionary in data.dictionaries.items():
+        if theirs.rows[side] not in (None, len(dictionary)):
+            rows = f"{theirs.rows[side]} symbols in its {side} embedding"
+            raise bad(argument, path, f"has {rows}, must have the {len(dictionary)} of the data's {side} dictionary")
+        if theirs.found is not None:
+            _check_symbols(theirs, side, dictionary.symbols, path, argument)
+        elif theirs.fingerprints[side] not in (None, dictionary_fingerprint(dictionary)):
+            raise bad(argument, path, f"has other symbols than the data's {side} dictionary, or in another order")
+    check_finite(path, state, argument)
+    return _doubt(path, theirs)
+
+
+def _check_symbols(theirs: TrainingData, side: str, ours: list[str], path: str, argument: str) -> None:
+    symbols, its = theirs.found.dictionaries[side].symbols, f"its {side} dictionary in {theirs.found.directory}"
+    for index, (their_symbol, our_symbol) in enumerate(zip(symbols, ours, strict=False)):
+        if their_symbol != our_symbol:
+            found = f"has {their_symbol!r} as symbol {index} of {its}"
+            raise bad(argument, path, f"{found}, the data have {our_symbol!r}")
+    if len(symbols) != len(ours):
+        raise bad(argument, path, f"has {len(symbols)} symbols in {its}, must have the {len(ours)} of the data")
+
+
+def _doubt(path: str, theirs: TrainingData) -> str | None:
+    """What :func:`check_fit` could not compare, or not with certainty, in one line."""
+    known = None not in theirs.fingerprints.values()
+    if theirs.found is None:
+        unknown = ([] if known else ["symbols beyond their number"]) + ([] if theirs.pair else ["languages"])
+        if unknown:
+            return f"{path}: trained on {theirs.named}, which is not there; not compared: {', '.join(unknown)}"
+    elif not known and not Path(theirs.named).is_absolute():
+        return f"{path}: trained on {theirs.named}, a relative path; compared with {theirs.found.directory}"
+    return None
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """Warn, once in a process and in the first of several alone."""
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if not several or not torch.distributed.get_rank():
+        logger.warning(line)
+
+
+def dictionary_fingerprint(dictionary: Dictionary) -> str:
+    """SHA-256 over the symbols in their order."""
+    return hashlib.sha256("\n".join(dictionary.symbols).encode()).hexdigest()

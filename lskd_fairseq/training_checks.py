@@ -1,0 +1,145 @@
+"""What is refused of a training before anything is built for it or written."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fairseq import utils
+from fairseq.tasks import setup_task
+from omegaconf import DictConfig
+
+from lskd.errors import bad
+from lskd.files import check_writable
+from lskd.runs import look_up, read_run
+from lskd.teacher import weights_fingerprint
+from lskd_fairseq import options
+from lskd_fairseq.checkpoints import check_finite, made_with, read_checkpoint, setting
+from lskd_fairseq.teacher import Teacher
+from lskd_fairseq.teacher_cache import CachedTeacher
+from lskd_fairseq.teacher_checks import PairedData, read_paired_data
+from lskd_fairseq.training_options import check_data
+
+LAST = "checkpoint_last.pt"  # of --restore-file, by default
+
+
+def check_training(cfg: DictConfig) -> None:
+    """Check everything that a training with the criterion needs beside :func:`check_checkpoints`.
+
+    Args:
+        cfg: fairseq's whole configuration.
+
+    Raises:
+        InputError: a setting out of range; data that are missing or damaged; a teacher that cannot be used or does not
+            fit the data; checkpoints that would replace the teacher's.
+    """
+    teacher = check_config(cfg)
+    if not cfg.checkpoint.no_save:
+        check_own_files(cfg.checkpoint.save_dir, teacher, options.teacher_paths(cfg.criterion))
+    check_same_teacher(cfg.checkpoint, teacher)
+
+
+def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
+    """Check the options of the criterion, the data and the teacher, which is built for that; the teacher."""
+    criterion = cfg.criterion
+    options.check_criterion(criterion)
+    if not criterion.teacher_path and not criterion.teacher_cache:
+        raise bad("--teacher-path", "not given", "name the teacher's checkpoint, as in --teacher-path teacher.pt")
+    data = options.joined_paths("data", cfg.task.data or "")
+    paths, caches = options.teacher_paths(criterion), options.teacher_caches(criterion)
+    for directory in data[1:]:
+        if not Path(directory).is_dir():
+            raise bad("data", directory, "must be a directory made by fairseq-preprocess")
+    read_paired_data(data[0], setting(cfg.task, "source_lang"), setting(cfg.task, "target_lang"))
+    # Now the task finds what it needs, of which fairseq says in a traceback that it is not there.
+    task = setup_task(cfg.task)
+    if criterion.teacher_topk > (symbols := len(task.target_dictionary)):
+        raise bad("--teacher-topk", criterion.teacher_topk, f"must be at most {symbols}, the number of symbols")
+    if caches:
+        teacher = CachedTeacher(caches, PairedData.of(task), criterion.temperature, criterion.teacher_topk)
+    else:
+        teacher = Teacher(paths, task)
+    check_data(cfg, task)
+    splits = [cfg.dataset.train_subset]
+    splits += [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
+    if caches:
+        teacher.check_training(data, splits, paths)
+    else:
+        positions = [setting(cfg.model, f"max_{side}_positions") for side in ("source", "target")]
+        limits = utils.resolve_max_positions(task.max_positions(), tuple(positions), cfg.dataset.max_tokens)
+        teacher.check_training(task, splits, limits)
+    return teacher
+
+
+def restored_checkpoint(cfg: DictConfig) -> Path:
+    """Where a training with these settings of checkpoints goes on, if there is one: fairseq's rule."""
+    last = cfg.restore_file == LAST  # by default: the one in the run's own directory
+    return Path(cfg.save_dir, cfg.restore_file) if last else Path(cfg.restore_file)
+
+
+def restores_own(cfg: DictConfig) -> bool:
+    """Whether a training with these settings of checkpoints goes on in its own directory."""
+    path = restored_checkpoint(cfg)
+    return path.is_file() and path.resolve().parent == Path(cfg.save_dir).resolve()
+
+
+def check_checkpoints(cfg: DictConfig) -> None:
+    """Check where a training with these settings writes checkpoints, and the one that it goes on from, if any.
+
+    Raises:
+        InputError: the directory cannot be written; the checkpoint is not there, not fairseq's, would run code, or
+            is not finite.
+    """
+    if not cfg.no_save:
+        check_writable("--save-dir", Path(cfg.save_dir))
+    path = restored_checkpoint(cfg)
+    begins = {"--restore-file": path} if path.is_file() or cfg.restore_file != LAST else {}
+    begins |= {"--finetune-from-model": Path(cfg.finetune_from_model)} if cfg.finetune_from_model else {}
+    for argument, path in begins.items():
+        check_finite(path, read_checkpoint(path, argument), argument)
+
+
+def check_own_files(save_dir: str, teacher: Teacher | CachedTeacher, paths: Sequence[str] = ()) -> None:
+    """Check that a training does not replace its teacher's checkpoint, and does not go on from it as from its own.
+
+    Args:
+        save_dir: where the training keeps its checkpoints.
+        teacher: its teacher; a cached one tells where its checkpoint was.
+        paths: checkpoints of the teacher that are named beside.
+
+    Raises:
+        InputError: the teacher's file, under whatever name, is one that fairseq keeps in ``save_dir``.
+    """
+    own = list(Path(save_dir).glob("checkpoint*.pt"))
+    for path in (*paths, *teacher.paths):
+        same = [each for each in own if Path(path).is_file() and each.samefile(path)]
+        # Where a cached teacher was may be another checkpoint by now.
+        if same and weights_fingerprint(read_checkpoint(path)["model"]) in teacher.fingerprints:
+            raise bad("--save-dir", save_dir, f"holds the teacher's checkpoint {path} as {same[0].name}; name another")
+
+
+def check_same_teacher(cfg: DictConfig, teacher: Teacher | CachedTeacher) -> None:
+    """Check that a training that goes on in its own directory has the teacher with which it began.
+
+    Raises:
+        InputError: it has another.
+    """
+    if not restores_own(cfg):
+        return
+    path = restored_checkpoint(cfg)
+    before = made_with(read_checkpoint(path, "--restore-file")).get("teacher")
+    if before is None and (record := read_run(cfg.save_dir)) is not None:
+        before = record.teacher
+    fingerprint, now = look_up(before, "fingerprint"), teacher.record()
+    if not isinstance(fingerprint, str):  # nothing is known of it, or it had none
+        return
+    if fingerprint != now["fingerprint"]:
+        found = f"holds a training with the teacher {fingerprint[:12]}, and this one is {now['fingerprint'][:12]}"
+        raise bad("--save-dir", cfg.save_dir, f"{found} (SHA-256 of the weights); name another directory")
+    if _keeps_topk(before) != _keeps_topk(now):
+        kinds = ["all symbols", "a cached top-k"][:: -1 if _keeps_topk(before) else 1]
+        found = f"holds a training with {kinds[0]} of this teacher, must go on with that, not with {kinds[1]}"
+        raise bad("--save-dir", cfg.save_dir, f"{found}; or name another directory")
+
+
+def _keeps_topk(teacher: dict) -> bool:
+    """Whether a record's teacher is a cache of the largest logits alone."""
+    return any(look_up(each, "format") == "topk" for each in teacher.get("cache") or [])
