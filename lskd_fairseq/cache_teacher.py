@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
     check_writable("--dest", dest)
     model, task = load(arguments.path, arguments.data)
     model.eval().requires_grad_(False)
-    arguments.split += load_splits(task, arguments)
+    arguments.split = arguments.split + load_splits(task, arguments)  # a new list: this one may be the default
     for split in arguments.split:
         checked_limits([model], task, split)
     pad = task.target_dictionary.pad()
