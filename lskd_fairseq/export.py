@@ -14,7 +14,7 @@ from fairseq.tasks.translation import TranslationConfig
 from lskd import torch_files
 from lskd.errors import OneLineParser, bad, run_command
 from lskd.files import replacing
-from lskd_fairseq.checkpoints import checkpoint_config, read_checkpoint
+from lskd_fairseq.checkpoints import checkpoint_config, made_with, read_checkpoint
 from lskd_fairseq.records import plain
 from lskd_fairseq.supported import OUR_TASKS, check_checkpoint
 
@@ -37,7 +37,7 @@ def export(checkpoint: str, out: str | Path) -> None:
     cfg = checkpoint_config(state)
     try:
         clean = _clean(state, cfg)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise bad(
             "checkpoint", checkpoint, f"must be one of a training, and has no whole state of it: {error}"
         ) from None
@@ -57,7 +57,7 @@ def _clean(state: dict, cfg) -> dict:
             | {"lr_scheduler_state": {}}
         ],
         "extra_state": {"train_iterator": {"epoch": state["extra_state"]["train_iterator"]["epoch"]}},
-        "lskd": state.get("task_state", {}).get("lskd", {}),
+        "lskd": made_with(state),
     }
 
 

@@ -192,11 +192,14 @@ def show(figures: dict, arguments: argparse.Namespace) -> None:
 def keep(
     directory: Path, stem: str, ours: Translated, figures: dict, record: RunRecord | None, arguments: argparse.Namespace
 ) -> None:
-    """Write hypotheses, references and figures; the latter into the run's record where there is one."""
+    """Write hypotheses, references and figures; the latter into the run's record where there is one.
+
+    Not those of tokenised text: among the scores of other runs they would pass for scores of detokenised text.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     for name, lines in (("hypotheses", ours.hypotheses), ("references", ours.references)):
         write_text(directory / f"{stem}.{name}.txt", "".join(line + "\n" for line in lines))
-    if record is not None:
+    if record is not None and not ours.postprocessing.leaves_tokens():
         record.add_figures(arguments.split, Path(arguments.path).name, figures)
         write_run(record, directory)
         return

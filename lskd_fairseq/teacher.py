@@ -85,7 +85,7 @@ class Teacher:
 
         Args:
             task: with these splits loaded.
-            splits: what it reads.
+            splits: what it reads, first the one that it trains on.
             limits: of source and target tokens: the student is given no longer sentence.
 
         Raises:
@@ -95,7 +95,10 @@ class Teacher:
             dataset = task.dataset(split)
             kept, _ = dataset.filter_indices_by_size(np.arange(len(dataset)), limits)
             longest = [int(sizes[kept].max(initial=0)) for sizes in (dataset.src_sizes, dataset.tgt_sizes)]
-            self._check_longest(longest, f"of {split}; --max-{{side}}-positions {{limit}} leaves such sentences out")
+            # Validation leaves no sentence out.
+            way_out = "--max-{side}-positions {limit} leaves such sentences out"
+            way_out = way_out if split == splits[0] else "take such sentences out of the data"
+            self._check_longest(longest, f"of {split}; {way_out}")
 
     def _check_lengths(self, sample: dict, keep: Tensor) -> None:
         widths = sample["net_input"]["src_tokens"].size(1), keep.size(1)

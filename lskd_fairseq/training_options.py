@@ -67,10 +67,11 @@ def check_data(cfg: DictConfig, task) -> None:
         return
     may_skip = dataset.skip_invalid_size_inputs_valid_test and name_of(cfg.task) not in OUR_TASKS
     limits, most = task.max_positions(), dataset.max_tokens_valid
+    way_out = "; raise --max-source-positions and --max-target-positions, or take such sentences out of the data"
     for split in dataset.valid_subset.split(","):
         load_split(task, directories[0], split, argument="--valid-subset")
         if not may_skip:
-            check_lengths(task.dataset(split), split, limits, "; raise --max-source-positions, --max-target-positions")
+            check_lengths(task.dataset(split), split, limits, way_out)
         kept, _ = task.dataset(split).filter_indices_by_size(np.arange(len(task.dataset(split))), limits)
         longest = int(_lengths(task, split)[kept].max(initial=0))
         if most is not None and longest > most:

@@ -618,17 +618,21 @@ TRANSLATION = [
         "model: .*gone.pt",
         "existing check",
     ),
-    (f"{FAIRSEQ} --teacher-path {{teacher.pt}}".replace("data-bin}", "data-bin}:{gone}"), "data-bin:", "must be a dir"),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}}".replace("data-bin}", "data-bin}:{gone}"),
+        "data: .*gone",
+        "must be a di",
+    ),
     (
         f"{FAIRSEQ} --teacher-path {{teacher.pt}} --max-source-positions 12 --max-target-positions 12",
         r"valid: \d+ sentences are longer than the model's \(12, 12\) tokens",
-        "none may be left out of a score; raise --max-source-positions, --max-target-positions$",
+        "none may be left out of a score; raise --max-source-positions and --max-target-positions, or take",
     ),
     (
         f"{FAIRSEQ} --teacher-path {{teacher.pt}} --max-target-positions 12 --skip-invalid-size-inputs-valid-test "
         "--task label_smoothed_kd",
         r"valid: \d+ sentences are longer than the model's \(1024, 12\) tokens",
-        "raise --max-source-positions, --max-target-positions$",
+        "raise --max-source-positions and --max-target-positions, or take such sentences out of the data$",
     ),
     (
         f"{FAIRSEQ} --teacher-path {{teacher.pt}} --task label_smoothed_kd --eval-bleu-detok a",
