@@ -28,7 +28,7 @@ def is_fairseqs(cfg) -> bool:
 
 
 def identity(cfg) -> str:
-    """What tells scores under different options apart; empty where they are of detokenised text."""
+    """The options that decide a score, as a key to remember it by; empty where it is of detokenised text."""
     asked = cfg.eval_bleu_detok, cfg.eval_bleu_detok_args, cfg.eval_bleu_remove_bpe, cfg.eval_tokenized_bleu
     return f" {asked}" if is_fairseqs(cfg) else ""
 

@@ -42,7 +42,7 @@ from fairseq.trainer import Trainer
 
 from lskd import nan_batch
 from lskd.errors import InputError
-from lskd_fairseq import options, records, resuming, supported, training_checks, training_options
+from lskd_fairseq import fairseq_options, options, records, resuming, supported, training_checks
 
 
 def install() -> None:
@@ -175,7 +175,7 @@ def checked_defaults(add_defaults):
             if ours:
                 supported.check_training(cfg)
             if ours or supported.is_translation(supported.name_of(cfg.task)):
-                training_options.check_best_metric(cfg)
+                fairseq_options.check_best_metric(cfg)
                 training_checks.check_checkpoints(cfg.checkpoint)
             if distils:
                 training_checks.check_training(cfg)

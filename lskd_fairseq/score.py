@@ -36,7 +36,7 @@ from lskd_fairseq.translate import translate
 
 @dataclasses.dataclass(frozen=True)
 class Translated:
-    """What one model, or an ensemble, has made of a split, and what that is compared with."""
+    """The translations of a split by one model or an ensemble, and their references."""
 
     hypotheses: list[str]
     references: list[str]
@@ -46,7 +46,7 @@ class Translated:
     unknown_references: int
 
     def described(self) -> str:
-        """What a score of it is a score of."""
+        """Say in words what a score of them measures."""
         against = "the raw references"
         if not self.raw:
             against = "the binarised references treated alike"

@@ -67,7 +67,7 @@ def chosen_postprocessing(
     detokenize: str | None = None,
     arguments: tuple[str, str] = ("--remove-bpe", "--detokenize"),
 ) -> Postprocessing:
-    """What is asked for; what is not, by the manifest of the data directory, or else by what dictionary and data hold.
+    """Choose how symbols become text: as asked for, or by the data directory's manifest, or by dictionary and sentences.
 
     Args:
         data: the data directory.
@@ -97,7 +97,7 @@ def chosen_postprocessing(
 
 
 def _subwords(dictionary: Dictionary, argument: str) -> str:
-    """What most symbols of a dictionary tell of its subwords: ``sentencepiece``, ``@@ `` or ``none``.
+    """Recognise the subwords of a dictionary by its symbols: ``sentencepiece``, ``@@ `` or ``none``.
 
     Its share is of the symbols, or of their occurrences where that is more. Raises InputError where it is ambiguous.
     """

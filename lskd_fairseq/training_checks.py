@@ -13,10 +13,10 @@ from lskd.runs import look_up, read_run
 from lskd.teacher import weights_fingerprint
 from lskd_fairseq import options
 from lskd_fairseq.checkpoints import check_finite, made_with, read_checkpoint, setting
+from lskd_fairseq.fairseq_options import check_data
 from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.teacher_cache import CachedTeacher
 from lskd_fairseq.teacher_checks import PairedData, read_paired_data
-from lskd_fairseq.training_options import check_data
 
 LAST = "checkpoint_last.pt"  # of --restore-file, by default
 

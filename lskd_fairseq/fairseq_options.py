@@ -1,4 +1,4 @@
-"""fairseq's own options of a training that it does not check: the metric of the best checkpoint, lengths, max-tokens.
+"""Check fairseq's own options of a training: the metric of the best checkpoint, lengths of sentences, max-tokens.
 
 fairseq finds out after the first epoch, with nothing saved, or in a traceback.
 """
