@@ -67,7 +67,7 @@ def chosen_postprocessing(
     detokenize: str | None = None,
     arguments: tuple[str, str] = ("--remove-bpe", "--detokenize"),
 ) -> Postprocessing:
-    """Choose how symbols become text: as asked for, or by the data directory's manifest, or by dictionary and sentences.
+    """Choose how symbols become text: as asked for, by the data directory's manifest, or by dictionary and sentences.
 
     Args:
         data: the data directory.
