@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from fairseq import utils
 from torch import nn
 
 from lskd.errors import OneLineParser, bad, positive, run_command
@@ -52,8 +53,8 @@ def main(arguments: argparse.Namespace) -> None:
     check_writable("--dest", dest)
     model, task = load(arguments.path, arguments.data)
     model.eval().requires_grad_(False)
+    arguments.split = arguments.split + load_splits(task, arguments)  # a new list: this one may be the default
     for split in arguments.split:
-        load_split(task, arguments.data, split, combine=split == "train")  # as a training loads it
         checked_limits([model], task, split)
     pad = task.target_dictionary.pad()
     layer = representations.check_decoder(model, task.dataset(arguments.split[0]), pad, arguments.path)
@@ -74,6 +75,23 @@ def main(arguments: argparse.Namespace) -> None:
         f"{dest}: {there.bytes() / 1e6:.1f} MB, {there.tokens()} target tokens, {there.bytes() / dense:.4f} of their "
         f"logits in fp16"
     )
+
+
+def load_splits(task, arguments: argparse.Namespace) -> list[str]:
+    """Load the splits as a training does; where it has several data directories, the training split of each.
+
+    Returns:
+        The names under which the training splits after the first are in the task.
+    """
+    directories, further = utils.split_paths(arguments.data), []
+    if "train" in arguments.split:
+        for number, directory in enumerate(directories[1:], 2):
+            load_split(task, directory, "train", combine=True, epoch=number)
+            further.append(f"train of directory {number}")
+            task.datasets[further[-1]] = task.datasets.pop("train")
+    for split in arguments.split:
+        load_split(task, directories[0], split, combine=split == "train")
+    return further
 
 
 def check_options(arguments: argparse.Namespace) -> None:
@@ -108,7 +126,7 @@ def planned(arguments: argparse.Namespace, task, layer: nn.Linear) -> Manifest:
     """
     if arguments.topk > layer.out_features:
         raise bad("--topk", arguments.topk, f"must be at most {layer.out_features}, the number of symbols")
-    state = read_checkpoint(arguments.path)
+    state, directories = read_checkpoint(arguments.path), utils.split_paths(arguments.data)
     return Manifest(
         format=arguments.format,
         dtype=arguments.dtype,
@@ -122,8 +140,8 @@ def planned(arguments: argparse.Namespace, task, layer: nn.Linear) -> Manifest:
             "label_smoothing": smoothing_of_training(state, layer.out_features),
         },
         data={
-            "path": os.path.abspath(arguments.data),
-            "fingerprint": data_fingerprint([arguments.data]),
+            "path": ":".join(map(os.path.abspath, directories)),
+            "fingerprint": data_fingerprint(directories),
             "pair": f"{task.cfg.source_lang}-{task.cfg.target_lang}",
             "dictionaries": {
                 "source": dictionary_fingerprint(task.source_dictionary),
@@ -207,8 +225,10 @@ def with_file(dest: Path, there: Manifest, name: str, *contents) -> Manifest:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = OneLineParser(prog="lskd_fairseq.cache_teacher", description=__doc__.split("\n")[0])
-    command.add_argument("--data", required=True, help="data directory that the teacher was trained on")
-    command.add_argument("--path", required=True, metavar="CHECKPOINT", help="of the teacher, a Transformer")
+    command.add_argument("--data", required=True, help="data directory of the training; several, joined by ':'")
+    command.add_argument(
+        "--path", required=True, metavar="CHECKPOINT", help="of the teacher, a Transformer or lightconv"
+    )
     command.add_argument(
         "--dest", required=True, type=Path, metavar="DIR", help="directory to write, for --teacher-cache"
     )

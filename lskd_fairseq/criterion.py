@@ -17,7 +17,8 @@ from lskd.distillation import TopkLogits, distillation_loss
 from lskd.errors import InputError, bad
 from lskd.teacher import temperature_warnings
 from lskd_fairseq import options
-from lskd_fairseq.teacher import Teacher, output_logits
+from lskd_fairseq.decoder_output import output_logits
+from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.teacher_cache import CachedTeacher
 from lskd_fairseq.teacher_checks import PairedData
 
@@ -29,9 +30,9 @@ logger = logging.getLogger(__name__)
 class LabelSmoothedKDCriterion(FairseqCriterion):
     """The loss of :mod:`lskd.distillation` over the target tokens of a batch.
 
-    Logged per target token and in bits, as fairseq does: ``kd_loss`` (T²·KL), ``nll_loss`` and ``ppl`` (temperature 1,
-    no smoothing), ``teacher_entropy`` (of the targets at T); ``teacher_agreement`` is in % of the target tokens.
-    Compare runs at different T on BLEU or ``nll_loss``, never on ``loss``, which is scaled by T².
+    Logged per target token and in bits, as fairseq does: ``kd_loss`` (T_s²·KL), ``nll_loss`` and ``ppl`` (T = 1, no
+    smoothing), ``teacher_entropy`` (of the targets at T); ``teacher_agreement`` is in % of the target tokens.
+    Compare runs at different T on BLEU or ``nll_loss``, never on ``loss``, which is scaled by the student's T².
     """
 
     def __init__(self, cfg: options.KDConfig, task):

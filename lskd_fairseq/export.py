@@ -14,10 +14,9 @@ from fairseq.tasks.translation import TranslationConfig
 from lskd import torch_files
 from lskd.errors import OneLineParser, bad, run_command
 from lskd.files import replacing
-from lskd_fairseq.checkpoints import checkpoint_config, read_checkpoint
+from lskd_fairseq.checkpoints import checkpoint_config, made_with, read_checkpoint
 from lskd_fairseq.records import plain
-
-OUR_TASKS = ("label_smoothed_kd", "translation_kd")
+from lskd_fairseq.supported import OUR_TASKS, check_checkpoint
 
 
 def export(checkpoint: str, out: str | Path) -> None:
@@ -30,6 +29,7 @@ def export(checkpoint: str, out: str | Path) -> None:
     """
     out = Path(out)
     state = read_checkpoint(checkpoint)
+    check_checkpoint("checkpoint", checkpoint, state)
     if out.exists():
         raise bad("OUT", out, "exists; name a new file")
     if not out.parent.is_dir():
@@ -37,7 +37,7 @@ def export(checkpoint: str, out: str | Path) -> None:
     cfg = checkpoint_config(state)
     try:
         clean = _clean(state, cfg)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise bad(
             "checkpoint", checkpoint, f"must be one of a training, and has no whole state of it: {error}"
         ) from None
@@ -49,7 +49,7 @@ def export(checkpoint: str, out: str | Path) -> None:
 def _clean(state: dict, cfg) -> dict:
     return {
         "args": None,
-        "cfg": {"task": _stock_task(cfg.task), "model": plain(cfg.model)},
+        "cfg": {"task": _stock_task(cfg.task), "model": _stock_model(cfg.model)},
         "model": {name: tensor.clone() for name, tensor in state["model"].items()},
         # fairseq's loader takes the number of updates from here, and would take a file without it for a very old one.
         "optimizer_history": [
@@ -57,7 +57,7 @@ def _clean(state: dict, cfg) -> dict:
             | {"lr_scheduler_state": {}}
         ],
         "extra_state": {"train_iterator": {"epoch": state["extra_state"]["train_iterator"]["epoch"]}},
-        "lskd": state.get("task_state", {}).get("lskd", {}),
+        "lskd": made_with(state),
     }
 
 
@@ -66,6 +66,16 @@ def _stock_task(section) -> dict:
     if values.get("_name") in OUR_TASKS:
         values = {key: value for key, value in values.items() if key in TranslationConfig.__dataclass_fields__}
         values["_name"] = "translation"
+    return values
+
+
+def _stock_model(section) -> dict:
+    values = plain(section)
+    # fairseq multiplies a list of one kernel size by the layers. What it reads are OmegaConf's lists, which do not
+    # multiply; bytes do, and are a sequence of numbers too.
+    for name in ("encoder_kernel_size_list", "decoder_kernel_size_list"):
+        if isinstance(sizes := values.get(name), list) and len(sizes) == 1:
+            values[name] = bytes(sizes)
     return values
 
 

@@ -21,7 +21,10 @@ In :mod:`lskd_fairseq.resuming`:
    weights.
 8. :func:`~resuming.check_whole`: where ``checkpoint_last.pt`` is gone fairseq begins anew in the place of the run, and
    it goes on from a checkpoint without the optimizer's state as if it had it.
-9. :func:`~resuming.answer_signals`: Ctrl-C ends in a traceback, SIGTERM in nothing.
+9. :func:`~resuming.ended_training`: a training that has reached ``--max-update`` makes one more update, and one that
+   has used up ``--patience`` or ``--stop-time-hours`` goes on too, each time that it is started again.
+10. :func:`~resuming.refused_checkpoints`: a checkpoint that does not fit ends in a traceback that hides why.
+11. :func:`~resuming.answer_signals`: Ctrl-C ends in a traceback, SIGTERM in nothing.
 """
 
 import argparse
@@ -41,7 +44,7 @@ from fairseq.trainer import Trainer
 
 from lskd import nan_batch
 from lskd.errors import InputError
-from lskd_fairseq import options, records, resuming, training_checks
+from lskd_fairseq import fairseq_options, options, records, resuming, supported, training_checks
 
 
 def install() -> None:
@@ -58,6 +61,7 @@ def install() -> None:
     ):
         setattr(checkpoint_utils, name, change(getattr(checkpoint_utils, name)))
     Trainer.save_checkpoint = resuming.saving_with_progress(Trainer.save_checkpoint)
+    Trainer.load_checkpoint = resuming.refused_checkpoints(Trainer.load_checkpoint)
     Trainer.train_step = remembered_samples(Trainer.train_step)
     Trainer.clip_grad_norm = stopped_at_nan(Trainer.clip_grad_norm)
     for file in (MMapIndexedDataset, MMapIndexedDataset.Index):
@@ -68,6 +72,7 @@ def install() -> None:
         if hasattr(module, "get_valid_stats"):
             module.get_valid_stats = kept_validation(module.get_valid_stats)
             module.add_defaults = checked_defaults(module.add_defaults)
+            module.train = resuming.ended_training(module.train)
 
 
 def trust_checkpoint_types() -> None:
@@ -95,6 +100,8 @@ def kept_validation(get_valid_stats):
 
     @functools.wraps(get_valid_stats)
     def get_and_keep(cfg, trainer, stats, tracking_best):
+        if getattr(trainer.task.cfg, "eval_bleu", False):
+            stats.setdefault("bleu", 0.0)  # where all translations are empty fairseq logs none, and would look for it
         found = get_valid_stats(cfg, trainer, stats, tracking_best)
         if tracking_best:
             trainer.lskd_validation = dict(found)
@@ -158,15 +165,22 @@ def failed_batch(trainer, criterion, error: FloatingPointError) -> str:
 
 
 def checked_defaults(add_defaults):
-    """fairseq's ``add_defaults``, the first thing its training does with complete options, with our check behind it."""
+    """fairseq's ``add_defaults``, the first thing its training does with complete options, with our checks behind."""
 
     @functools.wraps(add_defaults)
     def add_and_check(cfg):
         add_defaults(cfg)
         resuming.answer_signals(cfg)
+        distils = supported.name_of(cfg.criterion) in options.CRITERIONS
+        ours = distils or supported.name_of(cfg.task) in supported.OUR_TASKS
         try:
             resuming.check_whole(cfg.checkpoint)
-            if getattr(cfg.criterion, "_name", None) in options.CRITERIONS:
+            if ours:
+                supported.check_training(cfg)
+            if ours or supported.is_translation(supported.name_of(cfg.task)):
+                fairseq_options.check_best_metric(cfg)
+                training_checks.check_checkpoints(cfg.checkpoint)
+            if distils:
                 training_checks.check_training(cfg)
         except InputError as error:
             options.leave(error)

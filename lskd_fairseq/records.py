@@ -149,5 +149,6 @@ def plain(section) -> dict:
         values = vars(section)
     else:
         values = OmegaConf.to_container(section, resolve=True, enum_to_str=True)
-    builtin = (str, int, float, bool, list, dict, type(None))  # dict: what hydra configures has sections of its own
+    # dict: what hydra configures has sections of its own; bytes: in an export, see there.
+    builtin = (str, bytes, int, float, bool, list, dict, type(None))
     return {key: value for key, value in values.items() if isinstance(value, builtin)}

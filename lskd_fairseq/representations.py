@@ -28,6 +28,7 @@ from lskd import recording
 from lskd.errors import OneLineParser, bad, positive, run_command
 from lskd.teacher import weights_fingerprint
 from lskd_fairseq.checkpoints import checkpoint_config, made_with, read_checkpoint, readable, smoothing_of_training
+from lskd_fairseq.decoder_output import output_features, output_projection
 from lskd_fairseq.records import data_fingerprint
 from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split
@@ -38,7 +39,7 @@ WINDOW = 1024  # consecutive sentences that are sorted by length, and whose feat
 
 def decoder_features(model: nn.Module, batch: dict, pad: int) -> Tensor:
     """(N, d) features of the N target tokens of a batch, sentence by sentence, without padding."""
-    return model(**batch["net_input"], features_only=True)[0][batch["target"].ne(pad)]
+    return output_features(model, batch["net_input"], batch["target"].ne(pad))
 
 
 def windows(model: nn.Module, dataset, pad: int, max_tokens: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -86,12 +87,11 @@ def check_decoder(model: nn.Module, dataset, pad: int, path: str) -> nn.Linear:
     """The output projection of a model on the CPU, which must give the model's logits from its features.
 
     Raises:
-        InputError: it does not, or the decoder is not a Transformer's.
+        InputError: it does not, or the decoder has none.
     """
-    decoder = model.decoder
-    if not hasattr(decoder, "output_layer") or not hasattr(decoder, "extract_features_scriptable"):
-        raise bad("--path", path, f"has a {type(decoder).__name__} (must be the decoder of a Transformer)")
-    layer = getattr(decoder, "output_projection", None)
+    if (layer := output_projection(model.decoder)) is None:
+        has = f"has a {type(model.decoder).__name__}"
+        raise bad("--path", path, f"{has}, must have an output projection: transformer, transformer_align or lightconv")
     try:
         batch = dataset.collater([dataset[number] for number in range(min(2, len(dataset)))])
         logits = model(**batch["net_input"])[0][batch["target"].ne(pad)]
@@ -124,6 +124,10 @@ def main(arguments: argparse.Namespace) -> None:
     recording.check_options(arguments)
     path = arguments.path
     files = recording.output_files(arguments, Path(path), arguments.split)
+    if not Path(arguments.data).is_dir():
+        raise bad("--data", arguments.data or "''", "must be a directory made by fairseq-preprocess")
+    if not Path(arguments.data).is_dir():
+        raise bad("--data", arguments.data or "''", "must be a directory made by fairseq-preprocess")
     model, task = load(path, arguments.data)
     model.eval().requires_grad_(False)
     dictionary = task.target_dictionary
@@ -171,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = OneLineParser(prog="lskd_fairseq.representations", description=__doc__.split("\n")[0])
     command.add_argument("--data", required=True, help="data directory that the model was trained on")
-    command.add_argument("--path", required=True, metavar="CHECKPOINT", help="checkpoint of a Transformer")
+    command.add_argument("--path", required=True, metavar="CHECKPOINT", help="checkpoint of a Transformer or lightconv")
     command.add_argument("--split", nargs="+", default=["valid"], help="which splits (default valid)")
     command.add_argument("--max-tokens", type=positive, default=4000, help="tokens of a batch (default 4000)")
     command.add_argument("--cpu", action="store_true", help="do not use a GPU")

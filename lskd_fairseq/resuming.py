@@ -7,6 +7,7 @@ if it had never been stopped. ``scripts/torture.py`` tries it.
 import atexit
 import functools
 import importlib
+import logging
 import os
 import shutil
 import signal
@@ -19,12 +20,13 @@ from fairseq.file_io import PathManager
 from omegaconf import DictConfig
 
 from lskd import torch_files
-from lskd.errors import bad
+from lskd.errors import LONGEST, bad
 from lskd.files import remove_partials, replacing
 from lskd.runs import read_run, write_run
 from lskd_fairseq import options, records
 from lskd_fairseq.training_checks import restores_own
 
+logger = logging.getLogger(__name__)
 PROGRESS = "lskd_progress"  # its key in a checkpoint's extra state: what a training that goes on has to know
 INTERRUPTED = 130  # exit status, as shells give it to what Ctrl-C has ended
 
@@ -149,6 +151,45 @@ def recorded_loading(load_checkpoint):
         return found
 
     return load_and_record
+
+
+def refused_checkpoints(load_checkpoint):
+    """The trainer's ``load_checkpoint``; one of another model, criterion or optimizer ends in a line that says so."""
+
+    @functools.wraps(load_checkpoint)
+    def load_or_refuse(self, filename, *args, **options_of_it):
+        try:
+            return load_checkpoint(self, filename, *args, **options_of_it)
+        except Exception as error:  # fairseq has no type of its own, and hides the reason behind another error
+            finetuned = self.cfg.checkpoint.finetune_from_model == filename
+            reason = " ".join(str(error.__context__ or error).split())
+            reason = reason if len(reason) <= LONGEST else reason[:LONGEST] + "…"
+            argument = "--finetune-from-model" if finetuned else "--restore-file"
+            options.leave(bad(argument, filename, f"must fit this training: {reason}"))
+
+    return load_or_refuse
+
+
+def ended_training(train):
+    """fairseq's training of an epoch, left out where the training has come to its end before.
+
+    fairseq looks whether that is so after an update, and a training that is started again would make one more.
+    """
+
+    @functools.wraps(train)
+    def train_or_end(cfg, trainer, task, epoch_itr):
+        limits = cfg.optimization
+        reached = {
+            "--max-update": 0 < limits.max_update <= trainer.get_num_updates(),
+            "--stop-time-hours": 0 < limits.stop_time_hours * 3600 < trainer.cumulative_training_time(),
+            "--patience": 0 < cfg.checkpoint.patience <= _patience().get("num_runs", 0),
+        }
+        if ended := [name for name, so in reached.items() if so]:
+            logger.info(f"the training has ended before, by {ended[0]}: there is nothing to do")
+            return [None], True
+        return train(cfg, trainer, task, epoch_itr)
+
+    return train_or_end
 
 
 def _progress(extra_state: dict) -> tuple[list[dict], dict]:

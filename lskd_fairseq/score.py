@@ -4,26 +4,55 @@ r"""Translate every sentence of a split and score it, into the run's record.
         --against runs/other/checkpoint_best.pt
 
 Beside the checkpoint it leaves ``<split>.<checkpoint>.hypotheses.txt`` and ``.references.txt``, one sentence a line.
+Several checkpoints joined by ``:`` are an ensemble, whose probabilities are averaged; it belongs to no run's record.
 """
 
 import argparse
 import dataclasses
 import logging
+import math
+import os
+import sys
 from pathlib import Path
 
 import sacrebleu
 import torch
+from fairseq import utils
 from sacrebleu.significance import PairedTest
 
-from lskd.errors import OneLineParser, bad, positive, run_command
-from lskd.files import write_json, write_text
-from lskd.runs import read_run, write_run
+from lskd.errors import InputError, OneLineParser, bad, positive, run_command
+from lskd.files import check_writable, write_json, write_text
+from lskd.runs import RunRecord, read_run, write_run
 from lskd.teacher import weights_fingerprint
 from lskd_fairseq import text
 from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint
+from lskd_fairseq.options import joined_paths
 from lskd_fairseq.splits import load_split
+from lskd_fairseq.supported import check_checkpoint
+from lskd_fairseq.teacher import joint_fingerprint
 from lskd_fairseq.teacher_checks import PairedData, check_fit, say_once
 from lskd_fairseq.translate import translate
+
+
+@dataclasses.dataclass(frozen=True)
+class Translated:
+    """The translations of a split by one model or an ensemble, and their references."""
+
+    hypotheses: list[str]
+    references: list[str]
+    language: str
+    postprocessing: text.Postprocessing
+    raw: bool
+    unknown_references: int
+
+    def described(self) -> str:
+        """Say in words what a score of them measures."""
+        against = "the raw references"
+        if not self.raw:
+            against = "the binarised references treated alike"
+            if self.unknown_references:
+                against += f", {self.unknown_references} of them with symbols that the dictionary lacks"
+        return f"of {self.postprocessing}, against {against}"
 
 
 def load(path: str, data: str, argument: str = "--path", pair: str | None = None):
@@ -31,23 +60,32 @@ def load(path: str, data: str, argument: str = "--path", pair: str | None = None
 
     Args:
         path: the checkpoint.
-        data: the data directory.
+        data: the data directory, or several joined by ``:``.
         argument: what errors call the checkpoint.
         pair: the languages that it must translate, ``en-de``; None: those that it was trained for.
 
     Raises:
-        InputError: not a fairseq checkpoint, no data, or data that it does not fit.
+        InputError: not a fairseq checkpoint, one of a task or model that is not supported, no data, or data that it
+            does not fit.
     """
     state = read_checkpoint(path, argument)
-    if not Path(data).is_dir():
+    check_checkpoint(argument, path, state)
+    if not all(map(os.path.isdir, directories := utils.split_paths(data))):
         raise bad("--data", data or "''", "must be a directory made by fairseq-preprocess")
-    for file in sorted(Path(data).glob("dict.*.txt")):
+    for file in sorted(Path(directories[0]).glob("dict.*.txt")):
         text.load_dictionary(file)  # fairseq would end in a traceback
     task = own_task(path, state, data, argument)
     expected = PairedData.of(task)
     if doubt := check_fit(path, state, dataclasses.replace(expected, pair=pair or expected.pair), argument):
         say_once(doubt)
     return build_model(path, task, argument), task
+
+
+def load_ensemble(argument: str, paths: str, data: str, pair: str | None = None) -> tuple[list, object]:
+    """The models of checkpoints that are joined by ``:``, of one pair of languages, and the task of the first."""
+    first, *others = joined_paths(argument, paths)
+    model, task = load(first, data, argument, pair)
+    return [model, *(load(path, data, argument, PairedData.of(task).pair)[0] for path in others)], task
 
 
 def metrics(hypotheses: list[str], references: list[str], language: str) -> dict:
@@ -84,42 +122,62 @@ def significance(hypotheses: list[str], other: list[str], references: list[str])
     }
 
 
-def hypotheses_of(model, task, arguments: argparse.Namespace) -> tuple[list[str], list[str], str]:
-    """Translate with one model: hypotheses, references, target language."""
+def translated(models: list, task, arguments: argparse.Namespace) -> Translated:
+    """Translate a split with a model, or with an ensemble."""
     device = torch.device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
-    model.to(device)
-    language = task.cfg.target_lang
-    load_split(task, arguments.data, arguments.split)
-    detokenise = text.Detokeniser(arguments.data, language, task.target_dictionary)
-    references = text.references(arguments.data, arguments.split, language, task.dataset(arguments.split), detokenise)
-    return translate([model], task, arguments.split, detokenise, arguments.beam), references, language
+    for model in models:
+        model.to(device)
+    language, split, data = task.cfg.target_lang, arguments.split, utils.split_paths(arguments.data)[0]
+    load_split(task, data, split)
+    dataset, dictionary = task.dataset(split), task.target_dictionary
+    processing = text.chosen_postprocessing(data, dictionary, dataset, arguments.remove_bpe, arguments.detokenize)
+    detokenise = text.Detokeniser(dictionary, language, processing)
+    references = text.raw_references(data, split, language, len(dataset))
+    # Tokenised hypotheses are compared with references that are tokenised in the same way.
+    if not (raw := references is not None and not processing.leaves_tokens()):
+        references = text.decoded_references(dataset, detokenise)
+    unknown = 0 if raw else sum(text.UNKNOWN_IN_REFERENCE in line for line in references)
+    hypotheses = translate(models, task, split, detokenise, arguments.beam, arguments.lenpen)
+    return Translated(hypotheses, references, language, processing, raw, unknown)
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Translate, score, record, print."""
+    """Translate, score, print, record."""
     for noisy in ("fairseq", "sacrebleu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    path = Path(arguments.path)
-    record = read_run(path.parent)  # a broken record is noticed before the work, not after it
-    model, task = load(arguments.path, arguments.data)
-    against = arguments.against and load(arguments.against, arguments.data, "--against", PairedData.of(task).pair)
-    hypotheses, references, language = hypotheses_of(model, task, arguments)
-    figures = metrics(hypotheses, references, language) | {"beam": arguments.beam, "against": None}
+    files = [Path(path) for path in joined_paths("--path", arguments.path)]
+    directory = arguments.output or files[0].parent
+    record, written = None, True
+    if arguments.output:
+        check_writable("--output", arguments.output)
+    else:
+        record = read_run(directory) if len(files) == 1 else None  # a broken one is noticed before the work, not after
+        try:
+            check_writable("--path", directory)
+        except InputError:
+            written = False
+            print(f"{directory} cannot be written to: the score is printed only (--output keeps it)", file=sys.stderr)
+    models, task = load_ensemble("--path", arguments.path, arguments.data)
+    pair = PairedData.of(task).pair
+    against = arguments.against and load_ensemble("--against", arguments.against, arguments.data, pair)
+    ours = translated(models, task, arguments)
+    figures = metrics(ours.hypotheses, ours.references, ours.language)
+    figures |= {"beam": arguments.beam, "lenpen": arguments.lenpen, "against": None, "of": ours.described()}
     if against:
-        other, _, _ = hypotheses_of(*against, arguments)
-        figures["against"] = significance(hypotheses, other, references) | {"path": arguments.against}
-    stem = f"{arguments.split}.{path.stem}"
-    write_text(path.parent / f"{stem}.hypotheses.txt", "".join(line + "\n" for line in hypotheses))
-    write_text(path.parent / f"{stem}.references.txt", "".join(line + "\n" for line in references))
-    if record is not None:
-        record.add_figures(arguments.split, path.name, figures)
-        write_run(record, path.parent)
-    else:  # a model without a run beside it, such as an exported one
-        fingerprint = weights_fingerprint(read_checkpoint(arguments.path)["model"])
-        write_json(
-            path.parent / f"{stem}.score.json", {"path": path.name, "fingerprint": fingerprint, "figures": figures}
-        )
-    print(f"{arguments.path} on {arguments.split}, {figures['sentences']} sentences, beam {arguments.beam}")
+        other = translated(*against, arguments)
+        figures["against"] = significance(ours.hypotheses, other.hypotheses, ours.references)
+        figures["against"]["path"] = arguments.against
+    show(figures, arguments)
+    if written:
+        stem = f"{arguments.split}.{'+'.join(file.stem for file in files)}"
+        keep(directory, stem, ours, figures, record, arguments)
+
+
+def show(figures: dict, arguments: argparse.Namespace) -> None:
+    """Print a score."""
+    search = f"beam {arguments.beam}" + (f", lenpen {arguments.lenpen:g}" if arguments.lenpen != 1 else "")
+    print(f"{arguments.path} on {arguments.split}, {figures['sentences']} sentences, {search}")
+    print(f"  {figures['of']}")
     print(f"  BLEU  {figures['bleu']:6.2f}  {figures['bleu_signature']}")
     print(f"  chrF  {figures['chrf']:6.2f}  {figures['chrf_signature']}")
     print(f"  BLEU  {figures['tokenised_lowercased_bleu']:6.2f}  Moses-tokenised, lower-cased text")
@@ -128,16 +186,68 @@ def main(arguments: argparse.Namespace) -> None:
             f"  against {arguments.against}: {against['against_bleu']:.2f} BLEU, difference "
             f"{against['difference']:+.2f}, p = {against['p_value']} ({against['method']})"
         )
+    sys.stdout.flush()
+
+
+def keep(
+    directory: Path, stem: str, ours: Translated, figures: dict, record: RunRecord | None, arguments: argparse.Namespace
+) -> None:
+    """Write hypotheses, references and figures; the latter into the run's record where there is one.
+
+    Not those of tokenised text: among the scores of other runs they would pass for scores of detokenised text.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, lines in (("hypotheses", ours.hypotheses), ("references", ours.references)):
+        write_text(directory / f"{stem}.{name}.txt", "".join(line + "\n" for line in lines))
+    if record is not None and not ours.postprocessing.leaves_tokens():
+        record.add_figures(arguments.split, Path(arguments.path).name, figures)
+        write_run(record, directory)
+        return
+    # A model without a run beside it, such as an exported one, an ensemble, or a directory of one's own.
+    files = utils.split_paths(arguments.path)
+    fingerprints = [weights_fingerprint(read_checkpoint(file)["model"]) for file in files]
+    fingerprint = fingerprints[0] if len(files) == 1 else joint_fingerprint(fingerprints)
+    name = ":".join(Path(file).name for file in files)
+    write_json(directory / f"{stem}.score.json", {"path": name, "fingerprint": fingerprint, "figures": figures})
+
+
+def finite(value: str) -> float:
+    """A finite number, as an argument type for argparse."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{value!r} (must be a finite number)")
+    return number
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = OneLineParser(prog="python -m lskd_fairseq.score", description=__doc__.split("\n")[0])
     options.add_argument("--data", required=True, help="data directory that the model was trained on")
-    options.add_argument("--path", required=True, help="checkpoint to score")
+    options.add_argument("--path", required=True, help="checkpoint to score; several, joined by ':', are an ensemble")
     options.add_argument("--split", default="test", help="split to translate (default test)")
     options.add_argument("--against", help="another checkpoint: is the difference in BLEU significant?")
     options.add_argument("--beam", type=positive, default=5, help="width of the beam (default 5)")
+    options.add_argument(
+        "--lenpen", type=finite, default=1.0, help="length penalty: below 1 favours shorter translations (default 1)"
+    )
+    options.add_argument(
+        "--remove-bpe",
+        nargs="?",
+        const="@@ ",
+        choices=text.REMOVE_BPE,
+        help="how subwords are joined, as in fairseq (default: what the data directory is made with)",
+    )
+    options.add_argument(
+        "--detokenize",
+        choices=text.DETOKENIZE,
+        help="from words to text: pieces of sentencepiece are text when joined (default: what the data are)",
+    )
+    options.add_argument(
+        "--output", type=Path, metavar="DIR", help="directory to write to (default: beside the checkpoint, its record)"
+    )
     options.add_argument("--cpu", action="store_true", help="do not use a GPU")
     return options
 

@@ -8,16 +8,16 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset
 from lskd.errors import bad
 
 
-def load_split(task, data: str, split: str, combine: bool = False, argument: str = "--split") -> None:
+def load_split(task, data: str, split: str, combine: bool = False, argument: str = "--split", epoch: int = 1) -> None:
     """Load a split into a task; with ``combine`` also what follows it, as ``train1`` does ``train`` in a training.
 
-    ``argument`` is what errors call the split.
+    ``argument`` is what errors call the split. Of several data directories, ``epoch`` says whose training split.
 
     Raises:
         InputError: there is no such split, or it is damaged.
     """
     try:
-        task.load_dataset(split, combine=combine)
+        task.load_dataset(split, epoch, combine)
         check_tokens(task, split)
     except FileNotFoundError:
         raise bad(argument, split, f"{data} has no such split") from None

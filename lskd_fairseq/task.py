@@ -20,12 +20,12 @@ from lskd.files import write_json
 from lskd.json_fields import Fields, read_fields
 from lskd.smoothing_estimate import SmoothingEstimate, estimate_label_smoothing
 from lskd.teacher import temperature_warnings, with_estimate
-from lskd_fairseq import options
+from lskd_fairseq import eval_bleu, options
 from lskd_fairseq.cache_manifest import ESTIMATE
+from lskd_fairseq.decoder_output import output_logits
 from lskd_fairseq.records import data_fingerprint
-from lskd_fairseq.teacher import output_logits
-from lskd_fairseq.text import Detokeniser, references
-from lskd_fairseq.translate import every_batch, translate
+from lskd_fairseq.text import Detokeniser, chosen_postprocessing, decoded_references, raw_references
+from lskd_fairseq.translate import check_lengths, every_batch, translate
 
 logger = logging.getLogger(__name__)
 SAMPLES = 2000  # tokens of validation, that say whether a teacher was smoothed
@@ -53,9 +53,14 @@ class LabelSmoothedKDTask(TranslationTask):
         super().__init__(cfg, src_dict, tgt_dict)
         self.teacher = None
         self.teacher_scores: dict | None = None
-        self.detokenise = Detokeniser(self._data(), cfg.target_lang, tgt_dict)
+        self._raw_references: dict[str, list[str] | None] = {}
+        self._decoders: dict[str, Detokeniser | eval_bleu.FairseqsDecoder] = {}
         self._references: dict[str, list[str]] = {}
         self._validating = "valid"
+        try:
+            eval_bleu.check_options(cfg)
+        except InputError as error:
+            options.leave(error)
 
     def build_criterion(self, cfg, from_checkpoint=False):
         """Build the criterion and remember its teacher."""
@@ -70,25 +75,65 @@ class LabelSmoothedKDTask(TranslationTask):
         dataset = self.dataset(split)
         if split == self.cfg.train_subset or dataset.tgt is None:
             return
+        self._decoders.pop(split, None)
         try:
             # With --combine-valid-subsets the sentences are those of several raw files: they are decoded instead.
-            raw = None if combine else self._data()
-            self._references[split] = references(raw, split, self.cfg.target_lang, dataset, self.detokenise)
+            raw = None if combine else raw_references(self._data(), split, self.cfg.target_lang, len(dataset))
+            self._raw_references[split] = raw
+            if self.cfg.eval_bleu:
+                self.decoder(split)  # what cannot be measured is told before anything is trained
         except InputError as error:
             options.leave(error)
 
-    def get_batch_iterator(self, dataset, *args, required_batch_size_multiple=1, ignore_invalid_inputs=False, **kwargs):
+    def decoder(self, split: str) -> Detokeniser | eval_bleu.FairseqsDecoder:
+        """What turns the symbols of a loaded split, and of hypotheses for it, into what BLEU is measured on.
+
+        Raises:
+            InputError: neither the options nor the data tell how.
+        """
+        if split not in self._decoders:
+            self._decoders[split] = self._decoder(split)
+        return self._decoders[split]
+
+    def _decoder(self, split: str) -> Detokeniser | eval_bleu.FairseqsDecoder:
+        dataset, raw = self.dataset(split), self._raw_references[split]
+        if eval_bleu.is_fairseqs(self.cfg):
+            decode, raw = eval_bleu.FairseqsDecoder(self.cfg, self.tgt_dict), None
+            of = "as fairseq's translation task measures it, of both sides decoded alike"
+        else:
+            arguments = "--eval-bleu-remove-bpe", "--eval-bleu-detok"
+            processing = chosen_postprocessing(self._data(), self.tgt_dict, dataset, arguments=arguments)
+            decode = Detokeniser(self.tgt_dict, self.cfg.target_lang, processing)
+            against = "binarised references treated alike" if raw is None else "raw references"
+            of = f"of {processing}, against the {against}"
+        self._references[split] = decoded_references(dataset, decode) if raw is None else raw
+        logger.info(f"BLEU on {split}: {of}")
+        return decode
+
+    def get_batch_iterator(
+        self,
+        dataset,
+        *args,
+        max_positions=None,
+        required_batch_size_multiple=1,
+        ignore_invalid_inputs=False,
+        **kwargs,
+    ):
         """Batches; for everything but training, of every sentence: fairseq's default drops the last few silently."""
         split = next((name for name, loaded in self.datasets.items() if loaded is dataset), None)
         if split != self.cfg.train_subset:
             self._validating = split  # a batch does not say which split it is of; the next ones are of this
             required_batch_size_multiple = 1
-            if ignore_invalid_inputs:
-                logger.warning("--skip-invalid-size-inputs-valid-test: not followed, a score must be of every sentence")
-                ignore_invalid_inputs = False
+            ignore_invalid_inputs = False
+            if max_positions is not None:
+                try:
+                    check_lengths(dataset, split, max_positions)
+                except InputError as error:
+                    options.leave(error)
         return super().get_batch_iterator(
             dataset,
             *args,
+            max_positions=max_positions,
             required_batch_size_multiple=required_batch_size_multiple,
             ignore_invalid_inputs=ignore_invalid_inputs,
             **kwargs,
@@ -99,7 +144,7 @@ class LabelSmoothedKDTask(TranslationTask):
         super().begin_epoch(epoch, model)
         if self.teacher is None or self.cfg.skip_teacher_score or self.teacher_scores is not None:
             return
-        if "valid" not in self._references:  # validation is switched off, or is of another split
+        if "valid" not in self._raw_references:  # validation is switched off, or is of another split
             return
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not distributed or torch.distributed.get_rank() == 0:
@@ -120,14 +165,18 @@ class LabelSmoothedKDTask(TranslationTask):
 
     def _inference_with_bleu(self, generator, sample, model):
         found = self.inference_step(generator, [model], sample, prefix_tokens=None)
-        hypotheses = [self.detokenise(hypothesis[0]["tokens"]) for hypothesis in found]
+        decode = self.decoder(self._validating)
+        hypotheses = [decode(hypothesis[0]["tokens"]) for hypothesis in found]
         lines = self._references[self._validating]
         # A process that has run out of batches is given one of the train split, whose outcome fairseq throws away.
         expected = [lines[index] if index < len(lines) else "" for index in sample["id"].tolist()]
         if self.cfg.eval_bleu_print_samples:
             logger.info(f"example hypothesis: {hypotheses[0]}")
             logger.info(f"example reference: {expected[0]}")
-        return sacrebleu.corpus_bleu(hypotheses, [expected])
+        return sacrebleu.corpus_bleu(hypotheses, [expected], **self._bleu_options())
+
+    def _bleu_options(self) -> dict:
+        return {"tokenize": "none", "force": True} if self.cfg.eval_tokenized_bleu else {}
 
     def _data(self) -> str:
         return utils.split_paths(self.cfg.data)[0]
@@ -140,7 +189,7 @@ class LabelSmoothedKDTask(TranslationTask):
         path = Path(self.teacher.paths[0] + ".valid.json")
         if not path.is_file() and not self.teacher.models:
             return None
-        key = f"{self.teacher.fingerprint} {data_fingerprint([self._data()])}"
+        key = f"{self.teacher.fingerprint} {data_fingerprint([self._data()])}{eval_bleu.identity(self.cfg)}"
         try:
             remembered = read_fields(path)
             scores = _scores(remembered.object(key)) if key in remembered else None
@@ -165,8 +214,8 @@ class LabelSmoothedKDTask(TranslationTask):
     @torch.no_grad()
     def _measure_teacher(self, like: torch.Tensor) -> dict:
         models = [model.to(device=like.device, dtype=like.dtype) for model in self.teacher.models]
-        hypotheses = translate(models, self, "valid", self.detokenise)
-        bleu = sacrebleu.BLEU()
+        hypotheses = translate(models, self, "valid", self.decoder("valid"))
+        bleu = sacrebleu.BLEU(**self._bleu_options())
         score = bleu.corpus_score(hypotheses, [self._references["valid"]]).score
         total, tokens = 0.0, 0
         for batch in every_batch(models, self, "valid", max_tokens=8000):

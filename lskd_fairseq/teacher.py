@@ -10,9 +10,11 @@ from fairseq.models import BaseFairseqModel
 from torch import Tensor, nn
 
 from lskd.distillation import ProjectedLogits
-from lskd.errors import InputError, bad
+from lskd.errors import bad
 from lskd.teacher import weights_fingerprint
 from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint, smoothing_of_training
+from lskd_fairseq.decoder_output import output_features, output_logits
+from lskd_fairseq.supported import check_checkpoint
 from lskd_fairseq.teacher_checks import SIDES, PairedData, check_fit, say_once
 
 
@@ -41,6 +43,7 @@ class Teacher:
         data, smoothing, doubts = PairedData.of(task), [], []
         for path in paths:
             state = read_checkpoint(path, "--teacher-path")
+            check_checkpoint("--teacher-path", path, state)
             doubts.append(check_fit(path, state, data, "--teacher-path"))
             smoothing.append(smoothing_of_training(state, len(task.target_dictionary)))
             self.fingerprints.append(weights_fingerprint(state["model"]))
@@ -82,7 +85,7 @@ class Teacher:
 
         Args:
             task: with these splits loaded.
-            splits: what it reads.
+            splits: what it reads, first the one that it trains on.
             limits: of source and target tokens: the student is given no longer sentence.
 
         Raises:
@@ -92,7 +95,10 @@ class Teacher:
             dataset = task.dataset(split)
             kept, _ = dataset.filter_indices_by_size(np.arange(len(dataset)), limits)
             longest = [int(sizes[kept].max(initial=0)) for sizes in (dataset.src_sizes, dataset.tgt_sizes)]
-            self._check_longest(longest, f"of {split}; --max-{{side}}-positions {{limit}} leaves such sentences out")
+            # Validation leaves no sentence out.
+            way_out = "--max-{side}-positions {limit} leaves such sentences out"
+            way_out = way_out if split == splits[0] else "take such sentences out of the data"
+            self._check_longest(longest, f"of {split}; {way_out}")
 
     def _check_lengths(self, sample: dict, keep: Tensor) -> None:
         widths = sample["net_input"]["src_tokens"].size(1), keep.size(1)
@@ -111,9 +117,9 @@ class Teacher:
     @staticmethod
     def _logits(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Tensor | ProjectedLogits:
         layer = getattr(model.decoder, "output_projection", None)
-        if type(layer) is not nn.Linear or (features := kept_features(model, net_input, keep)) is None:
+        if type(layer) is not nn.Linear:
             return output_logits(model, net_input, keep)
-        return ProjectedLogits(features, layer.weight, layer.bias)
+        return ProjectedLogits(output_features(model, net_input, keep), layer.weight, layer.bias)
 
 
 def _limits(model: BaseFairseqModel) -> tuple[float, float]:
@@ -130,27 +136,3 @@ def most_smoothed(known: list[dict]) -> dict:
 def joint_fingerprint(fingerprints: list[str]) -> str:
     """One SHA-256 over those of the weights of all teachers, in their order."""
     return hashlib.sha256("".join(fingerprints).encode()).hexdigest()
-
-
-def output_logits(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Tensor:
-    """The logits (N, V) of a model at the kept positions; only these are projected to the vocabulary.
-
-    ``model`` may be wrapped for distributed training. ``keep`` is (batch, length) bool with N true.
-    """
-    if (features := kept_features(model, net_input, keep)) is not None:
-        return model.decoder.output_layer(features)
-    # Convolutional and recurrent decoders project inside: the padded positions are dropped afterwards.
-    return model(**net_input)[0][keep]
-
-
-def kept_features(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Tensor | None:
-    """What enters the output projection (N, d) at the kept positions; None of a decoder that projects inside.
-
-    Raises:
-        InputError: an adaptive softmax.
-    """
-    if not hasattr(model.decoder, "output_layer") or not hasattr(model.decoder, "extract_features_scriptable"):
-        return None
-    if model.decoder.adaptive_softmax is not None:
-        raise InputError("--adaptive-softmax-cutoff: set (distillation needs one logit for every symbol, leave it out)")
-    return model(**net_input, features_only=True)[0][keep]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from fairseq import utils
 from fairseq.tasks import setup_task
-from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig
 
 from lskd.errors import bad
@@ -14,23 +13,24 @@ from lskd.runs import look_up, read_run
 from lskd.teacher import weights_fingerprint
 from lskd_fairseq import options
 from lskd_fairseq.checkpoints import check_finite, made_with, read_checkpoint, setting
-from lskd_fairseq.splits import load_split
+from lskd_fairseq.fairseq_options import check_data
 from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.teacher_cache import CachedTeacher
 from lskd_fairseq.teacher_checks import PairedData, read_paired_data
 
+LAST = "checkpoint_last.pt"  # of --restore-file, by default
+
 
 def check_training(cfg: DictConfig) -> None:
-    """Check everything that a training with the criterion needs: its options, data, teacher and checkpoints.
+    """Check everything that a training with the criterion needs beside :func:`check_checkpoints`.
 
     Args:
         cfg: fairseq's whole configuration.
 
     Raises:
         InputError: a setting out of range; data that are missing or damaged; a teacher that cannot be used or does not
-            fit the data; checkpoints that cannot be written, cannot be gone on from, or would replace the teacher's.
+            fit the data; checkpoints that would replace the teacher's.
     """
-    check_checkpoints(cfg.checkpoint)
     teacher = check_config(cfg)
     if not cfg.checkpoint.no_save:
         check_own_files(cfg.checkpoint.save_dir, teacher, options.teacher_paths(cfg.criterion))
@@ -45,6 +45,9 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
         raise bad("--teacher-path", "not given", "name the teacher's checkpoint, as in --teacher-path teacher.pt")
     data = options.joined_paths("data", cfg.task.data or "")
     paths, caches = options.teacher_paths(criterion), options.teacher_caches(criterion)
+    for directory in data[1:]:
+        if not Path(directory).is_dir():
+            raise bad("data", directory, "must be a directory made by fairseq-preprocess")
     read_paired_data(data[0], setting(cfg.task, "source_lang"), setting(cfg.task, "target_lang"))
     # Now the task finds what it needs, of which fairseq says in a traceback that it is not there.
     task = setup_task(cfg.task)
@@ -54,24 +57,21 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
         teacher = CachedTeacher(caches, PairedData.of(task), criterion.temperature, criterion.teacher_topk)
     else:
         teacher = Teacher(paths, task)
-    splits = {cfg.dataset.train_subset: "--train-subset"}
-    if not cfg.dataset.disable_validation:
-        splits |= dict.fromkeys(cfg.dataset.valid_subset.split(","), "--valid-subset")
-    if isinstance(task, TranslationTask):
-        for split, argument in splits.items():
-            load_split(task, data[0], split, argument == "--train-subset", argument)
+    check_data(cfg, task)
+    splits = [cfg.dataset.train_subset]
+    splits += [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
     if caches:
-        teacher.check_training(data, list(splits), paths)
-    elif isinstance(task, TranslationTask):
+        teacher.check_training(data, splits, paths)
+    else:
         positions = [setting(cfg.model, f"max_{side}_positions") for side in ("source", "target")]
         limits = utils.resolve_max_positions(task.max_positions(), tuple(positions), cfg.dataset.max_tokens)
-        teacher.check_training(task, list(splits), limits)
+        teacher.check_training(task, splits, limits)
     return teacher
 
 
 def restored_checkpoint(cfg: DictConfig) -> Path:
     """Where a training with these settings of checkpoints goes on, if there is one: fairseq's rule."""
-    last = cfg.restore_file == "checkpoint_last.pt"  # by default: the one in the run's own directory
+    last = cfg.restore_file == LAST  # by default: the one in the run's own directory
     return Path(cfg.save_dir, cfg.restore_file) if last else Path(cfg.restore_file)
 
 
@@ -85,15 +85,16 @@ def check_checkpoints(cfg: DictConfig) -> None:
     """Check where a training with these settings writes checkpoints, and the one that it goes on from, if any.
 
     Raises:
-        InputError: the directory cannot be written; the checkpoint is not fairseq's, would run code, or is not finite.
+        InputError: the directory cannot be written; the checkpoint is not there, not fairseq's, would run code, or
+            is not finite.
     """
     if not cfg.no_save:
         check_writable("--save-dir", Path(cfg.save_dir))
-    begins = {"--restore-file": restored_checkpoint(cfg)}
+    path = restored_checkpoint(cfg)
+    begins = {"--restore-file": path} if path.is_file() or cfg.restore_file != LAST else {}
     begins |= {"--finetune-from-model": Path(cfg.finetune_from_model)} if cfg.finetune_from_model else {}
     for argument, path in begins.items():
-        if path.is_file():
-            check_finite(path, read_checkpoint(path, argument), argument)
+        check_finite(path, read_checkpoint(path, argument), argument)
 
 
 def check_own_files(save_dir: str, teacher: Teacher | CachedTeacher, paths: Sequence[str] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 
+import numpy as np
 import torch
 from fairseq import utils
 from tqdm import tqdm
@@ -12,15 +13,22 @@ from lskd_fairseq.text import Detokeniser
 
 @torch.no_grad()
 def translate(
-    models: list, task, split: str, detokenise: Detokeniser, beam: int = 5, max_tokens: int = 8000
+    models: list,
+    task,
+    split: str,
+    detokenise: Detokeniser,
+    beam: int = 5,
+    lenpen: float = 1.0,
+    max_tokens: int = 8000,
 ) -> list[str]:
     """Translate every sentence of a loaded split by beam search.
 
     Args:
-        models: an ensemble, on the device to use.
+        models: an ensemble, on the device to use, whose probabilities are averaged.
         task: the translation task whose ``split`` is loaded.
         detokenise: turns symbols into text.
         beam: width of the beam.
+        lenpen: exponent of the length by which a translation's log-probability is divided.
         max_tokens: source tokens of a batch, padding included.
 
     Returns:
@@ -29,7 +37,7 @@ def translate(
     Raises:
         InputError: sentences would be left out, for example because they are longer than the model takes.
     """
-    generator = task.build_generator(models, Namespace(beam=beam, max_len_a=1.2, max_len_b=10))
+    generator = task.build_generator(models, Namespace(beam=beam, lenpen=lenpen, max_len_a=1.2, max_len_b=10))
     lines: dict[int, str] = {}
     device = next(models[0].parameters()).device
     for model in models:
@@ -70,12 +78,20 @@ def checked_limits(models: list, task, split: str) -> tuple[int, int]:
     Raises:
         InputError: sentences are longer than the model takes.
     """
-    dataset = task.dataset(split)
     limits = utils.resolve_max_positions(task.max_positions(), *(model.max_positions() for model in models))
-    _, too_long = dataset.filter_indices_by_size(dataset.ordered_indices(), limits)
+    check_lengths(task.dataset(split), split, limits)
+    return limits
+
+
+def check_lengths(dataset, split: str, limits: tuple[int, int], way_out: str = "") -> None:
+    """Check that no sentence has more source or target tokens than ``limits``; ``way_out`` ends the message.
+
+    Raises:
+        InputError: sentences have.
+    """
+    _, too_long = dataset.filter_indices_by_size(np.arange(len(dataset)), limits)
     if len(too_long):
         raise InputError(
-            f"{split}: {len(too_long)} sentences are longer than the model's {limits} tokens (first: number "
-            f"{too_long[0]}); none may be left out of a score"
+            f"{split}: {len(too_long)} sentences are longer than the model's {tuple(limits)} tokens (first: number "
+            f"{too_long[0]}); none may be left out of a score{way_out}"
         )
-    return limits

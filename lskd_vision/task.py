@@ -22,7 +22,7 @@ class SmoothedCrossEntropy(nn.CrossEntropyLoss):
 
 
 class DistillationTask(ClassificationTask):
-    """Distil a student: ``(1-β)·H(y, p) + β·T²·KL(p_teacher(T) ‖ p_student(T))``, the mean over the images.
+    """Distil a student: ``(1-β)·H(y, p) + β·T_s²·KL(p_teacher(T) ‖ p_student(T_s))``, the mean over images.
 
     The loss is computed in float32 whatever the model's precision (:mod:`lskd.distillation`). The teacher is held
     outside the module: it is not trained, wrapped, or saved with the student.
@@ -77,7 +77,7 @@ class DistillationTask(ClassificationTask):
 
         Returns:
             ``output`` (N, K), the student's logits, and scalars, means over the images, in nats: ``loss``, which is
-            differentiable, ``kd_loss`` (T²·KL), ``task_loss`` (hard labels, smoothed), ``nll_loss`` (T = 1, not
+            differentiable, ``kd_loss`` (T_s²·KL), ``task_loss`` (hard labels, smoothed), ``nll_loss`` (T = 1, not
             smoothed), ``teacher_entropy`` (at T); ``teacher_agreement`` in %.
         """
         if teacher_output is None:

@@ -184,7 +184,6 @@ def test_commands_of_images(command, earlier, room, kind, with_images, tmp_path,
 
 OF_TRANSLATION = "--data {data-bin} --cpu"
 TRANSLATION = [
-    (f"lskd_fairseq.score --path {{disk}}/run/teacher.pt {OF_TRANSLATION} --beam 1", "run", 0),
     ("lskd_fairseq.export {teacher.pt} {disk}/student.pt", None, 0),
     ("lskd_fairseq.export {teacher.pt} {disk}/student.pt", None, 20000),
     (f"lskd_fairseq.representations --path {{disk}}/run/teacher.pt {OF_TRANSLATION}", "run", 0),
@@ -196,6 +195,26 @@ TRANSLATION = [
 @pytest.mark.parametrize(("command", "earlier", "room"), TRANSLATION, ids=range(len(TRANSLATION)))
 def test_commands_of_translation(command, earlier, room, kind, with_translation, tmp_path, monkeypatch, capsys):
     refuses(command, earlier, kind, room, with_translation, tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_score_is_printed_also_where_it_cannot_be_kept(kind, with_translation, tmp_path, monkeypatch, capsys):
+    command = f"lskd_fairseq.score --path {{disk}}/run/teacher.pt {OF_TRANSLATION} --beam 1"
+    with a_disk(kind, tmp_path / "disk") as disk:
+        shutil.copytree(with_translation / "run", disk / "run")
+        with full(kind, disk):
+            before = snapshot(disk)
+            monkeypatch.setattr(sys, "argv", words_of(command, with_translation, disk))
+            with pytest.raises(SystemExit) as ended:
+                run("lskd_fairseq.score")
+            said = capsys.readouterr()
+            assert snapshot(disk) == before
+    assert re.search(r"  BLEU +\d+\.\d\d  nrefs:1", said.out)
+    if kind == "a read-only directory":
+        assert ended.value.code == 0
+        assert f"{disk}/run cannot be written to: the score is printed only (--output keeps it)" in said.err
+    else:
+        checked(ended.value.code, said.err, disk)
 
 
 PREPARATION = [

@@ -53,6 +53,21 @@ def record(directory: Path) -> dict:
     return json.loads((directory / "run.json").read_text())
 
 
+def test_several_data_directories_have_one_cache(data_bin, teacher, tmp_path):
+    """fairseq takes the training split of another directory in each epoch, and the others of the first one."""
+    second = Path(shutil.copytree(data_bin, tmp_path / "second"))
+    for path in list(second.glob("test.*")):
+        path.rename(second / path.name.replace("test.", "train."))
+    both = f"{data_bin}:{second}"
+    run(cache_command(both, teacher, tmp_path / "cache", "--dtype fp32"))
+    splits = json.loads((tmp_path / "cache" / "cache.json").read_text())["splits"]
+    assert splits == {"train": 600, "valid": 19, "train of directory 2": 33}
+    train(both, tmp_path / "student", KD, "--max-epoch 2 --teacher-cache", tmp_path / "cache")
+    assert len(record(tmp_path / "student")["history"]) == 2
+    refused = train(data_bin, tmp_path / "other", KD, "--teacher-cache", tmp_path / "cache", status=2)
+    assert "must be of the data" in last_line(refused)
+
+
 @pytest.mark.parametrize(("name", "tolerance"), [("fp32", 2e-3), ("fp16", 1e-2)])
 def test_a_student_of_the_cache_is_that_of_the_teacher_up_to_the_stored_precision(
     data_bin, caches, online, tmp_path, name, tolerance

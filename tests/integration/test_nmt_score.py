@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import sacrebleu
@@ -90,6 +92,97 @@ def test_stock_fairseq_generates_from_an_export_without_plugin_and_teacher(data_
     ours = (tmp_path / "test.student.hypotheses.txt").read_text(encoding="utf-8").splitlines()
     plain = [line.replace("⁇", "<unk>") for line in ours]
     assert [generated[str(index)] for index in range(33)] == plain
+
+
+GENERATE = """
+import sys
+from fairseq_cli.generate import cli_main
+_, data, *paths = sys.argv
+for path in paths:
+    options = "--cpu --beam 5 --max-len-a 1.2 --max-len-b 10 --remove-bpe sentencepiece --gen-subset valid"
+    options += " --required-batch-size-multiple 1"
+    sys.argv = ["fairseq-generate", data, "--path", path, *options.split()]
+    print("FILE", path)
+    cli_main()
+"""
+
+
+def test_stock_fairseq_generates_from_exports_of_other_architectures(data_bin, tmp_path):
+    """Convolutions of one layer and of two, dynamic or not, and a Transformer with alignments: our own translations."""
+    from small_nmt import make_model, make_task, save_checkpoint
+
+    from lskd_fairseq.export import export
+
+    kernels = {"weight_softmax": True, "encoder_conv_type": "lightweight", "decoder_conv_type": "dynamic"}
+    two = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in TWO_LAYERS.items()}
+    one = {f"{side}_kernel_size_list": [3] for side in ("encoder", "decoder")}
+    task = make_task(data_bin)
+    ours = {}
+    for name, options in (
+        ("one", {"arch": "lightconv"} | kernels | one),
+        ("two", {"arch": "lightconv"} | kernels | two),
+        ("align", {"arch": "transformer_align"}),
+    ):
+        path = save_checkpoint(tmp_path / f"{name}.pt", make_model(task, **options), task)
+        export(str(path), tmp_path / f"{name}-export.pt")
+        again = tmp_path / f"{name}-export-export.pt"
+        export(str(tmp_path / f"{name}-export.pt"), again)
+        ours[str(again)] = path
+    text = run("python -c", GENERATE, data_bin, *ours, cwd=tmp_path, PYTHONPATH="").stdout
+    for part in text.split("FILE ")[1:]:
+        generated = dict(re.findall(r"^H-(\d+)\t\S+\t(.*)$", part, re.MULTILINE))
+        path = ours[part.split("\n")[0]]
+        hypotheses = scored(data_bin, path, tmp_path / path.stem)
+        assert [generated[str(index)] for index in range(19)] == [line.replace("⁇", "<unk>") for line in hypotheses]
+    assert text.count("FILE ") == 3
+
+
+TWO_LAYERS = {"layers": 2, "kernel_size_list": [3, 5]}
+
+
+def scored(data: Path, path: Path | str, output: Path, *options: str) -> list[str]:
+    """The hypotheses of ``lskd_fairseq.score``, run in this process, on the validation split."""
+    from lskd_fairseq import score
+
+    words = ["--cpu", "--data", str(data), "--path", str(path), "--split", "valid", "--output", str(output), *options]
+    score.main(score.parser().parse_args(words))
+    (file,) = output.glob("*.hypotheses.txt")
+    return file.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def test_an_ensemble_averages_probabilities_and_its_score_is_no_runs(data_bin, student, teacher, tmp_path, capsys):
+    """Two copies of a model are that model; two models translate as fairseq has them do, in any order."""
+    from fairseq import checkpoint_utils
+
+    best = student / "checkpoint_best.pt"
+    before = (student / "run.json").read_bytes()
+    alone = scored(data_bin, best, tmp_path / "alone")
+    assert scored(data_bin, f"{best}:{best}", tmp_path / "twice") == alone
+    both = scored(data_bin, f"{best}:{teacher}", tmp_path / "both")
+    said = capsys.readouterr().out
+    assert f"{best}:{teacher} on valid, 19 sentences, beam 5" in said
+    assert "of detokenised text (sentencepiece joined), against the raw references" in said
+    models, _, task = checkpoint_utils.load_model_ensemble_and_task(
+        [str(teacher), str(best)], arg_overrides={"data": str(data_bin), "eval_bleu": False}
+    )
+    task.load_dataset("valid")
+    generator = task.build_generator(models, Namespace(beam=5, max_len_a=1.2, max_len_b=10))
+    for number in range(19):
+        batch = task.dataset("valid").collater([task.dataset("valid")[number]])
+        tokens = task.inference_step(generator, models, batch)[0][0]["tokens"]
+        assert both[number] == task.target_dictionary.string(tokens, "sentencepiece", unk_string="⁇")
+    assert (student / "run.json").read_bytes() == before
+    figures = json.loads((tmp_path / "both" / "valid.checkpoint_best+checkpoint_best.score.json").read_text())
+    assert figures["path"] == "checkpoint_best.pt:checkpoint_best.pt"
+    assert figures["figures"]["sentences"] == 19
+
+
+def test_a_length_penalty_changes_the_search_as_in_fairseq(data_bin, student, tmp_path):
+    lengths = {}
+    for lenpen in ("-2", "4"):
+        lines = scored(data_bin, student / "checkpoint_last.pt", tmp_path / lenpen, f"--lenpen={lenpen}")
+        lengths[lenpen] = sum(map(len, lines))
+    assert lengths["-2"] < lengths["4"]
 
 
 def test_an_export_is_a_teacher(data_bin, student, tmp_path):

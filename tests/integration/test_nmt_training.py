@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import ROOT, SMALL, last_line, prepare, run, train, weights
-from refusals import snapshot
+from refusals import answer, snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +92,37 @@ def test_training_with_either_name_goes_on_under_the_other_to_the_same_weights(d
     assert torch.equal(weights(tmp_path / "checkpoint_last.pt"), weights(student / "checkpoint_last.pt"))
     record = json.loads((tmp_path / "run.json").read_text())
     assert [row["epoch"] for row in record["history"]] == [1, 2]
+
+
+def test_a_training_that_has_ended_is_left_as_it_is(data_bin, teacher, student, tmp_path):
+    """fairseq alone makes one more update each time that it is started again."""
+    save_dir = Path(shutil.copytree(student, tmp_path / "student"))
+    updates = json.loads((student / "run.json").read_text())["history"][-1]["updates"]
+    before = snapshot(save_dir)
+    said = train(data_bin, save_dir, KD, teacher, f"--max-update {updates}").stderr
+    assert "the training has ended before, by --max-update: there is nothing to do" in said
+    assert snapshot(save_dir) == before
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason(data_bin, teacher, tmp_path, monkeypatch, capsys):
+    """One of another criterion, of another optimizer and of another architecture."""
+    for options, line in (
+        (
+            f"--restore-file {teacher}",
+            f"--restore-file: {teacher} (must fit this training: Criterion does not match; please reset the optimizer "
+            "(--reset-optimizer). LabelSmoothedCrossEntropyCriterion vs LabelSmoothedKDCriterion)",
+        ),
+        (
+            f"--finetune-from-model {teacher} --encoder-layers 2",
+            f"--finetune-from-model: {teacher} (must fit this training: Error(s) in loading state_dict for "
+            'TransformerModel: Missing key(s) in state_dict: "encoder.layers.1',
+        ),
+    ):
+        words = f"fairseq-train {data_bin} --user-dir lskd_fairseq {SMALL} {KD} {teacher} --save-dir {tmp_path / 'new'}"
+        status, said = answer([*words.split(), *options.split()], monkeypatch, capsys)
+        assert status == 2
+        assert line in said.splitlines()[-1]
+        assert not list((tmp_path / "new").iterdir())
 
 
 def started(data: Path, save_dir: Path, *options: object) -> subprocess.Popen:

@@ -167,6 +167,16 @@ def write_translation(place: Path, data_bin: Path) -> None:
     (place / "truncated.pt").write_bytes(whole[: len(whole) // 2])
     (place / "empty.pt").touch()
     torch.save({"weights": torch.zeros(3)}, place / "no-fairseq.pt")
+    for name, section, setting, value in (
+        ("levenshtein", "task", "_name", "translation_lev"),
+        ("multilingual", "task", "_name", "multilingual_translation"),
+        ("nat", "model", "arch", "nonautoregressive_transformer"),
+        ("language-model", "model", "arch", "transformer_lm"),
+    ):
+        state = torch.load(place / "teacher.pt", weights_only=True)
+        changed = state["cfg"][section]
+        (changed if isinstance(changed, dict) else vars(changed))[setting] = value
+        torch.save(state, place / f"{name}.pt")
     other = place / "other-words"  # the same number of symbols, one of them another
     shutil.copytree(data_bin, other)
     for language in ("en", "de"):
@@ -548,6 +558,110 @@ TRANSLATION = [
     (FAIRSEQ.replace("data-bin", "other-words") + " --teacher-path {teacher.pt}", "of its source dict", "unheard-of"),
     (FAIRSEQ.replace("data-bin", "one-side-differs") + " --teacher-path {teacher.pt}", "target dict", "unheard-of"),
     (FAIRSEQ.replace("data-bin", "fewer-words") + " --teacher-path {teacher.pt}", "symbols in its", "must have the"),
+    # other tasks, models and criterions of fairseq
+    *(
+        (f"{command} {{{name}.pt}} --data {{data-bin}}", f"--path: .*{name}.pt", said)
+        for command in ("lskd_fairseq.score --cpu --path", "lskd_fairseq.representations --cpu --path")
+        for name, said in (
+            ("levenshtein", "is of the task translation_lev, must be of translation or label_smoothed_kd"),
+            ("multilingual", "is of the task multilingual_translation, must be of translation"),
+            ("nat", "is a nonautoregressive_transformer, must be an autoregressive encoder-decoder"),
+            ("language-model", "is a transformer_lm, must be an autoregressive encoder-decoder"),
+        )
+    ),
+    (f"{FAIRSEQ} --teacher-path {{nat.pt}}", "--teacher-path: .*nat.pt", "is a nonautoregressive_transformer"),
+    (f"{FAIRSEQ} --teacher-path {{levenshtein.pt}}", "levenshtein.pt", "is of the task translation_lev"),
+    ("lskd_fairseq.export {nat.pt} {new.pt}", "checkpoint: .*nat.pt", "is a nonautoregressive_transformer"),
+    (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --task translation_lev", "--task: translation_lev", "must be transl"),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}} --task multilingual_translation --lang-pairs en-de",
+        "--task: multilingual_translation",
+        "must be translation or label_smoothed_kd",
+    ),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}} --task language_modeling".replace("transformer", "transformer_lm"),
+        "--task: language_modeling",
+        "must be translation or label_smoothed_kd",
+    ),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}}".replace("transformer", "nonautoregressive_transformer"),
+        "--arch: nonautoregressive_transformer",
+        "must be an autoregressive encoder-decoder, as transformer",
+    ),
+    (
+        f"{FAIRSEQ} --task label_smoothed_kd".replace("criterion kd", "criterion nat_loss"),
+        "--criterion: nat_loss",
+        "must be kd or one for translation: cross_entropy",
+    ),
+    # fairseq's own options of a training
+    (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --best-checkpoint-metric blue", "metric: blue", "one of loss, nll_loss"),
+    (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --best-checkpoint-metric bleu", "metric: bleu", "come with --eval-bleu"),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}} --eval-bleu --best-checkpoint-metric bleu",
+        "--best-checkpoint-metric: bleu",
+        "must come with --maximize-best-checkpoint-metric",
+    ),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}} --maximize-best-checkpoint-metric",
+        "--maximize-best-checkpoint-metric: set for loss",
+        "must be left out: lower is better",
+    ),
+    (
+        f"{FAIRSEQ} --best-checkpoint-metric kd_loss".replace("kd --arch", "label_smoothed_cross_entropy --arch"),
+        "--best-checkpoint-metric: kd_loss",
+        "must be one of loss, nll_loss, ppl, or bleu with --eval-bleu",
+    ),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}} --max-tokens 12",
+        "--max-tokens: 12",
+        r"at least \d+, the longest .*valid",
+    ),
+    (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --max-tokens 2", "--max-tokens: 2", r"at least \d+, or train has no b"),
+    (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --max-tokens-valid 9", "--max-tokens-valid: 9", r"must be at least \d+"),
+    (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --restore-file {{gone.pt}}", "--restore-file: .*gone", "existing check"),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}} --finetune-from-model {{gone.pt}}",
+        "model: .*gone.pt",
+        "existing check",
+    ),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}}".replace("data-bin}", "data-bin}:{gone}"),
+        "data: .*gone",
+        "must be a di",
+    ),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}} --max-source-positions 12 --max-target-positions 12",
+        r"valid: \d+ sentences are longer than the model's \(12, 12\) tokens",
+        "none may be left out of a score; raise --max-source-positions and --max-target-positions, or take",
+    ),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}} --max-target-positions 12 --skip-invalid-size-inputs-valid-test "
+        "--task label_smoothed_kd",
+        r"valid: \d+ sentences are longer than the model's \(1024, 12\) tokens",
+        "raise --max-source-positions and --max-target-positions, or take such sentences out of the data$",
+    ),
+    (
+        f"{FAIRSEQ} --teacher-path {{teacher.pt}} --task label_smoothed_kd --eval-bleu-detok a",
+        "detok: a",
+        "must be one",
+    ),
+    # scores
+    ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --lenpen nan", "--lenpen: 'nan'", "must be a finite"),
+    ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --detokenize a", "--detokenize: .*'a'", "choose from"),
+    ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --remove-bpe a", "--remove-bpe: .*'a'", "choose from"),
+    (
+        "lskd_fairseq.score --cpu --data {data-bin} --path {teacher.pt} --remove-bpe --detokenize sentencepiece",
+        "--remove-bpe: @@",
+        "must be sentencepiece with --detokenize sentencepiece",
+    ),
+    ("lskd_fairseq.score --data {data-bin} --path {teacher.pt}:", "--path: .*teacher.pt:", "none of them empty"),
+    ("lskd_fairseq.score --data {data-bin} --path {teacher.pt}:{gone.pt}", "--path|checkpoint: .*gone.pt", "existing"),
+    ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --output {empty.pt}", "--output: .*empty", "directory"),
+    (
+        "lskd_fairseq.cache_teacher --data {data-bin}:{gone} --path {teacher.pt} --dest {new}",
+        "--data: .*gone",
+        "direct",
+    ),
     (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --source-lang en --target-lang fr", "dict.fr.txt", "must be made by"),
     ("lskd_fairseq.score --data {data-bin} --path {gone.pt}", "gone.pt", "must be the path of an existing"),
     ("lskd_fairseq.score --data {data-bin} --path {truncated.pt}", "truncated.pt", "cannot be read"),
@@ -562,7 +676,7 @@ TRANSLATION = [
         "--path: .*teacher.pt",
         "must have the .* of the data",
     ),
-    ("lskd_fairseq.score --data {data-bin} --path= --cpu", "--path: ''", "must be the path of an existing"),
+    ("lskd_fairseq.score --data {data-bin} --path= --cpu", "--path: ''", "must be a path, or several joined"),
     ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --split blind", "--split: blind", "no such split"),
     ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --beam 0", "--beam: '0'", "must be a whole number"),
     ("lskd_fairseq.score --data {short-raw} --path {teacher.pt} --cpu", "raw/test.de", "has 32 lines.* 33 sentences"),

@@ -203,7 +203,7 @@ def test_what_cannot_be_cached_is_refused_in_one_line_and_nothing_is_written(
     dest = tmp_path / "cache"
     for checkpoint, place, words, expected in (
         (tmp_path / "no.pt", dest, "", "must be the path of an existing checkpoint file"),
-        (lstm, dest, "", "has a LSTMDecoder (must be the decoder of a Transformer)"),
+        (lstm, dest, "", "has a LSTMDecoder, must have an output projection"),
         (teacher, tmp_path / "file", "", "--dest: "),
         (teacher, tmp_path / "file" / "cache", "", f"{tmp_path / 'file'} is not"),
         (teacher, tmp_path / "full", "", "holds notes.txt; must be a new directory"),

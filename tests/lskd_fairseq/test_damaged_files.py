@@ -15,7 +15,7 @@ from lskd_fairseq.export import export
 from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.teacher import Teacher
-from lskd_fairseq.text import Detokeniser
+from lskd_fairseq.text import chosen_postprocessing
 
 
 @pytest.fixture
@@ -88,11 +88,12 @@ def test_a_good_split_and_those_that_follow_it_are_read(data):
 
 @pytest.mark.parametrize("content", ["[]", "3", '"text"'])
 def test_a_manifest_that_is_no_object_is_refused(data, content):
-    dictionary = make_task(data).target_dictionary
+    task = make_task(data)
+    known = data, task.target_dictionary, task.dataset("valid")
     (data / "manifest.json").write_text(content)
-    assert "must hold a JSON object" in refusal(Detokeniser, data, "de", dictionary)
+    assert "must hold a JSON object" in refusal(chosen_postprocessing, *known)
     (data / "manifest.json").write_text(json.dumps({"parameters": []}))
-    Detokeniser(data, "de", dictionary)
+    assert chosen_postprocessing(*known).remove_bpe == "sentencepiece"
 
 
 CHANGES = [
@@ -105,7 +106,7 @@ CHANGES = [
         "its weight more are",
     ),
     (lambda state: state["cfg"].pop("task"), "not whole|cannot be used on"),
-    (lambda state: state["cfg"]["task"].update(_name="nothing"), "cannot be built|cannot be used on"),
+    (lambda state: state["cfg"]["task"].update(_name="nothing"), "is of the task nothing"),
     (lambda state: setattr(state["cfg"]["model"], "encoder_layers", "many"), "cannot be built|cannot be used on"),
     (lambda state: setattr(state["cfg"]["model"], "arch", ["a"]), "cannot be built|cannot be used on"),
 ]

@@ -291,7 +291,7 @@ def test_what_cannot_be_recorded_is_refused_in_one_line_and_nothing_is_written(
         ("notes.txt", "", "cannot be read as a fairseq checkpoint"),
         ("nan.pt", "", "of its weight decoder.layers.0.fc1.bias are NaN or infinite"),
         ("huge.pt", "", "features: not a finite number in sample 0"),
-        ("lstm.pt", "", "has a LSTMDecoder (must be the decoder of a Transformer)"),
+        ("lstm.pt", "", "has a LSTMDecoder, must have an output projection"),
         ("short.pt", "", "sentences are longer than the model's"),
         ("checkpoint_best.pt", "--split nonsense", "--split: nonsense"),
         ("checkpoint_best.pt", "--split valid nonsense", "--split: nonsense"),

@@ -395,6 +395,7 @@ def test_what_does_not_fit_a_training_is_found_before_it_begins(
     options = {"teacher_cache": "{fp16}"} | options
     options = {key: value.format(**names) if isinstance(value, str) else value for key, value in options.items()}
     dataset = {"train_subset": "train", "valid_subset": "valid", "disable_validation": False}
+    dataset |= {"max_tokens": 1000, "max_tokens_valid": 1000, "skip_invalid_size_inputs_valid_test": False}
     dataset |= {name: options.pop(name) for name in dataset if name in options}
     sections = {"criterion": KDConfig(**options, sentence_avg=False), "dataset": dataset}
     own = {"train_subset": "train", "dataset_impl": None, "required_seq_len_multiple": 1}

@@ -1,0 +1,85 @@
+"""Check fairseq's own options of a training: the metric of the best checkpoint, lengths of sentences, max-tokens.
+
+fairseq finds out after the first epoch, with nothing saved, or in a traceback.
+"""
+
+import numpy as np
+from fairseq import utils
+from omegaconf import DictConfig
+
+from lskd.errors import bad
+from lskd_fairseq import options
+from lskd_fairseq.splits import load_split
+from lskd_fairseq.supported import OUR_TASKS, name_of
+from lskd_fairseq.translate import check_lengths
+
+COMMON = ("loss", "nll_loss", "ppl")
+LOGGED = {  # by criterion, in a validation
+    **dict.fromkeys(options.CRITERIONS, (*COMMON, "kd_loss", "teacher_entropy", "teacher_agreement")),
+    "label_smoothed_cross_entropy": COMMON,
+    "label_smoothed_cross_entropy_with_alignment": (*COMMON, "alignment_loss"),
+}
+HIGHER_IS_BETTER = ("bleu", "teacher_agreement", "accuracy")
+
+
+def check_best_metric(cfg: DictConfig) -> None:
+    """Check that validation logs ``--best-checkpoint-metric``, and that the best one is not taken for the worst.
+
+    A criterion that is not in :data:`LOGGED` may log anything.
+
+    Raises:
+        InputError: it does not, or ``--maximize-best-checkpoint-metric`` is the wrong way round.
+    """
+    metric, maximize = cfg.checkpoint.best_checkpoint_metric, cfg.checkpoint.maximize_best_checkpoint_metric
+    known = LOGGED.get(name_of(cfg.criterion))
+    if cfg.dataset.disable_validation or known is None:
+        return
+    if cfg.criterion.get("report_accuracy"):
+        known += ("accuracy", "n_correct", "total")
+    if metric == "bleu" and not cfg.task.get("eval_bleu"):
+        raise bad("--best-checkpoint-metric", metric, "must come with --eval-bleu")
+    if metric not in (*known, "bleu"):
+        also = "" if cfg.task.get("eval_bleu") else " with --eval-bleu"
+        raise bad("--best-checkpoint-metric", metric, f"must be one of {', '.join(known)}, or bleu{also}")
+    if metric in HIGHER_IS_BETTER and not maximize:
+        raise bad("--best-checkpoint-metric", metric, "must come with --maximize-best-checkpoint-metric")
+    if metric in (*COMMON, "kd_loss", "alignment_loss") and maximize:
+        raise bad("--maximize-best-checkpoint-metric", f"set for {metric}", "must be left out: lower is better")
+
+
+def check_data(cfg: DictConfig, task) -> None:
+    """Check the data of a training: every shard is whole, and no sentence too long for a score or for a batch.
+
+    Args:
+        cfg: fairseq's whole configuration.
+        task: the translation task of it.
+
+    Raises:
+        InputError: something is not so.
+    """
+    train, dataset, directories = cfg.dataset.train_subset, cfg.dataset, utils.split_paths(cfg.task.data)
+    for number, directory in reversed([*enumerate(directories, 1)]):  # the first one stays loaded
+        load_split(task, directory, train, True, "--train-subset", epoch=number)
+        shortest = int(_lengths(task, train).min())
+        if dataset.max_tokens is not None and shortest > dataset.max_tokens:
+            raise bad("--max-tokens", dataset.max_tokens, f"must be at least {shortest}, or {train} has no batches")
+    if dataset.disable_validation:
+        return
+    may_skip = dataset.skip_invalid_size_inputs_valid_test and name_of(cfg.task) not in OUR_TASKS
+    limits, most = task.max_positions(), dataset.max_tokens_valid
+    way_out = "; raise --max-source-positions and --max-target-positions, or take such sentences out of the data"
+    for split in dataset.valid_subset.split(","):
+        load_split(task, directories[0], split, argument="--valid-subset")
+        if not may_skip:
+            check_lengths(task.dataset(split), split, limits, way_out)
+        kept, _ = task.dataset(split).filter_indices_by_size(np.arange(len(task.dataset(split))), limits)
+        longest = int(_lengths(task, split)[kept].max(initial=0))
+        if most is not None and longest > most:
+            argument = "--max-tokens" if most == dataset.max_tokens else "--max-tokens-valid"
+            raise bad(argument, most, f"must be at least {longest}, the longest sentence of {split}")
+
+
+def _lengths(task, split: str) -> np.ndarray:
+    """The tokens that each sentence counts for in a batch: of its longer side."""
+    dataset = task.dataset(split)
+    return np.asarray(dataset.num_tokens_vec(np.arange(len(dataset))))

@@ -1,0 +1,85 @@
+"""Which tasks, models and criterions of fairseq distillation and scoring work with; all others end in one line.
+
+Both need a model that gives logits for every symbol of the target sentence, teacher-forced, and that translates from
+left to right: an autoregressive encoder-decoder of one pair of languages.
+"""
+
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY, FairseqEncoderDecoderModel
+from fairseq.models.nat import FairseqNATModel
+from fairseq.tasks import TASK_REGISTRY
+from fairseq.tasks.translation import TranslationTask
+from fairseq.tasks.translation_from_pretrained_bart import TranslationFromPretrainedBARTTask
+from fairseq.tasks.translation_lev import TranslationLevenshteinTask
+from omegaconf import DictConfig
+
+from lskd.errors import bad
+from lskd.runs import look_up
+
+OUR_TASKS = ("label_smoothed_kd", "translation_kd")
+TASKS = "translation or label_smoothed_kd"
+MODELS = "an autoregressive encoder-decoder, as transformer, transformer_align, lightconv, lstm or fconv"
+OTHER_TASKS = TranslationLevenshteinTask, TranslationFromPretrainedBARTTask  # translate otherwise, or add symbols
+# fairseq's criterions that train such a model; others may have registered more.
+CRITERIONS = ("cross_entropy", "label_smoothed_cross_entropy", "label_smoothed_cross_entropy_with_alignment")
+CRITERIONS += ("label_smoothed_cross_entropy_with_rdrop", "adaptive_loss")
+
+
+def is_translation(task: str | None) -> bool:
+    """Whether a task of that name translates between two languages, symbol by symbol."""
+    known = TASK_REGISTRY.get(task)
+    return known is not None and issubclass(known, TranslationTask) and not issubclass(known, OTHER_TASKS)
+
+
+def is_autoregressive(model: str | None) -> bool:
+    """Whether an architecture or model of that name is an autoregressive encoder-decoder; so is one nobody knows."""
+    known = ARCH_MODEL_REGISTRY.get(model) or MODEL_REGISTRY.get(model)
+    return known is None or (issubclass(known, FairseqEncoderDecoderModel) and not issubclass(known, FairseqNATModel))
+
+
+def name_of(section) -> str | None:
+    """The name in a section of fairseq's configuration, of whatever type that is: of a legacy model its architecture.
+
+    >>> name_of({"_name": "translation"})
+    'translation'
+    """
+    get = section.get if hasattr(section, "get") else lambda name: getattr(section, name, None)
+    names = [section, get("_name"), get("arch")]
+    return next((name for name in names if isinstance(name, str)), None)
+
+
+def check_training(cfg: DictConfig) -> None:
+    """Check that the task, model and criterion of a training go together with distillation, or with our task.
+
+    Raises:
+        InputError: one does not.
+    """
+    task, model, criterion = name_of(cfg.task), name_of(cfg.model), name_of(cfg.criterion)
+    if not is_translation(task):
+        raise bad("--task", task, f"must be {TASKS}")
+    if not is_autoregressive(model):
+        raise bad("--arch", model, f"must be {MODELS}")
+    fairseqs = CRITERION_REGISTRY[criterion].__module__.startswith("fairseq.")
+    if fairseqs and criterion not in CRITERIONS:
+        raise bad("--criterion", criterion, f"must be kd or one for translation: {', '.join(CRITERIONS)}")
+
+
+def check_checkpoint(argument: str, path: str, state: dict) -> None:
+    """Check that a checkpoint holds a model that translates, from left to right.
+
+    Args:
+        argument: what errors call it.
+        path: of it.
+        state: what it holds.
+
+    Raises:
+        InputError: it does not.
+    """
+    if state.get("cfg"):
+        task, model = (name_of(look_up(state, "cfg", section)) for section in ("task", "model"))
+    else:  # of before fairseq had structured configurations
+        task, model = name_of(getattr(state.get("args"), "task", None)), name_of(state.get("args"))
+    if task is not None and not is_translation(task):
+        raise bad(argument, path, f"is of the task {task}, must be of {TASKS}")
+    if not is_autoregressive(model):
+        raise bad(argument, path, f"is a {model}, must be {MODELS}")
