@@ -67,6 +67,21 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def percent(text: str) -> float:
+    """A percentage above 0 and below 100, as an argument type for argparse; a fraction below 1 means the same.
+
+    >>> percent("95"), percent("0.95")
+    (95.0, 95.0)
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"{text!r} (must be in percent, above 0 and below 100, or a fraction)")
+    return round(100 * value, 10) if value < 1 else value
+
+
 class OneLineParser(argparse.ArgumentParser):
     """argparse, with one line for a mistake on the command line and no abbreviated options."""
 

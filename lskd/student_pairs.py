@@ -130,7 +130,7 @@ def check_origin(
         same_model = own["weights"] is not None and own["weights"] == origin.get("weights")
         same_samples = origin.get("from") == "templates" or own["split"] == origin.get("split")
         if own["fingerprint"] == origin.get("fingerprint") or (same_model and same_samples):
-            valid = f"S1 and S2 are chosen in {name}, a student under test; must be in the teacher, or on another split"
+            valid = f"S1 and S2 were chosen in {name}, a student under test; must be in the teacher or another split"
             refuse("sets", argument, path, valid)
             break
         if same_model:
