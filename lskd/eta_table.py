@@ -20,10 +20,10 @@ COUPLED = (
     "weighted by the distances at first, sum to 0. Opposite signs are forced only where both sets hold one class."
 )
 P_VALUES = (
-    "p: the share of all ways to call |S1| of these classes similar that have a mean change as low as S1's. Changes of\n"
-    "one target go together, so it is small by chance more often than it says (docs/measures.md).\n"
-    "p iso: of change that is the same in all directions, one scale of all squared distances and one constant, as noise\n"
-    "adds. These alone would give the η(S1) under iso; p iso is small where S1 came nearer than they explain."
+    "p: the share of all ways to call |S1| of these classes similar that have a mean change as low as S1's. Changes\n"
+    "of one target go together, so it is small by chance more often than it says (docs/measures.md).\n"
+    "p iso: of change that is the same in all directions, one scale of all squared distances and one constant, as\n"
+    "noise adds. These alone would give the η(S1) under iso; p iso is small where S1 came nearer than they explain."
 )
 
 
