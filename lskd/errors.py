@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 LONGEST = 500  # letters of a value in a message
 
@@ -138,7 +138,17 @@ def report(program: str, error: Exception) -> int:
 
     Values come from files of others: what would command a terminal is shown as �.
     """
-    line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(str(error).split()))
-    with contextlib.suppress(OSError):  # what standard error is written to may be what is full
-        print(f"{program}: error: {line}", file=sys.stderr, flush=True)
+    _print_line(program, "error", error)
     return 2
+
+
+def warn(program: str, warnings: Iterable[str]) -> None:
+    """Print a line about each of ``warnings`` to standard error."""
+    for warning in warnings:
+        _print_line(program, "warning", warning)
+
+
+def _print_line(program: str, kind: str, message: object) -> None:
+    line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(str(message).split()))
+    with contextlib.suppress(OSError):  # what standard error is written to may be what is full
+        print(f"{program}: {kind}: {line}", file=sys.stderr, flush=True)

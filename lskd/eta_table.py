@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lskd.class_sets import ClassSets
 from lskd.diffusion import DiffusionIndex, over_seeds, permutation_p
+from lskd.eta_measurement import EtaMeasurement
 from lskd.isotropy import IsotropyTest
 from lskd.representations import Representations
 from lskd.runs import look_up, teacher_smoothing
@@ -27,19 +27,10 @@ P_VALUES = (
 )
 
 
-def target_row(
-    indices: Sequence[DiffusionIndex], sets: ClassSets, names: Sequence[str], seed: int, isotropy: IsotropyTest | None
-) -> dict:
-    """The row of one target, from one index for each pair of students.
-
-    Args:
-        indices: of one target.
-        sets: its S1 and S2.
-        names: of all classes.
-        seed: of a permutation null that is too large to enumerate.
-        isotropy: the test against isotropic change; None for distances that it is not for.
-    """
+def target_row(indices: Sequence[DiffusionIndex], measured: EtaMeasurement, names: Sequence[str], seed: int) -> dict:
+    """The row of one target, from one index for each pair of students; ``seed`` is of a null too large to enumerate."""
     target = indices[0].target
+    sets, isotropy = measured.sets[target], measured.isotropy
     changes = np.mean([each.changes for each in indices], axis=0)
     row = {"target": names[target]}
     for name, kind in (("similar", "eta_similar"), ("dissimilar", "eta_dissimilar")):
@@ -124,37 +115,27 @@ def origins(files: Files) -> list[dict]:
 def meaning(
     pairs: Sequence[tuple[Representations, Representations]],
     rows: Sequence[dict],
-    variant: str,
-    resamples: int,
+    measured: EtaMeasurement,
     confidence: float,
-    why_none: str | None,
 ) -> list[str]:
-    """What p, the intervals and the spread are of, in a sentence each.
-
-    Args:
-        pairs: of students.
-        rows: of the table.
-        variant: of the distance.
-        resamples: for the intervals; 0: there are none.
-        confidence: of the intervals, in %.
-        why_none: why there are no intervals.
-    """
+    """What p, the intervals (of a confidence in %) and the spread are of, in a sentence each."""
+    variant = measured.variant
     lines = [COUPLED, P_VALUES if any(row["p_isotropic"] is not None for row in rows) else P_VALUES.split("\np iso")[0]]
     if len(pairs) > 1:
         lines.append(
             f"±: standard deviation over {len(pairs)} pairs of students of different seeds, on the same samples."
         )
-    elif resamples:
+    elif measured.resamples:
         whole = all(each.complete for each in pairs[0])
         kept = "" if whole else ", the kept features standing for all" if variant != "pairwise" else ""
         lines.append(
-            f"Intervals: {confidence:g} %, over samples ({resamples} resamples within each class{kept}): of "
+            f"Intervals: {confidence:g} %, over samples ({measured.resamples} resamples within each class{kept}): of "
             "other samples\nseen by these two students. They say nothing about students of other seeds."
         )
         if any(row["eta_similar_low_percent"] is None for row in rows):
             lines.append("No interval (–): with so few samples a resampled distance can be 0.")
-    elif why_none:
-        lines.append(why_none)
+    elif measured.no_intervals:
+        lines.append(measured.no_intervals)
     if variant == "pairwise" and not all(each.complete for pair in pairs for each in pair):
         lines.append("Pairwise distances are of the samples whose features were kept.")
     return lines

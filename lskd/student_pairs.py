@@ -5,7 +5,7 @@ its word in :data:`DIFFERENCES`; others, and files that do not say how they were
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,16 +51,19 @@ def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -
                 if value != wanted:
                     raise bad(argument, path, f"has {what} {value}, must be {wanted} as {start}")
     _check_seeds(first, second)
-    warnings: list[str] = []
-    refuse = _refusal(allowed, warnings)
     (start, one), (path, other) = first[0], second[0]
-    for word, (what, value, wanted) in _differences(one, other).items():
-        refuse(word, "--second", path, f"has {what} {value}, must be {wanted} as {start}")
+    wrong = [
+        (word, f"has {what} {value}, must be {wanted} as {start}")
+        for word, (what, value, wanted) in _differences(one, other).items()
+    ]
     lower, higher = _temperature(one), _temperature(other)
     if None not in (lower, higher) and lower >= higher:
-        refuse("temperature", "--second", path, f"is of T = {higher:g}, must be above T = {lower:g} of {start}")
+        wrong.append(("temperature", f"is of T = {higher:g}, must be above T = {lower:g} of {start}"))
     if _role(one) == _role(other) == "teacher":
-        refuse("temperature", "--second", path, "is not distilled, and nor is --first: must be students of two T")
+        wrong.append(("temperature", "is not distilled, and nor is --first: must be students of two T"))
+    warnings: list[str] = []
+    for word, valid in wrong:
+        warnings += refuse_unless_allowed(word, "--second", path, valid, allowed)
     for (start, one), (path, other) in zip(first, second, strict=True):
         if others := _lesser(start, one, path, other):
             named = ", ".join(others[:SHOWN]) + (f" and {len(others) - SHOWN} more" if len(others) > SHOWN else "")
@@ -69,20 +72,6 @@ def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         warnings.append(f"T or α is not recorded in {unknown[0]}{more}: that these differ in T alone is not checked.")
     return warnings
-
-
-def check_counts(pairs: Sequence[tuple[Representations, Representations]], classes: Sequence[int]) -> str | None:
-    """Where the two students of a pair have other numbers of samples of a class, in words; None where nowhere.
-
-    A squared distance of centroids carries tr(Σ)/n of noise, which unequal n do not let cancel: with 10 and 500 samples
-    of one distribution all similar classes seem to come nearer. ``corrected`` distances take it off.
-    """
-    for first, second in pairs:
-        counts = [each.moments.counts[list(classes)] for each in (first, second)]
-        if (differ := np.flatnonzero(counts[0] != counts[1])).size:
-            label = differ[0]
-            return f"{counts[0][label]} and {counts[1][label]} samples of {first.class_names[classes[label]]!r}"
-    return None
 
 
 def identity(representations: Representations) -> dict[str, str | None]:
@@ -100,16 +89,35 @@ def identity(representations: Representations) -> dict[str, str | None]:
     }
 
 
-def check_origin(
-    origin: dict | None, argument: str, path: object, students: Files, allowed: Collection[str] = ()
-) -> list[str]:
-    """Check that S1 and S2 were not chosen in a student under test.
+def student_of_origin(origin: dict, students: Files) -> tuple[str, bool] | None:
+    """In which of the students S1 and S2 were chosen, and whether on other samples of it; None where in none.
 
-    Classes that are nearest in a student are so partly by chance, and are no longer nearest by as much in another one:
-    η of them is off even where nothing changed.
+    Classes that are nearest in a student are so partly by chance, and are nearest by less in another one: η of them is
+    off even where nothing changed.
 
     Args:
         origin: from :func:`lskd.class_sets.read_origin`, or as ``lskd similar`` would write it.
+        students: paths and representations of all that are compared.
+    """
+    others = None
+    for name, each in students:
+        own = identity(each)
+        same_model = own["weights"] is not None and own["weights"] == origin.get("weights")
+        same_samples = origin.get("from") == "templates" or own["split"] == origin.get("split")
+        if own["fingerprint"] == origin.get("fingerprint") or (same_model and same_samples):
+            return name, False
+        if same_model:
+            others = name, True
+    return others
+
+
+def check_origin(
+    origin: dict | None, argument: str, path: object, students: Files, allowed: Collection[str] = ()
+) -> list[str]:
+    """Check that S1 and S2 were not chosen in a student under test, see :func:`student_of_origin`.
+
+    Args:
+        origin: None where nobody knows.
         argument: by which the sets were given.
         path: of the sets, or of the model that they are chosen in.
         students: all that are compared.
@@ -123,28 +131,21 @@ def check_origin(
     """
     if origin is None:
         return [f"{path} does not say what its classes were chosen by: must not be by distance in these students."]
-    warnings: list[str] = []
-    refuse = _refusal(allowed, warnings)
-    for name, each in students:
-        own = identity(each)
-        same_model = own["weights"] is not None and own["weights"] == origin.get("weights")
-        same_samples = origin.get("from") == "templates" or own["split"] == origin.get("split")
-        if own["fingerprint"] == origin.get("fingerprint") or (same_model and same_samples):
-            valid = f"S1 and S2 were chosen in {name}, a student under test; must be in the teacher or another split"
-            refuse("sets", argument, path, valid)
-            break
-        if same_model:
-            warnings.append(f"S1 and S2 were chosen in a student under test, {name}, on other samples.")
-    return warnings
+    found = student_of_origin(origin, students)
+    if found is None:
+        return []
+    name, other_samples = found
+    if other_samples:
+        return [f"S1 and S2 were chosen in a student under test, {name}, on other samples."]
+    valid = f"S1 and S2 were chosen in {name}, a student under test; must be in the teacher or another split"
+    return refuse_unless_allowed("sets", argument, path, valid, allowed)
 
 
-def _refusal(allowed: Collection[str], warnings: list[str]) -> Callable[[str, str, object, str], None]:
-    def refuse(word: str, argument: str, value: object, valid: str) -> None:
-        if word not in allowed:
-            raise bad(argument, value, f"{valid}; --allow {word} takes it as it is")
-        warnings.append(f"{argument}, {value}: {valid.partition(', must')[0].partition('; must')[0]} (allowed).")
-
-    return refuse
+def refuse_unless_allowed(word: str, argument: str, value: object, valid: str, allowed: Collection[str]) -> list[str]:
+    """Raise an InputError, in the words of :func:`lskd.errors.bad`, or return the sentence that says it was allowed."""
+    if word not in allowed:
+        raise bad(argument, value, f"{valid}; --allow {word} takes it as it is")
+    return [f"{argument}: {value} ({valid}), allowed."]
 
 
 def _check_samples(first: Files, second: Files) -> None:

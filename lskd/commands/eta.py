@@ -6,22 +6,16 @@ come from `lskd similar --output`, or from here with its defaults. Students that
 """
 
 import argparse
-import sys
-from collections.abc import Sequence
-
-import numpy as np
 
 from lskd.class_distances import VARIANTS
 from lskd.class_sets import ClassSets, class_indices, members, read_groups, read_origin, read_sets
-from lskd.diffusion import DiffusionIndex, diffusion_indices
-from lskd.errors import InputError, bad, percent, positive
+from lskd.errors import bad, percent, positive, warn
+from lskd.eta_measurement import measure_eta, unequal_counts
 from lskd.eta_table import head, joined, meaning, origins, summary, table, target_row
-from lskd.isotropy import DRAWS, IsotropyTest, isotropy_test
-from lskd.representations import Representations, read_representations
+from lskd.representations import read_representations
 from lskd.similar_classes import sets_by_distance, sets_by_groups, sets_by_wordnet
-from lskd.student_pairs import DIFFERENCES, check_counts, check_origin, check_students, identity
+from lskd.student_pairs import DIFFERENCES, check_origin, check_students, identity, refuse_unless_allowed
 from lskd.tables import output_file, write
-from lskd.usable_sets import usable_sets
 from lskd.wordnet import find_hierarchy
 
 EXAMPLE = (
@@ -34,7 +28,6 @@ USED_BY = {
     "similar": ("wordnet", "distance"),
     "dissimilar": ("wordnet", "distance", "groups"),
 }
-Pairs = list[tuple[Representations, Representations]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,31 +89,26 @@ def run(arguments: argparse.Namespace) -> None:
     chosen_in = arguments.sets or arguments.reference
     warnings += check_origin(origin, argument, chosen_in, [*first, *second], arguments.allow)
     pairs = [(one, other) for (_, one), (_, other) in zip(first, second, strict=True)]
-    sets, left_out = usable_sets(pairs, sets, arguments.variant or "centroid")
-    warnings += left_out
-    variant = _variant(arguments, pairs, members(sets), warnings)
-    if variant != (arguments.variant or "centroid"):
-        sets, left_out = usable_sets(pairs, sets, variant)
-        warnings += left_out
-    why_none = _lacks_features(pairs[0], sets) if arguments.resamples and len(pairs) == 1 else None
-    resamples = 0 if why_none or len(pairs) > 1 else arguments.resamples
-    results = _indices(pairs, sets, variant, resamples, arguments.confidence / 100, arguments.seed)
-    isotropy = _isotropy(pairs, sets, arguments.seed) if variant in ("centroid", "corrected") else None
-    rows = [
-        target_row(each, sets[each[0].target], names, arguments.seed, isotropy) for each in zip(*results, strict=True)
-    ]
+    if arguments.variant == "centroid" and (unequal := unequal_counts(pairs, members(sets))):
+        warnings += refuse_unless_allowed(
+            "counts", "--variant", "centroid", f"must be corrected: {unequal}", arguments.allow
+        )
+    confidence = arguments.confidence / 100
+    measured = measure_eta(pairs, sets, arguments.variant, arguments.resamples, confidence, arguments.seed)
+    warnings += measured.notes
+    rows = [target_row(each, measured, names, arguments.seed) for each in measured.targets]
     if arguments.output:
-        about = {"first": origins(first), "second": origins(second), "variant": variant, "resamples": resamples}
-        about |= {"confidence_percent": arguments.confidence, "seed": arguments.seed}
-        about |= {"p_isotropic_together": isotropy and isotropy.p_together, "sets_origin": origin, "warnings": warnings}
+        about = {"first": origins(first), "second": origins(second), "variant": measured.variant}
+        about |= {"resamples": measured.resamples, "confidence_percent": arguments.confidence, "seed": arguments.seed}
+        together = measured.isotropy and measured.isotropy.p_together
+        about |= {"p_isotropic_together": together, "sets_origin": origin, "warnings": warnings}
         flat = arguments.output.suffix == ".csv"
         write(arguments.output, [joined(row) for row in rows] if flat else rows, about)
-    for warning in warnings:
-        print(f"lskd eta: warning: {warning}", file=sys.stderr)
+    warn("lskd eta", warnings)
     print("\n".join(head(first, "first") + head(second, "second")) + "\n")
     print(table(rows, len(pairs)))
-    print("\n" + "\n".join(summary(rows, isotropy)))
-    print("\n" + "\n".join(meaning(pairs, rows, variant, resamples, arguments.confidence, why_none)))
+    print("\n" + "\n".join(summary(rows, measured.isotropy)))
+    print("\n" + "\n".join(meaning(pairs, rows, measured, arguments.confidence)))
 
 
 def _paths(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -132,20 +120,6 @@ def _paths(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     if same := set(arguments.first) & set(arguments.second):
         raise bad("--second", min(same), "must be another file than --first")
     return arguments.first, arguments.second
-
-
-def _variant(arguments: argparse.Namespace, pairs: Pairs, classes: Sequence[int], warnings: list[str]) -> str:
-    """The distance to take: the paper's, unless unequal numbers of samples would tell in it."""
-    unequal = check_counts(pairs, classes) if arguments.variant in (None, "centroid") else None
-    if unequal is None:
-        return arguments.variant or "centroid"
-    if arguments.variant is None:
-        warnings.append(f"The students have {unequal}: distances are corrected for that (--variant corrected).")
-        return "corrected"
-    if "counts" not in arguments.allow:
-        raise bad("--variant", "centroid", f"must be corrected: {unequal}; --allow counts takes it as it is")
-    warnings.append(f"--variant centroid: {unequal}, their noise is in η (allowed).")
-    return "centroid"
 
 
 def _sets(arguments: argparse.Namespace, names: list[str]) -> tuple[dict[int, ClassSets], dict | None]:
@@ -184,46 +158,3 @@ def _sets(arguments: argparse.Namespace, names: list[str]) -> tuple[dict[int, Cl
         raise bad("--targets", names[without[0]], f"must have samples in {arguments.reference}")
     sets = sets_by_distance(reference.moments.centroids(), targets, similar or 0.01, dissimilar or 0.9)
     return sets, origin | {"from": "centroids"} | identity(reference)
-
-
-def _lacks_features(pair: Sequence[Representations], sets: dict[int, ClassSets]) -> str | None:
-    """Why no samples can be drawn anew, or None where they can."""
-    wanted = members(sets)
-    for each in pair:
-        kept = np.bincount(each.labels, minlength=len(each.class_names))[wanted]
-        if (kept < 2).any():
-            few = each.class_names[wanted[int(kept.argmin())]]
-            return (
-                f"No intervals: {each.path} holds the features of {kept.min()} samples of {few}, at least 2 are needed."
-            )
-    return None
-
-
-def _indices(
-    pairs: Pairs, sets: dict[int, ClassSets], variant: str, resamples: int, confidence: float, seed: int
-) -> list[list[DiffusionIndex]]:
-    """η of each target, for each pair of students."""
-    from tqdm import tqdm
-
-    results: list[list[DiffusionIndex]] = []
-    with tqdm(total=len(pairs) * len(sets), desc="η", unit=" targets", disable=None, leave=False) as progress:
-        for one, other in pairs:
-            results.append([])
-            try:
-                for index in diffusion_indices(one, other, sets, variant, resamples, confidence, seed):
-                    results[-1].append(index)
-                    progress.update()
-            except ValueError as error:
-                message = str(error).replace("first:", f"{one.path}:").replace("second:", f"{other.path}:")
-                raise InputError(message) from None
-    return results
-
-
-def _isotropy(pairs: Pairs, sets: dict[int, ClassSets], seed: int) -> IsotropyTest:
-    """The test against isotropic change, with its progress."""
-    from tqdm import tqdm
-
-    total = DRAWS * len(pairs)
-    with tqdm(total=total, desc="isotropic change", unit=" draws", disable=None, leave=False) as progress:
-        moments = [(one.moments, other.moments) for one, other in pairs]
-        return isotropy_test(moments, sets, DRAWS, seed, progress.update)
