@@ -20,7 +20,7 @@ from itertools import chain, combinations
 
 import numpy as np
 
-from lskd.class_distances import VARIANTS, pairwise_distances, squared_distances, uniform_weights
+from lskd.class_distances import VARIANTS, target_distances
 from lskd.class_resampling import Resampling
 from lskd.class_sets import ClassSets
 from lskd.representations import Representations
@@ -148,10 +148,7 @@ def diffusion_indices(
 
 def _index(students, draws, target, sets, variant, confidence, seed) -> DiffusionIndex:
     classes, similar = (*sets.similar, *sets.dissimilar), len(sets.similar)
-    if variant == "pairwise":
-        distances = [pairwise_distances(each, target, classes, uniform_weights(each))[0] for each in students]
-    else:
-        distances = [squared_distances(each.moments, [target], classes, variant)[0] for each in students]
+    distances = [target_distances(each, target, classes, variant) for each in students]
     _check_distances(students[0].class_names, target, classes, distances)
     changes = relative_changes(*distances)
     intervals = (None, None)
@@ -180,8 +177,10 @@ def permutation_p(changes: np.ndarray, similar: int, seed: int = 0) -> float:
     The null says that the names "similar" and "dissimilar" mean nothing: any |S1| of the classes in S1 ∪ S2 could have
     been S1, with the distances and R as they are. A small p says that the classes in S1 came nearer, relative to the
     others, than as many picked at random would have. It says nothing about other samples, other seeds or other
-    classes, and changes that share a target and R are not independent. It cannot be below 1 / number of subsets: 1/36
-    for 2 of 9. All subsets are counted up to 200 000; beyond, 20 000 are drawn and p = (1 + hits) / (1 + draws).
+    classes, and changes that share a target and R are not independent: by chance it is at most .05 for about 15 % of
+    targets, and for nearly all where noise left the first distances, see :mod:`lskd.isotropy`. It cannot be below
+    1 / number of subsets: 1/36 for 2 of 9. All subsets are counted up to 200 000; beyond, 20 000 are drawn and
+    p = (1 + hits) / (1 + draws).
 
     >>> permutation_p(np.array([-0.5, 0.1, 0.2, 0.3]), 1)
     0.25

@@ -20,8 +20,10 @@ and there would make it up.
 
 Residuals share classes and directions, so no table has the distribution of t. It is drawn: the second student's
 centroids, displaced by independent Gaussian noise in all dimensions whose size gives the residuals seen, stand for the
-first. p = (1 + draws with t at least as large) / (1 + draws), for each target and, with the same draws, for the mean of
-the targets' t, each divided by its standard deviation over the draws: targets that share classes count as dependent.
+first. (Where the noise is in the second student instead, the line is flatter than drawn ones, and p too large rather
+than too small.) p = (1 + draws with t at least as large) / (1 + draws), for each target and, with the same draws, for
+the mean of the targets' t, each divided by its standard deviation over the draws: targets that share classes count as
+dependent. The classes are those of all targets' sets, so a target's p depends on which others there are.
 
 A contraction of *all* near pairs of classes alike is isotropic by this definition and is not found: one pair of
 students cannot tell it from noise that was removed. How often it is wrong, and what it finds:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lskd.class_distances import squared_distances
+from lskd.class_distances import target_distances
 from lskd.class_sets import ClassSets
 from lskd.errors import InputError
 from lskd.representations import Representations
@@ -20,7 +20,7 @@ def usable_sets(
     Args:
         pairs: students at T1 and at T2, of the same classes. The same classes are left out in all pairs.
         sets: S1 and S2 of each target.
-        variant: of the distance, see :mod:`lskd.class_distances`. Of ``pairwise`` ones only the samples are looked at.
+        variant: of the distance, see :mod:`lskd.class_distances`.
 
     Returns:
         The sets that are left, and a sentence for each class or target that is not in them.
@@ -36,7 +36,7 @@ def usable_sets(
     for target, each in sets.items():
         if target in empty:
             continue
-        undefined = {} if variant == "pairwise" else _undefined(pairs, target, each, variant, empty)
+        undefined = _undefined(pairs, target, each, variant, empty)
         notes += [f"{names[label]!r} is left out for {names[target]!r}: {why}." for label, why in undefined.items()]
         out = {*empty, *undefined}
         similar, dissimilar = (
@@ -79,10 +79,11 @@ def _undefined(
     """Why the distance of classes to a target gives no η."""
     classes = [label for label in (*sets.similar, *sets.dissimilar) if label not in empty]
     found: dict[int, str] = {}
-    for pair in pairs:
-        for place, student in enumerate(pair):
-            distances = squared_distances(student.moments, [target], classes, variant)[0]
-            wrong = ~np.isfinite(distances) | (distances < 0 if place else distances <= 0)
+    for place, student in enumerate(student for pair in pairs for student in pair):
+        if classes and (variant != "pairwise" or student.weight is not None):  # whose lack another check tells
+            distances = target_distances(student, target, classes, variant)
+            relative_to_it = place % 2 == 0 or not distances.any()  # at T1 each distance, at T2 their sum
+            wrong = ~np.isfinite(distances) | (distances <= 0 if relative_to_it else distances < 0)
             for label, distance in zip(np.array(classes)[wrong].tolist(), distances[wrong], strict=True):
                 found.setdefault(label, f"its distance in {student.path or 'a student'} is {distance:.3g}")
     return found
