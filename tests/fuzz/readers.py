@@ -12,6 +12,7 @@ from commands import ROOT
 
 from lskd import cli
 from lskd.representations import SUFFIX
+from lskd.student_pairs import DIFFERENCES
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ def representation_files(place: Path) -> list[Path]:
     small_runs.add_representations(small_runs.image_run(place, 0.1), 0.1)
     for temperature in (1.0, 3.0):
         small_runs.add_representations(small_runs.image_run(place, 0.1, temperature), 0.1, temperature)
-    (place / "sets.json").write_text(json.dumps({"Coat": {"similar": ["Pullover"], "dissimilar": ["Bag", "Trouser"]}}))
+    origin = {"by": "distance", "from": "centroids", "fingerprint": "0f" * 32, "weights": None, "split": "train"}
+    sets = {"Coat": {"similar": ["Pullover"], "dissimilar": ["Bag", "Trouser"]}}
+    (place / "sets.json").write_text(json.dumps({"origin": origin, "sets": sets}))
     return sorted(place.rglob(f"*train{SUFFIX}"))
 
 
@@ -54,7 +57,9 @@ def read_representation_file(place: Path, path: Path) -> None:
     other = next(each for each in students if each != path)
     lskd("entropy", path, "--temperatures", 1, 3)
     lskd("accuracy", path, "--classes")
-    lskd("eta", "--first", path, "--second", other, "--sets", place / "sets.json", "--resamples", 5)
+    first, second = sorted((path, other))  # students of T = 1 and 3, or one and the teacher
+    words = ["--sets", place / "sets.json", "--resamples", 5, "--allow", *DIFFERENCES]
+    lskd("eta", "--first", first, "--second", second, *words)
     lskd("similar", path, "--by", "distance", "--output", place / "out" / "sets.json")
     lskd("match-temperature", teacher, path)
     lskd("advise", path)

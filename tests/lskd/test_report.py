@@ -14,7 +14,9 @@ import pytest
 from commands import ROOT, run
 from small_runs import CLASSES, add_representations, image_run, translation_run, write_runs
 
+from lskd.class_sets import ClassSets, write_sets
 from lskd.errors import InputError
+from lskd.isotropy import isotropy_test
 from lskd.recorder import Recorder
 from lskd.report.accuracy import answer, neighbours
 from lskd.report.html import Markup, Notes, element, table
@@ -23,6 +25,8 @@ from lskd.report.records import find_runs
 from lskd.report.sources import Options
 from lskd.report.studies import group
 from lskd.representations import read_representations, write_representations
+from lskd.similar_classes import sets_by_distance
+from lskd.student_pairs import identity
 
 VOID = {"meta", "img"}
 HOSTILE = "<script>alert(\"1\")</script> & 'x'"
@@ -324,6 +328,15 @@ def sets_by_loops(teacher: Path) -> dict:
     return sets
 
 
+def isotropic_p(first: Path, second: Path, sets: dict) -> dict:
+    """The p of the test against isotropic change, by target, as the page writes it."""
+    files = [read_representations(path) for path in (first, second)]
+    place = files[0].class_names.index
+    by_place = {place(name): ClassSets(*(list(map(place, part)) for part in each)) for name, each in sets.items()}
+    found = isotropy_test([(files[0].moments, files[1].moments)], by_place, seed=1).p_values
+    return {files[0].class_names[target]: "–" if p is None else f"{p:.3f}" for target, p in found.items()}
+
+
 def test_eta_is_that_of_the_papers_formula(runs, page):
     sets = sets_by_loops(runs / "data/teacher_net_a0.0_s1/last.train.representations.safetensors")
     for alpha, words in (("0.0", "α = 0"), ("0.1", "α = 0.1")):
@@ -336,13 +349,14 @@ def test_eta_is_that_of_the_papers_formula(runs, page):
                 rows for caption, rows in page.tables
                 if caption.startswith("η in %") and f"{split} split" in caption and caption.endswith(words)
             ]  # fmt: skip
-            for name, close, similar, interval, dissimilar, _, p in rows[1:]:
+            for name, close, similar, interval, dissimilar, _, p, p_isotropic in rows[1:]:
                 assert close == sets[name][0][0]
                 for shown, value in zip((similar, dissimilar), expected[name], strict=True):
                     assert float(shown.replace("−", "-")) == pytest.approx(value, abs=0.051)
                 low, high = (float(end.replace("−", "-")) for end in interval.split(" to "))
                 assert low < expected[name][0] < high
                 assert float(p) in (0.25, 0.5, 0.75, 1.0)
+                assert p_isotropic == isotropic_p(*paths, sets)[name]
 
 
 @pytest.mark.slow
@@ -356,7 +370,7 @@ def test_eta_over_several_seeds_is_a_mean_with_a_deviation(tmp_path):
             add_representations(student, 0.1, temperature, seed)
         expected.append(eta_by_loops(students[0] / name, students[1] / name, sets))
     rows = page_of(tmp_path).table("η in % for each target class, validation split")
-    assert rows[0][2:] == ["η(S1) %", "± σ over seeds", "η(S2) %", "± σ over seeds", "p"]
+    assert rows[0][2:] == ["η(S1) %", "± σ over seeds", "η(S2) %", "± σ over seeds", "p", "p iso"]
     for row in rows[1:]:
         values = [each[row[0]][0] for each in expected]
         assert float(row[2].replace("−", "-")) == pytest.approx(np.mean(values), abs=0.051)
@@ -376,6 +390,18 @@ def test_given_sets_are_used(runs, tmp_path):
     paths = [runs / f"data/student_net_a0.1_T{T}_s1/last.train.representations.safetensors" for T in (1, 3)]
     expected = eta_by_loops(*paths, {"Trouser": (["Bag"], ["Coat"])})["Trouser"]
     assert [float(rows[1][place].replace("−", "-")) for place in (2, 4)] == pytest.approx(expected, abs=0.051)
+
+
+@pytest.mark.slow
+def test_sets_that_were_chosen_in_a_student_of_the_page_are_refused(runs, tmp_path):
+    student = runs / "data/student_net_a0.1_T3_s1/last.train.representations.safetensors"
+    read = read_representations(student)
+    sets = sets_by_distance(read.moments.centroids(), None, 1, 2)
+    write_sets(tmp_path / "sets.json", sets, read.class_names, {"by": "distance", "from": "centroids"} | identity(read))
+    page = page_of(runs, sets=[tmp_path / "sets.json"])
+    assert f"S1 and S2 were chosen in {student}, a student under test" in page.text
+    shown = [caption for caption, _ in page.tables if caption.startswith("η in %") and "train split" in caption]
+    assert [caption.rpartition("with ")[2] for caption in shown] == ["α = 0"]
 
 
 @pytest.mark.slow
@@ -512,7 +538,8 @@ def test_where_eta_is_not_defined_the_page_says_why_and_shows_the_other_split(tm
     was = read_representations(path)
     write_representations(path, collected.result(weight=was.weight, bias=was.bias, provenance=was.provenance))
     page = page_of(tmp_path)
-    assert "η on train, α = 0.1, is not defined: first: all distances of 'T-shirt/top' are 0" in page.text
+    assert "η on train, α = 0.1, is not defined: sets: no target is left ('" in page.text
+    assert f"' is left out for 'T-shirt/top': its distance in {path} is 0)" in page.text
     tables = [caption for caption, _ in page.tables if caption.startswith("η on the ")]
     assert [caption.split(",")[0] for caption in tables] == ["η on the validation split"]
 
