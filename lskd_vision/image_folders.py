@@ -40,16 +40,17 @@ class ImageFolders(Reader):
         super().__init__()
         self.root = str(Path(root))
         self.left_out: dict[str, tuple[int, str]] = {}
-        # The class that a folder is read for, "" where it is none's: a link up would read other classes again.
-        self._class_of = {_identity(each): "" for each in (self.root, *Path(self.root).resolve().parents)}
+        # The class that a folder is read for, by its path without links; "" of those above, which a link may lead to.
+        self._real = os.path.realpath(self.root)
+        self._class_of = {str(each): "" for each in (self._real, *Path(self._real).parents)}
         folders = self._class_folders()
         names = CLASS_ORDERS[order](folders) if class_map is None else class_map
         self.class_to_idx = {name: label for label, name in enumerate(names)}
         for name, folder in folders.items():
             if name not in self.class_to_idx:
-                self._leave_out("not in --class-map", folder)
+                self._leave_out("not in --class-map", folder[0])
         self.missing = [name for name in names if name not in folders]
-        paths = {name: self._images(name, folders[name]) for name in names if name in folders}
+        paths = {name: self._images(name, *folders[name]) for name in names if name in folders}
         if not paths:
             raise bad("--data-dir", self.root, f"must have a folder for each class{self.left_out_text()}")
         if empty := [name for name, found in paths.items() if not found]:
@@ -83,47 +84,47 @@ class ImageFolders(Reader):
         number, first = self.left_out.get(kind, (0, self._relative(path)))
         self.left_out[kind] = (number + 1, first)
 
-    def _class_folders(self) -> dict[str, str]:
-        """The folders of the classes by name."""
+    def _class_folders(self) -> dict[str, tuple[str, str]]:
+        """The folders of the classes by name, each with its path without links."""
         folders = {}
         for entry in _entries(self.root):
             if entry.name.startswith("."):
                 self._leave_out("hidden", entry.path)
             elif not entry.is_dir():
                 self._leave_out("beside the class folders", entry.path)
-            elif _identity(entry.path) in self._class_of:
+            elif (real := _without_links(entry, self._real)) in self._class_of:
                 self._leave_out("linked twice or upwards", entry.path)
             elif not _is_unicode(entry.name):  # classes stand in run records
                 raise bad("--data-dir", entry.path, "must have a name in UTF-8")
             else:
-                folders[entry.name] = entry.path
+                folders[entry.name] = entry.path, real
         return folders
 
-    def _images(self, name: str, folder: str) -> list[str]:
+    def _images(self, name: str, folder: str, real: str) -> list[str]:
         """The images below the folder of a class; links come last, so that a folder is read where it lies."""
         images, links = [], []
-        self._walk(name, folder, images, links)
+        self._walk(name, folder, real, images, links)
         while links:
             links.sort(reverse=True)
-            self._walk(name, links.pop(), images, links)
+            self._walk(name, *links.pop(), images, links)
         return images
 
-    def _walk(self, name: str, folder: str, images: list[str], links: list[str]) -> None:
-        identity = _identity(folder)
-        if identity in self._class_of:
-            if self._class_of[identity] not in ("", name):
-                raise bad("--data-dir", folder, f"is in two classes, {self._class_of[identity]} and {name}")
+    def _walk(self, name: str, folder: str, real: str, images: list[str], links: list[tuple[str, str]]) -> None:
+        if real in self._class_of:
+            if self._class_of[real] not in ("", name):
+                raise bad("--data-dir", folder, f"is in two classes, {self._class_of[real]} and {name}")
             self._leave_out("linked twice or upwards", folder)
             return
-        self._class_of[identity] = name
+        self._class_of[real] = name
         for entry in _entries(folder):
             if entry.name.startswith("."):
                 self._leave_out("hidden", entry.path)
             elif entry.is_dir():
+                inside = entry.path, _without_links(entry, real)
                 if entry.is_symlink():
-                    links.append(entry.path)
+                    links.append(inside)
                 else:
-                    self._walk(name, entry.path, images, links)
+                    self._walk(name, *inside, images, links)
             elif not entry.is_file():
                 if entry.is_symlink():
                     raise bad("--data-dir", entry.path, "is a link to a file that is not there")
@@ -170,9 +171,9 @@ def _entries(folder: str) -> list[os.DirEntry]:
         return sorted(entries, key=lambda entry: entry.name)
 
 
-def _identity(folder: str | os.PathLike) -> tuple[int, int]:
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
+def _without_links(entry: os.DirEntry, parent: str) -> str:
+    # Not by inodes, which some network file systems make up.
+    return os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(parent, entry.name)
 
 
 def _is_unicode(name: str) -> bool:

@@ -48,11 +48,16 @@ def train(data: Path, save_dir: Path, *options: str, **keywords) -> subprocess.C
     return run("fairseq-train", data, "--save-dir", save_dir, SMALL, "--user-dir lskd_fairseq", *options, **keywords)
 
 
-def distribution() -> str:
-    """The options of ``fairseq-train`` that make it one of two processes on a CPU, beside its own rank."""
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def distribution() -> str:
+    """The options of ``fairseq-train`` that make it one of two processes on a CPU, beside its own rank."""
+    port = free_port()
     options = f"--distributed-world-size 2 --distributed-init-method tcp://127.0.0.1:{port} --distributed-no-spawn"
     return options + " --distributed-backend gloo --ddp-backend legacy_ddp"
 
@@ -66,6 +71,21 @@ def two_processes(command: str) -> str:
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     return outputs[0]
+
+
+def started_together(commands: list[list]) -> list[tuple[int, str]]:
+    """The processes of one training as torchrun starts them, but each with its own words: status and output of each."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(commands))}
+    processes = []
+    for rank, command in enumerate(commands):
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)} | place
+        processes.append(
+            subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        )
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
 
 
 def weights(checkpoint: Path) -> torch.Tensor:
