@@ -50,7 +50,7 @@ def _in_order(pairs: Iterable[tuple]) -> list | None:
     """The names of pairs of index and name, where the indices are 0, 1, 2, …."""
     try:
         names = {int(index): name for index, name in pairs}
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return None
     return [names[index] for index in range(len(names))] if names.keys() == set(range(len(names))) else None
 
@@ -65,7 +65,10 @@ def names_of_file(path: Path, content: Mapping) -> list[str] | None:
     if names := names_in(content) or names_in(content.get("args")):
         return names
     if HUGGING_FACE.fullmatch(path.name) and (config := _config_in(path.parent)):
-        return names_in(config) or _imagenet_names((config.get("pretrained_cfg") or {}) | config)
+        pretrained_cfg = config.get("pretrained_cfg")
+        return names_in(config) or _imagenet_names(
+            (pretrained_cfg if isinstance(pretrained_cfg, dict) else {}) | config
+        )
     return _torchvision_names(path)
 
 
@@ -97,7 +100,8 @@ def _config_in(folder: Path) -> dict | None:
 
 def _imagenet_names(pretrained_cfg: Mapping) -> list[str] | None:
     """Synset ids, where a configuration is of weights that were trained last on a subset of ImageNet, as in1k."""
-    subset = infer_imagenet_subset(dict(pretrained_cfg))
+    known = isinstance(pretrained_cfg.get("num_classes"), int)
+    subset = infer_imagenet_subset(dict(pretrained_cfg)) if known else None
     of_imagenet = re.search(r"in(1|12|21|22)k", str(pretrained_cfg.get("tag")))
     return list(ImageNetInfo(subset).label_names()) if subset and of_imagenet else None
 

@@ -172,13 +172,26 @@ def read_scale(name: str) -> Scale:
         raise bad("--scale", path, f"has no setting {min(odd)}; must be of {', '.join(sorted(SCALE_KEYS))}")
     if missing := {"gpu", "threads", "slurm", "data"} - content.keys():
         raise bad("--scale", path, f"lacks {min(missing)}")
+    for name, least in (("gpu", 0), ("threads", 1), ("seeds", 1)):
+        if name != "seeds" or content.get(name) is not None:
+            _check_whole(path, name, content[name], least)
+    for name, kind, valid in (
+        ("together", bool, "true or false"),
+        ("slurm", dict, "settings"),
+        ("data", dict, "settings of each data set"),
+    ):
+        if not isinstance(value := content.get(name, kind()), kind):
+            raise bad(f"--scale {path}: {name}", value, f"must be {valid}")
     for data, settings in content["data"].items():
+        if not isinstance(settings, dict):
+            raise bad("--scale", f"{path}: {data}", "must hold settings")
         if odd := settings.keys() - DATA_KEYS:
             raise bad("--scale", f"{path}: {data}", f"has no setting {min(odd)}")
         if settings.get("kind") not in ("images", "translation"):
             raise bad("--scale", f"{path}: {data}", "must have a kind: images or translation")
         if missing := {"name", "prepare", "first_seed", "train"} - settings.keys():
             raise bad("--scale", f"{path}: {data}", f"lacks {min(missing)}")
+        _check_whole(path, f"{data}: first_seed", settings["first_seed"], 0)
     return Scale(
         path.stem,
         content["gpu"],
@@ -188,6 +201,11 @@ def read_scale(name: str) -> Scale:
         content["slurm"],
         content["data"],
     )
+
+
+def _check_whole(path: Path, name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise bad(f"--scale {path}: {name}", value, f"must be a whole number, {least} or more")
 
 
 def check_fits(experiments: Sequence[Experiment], scale: Scale) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from argparse import Namespace
 
 import pytest
 import timm
@@ -144,8 +145,11 @@ def test_names_are_found_under_all_of_their_names(content):
 
 @pytest.mark.parametrize(
     "content",
-    [{}, None, [], {"classes": 10}, {"classes": ["one"]}, {"classes": [1, 2]}, {"id2label": {"0": "a", "2": "b"}}]
-    + [{"id2label": {"x": "a", "y": "b"}}, {"class_to_idx": {"a": 0, "b": 0}}, {"class_to_idx": {"a": None}}],
+    [
+        *({}, None, [], {"classes": 10}, {"classes": ["one"]}, {"classes": [1, 2]}),
+        *({"id2label": {"0": "a", "2": "b"}}, {"id2label": {float("inf"): "a", 0: "b"}}),
+        *({"id2label": {"x": "a", "y": "b"}}, {"class_to_idx": {"a": 0, "b": 0}}, {"class_to_idx": {"a": None}}),
+    ],
 )
 def test_what_are_no_names_is_left_alone(content):
     assert names_in(content) is None
@@ -162,7 +166,7 @@ def test_a_checkpoint_of_others_tells_its_names(tmp_path):
         return read_checkpoint(save(tmp_path / "c.pth.tar", **state), "checkpoint").class_names
 
     assert names(class_to_idx={"Sneaker": 2, "Bag": 0, "Dress": 1}) == NAMES
-    assert names(args={"class_names": NAMES}) == NAMES
+    assert names(args={"class_names": NAMES}) == names(args=Namespace(class_names=NAMES)) == NAMES
     assert names(lskd={"data": {"classes": NAMES}}, classes=["not", "these", "three"]) == NAMES
     assert names() is None
 
@@ -190,8 +194,15 @@ def test_a_folder_in_the_style_of_hugging_face_tells_its_names(tmp_path):
     model = timm.create_model(f"local-dir:{folder}", pretrained=True)
     assert names_of_pretrained(model, f"local-dir:{folder}") == NAMES
     assert read_checkpoint(folder / "model.safetensors", "checkpoint").class_names == NAMES
-    (folder / "config.json").write_text("{")
-    assert read_checkpoint(folder / "model.safetensors", "checkpoint").class_names is None
+    for damaged in (
+        "{",
+        "[]",
+        '{"pretrained_cfg": [1]}',
+        '{"num_classes": [1000], "tag": "in1k"}',
+        '{"id2label": {"1e999": 1}}',
+    ):
+        (folder / "config.json").write_text(damaged)
+        assert read_checkpoint(folder / "model.safetensors", "checkpoint").class_names is None
 
 
 def test_a_repository_of_the_hub_tells_its_names_by_the_file_that_timm_has_fetched(tmp_path, monkeypatch):

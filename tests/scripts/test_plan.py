@@ -15,6 +15,7 @@ from models import Models
 from plan import KINDS, listing, make_plan, summary, write_plan
 
 from lskd.commands.similar import shown
+from lskd.errors import InputError
 from lskd.published import published, tables
 from lskd.wordnet import imagenet_classes
 
@@ -291,6 +292,25 @@ def test_a_scale_of_ones_own_is_checked(tmp_path):
         (tmp_path / "own.yaml").write_text(text.replace(*change, 1), encoding="utf-8")
         result = run("python scripts/plan.py 2A --scale", tmp_path / "own.yaml", status=2)
         assert said in last_line(result)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("seeds: 1", "seeds: three"), "seeds: three (must be a whole number, 1 or more)"),
+        (("seeds: 1", "seeds: 0"), "seeds: 0 (must be a whole number, 1 or more)"),
+        (("gpu: 0", "gpu: true"), "gpu: True (must be a whole number, 0 or more)"),
+        (("threads: 1 ", "threads: 1.5 "), "threads: 1.5 (must be a whole number, 1 or more)"),
+        (("first_seed: 1", "first_seed: -1"), "ImageNet-1K: first_seed: -1 (must be a whole number, 0 or more)"),
+        (("together: true", "together: 2"), "together: 2 (must be true or false)"),
+    ],
+)
+def test_numbers_of_a_scale_of_ones_own_are_checked(change, said, tmp_path):
+    text = (ROOT / "scripts" / "scales" / "mini.yaml").read_text(encoding="utf-8")
+    (tmp_path / "own.yaml").write_text(text.replace(*change, 1), encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        read_scale(str(tmp_path / "own.yaml"))
+    assert str(error.value) == f"--scale {tmp_path / 'own.yaml'}: {said}"
 
 
 def test_the_classes_of_a_scale_are_those_of_its_data():
