@@ -48,6 +48,8 @@ def read_checkpoint(path: str | Path, argument: str = "checkpoint") -> dict:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             found = f"{name!r}: {type(value).__name__}"
             raise bad(argument, path, f"has {found} among its weights, must be names and tensors only")
+        if value.device.type != "cpu":  # what is nowhere stays nowhere
+            raise bad(argument, path, f"has {name!r} on the device {value.device}, must be stored in the file")
     _check_proportion(path, state, argument)
     return state
 
@@ -81,7 +83,8 @@ def check_finite(path: str | Path, state: dict, argument: str) -> None:
         InputError: one is NaN or infinite; the message names its tensor.
     """
     for name, tensor in state["model"].items():
-        if tensor.is_floating_point() and (wrong := int((~tensor.isfinite()).sum())):
+        values = tensor.float() if tensor.element_size() == 1 else tensor  # torch cannot ask all of the small types
+        if tensor.is_floating_point() and (wrong := int((~values.isfinite()).sum())):
             found = f"{wrong} of the {tensor.numel()} numbers of its weight {name} are NaN or infinite"
             raise bad(argument, path, f"{found}, must be finite")
 

@@ -1,4 +1,4 @@
-"""What is refused of a training before anything is built for it or written."""
+"""The checks of a training before anything is built for it or written: options, data, teacher, checkpoints."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,7 +76,7 @@ def restored_checkpoint(cfg: DictConfig) -> Path:
 
 
 def restores_own(cfg: DictConfig) -> bool:
-    """Whether a training with these settings of checkpoints goes on in its own directory."""
+    """Whether a training with these settings of checkpoints resumes in its own directory."""
     path = restored_checkpoint(cfg)
     return path.is_file() and path.resolve().parent == Path(cfg.save_dir).resolve()
 
@@ -98,7 +98,7 @@ def check_checkpoints(cfg: DictConfig) -> None:
 
 
 def check_own_files(save_dir: str, teacher: Teacher | CachedTeacher, paths: Sequence[str] = ()) -> None:
-    """Check that a training does not replace its teacher's checkpoint, and does not go on from it as from its own.
+    """Check that a training does not replace its teacher's checkpoint, and does not resume from it as from its own.
 
     Args:
         save_dir: where the training keeps its checkpoints.
@@ -117,7 +117,7 @@ def check_own_files(save_dir: str, teacher: Teacher | CachedTeacher, paths: Sequ
 
 
 def check_same_teacher(cfg: DictConfig, teacher: Teacher | CachedTeacher) -> None:
-    """Check that a training that goes on in its own directory has the teacher with which it began.
+    """Check that a training that resumes in its own directory has the teacher with which it began.
 
     Raises:
         InputError: it has another.
@@ -136,7 +136,7 @@ def check_same_teacher(cfg: DictConfig, teacher: Teacher | CachedTeacher) -> Non
         raise bad("--save-dir", cfg.save_dir, f"{found} (SHA-256 of the weights); name another directory")
     if _keeps_topk(before) != _keeps_topk(now):
         kinds = ["all symbols", "a cached top-k"][:: -1 if _keeps_topk(before) else 1]
-        found = f"holds a training with {kinds[0]} of this teacher, must go on with that, not with {kinds[1]}"
+        found = f"holds a training with {kinds[0]} of this teacher, must resume with that, not with {kinds[1]}"
         raise bad("--save-dir", cfg.save_dir, f"{found}; or name another directory")
 
 

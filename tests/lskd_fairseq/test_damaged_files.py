@@ -99,6 +99,12 @@ def test_a_manifest_that_is_no_object_is_refused(data, content):
 CHANGES = [
     (lambda state: state["model"].update({3: torch.zeros(1)}), "has 3: Tensor among its weights"),
     (lambda state: state["model"].update(more=[1]), "has 'more': list among its weights"),
+    (lambda state: state["model"].update(more=torch.zeros(2, device="meta")), "has 'more' on the device meta"),
+    (lambda state: state["model"].update(more=torch.eye(2).to_sparse()), "cannot be read as a fairseq checkpoint"),
+    (
+        lambda state: state["model"].update(more=torch.tensor([torch.nan]).to(torch.float8_e4m3fn)),
+        "its weight more are",
+    ),
     (lambda state: state["cfg"].pop("task"), "not whole|cannot be used on"),
     (lambda state: state["cfg"]["task"].update(_name="nothing"), "is of the task nothing"),
     (lambda state: setattr(state["cfg"]["model"], "encoder_layers", "many"), "cannot be built|cannot be used on"),

@@ -293,7 +293,7 @@ def test_before_it_begins_a_training_looks_for_its_teacher_among_its_files(check
     assert training(teacher, tmp_path / "run").startswith("--save-dir: ")
 
 
-def test_a_training_that_goes_on_with_another_teacher_is_refused_with_both_fingerprints(
+def test_a_training_that_resumes_with_another_teacher_is_refused_with_both_fingerprints(
     checkpoint, training, task, tmp_path
 ):
     teacher = checkpoint("teacher.pt")

@@ -170,7 +170,7 @@ def test_a_teacher_that_the_run_would_overwrite_is_refused(started, tmp_path, ow
     assert str(refused.value) == f"--kd-checkpoint: {run.teacher.path} ({valid})"
 
 
-def test_a_run_that_goes_on_with_another_teacher_is_refused_with_both_fingerprints(started):
+def test_a_run_that_resumes_with_another_teacher_is_refused_with_both_fingerprints(started):
     run = started("--kd-model-name resnet18 --resume", temperature=1.0)
     run.directory.mkdir(parents=True)
     write_run(run.record, run.directory)
