@@ -123,7 +123,9 @@ def test_stock_fairseq_generates_from_exports_of_other_architectures(data_bin, t
         ("two", {"arch": "lightconv"} | kernels | two),
         ("align", {"arch": "transformer_align"}),
     ):
-        path = save_checkpoint(tmp_path / f"{name}.pt", make_model(task, **options), task)
+        model = make_model(task, **options)
+        model.args._name = model.args.arch  # as fairseq has it
+        path = save_checkpoint(tmp_path / f"{name}.pt", model, task)
         export(str(path), tmp_path / f"{name}-export.pt")
         again = tmp_path / f"{name}-export-export.pt"
         export(str(tmp_path / f"{name}-export.pt"), again)

@@ -99,7 +99,7 @@ def test_a_training_that_has_ended_is_left_as_it_is(data_bin, teacher, student, 
     save_dir = Path(shutil.copytree(student, tmp_path / "student"))
     updates = json.loads((student / "run.json").read_text())["history"][-1]["updates"]
     before = snapshot(save_dir)
-    said = train(data_bin, save_dir, KD, teacher, f"--max-update {updates}").stderr
+    said = train(data_bin, save_dir, KD, teacher, f"--max-update {updates}").stdout
     assert "the training has ended before, by --max-update: there is nothing to do" in said
     assert snapshot(save_dir) == before
 
