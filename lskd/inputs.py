@@ -1,6 +1,7 @@
 """What commands are given on their command lines: runs, representation files, and directories of either."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,12 +37,12 @@ class Inputs:
         """Representation files."""
         return [path for path in self.models if not path.is_dir()]
 
-    def note(self) -> str | None:
-        """A line that names what was skipped, None where nothing was."""
-        if not self.skipped:
-            return None
-        more = f" and {len(self.skipped) - SHOWN} more" if len(self.skipped) > SHOWN else ""
-        return f"skipped, neither a run nor representations: {', '.join(map(str, self.skipped[:SHOWN]))}{more}"
+
+def say_skipped(paths: Sequence[Path], why: str = "neither a run nor representations") -> None:
+    """Name what was skipped in one line on standard error, if anything was."""
+    if paths:
+        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+        print(f"skipped, {why}: {', '.join(map(str, paths[:SHOWN]))}{more}", file=sys.stderr)
 
 
 def find_inputs(

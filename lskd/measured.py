@@ -65,7 +65,7 @@ def measure(
     found_inputs = find_inputs("INPUT", inputs, VALID, is_result)
     runs = find_runs(found_inputs.runs) if found_inputs.runs else []
     rows = list(_of_runs(table, printed, runs)) if runs else []
-    notes: dict[str, None] = dict.fromkeys([note] if (note := found_inputs.note()) else [])
+    notes: dict[str, None] = {}
     given: list[tuple[Path, Row]] = []
     sources = [(path, read_rows(path)) for path in found_inputs.others]
     sources += [(path, accuracy_rows(accuracy_of_representations(path))) for path in found_inputs.representations]

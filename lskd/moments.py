@@ -7,7 +7,7 @@ import numpy as np
 
 from lskd.arrays import as_array, checked_labels, described, numbers, whole
 
-READ_BYTES = 2**24  # of float64: rows that are read and converted while those before them are summed
+READ_BYTES = 2**22  # of float64: rows that are read and converted while those before them are summed
 BLOCK_BYTES = 2**20  # of float64: rows that stay in a core's cache while they are used several times
 
 
@@ -104,24 +104,25 @@ class ClassMoments:
         new = of_new = np.flatnonzero(self.counts[labels] == 0)
         if len(of_new):
             new, at, which = np.unique(labels[of_new], return_index=True, return_inverse=True)
-            starts = block[of_new[at]]
-            origins[of_new] = starts[which]
+            firsts = block[of_new[at]]
+            origins[of_new] = firsts[which]
         with np.errstate(invalid="ignore", over="ignore"):
             differences = np.subtract(block, origins, out=origins)
             squares = np.einsum("nd,nd->n", differences, differences)
             if len(new):  # a first sample is itself to be squared when moments are merged
-                squares[of_new[at]] += 0 * np.einsum("nd,nd->n", starts, starts)
+                squares[of_new[at]] += 0 * np.einsum("nd,nd->n", firsts, firsts)
         if not (finite := np.isfinite(squares)).all():
             row = int(np.argmin(finite))
             wrong = "too large a number" if np.isfinite(block[row]).all() else "not a finite number"
             raise ValueError(f"features: {wrong} in sample {first + row} (must be finite)")
         if len(new):
-            self._origins[new] = starts
+            self._origins[new] = firsts
         np.add.at(self._squares, labels, squares)
         np.add.at(self.counts, labels, 1)
-        for label, row in zip(labels.tolist(), differences, strict=True):
-            total = self._sums[label]
-            total += row
+        starts = np.flatnonzero(np.diff(labels, prepend=-1))  # of each class's rows, which lie together in most data
+        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(labels)], strict=True):
+            total = self._sums[labels[start]]
+            total += differences[start] if stop - start == 1 else differences[start:stop].sum(0)
 
     def merge(self, other: "ClassMoments") -> None:
         """Add the moments of ``other``, of other samples.

@@ -38,6 +38,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
     def __init__(self, cfg: options.KDConfig, task):
         super().__init__(task)
         self.cfg = cfg
+        self.step_loss = 0.0  # of the batches since the trainer looked: infinite losses can have finite gradients
         try:
             options.check_criterion(cfg)
             self.teacher = self._teacher(task)
@@ -69,6 +70,8 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         """The summed loss, the number to divide it by (sentences or target tokens), and sums for the log."""
         logits, teacher_logits, target = self._logits(model, sample)
         sums = self._loss(logits, teacher_logits, target, overwrite=True)  # nobody else looks at the logits
+        if model.training:
+            self.step_loss = self.step_loss + sums.loss.detach()
         logging_output = {
             "loss": sums.loss.data if self.teacher else sums.nll_loss,
             "nll_loss": sums.nll_loss,

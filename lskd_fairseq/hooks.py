@@ -125,7 +125,7 @@ def remembered_samples(train_step):
 
 
 def stopped_at_nan(clip_grad_norm):
-    """fairseq's clipping, which tells whether gradients are numbers; where not, the process leaves with status 1.
+    """fairseq's clipping, which tells whether gradients and loss are finite; if not, the process leaves with status 1.
 
     Before fairseq looks at their norm, trips over its own search for the module to blame, and ends in a traceback.
     """
@@ -135,12 +135,16 @@ def stopped_at_nan(clip_grad_norm):
         criterion = self.get_criterion()
         if not hasattr(criterion, "examine"):
             return clip_grad_norm(self, clip_norm)
+        loss, criterion.step_loss = torch.as_tensor(criterion.step_loss), 0.0
         try:
             norm = clip_grad_norm(self, clip_norm)
         except FloatingPointError as error:  # of --fp16, where no scale was small enough
             options.leave(FloatingPointError(failed_batch(self, criterion, error)), status=1)
         if not self.cfg.common.amp and not torch.as_tensor(norm).isfinite().all():
             error = FloatingPointError("the gradients are not finite")
+            options.leave(FloatingPointError(failed_batch(self, criterion, error)), status=1)
+        if not self.cfg.common.amp and not loss.isfinite():  # where a student masks what its teacher does not
+            error = FloatingPointError("the loss is not finite")
             options.leave(FloatingPointError(failed_batch(self, criterion, error)), status=1)
         return norm
 

@@ -78,22 +78,22 @@ class DistillationTask(ClassificationTask):
         Returns:
             ``output`` (N, K), the student's logits, and scalars, means over the images, in nats: ``loss``, which is
             differentiable, ``kd_loss`` (T_s²·KL), ``task_loss`` (hard labels, smoothed), ``nll_loss`` (T = 1, not
-            smoothed), ``teacher_entropy`` (at T); ``teacher_agreement`` in %.
+            smoothed), ``teacher_entropy`` (at T); ``teacher_agreement`` in %. All are 0 of no images.
         """
         if teacher_output is None:
             teacher_output = self.teacher[0](input, self.normalisation)
         return self._losses(self.trainable_module(input), target, teacher_output)
 
     def _losses(self, logits: Tensor, target: Tensor, teacher_output: TeacherOutput) -> dict[str, Tensor]:
-        sums = distillation_loss(logits, teacher_output.logits, target, **self.settings)
+        sums, images = distillation_loss(logits, teacher_output.logits, target, **self.settings), max(1, len(target))
         return {
-            "loss": sums.loss / len(target),
+            "loss": sums.loss / images,
             "output": logits,
-            "task_loss": sums.hard_loss / len(target),
-            "kd_loss": sums.kd_loss / len(target),
-            "nll_loss": sums.nll_loss / len(target),
-            "teacher_entropy": sums.teacher_entropy / len(target),
-            "teacher_agreement": 100 * sums.agreement / len(target),
+            "task_loss": sums.hard_loss / images,
+            "kd_loss": sums.kd_loss / images,
+            "nll_loss": sums.nll_loss / images,
+            "teacher_entropy": sums.teacher_entropy / images,
+            "teacher_agreement": 100 * sums.agreement / images,
         }
 
 

@@ -7,13 +7,12 @@ the means, in percentage points, from the first line of the same split.
 
 import argparse
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from lskd.class_sets import class_indices
 from lskd.errors import bad
-from lskd.inputs import find_inputs
+from lskd.inputs import find_inputs, say_skipped
 from lskd.model_accuracy import ModelAccuracy, accuracy_of_representations, accuracy_of_run, has_accuracy
 from lskd.representations import SUFFIX
 from lskd.runs import teacher_smoothing
@@ -51,14 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the table, and that of the classes; write the figures."""
     found = find_inputs("PATH", arguments.paths, f"must be a *{SUFFIX} file, a run, or a directory of these")
-    if len(found.models) > 1 and (without := [path for path in found.runs if not has_accuracy(path)]):
-        found.models = [path for path in found.models if path not in without]
-        found.skipped += without  # translations
+    without = [path for path in found.runs if len(found.models) > 1 and not has_accuracy(path)]
     measured = [
         accuracy_of_run(path, arguments.split, arguments.checkpoint)
         if path.is_dir()
         else accuracy_of_representations(path)
         for path in found.models
+        if path not in without or len(without) == len(found.models)
     ]
     groups = _groups(measured)
     chosen = _classes(arguments.classes, measured)
@@ -69,8 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output:
         write(arguments.output, [each for row, classes in zip(rows, by_class, strict=True) for each in (row, *classes)])
     print("\n".join([show(rows, COLUMNS), *_notes(rows, groups)]))
-    if note := found.note():
-        print(note, file=sys.stderr)
+    say_skipped(found.skipped)
+    say_skipped(without, "without the accuracy of images")
     if chosen:
         print("\n" + _class_table(by_class))
 

@@ -9,9 +9,11 @@ is what `lskd report --contents` shows.
 import argparse
 from pathlib import Path
 
+from lskd.command_files import is_result
 from lskd.commands.published import text_grid
 from lskd.figure_grid import constants
-from lskd.measured import measure
+from lskd.inputs import find_inputs, say_skipped
+from lskd.measured import VALID, measure
 from lskd.published import MODELS, SOURCE, published, tables
 from lskd.results import Result, write_result
 from lskd.tables import output_file
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measure, write, and print the two tables."""
     figures, notes = measure(arguments.table, arguments.inputs, dict(arguments.stand_ins))
+    say_skipped(find_inputs("INPUT", arguments.inputs, VALID, is_result).skipped)
     printed = published(arguments.table)
     result = Result(
         arguments.table,

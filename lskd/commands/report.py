@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lskd.errors import bad
 from lskd.files import write_text
+from lskd.inputs import find_inputs, say_skipped
 from lskd.report.experiments import experiments_page
 from lskd.report.page import report
 from lskd.report.sources import Options
@@ -69,7 +70,10 @@ def _report(arguments: argparse.Namespace) -> str:
         raise bad("RUNS", "none", "must be run directories, or there must be --contents")
     if arguments.first == arguments.second:
         raise bad("--second", f"{arguments.second:g}", "must differ from --first")
-    return report(arguments.runs, Options(arguments.sets, arguments.classes, arguments.first, arguments.second))
+    page = report(arguments.runs, Options(arguments.sets, arguments.classes, arguments.first, arguments.second))
+    found = find_inputs("runs", arguments.runs, "must hold runs")
+    say_skipped([*found.skipped, *found.representations], "not a run")
+    return page
 
 
 def _page_file(text: str) -> Path:

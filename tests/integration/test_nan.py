@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from fairseq.models.transformer import TransformerDecoderBase
 from image_folders import write_folders
 from refusals import answer
 from small_nmt import make_model, make_task, save_checkpoint
@@ -37,6 +38,27 @@ def test_a_translation_training_says_which_sentences(data_bin, tmp_path, monkeyp
     task.load_dataset("train")
     sentences = [task.dataset("train")[number]["target"] for number in about["ids"]]
     assert sorted(torch.cat(sentences).tolist()) == sorted(tensors["target"].tolist())
+
+
+def test_a_translation_training_stops_where_the_student_masks_what_its_teacher_does_not(
+    data_bin, tmp_path, monkeypatch, capsys
+):
+    task = make_task(data_bin)
+    teacher = save_checkpoint(tmp_path / "teacher.pt", make_model(task), task)
+    plain = TransformerDecoderBase.output_layer
+
+    def masked(self, features):  # in training, which a teacher never is
+        column = torch.arange(len(task.target_dictionary)) == 9
+        return plain(self, features).masked_fill(column & torch.tensor(self.training), -torch.inf)
+
+    monkeypatch.setattr(TransformerDecoderBase, "output_layer", masked)
+    words = f"fairseq-train {data_bin} --user-dir lskd_fairseq --criterion kd --teacher-path {teacher} --temperature 2"
+    words += " --arch transformer_iwslt_de_en --optimizer sgd --lr 1e-3 --max-tokens 300 --cpu --num-workers 0"
+    words += f" --encoder-layers 1 --decoder-layers 1 --save-dir {tmp_path / 'run'} --max-epoch 1"
+    status, complaint = answer(words.split(), monkeypatch, capsys)
+    assert status == 1
+    assert "error: the loss is inf on the batch of " in complaint.strip().splitlines()[-1]
+    assert np.isfinite(mapped_tensors(tmp_path / "run" / NAME)["teacher_logits"]).all()
 
 
 @pytest.mark.parametrize("lr", ["1e30", "1e30 --kd-temperature 1 3"])

@@ -59,7 +59,7 @@ def write_representation_files(place: Path) -> None:
     (place / f"empty{SUFFIX}").touch()
     (place / f"text{SUFFIX}").write_text("these are no tensors\n")
     tensors = load_file(good)
-    about = {"schema_version": 1, "class_names": CLASSES, "provenance": {}}
+    about = {"schema_version": 2, "class_names": CLASSES, "provenance": {}}
 
     def faulty(name: str, changes: dict | None = None, **metadata) -> None:
         changed = {key: value for key, value in (tensors | (changes or {})).items() if value is not None}
@@ -70,11 +70,11 @@ def write_representation_files(place: Path) -> None:
     faulty("name-twice", class_names=[*CLASSES[:4], "cat"])
     faulty("label-out-of-range", {"labels": np.where(labels == 4, 5, labels)})
     faulty("label-below-0", {"labels": labels - 1})
-    faulty("no-sums", {"sums": None})
+    faulty("no-centroids", {"centroids": None})
     faulty("no-features", {"features": None})
     faulty("counts-below-0", {"counts": -tensors["counts"]})
     faulty("counts-not-whole", {"counts": tensors["counts"].astype(np.float64)})
-    faulty("nan-sums", {"sums": tensors["sums"] * np.nan})
+    faulty("nan-centroids", {"centroids": tensors["centroids"] * np.nan})
     for name in ("features", "weight"):
         for kind, value in (("nan", np.nan), ("infinite", np.inf)):
             changed = tensors[name].copy()
@@ -250,16 +250,16 @@ ANALYSIS = [
     ("lskd eta --first {truncated.r} --second {other.r} --sets {sets.json}", "truncated", "must be a representation"),
     ("lskd eta --first {text.r} --second {other.r} --sets {sets.json}", "text", "must be a representation file"),
     ("lskd eta --first {of-others.r} --second {other.r} --sets {sets.json}", "of-others", "lskd's metadata"),
-    ("lskd eta --first {newer.r} --second {other.r} --sets {sets.json}", "schema version 99", "read is up to 1"),
-    ("lskd eta --first {too-few-names.r} --second {other.r} --sets {sets.json}", "(5, 4)", r"must be \(4, 4\)"),
+    ("lskd eta --first {newer.r} --second {other.r} --sets {sets.json}", "schema version 99", "read is up to 2"),
+    ("lskd eta --first {too-few-names.r} --second {other.r} --sets {sets.json}", "(5, 4)", r"must be .*\(4, 4\)"),
     ("lskd eta --first {name-twice.r} --second {other.r} --sets {sets.json}", "'cat' twice", "must be all different"),
     ("lskd eta --first {label-out-of-range.r} --second {other.r} --sets {sets.json}", "labels: 5", "between 0 and 4"),
     ("lskd eta --first {label-below-0.r} --second {other.r} --sets {sets.json}", "labels: -1", "between 0 and 4"),
-    ("lskd eta --first {no-sums.r} --second {other.r} --sets {sets.json}", "no-sums", "sums"),
+    ("lskd eta --first {no-centroids.r} --second {other.r} --sets {sets.json}", "no-centroids", "centroids"),
     ("lskd eta --first {no-features.r} --second {other.r} --sets {sets.json}", "no-features", "features"),
     ("lskd eta --first {counts-below-0.r} --second {other.r} --sets {sets.json}", "counts", "must be .*0 or more"),
     ("lskd eta --first {counts-not-whole.r} --second {other.r} --sets {sets.json}", "counts", "must be whole"),
-    ("lskd eta --first {nan-sums.r} --second {other.r} --sets {sets.json}", "sums", "finite"),
+    ("lskd eta --first {nan-centroids.r} --second {other.r} --sets {sets.json}", "centroids", "finite"),
     ("lskd eta --first {nan-features.r} --second {other.r} --sets {sets.json}", "nan-features.*sample 2", "finite"),
     (
         "lskd eta --first {good.r} --second {infinite-features.r} --sets {sets.json} --variant pairwise",

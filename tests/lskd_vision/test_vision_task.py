@@ -60,6 +60,17 @@ def reference(logits, teacher_logits, *, temperature, student_temperature=None, 
     }
 
 
+def test_no_images_are_a_loss_of_zero_with_a_gradient_of_zero():
+    student = make().eval()
+    task = DistillationTask(student, Teacher(make(seed=1)), temperature=3.0, kd_weight=0.5)
+    result = task(images()[:0], TARGET[:0])
+    result["loss"].backward()
+    assert {name: value.item() for name, value in result.items() if name != "output"} == dict.fromkeys(
+        ("loss", "task_loss", "kd_loss", "nll_loss", "teacher_entropy", "teacher_agreement"), 0.0
+    )
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in student.parameters())
+
+
 def gradients(model):
     return torch.cat([parameter.grad.double().flatten() for parameter in model.parameters()])
 
