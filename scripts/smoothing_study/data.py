@@ -31,9 +31,10 @@ def load(name: str, seed: int = 0) -> Data:
     """The data set of that name; ``seed`` draws the mixtures, and which images are trained on."""
     if name.startswith("mixture"):
         return _mixture(int(name.removeprefix("mixture")), seed)
-    return {"digits": _digits, "clothes": _clothes, "letters": _letters, "words": _words, "characters": _characters}[
-        name
-    ](np.random.default_rng(seed))
+    if name.startswith("letters"):
+        return _letters(int(name.removeprefix("letters") or 185), np.random.default_rng(seed))
+    named = {"digits": _digits, "clothes": _clothes, "words": _words, "characters": _characters}
+    return named[name](np.random.default_rng(seed))
 
 
 def _mixture(classes: int, seed: int) -> Data:
@@ -63,14 +64,17 @@ def _clothes(random: np.random.Generator) -> Data:
     return _split(_halved(images) / 255, labels, 3000, 10)
 
 
-def _letters(random: np.random.Generator) -> Data:
+def _letters(classes: int, random: np.random.Generator) -> Data:
+    """The first classes of the accented letters; validation images are in fonts that are not trained on."""
     with lzma.open(SAMPLES / "letters_185.npz.xz") as file, np.load(io.BytesIO(file.read())) as arrays:
         packed, labels, validation = (arrays[name] for name in ("images", "label", "validation"))
-    validation = validation.astype(bool)
-    chosen = [random.permutation(np.flatnonzero(validation == each))[:n] for each, n in ((False, 6000), (True, 1200))]
+    chosen = [
+        random.permutation(np.flatnonzero((labels < classes) & (validation == part)))[:most]
+        for part, most in ((0, 6000), (1, 1200))
+    ]
     packed, labels = packed[np.concatenate(chosen)], labels[np.concatenate(chosen)]
     images = np.stack([packed >> 4, packed & 15], axis=-1).reshape(len(packed), 32, 32)
-    return _split(_halved(images) / 15, labels, 6000, 185)
+    return _split(_halved(images) / 15, labels, len(chosen[0]), classes)
 
 
 def _halved(images: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 MODELS = {
     "linear": ("digits", "mixture5", "mixture20", "mixture100", "clothes", "letters"),
     "perceptron": ("digits", "mixture5", "mixture20", "mixture100", "mixture1000", "clothes", "letters"),
-    "resnet": ("clothes", "letters"),
+    "resnet": ("clothes", "letters40"),
     "transformer": ("words", "characters"),
 }
 PLAIN = (0, 0, 0, 0, 0.01, 0.02, 0.05, 0.05, 0.1, 0.1, 0.2, 0.3)

@@ -76,7 +76,7 @@ def _trained(network: nn.Module, data: Data, setting: Setting, teacher: nn.Modul
     """Train, and stop after each stage."""
     inputs, labels = data.train
     steps = STEPS[setting.model]
-    rate = (1e-3, 3e-3)[setting.digest % 2]
+    rate = (1e-3, 3e-3)[setting.digest % 2] * (3 if setting.model == "resnet" else 1)
     decay = setting.amount if setting.training == "decay" else 0
     optimizer = torch.optim.Adam(network.parameters(), rate, weight_decay=decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps[-1], pct_start=0.1)
