@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smoothing_study.data import Data, load
-from smoothing_study.settings import Setting
+from smoothed_models.data import Data, load
+from smoothed_models.settings import Setting
 
 STEPS = {"perceptron": (40, 300, 1000), "resnet": (47, 140, 280), "transformer": (60, 150, 300)}
 STAGES = ("early", "converged", "long")
