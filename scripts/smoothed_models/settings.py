@@ -6,6 +6,7 @@ from dataclasses import dataclass
 MODELS = {
     "linear": ("digits", "mixture5", "mixture20", "mixture100", "clothes", "letters"),
     "perceptron": ("digits", "mixture5", "mixture20", "mixture100", "mixture1000", "clothes", "letters"),
+    "overtrained": ("digits", "clothes"),  # perceptrons, four times as long
     "resnet": ("clothes", "letters40"),
     "transformer": ("words", "characters"),
 }

@@ -10,7 +10,12 @@ from torch.nn import functional as F
 from smoothed_models.data import Data, load
 from smoothed_models.settings import Setting
 
-STEPS = {"perceptron": (40, 300, 1000), "resnet": (47, 140, 280), "transformer": (60, 150, 300)}
+STEPS = {
+    "perceptron": (40, 300, 1000),
+    "overtrained": (40, 1000, 4000),
+    "resnet": (47, 140, 280),
+    "transformer": (60, 150, 300),
+}
 STAGES = ("early", "converged", "long")
 BATCH = 64  # of text, half as many lines
 KEPT = 1200  # validation samples
