@@ -11,11 +11,11 @@ from lskd.smoothness import Logits, blocks
 REVISION = 2  # of the rule; what an earlier one said is not relied upon
 CLASSES, SAMPLES = 5, 100  # of fewer, nothing is told
 # Chosen on the tuning half of scripts/smoothing_study.py; see estimate_label_smoothing.
-UNCONSTRAINED = 0.004  # a smaller 1 - p(top) than any smoothing leaves, α = .01 included
-WEAKEST = 0.01  # the α below which a teacher without smoothing is said to be
-FAINT, STRONG = 0.02, 0.5  # floor and ceiling of α between which smoothing is looked for
-IRREGULAR = 0.11  # the variation of the logit gap, and a tenth of the unevenness of classes, that smoothing leaves
-BELOW, ABOVE = 0.8, 1.25  # how far α was from the floor and from the ceiling
+WEAKEST = 0.01  # α below this is not told from none
+ABSENT = 0.001  # the estimate is that of a teacher without smoothing: a tenth of WEAKEST
+FAINT, STRONG = 0.015, 0.5  # the least floor and the largest ceiling of α that are told from a small weight norm
+IRREGULAR = 0.22  # OutputShape.irregularity of label smoothing is below
+BELOW, ABOVE = 0.65, 1.35  # the interval's ends, in parts of the α that the confident half and all samples show
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,23 @@ class SmoothingEstimate:
 
 @dataclass(frozen=True)
 class OutputShape:
-    """The four figures of a model's outputs that label smoothing leaves its mark on, over the more confident half.
+    """What label smoothing leaves its mark on; of the more confident half of the samples where nothing else is said.
 
     Attributes:
         samples: N, of both halves.
         classes: K.
+        alpha: √(floor · ceiling), what α would be.
+        alpha_of_all: the same of all samples.
         floor: K times the median probability of the wrong classes (median over samples).
         ceiling: K/(K-1) times the median of 1 - p(top).
-        variation: standard deviation ÷ mean, over samples, of the logit gap between the top class and the median of
-            the others. It does not depend on the scale of the logits.
+        variation: standard deviation ÷ mean, over samples, of the log-odds of the top class as they would be if all
+            others had their median probability. It hardly depends on the scale of the logits.
     """
 
     samples: int
     classes: int
+    alpha: float
+    alpha_of_all: float
     floor: float
     ceiling: float
     variation: float
@@ -65,8 +69,8 @@ class OutputShape:
 
     @property
     def irregularity(self) -> float:
-        """How far the outputs are from one gap for all samples and all wrong classes, which is 0."""
-        return self.variation + self.unevenness / 10
+        """How far the outputs are from the same log-odds for all samples and all wrong classes, which is 0."""
+        return self.variation + 0.15 * self.unevenness
 
 
 def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
@@ -76,11 +80,12 @@ def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
     α/K to the top one, whatever the sample and the class: confidence has a ceiling, wrong classes have a floor, and both
     are the same α. So:
 
-    - not smoothed, where the confident half of the samples is surer than any smoothing of at least :data:`WEAKEST` allows;
-    - smoothed, where the logit gap between the top class and the others is much the same from sample to sample and from
-      class to class (:attr:`OutputShape.irregularity`). Weight decay, mixup, focal loss, small models and short
-      trainings also keep probabilities from 0, but not all of them at one value. α lies between floor and ceiling,
-      which learning reaches from below and from above;
+    - not smoothed, where wrong classes have far less than that for any α of at least :data:`WEAKEST`;
+    - smoothed, where the log-odds of the top class are much the same from sample to sample and against every wrong
+      class (:attr:`OutputShape.irregularity`). Weight decay, mixup, focal loss, small models and short trainings also
+      keep probabilities from 0, but not all of them at one value. The floor is lowered by the
+      spread of logits, the ceiling is raised by a lack of confidence, and α is between them; of the confident half it
+      comes out too small, of all samples too large, and the interval reaches from the one to the other;
     - cannot tell, otherwise.
 
     The bounds were chosen on half of the models of known α of ``scripts/smoothing_study.py``; ``docs/reproduction.md``
@@ -107,16 +112,17 @@ def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
         return _cannot_tell(f"{shape.classes} classes, at least {CLASSES} are needed")
     if shape.samples < SAMPLES:
         return _cannot_tell(f"{shape.samples} samples, at least {SAMPLES} are needed")
-    floor, ceiling, irregularity = shape.floor, shape.ceiling, shape.irregularity
-    confidence = f"in the more confident half of {shape.samples} samples, 1 - p(top) is {ceiling:.2g}"
-    gap = f"with a floor of {floor:.2g}, and the logit gap has an irregularity of {irregularity:.2f}"
-    figures = f"{confidence} {gap}"
-    if ceiling < UNCONSTRAINED:
-        return SmoothingEstimate(0.0, 0.0, WEAKEST, "not smoothed", f"{confidence}, less than smoothing leaves")
-    if not FAINT <= floor <= ceiling * 1.001 or ceiling > STRONG or irregularity > IRREGULAR:
-        return _cannot_tell(f"{figures}; {IRREGULAR} and a floor of {FAINT} to a 1 - p(top) of {STRONG}")
-    low, high = BELOW * floor, min(ABOVE * ceiling, 1.0)
-    return SmoothingEstimate(math.sqrt(floor * ceiling), low, high, "smoothed", figures)
+    figures = (
+        f"in the more confident half of {shape.samples} samples, K × the median p(wrong) is {shape.floor:.2g}, "
+        f"1 - p(top) {shape.ceiling:.2g}, their irregularity {shape.irregularity:.2f}"
+    )
+    if shape.alpha < ABSENT:
+        return SmoothingEstimate(0.0, 0.0, WEAKEST, "not smoothed", figures)
+    if shape.floor < FAINT or shape.ceiling > STRONG or shape.irregularity > IRREGULAR:
+        limits = f"at least {FAINT}, at most {STRONG} and {IRREGULAR}"
+        return _cannot_tell(f"{figures} (smoothing that can be told: {limits})")
+    low, high = BELOW * shape.alpha, min(ABOVE * shape.alpha_of_all, 1.0)
+    return SmoothingEstimate(math.sqrt(shape.alpha * shape.alpha_of_all), low, high, "smoothed", figures)
 
 
 def output_shape(logits: Logits) -> OutputShape:
@@ -144,15 +150,24 @@ def output_shape(logits: Logits) -> OutputShape:
         wrongs.append(np.median(ordered[:, :-1], axis=1) - total if classes > 1 else -total)
     top, rest, wrong = map(np.concatenate, (tops, rests, wrongs))
     if not len(top) or classes < 2:
-        return OutputShape(len(top), classes, math.nan, math.nan, math.nan)
+        return OutputShape(len(top), classes, *[math.nan] * 5)
     confident = top >= np.median(top)
-    gap = (top - wrong)[confident]
+    odds = (top - wrong)[confident] - math.log(classes - 1)
+    (floor, ceiling), (floor_of_all, ceiling_of_all) = (
+        (
+            classes * math.exp(np.median(wrong[which])),
+            classes / (classes - 1) * math.exp(np.median(rest[which])),
+        )
+        for which in (confident, slice(None))
+    )
     return OutputShape(
         samples=len(top),
         classes=classes,
-        floor=classes * math.exp(np.median(wrong[confident])),
-        ceiling=classes / (classes - 1) * math.exp(np.median(rest[confident])),
-        variation=float(gap.std() / gap.mean()) if gap.mean() > 0 else math.inf,
+        alpha=math.sqrt(floor * ceiling),
+        alpha_of_all=math.sqrt(floor_of_all * ceiling_of_all),
+        floor=floor,
+        ceiling=ceiling,
+        variation=float(odds.std() / odds.mean()) if odds.mean() > 0 else math.inf,
     )
 
 
