@@ -139,7 +139,8 @@ def test_a_trained_perceptron_shows_its_smoothing(alpha):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("training", "amount"), [("plain", 0), ("decay", 1e-2), ("mixup", 0.2), ("penalty", 0.3), ("focal", 2), ("noise", 0.1)]
+    ("training", "amount"),
+    [("plain", 0), ("decay", 1e-2), ("mixup", 0.2), ("penalty", 0.3), ("focal", 2), ("noise", 0.1)],
 )
 def test_a_perceptron_without_smoothing_is_not_taken_for_smoothed(training, amount):
     found = last("perceptron", "digits", training, amount, 0, seed=900)
