@@ -12,9 +12,9 @@ REVISION = 2  # of the rule; what an earlier one said is not relied upon
 CLASSES, SAMPLES = 5, 100  # of fewer, nothing is told
 # Chosen on the tuning half of scripts/smoothing_study.py; see estimate_label_smoothing.
 WEAKEST = 0.01  # α below this is not told from none
-ABSENT = 0.001  # the estimate is that of a teacher without smoothing: a tenth of WEAKEST
-FAINT, STRONG = 0.015, 0.5  # the least floor and the largest ceiling of α that are told from a small weight norm
-IRREGULAR = 0.22  # OutputShape.irregularity of label smoothing is below
+ABSENT = 0.0005  # the α that a teacher without smoothing seems to have is below; a twentieth of WEAKEST
+FAINT, STRONG = 0.01, 0.5  # the least floor and the largest ceiling of α that are told from a small weight norm
+IRREGULAR = 0.28  # OutputShape.irregularity of label smoothing is below
 BELOW, ABOVE = 0.65, 1.35  # the interval's ends, in parts of the α that the confident half and all samples show
 
 
@@ -70,29 +70,28 @@ class OutputShape:
     @property
     def irregularity(self) -> float:
         """How far the outputs are from the same log-odds for all samples and all wrong classes, which is 0."""
-        return self.variation + 0.15 * self.unevenness
+        return self.variation + self.unevenness / 4
 
 
 def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
     """Whether a teacher was trained with label smoothing, and with which α, from its outputs alone.
 
-    A model that has learned labels smoothed by α gives α/K to every wrong class of a sample it is sure of, and 1 - α +
-    α/K to the top one, whatever the sample and the class: confidence has a ceiling, wrong classes have a floor, and both
-    are the same α. So:
+    A model that has learned labels smoothed by α gives α/K to every wrong class of a sample that it is sure of, and
+    1 - α + α/K to the top one, whatever the sample and the class. So its outputs are
 
     - not smoothed, where wrong classes have far less than that for any α of at least :data:`WEAKEST`;
     - smoothed, where the log-odds of the top class are much the same from sample to sample and against every wrong
       class (:attr:`OutputShape.irregularity`). Weight decay, mixup, focal loss, small models and short trainings also
-      keep probabilities from 0, but not all of them at one value. The floor is lowered by the
-      spread of logits, the ceiling is raised by a lack of confidence, and α is between them; of the confident half it
-      comes out too small, of all samples too large, and the interval reaches from the one to the other;
-    - cannot tell, otherwise.
+      keep probabilities from 0, but not all of them at one value. The spread of the logits lowers the floor, a lack of
+      confidence raises 1 - p(top), and α is between them: it comes out too small of the confident half and too large
+      of all samples, and the interval reaches from the one to the other;
+    - not told otherwise.
 
     The bounds were chosen on half of the models of known α of ``scripts/smoothing_study.py``; ``docs/reproduction.md``
     has what came of the other half.
 
-    Outputs do not tell how the smoothing came about. A student of a smoothed teacher, at T = 1, has its teacher's α. And
-    labels of which a share α was replaced at random are smoothed labels, on average.
+    Outputs do not tell how the smoothing came about: a student of a smoothed teacher, at T = 1, has its teacher's α,
+    and labels of which a share α is replaced at random are smoothed on average.
 
     Args:
         logits: (N, K) at T = 1, of inputs like those it was trained for; a few hundred are enough. No labels.

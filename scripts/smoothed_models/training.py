@@ -1,6 +1,7 @@
 """Train the models of the study, each for seconds on one core, and give the logits of their validation samples."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -145,8 +146,8 @@ def _network(data: Data, setting: Setting) -> nn.Module:
         return Transformer(data.classes, size, causal=setting.data == "characters")
     width, layers = (64, 256)[setting.digest // 2 % 2], 1 + setting.digest // 4 % 2
     sizes = [size, *[width] * layers]
-    hidden = [[nn.Linear(*pair), nn.ReLU()] for pair in zip(sizes, sizes[1:], strict=False)]
-    return nn.Sequential(*sum(hidden, []), nn.Linear(width, data.classes))
+    hidden = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*hidden, nn.Linear(width, data.classes))
 
 
 class ResNet(nn.Module):
@@ -170,7 +171,7 @@ class ResNet(nn.Module):
                     nn.Conv2d(a, b, 1, stride=min(b // a, 2)),
                 ]
             )
-            for a, b in zip(sizes, sizes[1:], strict=False)
+            for a, b in pairwise(sizes)
         )
         self.head = nn.Linear(4 * width, classes)
 
