@@ -14,7 +14,7 @@ CLASSES, SAMPLES = 5, 100  # of fewer, nothing is told
 WEAKEST = 0.01  # α below this is not told from none
 ABSENT = 0.0005  # the α that a teacher without smoothing seems to have is below; a twentieth of WEAKEST
 FAINT, STRONG = 0.01, 0.5  # the least floor and the largest ceiling of α that are told from a small weight norm
-IRREGULAR = 0.28  # OutputShape.irregularity of label smoothing is below
+IRREGULAR = 0.22  # OutputShape.irregularity of label smoothing is below
 BELOW, ABOVE = 0.65, 1.35  # the interval's ends, in parts of the α that the confident half and all samples show
 
 

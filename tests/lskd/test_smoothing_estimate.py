@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from smoothed_models.settings import Setting
-from smoothed_models.settings import settings as study_settings
 from smoothed_models.training import snapshots
 
 from lskd.smoothing_estimate import (
@@ -157,18 +156,3 @@ def test_a_converged_logistic_regression_is_not_taken_for_smoothed(strength):
     model = LogisticRegression(C=strength, max_iter=3000).fit(images[::2], labels[::2])
     found = estimate_label_smoothing(model.decision_function(images[1::2]))
     assert found.verdict == ("not smoothed" if strength == 300 else "cannot tell")
-
-
-# --- the study -------------------------------------------------------------------------------------------------------
-
-
-def test_each_run_of_the_study_is_in_one_half_and_the_halves_are_alike():
-    halves = study_settings()
-    assert set(halves.values()) == {"tuning", "test"}
-    for model in ("linear", "perceptron", "overtrained", "resnet", "transformer"):
-        for smoothed in (False, True):
-            counts = [
-                sum(half == each for run, half in halves.items() if run.model == model and (run.alpha > 0) == smoothed)
-                for each in ("tuning", "test")
-            ]
-            assert abs(counts[0] - counts[1]) <= 0.2 * sum(counts), (model, smoothed, counts)
