@@ -1,11 +1,11 @@
 """How often `lskd advise` is right about label smoothing: models of known α, half of them to be looked at once.
 
     python scripts/smoothing_study.py train --dest logits       # about 25 minutes of one core; resumable
-    python scripts/smoothing_study.py evaluate logits --half test --output docs/benchmarks/smoothing_study.csv
+    python scripts/smoothing_study.py evaluate logits --half tuning test --output docs/benchmarks/smoothing_study.csv
 
-The estimator was made on the half "tuning" alone; which model is in which half is drawn before anything is trained
-(`smoothed_models/settings.py`). Trains one after the other in a fixed order that mixes all kinds, so `--runs` takes a
-share of each.
+The estimator was made on the half "tuning" alone; which run is in which half is drawn before anything is trained
+(`smoothed_models/settings.py`). Runs are trained in a fixed order that mixes all kinds, so that `--runs` takes a share
+of each. A verdict is right where it says whether the labels were smoothed by the training itself, or by the teacher's.
 """
 
 import argparse
@@ -19,7 +19,8 @@ from smoothed_models.settings import MODELS, Setting, settings
 from tqdm import tqdm
 
 from lskd.errors import bad, positive, run_command
-from lskd.smoothing_estimate import estimate_label_smoothing
+from lskd.smoothing_estimate import estimate_label_smoothing, output_shape
+from lskd.smoothness import checked_temperature
 from lskd.tables import Column, output_file, show, write
 
 COLUMNS = [
@@ -42,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--runs", type=positive, metavar="N", help="only the first N (default: all)")
     evaluate = commands.add_parser("evaluate", help="estimate α from the logits, and compare")
     evaluate.add_argument("dest", type=Path, metavar="DIR", help="where the logits are")
-    evaluate.add_argument("--half", choices=["tuning", "test"], required=True)
+    evaluate.add_argument("--half", choices=["tuning", "test"], nargs="+", required=True)
+    evaluate.add_argument("--temperature", type=float, default=1.0, metavar="T", help="divide the logits (default: 1)")
     evaluate.add_argument("--output", type=output_file, metavar="FILE", help="a row for each model, .csv or .json")
     return parser
 
@@ -80,25 +82,28 @@ def logits_file(dest: Path, setting: Setting) -> Path:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Print a line for each kind of model, and write a row for each model."""
-    rows = list(evaluated(arguments.dest, arguments.half))
-    if not rows:
-        raise bad("DIR", arguments.dest, "must be the --dest of a training")
+    halves = {
+        half: list(evaluated(arguments.dest, half, arguments.temperature)) for half in dict.fromkeys(arguments.half)
+    }
+    if not all(halves.values()):
+        raise bad("DIR", arguments.dest, "must be the --dest of a training, with models of this half")
     if arguments.output:
-        write(arguments.output, rows)
-    print(table(rows))
+        write(arguments.output, [row for rows in halves.values() for row in rows])
+    print("\n\n".join(f"{half} half\n{table(rows)}" for half, rows in halves.items()))
 
 
-def evaluated(dest: Path, half: str) -> Iterator[dict]:
+def evaluated(dest: Path, half: str, temperature: float) -> Iterator[dict]:
     """A row for each model of one half: how it was made, what is said of it, and whether that is right."""
     for setting, its_half in settings().items():
         if its_half != half or not (file := logits_file(dest, setting)).exists():
             continue
         with np.load(file) as snapshots:
             for stage, logits in snapshots.items():
-                estimate = estimate_label_smoothing(logits)
-                found = dataclasses.asdict(estimate)
-                del found["reason"]
-                found = {key: round(each, 4) if isinstance(each, float) else each for key, each in found.items()}
+                logits = logits.astype(float) / checked_temperature(temperature)
+                estimate, shape = estimate_label_smoothing(logits), output_shape(logits)
+                found = {"floor": shape.floor, "ceiling": shape.ceiling, "irregularity": shape.irregularity}
+                found |= {name: getattr(estimate, name) for name in ("verdict", "alpha", "low", "high")}
+                found = {key: float(f"{each:.4g}") if isinstance(each, float) else each for key, each in found.items()}
                 found |= {"right": right(setting.alpha, estimate), "held": held(setting.alpha, estimate)}
                 made = dataclasses.asdict(setting) | {"true_alpha": setting.alpha, "stage": stage}
                 del made["alpha"]
