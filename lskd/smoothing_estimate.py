@@ -117,9 +117,12 @@ def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
     )
     if shape.alpha < ABSENT:
         return SmoothingEstimate(0.0, 0.0, WEAKEST, "not smoothed", figures)
-    if shape.floor < FAINT or shape.ceiling > STRONG or shape.irregularity > IRREGULAR:
-        limits = f"at least {FAINT}, at most {STRONG} and {IRREGULAR}"
-        return _cannot_tell(f"{figures} (smoothing that can be told: {limits})")
+    if shape.floor < FAINT:
+        return _cannot_tell(f"{figures}: the first is below {FAINT}")
+    if shape.ceiling > STRONG:
+        return _cannot_tell(f"{figures}: the second is above {STRONG}, too unsure for any α")
+    if shape.irregularity > IRREGULAR:
+        return _cannot_tell(f"{figures}, above {IRREGULAR}: weight decay, mixup or a short training do that too")
     low, high = BELOW * shape.alpha, min(ABOVE * shape.alpha_of_all, 1.0)
     return SmoothingEstimate(math.sqrt(shape.alpha * shape.alpha_of_all), low, high, "smoothed", figures)
 
