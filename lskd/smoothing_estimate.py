@@ -1,19 +1,21 @@
 """Was this teacher trained with label smoothing, and with which α? An answer from its outputs alone."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from lskd.smoothness import Logits, blocks
 
-# Where these come from: estimate_label_smoothing.
+REVISION = 2  # of the rule; what an earlier one said is not relied upon
 CLASSES, SAMPLES = 5, 100  # of fewer, nothing is told
-CONFIDENT, SHARE = 0.7, 0.2  # at least this share of the samples must have a class of this probability
-WEAKEST = 0.02  # α below this is not told from none
-TIGHT, RELATIVE = 1.75, 0.65  # a floor's spread in nats, at most; also in parts of its distance to 1, -ln(K × floor)
-DROP = 1.3  # nats that the floor may be lower among the confident samples
-MARGIN = 0.45  # of ln α
+# Chosen on the tuning half of scripts/smoothing_study.py; see estimate_label_smoothing.
+WEAKEST = 0.01  # α below this is not told from none
+ABSENT = 0.0005  # the α that a teacher without smoothing seems to have is below; a twentieth of WEAKEST
+FAINT, STRONG = 0.01, 0.5  # the least floor and the largest ceiling of α that are told from a small weight norm
+IRREGULAR = 0.22  # OutputShape.irregularity of label smoothing is below
+BELOW, ABOVE = 0.65, 1.35  # the interval's ends, in parts of the α that the confident half and all samples show
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class SmoothingEstimate:
         high: α is at most this; likewise.
         verdict: "smoothed", "not smoothed" or "cannot tell".
         reason: the figures that it rests on, in one line.
+        revision: of the rule that said so; None in files from before there was a second one.
     """
 
     alpha: float | None
@@ -33,22 +36,62 @@ class SmoothingEstimate:
     high: float | None
     verdict: str
     reason: str
+    revision: int | None = REVISION
+
+
+@dataclass(frozen=True)
+class OutputShape:
+    """What label smoothing leaves its mark on; of the more confident half of the samples where nothing else is said.
+
+    Attributes:
+        samples: N, of both halves.
+        classes: K.
+        alpha: √(floor · ceiling), what α would be.
+        alpha_of_all: the same of all samples.
+        floor: K times the median probability of the wrong classes (median over samples).
+        ceiling: K/(K-1) times the median of 1 - p(top).
+        variation: standard deviation ÷ mean, over samples, of the log-odds of the top class as they would be if all
+            others had their median probability. It hardly depends on the scale of the logits.
+    """
+
+    samples: int
+    classes: int
+    alpha: float
+    alpha_of_all: float
+    floor: float
+    ceiling: float
+    variation: float
+
+    @property
+    def unevenness(self) -> float:
+        """ln(ceiling ÷ floor): 0 where all wrong classes are equally probable, σ²/2 where they are log-normal."""
+        return math.log(self.ceiling / self.floor) if self.floor else math.inf
+
+    @property
+    def irregularity(self) -> float:
+        """How far the outputs are from the same log-odds for all samples and all wrong classes, which is 0."""
+        return self.variation + self.unevenness / 4
 
 
 def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
     """Whether a teacher was trained with label smoothing, and with which α, from its outputs alone.
 
-    Smoothing puts a floor of α/K under every class. The improbable half of a sample's classes lie on it: K times the
-    largest of their probabilities (the median of the wrong classes) is about α in sample after sample, and their spread
-    is small; without smoothing they reach over orders of magnitude. Over a large vocabulary, probabilities scatter
-    around the floor, which is then their mean and not their median: by σ²/2 in logarithms, if they were log-normal. α
-    is taken half way between the two readings, and the interval holds both, a margin, and two standard errors.
+    A model that has learned labels smoothed by α gives α/K to every wrong class of a sample that it is sure of, and
+    1 - α + α/K to the top one, whatever the sample and the class. So its outputs are
 
-    A teacher that has not learned much has a floor too, but a loose one, which is lower the more confident it is: both
-    are checked, and some confident samples are asked for. The bounds are those that separated teachers of known α
-    (ResNets and perceptrons on images, Transformers on sentences); the margin is what these were off by, so that the
-    interval is no confidence interval. The outputs do not tell a student of a smoothed teacher from such a teacher, nor
-    label smoothing from other causes of a floor, such as mixup.
+    - not smoothed, where wrong classes have far less than that for any α of at least :data:`WEAKEST`;
+    - smoothed, where the log-odds of the top class are much the same from sample to sample and against every wrong
+      class (:attr:`OutputShape.irregularity`). Weight decay, mixup, focal loss, small models and short trainings also
+      keep probabilities from 0, but not all of them at one value. The spread of the logits lowers the floor, a lack of
+      confidence raises 1 - p(top), and α is between them: it comes out too small of the confident half and too large
+      of all samples, and the interval reaches from the one to the other;
+    - not told otherwise.
+
+    The bounds were chosen on half of the models of known α of ``scripts/smoothing_study.py``; ``docs/reproduction.md``
+    has what came of the other half.
+
+    Outputs do not tell how the smoothing came about: a student of a smoothed teacher, at T = 1, has its teacher's α,
+    and labels of which a share α is replaced at random are smoothed on average.
 
     Args:
         logits: (N, K) at T = 1, of inputs like those it was trained for; a few hundred are enough. No labels.
@@ -63,44 +106,82 @@ def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
         >>> estimate.verdict, round(estimate.alpha, 3)
         ('smoothed', 0.1)
     """
-    floors, scatters, tops, sums = [], [], [], np.zeros(2)
-    classes = half = 0
+    shape = output_shape(logits)
+    if shape.classes < CLASSES and shape.samples:
+        return _cannot_tell(f"{shape.classes} classes, at least {CLASSES} are needed")
+    if shape.samples < SAMPLES:
+        return _cannot_tell(f"{shape.samples} samples, at least {SAMPLES} are needed")
+    figures = (
+        f"in the more confident half of {shape.samples} samples, K × the median p(wrong) is {shape.floor:.2g}, "
+        f"1 - p(top) {shape.ceiling:.2g}, their irregularity {shape.irregularity:.2f}"
+    )
+    if shape.alpha < ABSENT:
+        return SmoothingEstimate(0.0, 0.0, WEAKEST, "not smoothed", figures)
+    if shape.floor < FAINT:
+        return _cannot_tell(f"{figures}: the first is below {FAINT}")
+    if shape.ceiling > STRONG:
+        return _cannot_tell(f"{figures}: the second is above {STRONG}, too unsure for any α")
+    if shape.irregularity > IRREGULAR:
+        return _cannot_tell(f"{figures}, above {IRREGULAR}: weight decay, mixup or a short training do that too")
+    low, high = BELOW * shape.alpha, min(ABOVE * shape.alpha_of_all, 1.0)
+    return SmoothingEstimate(math.sqrt(shape.alpha * shape.alpha_of_all), low, high, "smoothed", figures)
+
+
+def output_shape(logits: Logits) -> OutputShape:
+    """Measure what :func:`estimate_label_smoothing` decides on.
+
+    Args:
+        logits: (N, K), or chunks of them.
+
+    Returns:
+        The figures; NaN, and K = 0, without samples.
+
+    Raises:
+        ValueError: as there.
+    """
+    tops, rests, wrongs = [np.empty(0)], [np.empty(0)], [np.empty(0)]
+    classes = 0
     for block in blocks(logits):
         classes = block.shape[1]
-        if classes < CLASSES:
-            return _cannot_tell(f"{classes} classes, at least {CLASSES} are needed")
-        half = classes // 2
-        block = block - block.max(1, keepdims=True)
-        log_total = np.log(np.exp(block).sum(1, keepdims=True))
-        improbable = np.partition(block, half - 1, axis=1)[:, :half] - log_total
-        floors.append(improbable[:, -1])
-        scatters.append(improbable.std(1))
-        tops.append(np.exp(-log_total[:, 0]))
-        sums += improbable.sum(), np.einsum("nk,nk->", improbable, improbable)
-    samples = sum(map(len, floors))
-    if samples < SAMPLES:
-        return _cannot_tell(f"{samples} samples, at least {SAMPLES} are needed")
-    floor, scatter = np.concatenate(floors), float(np.median(np.concatenate(scatters)))
-    confident = np.concatenate(tops) >= CONFIDENT
-    spread = math.sqrt(max(0, sums[1] / (samples * half) - (sums[0] / (samples * half)) ** 2))
-    median = classes * math.exp(float(np.median(floor)))
-    figures = f"K × the median probability of wrong classes is {median:.2g}, with a spread of {spread:.2f} nats"
-    if confident.mean() < SHARE:
-        return _cannot_tell(
-            f"only {confident.mean():.0%} of the samples have a class of at least {CONFIDENT:.0%} (must be {SHARE:.0%})"
+        ordered = np.sort(block, axis=1)
+        ordered -= ordered[:, -1:]
+        others = np.exp(ordered[:, :-1]).sum(1)
+        total = np.log1p(others)
+        tops.append(-total)
+        rests.append(np.log(np.maximum(others, 1e-300)) - total)
+        wrongs.append(np.median(ordered[:, :-1], axis=1) - total if classes > 1 else -total)
+    top, rest, wrong = map(np.concatenate, (tops, rests, wrongs))
+    if not len(top) or classes < 2:
+        return OutputShape(len(top), classes, *[math.nan] * 5)
+    confident = top >= np.median(top)
+    odds = (top - wrong)[confident] - math.log(classes - 1)
+    (floor, ceiling), (floor_of_all, ceiling_of_all) = (
+        (
+            classes * math.exp(np.median(wrong[which])),
+            classes / (classes - 1) * math.exp(np.median(rest[which])),
         )
-    # 1.66 makes the standard deviation of a normal distribution's lower half that of the whole.
-    # No model comes near the limits, under which the exponentials stay numbers.
-    mean_above_median = min((1.66 * scatter) ** 2 / 2, 300)
-    error = min(MARGIN + 2 * 1.25 * float(floor.std()) / math.sqrt(samples), 300)
-    alpha, low = median * math.exp(mean_above_median / 2), median * math.exp(-error)
-    high = median * math.exp(mean_above_median + error)
-    if high < WEAKEST or (spread > TIGHT and median < WEAKEST):
-        return SmoothingEstimate(0.0, 0.0, WEAKEST, "not smoothed", figures)
-    drop = float(np.median(floor) - np.median(floor[confident]))
-    if median < WEAKEST or spread > min(TIGHT, RELATIVE * -math.log(median)) or drop > DROP:
-        return _cannot_tell(figures + ", which teachers of both kinds have")
-    return SmoothingEstimate(min(alpha, 1.0), low, min(high, 1.0), "smoothed", figures)
+        for which in (confident, slice(None))
+    )
+    return OutputShape(
+        samples=len(top),
+        classes=classes,
+        alpha=math.sqrt(floor * ceiling),
+        alpha_of_all=math.sqrt(floor_of_all * ceiling_of_all),
+        floor=floor,
+        ceiling=ceiling,
+        variation=float(odds.std() / odds.mean()) if odds.mean() > 0 else math.inf,
+    )
+
+
+def most_smoothed(estimates: Iterable[SmoothingEstimate]) -> SmoothingEstimate:
+    """What to say of several teachers together: the one with the largest α, or else one that may have been smoothed.
+
+    >>> plain, unknown = SmoothingEstimate(0.0, 0.0, 0.01, "not smoothed", ""), _cannot_tell("few samples")
+    >>> most_smoothed([plain, unknown]).verdict
+    'cannot tell'
+    """
+    order = ("not smoothed", "cannot tell", "smoothed")
+    return max(estimates, key=lambda each: (order.index(each.verdict), each.alpha or 0))
 
 
 def _cannot_tell(reason: str) -> SmoothingEstimate:

@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 MANIFEST, PROJECTION = "cache.json", "projection.safetensors"
 FORMATS = ("features", "topk")
 DTYPES = {"fp16": np.float16, "fp32": np.float32}
-ESTIMATE = {"alpha": Fields.number, "low": Fields.number, "high": Fields.number}
+ESTIMATE = {"alpha": Fields.number, "low": Fields.number, "high": Fields.number, "revision": Fields.number}
 ESTIMATE |= {"verdict": Fields.needed_text, "reason": Fields.needed_text}
 
 

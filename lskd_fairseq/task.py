@@ -18,7 +18,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from lskd.errors import InputError
 from lskd.files import write_json
 from lskd.json_fields import Fields, read_fields
-from lskd.smoothing_estimate import SmoothingEstimate, estimate_label_smoothing
+from lskd.smoothing_estimate import REVISION, SmoothingEstimate, estimate_label_smoothing, most_smoothed
 from lskd.teacher import temperature_warnings, with_estimate
 from lskd_fairseq import eval_bleu, options
 from lskd_fairseq.cache_manifest import ESTIMATE
@@ -153,7 +153,8 @@ class LabelSmoothedKDTask(TranslationTask):
                 return
             estimate = self.teacher_scores.pop("smoothing_estimate", None)
             known = self.teacher.label_smoothing
-            if estimate and known["alpha"] is None and "estimate" not in known:  # a cache has it already
+            before = known.get("estimate", {}).get("revision")  # a cache has it already
+            if estimate and known["alpha"] is None and before != REVISION:
                 self._tell(SmoothingEstimate(**estimate))
             logger.info("teacher on valid: " + ", ".join(f"{k} {v}" for k, v in self.teacher_scores.items()))
 
@@ -196,7 +197,7 @@ class LabelSmoothedKDTask(TranslationTask):
             remembered = remembered.content
         except (OSError, InputError):  # none yet, or not as it is written here
             remembered, scores = {}, None
-        if scores is None:
+        if scores is None or (self.teacher.models and "smoothing_estimate" not in scores):
             if not self.teacher.models:
                 return None
             try:
@@ -239,7 +240,9 @@ def _scores(fields: Fields) -> dict:
     known["nll_loss"] = fields.needed_number("nll_loss")
     if "smoothing_estimate" in fields:
         estimate = fields.object("smoothing_estimate")
-        known["smoothing_estimate"] = {name: read(estimate, name) for name, read in ESTIMATE.items()}
+        estimate = {name: read(estimate, name) for name, read in ESTIMATE.items()}
+        if estimate["revision"] == REVISION:  # what an earlier rule said is asked again
+            known["smoothing_estimate"] = estimate
     return known
 
 
@@ -247,7 +250,7 @@ def _scores(fields: Fields) -> dict:
 def estimate_smoothing(models: list, task, split: str) -> SmoothingEstimate:
     """What the outputs of teachers for a few thousand tokens of a loaded split tell of the smoothing of their training.
 
-    Of several teachers it is the most smoothed one's, which is what someone has to know of.
+    Of several teachers it is the most smoothed one's, or of one that may be smoothed.
     """
     some, tokens = [[] for _ in models], 0
     on_gpu = next(models[0].parameters()).is_cuda
@@ -260,7 +263,7 @@ def estimate_smoothing(models: list, task, split: str) -> SmoothingEstimate:
             logits = output_logits(model, batch["net_input"], keep).float()
             kept.append(logits[logits.isfinite().all(1)].cpu().numpy())
         tokens += batch["ntokens"]
-    return max(map(estimate_label_smoothing, some), key=lambda each: each.alpha or 0)
+    return most_smoothed(map(estimate_label_smoothing, some))
 
 
 @register_task("translation_kd", dataclass=KDTaskConfig)

@@ -24,7 +24,8 @@ ADVICE = {
     False: "try T in 1, 2, 3, 4 and choose on validation data. There is no rule without label smoothing: a higher T\n"
     "helped some students of fine-grained classes and compact ones (Tables 2B, 4), and others not. The paper\n"
     "tried 1, 2, 3 and 64, and 64 was the worst for every student below. Or smooth a teacher, and take T = 1.",
-    None: "T = 1, which is right for a smoothed teacher; without smoothing it lost little where it was not the best.\n"
+    None: "start at T = 1 and choose among 1, 2, 3, 4 on validation data. Nothing here says whether this teacher was\n"
+    "smoothed. If it was, T = 1 is the paper's rule; if not, T = 1 was the best or less than a point behind.\n"
     "The teacher's own training configuration would settle it.",
 }
 LIMITS = (
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     estimate = _estimate(arguments.file, representations)
     smoothed = recorded > 0 if recorded is not None else {"smoothed": True, "not smoothed": False}.get(estimate.verdict)
     disagreement = disagrees(recorded, estimate)
-    temperatures = [1, 2, 3, 4] if smoothed is False else [1]
+    temperatures = [1] if smoothed else [1, 2, 3, 4]
     if arguments.output:
         row = {"file": arguments.file, "label_smoothing": recorded, "source": source}
         row |= {f"estimated_{name}": value for name, value in dataclasses.asdict(estimate).items()}
@@ -58,6 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"estimated  {_said(estimate)}")
     if disagreement:
         print(f"These disagree: {disagreement}. The advice follows the record.")
+    print(f"rests on   {_basis(recorded, estimate)}")
     print(f"\nadvice     {_indented(ADVICE[smoothed])}\n\n{_evidence(smoothed)}\n\n{LIMITS}")
 
 
@@ -109,9 +111,18 @@ def _estimate(path: str, representations: Representations) -> SmoothingEstimate:
         return estimate_label_smoothing(logits)
 
 
+def _basis(recorded: float | None, estimate: SmoothingEstimate) -> str:
+    """What the advice follows from."""
+    if recorded is not None:
+        return "the record"
+    if estimate.verdict == "cannot tell":
+        return "the paper's results alone: neither the record nor the outputs tell"
+    return "the outputs alone, which do not tell a model's own smoothing from its teacher's or from wrong labels"
+
+
 def _said(estimate: SmoothingEstimate) -> str:
     if estimate.verdict == "smoothed":
-        return f"smoothed, α about {estimate.alpha:.2g} ({estimate.low:.2g} to {estimate.high:.2g}): {estimate.reason}"
+        return f"smoothed, α between {estimate.low:.2g} and {estimate.high:.2g}: {estimate.reason}"
     if estimate.verdict == "not smoothed":
         return f"not smoothed, α below {estimate.high:.2g}: {estimate.reason}"
     return f"cannot tell: {estimate.reason}"

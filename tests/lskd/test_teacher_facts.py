@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import random
 import struct
@@ -96,8 +97,17 @@ def test_outputs_speak_where_the_configuration_does_not():
     assert known["estimate"]["alpha"] == 0.098
     assert known["source"] == "unknown: timm's pretrained weights; by its outputs: smoothed"
     (warning,) = temperature_warnings(known, 4.0)
-    assert "outputs look label-smoothed (α about 0.098)" in warning
+    assert "outputs are those of smoothed labels (α between 0.05 and 0.2;" in warning
     assert temperature_warnings(known, 1.0) == []
+
+
+def test_what_an_earlier_rule_said_of_the_outputs_is_not_warned_of_and_makes_room_for_a_later_one():
+    earlier = dataclasses.asdict(SMOOTHED)
+    del earlier["revision"]
+    known = {"alpha": None, "source": "unknown; by its outputs: smoothed", "estimate": earlier}
+    assert temperature_warnings(known, 4.0) == []
+    later = with_estimate(known, SmoothingEstimate(None, None, None, "cannot tell", ""))
+    assert later["source"] == "unknown; by its outputs: cannot tell"
 
 
 def test_outputs_are_not_asked_where_the_configuration_speaks():

@@ -98,6 +98,19 @@ def test_the_teacher_is_scored_once_and_remembered_beside_its_checkpoint(data_bi
     assert again.teacher_scores == scores
 
 
+def test_an_estimate_of_an_earlier_rule_is_made_again(data_bin, task, tmp_path, monkeypatch):
+    key = f"teacher {data_fingerprint([str(data_bin)])}"
+    earlier = {"alpha": 0.1, "low": 0.05, "high": 0.2, "verdict": "smoothed", "reason": "a floor"}
+    scores = {"bleu": 1.5, "signature": "nrefs:1", "nll_loss": 3.0}
+    remembered = json.dumps({key: scores | {"smoothing_estimate": earlier}})
+    (tmp_path / "teacher.pt.valid.json").write_text(remembered)
+    task.teacher = argparse.Namespace(paths=[str(tmp_path / "teacher.pt")], models=[], fingerprint="teacher")
+    assert task._score_teacher(torch.zeros(1)) == scores  # of a cached teacher, which cannot be asked
+    task.teacher.models = [None]
+    monkeypatch.setattr(task, "_measure_teacher", lambda like: {"bleu": 2.5})
+    assert task._score_teacher(torch.zeros(1)) == {"bleu": 2.5}
+
+
 @pytest.mark.parametrize("content", ["[]", "3", '{"KEY": 3}', '{"KEY": {"bleu": "a"}}', "[" * 100_000])
 def test_scores_that_are_none_are_not_remembered(data_bin, task, tmp_path, monkeypatch, content):
     key = f"teacher {data_fingerprint([str(data_bin)])}"

@@ -1,0 +1,149 @@
+"""How often `lskd advise` is right about label smoothing: models of known α, half of them to be looked at once.
+
+    python scripts/smoothing_study.py train --dest logits       # about 25 minutes of one core; resumable
+    python scripts/smoothing_study.py evaluate logits --half tuning test --output docs/benchmarks/smoothing_study.csv
+
+The estimator was made on the half "tuning" alone; which run is in which half is drawn before anything is trained
+(`smoothed_models/settings.py`). Runs are trained in a fixed order that mixes all kinds, so that `--runs` takes a share
+of each. A verdict is right where it says whether the labels were smoothed by the training itself, or by the teacher's.
+"""
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from smoothed_models.settings import MODELS, Setting, settings
+from tqdm import tqdm
+
+from lskd.errors import bad, positive, run_command
+from lskd.smoothing_estimate import estimate_label_smoothing, output_shape
+from lskd.smoothness import checked_temperature
+from lskd.tables import Column, output_file, show, write
+
+COLUMNS = [
+    Column("models", "family"),
+    Column("n", "n"),
+    Column("right", "right"),
+    Column("wrong", "wrong"),
+    Column("cannot tell", "untold"),
+    Column("intervals", "intervals"),
+    Column("that hold α", "held"),
+]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="train the models and keep the logits of their validation samples")
+    train.add_argument("--dest", type=Path, required=True, metavar="DIR", help="where the logits go")
+    train.add_argument("--runs", type=positive, metavar="N", help="only the first N (default: all)")
+    evaluate = commands.add_parser("evaluate", help="estimate α from the logits, and compare")
+    evaluate.add_argument("dest", type=Path, metavar="DIR", help="where the logits are")
+    evaluate.add_argument("--half", choices=["tuning", "test"], nargs="+", required=True)
+    evaluate.add_argument("--temperature", type=float, default=1.0, metavar="T", help="divide the logits (default: 1)")
+    evaluate.add_argument("--output", type=output_file, metavar="FILE", help="a row for each model, .csv or .json")
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Train, or evaluate."""
+    train(arguments) if arguments.command == "train" else evaluate(arguments)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train what is not there yet. A run's logits appear together, in one file."""
+    import torch
+    from smoothed_models.training import snapshots
+
+    torch.set_num_threads(1)
+    arguments.dest.mkdir(parents=True, exist_ok=True)
+    for setting in tqdm(in_order()[: arguments.runs], unit=" runs", disable=None):
+        if (file := logits_file(arguments.dest, setting)).exists():
+            continue
+        partial = file.with_suffix(".partial")
+        with partial.open("wb") as output:
+            np.savez(output, **dict(snapshots(setting)))
+        os.replace(partial, file)
+
+
+def in_order() -> list[Setting]:
+    """The runs as they are trained: any first part of them has all kinds."""
+    return sorted(settings(), key=lambda each: each.digest // 7)
+
+
+def logits_file(dest: Path, setting: Setting) -> Path:
+    """Where the logits of a run's snapshots are."""
+    return dest / f"{setting}.npz"
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Print a line for each kind of model, and write a row for each model."""
+    halves = {
+        half: list(evaluated(arguments.dest, half, arguments.temperature)) for half in dict.fromkeys(arguments.half)
+    }
+    if not all(halves.values()):
+        raise bad("DIR", arguments.dest, "must be the --dest of a training, with models of this half")
+    if arguments.output:
+        write(arguments.output, [row for rows in halves.values() for row in rows])
+    print("\n\n".join(f"{half} half\n{table(rows)}" for half, rows in halves.items()))
+
+
+def evaluated(dest: Path, half: str, temperature: float) -> Iterator[dict]:
+    """A row for each model of one half: how it was made, what is said of it, and whether that is right."""
+    for setting, its_half in settings().items():
+        if its_half != half or not (file := logits_file(dest, setting)).exists():
+            continue
+        with np.load(file) as snapshots:
+            for stage, logits in snapshots.items():
+                logits = logits.astype(float) / checked_temperature(temperature)
+                estimate, shape = estimate_label_smoothing(logits), output_shape(logits)
+                found = {"floor": shape.floor, "ceiling": shape.ceiling, "irregularity": shape.irregularity}
+                found |= {name: getattr(estimate, name) for name in ("verdict", "alpha", "low", "high")}
+                found = {key: float(f"{each:.4g}") if isinstance(each, float) else each for key, each in found.items()}
+                found |= {"right": right(setting.alpha, estimate), "held": held(setting.alpha, estimate)}
+                made = dataclasses.asdict(setting) | {"true_alpha": setting.alpha, "stage": stage}
+                del made["alpha"]
+                yield {"half": half} | made | {"samples": len(logits), "classes": logits.shape[1]} | found
+
+
+def right(alpha: float, estimate) -> bool | None:
+    """Whether the verdict is right; None where it is "cannot tell"."""
+    if estimate.verdict == "cannot tell":
+        return None
+    return (estimate.verdict == "smoothed") == (alpha > 0)
+
+
+def held(alpha: float, estimate) -> bool | None:
+    """Whether the interval holds the α of the training; None where there is no interval."""
+    return None if estimate.low is None else estimate.low <= alpha <= estimate.high
+
+
+def table(rows: list[dict]) -> str:
+    """The table for readers."""
+    groups = {f"α {sign} 0, {stage}": [] for sign in ("=", ">") for stage in ("early", "converged", "long")}
+    groups |= {model: [] for model in MODELS}
+    for row in rows:
+        how = "plain" if row["training"] == "plain" else f"{row['training']} {row['amount']:g}"
+        if row["training"] == "plain":
+            groups[f"α {'>' if row['true_alpha'] else '='} 0, {row['stage']}"].append(row)
+        else:
+            groups.setdefault(f"{how}, α {'>' if row['true_alpha'] else '='} 0", []).append(row)
+        groups[row["model"]].append(row)
+    groups["all"] = rows
+    return show([summary(family, group) for family, group in groups.items() if group], COLUMNS)
+
+
+def summary(family: str, rows: list[dict]) -> dict:
+    """A line of the table."""
+    told = [row["right"] for row in rows if row["right"] is not None]
+    intervals = [row["held"] for row in rows if row["held"] is not None]
+    counts = {"right": sum(told), "wrong": len(told) - sum(told), "untold": len(rows) - len(told)}
+    return {"family": family, "n": len(rows)} | counts | {"intervals": len(intervals), "held": sum(intervals)}
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)
