@@ -1,6 +1,7 @@
 """The part of a report on the diffusion index η: bars with intervals for each target class."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,40 +25,81 @@ COUPLING = (
 )
 
 
-def diffusion(page: Page, files: Sources, options: Options) -> None:
-    """η between two temperatures, for each α of the teacher and each split: bars, intervals, p."""
+@dataclass(frozen=True)
+class Diffusion:
+    """η of a study's students.
+
+    Attributes:
+        rows: by split, then by α, η of each target; validation first.
+        undefined: by split and α, why there is none.
+        origin: where S1 and S2 are from.
+        missing: what is not there, and how it would be made, where nothing was measured.
+    """
+
+    rows: Mapping[str, Mapping[float | None, Sequence["Row"]]] = field(default_factory=dict)
+    undefined: Mapping[tuple[str, float | None], str] = field(default_factory=dict)
+    origin: Markup | None = None
+    missing: Markup | None = None
+
+
+def measure_diffusion(files: Sources, options: Options) -> Diffusion:
+    """η between two temperatures, for each split and each α of the teacher."""
     study, (first, second) = files.study, (options.first, options.second)
-    if not study.students:
-        return
-    page.heading(f"Diffusion index η, T = {first:g} → {second:g}", 3)
     pairs = {alpha: found for alpha in study.smoothings if (found := _pairs(study, alpha, first, second))}
     if not pairs:
-        page.add(
-            absent(
-                f"η compares students at {at(first)} and {at(second)}; others are compared by",
-                "--first T --second T",
-            )
+        needed = f"η compares students at {at(first)} and {at(second)}; others are compared by"
+        return Diffusion(missing=absent(needed, "--first T --second T"))
+    there = {split: _recorded(files, split, pairs) for split in files.splits}
+    if not any(there.values()):
+        return Diffusion(
+            missing=absent("η needs the students' representation files, which are not there:", files.command())
         )
-        return
-    there = {
-        split: {
-            alpha: both
-            for alpha, found in pairs.items()
-            if (both := [each for each in found if all(files.path(run, split) for run in each)])
-        }
-        for split in files.splits
-    }
-    there = {split: found for split, found in there.items() if found}
-    if not there:
-        page.add(absent("η needs the students' representation files, which are not there:", files.command()))
-        return
     sets, origin = _sets(files, options)
     if sets is None:
-        page.add(origin)
-        return
-    page.add(origin)
+        return Diffusion(missing=origin)
+    rows: dict[str, dict[float | None, list[Row]]] = {}
+    undefined = {}
     for split, found in there.items():
-        _diffusion_of_split(page, files, sets, split, found)
+        for alpha, both in found.items():
+            try:
+                rows.setdefault(split, {})[alpha] = _rows(files, sets, split, both)
+            except ValueError as error:
+                undefined[split, alpha] = str(error)
+    return Diffusion(rows, undefined, origin)
+
+
+def _recorded(files: Sources, split: str, pairs: Mapping[float | None, Sequence]) -> dict[float | None, list]:
+    """Of the pairs those whose representations are there."""
+    there = {
+        alpha: [each for each in found if all(files.path(run, split) for run in each)] for alpha, found in pairs.items()
+    }
+    return {alpha: both for alpha, both in there.items() if both}
+
+
+def _rows(files: Sources, sets: Mapping[int, ClassSets], split: str, both: Sequence[tuple[Run, Run]]) -> list["Row"]:
+    found = []
+    for each in both:
+        students = [files.get(run, split) for run in each]
+        resamples = RESAMPLES if len(both) == 1 and _kept(students, sets) else 0
+        found.append(list(diffusion_indices(*students, sets, resamples=resamples, seed=1)))
+    paths = [str(files.path(run, split)) for each in both for run in each]
+    return [Row(files.class_names, sets, each, paths) for each in zip(*found, strict=True)]
+
+
+def diffusion(page: Page, files: Sources, options: Options, found: Diffusion) -> None:
+    """Bars, intervals and p of what :func:`measure_diffusion` found."""
+    if not files.study.students:
+        return
+    page.heading(f"Diffusion index η, T = {options.first:g} → {options.second:g}", 3)
+    if found.missing is not None:
+        page.add(found.missing)
+        return
+    page.add(found.origin)
+    for (split, alpha), why in found.undefined.items():
+        page.add(paragraph(f"η on {split}, {smoothing(alpha)}, is not defined: {why}", class_="absent"))
+    for split, rows in found.rows.items():
+        if rows:
+            _diffusion_of_split(page, files, split, rows)
     page.add(paragraph(COUPLING))
 
 
@@ -88,49 +130,33 @@ def _sets(files: Sources, options: Options) -> tuple[dict[int, ClassSets] | None
     )
 
 
-def _diffusion_of_split(page: Page, files: Sources, sets: Mapping[int, ClassSets], split: str, pairs: dict) -> None:
+def _diffusion_of_split(page: Page, files: Sources, split: str, rows: Mapping[float | None, Sequence["Row"]]) -> None:
     """A table of means and a drawing for each α, all on one scale."""
-    rows: dict[float | None, list[_Row]] = {}
-    for alpha, both in pairs.items():
-        found = []
-        try:
-            for each in both:
-                students = [files.get(run, split) for run in each]
-                resamples = RESAMPLES if len(both) == 1 and _kept(students, sets) else 0
-                found.append(list(diffusion_indices(*students, sets, resamples=resamples, seed=1)))
-        except ValueError as error:
-            page.add(paragraph(f"η on {split}, {smoothing(alpha)}, is not defined: {error}", class_="absent"))
-        else:
-            rows[alpha] = [_Row(files.class_names, sets, each) for each in zip(*found, strict=True)]
-    if not rows:
-        return
+    title = files.study.title
     summary = [
         [
             smoothing(alpha),
             signed(100 * np.mean([row.similar for row in each])),
             f"{sum(row.similar < 0 for row in each)} of {len(each)}",
             signed(100 * np.mean([row.dissimilar for row in each])),
-            str(len(pairs[alpha])),
+            str(len(each[0].found)),
         ]
         for alpha, each in rows.items()
     ]
     heads = ["teacher", "mean η(S1) %", "η(S1) below 0", "mean η(S2) %", "pairs of seeds"]
-    page.add(table(f"η on the {split} split, mean over target classes", [heads], summary))
+    page.add(table(f"η on the {split} split, mean over target classes. {title}", [heads], summary))
     ends = [0, *(end for each in rows.values() for row in each for end in row.ends)]
     margin = 0.05 * (max(ends) - min(ends) or 1)
     limits = (min(ends) - margin, max(ends) + margin)
     drawings = []
     for alpha, each in rows.items():
-        what = f"η in % for each target class, {split} split, teacher with {smoothing(alpha)}"
-        used = [files.path(run, split) for both in pairs[alpha] for run in both]
-        used += [files.reference[0]] if files.reference else []
-        drawings.append(_drawing(page, what, each, limits, list(map(str, used))))
+        what = f"η in % for each target class, {split} split, teacher with {smoothing(alpha)}. {title}"
+        used = each[0].files + ([str(files.reference[0])] if files.reference else [])
+        drawings.append(_drawing(page, what, each, limits, used))
     page.add(element("div", *drawings, class_="beside"))
 
 
-def _drawing(
-    page: Page, what: str, rows: Sequence["_Row"], limits: tuple[float, float], files: Sequence[str]
-) -> Markup:
+def _drawing(page: Page, what: str, rows: Sequence["Row"], limits: tuple[float, float], files: Sequence[str]) -> Markup:
     """Bars of all targets with their figures as a table."""
     whiskers = rows[0].whiskers
     groups = [
@@ -150,7 +176,7 @@ def _drawing(
     )
 
 
-def _about(rows: Sequence["_Row"]) -> str:
+def _about(rows: Sequence["Row"]) -> str:
     """What the whiskers are."""
     whiskers = rows[0].whiskers
     if whiskers == "–":
@@ -164,11 +190,17 @@ def _kept(students: Sequence[Representations], sets: Mapping[int, ClassSets]) ->
     return all(np.bincount(one.labels, minlength=len(one.class_names))[members(sets)].min() > 1 for one in students)
 
 
-class _Row:
+class Row:
     """η of one target in fractions, with its whiskers in %: the interval of a single pair, ± σ over several."""
 
-    def __init__(self, names: Sequence[str], sets: Mapping[int, ClassSets], found: Sequence[DiffusionIndex]):
-        self.found, self.name = found, names[found[0].target]
+    def __init__(
+        self,
+        names: Sequence[str],
+        sets: Mapping[int, ClassSets],
+        found: Sequence[DiffusionIndex],
+        files: Sequence[str],
+    ):
+        self.found, self.name, self.files = found, names[found[0].target], list(files)
         self.similar_names = ", ".join(names[label] for label in sets[found[0].target].similar)
         spreads = [
             over_seeds([each.eta_similar for each in found]),

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Sequence
 
+from lskd.comparisons import LEAST_SEEDS
 from lskd.figure_grid import WORDS, cell, constants, flags, grid
 from lskd.plots import COLOURS, HATCHES, Bars, Series, bars, lines, svg
 from lskd.published import SOURCE, Figure, published
 from lskd.report.accuracy import LEAST_SPAN
+from lskd.report.claims import adjusted
 from lskd.report.contents import Contents, Drawing, Experiment, read_contents
-from lskd.report.headlines import FIRST, headline
+from lskd.report.headlines import FIRST, compared, headline
 from lskd.report.html import Markup, Notes, Page, code, details, element, join, paragraph, table, text_cell
 from lskd.report.page import made, table_of_runs
 from lskd.report.studies import at, signed, smoothing
@@ -58,18 +60,24 @@ def experiments_page(path: str | os.PathLike) -> str:
 def _overview(page: Page, contents: Contents) -> None:
     """What each experiment gave, in a line."""
     page.heading("Overview")
+    results = [experiment.result for experiment in contents.experiments if experiment.result is not None]
+    measured = adjusted(each for result in results for each in compared(result.rows))
+    printed = adjusted(each for result in results for each in compared(published(result.table)))
     rows = []
     for experiment in contents.experiments:
         says = ["a drawing and its numbers", experiment.drawing.published] if experiment.drawing else []
-        if experiment.result is not None:
-            says = [headline(experiment.result.rows, MEASURED_DIGITS), headline(published(experiment.result.table), 3)]
+        if (result := experiment.result) is not None:
+            says = [headline(result.rows, measured, MEASURED_DIGITS), headline(published(result.table), printed, 3)]
         rows.append([experiment.name, text_cell(experiment.title), *map(text_cell, says)])
     scale = f", scale {contents.scale}" if contents.scale else ""
     page.add(
         table(f"The experiments{scale}", [["", "what it shows", "measured here", "published"]], rows),
         paragraph(
-            "Means over seeds ± standard deviation (number of seeds); without ± it is not known. Which T is highest is "
-            "by the means alone: with one seed each, or differences below that deviation, it ranks nothing.",
+            "Means over seeds ± standard deviation (number of seeds); without ± it is not known. The highest and the "
+            "lowest T are named by their means; whether one is better than the other only the test tells: the "
+            "studentised range, which allows for their choice, p adjusted for all that a column compares (Holm; "
+            f"measured {len(measured)}, published {len(printed)}). No test: fewer than {LEAST_SEEDS} seeds, or their "
+            "spread is not known; then nothing is claimed of T. Signs of η are only counted: targets share classes.",
             class_="faint",
         ),
     )

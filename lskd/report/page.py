@@ -9,9 +9,10 @@ import shlex
 from collections.abc import Sequence
 
 from lskd.errors import InputError, bad
-from lskd.report.accuracy import accuracy, answer, class_changes
-from lskd.report.diffusion import diffusion
-from lskd.report.html import Markup, Page, code, details, element, facts, join, paragraph, table, text_cell
+from lskd.report.accuracy import accuracy, class_changes
+from lskd.report.claims import Claims
+from lskd.report.diffusion import diffusion, measure_diffusion
+from lskd.report.html import Markup, Page, code, details, element, facts, paragraph, table, text_cell
 from lskd.report.models import entropy, projection
 from lskd.report.records import Run, find_runs
 from lskd.report.sources import Options, Sources
@@ -34,11 +35,13 @@ def report(places: Sequence[str | os.PathLike], options: Options | None = None) 
     runs = find_runs(places)
     sources = [Sources(study) for study in group(runs)]
     _check_options(sources, options)
-    page = Page(TITLE, join(answer(files.study) for files in sources))
-    for files in sources:
+    measured = [measure_diffusion(files, options) for files in sources]
+    studies = [(files.study, found) for files, found in zip(sources, measured, strict=True)]
+    page = Page(TITLE, Claims(studies, f"T\u00a0=\u00a0{options.first:g} → {options.second:g}").answer())
+    for files, found in zip(sources, measured, strict=True):
         page.heading(files.study.title)
         accuracy(page, files.study)
-        diffusion(page, files, options)
+        diffusion(page, files, options, found)
         projection(page, files, options)
         entropy(page, files)
         class_changes(page, files.study, options.first)
