@@ -206,12 +206,20 @@ def studentised_range_p(q: float, groups: int, freedom: int) -> float:
     >>> round(studentised_range_p(4.896, 4, 6), 4), round(studentised_range_p(2**0.5 * 4.303, 2, 2), 4)
     (0.05, 0.05)
     """
-    # Over u = ln s, s = χ/√ν: 2 (ν/2)^(ν/2) / Γ(ν/2) · s^ν exp(−ν s²/2) du.
-    u, step = np.linspace(-16, 2, 2049, retstep=True)
-    density = math.log(2) + freedom / 2 * math.log(freedom / 2) - math.lgamma(freedom / 2)
-    weight = np.exp(density + freedom * u - freedom / 2 * np.exp(2 * u))
+    estimates, weights = _estimates(freedom)
     ranges, tails = _range_tails(groups)
-    return min(1.0, float(step * (weight @ np.interp(q * np.exp(u), ranges, tails, right=0.0))))
+    return min(1.0, float(weights @ np.interp(q * estimates, ranges, tails, right=0.0)))
+
+
+@lru_cache
+def _estimates(freedom: int) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates s = χ/√ν of a standard deviation of 1, and their weights in an integral, evenly spaced in u = ln s.
+
+    2 (ν/2)^(ν/2) / Γ(ν/2) · s^ν exp(−ν s²/2) du.
+    """
+    u, step = np.linspace(-16, 2, 1537, retstep=True)
+    density = math.log(2) + freedom / 2 * math.log(freedom / 2) - math.lgamma(freedom / 2)
+    return np.exp(u), step * np.exp(density + freedom * u - freedom / 2 * np.exp(2 * u))
 
 
 @lru_cache

@@ -1,6 +1,6 @@
 """How often the report claims something of temperatures that do nothing, and of some that do something.
 
-    python scripts/headline_false_claims.py --output docs/benchmarks/headline_claims.csv      # about 15 minutes
+    python scripts/headline_false_claims.py --output docs/benchmarks/headline_claims.csv      # about 10 minutes
 
 Accuracies of simulated students go through the report's own tests. A page has one α or three; of each the best T of 1,
 2, 3 and 64 is compared with the worst and T = 1 with the rest, and p is adjusted for the page. With --output, what is
@@ -131,7 +131,7 @@ def main(arguments: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = argparse.ArgumentParser(prog="scripts/headline_false_claims.py", description=__doc__.split("\n")[0])
-    options.add_argument("--pages", type=positive, default=4000, help="of each setting (default 4000)")
+    options.add_argument("--pages", type=positive, default=2000, help="of each setting (default 2000)")
     options.add_argument("--seed", type=int, default=20261128, help="of everything that is drawn (default 20261128)")
     options.add_argument("--output", type=Path, metavar="FILE.csv", help="the table, written as it grows")
     return options

@@ -14,7 +14,7 @@ from pathlib import Path
 from lskd.class_sets import class_indices
 from lskd.errors import bad
 from lskd.representations import SUFFIX, Representations, read_representations
-from lskd.runs import is_number, read_run, teacher_smoothing
+from lskd.runs import data_name, is_number, look_up, read_run, teacher_smoothing
 from lskd.tables import Column, output_file, show, write
 
 EXAMPLE = "lskd accuracy runs/cub200/resnet18_a0.1_T{1,3}_s* --classes"
@@ -229,6 +229,8 @@ def _row(number: int, group: Sequence[Measured], groups: Sequence[Sequence[Measu
     first = _first(group, groups)
     return {
         "model": f"#{number} {name}",
+        "data": data_name(provenance.get("data")),
+        "teacher": look_up(provenance, "teacher", "model"),
         "label_smoothing": teacher_smoothing(provenance),
         "temperature": provenance.get("configuration", {}).get("temperature"),
         "split": provenance.get("split"),

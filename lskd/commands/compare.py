@@ -13,6 +13,7 @@ from lskd.commands.published import text_grid
 from lskd.figure_grid import constants
 from lskd.measured import measure
 from lskd.published import MODELS, SOURCE, published, tables
+from lskd.report.origins import described
 from lskd.results import Result, write_result
 from lskd.tables import output_file
 
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output:
         write_result(arguments.output, result)
     scale = f", scale {result.scale}" if result.scale else ""
-    print(f"{result.title}\nmeasured{scale}: {constants(figures)}\n\n{measured}\n")
+    print(f"{result.title}\nmeasured{scale}: {described(figures)}\n\n{measured}\n")
     print(f"Table {result.table} ({SOURCE}): {constants(printed)}\n\n{text_grid(printed)}")
     if result.notes:
         print("\n" + "\n".join(result.notes))

@@ -4,6 +4,7 @@ It is made from run records and, where there are some, the representation files 
 the same bytes.
 """
 
+import math
 import os
 import shlex
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from lskd.report.models import entropy, projection
 from lskd.report.records import Run, find_runs
 from lskd.report.sources import Options, Sources
 from lskd.report.studies import group, smoothing
+from lskd.runs import TrainingTime, training_time
 
 TITLE = "Label smoothing and distillation: what these runs gave"
 
@@ -83,12 +85,28 @@ def table_of_runs(runs: Sequence[Run]) -> Markup:
             smoothing(run.label_smoothing).removeprefix("α\u00a0=\u00a0"),
             "–" if run.temperature is None else f"{run.temperature:g}",
             str(run.record.seed),
-            "–" if run.seconds is None else f"{run.seconds / 60:.1f}",
+            minutes(training_time(run.record)),
         ]
         for run in runs
     ]
     heads = ["run", "model", "learnt from", "α of these", "T", "seed", "training, minutes"]
     return table("The runs of this page", [heads], rows)
+
+
+def minutes(time: TrainingTime | None) -> str:
+    """The minutes of a training; of models that shared a process, those of the process and a model's part of them.
+
+    >>> minutes(TrainingTime(90.0, 1, 90.0)), minutes(TrainingTime(3720.0, 8, 465.0)), minutes(None)
+    ('1.5', '62.0 for 8 together, 7.8 each', '–')
+    """
+    if time is None:
+        return "–"
+    whole = f"{time.seconds / 60:.1f}"
+    if time.together is None:
+        return f"{whole}, perhaps for several together"
+    if math.isclose(time.own, time.seconds):
+        return whole
+    return f"{whole} for {time.together:g} together, {time.own / 60:.1f} each"
 
 
 def made(run: Run) -> Markup:
