@@ -16,8 +16,8 @@ TIE = 0.005  # what two decimals cannot tell apart
 EXPLANATION = (
     "Something is claimed where p ≤ {level:g}. Over seeds: the best T against the worst by the studentised range, "
     "which allows for their choice; T = 1 against the mean of the other T, and whether η(S1), mean over targets, is "
-    "below 0, by t-tests. p is adjusted for the {count} of this page (Holm); intervals are not. The data that are "
-    "scored and, where all students had one, the teacher are taken as given."
+    "below 0, by t-tests. {adjusted}The data that are scored and, where all students had one, the teacher are taken as "
+    "given."
 )
 
 
@@ -121,8 +121,11 @@ class Claims:
             items = element("ul", *(element("li", each) for each in sentences))
             parts.append(join([paragraph(element("strong", study.title)), items]))
         if self.adjusted:
-            count = f"{len(self.adjusted)} tests" if len(self.adjusted) > 1 else "one test"
-            parts.append(paragraph(EXPLANATION.format(level=LEVEL, count=count), class_="faint"))
+            count = len(self.adjusted)
+            several = (
+                f"p is adjusted for the {count} tests of this page (Holm); intervals are not. " if count > 1 else ""
+            )
+            parts.append(paragraph(EXPLANATION.format(level=LEVEL, adjusted=several), class_="faint"))
         return join(parts)
 
     def _accuracy(self, study: Study, finding: Finding) -> str:

@@ -162,7 +162,7 @@ def test_the_best_temperature_is_claimed_only_where_a_test_of_all_that_are_compa
 def test_each_experiment_names_the_models_and_data_of_its_numbers(page):
     for origin in (
         "clothes: teacher teacher_net; clothes: teacher_net → student_net",
-        "help.en-de: transformer, 2+1 layers, d = 128",
+        "help.en-de: teacher → transformer, 2+1 layers, d = 128",
         "data not recorded: net, train, val",
         "data not recorded: student net, train",
     ):
