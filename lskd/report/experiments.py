@@ -74,17 +74,18 @@ def _overview(page: Page, contents: Contents) -> None:
             says = [headline(result.rows, measured, MEASURED_DIGITS), headline(published(result.table), printed, 3)]
         rows.append([experiment.name, text_cell(experiment.title), *map(text_cell, says)])
     scale = f", scale {contents.scale}" if contents.scale else ""
-    page.add(
-        table(f"The experiments{scale}", [["", "what the paper's shows", "measured here", "published"]], rows),
-        paragraph(
-            "Means over seeds ± standard deviation (number of seeds); without ± it is not known. The highest and the "
-            "lowest T are named by their means; whether one is better than the other only the test tells: the "
-            "studentised range, which allows for their choice, p adjusted for all that a column compares (Holm; "
-            f"measured {len(measured)}, published {len(printed)}). No test: fewer than {LEAST_SEEDS} seeds, or their "
-            "spread is not known; then nothing is claimed of T. Signs of η are only counted: targets share classes.",
-            class_="faint",
-        ),
-    )
+    page.add(table(f"The experiments{scale}", [["", "what the paper's shows", "measured here", "published"]], rows))
+    words = "Means over seeds ± standard deviation (number of seeds); without ± it is not known. "
+    if any("lowest" in str(cell) for row in rows for cell in row):
+        words += (
+            "The highest and the lowest T are named by their means; whether one is better than the other only the test "
+            "tells: the studentised range, which allows for their choice, p adjusted for all that a column compares "
+            f"(Holm; measured {len(measured)}, published {len(printed)}). No test: fewer than {LEAST_SEEDS} seeds, or "
+            "their spread is not known; then nothing is claimed of T. "
+        )
+    if any("η" in str(cell) for row in rows for cell in row):
+        words += "Signs of η are only counted: targets share classes."
+    page.add(paragraph(words, class_="faint"))
 
 
 def _tables(page: Page, result: Result) -> None:

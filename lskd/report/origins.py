@@ -23,7 +23,7 @@ def of_figures(figures: Sequence[Figure]) -> list[str]:
 
 def described(figures: Sequence[Figure]) -> str:
     """What all figures of a table have in common, and of which data and models they are where that does not say it."""
-    named = all(figure.data and (figure.student or figure.teacher) for figure in figures)
+    named = all((figure.data or figure.split == WITHOUT_DATA) and _model(figure) for figure in figures)
     origins = [] if named and not varies(figures, "data") else of_figures(figures)
     return ", ".join(filter(None, [constants(figures), "; ".join(origins)]))
 
@@ -35,7 +35,8 @@ def of_drawing(rows: Sequence[Mapping]) -> list[str]:
 
 
 def _model(figure: Figure) -> str | None:
-    return figure.student or (f"teacher {figure.teacher}" if figure.teacher else None)
+    teacher = figure.teacher if figure.split == WITHOUT_DATA or not figure.teacher else f"teacher {figure.teacher}"
+    return figure.student or teacher
 
 
 def _described(origins: Iterable[tuple[str | None, str | None, str | None]]) -> list[str]:

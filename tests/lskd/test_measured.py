@@ -196,7 +196,7 @@ def test_figures_name_the_model_and_data_that_the_file_was_made_from(tmp_path):
     names = ["ant", "bee", "cow", "dog", "elk"]
     features = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     for data, split, expected in (
-        (None, "last-layer", "teacher efficient_net, its last layer alone"),
+        (None, "last-layer", "efficient_net, its last layer alone"),
         ({"dataset": "torch/clothes"}, "validation", "clothes: teacher efficient_net, val"),
     ):
         recorder = Recorder(names, 4)
