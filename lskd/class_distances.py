@@ -48,6 +48,13 @@ def squared_distances(
     return squared + spread[list(targets)][:, None] + spread[classes]
 
 
+def target_distances(student: Representations, target: int, classes: Sequence[int], variant: str) -> np.ndarray:
+    """(C,) distances of a target to classes, in any of :data:`VARIANTS`; NaN where a class has too few samples."""
+    if variant == "pairwise":
+        return pairwise_distances(student, target, classes, uniform_weights(student))[0]
+    return squared_distances(student.moments, [target], classes, variant)[0]
+
+
 def scatter_share(variant: str, counts: np.ndarray) -> np.ndarray:
     """How much of a class's scatter its variant adds to a squared distance of centroids."""
     with np.errstate(divide="ignore"):

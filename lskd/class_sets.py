@@ -74,8 +74,18 @@ def read_groups(path: str | os.PathLike, class_names: Sequence[str]) -> dict[str
     return {name: class_indices(group, class_names, f"{path}, {name}") for name, group in content.items()}
 
 
-def write_sets(path: str | os.PathLike, sets: Mapping[int, ClassSets], class_names: Sequence[str]) -> None:
-    """Write ``{target: {"similar": [names], "dissimilar": [names]}}`` as JSON, in one step."""
+def write_sets(
+    path: str | os.PathLike, sets: Mapping[int, ClassSets], class_names: Sequence[str], origin: Mapping | None = None
+) -> None:
+    """Write ``{"origin": …, "sets": {target: {"similar": [names], "dissimilar": [names]}}}`` as JSON, in one step.
+
+    Args:
+        path: of the file.
+        sets: S1 and S2 of each target, as indices.
+        class_names: of the model's classes.
+        origin: how the classes were chosen: ``by``, and what :func:`lskd.student_pairs.identity` says of the model
+            whose features decided; None where nobody knows.
+    """
     named = {
         class_names[target]: {
             "similar": [class_names[index] for index in each.similar],
@@ -83,17 +93,19 @@ def write_sets(path: str | os.PathLike, sets: Mapping[int, ClassSets], class_nam
         }
         for target, each in sets.items()
     }
-    write_json(path, named)
+    write_json(path, {"origin": None if origin is None else dict(origin), "sets": named})
 
 
 def read_sets(path: str | os.PathLike, class_names: Sequence[str]) -> dict[int, ClassSets]:
     """Read what :func:`write_sets` wrote, or a user: names may be indices too, and wnids or names of ImageNet-1K's.
 
+    The sets may stand alone, without ``origin``: so users write them, and so did earlier versions.
+
     Raises:
         InputError: not such a file, not a class, or sets that are empty, overlap or hold their target.
     """
     sets = {}
-    for name, each in read_json(path).items():
+    for name, each in _content(path)[1].items():
         if not isinstance(each, dict) or not all(isinstance(each.get(kind), list) for kind in KINDS):
             raise bad(f"{path}, {name}", each, 'must be {"similar": [classes], "dissimilar": [classes]}')
         (target,) = class_indices([name], class_names, str(path))
@@ -105,6 +117,29 @@ def read_sets(path: str | os.PathLike, class_names: Sequence[str]) -> dict[int, 
             raise bad(f"{path}", name, "must have two sets, not empty, that share no class and do not hold it")
         sets[target] = ClassSets(similar, dissimilar)
     return sets
+
+
+def read_origin(path: str | os.PathLike) -> dict | None:
+    """How the classes in a file of :func:`write_sets` were chosen; None where the file does not say.
+
+    Raises:
+        InputError: not such a file.
+    """
+    return _content(path)[0]
+
+
+def _content(path: str | os.PathLike) -> tuple[dict | None, dict]:
+    """Origin and sets of a file."""
+    content = read_json(path)
+    if content.keys() != {"origin", "sets"}:
+        return None, content
+    origin, sets = content["origin"], content["sets"]
+    if not isinstance(sets, dict) or not isinstance(origin, dict | None):
+        raise bad("sets", path, 'must hold objects under "origin" and "sets"')
+    for name, value in (origin or {}).items():
+        if not isinstance(value, str | None):
+            raise bad("sets", path, f"{name} of its origin must be a string")
+    return origin, sets
 
 
 def _like(name: str, class_names: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 LONGEST = 500  # letters of a value in a message
 
@@ -67,6 +67,21 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def percent(text: str) -> float:
+    """A percentage above 0 and below 100, as an argument type for argparse; a fraction below 1 means the same.
+
+    >>> percent("95"), percent("0.95")
+    (95.0, 95.0)
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"{text!r} (must be in percent, above 0 and below 100, or a fraction)")
+    return round(100 * value, 10) if value < 1 else value
+
+
 class OneLineParser(argparse.ArgumentParser):
     """argparse, with one line for a mistake on the command line and no abbreviated options."""
 
@@ -123,7 +138,17 @@ def report(program: str, error: Exception) -> int:
 
     Values come from files of others: what would command a terminal is shown as �.
     """
-    line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(str(error).split()))
-    with contextlib.suppress(OSError):  # what standard error is written to may be what is full
-        print(f"{program}: error: {line}", file=sys.stderr, flush=True)
+    _print_line(program, "error", error)
     return 2
+
+
+def warn(program: str, warnings: Iterable[str]) -> None:
+    """Print a line about each of ``warnings`` to standard error."""
+    for warning in warnings:
+        _print_line(program, "warning", warning)
+
+
+def _print_line(program: str, kind: str, message: object) -> None:
+    line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(str(message).split()))
+    with contextlib.suppress(OSError):  # what standard error is written to may be what is full
+        print(f"{program}: {kind}: {line}", file=sys.stderr, flush=True)

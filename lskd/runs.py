@@ -10,6 +10,7 @@ import csv
 import datetime
 import importlib.metadata
 import io
+import json
 import math
 import os
 import platform
@@ -23,6 +24,12 @@ from lskd.files import json_text, parse_json, write_text
 
 SCHEMA_VERSION = 1
 LARGEST = 1e300  # of a number in a record: NaN and infinity are not within
+# Options of either host that say where, from whom and how fast, or what a study's runs differ in anyway.
+INDIFFERENT = {"config", "output", "experiment", "resume", "group_size", "workers", "num_workers", "pin_mem", "device"}
+INDIFFERENT |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
+INDIFFERENT |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
+INDIFFERENT |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
+INDIFFERENT |= {"teacher_path", "teacher_cache", "kd_checkpoint"}
 PACKAGES = ("lskd", "torch", "fairseq-fixed", "timm", "torchvision", "sacrebleu", "sentencepiece", "numpy")
 
 
@@ -208,6 +215,23 @@ def data_name(data: object) -> str | None:
         return name.rpartition("/")[2]
     path = look_up(data, "path")
     return Path(path).name or None if isinstance(path, str) else None
+
+
+def deciding_settings(settings: dict, prefix: str = "") -> dict[str, str]:
+    """Settings that decide about a training's result beside data, teacher, T and seed: JSON by their full names.
+
+    What is off is left out, as is what an older version did not have.
+
+    >>> deciding_settings({"epochs": 3, "mixup": 0, "workers": 4, "model": {"arch": "net"}})
+    {'epochs': '3', 'model.arch': '"net"'}
+    """
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= deciding_settings(value, f"{prefix}{name}.")
+        elif name not in INDIFFERENT and value not in (None, False, "", 0, []):
+            found[prefix + name] = json.dumps(value, ensure_ascii=False)
+    return found
 
 
 def now() -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from lskd.class_sets import class_indices
 from lskd.commands.project import figure_file
-from lskd.errors import InputError, bad, naming, positive
+from lskd.errors import InputError, bad, naming, positive, warn
 from lskd.projection_figure import FORMATS, write_figure
 from lskd.representations import Representations, read_representations
 from lskd.runs import data_name, teacher_smoothing
@@ -55,13 +55,21 @@ def run(arguments: argparse.Namespace) -> None:
         raise bad("--figure", arguments.figure, "must be with --classes, whose mean outputs it shows")
     files = [(path, read_representations(path)) for path in arguments.files]
     chosen = [class_indices(arguments.classes, each.class_names, "--classes") for _, each in files]
-    rows, outputs, panels = [], [], []
-    for (path, each), labels in zip(files, chosen, strict=True):
+    rows, outputs, panels, left_out = [], [], [], []
+    for (path, each), wanted in zip(files, chosen, strict=True):
         rows += _entropy_rows(path, each, arguments.temperatures)
+        kept = np.bincount(each.labels, minlength=len(each.class_names))
+        labels = [label for label in wanted if kept[label]]
+        left_out += [
+            f"{path}: no samples of {each.class_names[label]!r} were kept." for label in wanted if not kept[label]
+        ]
         if labels:
             means = _mean_outputs(path, each, labels, arguments.temperatures)
             outputs += _output_rows(path, each, labels, means, arguments.top)
             panels += _panels(path, each, labels, means, arguments.top, len(files) > 1)
+    if left_out and not outputs:
+        raise bad("--classes", " ".join(arguments.classes), f"must have samples: {left_out[0].removesuffix('.')}")
+    warn("lskd entropy", left_out)
     if arguments.figure:
         with naming("--figure"):
             write_figure(arguments.figure, soft_output_figure(panels))

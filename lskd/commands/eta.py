@@ -2,32 +2,25 @@
 
 Compares students distilled at two temperatures, as Table 3: --first at the lower one, --second at the higher one. Each
 is one representation file, or several of different seeds in the same order. The similar and dissimilar classes (S1, S2)
-come from `lskd similar --output`, or from here with its defaults.
+come from `lskd similar --output`, or from here with its defaults. Students that differ in more than T are refused.
 """
 
 import argparse
-import math
-from collections.abc import Sequence
-
-import numpy as np
 
 from lskd.class_distances import VARIANTS
-from lskd.class_sets import ClassSets, class_indices, members, read_groups, read_sets
-from lskd.diffusion import DiffusionIndex, diffusion_indices, over_seeds, permutation_p
-from lskd.errors import InputError, bad, positive
-from lskd.representations import Representations, read_representations
-from lskd.runs import look_up, teacher_smoothing
+from lskd.class_sets import ClassSets, class_indices, members, read_groups, read_origin, read_sets
+from lskd.errors import bad, percent, positive, warn
+from lskd.eta_measurement import measure_eta, unequal_counts
+from lskd.eta_table import head, joined, meaning, origins, summary, table, target_row
+from lskd.representations import read_representations
 from lskd.similar_classes import sets_by_distance, sets_by_groups, sets_by_wordnet
-from lskd.tables import Column, output_file, show, write
-from lskd.wordnet import find_hierarchy, imagenet_classes
+from lskd.student_pairs import DIFFERENCES, check_origin, check_students, identity, refuse_unless_allowed
+from lskd.tables import output_file, write
+from lskd.wordnet import find_hierarchy
 
 EXAMPLE = (
     "lskd eta --first T1.representations.safetensors --second T3.representations.safetensors --by wordnet "
     "--targets golden_retriever"
-)
-COUPLED = (
-    "η(S1) and η(S2) are two views of the same changes: one target's relative distances sum to 1, so the changes,\n"
-    "weighted by the distances at first, sum to 0. Opposite signs are forced only where both sets hold one class."
 )
 USED_BY = {
     "reference": ("distance",),
@@ -35,7 +28,6 @@ USED_BY = {
     "similar": ("wordnet", "distance"),
     "dissimilar": ("wordnet", "distance", "groups"),
 }
-Files = list[tuple[str, Representations]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,9 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variant",
         choices=VARIANTS,
-        default="centroid",
         help="which distance: of centroids (the paper's), the same corrected for the noise of few samples, or the mean "
-        "over pairs of samples (Table K.1), which may be squared (default: centroid)",
+        "over pairs of samples (Table K.1), which may be squared (default: centroid; corrected where the students have "
+        "other numbers of samples of a class)",
+    )
+    parser.add_argument(
+        "--allow",
+        nargs="+",
+        choices=DIFFERENCES,
+        default=[],
+        metavar="DIFFERENCE",
+        help="compare the students although they differ in more than T, and say so: "
+        + "; ".join(f"{word}: {what}" for word, what in DIFFERENCES.items()),
     )
     parser.add_argument(
         "--resamples",
@@ -68,49 +69,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="for the intervals of one pair of students; 0: none (default: 1000)",
     )
-    parser.add_argument("--confidence", type=float, default=95, metavar="PERCENT", help="of intervals (default: 95)")
+    parser.add_argument(
+        "--confidence", type=percent, default=95, metavar="PERCENT", help="of intervals, 95 or 0.95 (default: 95)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of resampling, and of S2 at random (default: 1)")
     parser.add_argument("--output", type=output_file, metavar="FILE", help="the table, .csv or .json")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print where the files come from, η of each target, and what the figures mean; write the table."""
-    from tqdm import tqdm
-
     for name, value in (("--resamples", arguments.resamples), ("--seed", arguments.seed)):
         if value < 0:
             raise bad(name, value, "must be 0 or above")
-    if not 0 < arguments.confidence < 100:
-        raise bad("--confidence", arguments.confidence, "must be above 0 and below 100")
     first, second = ([(path, read_representations(path)) for path in paths] for paths in _paths(arguments))
-    _check(first, second)
+    warnings = check_students(first, second, arguments.allow)
     names = first[0][1].class_names
-    sets = _sets(arguments, names)
-    pairs = list(zip(first, second, strict=True))
-    why_none = _lacks_features(pairs[0], sets) if arguments.resamples and len(pairs) == 1 else None
-    resamples = 0 if why_none or len(pairs) > 1 else arguments.resamples
-    results: list[Sequence[DiffusionIndex]] = []
-    with tqdm(total=len(pairs) * len(sets), desc="η", unit=" targets", disable=None, leave=False) as progress:
-        for (first_path, one), (second_path, other) in pairs:
-            results.append([])
-            options = arguments.variant, resamples, arguments.confidence / 100, arguments.seed
-            try:
-                for index in diffusion_indices(one, other, sets, *options):
-                    results[-1].append(index)
-                    progress.update()
-            except ValueError as error:
-                message = str(error).replace("first:", f"{first_path}:").replace("second:", f"{second_path}:")
-                raise InputError(message) from None
-    rows = [_row(each, sets, names, arguments.seed) for each in zip(*results, strict=True)]
+    sets, origin = _sets(arguments, names)
+    argument = "--sets" if arguments.sets else "--reference"
+    chosen_in = arguments.sets or arguments.reference
+    warnings += check_origin(origin, argument, chosen_in, [*first, *second], arguments.allow)
+    pairs = [(one, other) for (_, one), (_, other) in zip(first, second, strict=True)]
+    if arguments.variant == "centroid" and (unequal := unequal_counts(pairs, members(sets))):
+        warnings += refuse_unless_allowed(
+            "counts", "--variant", "centroid", f"must be corrected: {unequal}", arguments.allow
+        )
+    confidence = arguments.confidence / 100
+    measured = measure_eta(pairs, sets, arguments.variant, arguments.resamples, confidence, arguments.seed)
+    warnings += measured.notes
+    rows = [target_row(each, measured, names, arguments.seed) for each in measured.targets]
     if arguments.output:
-        about = {"first": _origins(first), "second": _origins(second), "variant": arguments.variant}
-        about |= {"resamples": resamples, "confidence_percent": arguments.confidence, "seed": arguments.seed}
+        about = {"first": origins(first), "second": origins(second), "variant": measured.variant}
+        about |= {"resamples": measured.resamples, "confidence_percent": arguments.confidence, "seed": arguments.seed}
+        together = measured.isotropy and measured.isotropy.p_together
+        about |= {"p_isotropic_together": together, "sets_origin": origin, "warnings": warnings}
         flat = arguments.output.suffix == ".csv"
-        write(arguments.output, [_joined(row) for row in rows] if flat else rows, about)
-    print("\n".join(_head(first, "first") + _head(second, "second")) + "\n")
-    print(_table(rows, len(pairs)))
-    print("\n" + _summary(rows))
-    print("\n" + "\n".join([COUPLED, *_meaning(arguments, pairs, sets, resamples, why_none, rows)]))
+        write(arguments.output, [joined(row) for row in rows] if flat else rows, about)
+    warn("lskd eta", warnings)
+    print("\n".join(head(first, "first") + head(second, "second")) + "\n")
+    print(table(rows, len(pairs)))
+    print("\n" + "\n".join(summary(rows, measured.isotropy)))
+    print("\n" + "\n".join(meaning(pairs, rows, measured, arguments.confidence)))
 
 
 def _paths(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -124,44 +122,8 @@ def _paths(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     return arguments.first, arguments.second
 
 
-def _check(first: Files, second: Files) -> None:
-    """Refuse files that are not about the same samples, and groups that are not students of one configuration."""
-    path, expected = first[0]
-    for argument, files in (("--first", first), ("--second", second)):
-        alike = _configuration(files[0][1])
-        for other_path, each in files:
-            if each.class_names != expected.class_names:
-                raise bad(argument, other_path, f"must have the classes of {path}, in their order")
-            for what, a, b in zip(("split", "data"), _samples(expected), _samples(each), strict=True):
-                if None not in (a, b) and a != b:
-                    raise bad(argument, other_path, f"is of {what} {b}, must be of {a} as {path}")
-            for what, value in _configuration(each).items():
-                if value != alike[what]:
-                    raise bad(argument, other_path, f"has {what} {value}, must be {alike[what]} as {files[0][0]}")
-    seeds = [[each.provenance.get("seed") for _, each in files] for files in (first, second)]
-    if seeds[0] != seeds[1] and sorted(map(str, seeds[0])) == sorted(map(str, seeds[1])):
-        raise bad("--second", f"seeds {seeds[1]}", f"must be in the order of --first: {seeds[0]}")
-
-
-def _samples(representations: Representations) -> tuple:
-    """Split and data, as far as they are known."""
-    provenance = representations.provenance
-    data = provenance.get("data")
-    return provenance.get("split"), data.get("fingerprint") if isinstance(data, dict) else data
-
-
-def _configuration(representations: Representations) -> dict:
-    """What students that differ by their seed have in common."""
-    provenance = representations.provenance
-    return {
-        "model": provenance.get("model"),
-        "temperature": look_up(provenance, "configuration", "temperature") if provenance.get("teacher") else None,
-        "label smoothing": teacher_smoothing(provenance),
-    }
-
-
-def _sets(arguments: argparse.Namespace, names: list[str]) -> dict[int, ClassSets]:
-    """S1 and S2 of each target, of a file or as `lskd similar` chooses them."""
+def _sets(arguments: argparse.Namespace, names: list[str]) -> tuple[dict[int, ClassSets], dict | None]:
+    """S1 and S2 of each target, of a file or as `lskd similar` chooses them, and how they were chosen."""
     for option, methods in USED_BY.items():
         if getattr(arguments, option) and arguments.by not in methods:
             chosen = f"--by {arguments.by}" if arguments.by else "--sets"
@@ -176,14 +138,17 @@ def _sets(arguments: argparse.Namespace, names: list[str]) -> dict[int, ClassSet
         sets = {target: sets[target] for target in targets} if targets else sets
         if not sets:
             raise bad("--sets", arguments.sets, "must hold at least one target")
-        return sets
+        return sets, read_origin(arguments.sets)
     similar, dissimilar = arguments.similar, arguments.dissimilar
+    origin = {"by": arguments.by}
     if arguments.by == "wordnet":
-        return sets_by_wordnet(find_hierarchy(names), targets, similar or 4, dissimilar or 20, seed=arguments.seed)
+        hierarchy = find_hierarchy(names)
+        return sets_by_wordnet(hierarchy, targets, similar or 4, dissimilar or 20, seed=arguments.seed), origin
     if arguments.by == "groups":
         if not arguments.groups:
             raise bad("--groups", "none", "must be a file of groups")
-        return sets_by_groups(read_groups(arguments.groups, names), names, targets, dissimilar, arguments.seed)
+        groups = read_groups(arguments.groups, names)
+        return sets_by_groups(groups, names, targets, dissimilar, arguments.seed), origin
     if not arguments.reference:
         raise bad("--reference", "none", "must be a representation file, whose centroids say what is near")
     reference = read_representations(arguments.reference)
@@ -191,104 +156,5 @@ def _sets(arguments: argparse.Namespace, names: list[str]) -> dict[int, ClassSet
         raise bad("--reference", arguments.reference, f"must have the classes of {arguments.first[0]}, in their order")
     if without := [label for label in targets or () if not reference.moments.counts[label]]:
         raise bad("--targets", names[without[0]], f"must have samples in {arguments.reference}")
-    return sets_by_distance(reference.moments.centroids(), targets, similar or 0.01, dissimilar or 0.9)
-
-
-def _lacks_features(pair: Sequence[tuple[str, Representations]], sets: dict[int, ClassSets]) -> str | None:
-    """Why no samples can be drawn anew, or None where they can."""
-    wanted = members(sets)
-    for path, each in pair:
-        kept = np.bincount(each.labels, minlength=len(each.class_names))[wanted]
-        if (kept < 2).any():
-            few = each.class_names[wanted[int(kept.argmin())]]
-            return f"No intervals: {path} holds the features of {kept.min()} samples of {few}, at least 2 are needed."
-    return None
-
-
-def _row(indices: Sequence[DiffusionIndex], sets: dict[int, ClassSets], names: list[str], seed: int) -> dict:
-    """One target; one index for each pair of students."""
-    target = indices[0].target
-    changes = np.mean([each.changes for each in indices], axis=0)
-    row = {"target": names[target]}
-    for name, kind in (("similar", "eta_similar"), ("dissimilar", "eta_dissimilar")):
-        spread = over_seeds([100 * getattr(each, kind) for each in indices])
-        interval = getattr(indices[0], f"{name}_interval") or (None, None)
-        low, high = (None if bound is None or math.isnan(bound) else 100 * bound for bound in interval)
-        row |= {f"{kind}_percent": spread.mean, f"{kind}_sd_percent": spread.sd}
-        row |= {f"{kind}_low_percent": low, f"{kind}_high_percent": high}
-    row["p_value"] = permutation_p(changes, len(sets[target].similar), seed)  # of the mean over pairs
-    row["n"] = len(indices)
-    row["similar"] = [names[k] for k in sets[target].similar]
-    row["dissimilar"] = [names[k] for k in sets[target].dissimilar]
-    return row
-
-
-def _joined(row: dict) -> dict:
-    """A row for csv: lists of classes as text."""
-    return row | {name: "; ".join(row[name]) for name in ("similar", "dissimilar")}
-
-
-def _table(rows: Sequence[dict], pairs: int) -> str:
-    columns = [Column("target", "shown"), Column("η(S1) %", "eta_similar_percent", "+.2f")]
-    columns += [Column("interval" if pairs == 1 else "±", "spread_similar"), Column("p", "p_value", ".3g")]
-    columns += [Column("η(S2) %", "eta_dissimilar_percent", "+.2f")]
-    columns += [Column("interval" if pairs == 1 else "±", "spread_dissimilar")]
-    columns += [Column("n", "n")] if pairs > 1 else []
-    shown = [row | {"shown": imagenet_classes().get(row["target"], row["target"])} for row in rows]
-    for row in shown:
-        for name in ("similar", "dissimilar"):
-            sd, low, high = (row[f"eta_{name}_{what}_percent"] for what in ("sd", "low", "high"))
-            interval = None if low is None else f"{low:+.2f} to {high:+.2f}"
-            row[f"spread_{name}"] = interval if sd is None else f"{sd:.2f}"
-    mean = {"shown": "mean"}
-    for key in ("eta_similar_percent", "eta_dissimilar_percent"):
-        mean[key] = math.fsum(row[key] for row in rows) / len(rows)
-    return show([*shown, mean] if len(rows) > 1 else shown, columns)
-
-
-def _summary(rows: Sequence[dict]) -> str:
-    parts = []
-    for name, key in (("η(S1)", "eta_similar_percent"), ("η(S2)", "eta_dissimilar_percent")):
-        parts.append(f"{name} is negative for {sum(row[key] < 0 for row in rows)} of {len(rows)} targets")
-    return ", ".join(parts) + "."
-
-
-def _head(files: Files, name: str) -> list[str]:
-    lines = []
-    for path, each in files:
-        configuration, provenance = _configuration(each), each.provenance
-        role = "student" if provenance.get("teacher") else "model"
-        temperature, smoothing = (configuration[key] for key in ("temperature", "label smoothing"))
-        facts = [f"{role} {provenance.get('model') or ''}".rstrip()]
-        facts += [f"T = {temperature:g}"] if temperature is not None else []
-        facts += [f"α = {smoothing:.3g}" if smoothing is not None else "α unknown"]
-        facts += [f"split {provenance.get('split', 'unknown')}", f"seed {provenance.get('seed', 'unknown')}"]
-        lines.append(f"{name:<8}{', '.join(facts)}: {path}")
-    return lines
-
-
-def _origins(files: Files) -> list[dict]:
-    return [{"file": path, "provenance": each.provenance} for path, each in files]
-
-
-def _meaning(arguments, pairs, sets, resamples: int, why_none: str | None, rows: Sequence[dict]) -> list[str]:
-    """What p, the intervals and the spread are of, in a sentence each."""
-    lines = ["p: the share of all ways to call |S1| of these classes similar that have a mean change as low as S1's."]
-    if len(pairs) > 1:
-        lines.append(
-            f"±: standard deviation over {len(pairs)} pairs of students of different seeds, on the same samples."
-        )
-    elif resamples:
-        whole = all(each.complete for _, each in pairs[0])
-        kept = "" if whole else ", the kept features standing for all" if arguments.variant != "pairwise" else ""
-        lines.append(
-            f"Intervals: {arguments.confidence:g} %, over samples ({resamples} resamples within each class{kept}): of "
-            "other samples\nseen by these two students. They say nothing about students of other seeds."
-        )
-        if any(row["eta_similar_low_percent"] is None for row in rows):
-            lines.append("No interval (–): with so few samples a resampled distance can be 0.")
-    elif why_none:
-        lines.append(why_none)
-    if arguments.variant == "pairwise" and not all(each.complete for pair in pairs for _, each in pair):
-        lines.append("Pairwise distances are of the samples whose features were kept.")
-    return lines
+    sets = sets_by_distance(reference.moments.centroids(), targets, similar or 0.01, dissimilar or 0.9)
+    return sets, origin | {"from": "centroids"} | identity(reference)

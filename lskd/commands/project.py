@@ -9,7 +9,7 @@ when they name the same checkpoint; a file that names none stands alone.
 import argparse
 from pathlib import Path
 
-from lskd.errors import bad, naming, positive
+from lskd.errors import InputError, bad, positive, warn
 from lskd.projection import Panel, project
 from lskd.projection_figure import FORMATS, figure, write_figure
 from lskd.representations import Representations, read_representations
@@ -76,17 +76,18 @@ def run(arguments: argparse.Namespace) -> None:
     """Project each model, print the table, write the files."""
     if arguments.seed < 0:
         raise bad("--seed", arguments.seed, "must be 0 or above")
-    panels = []
+    panels, refused = [], []
     for first, *others in _models(_read(arguments.files), _read(arguments.validation)):
-        with naming(first[0]):
-            panels += project(
-                first[1],
-                [each for _, each in others],
-                arguments.classes,
-                arguments.samples,
-                arguments.validation_samples,
-                arguments.seed,
-            )
+        samples = arguments.samples, arguments.validation_samples
+        try:
+            panels += project(first[1], [each for _, each in others], arguments.classes, *samples, arguments.seed)
+        except InputError:  # names a file or a package: no matter of one model
+            raise
+        except ValueError as error:
+            refused.append(f"{first[0]}: {error}")
+    if not panels:
+        raise InputError(refused[0])
+    warn("lskd project", [f"not shown: {reason}" for reason in refused])
     if arguments.output:
         write_figure(arguments.output, figure(panels))
     table = [_facts(panel) | _figures(panel) for panel in panels]

@@ -2,7 +2,8 @@
 
 By WordNet: the nearest in its hierarchy, and far ones at random. By distance: the closest 1 % and the farthest 90 % of
 the classes, by the centroids or the last layer in FILE. By groups: those that share a group with the target, and those
-that share none. What --output writes is what `lskd eta --sets` reads. Classes that are not ImageNet-1K's are
+that share none. What --output writes is what `lskd eta --sets` reads; it tells which model
+distances are of. Classes that are not ImageNet-1K's are
 looked up in WordNet with nltk.
 """
 
@@ -26,6 +27,7 @@ from lskd.similar_classes import (
     sets_by_groups,
     sets_by_wordnet,
 )
+from lskd.student_pairs import identity
 from lskd.tables import Column, output_file, show, write
 from lskd.wordnet import find_hierarchy, imagenet_classes, imagenet_hypernyms
 
@@ -99,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
     if other:
         rows = agreement_rows(sets, other, names)
     if arguments.output:
-        write_sets(arguments.output, sets, names)
+        write_sets(arguments.output, sets, names, origin(arguments, representations))
     if other and arguments.agreement:
         about = {"by": arguments.by, "agree_with": arguments.agree_with, "file": arguments.file}
         about |= {"provenance": representations.provenance} if representations else {}
@@ -153,6 +155,13 @@ def choose(
     if without := [label for label in targets or () if not np.isfinite(points[label]).all()]:
         raise bad("--targets", names[without[0]], f"must have samples in {arguments.file}")
     return sets_by_distance(points, targets, *arguments.rates, candidates)
+
+
+def origin(arguments: argparse.Namespace, representations: Representations | None) -> dict[str, str | None]:
+    """How the sets were chosen, for their file: the method, and for distances the model that they are of."""
+    if arguments.by != "distance" or representations is None:
+        return {"by": arguments.by}
+    return {"by": arguments.by, "from": arguments.points} | identity(representations)
 
 
 def agreement_rows(first: Mapping[int, ClassSets], second: Mapping[int, ClassSets], names: list[str]) -> list[dict]:

@@ -1,14 +1,14 @@
 """What a page of runs says first: accuracy by T and η, each difference tested as it was chosen."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from lskd.comparisons import LEAST_SEEDS, LEVEL, Comparison, Groups, holm, mean_test
 from lskd.diffusion import Spread
-from lskd.report.diffusion import Diffusion, Row
+from lskd.report.diffusion import Diffusion, MeasuredEta
 from lskd.report.html import Markup, element, join, paragraph
 from lskd.report.studies import Study, at, number, pair, signed, smoothing, unknown_last
 
@@ -16,8 +16,8 @@ TIE = 0.005  # what two decimals cannot tell apart
 EXPLANATION = (
     "Something is claimed where p ≤ {level:g}. Over seeds: the best T against the worst by the studentised range, "
     "which allows for their choice; T = 1 against the mean of the other T, and whether η(S1), mean over targets, is "
-    "below 0, by t-tests. {adjusted}The data that are scored and, where all students had one, the teacher are taken as "
-    "given."
+    "below 0, by t-tests. Of these students alone: η against isotropic change. {adjusted}The data that are scored and, "
+    "where all students had one, the teacher are taken as given."
 )
 
 
@@ -33,9 +33,9 @@ class MeanEta:
         signs: for how many targets η(S1) is below and η(S2) above 0, by their means over pairs.
         excluding: of one pair, for how many targets the 95 % interval of η(S1), and of η(S2), leaves out 0; None where
             there are no intervals.
-        systematic: for how many targets the permutation p is at most the level, of all pairs, Holm over targets.
         p: over pairs, that chance gives a mean η(S1) as far below 0 (one-sided: noise of distances alone makes changes
             of their ratios positive on average); None for too few.
+        p_isotropic: of isotropic change of these students, all targets together; None where it was not tested.
     """
 
     split: str
@@ -44,12 +44,13 @@ class MeanEta:
     dissimilar: tuple[float, ...]
     signs: tuple[int, int]
     excluding: tuple[int, int] | None
-    systematic: int
     p: float | None
+    p_isotropic: float | None
 
     @classmethod
-    def of(cls, split: str, rows: Sequence[Row]) -> "MeanEta":
+    def of(cls, split: str, measured: MeasuredEta) -> "MeanEta":
         """From η of each target."""
+        rows = measured.rows
         pairs = range(len(rows[0].found))
         similar, dissimilar = (
             tuple(100 * float(np.mean([getattr(row.found[place], kind) for row in rows])) for place in pairs)
@@ -59,14 +60,11 @@ class MeanEta:
         if len(pairs) == 1 and all(row.similar_interval and row.dissimilar_interval for row in rows):
             intervals = ([row.similar_interval for row in rows], [row.dissimilar_interval for row in rows])
             excluding = tuple(sum(low > 0 or high < 0 for low, high in each) for each in intervals)
-        # The least favourable pair of seeds: p-values of the same classes do not multiply.
-        of_targets = holm([max(each.p_value for each in row.found) for row in rows])
         signs = sum(row.similar < 0 for row in rows), sum(row.dissimilar > 0 for row in rows)
-        systematic = sum(p <= LEVEL for p in of_targets)
         p = None
         if tested := mean_test(similar):
             p = tested[1] / 2 if np.mean(similar) < 0 else 1 - tested[1] / 2
-        return cls(split, len(rows), similar, dissimilar, signs, excluding, systematic, p)
+        return cls(split, len(rows), similar, dissimilar, signs, excluding, p, measured.p_isotropic)
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,9 @@ class Claims:
     def __post_init__(self):
         self.findings = [_findings(study, diffusion) for study, diffusion in self.studies]
         every = [each for findings in self.findings for each in findings]
-        tested = [each for finding in every for each in finding.comparisons]
-        tested += [finding.eta for finding in every if finding.eta and finding.eta.p is not None]
+        tested: dict[Hashable, float | None] = {each: each.p for finding in every for each in finding.comparisons}
+        for eta in [finding.eta for finding in every if finding.eta]:
+            tested |= {(eta, "over seeds"): eta.p, (eta, "isotropic"): eta.p_isotropic}
         self.adjusted = adjusted(tested)
 
     def answer(self) -> Markup:
@@ -155,7 +154,7 @@ class Claims:
             stop = ";" if name == "η(S1)" else "."
             said.append(f"{name}\u00a0=\u00a0{signed(float(np.mean(values)))}\u00a0% ({sign}{interval}){stop}")
         if eta.p is not None:
-            p = self.adjusted[eta]
+            p = self.adjusted[eta, "over seeds"]
             verdict = "is below 0" if p <= LEVEL else "is not below 0 beyond chance"
             said.append(f"Over {len(eta.similar)} pairs of seeds η(S1) {verdict} ({p_in_words(p)}).")
         else:
@@ -167,16 +166,17 @@ class Claims:
                     f"With these students as they are, the interval over samples leaves out 0 for {of_similar} targets "
                     f"of η(S1), {of_dissimilar} of η(S2)."
                 )
-        said.append(
-            f"The permutation p is at most {LEVEL:g} for {eta.systematic} of {eta.targets} targets (Holm over these)."
-        )
+        if eta.p_isotropic is not None:
+            p = self.adjusted[eta, "isotropic"]
+            verdict = "goes beyond isotropic change" if p <= LEVEL else "may be isotropic change"
+            said.append(f"How near similar classes came {verdict} of these students ({p_in_words(p)}).")
         return " ".join(said)
 
 
-def adjusted(tested: Iterable) -> dict:
-    """The p of all that is tested on a page, each once, adjusted for their number."""
-    once = list(dict.fromkeys(tested))
-    return dict(zip(once, holm([each.p for each in once]), strict=True))
+def adjusted(tested: Mapping[Hashable, float | None]) -> dict[Hashable, float]:
+    """p of all that is tested on a page, each adjusted for their number; without what has none."""
+    known = {each: p for each, p in tested.items() if p is not None}
+    return dict(zip(known, holm(list(known.values())), strict=True))
 
 
 def difference_in_words(comparison: Comparison, p: float, points: str) -> str:
@@ -219,8 +219,8 @@ def _findings(study: Study, diffusion: Diffusion) -> list[Finding]:
         means = {T: study.spread(alpha, T, metric) for T in values}
         groups = Groups(values)
         comparisons = [groups.best_against_worst(), groups.one_against_rest()]
-        split = next((split for split, rows in diffusion.rows.items() if alpha in rows), None)
-        eta = None if split is None else MeanEta.of(split, diffusion.rows[split][alpha])
+        split = next((split for split, etas in diffusion.etas.items() if alpha in etas), None)
+        eta = None if split is None else MeanEta.of(split, diffusion.etas[split][alpha])
         found.append(Finding(alpha, means, [each for each in comparisons if each], eta))
     return found
 

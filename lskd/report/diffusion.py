@@ -5,15 +5,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lskd.class_sets import ClassSets, members
-from lskd.diffusion import DiffusionIndex, diffusion_indices, over_seeds
+from lskd.class_sets import ClassSets, read_origin
+from lskd.diffusion import DiffusionIndex, over_seeds
+from lskd.errors import bad
+from lskd.eta_measurement import EtaMeasurement, measure_eta
 from lskd.plots import Bars, bars, svg
 from lskd.report.html import Markup, Page, absent, code, element, paragraph, table, text_cell
 from lskd.report.records import Run
 from lskd.report.sources import Options, Sources
 from lskd.report.studies import Study, at, pair, signed, smoothing
-from lskd.representations import Representations
 from lskd.similar_classes import sets_by_distance
+from lskd.student_pairs import student_of_origin
 
 RESAMPLES = 1000
 TARGETS = 30  # without --sets, data of more classes have no η: which targets, a reader has to say
@@ -21,8 +23,27 @@ COUPLING = (
     "η(S1) and η(S2) of a target are two views of the same changes: relative distances sum to 1 at every T, so what "
     "some classes lose others gain. Opposite signs are forced only where both sets hold one class. Intervals are over "
     "samples, with these students as they are; they say nothing about students of other seeds. p is the share of all "
-    "ways to call as many classes similar that would have given an η(S1) as low; it cannot fall below 1 / their number."
+    "ways to call as many classes similar that would have given an η(S1) as low; it cannot fall below 1 / their number "
+    "and is small by chance more often than it says. p iso is that of isotropic change: one scale of all squared "
+    "distances and one constant, as noise adds; it is small where S1 came nearer than these explain."
 )
+
+
+@dataclass(frozen=True)
+class MeasuredEta:
+    """η of the students of one teacher on one split.
+
+    Attributes:
+        rows: for each target.
+        p_isotropic: of isotropic change, all targets together; None where there is no such test.
+        notes: what was left out or corrected for, a sentence each.
+        files: the students'.
+    """
+
+    rows: Sequence["Row"]
+    p_isotropic: float | None
+    notes: Sequence[str]
+    files: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -30,13 +51,13 @@ class Diffusion:
     """η of a study's students.
 
     Attributes:
-        rows: by split, then by α, η of each target; validation first.
+        etas: by split, then by α; validation first.
         undefined: by split and α, why there is none.
         origin: where S1 and S2 are from.
         missing: what is not there, and how it would be made, where nothing was measured.
     """
 
-    rows: Mapping[str, Mapping[float | None, Sequence["Row"]]] = field(default_factory=dict)
+    etas: Mapping[str, Mapping[float | None, MeasuredEta]] = field(default_factory=dict)
     undefined: Mapping[tuple[str, float | None], str] = field(default_factory=dict)
     origin: Markup | None = None
     missing: Markup | None = None
@@ -57,15 +78,20 @@ def measure_diffusion(files: Sources, options: Options) -> Diffusion:
     sets, origin = _sets(files, options)
     if sets is None:
         return Diffusion(missing=origin)
-    rows: dict[str, dict[float | None, list[Row]]] = {}
+    etas: dict[str, dict[float | None, MeasuredEta]] = {}
     undefined = {}
     for split, found in there.items():
         for alpha, both in found.items():
             try:
-                rows.setdefault(split, {})[alpha] = _rows(files, sets, split, both)
+                measured = _measured(files, options, sets, split, both)
             except ValueError as error:
                 undefined[split, alpha] = str(error)
-    return Diffusion(rows, undefined, origin)
+            else:
+                paths = [str(files.path(run, split)) for each in both for run in each]
+                rows = [Row(files.class_names, measured, each) for each in measured.targets]
+                together = measured.isotropy and measured.isotropy.p_together
+                etas.setdefault(split, {})[alpha] = MeasuredEta(rows, together, measured.notes, paths)
+    return Diffusion(etas, undefined, origin)
 
 
 def _recorded(files: Sources, split: str, pairs: Mapping[float | None, Sequence]) -> dict[float | None, list]:
@@ -76,14 +102,21 @@ def _recorded(files: Sources, split: str, pairs: Mapping[float | None, Sequence]
     return {alpha: both for alpha, both in there.items() if both}
 
 
-def _rows(files: Sources, sets: Mapping[int, ClassSets], split: str, both: Sequence[tuple[Run, Run]]) -> list["Row"]:
-    found = []
-    for each in both:
-        students = [files.get(run, split) for run in each]
-        resamples = RESAMPLES if len(both) == 1 and _kept(students, sets) else 0
-        found.append(list(diffusion_indices(*students, sets, resamples=resamples, seed=1)))
-    paths = [str(files.path(run, split)) for each in both for run in each]
-    return [Row(files.class_names, sets, each, paths) for each in zip(*found, strict=True)]
+def _measured(
+    files: Sources, options: Options, sets: Mapping[int, ClassSets], split: str, both: Sequence[tuple[Run, Run]]
+) -> EtaMeasurement:
+    """η of pairs of students on a split.
+
+    Raises:
+        InputError: it is not defined, or the given sets were chosen in one of the students.
+    """
+    pairs = [(files.get(one, split), files.get(other, split)) for one, other in both]
+    if (given := files.fitting_sets(options.sets)) and (origin := read_origin(given[0])):
+        students = [(each.path, each) for pair in pairs for each in pair]
+        chosen = student_of_origin(origin, students)
+        if chosen is not None and not chosen[1]:
+            raise bad("--sets", given[0], f"S1 and S2 were chosen in {chosen[0]}, a student under test")
+    return measure_eta(pairs, sets, resamples=RESAMPLES, seed=1)
 
 
 def diffusion(page: Page, files: Sources, options: Options, found: Diffusion) -> None:
@@ -97,9 +130,10 @@ def diffusion(page: Page, files: Sources, options: Options, found: Diffusion) ->
     page.add(found.origin)
     for (split, alpha), why in found.undefined.items():
         page.add(paragraph(f"η on {split}, {smoothing(alpha)}, is not defined: {why}", class_="absent"))
-    for split, rows in found.rows.items():
-        if rows:
-            _diffusion_of_split(page, files, split, rows)
+    for split, etas in found.etas.items():
+        for alpha, eta in etas.items():
+            page.add(*(paragraph(f"η on {split}, {smoothing(alpha)}: {note}", class_="absent") for note in eta.notes))
+        _diffusion_of_split(page, files, split, etas)
     page.add(paragraph(COUPLING))
 
 
@@ -130,20 +164,21 @@ def _sets(files: Sources, options: Options) -> tuple[dict[int, ClassSets] | None
     )
 
 
-def _diffusion_of_split(page: Page, files: Sources, split: str, rows: Mapping[float | None, Sequence["Row"]]) -> None:
+def _diffusion_of_split(page: Page, files: Sources, split: str, etas: Mapping[float | None, MeasuredEta]) -> None:
     """A table of means and a drawing for each α, all on one scale."""
-    title = files.study.title
+    title, rows = files.study.title, {alpha: eta.rows for alpha, eta in etas.items()}
     summary = [
         [
             smoothing(alpha),
             signed(100 * np.mean([row.similar for row in each])),
             f"{sum(row.similar < 0 for row in each)} of {len(each)}",
             signed(100 * np.mean([row.dissimilar for row in each])),
+            _p(etas[alpha].p_isotropic),
             str(len(each[0].found)),
         ]
         for alpha, each in rows.items()
     ]
-    heads = ["teacher", "mean η(S1) %", "η(S1) below 0", "mean η(S2) %", "pairs of seeds"]
+    heads = ["teacher", "mean η(S1) %", "η(S1) below 0", "mean η(S2) %", "p iso, all together", "pairs of seeds"]
     page.add(table(f"η on the {split} split, mean over target classes. {title}", [heads], summary))
     ends = [0, *(end for each in rows.values() for row in each for end in row.ends)]
     margin = 0.05 * (max(ends) - min(ends) or 1)
@@ -151,7 +186,7 @@ def _diffusion_of_split(page: Page, files: Sources, split: str, rows: Mapping[fl
     drawings = []
     for alpha, each in rows.items():
         what = f"η in % for each target class, {split} split, teacher with {smoothing(alpha)}. {title}"
-        used = each[0].files + ([str(files.reference[0])] if files.reference else [])
+        used = [*etas[alpha].files, *([str(files.reference[0])] if files.reference else [])]
         drawings.append(_drawing(page, what, each, limits, used))
     page.add(element("div", *drawings, class_="beside"))
 
@@ -166,7 +201,7 @@ def _drawing(page: Page, what: str, rows: Sequence["Row"], limits: tuple[float, 
     said = "; ".join(
         f"{row.name}: {signed(100 * row.similar)} similar, {signed(100 * row.dissimilar)} dissimilar" for row in rows
     )
-    heads = ["target", "similar classes", "η(S1) %", whiskers, "η(S2) %", whiskers, "p"]
+    heads = ["target", "similar classes", "η(S1) %", whiskers, "η(S2) %", whiskers, "p", "p iso"]
     return page.figure(
         svg(bars([row.name for row in rows], groups, "η in %", limits)),
         f"{what}. {said}.",
@@ -185,23 +220,18 @@ def _about(rows: Sequence["Row"]) -> str:
     return f"Whiskers: {whiskers}" + (f"; resamples leave it undefined for {', '.join(missing)}" if missing else "")
 
 
-def _kept(students: Sequence[Representations], sets: Mapping[int, ClassSets]) -> bool:
-    """Whether features of all classes that are needed were kept, two or more of each."""
-    return all(np.bincount(one.labels, minlength=len(one.class_names))[members(sets)].min() > 1 for one in students)
+def _p(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 class Row:
     """η of one target in fractions, with its whiskers in %: the interval of a single pair, ± σ over several."""
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        sets: Mapping[int, ClassSets],
-        found: Sequence[DiffusionIndex],
-        files: Sequence[str],
-    ):
-        self.found, self.name, self.files = found, names[found[0].target], list(files)
-        self.similar_names = ", ".join(names[label] for label in sets[found[0].target].similar)
+    def __init__(self, names: Sequence[str], measured: EtaMeasurement, found: Sequence[DiffusionIndex]):
+        target = found[0].target
+        self.found, self.name = found, names[target]
+        self.similar_names = ", ".join(names[label] for label in measured.sets[target].similar)
+        self.p_isotropic = measured.isotropy and measured.isotropy.p_values[target]
         spreads = [
             over_seeds([each.eta_similar for each in found]),
             over_seeds([each.eta_dissimilar for each in found]),
@@ -231,4 +261,4 @@ class Row:
         cells = [self.name, text_cell(self.similar_names)]
         for value, interval in ((self.similar, self.similar_interval), (self.dissimilar, self.dissimilar_interval)):
             cells += [signed(100 * value), "–" if interval is None else " to ".join(map(signed, interval))]
-        return [*cells, ", ".join(f"{each.p_value:.3f}" for each in self.found)]
+        return [*cells, ", ".join(f"{each.p_value:.3f}" for each in self.found), _p(self.p_isotropic)]

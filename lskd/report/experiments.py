@@ -3,16 +3,15 @@
 import os
 from collections.abc import Sequence
 
-from lskd.comparisons import LEAST_SEEDS
 from lskd.figure_grid import WORDS, cell, constants, flags, grid
 from lskd.plots import COLOURS, HATCHES, Bars, Series, bars, lines, svg
 from lskd.published import SOURCE, Figure, published
 from lskd.report.accuracy import LEAST_SPAN
-from lskd.report.claims import adjusted
-from lskd.report.contents import Contents, Drawing, Experiment, read_contents
-from lskd.report.headlines import FIRST, compared, headline
+from lskd.report.contents import Drawing, Experiment, read_contents
+from lskd.report.headlines import FIRST
 from lskd.report.html import Markup, Notes, Page, code, details, element, join, paragraph, table, text_cell
 from lskd.report.origins import described, of_drawing, of_figures
+from lskd.report.overview import overview
 from lskd.report.page import made, table_of_runs
 from lskd.report.studies import at, signed, smoothing
 from lskd.results import Result
@@ -40,7 +39,7 @@ def experiments_page(path: str | os.PathLike) -> str:
     """
     contents = read_contents(path)
     page = Page(contents.title, join(map(paragraph, contents.intro)), drawing="Drawing")
-    _overview(page, contents)
+    overview(page, contents, MEASURED_DIGITS)
     for experiment in contents.experiments:
         page.heading(f"{experiment.name}: {experiment.title}")
         page.add(paragraph("Made by ", code(experiment.command)))
@@ -59,33 +58,6 @@ def experiments_page(path: str | os.PathLike) -> str:
         page.heading("How each run was made")
         page.add(table_of_runs(contents.runs), *(details(run.name, made(run)) for run in contents.runs))
     return page.html()
-
-
-def _overview(page: Page, contents: Contents) -> None:
-    """What each experiment gave, in a line."""
-    page.heading("Overview")
-    results = [experiment.result for experiment in contents.experiments if experiment.result is not None]
-    measured = adjusted(each for result in results for each in compared(result.rows))
-    printed = adjusted(each for result in results for each in compared(published(result.table)))
-    rows = []
-    for experiment in contents.experiments:
-        says = ["a drawing and its numbers", experiment.drawing.published] if experiment.drawing else []
-        if (result := experiment.result) is not None:
-            says = [headline(result.rows, measured, MEASURED_DIGITS), headline(published(result.table), printed, 3)]
-        rows.append([experiment.name, text_cell(experiment.title), *map(text_cell, says)])
-    scale = f", scale {contents.scale}" if contents.scale else ""
-    page.add(table(f"The experiments{scale}", [["", "what the paper's shows", "measured here", "published"]], rows))
-    words = "Means over seeds ± standard deviation (number of seeds); without ± it is not known. "
-    if any("lowest" in str(cell) for row in rows for cell in row):
-        words += (
-            "The highest and the lowest T are named by their means; whether one is better than the other only the test "
-            "tells: the studentised range, which allows for their choice, p adjusted for all that a column compares "
-            f"(Holm; measured {len(measured)}, published {len(printed)}). No test: fewer than {LEAST_SEEDS} seeds, or "
-            "their spread is not known; then nothing is claimed of T. "
-        )
-    if any("η" in str(cell) for row in rows for cell in row):
-        words += "Signs of η are only counted: targets share classes."
-    page.add(paragraph(words, class_="faint"))
 
 
 def _tables(page: Page, result: Result) -> None:

@@ -1,24 +1,25 @@
 """The runs of a report: found, their records checked, and what a record says in a report's words."""
 
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from lskd.errors import bad
 from lskd.representations import SUFFIX
-from lskd.runs import RunRecord, data_name, is_number, is_translation, look_up, read_run, teacher_smoothing
+from lskd.runs import (
+    RunRecord,
+    data_name,
+    deciding_settings,
+    is_number,
+    is_translation,
+    look_up,
+    read_run,
+    teacher_smoothing,
+)
 
 RECORD = "run.json"
-# Options of either host that say where, from whom and how fast, or what a study's runs differ in anyway.
-INDIFFERENT = {"config", "output", "experiment", "resume", "group_size", "workers", "num_workers", "pin_mem", "device"}
-INDIFFERENT |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
-INDIFFERENT |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
-INDIFFERENT |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
-INDIFFERENT |= {"teacher_path", "teacher_cache", "kd_checkpoint"}
-
 # What a record may hold in these places, beside nothing.
 KINDS = {
     ("configuration", "model"): str,
@@ -122,7 +123,7 @@ class Run:
         settings["α of its own labels"] = self.own_smoothing if self.record.teacher else None
         if own.get("student_temperature") not in (None, own.get("temperature")):
             settings["T of the student"] = own["student_temperature"]
-        return dict(_flat(settings | own.get("host", {})))
+        return deciding_settings(settings | own.get("host", {}))
 
 
 def find_runs(places: Sequence[str | os.PathLike]) -> list[Run]:
@@ -168,12 +169,3 @@ def _checked(record: RunRecord, path: Path) -> RunRecord:
     if not all(isinstance(row, dict) for row in record.history):
         raise bad("run record", path, "history must be a list of objects")
     return record
-
-
-def _flat(settings: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Settings with their full names; without the indifferent ones and those that are off, as a newer version's are."""
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif name not in INDIFFERENT and value not in (None, False, "", 0, []):
-            yield prefix + name, json.dumps(value, ensure_ascii=False)

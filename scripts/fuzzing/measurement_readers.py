@@ -10,6 +10,7 @@ from fuzzing import ROOT
 from fuzzing.reader import Reader, below, lskd, written
 from lskd.errors import InputError
 from lskd.representations import SUFFIX
+from lskd.student_pairs import DIFFERENCES
 
 
 def representations(place: Path) -> list[Path]:
@@ -18,8 +19,9 @@ def representations(place: Path) -> list[Path]:
     small_runs.add_representations(small_runs.image_run(place, 0.0), 0.0, keep=0)
     for temperature in (1.0, 3.0):
         small_runs.add_representations(small_runs.image_run(place, 0.1, temperature), 0.1, temperature)
+    origin = {"by": "distance", "from": "centroids", "fingerprint": "0f" * 32, "weights": None, "split": "train"}
     sets = {"Coat": {"similar": ["Pullover"], "dissimilar": ["Bag", "Trouser"]}}
-    (place / "sets.json").write_text(json.dumps(sets))
+    (place / "sets.json").write_text(json.dumps({"origin": origin, "sets": sets}))
     return below(place, f"*train{SUFFIX}")
 
 
@@ -31,9 +33,10 @@ def read_representations(place: Path, path: Path) -> None:
     if "a0.0" in str(path):
         return
     lskd("accuracy", path, "--classes")
+    first, second = sorted((path, other))  # students of T = 1 and 3, or one and the teacher
     for variant in ("centroid", "pairwise"):
-        words = ["--sets", place / "sets.json", "--resamples", 5, "--variant", variant]
-        lskd("eta", "--first", path, "--second", other, *words)
+        words = ["--sets", place / "sets.json", "--resamples", 5, "--variant", variant, "--allow", *DIFFERENCES]
+        lskd("eta", "--first", first, "--second", second, *words)
     lskd("similar", path, "--by", "distance", "--output", place / "out" / "sets.json")
     lskd("match-temperature", other, path)
     lskd("advise", path)

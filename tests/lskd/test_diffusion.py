@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lskd.class_distances import VARIANTS, mean_distances, squared_distances, template_basis
+from lskd.class_resampling import Resampling
 from lskd.class_sets import ClassSets
-from lskd.diffusion import Spread, _Resampling, diffusion_indices, over_seeds, permutation_p, relative_changes
+from lskd.diffusion import Spread, diffusion_indices, over_seeds, permutation_p, relative_changes
 from lskd.moments import ClassMoments
 from lskd.representations import Recorder, record
 
@@ -402,7 +403,7 @@ def test_resampled_distances_vary_as_estimates_do_also_where_noise_is_as_large_a
     found = []
     for experiment in range(150):
         student = record(places[labels] + generator.normal(size=(len(labels), dimension)), labels, ["a", "b"])
-        distances = _Resampling(student, 200, (experiment, 0)).distances(0, [1], "corrected")
+        distances = Resampling(student, 200, (experiment, 0)).distances(0, [1], "corrected")
         found.append(distances.var())
     exact = 4 * dimension * noise**2 + 2 * dimension * noise**2
     assert np.mean(found) == pytest.approx(exact, rel=0.2)  # without the correction half as large again

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import math
 
@@ -8,9 +9,12 @@ from commands import last_line, run
 
 from lskd.class_sets import ClassSets
 from lskd.commands import eta as command
+from lskd.commands import similar as similar_command
 from lskd.diffusion import diffusion_indices, permutation_p
 from lskd.errors import OneLineParser, run_command
-from lskd.representations import Recorder, read_representations, record, write_representations
+from lskd.isotropy import isotropy_test
+from lskd.representations import SUFFIX, Recorder, read_representations, record, write_representations
+from lskd.runs import RunRecord, write_run
 
 NAMES = ["Shirt", "Coat", "Pullover", "Sandal", "Boot", "Bag"]
 GROUPS = {"tops": ["Shirt", "Coat", "Pullover"], "footwear": ["Sandal", "Boot"]}
@@ -18,6 +22,7 @@ SETS = {
     "Shirt": {"similar": ["Coat", "Pullover"], "dissimilar": ["Sandal", "Boot", "Bag"]},
     "Boot": {"similar": ["Sandal"], "dissimilar": ["Shirt", "Bag"]},
 }
+EXPECTED_SETS = {0: ClassSets([1, 2], [3, 4, 5]), 4: ClassSets([3], [0, 5])}
 
 
 def student(folder, temperature, seed=1, samples=30, keep=None, names=NAMES, dimension=8, noise=1.0, **about):
@@ -73,6 +78,19 @@ def lskd_eta(monkeypatch, capsys):
     return start
 
 
+@pytest.fixture
+def lskd_similar(capsys):
+    """``lskd similar`` in this process, with the words of its command line."""
+
+    def start(*words):
+        parser = OneLineParser(prog="lskd similar")
+        similar_command.add_arguments(parser)
+        similar_command.run(parser.parse_args([str(word) for word in words]))
+        capsys.readouterr()
+
+    return start
+
+
 def refused(result):
     """The message of a refusal: one line, and nothing printed."""
     status, out, err = result
@@ -87,9 +105,7 @@ def test_the_table_is_the_papers_in_percent_with_intervals_and_p(lskd_eta, pair,
     status, out, _ = lskd_eta(*pair, "--sets", sets, "--output", output, *options)
     assert status == 0
     files = [read_representations(path) for path in pair]
-    expected = list(
-        diffusion_indices(*files, {0: ClassSets([1, 2], [3, 4, 5]), 4: ClassSets([3], [0, 5])}, "centroid", 100, 0.8, 3)
-    )
+    expected = list(diffusion_indices(*files, EXPECTED_SETS, "centroid", 100, 0.8, 3))
     written = json.loads(output.read_text())
     assert [row["target"] for row in written["rows"]] == ["Shirt", "Boot"]
     for row, index in zip(written["rows"], expected, strict=True):
@@ -110,7 +126,7 @@ def test_the_table_is_the_papers_in_percent_with_intervals_and_p(lskd_eta, pair,
         f"second  student resnet18, T = 3, α = 0.1, split valid, seed 1: {pair[1]}",
     ]
     titles, shirt, boot, mean = table.splitlines()
-    assert titles.split() == ["target", "η(S1)", "%", "interval", "p", "η(S2)", "%", "interval"]
+    assert " ".join(titles.split()) == "target η(S1) % interval p iso % p iso η(S2) % interval"
     low, high = (100 * bound for bound in expected[0].similar_interval)
     eta = 100 * expected[0].eta_similar
     assert shirt.split()[:6] == ["Shirt", f"{eta:+.2f}", f"{low:+.2f}", "to", f"{high:+.2f}", "0.1"]
@@ -118,7 +134,16 @@ def test_the_table_is_the_papers_in_percent_with_intervals_and_p(lskd_eta, pair,
     assert boot.split()[0] == "Boot"
     assert mean.split()[:2] == ["mean", f"{50 * (expected[0].eta_similar + expected[1].eta_similar):+.2f}"]
     negative = [sum(getattr(each, kind) < 0 for each in expected) for kind in ("eta_similar", "eta_dissimilar")]
-    assert rest[0] == "η(S1) is negative for {} of 2 targets, η(S2) is negative for {} of 2 targets.".format(*negative)
+    signs, *together = rest[0].splitlines()
+    assert signs == "η(S1) is negative for {} of 2 targets, η(S2) is negative for {} of 2 targets.".format(*negative)
+    tested = isotropy_test([tuple(each.moments for each in files)], EXPECTED_SETS, seed=3)
+    assert [row["p_isotropic"] for row in written["rows"]] == list(tested.p_values.values())
+    assert written["p_isotropic_together"] == tested.p_together
+    iso = 100 * tested.expected[0]
+    assert written["rows"][0]["eta_similar_isotropic_percent"] == pytest.approx(iso)
+    assert shirt.split()[6:8] == [f"{iso:+.2f}", f"{tested.p_values[0]:.3g}"]
+    assert together[0].endswith("(p iso at most 0.05): 1 of 2 targets, about 0.1 by chance.")
+    assert together[1].startswith(f"All targets together: p iso = {tested.p_together:.3g}, ")
     for words in ("sum to 0", "Opposite signs are forced only where", "80 %", "100 resamples", "other seeds"):
         assert words in rest[1]
 
@@ -301,7 +326,7 @@ def test_lists_of_files_that_do_not_fit_are_refused(lskd_eta, pair, sets):
     [
         (["--resamples", "-1"], "--resamples: -1 (must be 0 or above)"),
         (["--seed", "-1"], "--seed: -1 (must be 0 or above)"),
-        (["--confidence", "100"], "--confidence: 100.0 (must be above 0 and below 100)"),
+        (["--confidence", "100"], "--confidence: '100' (must be in percent, above 0 and below 100, or a fraction)"),
         (["--targets", "Bag"], "--targets: Bag (must have its sets in "),
         (["--targets", "Hat"], "--targets: 'Hat' (must be a class"),
     ],
@@ -347,11 +372,194 @@ def test_a_reference_of_other_classes_is_refused(lskd_eta, pair, tmp_path):
     assert error == f"--reference: {reference} (must have the classes of {pair[0]}, in their order)"
 
 
-def test_a_class_without_samples_is_named_with_its_file(lskd_eta, pair, sets, tmp_path):
-    lacks = tmp_path / "lacks.representations.safetensors"
-    write_representations(lacks, record(np.eye(6)[:5], np.arange(5), NAMES))
-    error = refused(lskd_eta(pair[0], lacks, "--sets", sets))
-    assert error == f"{lacks}: 0 samples of 'Bag' (must be at least 1)"
+@pytest.mark.parametrize(("written", "meant"), [("0.95", "95"), ("0.8", "80"), ("99.5", "0.995")])
+def test_a_confidence_may_be_a_fraction(lskd_eta, pair, sets, written, meant):
+    outputs = [lskd_eta(*pair, "--sets", sets, "--resamples", 50, "--confidence", each) for each in (written, meant)]
+    assert outputs[0] == outputs[1]
+    assert f"Intervals: {written if float(written) > 1 else meant} %" in outputs[0][1]
+
+
+def without(path, *labels, to="lacks"):
+    """The file without the samples of some classes."""
+    whole = read_representations(path)
+    kept = ~np.isin(whole.labels, labels)
+    lacks = path.with_name(f"{to}{SUFFIX}")
+    some = record(np.array(whole.features)[kept], whole.labels[kept], NAMES, provenance=whole.provenance)
+    write_representations(lacks, some)
+    return lacks
+
+
+def test_a_class_without_samples_is_named_and_left_out(lskd_eta, pair, sets, tmp_path):
+    lacks = without(pair[1], 5)
+    output = tmp_path / "eta.json"
+    status, _, err = lskd_eta(pair[0], lacks, "--sets", sets, "--resamples", 0, "--output", output)
+    assert status == 0
+    assert f"warning: 'Bag' is left out: 0 samples in {lacks}." in err.splitlines()[-1]
+    rows = json.loads(output.read_text())["rows"]
+    assert [(row["similar"], row["dissimilar"]) for row in rows] == [
+        (["Coat", "Pullover"], ["Sandal", "Boot"]),
+        (["Sandal"], ["Shirt"]),
+    ]
+    files = read_representations(pair[0]), read_representations(lacks)
+    (expected,) = diffusion_indices(*files, {0: ClassSets([1, 2], [3, 4])})
+    assert rows[0]["eta_similar_percent"] == pytest.approx(100 * expected.eta_similar)
+
+
+def test_a_target_without_similar_classes_is_left_out_and_the_others_stay(lskd_eta, pair, sets, tmp_path):
+    lacks, output = without(pair[1], 3), tmp_path / "eta.json"
+    status, _, err = lskd_eta(pair[0], lacks, "--sets", sets, "--resamples", 0, "--output", output)
+    assert status == 0
+    assert "'Boot' is left out: no similar class is left." in err
+    written = json.loads(output.read_text())
+    assert [row["target"] for row in written["rows"]] == ["Shirt"]
+    assert len(written["warnings"]) == 3  # of the sets' origin, the class, the target
+
+
+def test_without_any_target_nothing_is_written(lskd_eta, pair, sets, tmp_path):
+    lacks = without(pair[1], 0, 4)
+    error = refused(lskd_eta(pair[0], lacks, "--sets", sets, "--output", tmp_path / "eta.csv"))
+    assert error == f"sets: no target is left ('Shirt' is left out: 0 samples in {lacks})"
+    assert not (tmp_path / "eta.csv").exists()
+
+
+def test_unequal_numbers_of_samples_are_corrected_for(lskd_eta, sets, tmp_path):
+    pair = student(tmp_path, 1.0, samples=10, noise=3), student(tmp_path, 3.0, samples=200, noise=3)
+    output = tmp_path / "eta.json"
+    options = ["--sets", sets, "--resamples", 0, "--output", output]
+    status, _, err = lskd_eta(*pair, *options)
+    assert status == 0
+    assert "The students have 10 and 200 samples of 'Shirt': distances are corrected for that" in err
+    written = json.loads(output.read_text())
+    assert written["variant"] == "corrected"
+    files = [read_representations(path) for path in pair]
+    expected = next(diffusion_indices(*files, EXPECTED_SETS, "corrected"))
+    assert written["rows"][0]["eta_similar_percent"] == pytest.approx(100 * expected.eta_similar)
+    error = refused(lskd_eta(*pair, *options, "--variant", "centroid"))
+    assert error.startswith("--variant: centroid (must be corrected: 10 and 200 samples of 'Shirt'")
+    assert lskd_eta(*pair, *options, "--variant", "centroid", "--allow", "counts")[0] == 0
+    assert json.loads(output.read_text())["variant"] == "centroid"
+
+
+TEACHER = {"teacher": None, "configuration": {"label_smoothing": 0.1}}
+OF_ONE = {"temperature": 3.0, "label_smoothing": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("word", "about", "message"),
+    [
+        ("role", TEACHER, "has the role of a teacher, must be student as "),
+        ("smoothing", {"teacher": {"label_smoothing": {"alpha": 0.0}}}, "has label smoothing 0.0, must be 0.1 as "),
+        ("model", {"model": "resnet50"}, "has model resnet50, must be resnet18 as "),
+        ("loss", {"configuration": OF_ONE | {"kd_weight": 0.5}}, "has kd_weight 0.5, must be 1.0 as "),
+        (
+            "loss",
+            {"configuration": OF_ONE | {"student_temperature": 1.0}},
+            "has the student's temperature 1.0, must be",
+        ),
+        ("temperature", {"configuration": OF_ONE | {"temperature": 0.5}}, "is of T = 0.5, must be above T = 1 of "),
+    ],
+)
+def test_students_that_differ_in_more_than_the_temperature_are_refused_unless_allowed(
+    lskd_eta, sets, tmp_path, word, about, message
+):
+    own = {"temperature": 1.0, "student_temperature": 1.0, "kd_weight": 1.0, "label_smoothing": 0.0}
+    first, second = student(tmp_path, 1.0, configuration=own), student(tmp_path, 3.0, **about)
+    output = tmp_path / "eta.json"
+    options = ["--sets", sets, "--resamples", 0, "--output", output]
+    error = refused(lskd_eta(first, second, *options))
+    assert error.startswith(f"--second: {second} ({message}")
+    assert error.endswith(f"--allow {word} takes it as it is)")
+    assert not output.exists()
+    status, _, err = lskd_eta(first, second, *options, "--allow", word)
+    assert status == 0
+    (warning,) = [each for each in json.loads(output.read_text())["warnings"] if each.endswith(", allowed.")]
+    assert warning in err
+    assert message in warning
+
+
+def test_students_in_the_wrong_order_are_refused(lskd_eta, pair, sets):
+    error = refused(lskd_eta(*pair[::-1], "--sets", sets))
+    assert error.startswith(f"--second: {pair[0]} (is of T = 1, must be above T = 3 of {pair[1]};")
+
+
+def test_two_teachers_are_refused(lskd_eta, sets, tmp_path):
+    pair = student(tmp_path, 1.0, **TEACHER), student(tmp_path, 3.0, **TEACHER)
+    assert "is not distilled, and nor is --first" in refused(lskd_eta(*pair, "--sets", sets))
+
+
+def test_one_model_under_two_names_is_refused(lskd_eta, sets, tmp_path):
+    pair = [student(tmp_path, T, fingerprint="abc") for T in (1.0, 3.0)]
+    error = refused(lskd_eta(*pair, "--sets", sets))
+    assert error == f"--second: {pair[1]} (has the weights of {pair[0]}, must be another student)"
+
+
+def test_lesser_differences_are_told_and_kept(lskd_eta, sets, tmp_path):
+    """Of the files, and of the run.json beside them."""
+    for T, epochs in ((1.0, 3), (3.0, 200)):
+        (tmp_path / f"{T}").mkdir()
+        host = {"epochs": epochs, "lr": 0.1, "workers": epochs}
+        made = RunRecord(
+            {"temperature": T, "host": host}, int(T), {}, teacher={"label_smoothing": {"alpha": 0.1}}, command=[]
+        )
+        write_run(made, tmp_path / f"{T}")
+    first, second = (student(tmp_path / f"{T}", T, seed=int(T)) for T in (1.0, 3.0))
+    status, _, err = lskd_eta(first, second, "--sets", sets, "--resamples", 0)
+    assert status == 0
+    assert f"{second} differs from {first} also in seed, epochs: η is of that too." in err
+
+
+def test_files_that_do_not_say_how_they_were_made_are_named_once(lskd_eta, pair, sets):
+    silent = without(pair[1], to="silent")
+    write_representations(silent, dataclasses.replace(read_representations(silent), provenance={}))
+    err = lskd_eta(pair[0], silent, "--sets", sets, "--resamples", 0)[2]
+    assert err.count("not recorded") == 1
+    assert f"T or α is not recorded in {silent}: that these differ in T alone is not checked." in err
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_sets_chosen_in_a_student_under_test_are_refused(lskd_eta, lskd_similar, tmp_path, which):
+    files = [student(tmp_path, T, fingerprint=f"weights {T}") for T in (1.0, 3.0)]
+    chosen = tmp_path / "chosen.json"
+    lskd_similar(files[which], "--by", "distance", "--rates", 2, 3, "--output", chosen)
+    error = refused(lskd_eta(*files, "--sets", chosen))
+    told = f"S1 and S2 were chosen in {files[which]}, a student under test; must be in the teacher or another split"
+    assert error == f"--sets: {chosen} ({told}; --allow sets takes it as it is)"
+    error = refused(lskd_eta(*files, "--by", "distance", "--reference", files[which], "--similar", 2))
+    assert error.startswith(f"--reference: {files[which]} ({told}")
+    status, _, err = lskd_eta(*files, "--sets", chosen, "--allow", "sets", "--resamples", 0)
+    assert (status, err.count("S1 and S2 were chosen in")) == (0, 1)
+
+
+def test_sets_chosen_in_the_teacher_or_on_other_samples_are_taken(lskd_eta, lskd_similar, tmp_path):
+    files = [student(tmp_path, T, fingerprint=f"weights {T}") for T in (1.0, 3.0)]
+    (tmp_path / "others").mkdir()
+    teacher = student(tmp_path / "others", 9.0, **TEACHER)
+    training = student(tmp_path / "others", 1.0, seed=2, split="train", fingerprint="weights 1.0")
+    chosen = tmp_path / "chosen.json"
+    for place, told in ((teacher, False), (training, True)):
+        lskd_similar(place, "--by", "distance", "--rates", 2, 3, "--output", chosen)
+        status, _, err = lskd_eta(*files, "--sets", chosen, "--resamples", 0)
+        assert status == 0
+        assert ("were chosen in a student under test" in err) == told
+        assert "does not say" not in err
+
+
+def test_templates_are_of_no_samples(lskd_eta, lskd_similar, tmp_path):
+    """The last layer of a student, recorded without images, is that student."""
+    files = [student(tmp_path, T, fingerprint=f"weights {T}") for T in (1.0, 3.0)]
+    whole = read_representations(files[0])
+    layer = tmp_path / f"layer{SUFFIX}"
+    empty = Recorder(NAMES, 8).result(weight=whole.weight, provenance=whole.provenance | {"split": "last-layer"})
+    write_representations(layer, empty)
+    options = ["--by", "distance", "--from", "templates", "--rates", 2, 3, "--output", tmp_path / "chosen.json"]
+    lskd_similar(layer, *options)
+    assert "a student under test" in refused(lskd_eta(*files, "--sets", tmp_path / "chosen.json"))
+
+
+def test_sets_of_unknown_origin_are_told(lskd_eta, pair, sets):
+    err = lskd_eta(*pair, "--sets", sets, "--resamples", 0)[2]
+    assert err.count("\n") == 1
+    assert f"{sets} does not say what its classes were chosen by" in err
 
 
 @pytest.mark.slow

@@ -345,7 +345,7 @@ def test_runs_that_are_not_there_are_named(results):
 
 def test_every_published_table_has_a_headline():
     tables = ("2A", "3", "5", "D.2", "E", "G.1", "H.1", "H.2", "I.1", "K.1")
-    p = adjusted(each for table in tables for each in compared(published(table)))
+    p = adjusted({each: each.p for table in tables for each in compared(published(table))})
     heads = {table: headline(published(table), p, 3) for table in tables}
     assert "–" not in heads.values()
     assert heads["E"] == "α\u00a0=\u00a00.1: standard poodle 976, golden retriever 924, thunder snake 964"

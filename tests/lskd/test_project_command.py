@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -172,6 +173,21 @@ def test_a_file_without_a_checkpoint_stands_alone(tmp_path, lskd_project):
     files = [write(tmp_path, split, checkpoint="absent") for split in ("train", "valid")]
     _, out, _ = lskd_project(*files, "--classes", *NAMES)
     assert [row[5:7] for row in rows_of(out)] == [["train"] * 2, ["valid"] * 2]
+
+
+def test_a_model_without_one_of_the_classes_is_named_and_the_others_are_shown(tmp_path, lskd_project):
+    whole, lacks = write(tmp_path, seed=1), write(tmp_path, seed=2)
+    read = read_representations(lacks)
+    kept = read.labels != KNOWN.index(NAMES[1])
+    some = record(np.array(read.features)[kept], read.labels[kept], KNOWN, weight=read.weight, bias=read.bias)
+    write_representations(lacks, dataclasses.replace(some, provenance=read.provenance))
+    status, out, err = lskd_project(whole, lacks, "--classes", *NAMES)
+    assert status == 0
+    assert len(rows_of(out)) == 1
+    assert err == (
+        f"lskd project: warning: not shown: {lacks}: features: none of class {NAMES[1]!r} on train "
+        "(some must have been kept)\n"
+    )
 
 
 def test_what_cannot_be_projected_is_one_line_that_names_the_file_and_nothing_is_written(tmp_path, lskd_project):

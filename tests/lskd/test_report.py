@@ -15,18 +15,22 @@ import scipy.stats
 from commands import ROOT, run
 from small_runs import CLASSES, add_representations, image_run, translation_run, write_runs
 
-from lskd.class_sets import ClassSets
+from lskd.class_sets import ClassSets, write_sets
 from lskd.diffusion import DiffusionIndex
 from lskd.errors import InputError
+from lskd.eta_measurement import EtaMeasurement
+from lskd.isotropy import isotropy_test
 from lskd.report.accuracy import neighbours
 from lskd.report.claims import Claims, Finding, MeanEta
-from lskd.report.diffusion import Diffusion, Row
+from lskd.report.diffusion import Diffusion, MeasuredEta, Row
 from lskd.report.html import Markup, Notes, element, table
 from lskd.report.page import report
 from lskd.report.records import find_runs
 from lskd.report.sources import Options
 from lskd.report.studies import group
 from lskd.representations import Recorder, read_representations, write_representations
+from lskd.similar_classes import sets_by_distance
+from lskd.student_pairs import identity
 
 VOID = {"meta", "img"}
 HOSTILE = "<script>alert(\"1\")</script> & 'x'"
@@ -386,6 +390,15 @@ def sets_by_loops(teacher: Path) -> dict:
     return sets
 
 
+def isotropic_p(first: Path, second: Path, sets: dict) -> dict:
+    """The p of the test against isotropic change, by target, as the page writes it."""
+    files = [read_representations(path) for path in (first, second)]
+    place = files[0].class_names.index
+    by_place = {place(name): ClassSets(*(list(map(place, part)) for part in each)) for name, each in sets.items()}
+    found = isotropy_test([(files[0].moments, files[1].moments)], by_place, seed=1).p_values
+    return {files[0].class_names[target]: "–" if p is None else f"{p:.3f}" for target, p in found.items()}
+
+
 def test_eta_is_that_of_the_papers_formula(runs, page):
     sets = sets_by_loops(runs / "data/teacher_net_a0.0_s1/last.train.representations.safetensors")
     for alpha, words in (("0.0", "α = 0"), ("0.1", "α = 0.1")):
@@ -398,13 +411,14 @@ def test_eta_is_that_of_the_papers_formula(runs, page):
                 rows for caption, rows in page.tables
                 if caption.startswith("η in %") and f"{split} split" in caption and f"with {words}. " in caption
             ]  # fmt: skip
-            for name, close, similar, interval, dissimilar, _, p in rows[1:]:
+            for name, close, similar, interval, dissimilar, _, p, p_isotropic in rows[1:]:
                 assert close == sets[name][0][0]
                 for shown, value in zip((similar, dissimilar), expected[name], strict=True):
                     assert float(shown.replace("−", "-")) == pytest.approx(value, abs=0.051)
                 low, high = (float(end.replace("−", "-")) for end in interval.split(" to "))
                 assert low < expected[name][0] < high
                 assert float(p) in (0.25, 0.5, 0.75, 1.0)
+                assert p_isotropic == isotropic_p(*paths, sets)[name]
 
 
 def test_the_headline_has_eta_with_signs_and_a_verdict(runs, page):
@@ -423,28 +437,30 @@ def test_the_headline_has_eta_with_signs_and_a_verdict(runs, page):
     ends = [[float(end.replace("−", "-")) for end in row[3].split(" to ")] for row in rows]
     excluding = sum(low > 0 or high < 0 for low, high in ends)
     assert f"the interval over samples leaves out 0 for {excluding} targets of η(S1)" in text
-    assert "The permutation p is at most 0.05 for 0 of 5 targets" in text  # it cannot fall below 1/4
+    shown = page.table("η on the validation split, mean over target classes. clothes")[2][4]
+    if shown != "–":
+        assert "How near similar classes came may be isotropic change of these students (p =" in text
 
 
 @pytest.mark.parametrize(("shift", "verdict"), [(-6.0, "is below 0"), (6.0, "is not below 0 beyond chance")])
 def test_eta_over_seeds_is_claimed_where_it_is_below_0(shift, verdict):
-    values = [[shift - 1, 0.3, 0.4], [shift + 1, 0.1, 0.2], [shift + 0.5, 0.1, 0.9]]  # in %: η(S1), η(S2), p
-    rows = []
-    for target in range(2):
-        found = [
-            DiffusionIndex(target, (2, 3), np.zeros(2), (similar + target) / 100, dissimilar / 100, p)
-            for similar, dissimilar, p in values
-        ]
-        rows.append(Row(["a", "b", "c", "d"], {target: ClassSets([2], [3])}, found, []))
-    eta = MeanEta.of("validation", rows)
+    values = [[shift - 1, 0.3], [shift + 1, 0.1], [shift + 0.5, 0.1]]  # in %: η(S1), η(S2)
+    sets = {target: ClassSets([2], [3]) for target in range(2)}
+    targets = [
+        tuple(DiffusionIndex(target, (2, 3), np.zeros(2), (one + target) / 100, two / 100, 0.5) for one, two in values)
+        for target in sets
+    ]
+    measured = EtaMeasurement(targets, sets, "centroid", 0, None, [], None)
+    rows = [Row(["a", "b", "c", "d"], measured, each) for each in targets]
+    eta = MeanEta.of("validation", MeasuredEta(rows, 0.2, [], []))
     assert eta.similar == pytest.approx([shift - 0.5, shift + 1.5, shift + 1.0])
     below = scipy.stats.ttest_1samp(eta.similar, 0, alternative="less")
     assert eta.p == pytest.approx(below.pvalue, abs=1e-5)
     claims = Claims([], "T = 1 → 3")
-    claims.adjusted = {eta: eta.p}
-    finding = Finding(0.1, {}, [], eta)
-    words = claims._eta(finding).replace("\u00a0", " ")
+    claims.adjusted = {(eta, "over seeds"): eta.p, (eta, "isotropic"): 0.4}
+    words = claims._eta(Finding(0.1, {}, [], eta)).replace("\u00a0", " ")
     assert f"Over 3 pairs of seeds η(S1) {verdict} (p" in words
+    assert "How near similar classes came may be isotropic change of these students (p = 0.4)." in words
     low, high = scipy.stats.t.interval(0.95, 2, np.mean(eta.similar), np.std(eta.similar, ddof=1) / 3**0.5)
     assert f"95 % interval {low:+.1f} to {high:+.1f}".replace("-", "−") in words
 
@@ -460,7 +476,7 @@ def test_eta_over_several_seeds_is_a_mean_with_a_deviation(tmp_path):
             add_representations(student, 0.1, temperature, seed)
         expected.append(eta_by_loops(students[0] / name, students[1] / name, sets))
     rows = page_of(tmp_path).table("η in % for each target class, validation split")
-    assert rows[0][2:] == ["η(S1) %", "± σ over seeds", "η(S2) %", "± σ over seeds", "p"]
+    assert rows[0][2:] == ["η(S1) %", "± σ over seeds", "η(S2) %", "± σ over seeds", "p", "p iso"]
     for row in rows[1:]:
         values = [each[row[0]][0] for each in expected]
         assert float(row[2].replace("−", "-")) == pytest.approx(np.mean(values), abs=0.051)
@@ -480,6 +496,18 @@ def test_given_sets_are_used(runs, tmp_path):
     paths = [runs / f"data/student_net_a0.1_T{T}_s1/last.train.representations.safetensors" for T in (1, 3)]
     expected = eta_by_loops(*paths, {"Trouser": (["Bag"], ["Coat"])})["Trouser"]
     assert [float(rows[1][place].replace("−", "-")) for place in (2, 4)] == pytest.approx(expected, abs=0.051)
+
+
+@pytest.mark.slow
+def test_sets_that_were_chosen_in_a_student_of_the_page_are_refused(runs, tmp_path):
+    student = runs / "data/student_net_a0.1_T3_s1/last.train.representations.safetensors"
+    read = read_representations(student)
+    sets = sets_by_distance(read.moments.centroids(), None, 1, 2)
+    write_sets(tmp_path / "sets.json", sets, read.class_names, {"by": "distance", "from": "centroids"} | identity(read))
+    page = page_of(runs, sets=[tmp_path / "sets.json"])
+    assert f"S1 and S2 were chosen in {student}, a student under test" in page.text
+    shown = [caption for caption, _ in page.tables if caption.startswith("η in %") and "train split" in caption]
+    assert [caption.rpartition("with ")[2].partition(". ")[0] for caption in shown] == ["α = 0"]
 
 
 @pytest.mark.slow
@@ -616,7 +644,8 @@ def test_where_eta_is_not_defined_the_page_says_why_and_shows_the_other_split(tm
     was = read_representations(path)
     write_representations(path, collected.result(weight=was.weight, bias=was.bias, provenance=was.provenance))
     page = page_of(tmp_path)
-    assert "η on train, α = 0.1, is not defined: first: all distances of 'T-shirt/top' are 0" in page.text
+    assert "η on train, α = 0.1, is not defined: sets: no target is left ('" in page.text
+    assert f"' is left out for 'T-shirt/top': its distance in {path} is 0)" in page.text
     tables = [caption for caption, _ in page.tables if caption.startswith("η on the ")]
     assert [caption.split(",")[0] for caption in tables] == ["η on the validation split"]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lskd.class_sets import ClassSets, class_indices, read_groups, read_sets, write_sets
+from lskd.class_sets import ClassSets, class_indices, read_groups, read_origin, read_sets, write_sets
 from lskd.errors import InputError
 from lskd.similar_classes import (
     agreement,
@@ -643,9 +643,10 @@ def test_what_is_no_class_is_named_with_what_may_be_meant(wanted, message):
 
 def test_sets_are_read_as_they_were_written(tmp_path):
     sets = sets_by_groups({"footwear": [5, 7, 9]}, FASHION)
-    write_sets(tmp_path / "sets.json", sets, FASHION)
+    write_sets(tmp_path / "sets.json", sets, FASHION, {"by": "groups"})
     content = json.loads((tmp_path / "sets.json").read_text())
-    assert content["Sandal"] == {
+    assert content["origin"] == read_origin(tmp_path / "sets.json") == {"by": "groups"}
+    assert content["sets"]["Sandal"] == {
         "similar": ["Sneaker", "Ankle boot"],
         "dissimilar": ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Shirt", "Bag"],
     }
@@ -656,9 +657,17 @@ def test_sets_are_read_as_they_were_written(tmp_path):
     }
 
 
+def test_sets_of_earlier_versions_and_of_users_have_no_origin(tmp_path):
+    (tmp_path / "sets.json").write_text('{"Sandal": {"similar": ["Sneaker"], "dissimilar": ["Bag"]}}')
+    assert read_sets(tmp_path / "sets.json", FASHION) == {5: ClassSets([7], [8])}
+    assert read_origin(tmp_path / "sets.json") is None
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ('{"origin": 3, "sets": {}}', 'must hold objects under "origin" and "sets"'),
+        ('{"origin": {"by": 3}, "sets": {}}', "by of its origin must be a string"),
         ("[1]", "must hold a JSON object"),
         ("{", "must be JSON"),
         ("\ud800", "must be JSON"),

@@ -38,7 +38,7 @@ def test_imagenets_classes_need_no_file_and_are_shown_by_name(tmp_path):
     result = similar("--by wordnet --targets golden_retriever n02113799 52 --output", tmp_path / "sets.json")
     expected = sets_by_wordnet(find_hierarchy(WNIDS), [207, 267, 52])
     assert read_sets(tmp_path / "sets.json", WNIDS) == expected
-    assert list(json.loads((tmp_path / "sets.json").read_text())) == [WNIDS[index] for index in (207, 267, 52)]
+    assert list(json.loads((tmp_path / "sets.json").read_text())["sets"]) == [WNIDS[index] for index in (207, 267, 52)]
     lines = result.stdout.splitlines()
     assert [line for line in lines if line[0] != " "] == ["golden retriever", "standard poodle", "thunder snake"]
     shown = ", ".join(imagenet_classes()[WNIDS[index]] for index in expected[207].similar)
@@ -74,10 +74,10 @@ def test_only_classes_of_enough_samples_and_words_are_taken(tmp_path):
     names = ["<s>", "▁the", "ing", "▁cat", "▁of", "▁7", "▁dog"]
     file = write(tmp_path / "nmt.representations.safetensors", names, samples=1)  # the class i has i + 1
     similar(file, "--by distance --least 4 --words --targets ▁the --rates 1 9 --output", tmp_path / "sets.json")
-    (sets,) = json.loads((tmp_path / "sets.json").read_text()).values()
+    (sets,) = json.loads((tmp_path / "sets.json").read_text())["sets"].values()
     assert {*sets["similar"], *sets["dissimilar"]} == {"▁cat", "▁of", "▁dog"}
     similar(file, "--by distance --least 4 --output", tmp_path / "sets.json")
-    assert list(json.loads((tmp_path / "sets.json").read_text())) == names[3:]
+    assert list(json.loads((tmp_path / "sets.json").read_text())["sets"]) == names[3:]
 
 
 def test_groups_are_read_from_their_file(fashion, tmp_path):

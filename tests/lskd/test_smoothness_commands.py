@@ -154,12 +154,22 @@ def test_what_cannot_be_measured_is_refused_in_one_line(refused, teacher, tmp_pa
     assert "--temperatures: 2 2 (must be all different)" in refused("entropy", file, "--temperatures", 2, 2)
     assert "--classes: 'Boat'" in refused("entropy", file, "--classes", "Boat")
     assert "must hold the last layer" in refused("entropy", bare)
-    assert "kept none" in refused("entropy", few, "--temperatures", 1, "--classes", "Bag")
+    assert "no samples of 'Bag' were kept" in refused("entropy", few, "--temperatures", 1, "--classes", "Bag")
     assert "figures.txt" in refused("entropy", file, "--output", tmp_path / "figures.txt")
 
 
 def test_a_class_none_of_whose_features_were_kept_is_named(refused, teacher):
-    assert "--classes: Bag has no samples" in refused("entropy", teacher("a", samples=5), "--classes", "Bag")
+    file = teacher("a", samples=5)
+    said = refused("entropy", file, "--classes", "Bag")
+    assert f"--classes: Bag (must have samples: {file}: no samples of 'Bag' were kept)" in said
+
+
+def test_a_class_that_one_file_lacks_is_named_and_the_others_are_shown(lskd, teacher, tmp_path):
+    whole, lacks = teacher("a"), teacher("b", samples=5)
+    output = tmp_path / "figures.json"
+    lskd("entropy", whole, lacks, "--classes", "Boot", "Bag", "--temperatures", 1, "--output", output)
+    shown = [(row["file"], row["class"]) for row in json.loads(output.read_text())["rows"] if "class" in row]
+    assert shown == [(str(whole), "Boot"), (str(whole), "Bag"), (str(lacks), "Boot")]
 
 
 def test_mean_soft_outputs_are_drawn_with_a_panel_for_each_temperature_the_lowest_first(teacher, tmp_path):
