@@ -129,8 +129,12 @@ class _Fit:
             self.tested.append(pair[own, similar])
             self.within.append(pair[group[:, None], group][np.triu_indices(len(group), 1)])
             self.others.append(pair[own, [place[label] for label in each.dissimilar]])
+        self.unit = second[self.upper].mean()
+        if not (self.unit > 0 and first[self.upper].mean() > 0):  # corrected distances of noise alone
+            self.defined = np.zeros(len(sets), bool)
+            return
         # In units of their means, about these: sums of squares then lose no digits.
-        self.unit, self.first = second[self.upper].mean(), self._scaled(first)
+        self.first = self._scaled(first)
         self.second = second[self.upper] / self.unit - 1
         self.variance = FLOOR + np.maximum(1 + self.second, 0)
         self.weight = 1 / self.variance

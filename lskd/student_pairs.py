@@ -68,7 +68,7 @@ def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -
         if others := _lesser(start, one, path, other):
             named = ", ".join(others[:SHOWN]) + (f" and {len(others) - SHOWN} more" if len(others) > SHOWN else "")
             warnings.append(f"{path} differs from {start} also in {named}: η is of that too.")
-    if unknown := [path for path, each in (*first, *second) if _role(each) is None or _is_unknown(each)]:
+    if unknown := [path for path, each in (*first, *second) if _is_unknown(each)]:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         warnings.append(f"T or α is not recorded in {unknown[0]}{more}: that these differ in T alone is not checked.")
     return warnings

@@ -170,6 +170,12 @@ def test_students_without_anything_in_common_have_no_p():
     assert found.p_values == {0: None}
 
 
+def test_classes_that_are_all_in_one_place_have_no_p():
+    same = np.ones((9, 4))
+    for pair in ((same, class_means(11, 4)), (class_means(11, 4), same)):
+        assert set(isotropy_test([tuple(map(moments, pair))], SETS).p_values.values()) == {None}
+
+
 def test_progress_counts_the_draws():
     means, told = class_means(10), []
     pair = moments(means), moments(moved(means, 0.1, np.random.default_rng(1)))
