@@ -187,10 +187,14 @@ def difference_in_words(comparison: Comparison, p: float, points: str) -> str:
         p: adjusted.
         points: the unit of a difference.
     """
-    verdict = "more than chance" if p <= LEVEL else "which may be chance"
     of = f"{comparison.seeds} seeds, {_interval(comparison.interval, 2)}, {p_in_words(p)}"
     other = "the mean of the other T" if comparison.lower is None else at(comparison.lower)
-    return f"{at(comparison.higher)} less {other}: {signed(comparison.difference, 2)} {points}, {verdict} ({of})."
+    return f"{at(comparison.higher)} less {other}: {signed(comparison.difference, 2)} {points}, {verdict(p)} ({of})."
+
+
+def verdict(p: float) -> str:
+    """What an adjusted p says of a difference."""
+    return "more than chance" if p <= LEVEL else "may be chance"
 
 
 def p_in_words(p: float) -> str:

@@ -8,7 +8,7 @@ from lskd.comparisons import Comparison, Groups
 from lskd.diffusion import Spread
 from lskd.figure_grid import cell, shown, varies
 from lskd.published import Figure
-from lskd.report.claims import difference_in_words
+from lskd.report.claims import p_in_words, verdict
 from lskd.report.studies import at, signed, smoothing
 
 FIRST = ("top1", "bleu")  # the metric that a headline is about, of those that a table may have several of
@@ -62,10 +62,9 @@ def _by_temperature(figures: Sequence[Figure], adjusted: Mapping[Comparison, flo
         best, worst = (choose(alike, key=lambda figure: figure.mean) for choose in (max, min))
         words = f"{name}{cell(best, digits)}\u00a0{best.unit} at {_at(best)}"
         if len(alike) > 1:
-            words += f", highest of {len(alike)} T, {cell(worst, digits)} at {_at(worst)}, lowest"
+            words += f", highest of {len(alike)} T, {cell(worst, digits)} at {_at(worst)}, lowest: "
             tested = _comparison(alike)
-            points = "points" if best.unit == "%" else best.unit
-            words += f". {difference_in_words(tested, adjusted[tested], points)[:-1]}" if tested else " (no test)"
+            words += "no test" if tested is None else f"{verdict(adjusted[tested])}, {p_in_words(adjusted[tested])}"
         said.append(words)
     return said
 

@@ -80,6 +80,7 @@ def table_of_runs(runs: Sequence[Run]) -> Markup:
     rows = [
         [
             run.directory.name,
+            run.data,
             text_cell(run.model),
             "labels" if run.temperature is None else "a teacher",
             smoothing(run.label_smoothing).removeprefix("α\u00a0=\u00a0"),
@@ -89,7 +90,7 @@ def table_of_runs(runs: Sequence[Run]) -> Markup:
         ]
         for run in runs
     ]
-    heads = ["run", "model", "learnt from", "α of these", "T", "seed", "training, minutes"]
+    heads = ["run", "data", "model", "learnt from", "α of these", "T", "seed", "training, minutes"]
     return table("The runs of this page", [heads], rows)
 
 
