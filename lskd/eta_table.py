@@ -80,15 +80,21 @@ def summary(rows: Sequence[dict], isotropy: IsotropyTest | None) -> list[str]:
     for name, key in (("η(S1)", "eta_similar_percent"), ("η(S2)", "eta_dissimilar_percent")):
         parts.append(f"{name} is negative for {sum(row[key] < 0 for row in rows)} of {len(rows)} targets")
     lines = [", ".join(parts) + "."]
-    tested = [row["p_isotropic"] for row in rows if row["p_isotropic"] is not None]
+    tested = [row for row in rows if row["p_isotropic"] is not None]
     if tested and isotropy.p_together is not None:
-        small, by_chance = sum(p <= LEVEL for p in tested), LEVEL * len(tested)
         verdict = "is more than isotropic change" if isotropy.p_together <= LEVEL else "may be isotropic change"
         lines.append(
-            f"Nearer than isotropic change explains (p iso at most {LEVEL:g}): {small} of {len(tested)} targets, about "
-            f"{by_chance:.2g} by chance.\nAll targets together: p iso = {isotropy.p_together:.3g}, this {verdict}."
+            f"Nearer than isotropic change explains (p iso at most {LEVEL:g}, η(S1) below 0 and iso): "
+            f"{sum(map(_is_nearer, tested))} of {len(tested)} targets, at most {LEVEL * len(tested):.2g} by chance.\n"
+            f"All targets together: p iso = {isotropy.p_together:.3g}, this {verdict}."
         )
     return lines
+
+
+def _is_nearer(row: dict) -> bool:
+    """Whether S1 came nearer than isotropic change explains, by its distances and relative to the target's others."""
+    isotropic = row["eta_similar_isotropic_percent"]
+    return row["p_isotropic"] <= LEVEL and row["eta_similar_percent"] < min(0, 0 if isotropic is None else isotropic)
 
 
 def head(files: Files, name: str) -> list[str]:

@@ -12,7 +12,8 @@ from lskd.commands import eta as command
 from lskd.commands import similar as similar_command
 from lskd.diffusion import diffusion_indices, permutation_p
 from lskd.errors import OneLineParser, run_command
-from lskd.isotropy import isotropy_test
+from lskd.eta_table import summary
+from lskd.isotropy import IsotropyTest, isotropy_test
 from lskd.representations import SUFFIX, Recorder, read_representations, record, write_representations
 from lskd.runs import RunRecord, write_run
 
@@ -142,10 +143,32 @@ def test_the_table_is_the_papers_in_percent_with_intervals_and_p(lskd_eta, pair,
     iso = 100 * tested.expected[0]
     assert written["rows"][0]["eta_similar_isotropic_percent"] == pytest.approx(iso)
     assert shirt.split()[6:8] == [f"{iso:+.2f}", f"{tested.p_values[0]:.3g}"]
-    assert together[0].endswith("(p iso at most 0.05): 1 of 2 targets, about 0.1 by chance.")
+    assert together[0].endswith("(p iso at most 0.05, η(S1) below 0 and iso): 1 of 2 targets, at most 0.1 by chance.")
     assert together[1].startswith(f"All targets together: p iso = {tested.p_together:.3g}, ")
     for words in ("sum to 0", "Opposite signs are forced only where", "80 %", "100 resamples", "other seeds"):
         assert words in rest[1]
+
+
+def test_a_target_that_came_nearer_to_everything_is_not_counted():
+    """Its S1 is beyond the line of all classes, but not relative to its own other classes, which is what η is of."""
+    rows = [
+        {
+            "eta_similar_percent": eta,
+            "eta_dissimilar_percent": 1.0,
+            "p_isotropic": p,
+            "eta_similar_isotropic_percent": iso,
+        }
+        for eta, p, iso in [
+            (-9.0, 0.01, -2.0),
+            (-9.0, 0.01, None),
+            (-1.0, 0.01, -2.0),
+            (3.0, 0.01, -4.0),
+            (-9.0, 0.2, 1.0),
+        ]
+    ]
+    lines = summary(rows, IsotropyTest({}, {}, 0.04))
+    assert "2 of 5 targets, at most 0.25 by chance" in lines[1]
+    assert lines[1].endswith("p iso = 0.04, this is more than isotropic change.")
 
 
 def test_csv_has_a_line_for_each_target(lskd_eta, pair, sets, tmp_path):
