@@ -8,7 +8,7 @@ from pathlib import Path
 from lskd.errors import InputError, bad
 from lskd.json_fields import Fields, read_fields
 from lskd.model_accuracy import ModelAccuracy
-from lskd.runs import look_up, teacher_smoothing
+from lskd.runs import data_name, look_up, teacher_smoothing
 from lskd.wordnet import imagenet_classes
 
 SPLITS = {"valid": "val", "validation": "val"}  # as the paper has it
@@ -43,7 +43,8 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
     rows = content.objects("rows")
     if "variant" in content:
         return list(_eta(content, rows))
-    return [found for row in rows for found in (*_entropy(row), *_accuracy(row), *_agreement(row))]
+    about = content.object("provenance")
+    return [found for row in rows for found in (*_entropy(row), *_accuracy(row), *_agreement(row, about))]
 
 
 def is_result(path: Path) -> bool:
@@ -61,7 +62,7 @@ def accuracy_rows(measured: ModelAccuracy) -> list[Row]:
     provenance = Fields(measured.provenance, measured.path)
     student = provenance.text("model") if measured.provenance.get("teacher") else None
     about = {
-        "data": _data(provenance),
+        "data": data_name(look_up(provenance.content, "data")),
         "student": student,
         "teacher": provenance.object("teacher").text("model") if student else provenance.text("model"),
         "label_smoothing": _smoothing(provenance),
@@ -88,7 +89,7 @@ def _eta(content: Fields, rows: list[Fields]) -> Iterator[Row]:
         return
     first, second = (each[0].object("provenance") for each in files)
     about = {
-        "data": _data(second),
+        "data": data_name(look_up(second.content, "data")),
         "teacher": second.object("teacher").text("model"),
         "student": second.text("model") or "student",
         "distill_type": look_up(second.content, "configuration", "host", "kd_distill_type") or "logit",
@@ -114,6 +115,7 @@ def _entropy(row: Fields) -> Iterator[Row]:
     if not {"entropy_nats", "far_below_second"} & row.content.keys() or row.number("label_smoothing") is None:
         return  # another command's, or a student's
     about = {
+        "data": row.text("data"),
         "teacher": row.text("model"),
         "label_smoothing": round(row.needed_number("label_smoothing"), 3),
         "temperature": row.needed_number("temperature"),
@@ -140,8 +142,9 @@ def _accuracy(row: Fields) -> Iterator[Row]:
     role, _, name = model.partition(" ")
     smoothing = row.number("label_smoothing")
     about = {
+        "data": row.text("data"),
         "student": None if role == "teacher" else name if role == "student" else model,
-        "teacher": name if role == "teacher" else None,
+        "teacher": name if role == "teacher" else row.text("teacher"),
         "label_smoothing": None if smoothing is None else round(smoothing, 3),
         "temperature": row.number("temperature"),
         "split": _split(row),
@@ -151,14 +154,19 @@ def _accuracy(row: Fields) -> Iterator[Row]:
     yield Row(about | figures | {"metric": "class_accuracy", "unit": UNITS["class_accuracy"]})
 
 
-def _agreement(row: Fields) -> Iterator[Row]:
-    """Agreement of two ways to choose similar and dissimilar classes."""
+def _agreement(row: Fields, provenance: Fields) -> Iterator[Row]:
+    """Agreement of two ways to choose similar and dissimilar classes, one of which may look at a model."""
     if "target" not in row or "entropy_nats" in row:
         return
     name = row.text("shown") or _class(row.needed_text("target"))
+    about = {
+        "data": data_name(look_up(provenance.content, "data")),
+        "teacher": provenance.text("model"),
+        "split": _split(provenance),
+    }
     for kind in ("similar", "dissimilar"):
         figures = {"metric": f"agreement_{kind}", "unit": UNITS["agreement"], "mean": row.needed_number(kind)}
-        yield Row(figures | {"target_class": "average" if name == "mean" else name})
+        yield Row(about | figures | {"target_class": "average" if name == "mean" else name})
 
 
 def _class(name: str) -> str:
@@ -174,12 +182,6 @@ def _split(row: Fields) -> str | None:
 def _count(row: Fields) -> int | None:
     n = row.number("n")
     return None if n is None else int(n)
-
-
-def _data(provenance: Fields) -> str | None:
-    """The data set's name, as :attr:`lskd.report.records.Run.data` has it."""
-    name = look_up(provenance.content, "data", "dataset")
-    return name.rpartition("/")[2] if isinstance(name, str) else None
 
 
 def _smoothing(provenance: Fields) -> float | None:

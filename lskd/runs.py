@@ -166,6 +166,57 @@ def teacher_smoothing(made: dict) -> float | None:
     return look_up(made, "configuration", "label_smoothing")
 
 
+@dataclass(frozen=True)
+class TrainingTime:
+    """How long a model was trained, as far as validations recorded it.
+
+    Attributes:
+        seconds: that its process took, wall clock.
+        together: how many models the process trained in the last epoch; None where nobody knows.
+        own: the model's share of the seconds, equal parts; None where nobody knows.
+    """
+
+    seconds: float
+    together: int | None
+    own: float | None
+
+
+def training_time(record: RunRecord) -> TrainingTime | None:
+    """The time of a training; None where nothing was recorded.
+
+    Models of images that are trained in one process share its time, so their ``seconds`` must not be added up. Records
+    of older versions do not say how many there were. A translation has a process of its own.
+    """
+    if not record.history or record.history[-1].get("seconds") is None:
+        return None
+    alone = 1 if is_translation(record) else None
+    own, before = 0.0, 0.0
+    for row in record.history:
+        seconds, together = row.get("seconds"), row.get("together", alone)
+        together = together if together and together >= 1 else None
+        own = None if None in (own, together, seconds) else own + (seconds - before) / together
+        before = seconds or before
+    return TrainingTime(before, together, own)
+
+
+def is_translation(record: RunRecord) -> bool:
+    """Whether a run is of fairseq, not of timm."""
+    return "pair" in record.data or "task" in record.configuration.get("host", {})
+
+
+def data_name(data: object) -> str | None:
+    """What a run's or a representation file's data set is called: timm's name, a directory's; None if nobody knows.
+
+    >>> data_name({"dataset": "torch/fashion_mnist"}), data_name({"dataset": "folders", "path": "/data/cub200"})
+    ('fashion_mnist', 'cub200')
+    """
+    name = look_up(data, "dataset")
+    if isinstance(name, str) and name != "folders":
+        return name.rpartition("/")[2]
+    path = look_up(data, "path")
+    return Path(path).name or None if isinstance(path, str) else None
+
+
 def deciding_settings(settings: dict, prefix: str = "") -> dict[str, str]:
     """Settings that decide about a training's result beside data, teacher, T and seed: JSON by their full names.
 

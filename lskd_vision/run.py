@@ -190,9 +190,17 @@ class Run:
             return OverhaulDistillationTask(model, self.teacher, margins=self.margins(device), **settings)
         return DistillationTask(model, self.teacher, **settings)
 
-    def begin_epoch(self, epoch: int, ids_of: Callable[[int], list] = lambda batch: [f"batch {batch}"]) -> None:
-        """Before the first batch of an epoch; ``ids_of`` tells which images a batch of it has, for messages."""
-        self.ids_of = ids_of
+    def begin_epoch(
+        self, epoch: int, ids_of: Callable[[int], list] = lambda batch: [f"batch {batch}"], together: int = 1
+    ) -> None:
+        """Before the first batch of an epoch.
+
+        Args:
+            epoch: from 0.
+            ids_of: tells which images a batch of it has, for messages.
+            together: how many models are trained in this process in this epoch: they share its time.
+        """
+        self.ids_of, self.together = ids_of, together
         self.task.train()
         self.optimizer.zero_grad()
         self.sums: dict[str, Tensor] = {}
@@ -312,7 +320,7 @@ class Run:
         else:
             self.scheduler.step(self.next_epoch)
         row = {"epoch": epoch + 1, "updates": self.next_epoch * self.updates_per_epoch, "time": now()}
-        row |= {"seconds": round(self.seconds, 1), "lr": rate} | training
+        row |= {"seconds": round(self.seconds, 1), "together": self.together, "lr": rate} | training
         for suffix, figures in validation.items():
             row |= {f"valid_{key}{suffix}": figures[key] for key in ("top1", "top5", "nll_loss")}
         self.record.add_validation(row)

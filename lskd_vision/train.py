@@ -197,7 +197,7 @@ def train(runs: list[Run], data: Data, arguments: argparse.Namespace, device: to
 def train_epoch(runs, epoch, batches, teachers, normalisation, arguments, device) -> None:
     """One pass over the training images: each teacher runs once a batch, then each student takes its step."""
     for run in runs:
-        run.begin_epoch(epoch, batches.ids)
+        run.begin_epoch(epoch, batches.ids, len(runs))
     name = f"epoch {epoch + 1}/{arguments.epochs}"
     hidden = None if arguments.rank == 0 else True
     with tqdm(batches.epoch(epoch), total=len(batches), desc=name, unit="batch", disable=hidden) as bar:

@@ -228,8 +228,9 @@ def table(rows: list[tuple[str, list[RunRecord]]]) -> str:
         cells = [mean_and_deviation([figure[key] for figure in figures]) for key in ("bleu", "chrf")]
         lines.append(f"{name:<38} {cells[0]:>14} {cells[1]:>14} {int(seconds // 60):>6}:{int(seconds % 60):02d} min")
     figure = rows[0][1][0].figures["test"]["checkpoint_best.pt"]
+    lines.append(f"{figure['sentences']} test sentences, beam {figure['beam']}, {figure['bleu_signature']}")
     return "\n".join(
-        [*lines, f"{figure['sentences']} test sentences, beam {figure['beam']}, {figure['bleu_signature']}"]
+        [*lines, f"train time: wall clock of one process, as many beside each other as there are cores: {CORES}"]
     )
 
 

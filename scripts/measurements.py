@@ -148,7 +148,8 @@ class Measurements:
             file = self.real_model()
         words = [file[0], "--by", "groups", "--groups", "data_prep/samples/imagenet_groups.json", "--dissimilar", 20]
         words += ["--agree-with", "distance", "--from", settings["agreement"]]
-        self.compare(experiment, [self.measure("similar", "agreement", words, [file], "--agreement")])
+        made = [self.measure("similar", "agreement", words, [file], "--agreement")]
+        self.compare(experiment, made, stands_in=settings["agreement"] == "centroids")
 
     def real_model(self) -> Made:
         """The last layer of a model that was trained on ImageNet-1K, from a package index."""
@@ -208,8 +209,23 @@ class Measurements:
         """What a job without a model needs."""
         return {"threads": 1} | self.models.scale.slurm["other"]
 
-    def compare(self, experiment: Experiment, made: Sequence[Made], how: str = "", recipe: str = "paper") -> None:
-        """The job that puts a table beside the published one."""
+    def compare(
+        self,
+        experiment: Experiment,
+        made: Sequence[Made],
+        how: str = "",
+        recipe: str = "paper",
+        stands_in: bool = True,
+    ) -> None:
+        """The job that puts a table beside the published one.
+
+        Args:
+            experiment: whose table it is.
+            made: what it is made from.
+            how: for the title, where a table is made in several ways.
+            recipe: of translation.
+            stands_in: whether it is made from the scale's data in the place of the paper's, of which notes then tell.
+        """
         models = self.models
         name = experiment.id if recipe == "paper" else f"{experiment.id}.{recipe}"
         title = tables()[experiment.id] + (f", {how}" if how else "")
@@ -218,7 +234,7 @@ class Measurements:
             words += ["--as", f"{models.settings(experiment.data)['models'][paper]['model']}={paper}"]
         words += ["--scale", models.scale.name, "--title", title]
         file, job = self.measure("compare", name, words, made)
-        self.entry(experiment, title, [job], result=file)
+        self.entry(experiment, title, [job], stands_in, result=file)
 
     def figure(
         self, experiment: Experiment, command: str, words: list, before: Sequence[Made], drawing: str, numbers: str
@@ -232,11 +248,13 @@ class Measurements:
         title = f"{what[experiment.shows]}: {shown}"
         self.entry(experiment, title, [job], figure=files[0], numbers=files[1], published=experiment.published)
 
-    def entry(self, experiment: Experiment, title: str, jobs: list[str], **content: str) -> None:
+    def entry(
+        self, experiment: Experiment, title: str, jobs: list[str], stands_in: bool = True, **content: str
+    ) -> None:
         """Add a result to the page's contents."""
         models = self.models
         files = {key: value.removeprefix(f"{self.output}/") for key, value in content.items() if value}
-        notes = [*models.settings(experiment.data).get("notes", []), *experiment.notes]
+        notes = [*(models.settings(experiment.data).get("notes", []) if stands_in else []), *experiment.notes]
         command = f"lskd reproduce {experiment.id} --scale {models.scale.name}"
         about = {"id": experiment.id, "kind": experiment.kind, "title": title, "command": command}
         self.entries.append(about | files | {"notes": notes})

@@ -21,7 +21,7 @@ from models import Models
 
 from lskd.errors import OneLineParser, bad, positive, run_command
 from lskd.files import write_json
-from lskd.runs import read_run
+from lskd.runs import read_run, training_time
 
 KINDS = {
     "prepare": "prepare data",
@@ -35,8 +35,8 @@ KINDS = {
 }
 INTRO = {
     "paper": "Everything on this page was trained with the paper's recipe on the paper's data.",
-    "mini": "Everything on this page was trained on the small data that ship with the project, in minutes: it shows "
-    "that every experiment runs and in which direction a temperature pulls. The paper's figures are there to be read "
+    "mini": "Everything on this page was trained on the small data that ship with the project, in minutes, unless an "
+    "experiment names another model: it shows that every experiment runs. The paper's figures are there to be read "
     "beside ours, not to be met.",
 }
 
@@ -109,7 +109,10 @@ def cost(scale: Scale, jobs: dict[str, Job], output: Path) -> str:
     kinds = {(job.kind, job.trains) for job in trainings}
     speeds = {key: seconds_an_epoch(*key, output, on_gpu=bool(scale.gpu)) for key in kinds}
     known = [job for job in trainings if speeds[job.kind, job.trains] is not None]
-    seconds = sum(job.epochs * speeds[job.kind, job.trains] * (1 if scale.gpu else job.threads) for job in known)
+    seconds = sum(
+        job.epochs * speeds[job.kind, job.trains] * max(1, len(job.runs)) * (1 if scale.gpu else job.threads)
+        for job in known
+    )
     missing = sorted({job.trains for job in trainings if job not in known})
     words = f"{seconds / 3600:.1f} for {len(known)} of {len(trainings)} trainings" if known else "unknown"
     hint = f"; no finished run in {output} tells the speed of {', '.join(missing)}" if missing else ""
@@ -117,15 +120,17 @@ def cost(scale: Scale, jobs: dict[str, Job], output: Path) -> str:
 
 
 def seconds_an_epoch(kind: str, trains: str, output: Path, on_gpu: bool) -> float | None:
-    """Of a finished run of the same study and model, also of another seed, α and T; None where there is none.
+    """Of one model, by a finished run of the same study and model, also of another seed, α and T; None without one.
 
+    Models that shared a process have equal parts of its time; how many there were, older records do not tell.
     ``on_gpu``: a run on a machine without one does not tell.
     """
     for path in sorted(output.glob(f"{trains}_a*/run.json")):
         record = read_run(path.parent)
         fits = (kind == "student") == bool(record.teacher) and on_gpu <= bool(record.hardware.get("gpus"))
-        if fits and record.history:
-            return record.history[-1]["seconds"] / record.history[-1]["epoch"]
+        time = training_time(record)
+        if fits and time is not None and time.own is not None:
+            return time.own / record.history[-1]["epoch"]
     return None
 
 

@@ -15,7 +15,7 @@ from lskd.errors import bad
 from lskd.inputs import find_inputs, say_skipped
 from lskd.model_accuracy import ModelAccuracy, accuracy_of_representations, accuracy_of_run, has_accuracy
 from lskd.representations import SUFFIX
-from lskd.runs import teacher_smoothing
+from lskd.runs import data_name, look_up, teacher_smoothing
 from lskd.tables import Column, output_file, show, write
 
 EXAMPLE = "lskd accuracy runs/cub200/resnet18_a0.1_T{1,3}_s* --classes"
@@ -157,6 +157,8 @@ def _row(number: int, group: Sequence[ModelAccuracy], groups: Sequence[Sequence[
     first = _first(group, groups)
     return {
         "model": f"#{number} {name}",
+        "data": data_name(provenance.get("data")),
+        "teacher": look_up(provenance, "teacher", "model"),
         "label_smoothing": teacher_smoothing(provenance),
         "temperature": provenance.get("configuration", {}).get("temperature"),
         "split": provenance.get("split"),

@@ -15,6 +15,7 @@ from lskd.figure_grid import constants
 from lskd.inputs import find_inputs, say_skipped
 from lskd.measured import VALID, measure
 from lskd.published import MODELS, SOURCE, published, tables
+from lskd.report.origins import described
 from lskd.results import Result, write_result
 from lskd.tables import output_file
 
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output:
         write_result(arguments.output, result)
     scale = f", scale {result.scale}" if result.scale else ""
-    print(f"{result.title}\nmeasured{scale}: {constants(figures)}\n\n{measured}\n")
+    print(f"{result.title}\nmeasured{scale}: {described(figures)}\n\n{measured}\n")
     print(f"Table {result.table} ({SOURCE}): {constants(printed)}\n\n{text_grid(printed)}")
     if result.notes:
         print("\n" + "\n".join(result.notes))

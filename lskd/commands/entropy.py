@@ -18,7 +18,7 @@ from lskd.commands.project import figure_file
 from lskd.errors import InputError, bad, naming, positive, warn
 from lskd.projection_figure import FORMATS, write_figure
 from lskd.representations import Representations, read_representations
-from lskd.runs import teacher_smoothing
+from lskd.runs import data_name, teacher_smoothing
 from lskd.smoothness import EntropySums, far_below_second, mean_soft_outputs
 from lskd.soft_output_figure import largest, soft_output_figure
 from lskd.tables import Column, output_file, show, write
@@ -148,6 +148,7 @@ def _facts(path: str, representations: Representations) -> dict:
     alpha = (provenance.get("configuration") or {}).get("label_smoothing")
     return {
         "file": path,
+        "data": data_name(provenance.get("data")),
         "model": provenance.get("model"),
         "label_smoothing": None if provenance.get("teacher") else alpha,
         "seed": provenance.get("seed"),

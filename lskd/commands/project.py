@@ -13,6 +13,7 @@ from lskd.errors import InputError, bad, positive, warn
 from lskd.projection import Panel, project
 from lskd.projection_figure import FORMATS, figure, write_figure
 from lskd.representations import Representations, read_representations
+from lskd.runs import data_name
 from lskd.tables import Column, output_file, show, write
 
 EXAMPLE = "lskd project runs/*.representations.safetensors --classes Pullover Coat Bag --output figure.svg"
@@ -125,6 +126,7 @@ def _read(paths: list[str]) -> Given:
 def _facts(panel: Panel) -> dict:
     return {
         "checkpoint": panel.provenance.get("checkpoint"),
+        "data": data_name(panel.provenance.get("data")),
         "model": panel.model,
         "label_smoothing": panel.label_smoothing,
         "temperature": panel.temperature,

@@ -104,6 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
         write_sets(arguments.output, sets, names, origin(arguments, representations))
     if other and arguments.agreement:
         about = {"by": arguments.by, "agree_with": arguments.agree_with, "file": arguments.file}
+        about |= {"provenance": representations.provenance} if representations else {}
         write(arguments.agreement, rows, about | {"from": arguments.points, "seed": arguments.seed})
     if other:
         print(

@@ -1,75 +1,19 @@
-"""The parts of a report that run records suffice for: the answer, accuracy or BLEU by α and T, changes by class."""
+"""The parts of a report that run records suffice for: accuracy or BLEU by α and T, changes by class."""
 
-import math
 from collections.abc import Callable, Sequence
-
-import numpy as np
 
 from lskd.diffusion import Spread, over_seeds
 from lskd.plots import Series, lines, svg
 from lskd.published import Figure, counterparts, published
 from lskd.report.html import Head, Markup, Notes, Page, code, element, join, paragraph, table
 from lskd.report.records import Metric, Run
-from lskd.report.studies import Study, at, number, pair, signed, smoothing, spread
+from lskd.report.studies import Study, at, number, signed, smoothing, spread
 
 CLASSES_SHOWN = 30  # all of so many; of more, those that changed most
 # Where the paper has not these data: a table of its own data that is nearest in kind, and its student.
 NEAREST = {"vision": ("2B", "ResNet-18"), "translation": ("5", "Transformer")}
 LEAST_SPAN = 4.0  # points of accuracy or BLEU on the axis, so that small differences look small
-TIE = 0.005  # what two decimals cannot tell apart
 UNSCORED = "no figure: python -m lskd_fairseq.score makes BLEU, the last epoch of a training makes accuracy"
-
-
-def answer(study: Study) -> Markup:
-    """Two sentences: the best T from each teacher, the most smoothed first, and what the differences are worth."""
-    metric, unit = study.metrics[0].key, study.unit
-    said, worth = [], {}
-    for alpha in sorted(study.smoothings, key=lambda alpha: (alpha is None, -(alpha or 0))):
-        every = [(T, study.spread(alpha, T, metric)) for T in study.temperatures]
-        found = {T: each for T, each in every if each is not None}
-        if len(found) < 2:
-            continue
-        top = max(each.mean for each in found.values())
-        best = [T for T, each in found.items() if top - each.mean < TIE]
-        worst = min(found, key=lambda T: found[T].mean)
-        least = "" if worst in best else f", against {number(found[worst])}\u00a0{unit} at {at(worst)}, the lowest"
-        temperatures = " or ".join(f"{T:g}" for T in best)
-        value = f"{number(found[best[0]])}\u00a0{unit}"
-        said.append(f"from the teacher with {smoothing(alpha)} the best student's T is {temperatures}: {value}{least}")
-        single, text = _worth(study, alpha, best[0], worst)
-        worth.setdefault(single or alpha, text)  # what is said of single seeds is said once
-    if not said:
-        return paragraph(element("strong", f"{study.title}. "), "There are no students at two temperatures to compare.")
-    sentences = " ".join(_first_upper("; ".join(part)) + "." for part in (said, worth.values()))
-    return paragraph(element("strong", f"{study.title}. "), sentences)
-
-
-def _worth(study: Study, alpha: float | None, best: float, worst: float) -> tuple[str | None, str]:
-    """Whether seeds are single ones, and what a difference between two T is worth, paired by teacher and seed."""
-    metric, points = study.metrics[0].key, "points" if study.unit == "%" else study.unit
-    by_seed = [{pair(run): run.figures.get(metric) for run in study.students[alpha, T]} for T in (best, worst)]
-    pairs = [(value, by_seed[1].get(name)) for name, value in by_seed[0].items()]
-    differences = [a - b for a, b in pairs if a is not None and b is not None]
-    if len(differences) < 2:
-        text = (
-            "there is one seed each, so the spread over seeds is unknown, and differences below it are no differences"
-        )
-        samples = study.students[alpha, best][0].figures.get("samples")
-        if study.unit == "%" and samples:
-            share = study.spread(alpha, best, metric).mean / 100
-            error = 100 * math.sqrt(share * (1 - share) / samples)
-            text += f" ({samples} images alone leave one accuracy a standard error of {error:.1f} points)"
-        return "single", text
-    mean, sd = float(np.mean(differences)), float(np.std(differences, ddof=1))
-    verdict = "more" if mean > sd else "not more"
-    return None, (
-        f"with {smoothing(alpha)} the difference, {mean:.2f} {points}, is {verdict} than its spread over "
-        f"{len(differences)} seeds, {sd:.2f}, below which it is no difference"
-    )
-
-
-def _first_upper(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def accuracy(page: Page, study: Study) -> None:
@@ -104,7 +48,7 @@ def _own_table(study: Study) -> list[Markup]:
         else "Accuracy, validation split, last epoch"
     )
     size = f", n = {sizes.pop()} each" if len(sizes) == 1 else " (n)"
-    caption = f"These runs. {what}; mean ± σ over seeds{size}"
+    caption = f"These runs. {what}; mean ± σ over seeds{size}. {study.title}"
     content = []
     if study.students:
         content += [_grid(caption, study.smoothings, study.temperatures, study.metrics, cell), notes.markup()]
@@ -205,14 +149,14 @@ def _own_lines(page: Page, study: Study) -> Markup:
         return paragraph("No figures to draw.", class_="absent")
     return page.figure(
         svg(lines(series, "temperature T", metric.title, least_span=LEAST_SPAN)),
-        _alt(metric.title, series),
-        f"{metric.title} of the students against T, a line for each α of the teacher"
+        _alt(f"{study.title}: {metric.title}", series),
+        f"{study.title}: {metric.title} of the students against T, a line for each α of the teacher"
         + (
             ". Bars: ± σ over seeds, a little to the side of their T."
             if any(any(each.error) for each in series)
             else "; one seed each, so no σ."
         ),
-        table(f"{metric.title} by α and T", [["α", "T", metric.title, "σ", "n"]], rows),
+        table(f"{metric.title} by α and T. {study.title}", [["α", "T", metric.title, "σ", "n"]], rows),
         [str(run.directory / "run.json") for runs in study.students.values() for run in runs],
     )
 
@@ -229,10 +173,11 @@ def _published_lines(page: Page, figures: Sequence[Figure]) -> Markup:
             Series(smoothing(alpha), [each.temperature for each in students], [each.mean for each in students])
         )
         rows += [[smoothing(alpha), f"{each.temperature:g}", f"{each.mean:.2f}"] for each in students]
-    what = f"Table {figures[0].table}, {figures[0].data}"
+    models = next(f"{each.teacher} → {each.student}" for each in figures if each.student)
+    what = f"Table {figures[0].table}, {figures[0].data}, {models}"
     return page.figure(
         svg(lines(series, "temperature T", title)),
-        _alt(f"Published {title}", series),
+        _alt(f"{what}: published {title}", series),
         f"Published, {what}: {title} of the students against T. The axis is another one.",
         table(f"{what}: {title} by α and T", [["α", "T", title]], rows),
         ["lskd/data/published.csv"],
@@ -271,7 +216,8 @@ def class_changes(page: Page, study: Study, base: float) -> None:
         some = "" if len(shown) == len(names) else f", the {len(shown)} of {len(names)} that change most"
         n = len(study.students[alpha, first])
         caption = (
-            f"Teacher with {smoothing(alpha)}: accuracy at {at(first)} in %, and changes in points (n = {n}){some}"
+            f"Teacher with {smoothing(alpha)}: accuracy at {at(first)} in %, and changes in points (n = {n}){some}. "
+            f"{study.title}"
         )
         drawn.append(table(caption, [["class", at(first), *map(at, others)]], rows))
     if drawn:

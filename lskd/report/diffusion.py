@@ -1,6 +1,7 @@
 """The part of a report on the diffusion index η: bars with intervals for each target class."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,40 +29,111 @@ COUPLING = (
 )
 
 
-def diffusion(page: Page, files: Sources, options: Options) -> None:
-    """η between two temperatures, for each α of the teacher and each split: bars, intervals, p."""
+@dataclass(frozen=True)
+class MeasuredEta:
+    """η of the students of one teacher on one split.
+
+    Attributes:
+        rows: for each target.
+        p_isotropic: of isotropic change, all targets together; None where there is no such test.
+        notes: what was left out or corrected for, a sentence each.
+        files: the students'.
+    """
+
+    rows: Sequence["Row"]
+    p_isotropic: float | None
+    notes: Sequence[str]
+    files: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """η of a study's students.
+
+    Attributes:
+        etas: by split, then by α; validation first.
+        undefined: by split and α, why there is none.
+        origin: where S1 and S2 are from.
+        missing: what is not there, and how it would be made, where nothing was measured.
+    """
+
+    etas: Mapping[str, Mapping[float | None, MeasuredEta]] = field(default_factory=dict)
+    undefined: Mapping[tuple[str, float | None], str] = field(default_factory=dict)
+    origin: Markup | None = None
+    missing: Markup | None = None
+
+
+def measure_diffusion(files: Sources, options: Options) -> Diffusion:
+    """η between two temperatures, for each split and each α of the teacher."""
     study, (first, second) = files.study, (options.first, options.second)
-    if not study.students:
-        return
-    page.heading(f"Diffusion index η, T = {first:g} → {second:g}", 3)
     pairs = {alpha: found for alpha in study.smoothings if (found := _pairs(study, alpha, first, second))}
     if not pairs:
-        page.add(
-            absent(
-                f"η compares students at {at(first)} and {at(second)}; others are compared by",
-                "--first T --second T",
-            )
+        needed = f"η compares students at {at(first)} and {at(second)}; others are compared by"
+        return Diffusion(missing=absent(needed, "--first T --second T"))
+    there = {split: _recorded(files, split, pairs) for split in files.splits}
+    if not any(there.values()):
+        return Diffusion(
+            missing=absent("η needs the students' representation files, which are not there:", files.command())
         )
-        return
-    there = {
-        split: {
-            alpha: both
-            for alpha, found in pairs.items()
-            if (both := [each for each in found if all(files.path(run, split) for run in each)])
-        }
-        for split in files.splits
-    }
-    there = {split: found for split, found in there.items() if found}
-    if not there:
-        page.add(absent("η needs the students' representation files, which are not there:", files.command()))
-        return
     sets, origin = _sets(files, options)
     if sets is None:
-        page.add(origin)
-        return
-    page.add(origin)
+        return Diffusion(missing=origin)
+    etas: dict[str, dict[float | None, MeasuredEta]] = {}
+    undefined = {}
     for split, found in there.items():
-        _diffusion_of_split(page, files, options, sets, split, found)
+        for alpha, both in found.items():
+            try:
+                measured = _measured(files, options, sets, split, both)
+            except ValueError as error:
+                undefined[split, alpha] = str(error)
+            else:
+                paths = [str(files.path(run, split)) for each in both for run in each]
+                rows = [Row(files.class_names, measured, each) for each in measured.targets]
+                together = measured.isotropy and measured.isotropy.p_together
+                etas.setdefault(split, {})[alpha] = MeasuredEta(rows, together, measured.notes, paths)
+    return Diffusion(etas, undefined, origin)
+
+
+def _recorded(files: Sources, split: str, pairs: Mapping[float | None, Sequence]) -> dict[float | None, list]:
+    """Of the pairs those whose representations are there."""
+    there = {
+        alpha: [each for each in found if all(files.path(run, split) for run in each)] for alpha, found in pairs.items()
+    }
+    return {alpha: both for alpha, both in there.items() if both}
+
+
+def _measured(
+    files: Sources, options: Options, sets: Mapping[int, ClassSets], split: str, both: Sequence[tuple[Run, Run]]
+) -> EtaMeasurement:
+    """η of pairs of students on a split.
+
+    Raises:
+        InputError: it is not defined, or the given sets were chosen in one of the students.
+    """
+    pairs = [(files.get(one, split), files.get(other, split)) for one, other in both]
+    if (given := files.fitting_sets(options.sets)) and (origin := read_origin(given[0])):
+        students = [(each.path, each) for pair in pairs for each in pair]
+        chosen = student_of_origin(origin, students)
+        if chosen is not None and not chosen[1]:
+            raise bad("--sets", given[0], f"S1 and S2 were chosen in {chosen[0]}, a student under test")
+    return measure_eta(pairs, sets, resamples=RESAMPLES, seed=1)
+
+
+def diffusion(page: Page, files: Sources, options: Options, found: Diffusion) -> None:
+    """Bars, intervals and p of what :func:`measure_diffusion` found."""
+    if not files.study.students:
+        return
+    page.heading(f"Diffusion index η, T = {options.first:g} → {options.second:g}", 3)
+    if found.missing is not None:
+        page.add(found.missing)
+        return
+    page.add(found.origin)
+    for (split, alpha), why in found.undefined.items():
+        page.add(paragraph(f"η on {split}, {smoothing(alpha)}, is not defined: {why}", class_="absent"))
+    for split, etas in found.etas.items():
+        for alpha, eta in etas.items():
+            page.add(*(paragraph(f"η on {split}, {smoothing(alpha)}: {note}", class_="absent") for note in eta.notes))
+        _diffusion_of_split(page, files, split, etas)
     page.add(paragraph(COUPLING))
 
 
@@ -92,67 +164,34 @@ def _sets(files: Sources, options: Options) -> tuple[dict[int, ClassSets] | None
     )
 
 
-def _measured(
-    files: Sources, options: Options, sets: Mapping[int, ClassSets], split: str, both: Sequence[tuple[Run, Run]]
-) -> EtaMeasurement:
-    """η of pairs of students on a split.
-
-    Raises:
-        InputError: it is not defined, or the given sets were chosen in one of the students.
-    """
-    pairs = [(files.get(one, split), files.get(other, split)) for one, other in both]
-    if (given := files.fitting_sets(options.sets)) and (origin := read_origin(given[0])):
-        students = [(each.path, each) for pair in pairs for each in pair]
-        chosen = student_of_origin(origin, students)
-        if chosen is not None and not chosen[1]:
-            raise bad("--sets", given[0], f"S1 and S2 were chosen in {chosen[0]}, a student under test")
-    return measure_eta(pairs, sets, resamples=RESAMPLES, seed=1)
-
-
-def _diffusion_of_split(
-    page: Page, files: Sources, options: Options, sets: Mapping[int, ClassSets], split: str, pairs: dict
-) -> None:
+def _diffusion_of_split(page: Page, files: Sources, split: str, etas: Mapping[float | None, MeasuredEta]) -> None:
     """A table of means and a drawing for each α, all on one scale."""
-    rows: dict[float | None, list[_Row]] = {}
-    measured: dict[float | None, EtaMeasurement] = {}
-    for alpha, both in pairs.items():
-        try:
-            found = measured[alpha] = _measured(files, options, sets, split, both)
-        except ValueError as error:
-            page.add(paragraph(f"η on {split}, {smoothing(alpha)}, is not defined: {error}", class_="absent"))
-            continue
-        rows[alpha] = [_Row(files.class_names, found, each) for each in found.targets]
-        page.add(*(paragraph(f"η on {split}, {smoothing(alpha)}: {note}", class_="absent") for note in found.notes))
-    if not rows:
-        return
+    title, rows = files.study.title, {alpha: eta.rows for alpha, eta in etas.items()}
     summary = [
         [
             smoothing(alpha),
             signed(100 * np.mean([row.similar for row in each])),
             f"{sum(row.similar < 0 for row in each)} of {len(each)}",
             signed(100 * np.mean([row.dissimilar for row in each])),
-            _p(measured[alpha].isotropy and measured[alpha].isotropy.p_together),
-            str(len(pairs[alpha])),
+            _p(etas[alpha].p_isotropic),
+            str(len(each[0].found)),
         ]
         for alpha, each in rows.items()
     ]
     heads = ["teacher", "mean η(S1) %", "η(S1) below 0", "mean η(S2) %", "p iso, all together", "pairs of seeds"]
-    page.add(table(f"η on the {split} split, mean over target classes", [heads], summary))
+    page.add(table(f"η on the {split} split, mean over target classes. {title}", [heads], summary))
     ends = [0, *(end for each in rows.values() for row in each for end in row.ends)]
     margin = 0.05 * (max(ends) - min(ends) or 1)
     limits = (min(ends) - margin, max(ends) + margin)
     drawings = []
     for alpha, each in rows.items():
-        what = f"η in % for each target class, {split} split, teacher with {smoothing(alpha)}"
-        used = [files.path(run, split) for both in pairs[alpha] for run in both]
-        used += [files.reference[0]] if files.reference else []
-        drawings.append(_drawing(page, what, each, limits, list(map(str, used))))
+        what = f"η in % for each target class, {split} split, teacher with {smoothing(alpha)}. {title}"
+        used = [*etas[alpha].files, *([str(files.reference[0])] if files.reference else [])]
+        drawings.append(_drawing(page, what, each, limits, used))
     page.add(element("div", *drawings, class_="beside"))
 
 
-def _drawing(
-    page: Page, what: str, rows: Sequence["_Row"], limits: tuple[float, float], files: Sequence[str]
-) -> Markup:
+def _drawing(page: Page, what: str, rows: Sequence["Row"], limits: tuple[float, float], files: Sequence[str]) -> Markup:
     """Bars of all targets with their figures as a table."""
     whiskers = rows[0].whiskers
     groups = [
@@ -172,7 +211,7 @@ def _drawing(
     )
 
 
-def _about(rows: Sequence["_Row"]) -> str:
+def _about(rows: Sequence["Row"]) -> str:
     """What the whiskers are."""
     whiskers = rows[0].whiskers
     if whiskers == "–":
@@ -185,7 +224,7 @@ def _p(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-class _Row:
+class Row:
     """η of one target in fractions, with its whiskers in %: the interval of a single pair, ± σ over several."""
 
     def __init__(self, names: Sequence[str], measured: EtaMeasurement, found: Sequence[DiffusionIndex]):

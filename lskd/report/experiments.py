@@ -7,9 +7,11 @@ from lskd.figure_grid import WORDS, cell, constants, flags, grid
 from lskd.plots import COLOURS, HATCHES, Bars, Series, bars, lines, svg
 from lskd.published import SOURCE, Figure, published
 from lskd.report.accuracy import LEAST_SPAN
-from lskd.report.contents import Contents, Drawing, Experiment, read_contents
-from lskd.report.headlines import FIRST, headline
+from lskd.report.contents import Drawing, Experiment, read_contents
+from lskd.report.headlines import FIRST
 from lskd.report.html import Markup, Notes, Page, code, details, element, join, paragraph, table, text_cell
+from lskd.report.origins import described, of_drawing, of_figures
+from lskd.report.overview import overview
 from lskd.report.page import made, table_of_runs
 from lskd.report.studies import at, signed, smoothing
 from lskd.results import Result
@@ -37,10 +39,13 @@ def experiments_page(path: str | os.PathLike) -> str:
     """
     contents = read_contents(path)
     page = Page(contents.title, join(map(paragraph, contents.intro)), drawing="Drawing")
-    _overview(page, contents)
+    overview(page, contents, MEASURED_DIGITS)
     for experiment in contents.experiments:
         page.heading(f"{experiment.name}: {experiment.title}")
         page.add(paragraph("Made by ", code(experiment.command)))
+        origins = of_figures(experiment.result.rows) if experiment.result else of_drawing(experiment.drawing.rows)
+        whose = element("strong", "; ".join(origins))
+        page.add(paragraph("What was measured here is of ", whose, ". The title is the paper's."))
         if experiment.result is not None:
             _tables(page, experiment.result)
             _drawings(page, experiment.result)
@@ -55,29 +60,9 @@ def experiments_page(path: str | os.PathLike) -> str:
     return page.html()
 
 
-def _overview(page: Page, contents: Contents) -> None:
-    """What each experiment gave, in a line."""
-    page.heading("Overview")
-    rows = []
-    for experiment in contents.experiments:
-        says = ["a drawing and its numbers", experiment.drawing.published] if experiment.drawing else []
-        if experiment.result is not None:
-            says = [headline(experiment.result.rows, MEASURED_DIGITS), headline(published(experiment.result.table), 3)]
-        rows.append([experiment.name, text_cell(experiment.title), *map(text_cell, says)])
-    scale = f", scale {contents.scale}" if contents.scale else ""
-    page.add(
-        table(f"The experiments{scale}", [["", "what it shows", "measured here", "published"]], rows),
-        paragraph(
-            "Means over seeds ± standard deviation (number of seeds); without ± it is not known. Which T is highest is "
-            "by the means alone: with one seed each, or differences below that deviation, it ranks nothing.",
-            class_="faint",
-        ),
-    )
-
-
 def _tables(page: Page, result: Result) -> None:
     printed, scale = published(result.table), f", scale {result.scale}" if result.scale else ""
-    about = constants(result.rows)
+    about = described(result.rows)
     own = _grid(f"Measured{scale}" + (f". {about}" if about else ""), result.rows, printed, MEASURED_DIGITS)
     theirs = _grid(f"Published. {SOURCE}: {constants(printed)}", printed, printed, 3)
     page.add(element("div", element("div", *own), element("div", *theirs), class_="beside"))
@@ -142,7 +127,7 @@ def _lines(page: Page, student: str, rows: Sequence[Figure], files: Sequence[str
         return []
     smoothings = list(dict.fromkeys(row.label_smoothing for row in rows))
     title = "BLEU" if rows[0].metric == "bleu" else "top-1 %"
-    what = f"{title} of {student} against T, measured"
+    what = f"{title} of {student} against T, measured ({'; '.join(of_figures(rows))})"
     drawn = []
     for start in range(0, len(smoothings), len(COLOURS)):
         chosen = smoothings[start : start + len(COLOURS)]
@@ -199,7 +184,7 @@ def _bars(page: Page, student: str, rows: Sequence[Figure], files: Sequence[str]
             groups.append(Bars(_kind(split, far), [row.mean for row in each], intervals))
             ends += [row.mean for row in each] + [end for interval in intervals for end in interval or ()]
         margin = 0.05 * (max(ends) - min(ends) or 1)
-        what = f"η of {student} in % for each target class, measured"
+        what = f"η of {student} in % for each target class, measured ({'; '.join(of_figures(rows))})"
         cells = {name: [signed(values[split, far, name].mean) for split, far in kinds] for name in names}
         titles = [_kind(split, far) for split, far in kinds]
         said = "; ".join(
@@ -235,17 +220,20 @@ def _drawing(page: Page, experiment: Experiment, drawing: Drawing) -> None:
     alike: dict[tuple, list[dict]] = {}
     for row in drawing.rows:
         alike.setdefault(tuple(row), []).append(row)
-    tables = []
+    tables, origins = [], "; ".join(of_drawing(drawing.rows))
     for number, rows in enumerate(alike.values(), start=1):
         shown = [name for name in rows[0] if any(row[name] is not None for row in rows)]
         part = f", part {number}" if len(alike) > 1 else ""
         cells = [[_written(row[shown[0]]), *(_number_cell(row[name]) for name in shown[1:])] for row in rows]
-        tables.append(table(f"Numbers of {experiment.name}{part}", [[_column(name) for name in shown]], cells))
+        whose = "; ".join(of_drawing(rows))
+        tables.append(
+            table(f"Numbers of {experiment.name}{part} ({whose})", [[_column(name) for name in shown]], cells)
+        )
     page.add(
         page.figure(
             drawing.svg,
-            f"{experiment.title}. {_in_words(drawing.rows)}",
-            f"{experiment.title}, from what was measured here.",
+            f"As the paper's {experiment.name}, of {origins}. {_in_words(drawing.rows)}",
+            f"As the paper's {experiment.name} ({experiment.title}), of {origins}.",
             join(tables),
             drawing.files,
             wide=drawing.svg[1] > WIDE,

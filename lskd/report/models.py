@@ -58,11 +58,12 @@ def projection(page: Page, files: Sources, options: Options) -> None:
     page.add(
         page.figure(
             svg(projection_figure(panels)),
-            f"{len(panels)} scatter plots of the classes {first}, {other} and {third}. Distance between the first two "
-            f"relative to their distance to the third: {_said(panels)}.",
-            f"Features of {first} and {other}, which are similar, and of {third}, projected as in the paper's "
-            "Figure 1; of several seeds the first. d: distance between the similar classes, relative to the third's.",
-            _panel_table(panels),
+            f"{files.study.title}: {len(panels)} scatter plots of the classes {first}, {other} and {third}. Distance "
+            f"between the first two relative to their distance to the third: {_said(panels)}.",
+            f"{files.study.title}. Features of {first} and {other}, which are similar, and of {third}, projected as in "
+            "the paper's Figure 1; of several seeds the first. d: distance between the similar classes, relative to "
+            "the third's.",
+            _panel_table(panels, files.study.title),
             used,
             wide=True,
         )
@@ -97,7 +98,7 @@ def _said(panels: Sequence[Panel]) -> str:
     return "; ".join(f"{panel.title.replace(chr(10), ', ')}: {panel.relative_distance:.2f}" for panel in panels)
 
 
-def _panel_table(panels: Sequence[Panel]) -> Markup:
+def _panel_table(panels: Sequence[Panel], title: str) -> Markup:
     rows = [
         [
             panel.model,
@@ -110,7 +111,7 @@ def _panel_table(panels: Sequence[Panel]) -> Markup:
         for panel in panels
     ]
     heads = ["model", "α", "T", "split", "d", "of the variance in 3-D, %"]
-    return table("Distance d between the similar classes' centroids", [heads], rows)
+    return table(f"Distance d between the similar classes' centroids. {title}", [heads], rows)
 
 
 def entropy(page: Page, files: Sources) -> None:
@@ -139,7 +140,7 @@ def entropy(page: Page, files: Sources) -> None:
         needed = "Entropies need the teachers' representation files with their last layer, which are not there:"
         page.add(absent(needed, files.command(True)))
         return
-    most, title = math.log(len(files.class_names)), "Mean entropy of the teachers' outputs against T"
+    most, title = math.log(len(files.class_names)), f"{study.title}: mean entropy of the teachers' outputs against T"
     words = (f"{one.label}: {one.y[0]:.2f} at {at(one.x[0])} to {one.y[-1]:.2f} at {at(one.x[-1])}" for one in series)
     page.add(
         page.figure(
@@ -147,7 +148,7 @@ def entropy(page: Page, files: Sources) -> None:
             f"{title}. {'; '.join(words)}. The most there can be is {most:.2f}.",
             f"{title}; ln {len(files.class_names)} = {most:.2f} nats is the most there can be. Of several seeds the "
             f"first. Over {' and '.join(dict.fromkeys(drawn))}.",
-            table("Mean entropy in nats", [["teacher", "T", "mean", "standard error", "over"]], rows),
+            table(f"Mean entropy in nats. {study.title}", [["teacher", "T", "mean", "standard error", "over"]], rows),
             list(dict.fromkeys(used)),
         )
     )

@@ -4,18 +4,21 @@ It is made from run records and, where there are some, the representation files 
 the same bytes.
 """
 
+import math
 import os
 import shlex
 from collections.abc import Sequence
 
 from lskd.errors import InputError, bad
-from lskd.report.accuracy import accuracy, answer, class_changes
-from lskd.report.diffusion import diffusion
-from lskd.report.html import Markup, Page, code, details, element, facts, join, paragraph, table, text_cell
+from lskd.report.accuracy import accuracy, class_changes
+from lskd.report.claims import Claims
+from lskd.report.diffusion import diffusion, measure_diffusion
+from lskd.report.html import Markup, Page, code, details, element, facts, paragraph, table, text_cell
 from lskd.report.models import entropy, projection
 from lskd.report.records import Run, find_runs
 from lskd.report.sources import Options, Sources
 from lskd.report.studies import group, smoothing
+from lskd.runs import TrainingTime, training_time
 
 TITLE = "Label smoothing and distillation: what these runs gave"
 
@@ -34,11 +37,13 @@ def report(places: Sequence[str | os.PathLike], options: Options | None = None) 
     runs = find_runs(places)
     sources = [Sources(study) for study in group(runs)]
     _check_options(sources, options)
-    page = Page(TITLE, join(answer(files.study) for files in sources))
-    for files in sources:
+    measured = [measure_diffusion(files, options) for files in sources]
+    studies = [(files.study, found) for files, found in zip(sources, measured, strict=True)]
+    page = Page(TITLE, Claims(studies, f"T\u00a0=\u00a0{options.first:g} → {options.second:g}").answer())
+    for files, found in zip(sources, measured, strict=True):
         page.heading(files.study.title)
         accuracy(page, files.study)
-        diffusion(page, files, options)
+        diffusion(page, files, options, found)
         projection(page, files, options)
         entropy(page, files)
         class_changes(page, files.study, options.first)
@@ -75,17 +80,34 @@ def table_of_runs(runs: Sequence[Run]) -> Markup:
     rows = [
         [
             run.directory.name,
+            run.data,
             text_cell(run.model),
             "labels" if run.temperature is None else "a teacher",
             smoothing(run.label_smoothing).removeprefix("α\u00a0=\u00a0"),
             "–" if run.temperature is None else f"{run.temperature:g}",
             str(run.record.seed),
-            "–" if run.seconds is None else f"{run.seconds / 60:.1f}",
+            minutes(training_time(run.record)),
         ]
         for run in runs
     ]
-    heads = ["run", "model", "learnt from", "α of these", "T", "seed", "training, minutes"]
+    heads = ["run", "data", "model", "learnt from", "α of these", "T", "seed", "training, minutes"]
     return table("The runs of this page", [heads], rows)
+
+
+def minutes(time: TrainingTime | None) -> str:
+    """The minutes of a training; of models that shared a process, those of the process and a model's part of them.
+
+    >>> minutes(TrainingTime(90.0, 1, 90.0)), minutes(TrainingTime(3720.0, 8, 465.0)), minutes(None)
+    ('1.5', '62.0 for 8 together, 7.8 each', '–')
+    """
+    if time is None:
+        return "–"
+    whole = f"{time.seconds / 60:.1f}"
+    if time.together is None:
+        return f"{whole}, perhaps for several together"
+    if math.isclose(time.own, time.seconds):
+        return whole
+    return f"{whole} for {time.together:g} together, {time.own / 60:.1f} each"
 
 
 def made(run: Run) -> Markup:

@@ -9,7 +9,16 @@ from pathlib import Path
 from lskd.errors import bad
 from lskd.inputs import RECORD, find_inputs
 from lskd.representations import SUFFIX
-from lskd.runs import RunRecord, deciding_settings, is_number, look_up, read_run, teacher_smoothing
+from lskd.runs import (
+    RunRecord,
+    data_name,
+    deciding_settings,
+    is_number,
+    is_translation,
+    look_up,
+    read_run,
+    teacher_smoothing,
+)
 
 # What a record may hold in these places, beside nothing.
 KINDS = {
@@ -57,14 +66,12 @@ class Run:
     @property
     def kind(self) -> str:
         """``translation`` or ``vision``."""
-        text = "pair" in self.record.data or "task" in self.record.configuration.get("host", {})
-        return "translation" if text else "vision"
+        return "translation" if is_translation(self.record) else "vision"
 
     @property
     def data(self) -> str:
         """The data set's name."""
-        name = self.record.data.get("dataset") or "folders"
-        return name.rpartition("/")[2] if name != "folders" else Path(self.record.data.get("path", "data")).name
+        return data_name(self.record.data) or "data"
 
     @property
     def model(self) -> str:
@@ -100,11 +107,6 @@ class Run:
         found = self.record.figures.get(split, {})
         names = sorted(found, key=lambda name: (checkpoint not in name, name))
         return found[names[0]] if names and (checkpoint in names[0] or self.kind == "translation") else {}
-
-    @property
-    def seconds(self) -> float | None:
-        """The training's, as far as validations recorded it."""
-        return self.record.history[-1].get("seconds") if self.record.history else None
 
     def representations(self) -> list[Path]:
         """Representation files beside the checkpoints, those of the checkpoint that :attr:`figures` is of first."""
@@ -148,7 +150,8 @@ def _checked(record: RunRecord, path: Path) -> RunRecord:
         if configuration.get("temperature") is None:
             raise bad("run record", path, "configuration must have the temperature of a student")
         numbers["temperature"] = configuration["temperature"]
-    numbers |= {f"history {i}, seconds": look_up(row, "seconds") for i, row in enumerate(record.history, start=1)}
+    for name in ("seconds", "together"):
+        numbers |= {f"history {i}, {name}": look_up(row, name) for i, row in enumerate(record.history, start=1)}
     for name, value in numbers.items():
         if not is_number(value):
             raise bad("run record", path, f"{name} must be a number")

@@ -88,8 +88,9 @@ def unknown_last(alpha: float | None) -> tuple[bool, float]:
 
 
 def pair(run: Run) -> tuple:
-    """What students at different T share that may be compared one by one: seed and teacher."""
-    return run.record.seed, run.record.teacher.get("fingerprint")
+    """What students at different T share that may be compared one by one: the seeds and the teacher."""
+    data_seed = run.record.configuration.get("host", {}).get("data_seed")
+    return run.record.seed, data_seed, run.record.teacher.get("fingerprint")
 
 
 def smoothing(alpha: float | None) -> str:
@@ -180,8 +181,7 @@ def _check_once(study: Study) -> None:
     for runs in study.students.values():
         seen: dict[tuple, Run] = {}
         for run in runs:
-            key = (run.record.seed, run.record.configuration.get("host", {}).get("data_seed"))
-            other = seen.setdefault((*key, run.record.teacher.get("fingerprint")), run)
+            other = seen.setdefault(pair(run), run)
             if other is not run:
                 raise bad("runs", run.directory, f"is the same run as {other.directory}; must be given once")
     for runs in study.teachers.values():

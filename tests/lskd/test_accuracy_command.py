@@ -290,6 +290,8 @@ def test_the_figures_are_written_unrounded(tmp_path, lskd_accuracy):
     assert [(row["temperature"], row["class"]) for row in rows] == [(1, None), (1, "cow"), (2, None), (2, "cow")]
     assert rows[3] == {
         "model": "#2 student resnet18",
+        "data": None,
+        "teacher": "resnet50",
         "label_smoothing": 0.1,
         "temperature": 2.0,
         "split": "valid",

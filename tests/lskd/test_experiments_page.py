@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from commands import ROOT, last_line, run
+from scipy.stats import studentized_range
 from small_runs import image_run, translation_run
 from test_report import HOSTILE, Document
 
@@ -15,9 +16,10 @@ from lskd.errors import InputError
 from lskd.measured import Measured, measure
 from lskd.plots import bars
 from lskd.published import FIELDS, published
+from lskd.report.claims import adjusted
 from lskd.report.contents import read_svg
 from lskd.report.experiments import experiments_page
-from lskd.report.headlines import headline
+from lskd.report.headlines import compared, headline
 from lskd.results import Result, write_result
 
 SVG = '<?xml version="1.0"?>\n<svg width="720pt" height="360pt" version="1.1"><title>x</title></svg>\n'
@@ -122,14 +124,44 @@ def test_the_measured_table_stands_beside_the_published_one(page):
 def test_the_overview_says_the_same_of_both(page):
     rows = {row[0]: row for row in page.table("The experiments, scale mini")}
     assert rows["Table 2B"][2] == (
-        "α = 0: highest of 2 T at T = 1, 80.50 ± 0.71 (2) %; α = 0.1: highest of 2 T at T = 1, 79.50 ± 0.71 (2) %"
+        "α = 0: 80.50 ± 0.71 (2) % at T = 1, highest of 2 T, 80.50 ± 0.71 (2) at T = 1, lowest: no test; α = 0.1: "
+        "79.50 ± 0.71 (2) % at T = 1, highest of 2 T, 77.50 ± 0.71 (2) at T = 3, lowest: no test"
     )
-    assert "ResNet-18, α = 0: highest of 4 T at T = 2, 80.808 (3) %" in rows["Table 2B"][3]
-    assert rows["Table 5"][2] == "α = 0.1: highest of 2 T at T = 1, 16.00 (1) BLEU"
+    assert "ResNet-18, α = 0: 80.808 (3) % at T = 2, highest of 4 T, 73.611 (3) at T = 64" in rows["Table 2B"][3]
+    assert rows["Table 5"][2] == "α = 0.1: 16.00 (1) BLEU at T = 1, highest of 2 T, 12.00 (1) at T = 3, lowest: no test"
     assert rows["Table 3"][2] == (
-        "train: η(S1) < 0 for 2 of 2, η(S2) > 0 for 2 of 2; val: η(S1) < 0 for 0 of 2, η(S2) > 0 for 2 of 2"
+        "train: η(S1) −1.50 %, below 0 for 2 of 2, η(S2) +3.00 %, above 0 for 2 of 2; "
+        "val: η(S1) +1.50 %, below 0 for 0 of 2, η(S2) +3.00 %, above 0 for 2 of 2"
     )
     assert rows["Figure 1"][1:] == ["Three classes", "a drawing and its numbers", "Classes drift."]
+
+
+def test_the_best_temperature_is_claimed_only_where_a_test_of_all_that_are_compared_allows_it(tmp_path):
+    experiments = []
+    for name, gap in (("D.1", 0.05), ("D.4", 1.2), ("D.2", 9.0)):
+        about = {"student": "net", "teacher": "big", "data": "clothes", "label_smoothing": 0.1}
+        means = {1.0: 80 + gap, 2.0: 80.0, 3.0: 80.0}
+        rows = [figure(name, "top1", mean, 0.2, 3, temperature=T, **about) for T, mean in means.items()]
+        write_result(tmp_path / f"{name}.json", Result(name, "x", None, [], [], rows))
+        experiments.append({"id": name, "title": "x", "command": "c", "result": f"{name}.json"})
+    page = Document(experiments_page(write(tmp_path, experiments)))
+    measured = {row[0]: row[2] for row in page.table("The experiments")}
+    assert "80.00 ± 0.20 (3) at T = 2, lowest: may be chance, p = " in measured["Table D.1"]
+    assert "80.00 ± 0.20 (3) at T = 2, lowest: more than chance, p " in measured["Table D.2"]
+    own = studentized_range.sf(2**0.5 * 1.2 / (0.2 * (2 / 3) ** 0.5), 3, 2)
+    assert own < 0.05 < 2 * own
+    assert f"lowest: may be chance, p = {2 * own:.2g}" in measured["Table D.4"]
+    assert "measured 3, published 8)" in page.text
+
+
+def test_each_experiment_names_the_models_and_data_of_its_numbers(page):
+    for origin in (
+        "clothes: teacher teacher_net; clothes: teacher_net → student_net",
+        "help.en-de: teacher → transformer, 2+1 layers, d = 128",
+        "data not recorded: net, train, val",
+        "data not recorded: student net, train",
+    ):
+        assert f"What was measured here is of {origin} . The title is the paper's." in " ".join(page.text.split())
 
 
 def test_drawings_are_described_with_their_numbers(page):
@@ -138,7 +170,10 @@ def test_drawings_are_described_with_their_numbers(page):
     assert "α = 0.1: 79.50 at T = 1, 77.50 at T = 3." in alts[0]
     assert "16.00 at T = 1, 12.00 at T = 3" in alts[1]
     assert "Coat: η(S1), train −2.0, η(S2), train +4.0, η(S1), val +2.0, η(S2), val +4.0." in alts[2]
-    assert alts[3] == "Three classes. student net, α = 0.1, T = 3, train: d = 0.512."
+    assert alts[3] == (
+        "As the paper's Figure 1, of data not recorded: student net, train. "
+        "student net, α = 0.1, T = 3, train: d = 0.512."
+    )
     captions = [text for text in page.texts if text.startswith("Numbers of drawing")]
     assert captions == [f"Numbers of drawing {number}" for number in range(1, 5)]
     assert page.table("Numbers of Figure 1") == [
@@ -304,11 +339,15 @@ def test_runs_that_are_not_there_are_named(results):
 
 
 def test_every_published_table_has_a_headline():
-    heads = {table: headline(published(table), 3) for table in ("2A", "3", "5", "E", "G.1", "H.1", "H.2", "I.1", "K.1")}
+    tables = ("2A", "3", "5", "D.2", "E", "G.1", "H.1", "H.2", "I.1", "K.1")
+    p = adjusted({each: each.p for table in tables for each in compared(published(table))})
+    heads = {table: headline(published(table), p, 3) for table in tables}
     assert "–" not in heads.values()
     assert heads["E"] == "α\u00a0=\u00a00.1: standard poodle 976, golden retriever 924, thunder snake 964"
     assert heads["G.1"] == "S1 0.850, S2 0.940"
-    assert "val: η(S1) < 0 for 9 of 10" in heads["3"]
+    assert "val: η(S1) −0.84\u00a0%, below 0 for 9 of 10" in heads["3"]
+    assert heads["D.2"].count("more than chance") == 4
+    assert "no test" in heads["2A"]  # no standard deviations are printed there
     assert "train: 73.282 at T\u00a0=\u00a01 on average" in heads["I.1"]
 
 

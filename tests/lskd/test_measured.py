@@ -1,13 +1,17 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from small_runs import image_run, translation_run
 
+from lskd.cli import parser
 from lskd.errors import InputError
 from lskd.figure_grid import grid
 from lskd.measured import measure
 from lskd.published import published
+from lskd.report.origins import described, of_figures
+from lskd.representations import Recorder, write_representations
 
 
 def written(path, content):
@@ -186,6 +190,39 @@ def test_agreement_keeps_its_mean_and_what_chance_gives(tmp_path):
         ("average", 0.5),
         ("by chance", 0.1),
     ]
+
+
+def test_figures_name_the_model_and_data_that_the_file_was_made_from(tmp_path):
+    names = ["ant", "bee", "cow", "dog", "elk"]
+    features = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    for data, split, expected in (
+        (None, "last-layer", "efficient_net, its last layer alone"),
+        ({"dataset": "torch/clothes"}, "validation", "clothes: teacher efficient_net, val"),
+    ):
+        recorder = Recorder(names, 4)
+        if data:
+            recorder.add(features, np.arange(5))
+        provenance = {"model": "efficient_net", "split": split, "data": data}
+        file = tmp_path / f"{split}.representations.safetensors"
+        write_representations(file, recorder.result(weight=features, bias=None, provenance=provenance))
+        groups = written(tmp_path / "groups.json", {"small": names[:2], "large": names[2:]})
+        words = ["similar", file, "--by", "groups", "--groups", groups, "--dissimilar", "2", "--agree-with", "distance"]
+        words += ["--from", "templates" if data is None else "centroids", "--agreement", tmp_path / "g.json"]
+        arguments = parser().parse_args(list(map(str, words)))
+        arguments.run(arguments)
+        figures, _ = measure("G.1", [tmp_path / "g.json"])
+        assert of_figures(figures) == [expected]
+        assert "teacher efficient_net" in described(figures)
+
+
+@pytest.mark.parametrize("command", ["entropy", "accuracy"])
+def test_tables_of_other_commands_carry_their_data(command, tmp_path):
+    row = entropy_row(0.1, 1.0, 0.5, data="clothes") if command == "entropy" else accuracy_row("Bag", 1.0, 1)
+    table = {"entropy": "H.1", "accuracy": "I.1"}[command]
+    figures, _ = measure(table, [written(tmp_path / "a.json", {"rows": [row | {"data": "clothes"}]})])
+    assert {figure.data for figure in figures} == {"clothes"}
+    without = written(tmp_path / "b.json", {"rows": [{key: row[key] for key in row if key != "data"}]})
+    assert all(origin.startswith("data not recorded: ") for origin in of_figures(measure(table, [without])[0]))
 
 
 def test_feature_distillation_is_not_mixed_with_that_of_logits(tmp_path):

@@ -11,14 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 from commands import ROOT, run
 from small_runs import CLASSES, add_representations, image_run, translation_run, write_runs
 
 from lskd.class_sets import ClassSets, write_sets
+from lskd.diffusion import DiffusionIndex
 from lskd.errors import InputError
+from lskd.eta_measurement import EtaMeasurement
 from lskd.isotropy import isotropy_test
 from lskd.recorder import Recorder
-from lskd.report.accuracy import answer, neighbours
+from lskd.report.accuracy import neighbours
+from lskd.report.claims import Claims, Finding, MeanEta
+from lskd.report.diffusion import Diffusion, MeasuredEta, Row
 from lskd.report.html import Markup, Notes, element, table
 from lskd.report.page import report
 from lskd.report.records import find_runs
@@ -94,9 +99,10 @@ def page_of(*places, **options) -> Document:
 
 
 def said(place: Path) -> str:
-    """The answer in words of the only study."""
-    (study,) = group(find_runs([place]))
-    return re.sub("<[^>]*>", "", answer(study)).replace("\u00a0", " ").replace("&#x27;", "'")
+    """What the page says first, without η."""
+    studies = [(study, Diffusion()) for study in group(find_runs([place]))]
+    text = Claims(studies, "T = 1 → 3").answer().replace("</p>", " ").replace("</li>", " ")
+    return re.sub("<[^>]*>", "", text).replace("\u00a0", " ").replace("&lt;", "<").replace("&#x27;", "'").strip()
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +222,7 @@ def test_a_warning_of_several_seeds_is_marked_once(tmp_path):
 
 def test_equal_numbers_of_seeds_are_said_once(page):
     (caption,) = [caption for caption, _ in page.tables if caption.startswith("These runs. Accuracy")]
-    assert caption.endswith("n = 1 each")
+    assert "mean ± σ over seeds, n = 1 each. " in caption
 
 
 def test_warnings_of_a_run_are_a_footnote_of_its_figure(page):
@@ -228,32 +234,89 @@ def test_warnings_of_a_run_are_a_footnote_of_its_figure(page):
     )
 
 
-def test_one_seed_is_called_one_seed(tmp_path):
+def test_of_one_seed_nothing_is_claimed(tmp_path):
     image_run(tmp_path, temperature=1, top1=85.0)
     image_run(tmp_path, temperature=3, top1=84.0)
     assert said(tmp_path) == (
-        "clothes: teacher_net → student_net. From the teacher with α = 0.1 the best student's T is 1: 85.00 %, against "
-        "84.00 % at T = 3, the lowest. There is one seed each, so the spread over seeds is unknown, and differences "
-        "below it are no differences (2000 images alone leave one accuracy a standard error of 0.8 points)."
+        "clothes: teacher_net → student_net Teacher with α = 0.1: 85.00 % at T = 1, the highest of 2 T, 84.00 % at "
+        "T = 3, the lowest. One seed each: no test there, so nothing is claimed of T; the 2000 images alone leave the "
+        "difference of two such accuracies a standard error of up to 1.1 points. η, T = 1 → 3, was not measured."
     )
+
+
+def accuracies(place: Path, by_temperature: dict, **options) -> None:
+    """Students of the same seeds at each T."""
+    for temperature, values in by_temperature.items():
+        for seed, top1 in enumerate(values, 1):
+            image_run(place, temperature=temperature, seed=seed, top1=top1, **options)
+
+
+def test_two_seeds_are_too_few_for_a_claim(tmp_path):
+    accuracies(tmp_path, {1: [85.0, 85.1], 3: [70.0, 70.1]})
+    assert "Fewer than 3 seeds somewhere: no test there, so nothing is claimed of T" in said(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("second", "verdict"),
-    [([83.0, 84.0, 85.0], "2.00 points, is more than its spread over 3 seeds, 0.00"),
-     ([83.0, 88.0, 84.0], "1.00 points, is not more than its spread over 3 seeds, 2.65")],
-)  # fmt: skip
-def test_a_difference_is_held_against_its_spread_over_seeds(tmp_path, second, verdict):
-    for seed, (one, other) in enumerate(zip([85.0, 86.0, 87.0], second, strict=True), 1):
-        image_run(tmp_path, temperature=1, seed=seed, top1=one)
-        image_run(tmp_path, temperature=3, seed=seed, top1=other)
-    assert f"the difference, {verdict}" in said(tmp_path)
+    [
+        # t-tests of two temperatures: 2 ± .1/√3, and 1 ± 2.65/√3, with 2 degrees of freedom
+        ([82.9, 84.0, 85.1], "+2.00 points, more than chance (3 seeds, 95 % interval +1.75 to +2.25, p < 0.001)"),
+        ([83.0, 88.0, 84.0], "+1.00 points, may be chance (3 seeds, 95 % interval −5.57 to +7.57, p = 0.58)"),
+    ],
+)
+def test_a_difference_is_tested_over_seeds(tmp_path, second, verdict):
+    accuracies(tmp_path, {1: [85.0, 86.0, 87.0], 3: second})
+    assert f"T = 1 less T = 3: {verdict}." in said(tmp_path)
+
+
+def test_the_best_of_four_temperatures_is_tested_as_the_best_of_four(tmp_path):
+    values = {1: [84.9, 84.3, 84.6], 2: [84.1, 84.2, 84.0], 3: [84.3, 84.0, 84.5], 64: [83.9, 84.1, 83.2]}
+    accuracies(tmp_path, values)
+    text = said(tmp_path)
+    alone = scipy.stats.ttest_rel(values[1], values[64])
+    blocks = np.array(list(values.values())).T
+    residual = np.mean(
+        [np.var(blocks[:, i] - blocks[:, j], ddof=1) / 2 for i, j in itertools.combinations(range(4), 2)]
+    )
+    pooled = scipy.stats.studentized_range.sf(float(np.ptp(blocks.mean(0))) / np.sqrt(residual / 3), 4, 6)
+    own = scipy.stats.studentized_range.sf(2**0.5 * alone.statistic, 4, 2)
+    shown = float(re.search(r"T = 1 less T = 64: .*?p = ([0-9.]+)\)", text)[1])
+    assert shown == pytest.approx(max(own, pooled), abs=0.006)  # the larger of the page's two: not adjusted
+    assert shown > 2 * alone.pvalue
+    rest = scipy.stats.ttest_1samp(blocks[:, 0] - blocks[:, 1:].mean(1), 0).pvalue
+    assert "T = 1 less the mean of the other T: +0.57 points, may be chance (3 seeds, 95 % interval" in text
+    assert f"p = {2 * rest:.2g})" in text
+    assert "adjusted for the 2 tests of this page (Holm)" in text
+
+
+def test_claims_are_adjusted_for_all_of_the_page(tmp_path):
+    for place, alpha in enumerate((0.0, 0.1, 0.2)):
+        accuracies(tmp_path, {1: [85.0, 86.0, 87.0], 3: [84.0 + place, 84.0 + 2 * place, 85.0]}, alpha=alpha)
+    text = said(tmp_path)
+    assert "for the 3 tests of this page" in text
+    p = scipy.stats.ttest_rel([85.0, 86.0, 87.0], [84.0, 84.0, 85.0]).pvalue
+    assert p < 0.05 < 3 * p
+    assert f"may be chance (3 seeds, 95 % interval +0.23 to +3.10, p = {3 * p:.2g})" in text
+
+
+def test_students_of_other_seeds_are_compared_without_pairs(tmp_path):
+    for seed, top1 in enumerate([85.0, 86.0, 87.0, 82.0, 83.0, 84.0], 1):
+        image_run(tmp_path, temperature=1 if seed <= 3 else 3, seed=seed, top1=top1)
+    shown = float(re.search(r"T = 1 less T = 3: .*?p = ([0-9.]+)\)", said(tmp_path))[1])
+    welch = 2 * scipy.stats.t.sf(3 / np.sqrt(2 / 3), 2)  # with the fewest degrees of freedom
+    assert shown == pytest.approx(welch, abs=0.0006)
 
 
 def test_temperatures_that_tie_are_all_named(tmp_path):
     for temperature, top1 in [(1, 85.0), (2, 84.0), (64, 85.0)]:
         image_run(tmp_path, temperature=temperature, top1=top1)
-    assert "the best student's T is 1 or 64: 85.00 %, against 84.00 % at T = 2" in said(tmp_path)
+    assert "85.00 % at T = 1 or 64, the highest of 3 T, 84.00 % at T = 2, the lowest" in said(tmp_path)
+
+
+def test_equal_accuracies_are_called_alike(tmp_path):
+    for temperature in (1, 2):
+        image_run(tmp_path, temperature=temperature, top1=85.0)
+    assert "85.00 % at T = 1 or 2, all 2 T alike." in said(tmp_path)
 
 
 def test_a_single_temperature_is_compared_with_nothing(tmp_path):
@@ -347,7 +410,7 @@ def test_eta_is_that_of_the_papers_formula(runs, page):
             expected = eta_by_loops(*paths, sets)
             (rows,) = [
                 rows for caption, rows in page.tables
-                if caption.startswith("η in %") and f"{split} split" in caption and caption.endswith(words)
+                if caption.startswith("η in %") and f"{split} split" in caption and f"with {words}. " in caption
             ]  # fmt: skip
             for name, close, similar, interval, dissimilar, _, p, p_isotropic in rows[1:]:
                 assert close == sets[name][0][0]
@@ -357,6 +420,50 @@ def test_eta_is_that_of_the_papers_formula(runs, page):
                 assert low < expected[name][0] < high
                 assert float(p) in (0.25, 0.5, 0.75, 1.0)
                 assert p_isotropic == isotropic_p(*paths, sets)[name]
+
+
+def test_the_headline_has_eta_with_signs_and_a_verdict(runs, page):
+    sets = sets_by_loops(runs / "data/teacher_net_a0.0_s1/last.train.representations.safetensors")
+    paths = [runs / f"data/student_net_a0.1_T{T}_s1/last.validation.representations.safetensors" for T in (1, 3)]
+    values = np.array(list(eta_by_loops(*paths, sets).values()))
+    similar, dissimilar = values.mean(0)
+    text = re.sub(r"\s+", " ", page.text[: page.text.index("Contents")])
+    assert (
+        "η, T = 1 → 3, teacher with α = 0.1, validation split, mean of 5 targets: "
+        f"η(S1) = {similar:+.1f} % (below 0 for {(values[:, 0] < 0).sum()}); "
+        f"η(S2) = {dissimilar:+.1f} % (above 0 for {(values[:, 1] > 0).sum()}). "
+        "One pair of students: nothing is claimed of T."
+    ).replace("-", "−") in text
+    rows = page.table("η in % for each target class, validation split, teacher with α = 0.1")[1:]
+    ends = [[float(end.replace("−", "-")) for end in row[3].split(" to ")] for row in rows]
+    excluding = sum(low > 0 or high < 0 for low, high in ends)
+    assert f"the interval over samples leaves out 0 for {excluding} targets of η(S1)" in text
+    shown = page.table("η on the validation split, mean over target classes. clothes")[2][4]
+    if shown != "–":
+        assert "How near similar classes came may be isotropic change of these students (p =" in text
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(-6.0, "is below 0"), (6.0, "is not below 0 beyond chance")])
+def test_eta_over_seeds_is_claimed_where_it_is_below_0(shift, verdict):
+    values = [[shift - 1, 0.3], [shift + 1, 0.1], [shift + 0.5, 0.1]]  # in %: η(S1), η(S2)
+    sets = {target: ClassSets([2], [3]) for target in range(2)}
+    targets = [
+        tuple(DiffusionIndex(target, (2, 3), np.zeros(2), (one + target) / 100, two / 100, 0.5) for one, two in values)
+        for target in sets
+    ]
+    measured = EtaMeasurement(targets, sets, "centroid", 0, None, [], None)
+    rows = [Row(["a", "b", "c", "d"], measured, each) for each in targets]
+    eta = MeanEta.of("validation", MeasuredEta(rows, 0.2, [], []))
+    assert eta.similar == pytest.approx([shift - 0.5, shift + 1.5, shift + 1.0])
+    below = scipy.stats.ttest_1samp(eta.similar, 0, alternative="less")
+    assert eta.p == pytest.approx(below.pvalue, abs=1e-5)
+    claims = Claims([], "T = 1 → 3")
+    claims.adjusted = {(eta, "over seeds"): eta.p, (eta, "isotropic"): 0.4}
+    words = claims._eta(Finding(0.1, {}, [], eta)).replace("\u00a0", " ")
+    assert f"Over 3 pairs of seeds η(S1) {verdict} (p" in words
+    assert "How near similar classes came may be isotropic change of these students (p = 0.4)." in words
+    low, high = scipy.stats.t.interval(0.95, 2, np.mean(eta.similar), np.std(eta.similar, ddof=1) / 3**0.5)
+    assert f"95 % interval {low:+.1f} to {high:+.1f}".replace("-", "−") in words
 
 
 @pytest.mark.slow
@@ -401,7 +508,7 @@ def test_sets_that_were_chosen_in_a_student_of_the_page_are_refused(runs, tmp_pa
     page = page_of(runs, sets=[tmp_path / "sets.json"])
     assert f"S1 and S2 were chosen in {student}, a student under test" in page.text
     shown = [caption for caption, _ in page.tables if caption.startswith("η in %") and "train split" in caption]
-    assert [caption.rpartition("with ")[2] for caption in shown] == ["α = 0"]
+    assert [caption.rpartition("with ")[2].partition(". ")[0] for caption in shown] == ["α = 0"]
 
 
 @pytest.mark.slow
@@ -613,6 +720,41 @@ def test_a_student_without_a_teacher_stands_apart(tmp_path):
     page = page_of(tmp_path)
     assert "student_net without a teacher, labels of α = 0: top-1 % 77.00 (1)" in page.text
     assert page.table("These runs")[0] == ["", "α = 0.1"]
+
+
+def test_every_table_and_figure_names_the_data_and_the_models(page):
+    models = ("clothes: teacher_net → student_net", "help.en-de: transformer, 2+2 layers", "ResNet-50 → ResNet-18")
+    models += ("IWSLT En-De, Transformer → Transformer", "IWSLT En-De: Transformer → Transformer", "Transformer → ")
+    captions = [caption for caption, _ in page.tables if caption != "The runs of this page"]
+    for text in [*captions, *(image["alt"] for image in page.images)]:
+        assert any(each in text for each in models), text
+
+
+def test_the_minutes_of_students_trained_together_are_those_of_their_process_and_a_part_of_them(tmp_path):
+    def history(*rows):
+        return [{"epoch": place, "updates": 10 * place} | row for place, row in enumerate(rows, 1)]
+
+    for seed, rows in enumerate(
+        [
+            history({"seconds": 1800.0, "together": 8}, {"seconds": 3720.0, "together": 8}),
+            history({"seconds": 600.0, "together": 1}),
+            history({"seconds": 600.0, "together": 4}, {"seconds": 1200.0, "together": 2}),
+            history({"seconds": 600.0}),
+        ],
+        1,
+    ):
+        path = image_run(tmp_path, temperature=1, seed=seed) / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"history": rows}))
+    translation_run(tmp_path)
+    rows = page_of(tmp_path).table("The runs of this page")
+    assert rows[0][-1] == "training, minutes"
+    assert [row[-1] for row in rows[1:]] == [
+        "62.0 for 8 together, 7.8 each",
+        "10.0",
+        "20.0 for 2 together, 7.5 each",
+        "10.0, perhaps for several together",
+        "1.5",
+    ]
 
 
 def test_teachers_alone_are_shown_without_temperatures(tmp_path):

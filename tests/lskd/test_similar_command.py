@@ -117,6 +117,7 @@ def test_the_agreement_is_written_with_the_names_of_the_file_and_those_that_peop
         content = json.loads(table.read_text())
         rows = content.pop("rows")
         about = {"by": "groups", "agree_with": "distance", "file": str(file), "from": "templates", "seed": 1}
+        assert content.pop("provenance") == read_representations(file).provenance
         assert content == about
     else:
         with open(table, newline="") as text:

@@ -246,15 +246,43 @@ def test_the_listing_names_every_job_under_its_kind_and_says_which_are_done(tmp_
     ]
 
 
+def test_notes_on_the_data_stand_where_these_data_were_used():
+    def notes(name: str) -> list[str]:
+        _, contents = make_plan([EXPERIMENTS[name]], read_scale("mini"), "runs/x")
+        return [note for entry in contents["experiments"] for note in entry["notes"]]
+
+    assert any("Fashion-MNIST" in note for note in notes("2A"))
+    assert notes("G.1") == []  # of a real model's templates, not of the data that stand for ImageNet's
+
+
+def test_jobs_that_train_several_models_cost_that_many(tmp_path):
+    scale, place = read_scale("mini"), tmp_path / "fashion-mnist" / "test_resnet_a0.1_T1_s7"
+    jobs, _ = make_plan([EXPERIMENTS["2A"]], scale, str(tmp_path))
+    record = {"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "teacher": {"paths": []}}
+    place.mkdir(parents=True)
+    row = {"epoch": 3, "updates": 20, "seconds": 36000.0, "together": 8}
+    (place / "run.json").write_text(json.dumps(record | {"history": [row]}))
+    said = summary([EXPERIMENTS["2A"]], scale, jobs, tmp_path)
+    # 10 hours of 8 models: a model has 1.25, and each of the two jobs of this student trains four
+    assert "core hours: 10.0 for 2 of " in said
+
+
 def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
     record = {"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "teacher": {"paths": []}}
-    record |= {"history": [{"epoch": 2, "updates": 20, "seconds": 7200.0}], "hardware": {"gpus": ["a GPU"]}}
+    row = {"epoch": 2, "updates": 20, "seconds": 7200.0, "together": 1}
+    record |= {"history": [row], "hardware": {"gpus": ["a GPU"]}}
     place = tmp_path / "imagenet" / "resnet18_a0.1_T1_s7"
     place.mkdir(parents=True)
     (place / "run.json").write_text(json.dumps(record))
     said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
     assert f"GPU hours: {24 * 200:.1f} for 24 of 50 trainings" in said  # an hour an epoch, two kinds of student
     assert "imagenet/resnet18" not in said.partition("tells the speed of")[2]
+    (place / "run.json").write_text(json.dumps(record | {"history": [row | {"together": 4}]}))
+    said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
+    assert f"GPU hours: {24 * 200 / 4:.1f} for 24 of 50 trainings" in said  # four models shared that hour
+    (place / "run.json").write_text(json.dumps(record | {"history": [row | {"together": None}]}))
+    said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
+    assert "GPU hours: unknown" in said  # nobody knows how many models shared it
     (place / "run.json").write_text(json.dumps(record | {"hardware": {"gpus": []}}))
     said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
     assert "GPU hours: unknown" in said  # a run without one says nothing of a GPU's speed

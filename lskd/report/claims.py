@@ -1,0 +1,253 @@
+"""What a page of runs says first: accuracy by T and η, each difference tested as it was chosen."""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lskd.comparisons import LEAST_SEEDS, LEVEL, Comparison, Groups, holm, mean_test
+from lskd.diffusion import Spread
+from lskd.report.diffusion import Diffusion, MeasuredEta
+from lskd.report.html import Markup, element, join, paragraph
+from lskd.report.studies import Study, at, number, pair, signed, smoothing, unknown_last
+
+TIE = 0.005  # what two decimals cannot tell apart
+EXPLANATION = (
+    "Something is claimed where p ≤ {level:g}. Over seeds: the best T against the worst by the studentised range, "
+    "which allows for their choice; T = 1 against the mean of the other T, and whether η(S1), mean over targets, is "
+    "below 0, by t-tests. Of these students alone: η against isotropic change. {adjusted}The data that are scored and, "
+    "where all students had one, the teacher are taken as given."
+)
+
+
+@dataclass(frozen=True)
+class MeanEta:
+    """η of a study's students from one teacher, mean over targets.
+
+    Attributes:
+        split: of the representations.
+        targets: how many.
+        similar: η(S1) in %, one value for each pair of seeds.
+        dissimilar: η(S2) likewise.
+        signs: for how many targets η(S1) is below and η(S2) above 0, by their means over pairs.
+        excluding: of one pair, for how many targets the 95 % interval of η(S1), and of η(S2), leaves out 0; None where
+            there are no intervals.
+        p: over pairs, that chance gives a mean η(S1) as far below 0 (one-sided: noise of distances alone makes changes
+            of their ratios positive on average); None for too few.
+        p_isotropic: of isotropic change of these students, all targets together; None where it was not tested.
+    """
+
+    split: str
+    targets: int
+    similar: tuple[float, ...]
+    dissimilar: tuple[float, ...]
+    signs: tuple[int, int]
+    excluding: tuple[int, int] | None
+    p: float | None
+    p_isotropic: float | None
+
+    @classmethod
+    def of(cls, split: str, measured: MeasuredEta) -> "MeanEta":
+        """From η of each target."""
+        rows = measured.rows
+        pairs = range(len(rows[0].found))
+        similar, dissimilar = (
+            tuple(100 * float(np.mean([getattr(row.found[place], kind) for row in rows])) for place in pairs)
+            for kind in ("eta_similar", "eta_dissimilar")
+        )
+        excluding = None
+        if len(pairs) == 1 and all(row.similar_interval and row.dissimilar_interval for row in rows):
+            intervals = ([row.similar_interval for row in rows], [row.dissimilar_interval for row in rows])
+            excluding = tuple(sum(low > 0 or high < 0 for low, high in each) for each in intervals)
+        signs = sum(row.similar < 0 for row in rows), sum(row.dissimilar > 0 for row in rows)
+        p = None
+        if tested := mean_test(similar):
+            p = tested[1] / 2 if np.mean(similar) < 0 else 1 - tested[1] / 2
+        return cls(split, len(rows), similar, dissimilar, signs, excluding, p, measured.p_isotropic)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one teacher's students gave.
+
+    Attributes:
+        alpha: of the teacher.
+        means: by T, of accuracy or BLEU.
+        comparisons: the best T against the worst, and T = 1 against the rest, as far as there are seeds for them.
+        eta: of one split; None where it was not measured.
+    """
+
+    alpha: float | None
+    means: Mapping[float, Spread]
+    comparisons: Sequence[Comparison]
+    eta: MeanEta | None
+
+
+@dataclass
+class Claims:
+    """What may be said of a page's studies.
+
+    Args:
+        studies: each with the η of its students.
+        change: the temperatures of η, in words.
+    """
+
+    studies: Sequence[tuple[Study, Diffusion]]
+    change: str
+    findings: list[list[Finding]] = field(init=False)
+    adjusted: Mapping[Hashable, float] = field(init=False)
+
+    def __post_init__(self):
+        self.findings = [_findings(study, diffusion) for study, diffusion in self.studies]
+        every = [each for findings in self.findings for each in findings]
+        tested: dict[Hashable, float | None] = {each: each.p for finding in every for each in finding.comparisons}
+        for eta in [finding.eta for finding in every if finding.eta]:
+            tested |= {(eta, "over seeds"): eta.p, (eta, "isotropic"): eta.p_isotropic}
+        self.adjusted = adjusted(tested)
+
+    def answer(self) -> Markup:
+        """A paragraph for each study, one for its η, and what p is."""
+        parts = []
+        for (study, _), findings in zip(self.studies, self.findings, strict=True):
+            sentences = [self._accuracy(study, finding) for finding in findings if len(finding.means) > 1]
+            if sentences and (seeds := _few_seeds(study, findings)):
+                sentences.append(seeds)
+            sentences = sentences or ["There are no students at two temperatures to compare."]
+            sentences += [self._eta(finding) for finding in findings if finding.eta]
+            if study.students and not any(finding.eta for finding in findings):
+                sentences.append(f"η, {self.change}, was not measured.")
+            items = element("ul", *(element("li", each) for each in sentences))
+            parts.append(join([paragraph(element("strong", study.title)), items]))
+        if self.adjusted:
+            count = len(self.adjusted)
+            several = (
+                f"p is adjusted for the {count} tests of this page (Holm); intervals are not. " if count > 1 else ""
+            )
+            parts.append(paragraph(EXPLANATION.format(level=LEVEL, adjusted=several), class_="faint"))
+        return join(parts)
+
+    def _accuracy(self, study: Study, finding: Finding) -> str:
+        means, unit = finding.means, study.unit
+        top, bottom = max(each.mean for each in means.values()), min(each.mean for each in means.values())
+        highest = [T for T, each in means.items() if top - each.mean < TIE]
+        said = f"Teacher with {smoothing(finding.alpha)}: {number(means[highest[0]])}\u00a0{unit} at {_or(highest)}, "
+        if top - bottom < TIE:
+            return f"{said}all {len(means)} T alike."
+        lowest = [T for T, each in means.items() if each.mean - bottom < TIE]
+        said += f"the highest of {len(means)} T, {number(means[lowest[0]])}\u00a0{unit} at {_or(lowest)}, the lowest."
+        points = "points" if unit == "%" else unit
+        for each in finding.comparisons:
+            said += " " + difference_in_words(each, self.adjusted[each], points)
+        return said
+
+    def _eta(self, finding: Finding) -> str:
+        eta = finding.eta
+        below, above = eta.signs
+        teacher = smoothing(finding.alpha)
+        said = [f"η, {self.change}, teacher with {teacher}, {eta.split} split, mean of {eta.targets} targets:"]
+        for name, values, sign in (
+            ("η(S1)", eta.similar, f"below 0 for {below}"),
+            ("η(S2)", eta.dissimilar, f"above 0 for {above}"),
+        ):
+            interval = f", {_interval(tested[0])}" if (tested := mean_test(values)) else ""
+            stop = ";" if name == "η(S1)" else "."
+            said.append(f"{name}\u00a0=\u00a0{signed(float(np.mean(values)))}\u00a0% ({sign}{interval}){stop}")
+        if eta.p is not None:
+            p = self.adjusted[eta, "over seeds"]
+            verdict = "is below 0" if p <= LEVEL else "is not below 0 beyond chance"
+            said.append(f"Over {len(eta.similar)} pairs of seeds η(S1) {verdict} ({p_in_words(p)}).")
+        else:
+            pairs = "One pair" if len(eta.similar) == 1 else f"{len(eta.similar)} pairs"
+            said.append(f"{pairs} of students: nothing is claimed of T.")
+            if eta.excluding:
+                of_similar, of_dissimilar = eta.excluding
+                said.append(
+                    f"With these students as they are, the interval over samples leaves out 0 for {of_similar} targets "
+                    f"of η(S1), {of_dissimilar} of η(S2)."
+                )
+        if eta.p_isotropic is not None:
+            p = self.adjusted[eta, "isotropic"]
+            verdict = "goes beyond isotropic change" if p <= LEVEL else "may be isotropic change"
+            said.append(f"How near similar classes came {verdict} of these students ({p_in_words(p)}).")
+        return " ".join(said)
+
+
+def adjusted(tested: Mapping[Hashable, float | None]) -> dict[Hashable, float]:
+    """p of all that is tested on a page, each adjusted for their number; without what has none."""
+    known = {each: p for each, p in tested.items() if p is not None}
+    return dict(zip(known, holm(list(known.values())), strict=True))
+
+
+def difference_in_words(comparison: Comparison, p: float, points: str) -> str:
+    """A sentence on a difference: how large, and whether it is one.
+
+    Args:
+        comparison: the difference.
+        p: adjusted.
+        points: the unit of a difference.
+    """
+    of = f"{comparison.seeds} seeds, {_interval(comparison.interval, 2)}, {p_in_words(p)}"
+    other = "the mean of the other T" if comparison.lower is None else at(comparison.lower)
+    return f"{at(comparison.higher)} less {other}: {signed(comparison.difference, 2)} {points}, {verdict(p)} ({of})."
+
+
+def verdict(p: float) -> str:
+    """What an adjusted p says of a difference."""
+    return "more than chance" if p <= LEVEL else "may be chance"
+
+
+def p_in_words(p: float) -> str:
+    """p with two digits.
+
+    >>> p_in_words(0.0314), p_in_words(1e-7)
+    ('p = 0.031', 'p < 0.001')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def _interval(interval: tuple[float, float], digits: int = 1) -> str:
+    return f"95\u00a0% interval {signed(interval[0], digits)} to {signed(interval[1], digits)}"
+
+
+def _or(temperatures: Sequence[float]) -> str:
+    return "T\u00a0=\u00a0" + " or ".join(f"{T:g}" for T in temperatures)
+
+
+def _findings(study: Study, diffusion: Diffusion) -> list[Finding]:
+    """Of each teacher, the most smoothed first."""
+    metric, found = study.metrics[0].key, []
+    for alpha in sorted(study.smoothings, key=unknown_last, reverse=True):
+        values = {T: _by_pair(study, alpha, T, metric) for T in study.temperatures}
+        values = {T: each for T, each in values.items() if each}
+        means = {T: study.spread(alpha, T, metric) for T in values}
+        groups = Groups(values)
+        comparisons = [groups.best_against_worst(), groups.one_against_rest()]
+        split = next((split for split, etas in diffusion.etas.items() if alpha in etas), None)
+        eta = None if split is None else MeanEta.of(split, diffusion.etas[split][alpha])
+        found.append(Finding(alpha, means, [each for each in comparisons if each], eta))
+    return found
+
+
+def _by_pair(study: Study, alpha: float | None, T: float, metric: str) -> dict[tuple, float]:
+    runs = study.students.get((alpha, T), [])
+    return {pair(run): run.figures[metric] for run in runs if run.figures.get(metric) is not None}
+
+
+def _few_seeds(study: Study, findings: Sequence[Finding]) -> str:
+    """Where too few seeds allow no test: that nothing is claimed, and what the images alone leave open."""
+    spreads = [each for finding in findings if len(finding.means) > 1 for each in finding.means.values()]
+    least = min(each.n for each in spreads)
+    if least >= LEAST_SEEDS:
+        return ""
+    seeds = "One seed each" if all(each.n == 1 for each in spreads) else f"Fewer than {LEAST_SEEDS} seeds somewhere"
+    said = f"{seeds}: no test there, so nothing is claimed of T"
+    samples = [run.figures.get("samples") for runs in study.students.values() for run in runs]
+    if study.unit == "%" and all(samples):
+        share = np.clip(np.mean([each.mean for each in spreads]) / 100, 0, 1)
+        error = 100 * math.sqrt(2 * share * (1 - share) / min(samples))
+        said += (
+            f"; the {min(samples)} images alone leave the difference of two such accuracies a standard error of up to "
+            f"{error:.1f} points"
+        )
+    return said + "."
