@@ -11,7 +11,8 @@ from lskd.figure_grid import grid
 from lskd.measured import measure
 from lskd.published import published
 from lskd.report.origins import described, of_figures
-from lskd.representations import Recorder, write_representations
+from lskd.recorder import Recorder
+from lskd.representations import write_representations
 
 
 def written(path, content):
