@@ -10,8 +10,8 @@ from lskd.errors import InputError
 from lskd.figure_grid import grid
 from lskd.measured import measure
 from lskd.published import published
-from lskd.report.origins import described, of_figures
 from lskd.recorder import Recorder
+from lskd.report.origins import described, of_figures
 from lskd.representations import write_representations
 
 
