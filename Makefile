@@ -22,8 +22,8 @@ test-fast: install     ## the tests that take no time
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m "not slow"
 
 torture: install       ## kill trainings, caches and experiments at random moments; an hour; figures in docs/torture.csv
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} PYTHONPATH=.:tests:tests/scripts \
-		$(BIN)/python tests/torture/torture.py --output docs/torture.csv
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} PYTHONPATH=.:scripts:data_prep:tests \
+		$(BIN)/python tests/torture/kill_at_random.py --output docs/torture.csv
 
 fuzz: install          ## thousands of damaged files for every reader; the smallest that one trips over is printed
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} LSKD_FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/fuzz

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tgz import download
 
-from lskd.errors import bad, writing
-from lskd.files import parse_json
+from lskd.io.errors import bad, writing
+from lskd.io.files import parse_json
 
 
 def obtain(arguments: argparse.Namespace, official: str, where: str, limit: int | None = None) -> tuple[Path, str]:

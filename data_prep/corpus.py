@@ -21,8 +21,8 @@ from pathlib import Path
 import sentencepiece
 from archives import building
 
-from lskd.errors import InputError, bad, positive, writing
-from lskd.files import sha256, write_json
+from lskd.io.errors import InputError, bad, positive, writing
+from lskd.io.files import sha256, write_json
 
 PAIRS = ("en-de", "en-ru")
 SPLITS = ("train", "valid", "test")

@@ -22,8 +22,8 @@ from archives import already_prepared, building, checksum_argument, obtain
 from tgz import plain_files, verify
 from tqdm import tqdm
 
-from lskd.errors import bad, run_command
-from lskd.files import write_json
+from lskd.io.errors import bad, run_command
+from lskd.io.files import write_json
 
 OFFICIAL = "CUB_200_2011.tgz"
 OFFICIAL_COUNTS = {"classes": 200, "train": 5994, "val": 5794}

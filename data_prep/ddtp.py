@@ -21,8 +21,8 @@ from corpus import Pairs, add_options, describe, write_data_bin
 from ddtp_packages import align, descriptions, fetch, name_at_origin, read
 from libreoffice_help import SAMPLES, read_sample, split_pairs
 
-from lskd.errors import bad, run_command
-from lskd.files import parse_json, sha256
+from lskd.io.errors import bad, run_command
+from lskd.io.files import parse_json, sha256
 
 LICENCE = (
     "LibreOffice help: MPL-2.0, parts Apache-2.0. Package descriptions: no licence of their own is stated; each is "

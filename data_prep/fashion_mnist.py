@@ -27,8 +27,8 @@ import numpy as np
 from archives import already_prepared, building
 from idx import SIDE, read_idx, write_idx
 
-from lskd.errors import InputError, bad, positive, run_command, writing
-from lskd.files import sha256, write_json
+from lskd.io.errors import InputError, bad, positive, run_command, writing
+from lskd.io.files import sha256, write_json
 
 SAMPLE = Path(__file__).resolve().parent / "samples" / "fashion_mnist_12k.npz"
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

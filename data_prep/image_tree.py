@@ -7,7 +7,7 @@ import numpy as np
 from archives import building
 from PIL import Image
 
-from lskd.files import write_json
+from lskd.io.files import write_json
 
 
 def folder_of(name: str) -> str:

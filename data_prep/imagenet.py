@@ -27,9 +27,9 @@ from pathlib import Path
 from imagenet_devkit import OFFICIAL, Archive, unpack, val_labels
 from tqdm import tqdm
 
-from lskd.errors import InputError, bad, positive, run_command, writing
-from lskd.files import parse_json, write_json
-from lskd.runs import versions
+from lskd.io.errors import InputError, bad, positive, run_command, writing
+from lskd.io.files import parse_json, write_json
+from lskd.records.runs import versions
 from lskd_vision.image_files import SUFFIXES
 
 DATASET = "ILSVRC2012"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lskd.errors import InputError, bad
+from lskd.io.errors import InputError, bad
 
 OFFICIAL = {  # by option: name and MD5, as torchvision.datasets.imagenet has them
     "--train-tar": ("ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e"),  # pragma: allowlist secret

@@ -23,7 +23,7 @@ from sacremoses import MosesTokenizer
 from tgz import read_tgz, verify
 from tqdm import tqdm
 
-from lskd.errors import bad, positive, run_command
+from lskd.io.errors import bad, positive, run_command
 
 WHERE = "officially from WIT3, the site of FBK, release 2014-01"
 MAX_TOKENS = 175

@@ -14,8 +14,8 @@ from pathlib import Path
 from archives import already_prepared
 from corpus import SPLITS, Pairs, add_options, describe, write_data_bin
 
-from lskd.errors import bad, run_command
-from lskd.files import sha256
+from lskd.io.errors import bad, run_command
+from lskd.io.files import sha256
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
 PERCENT_HELD_OUT = 4  # of the pages, for valid and for test each

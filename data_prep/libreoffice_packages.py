@@ -16,8 +16,8 @@ import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
-from lskd.errors import InputError, bad
-from lskd.files import replacing, sha256
+from lskd.io.errors import InputError, bad
+from lskd.io.files import replacing, sha256
 
 PACKAGES = {"en": "libreoffice-help-en-us", "de": "libreoffice-help-de", "ru": "libreoffice-help-ru"}
 FOLDERS = {"en": "en-US", "de": "de", "ru": "ru"}  # below usr/share/libreoffice/help/

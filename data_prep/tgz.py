@@ -13,8 +13,8 @@ from typing import IO
 
 from tqdm import tqdm
 
-from lskd.errors import InputError, bad, writing
-from lskd.files import replacing, sha256
+from lskd.io.errors import InputError, bad, writing
+from lskd.io.files import replacing, sha256
 
 MAX_BYTES = 200 * 10**6
 MAX_MEMBERS = 100_000

@@ -15,8 +15,8 @@ import pickle
 import sys
 from pathlib import Path
 
-from lskd.errors import bad, run_command
-from lskd.files import replacing, sha256
+from lskd.io.errors import bad, run_command
+from lskd.io.files import replacing, sha256
 
 
 def published(model: str, weights: str):
@@ -46,7 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
     if dest.suffix != ".pth":
         raise bad("--dest", dest, "must end in .pth")
     entry = published(arguments.model, arguments.weights)
-    from lskd import torch_files
+    from lskd.io import torch_files
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # torch prints what it downloads

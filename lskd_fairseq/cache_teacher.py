@@ -24,15 +24,17 @@ import torch
 from fairseq import utils
 from torch import nn
 
-from lskd.errors import OneLineParser, bad, positive, run_command
-from lskd.files import check_writable, sha256
-from lskd.recording import check_one_process
-from lskd.runs import versions
-from lskd.teacher import weights_fingerprint, with_estimate
-from lskd.tensor_files import write_tensors
-from lskd_fairseq import cache_manifest, representations
-from lskd_fairseq.cache_manifest import DTYPES, MANIFEST, PROJECTION, File, Manifest
-from lskd_fairseq.cache_rows import shards
+from lskd.io.errors import OneLineParser, bad, positive, run_command
+from lskd.io.files import check_writable, sha256
+from lskd.io.tensor_files import write_tensors
+from lskd.measure.recording import check_one_process
+from lskd.measure.teacher_smoothing import with_estimate
+from lskd.records.fingerprints import weights_fingerprint
+from lskd.records.runs import versions
+from lskd_fairseq import representations
+from lskd_fairseq.cache import manifest as cache_manifest
+from lskd_fairseq.cache.manifest import DTYPES, MANIFEST, PROJECTION, File, Manifest
+from lskd_fairseq.cache.rows import shards
 from lskd_fairseq.checkpoints import read_checkpoint, smoothing_of_training
 from lskd_fairseq.records import data_fingerprint
 from lskd_fairseq.score import load

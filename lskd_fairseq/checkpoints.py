@@ -12,9 +12,9 @@ from fairseq.tasks import FairseqTask, setup_task
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from lskd.errors import bad
-from lskd.runs import look_up
-from lskd.torch_files import CodeError, load_plain
+from lskd.io.errors import bad
+from lskd.io.torch_files import CodeError, load_plain
+from lskd.records.runs import look_up
 from lskd_fairseq.options import paper_alpha
 
 POSITIONS = 1_000_000  # of a sentence, for which a model may keep a table; fairseq's own default is a thousandth

@@ -13,13 +13,13 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.logging import metrics
 from torch import Tensor
 
-from lskd.distillation import TopkLogits, distillation_loss
-from lskd.errors import InputError, bad
-from lskd.teacher import temperature_warnings
+from lskd.io.errors import InputError, bad
+from lskd.loss.distillation import TopkLogits, distillation_loss
+from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd_fairseq import options
+from lskd_fairseq.cache.teacher import CachedTeacher
 from lskd_fairseq.decoder_output import output_logits
 from lskd_fairseq.teacher import Teacher
-from lskd_fairseq.teacher_cache import CachedTeacher
 from lskd_fairseq.teacher_checks import PairedData
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 @register_criterion("kd", dataclass=options.KDConfig)
 @register_criterion("label_smoothed_kd", dataclass=options.KDConfig)
 class LabelSmoothedKDCriterion(FairseqCriterion):
-    """The loss of :mod:`lskd.distillation` over the target tokens of a batch.
+    """The loss of :mod:`lskd.loss.distillation` over the target tokens of a batch.
 
     Logged per target token and in bits, as fairseq does: ``kd_loss`` (T_s²·KL), ``nll_loss`` and ``ppl`` (T = 1, no
     smoothing), ``teacher_entropy`` (of the targets at T); ``teacher_agreement`` is in % of the target tokens.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 
 
 def output_projection(decoder: nn.Module) -> nn.Module | None:

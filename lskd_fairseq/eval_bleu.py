@@ -15,7 +15,7 @@ from fairseq.data.encoders import TOKENIZER_REGISTRY
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.registry import REGISTRIES
 
-from lskd.errors import bad
+from lskd.io.errors import bad
 from lskd_fairseq.text import REMOVE_BPE, UNKNOWN
 
 NO_DETOKENISER = "space"  # fairseq's default

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from fairseq.tasks.translation import TranslationConfig
 
-from lskd import torch_files
-from lskd.errors import OneLineParser, bad, run_command
-from lskd.files import replacing
+from lskd.io import torch_files
+from lskd.io.errors import OneLineParser, bad, run_command
+from lskd.io.files import replacing
 from lskd_fairseq.checkpoints import checkpoint_config, made_with, read_checkpoint
 from lskd_fairseq.records import plain
 from lskd_fairseq.supported import OUR_TASKS, check_checkpoint

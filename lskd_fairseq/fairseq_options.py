@@ -7,7 +7,7 @@ import numpy as np
 from fairseq import utils
 from omegaconf import DictConfig
 
-from lskd.errors import bad
+from lskd.io.errors import bad
 from lskd_fairseq import options
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.supported import OUR_TASKS, name_of

@@ -42,8 +42,8 @@ from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 
-from lskd import nan_batch
-from lskd.errors import InputError
+from lskd.io.errors import InputError
+from lskd.records import nonfinite_batch as nan_batch
 from lskd_fairseq import fairseq_options, options, records, resuming, supported, training_checks
 
 

@@ -14,8 +14,8 @@ from fairseq.data.iterators import BackgroundConsumer
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
 
-from lskd.distillation import check_settings
-from lskd.errors import InputError, bad, report
+from lskd.io.errors import InputError, bad, report
+from lskd.loss.distillation import check_settings
 
 CRITERIONS = ("label_smoothed_kd", "kd")
 

@@ -10,10 +10,10 @@ import torch
 from fairseq import utils
 from omegaconf import OmegaConf
 
-from lskd.determinism import nondeterminism, switches
-from lskd.errors import InputError
-from lskd.files import sha256
-from lskd.runs import RunRecord, now, read_run
+from lskd.io.errors import InputError
+from lskd.io.files import sha256
+from lskd.records.determinism import nondeterminism, switches
+from lskd.records.runs import RunRecord, now, read_run
 from lskd_fairseq import options
 from lskd_fairseq.teacher_checks import PairedData, dictionary_fingerprint
 

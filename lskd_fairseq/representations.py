@@ -24,9 +24,9 @@ from fairseq import utils
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lskd import recording
-from lskd.errors import OneLineParser, bad, positive, run_command
-from lskd.teacher import weights_fingerprint
+from lskd.io.errors import OneLineParser, bad, positive, run_command
+from lskd.measure import recording
+from lskd.records.fingerprints import weights_fingerprint
 from lskd_fairseq.checkpoints import checkpoint_config, made_with, read_checkpoint, readable, smoothing_of_training
 from lskd_fairseq.decoder_output import output_features, output_projection
 from lskd_fairseq.records import data_fingerprint
@@ -149,7 +149,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def origin_of(path: str, arguments: argparse.Namespace, task) -> dict:
-    """What the checkpoint tells of the model, in the words of :func:`lskd.recording.provenance`."""
+    """What the checkpoint tells of the model, in the words of :func:`lskd.measure.recording.provenance`."""
     state = read_checkpoint(path)
     cfg = checkpoint_config(state)
     return {

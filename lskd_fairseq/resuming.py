@@ -1,7 +1,7 @@
 """What fairseq lacks for a training that is ended from outside and goes on: the changes that hooks.py makes for it.
 
 Killed at any moment, the same command goes on from ``checkpoint_last.pt``, to the same weights and the same figures as
-if it had never been stopped. ``scripts/torture.py`` tries it.
+if it had never been stopped. ``make torture`` tries it.
 """
 
 import atexit
@@ -19,10 +19,10 @@ from fairseq.distributed.utils import is_master
 from fairseq.file_io import PathManager
 from omegaconf import DictConfig
 
-from lskd import torch_files
-from lskd.errors import LONGEST, bad
-from lskd.files import remove_partials, replacing
-from lskd.runs import read_run, write_run
+from lskd.io import torch_files
+from lskd.io.errors import LONGEST, bad
+from lskd.io.files import remove_partials, replacing
+from lskd.records.runs import read_run, write_run
 from lskd_fairseq import options, records
 from lskd_fairseq.training_checks import restores_own
 

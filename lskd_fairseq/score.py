@@ -20,10 +20,10 @@ import torch
 from fairseq import utils
 from sacrebleu.significance import PairedTest
 
-from lskd.errors import InputError, OneLineParser, bad, positive, run_command
-from lskd.files import check_writable, write_json, write_text
-from lskd.runs import RunRecord, read_run, write_run
-from lskd.teacher import weights_fingerprint
+from lskd.io.errors import InputError, OneLineParser, bad, positive, run_command
+from lskd.io.files import check_writable, write_json, write_text
+from lskd.records.fingerprints import weights_fingerprint
+from lskd.records.runs import RunRecord, read_run, write_run
 from lskd_fairseq import text
 from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint
 from lskd_fairseq.options import joined_paths

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 
-from lskd.errors import bad
+from lskd.io.errors import bad
 
 
 def load_split(task, data: str, split: str, combine: bool = False, argument: str = "--split", epoch: int = 1) -> None:

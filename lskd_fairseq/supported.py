@@ -13,8 +13,8 @@ from fairseq.tasks.translation_from_pretrained_bart import TranslationFromPretra
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 from omegaconf import DictConfig
 
-from lskd.errors import bad
-from lskd.runs import look_up
+from lskd.io.errors import bad
+from lskd.records.runs import look_up
 
 OUR_TASKS = ("label_smoothed_kd", "translation_kd")
 TASKS = "translation or label_smoothed_kd"

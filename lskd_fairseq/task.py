@@ -15,13 +15,13 @@ from fairseq import utils
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-from lskd.errors import InputError
-from lskd.files import write_json
-from lskd.json_fields import Fields, read_fields
-from lskd.smoothing_estimate import REVISION, SmoothingEstimate, estimate_label_smoothing, most_smoothed
-from lskd.teacher import temperature_warnings, with_estimate
+from lskd.io.errors import InputError
+from lskd.io.files import write_json
+from lskd.io.json_fields import Fields, read_fields
+from lskd.measure.smoothing_estimate import REVISION, SmoothingEstimate, estimate_label_smoothing, most_smoothed
+from lskd.measure.teacher_smoothing import temperature_warnings, with_estimate
 from lskd_fairseq import eval_bleu, options
-from lskd_fairseq.cache_manifest import ESTIMATE
+from lskd_fairseq.cache.manifest import ESTIMATE
 from lskd_fairseq.decoder_output import output_logits
 from lskd_fairseq.records import data_fingerprint
 from lskd_fairseq.text import Detokeniser, chosen_postprocessing, decoded_references, raw_references

@@ -9,9 +9,9 @@ import torch
 from fairseq.models import BaseFairseqModel
 from torch import Tensor, nn
 
-from lskd.distillation import ProjectedLogits
-from lskd.errors import bad
-from lskd.teacher import weights_fingerprint
+from lskd.io.errors import bad
+from lskd.loss.distillation import ProjectedLogits
+from lskd.records.fingerprints import weights_fingerprint
 from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint, smoothing_of_training
 from lskd_fairseq.decoder_output import output_features, output_logits
 from lskd_fairseq.supported import check_checkpoint

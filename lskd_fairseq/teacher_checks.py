@@ -14,8 +14,8 @@ import torch
 from fairseq import utils
 from fairseq.data import Dictionary, data_utils
 
-from lskd.errors import InputError, bad
-from lskd.runs import look_up
+from lskd.io.errors import InputError, bad
+from lskd.records.runs import look_up
 from lskd_fairseq.checkpoints import check_finite, checkpoint_config, made_with, readable, setting
 from lskd_fairseq.text import load_dictionary
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from fairseq.data import Dictionary
 
-from lskd.errors import bad
-from lskd.files import parse_json
-from lskd.runs import look_up
+from lskd.io.errors import bad
+from lskd.io.files import parse_json
+from lskd.records.runs import look_up
 
 UNKNOWN = "⁇"  # of a hypothesis: what sentencepiece itself prints; stands in no reference
 UNKNOWN_IN_REFERENCE = "UNKNOWNTOKENINREF"  # fairseq's own word for it, so that nothing matches what nobody knows

@@ -7,15 +7,15 @@ from fairseq import utils
 from fairseq.tasks import setup_task
 from omegaconf import DictConfig
 
-from lskd.errors import bad
-from lskd.files import check_writable
-from lskd.runs import look_up, read_run
-from lskd.teacher import weights_fingerprint
+from lskd.io.errors import bad
+from lskd.io.files import check_writable
+from lskd.records.fingerprints import weights_fingerprint
+from lskd.records.runs import look_up, read_run
 from lskd_fairseq import options
+from lskd_fairseq.cache.teacher import CachedTeacher
 from lskd_fairseq.checkpoints import check_finite, made_with, read_checkpoint, setting
 from lskd_fairseq.fairseq_options import check_data
 from lskd_fairseq.teacher import Teacher
-from lskd_fairseq.teacher_cache import CachedTeacher
 from lskd_fairseq.teacher_checks import PairedData, read_paired_data
 
 LAST = "checkpoint_last.pt"  # of --restore-file, by default

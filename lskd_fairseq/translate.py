@@ -7,7 +7,7 @@ import torch
 from fairseq import utils
 from tqdm import tqdm
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_fairseq.text import Detokeniser
 
 

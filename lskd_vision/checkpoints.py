@@ -25,11 +25,11 @@ import torchvision
 from timm.models import clean_state_dict, model_entrypoint
 from torch import Tensor, nn
 
-from lskd import torch_files
-from lskd.errors import bad
-from lskd.files import parse_json, replacing
+from lskd.io import torch_files
+from lskd.io.errors import bad
+from lskd.io.files import parse_json, replacing
+from lskd_vision.checkpoint_metadata import checked_args
 from lskd_vision.class_names import names_in, names_of_file
-from lskd_vision.told import checked_args
 
 EMA_KEYS = ("state_dict_ema", "model_ema")  # timm's, torchvision's
 WEIGHT_KEYS = ("state_dict", "model")

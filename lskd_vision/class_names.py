@@ -14,9 +14,9 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models import parse_model_name
 from torch import nn
 
-from lskd.errors import bad
-from lskd.files import parse_json
-from lskd.wordnet import imagenet_classes
+from lskd.io.errors import bad
+from lskd.io.files import parse_json
+from lskd.measure.wordnet import imagenet_classes
 from lskd_vision.other_order import OtherOrder
 
 logger = logging.getLogger(__name__)

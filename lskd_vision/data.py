@@ -15,7 +15,7 @@ from timm.data import ImageDataset, create_dataset, resolve_data_config
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
-from lskd.errors import bad
+from lskd.io.errors import bad
 from lskd_vision.class_order import torchvision_order
 from lskd_vision.image_folders import ImageFolders, read_class_map, shortened
 from lskd_vision.processes import same_in_all_processes

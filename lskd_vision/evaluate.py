@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lskd.accuracy import ClassCounts
+from lskd.measure.accuracy import ClassCounts
 from lskd_vision.precision import autocast
 
 

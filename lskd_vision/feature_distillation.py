@@ -19,7 +19,7 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lskd.errors import bad
+from lskd.io.errors import bad
 
 FEATURE_WEIGHT = 1e-4  # of the feature loss beside the task loss, the authors' value for ImageNet
 

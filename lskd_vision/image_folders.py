@@ -10,7 +10,7 @@ from pathlib import Path
 
 from timm.data.readers.reader import Reader
 
-from lskd.errors import bad
+from lskd.io.errors import bad
 from lskd_vision.class_order import CLASS_ORDERS, natural_key
 from lskd_vision.image_files import SUFFIXES
 

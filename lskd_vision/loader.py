@@ -19,7 +19,7 @@ from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
 
-from lskd.errors import InputError, bad, writing
+from lskd.io.errors import InputError, bad, writing
 from lskd_vision.data import files
 from lskd_vision.image_files import FORMATS, WHITE, convert
 from lskd_vision.randomness import RandomStream, seed_all
@@ -164,7 +164,7 @@ class Loader:
                     yield images, labels
         except InputError as error:  # from a loader process, which puts its traceback before it
             error.__traceback__ = None  # it would keep the loader processes alive
-            raise InputError(str(error).strip().splitlines()[-1].rpartition("lskd.errors.InputError: ")[2]) from None
+            raise InputError(str(error).strip().splitlines()[-1].rpartition("lskd.io.errors.InputError: ")[2]) from None
 
     def _erase(self, images: torch.Tensor) -> torch.Tensor:
         # On the device, a batch at a time, by the batch's number among those of all processes.

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from lskd.errors import bad, writing
+from lskd.io.errors import bad, writing
 
 
 class Logs:

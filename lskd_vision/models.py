@@ -9,7 +9,7 @@ import torch
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
-from lskd.errors import bad
+from lskd.io.errors import bad
 from lskd_vision.checkpoints import (
     Checkpoint,
     check_finite,

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from timm.utils import ParseKwargs
 
-from lskd.errors import InputError, OneLineParser, bad, positive
-from lskd.files import parse_yaml
-from lskd.temperatures import temperatures
+from lskd.io.errors import InputError, OneLineParser, bad, positive
+from lskd.io.files import parse_yaml
+from lskd.measure.temperatures import temperatures
+from lskd_vision.checkpoint_metadata import INTERPOLATIONS
 from lskd_vision.class_order import CLASS_ORDERS
 from lskd_vision.image_files import MODES
-from lskd_vision.told import INTERPOLATIONS
 
 # The paper's ImageNet recipe: batch 256, SGD .1 without Nesterov, × .1 every so many epochs; a student takes longer.
 TEACHER_RECIPE = {"epochs": 90, "decay_epochs": 30, "warmup_epochs": 0}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lskd.accuracy import ClassCounts
+from lskd.measure.accuracy import ClassCounts
 from lskd_vision.class_order import CLASS_ORDERS
 
 HARDLY = 1.5  # times chance: hardly better

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from torch import distributed
 from torch.utils.data import Dataset
 
-from lskd.errors import InputError, bad
+from lskd.io.errors import InputError, bad
 
 
 def same_in_all_processes(load: Callable[[], Dataset], fingerprint: Callable[[Dataset], str], value: object) -> Dataset:

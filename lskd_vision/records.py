@@ -5,10 +5,10 @@ from pathlib import Path
 
 from timm.utils import NativeScaler
 
-from lskd.determinism import nondeterminism, switches
-from lskd.errors import bad
-from lskd.runs import RunRecord, look_up, read_run
-from lskd.teacher import temperature_warnings
+from lskd.io.errors import bad
+from lskd.measure.teacher_smoothing import temperature_warnings
+from lskd.records.determinism import nondeterminism, switches
+from lskd.records.runs import RunRecord, look_up, read_run
 from lskd_vision.checkpoints import read_state
 
 # Options that say where and beside whom a run is trained, and not what comes of it.

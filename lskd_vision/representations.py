@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lskd import recording
-from lskd.errors import InputError, OneLineParser, bad, run_command
-from lskd.recorder import Recorder
-from lskd.representations import write_representations
-from lskd.teacher import weights_fingerprint
-from lskd.wordnet import imagenet_classes
+from lskd.io.errors import InputError, OneLineParser, bad, run_command
+from lskd.measure import recording
+from lskd.measure.recorder import Recorder
+from lskd.measure.representations import write_representations
+from lskd.measure.wordnet import imagenet_classes
+from lskd.records.fingerprints import weights_fingerprint
 from lskd_vision import options
 from lskd_vision.data import data_config, fingerprint
 from lskd_vision.precision import autocast
@@ -122,7 +122,7 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
 
 
 def origin_of(loaded: Loaded, arguments: argparse.Namespace) -> dict:
-    """What the checkpoint tells of the model, in the words of :func:`lskd.recording.provenance`."""
+    """What the checkpoint tells of the model, in the words of :func:`lskd.measure.recording.provenance`."""
     checkpoint = loaded.checkpoint
     return {
         "made": checkpoint.provenance,

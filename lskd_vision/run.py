@@ -18,9 +18,9 @@ from timm.utils import NativeScaler, dispatch_clip_grad, distribute_bn
 from torch import Tensor, nn
 from torch.nn import SyncBatchNorm
 
-from lskd.errors import bad
-from lskd.nan_batch import keep_batch
-from lskd.runs import now, read_run, write_run
+from lskd.io.errors import bad
+from lskd.records.nonfinite_batch import keep_batch
+from lskd.records.runs import now, read_run, write_run
 from lskd_vision.checkpoints import read_state, save_checkpoint
 from lskd_vision.feature_distillation import StudentWithConnectors, margins, teacher_batch_norms
 from lskd_vision.models import build, first_line
@@ -310,7 +310,7 @@ class Run:
         Args:
             epoch: from 0.
             training: means, from :meth:`end_epoch`.
-            validation: by model, ``""`` and ``"_ema"``: :func:`lskd.accuracy.accuracy_figures`.
+            validation: by model, ``""`` and ``"_ema"``: :func:`lskd.measure.accuracy.accuracy_figures`.
         """
         rate = self.optimizer.param_groups[0]["lr"]
         self.seconds += time.monotonic() - self.began

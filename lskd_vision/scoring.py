@@ -10,15 +10,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lskd.accuracy import ClassCounts, accuracy_figures
-from lskd.errors import bad
-from lskd.runs import read_run
-from lskd.smoothing_estimate import estimate_label_smoothing
-from lskd.teacher import with_estimate
+from lskd.io.errors import bad
+from lskd.measure.accuracy import ClassCounts, accuracy_figures
+from lskd.measure.smoothing_estimate import estimate_label_smoothing
+from lskd.measure.teacher_smoothing import with_estimate
+from lskd.records.runs import read_run
 from lskd_vision.data import Data
 from lskd_vision.evaluate import evaluate
-from lskd_vision.groups import config_key
 from lskd_vision.loader import Loader
+from lskd_vision.memory_groups import config_key
 from lskd_vision.other_order import HARDLY, OtherOrder
 from lskd_vision.run import Run
 from lskd_vision.teacher import Normalisation, Teacher

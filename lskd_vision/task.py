@@ -8,7 +8,7 @@ from timm.task import ClassificationTask
 from timm.utils import unwrap_model
 from torch import Tensor, nn
 
-from lskd.distillation import check_settings, distillation_loss
+from lskd.loss.distillation import check_settings, distillation_loss
 from lskd_vision.feature_distillation import FEATURE_WEIGHT, StudentWithConnectors, feature_loss
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput, input_config
 
@@ -24,7 +24,7 @@ class SmoothedCrossEntropy(nn.CrossEntropyLoss):
 class DistillationTask(ClassificationTask):
     """Distil a student: ``(1-β)·H(y, p) + β·T_s²·KL(p_teacher(T) ‖ p_student(T_s))``, the mean over images.
 
-    The loss is computed in float32 whatever the model's precision (:mod:`lskd.distillation`). The teacher is held
+    The loss is computed in float32 whatever the model's precision (:mod:`lskd.loss.distillation`). The teacher is held
     outside the module: it is not trained, wrapped, or saved with the student.
 
     Args:

@@ -10,15 +10,15 @@ from timm.task import DistillationTeacher
 from timm.utils import unwrap_model
 from torch import Tensor, nn
 
-from lskd.errors import bad
-from lskd.teacher import weights_fingerprint
+from lskd.io.errors import bad
+from lskd.records.fingerprints import weights_fingerprint
+from lskd_vision.checkpoint_metadata import checked_provenance
 from lskd_vision.checkpoints import Checkpoint, check_finite, read_checkpoint
 from lskd_vision.class_names import check_classes, names_of_pretrained
 from lskd_vision.data import per_channel
 from lskd_vision.feature_distillation import PreReluFeatures, batch_statistics
 from lskd_vision.folding import without_batch_norms
 from lskd_vision.models import check_input, create, rebuild
-from lskd_vision.told import checked_provenance
 
 
 @dataclass

@@ -18,16 +18,16 @@ import torch
 from timm.utils import init_distributed_device
 from tqdm import tqdm
 
-from lskd.accuracy import accuracy_figures
-from lskd.errors import bad, report, run_command
-from lskd.files import remove_partials
-from lskd.runs import read_run, write_run
+from lskd.io.errors import bad, report, run_command
+from lskd.io.files import remove_partials
+from lskd.measure.accuracy import accuracy_figures
+from lskd.records.runs import read_run, write_run
 from lskd_vision import options
 from lskd_vision.data import Data, data_config, load_data
 from lskd_vision.evaluate import evaluate
-from lskd_vision.groups import free_memory, groups_of, weight_bytes
 from lskd_vision.loader import Loader
 from lskd_vision.logs import Logs, check_logs
+from lskd_vision.memory_groups import free_memory, groups_of, weight_bytes
 from lskd_vision.models import outline
 from lskd_vision.precision import autocast
 from lskd_vision.records import BEST, LAST, check_directory

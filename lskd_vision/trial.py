@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from lskd.errors import InputError, bad
+from lskd.io.errors import InputError, bad
 from lskd_vision.feature_distillation import feature_loss
 from lskd_vision.models import by, check_input, check_logits, first_line
 from lskd_vision.randomness import RandomStream

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from lskd.accuracy import accuracy_figures
-from lskd.errors import OneLineParser, bad, run_command
-from lskd.files import write_json
-from lskd.runs import read_run, write_run
+from lskd.io.errors import OneLineParser, bad, run_command
+from lskd.io.files import write_json
+from lskd.measure.accuracy import accuracy_figures
+from lskd.records.runs import read_run, write_run
 from lskd_vision import options
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint
 from lskd_vision.class_names import check_classes

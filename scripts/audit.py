@@ -17,8 +17,8 @@ from fnmatch import fnmatch
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-from lskd.errors import OneLineParser, run_command
-from lskd.files import write_text
+from lskd.io.errors import OneLineParser, run_command
+from lskd.io.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 LIST = ROOT / "docs" / "licences.md"

@@ -7,7 +7,7 @@ The ways, on the same logits:
 - naive: log_softmax, softmax and kl_div, as a first fairseq criterion has them;
 - timm: ``timm.task.LogitDistillationTask``, of models that are the logits themselves;
 - torchdistill: its ``KDLoss``, where it is installed;
-- lskd, and lskd compiled: ``lskd.distillation.distillation_loss``, as it is, and with ``compiled=True``;
+- lskd, and lskd compiled: ``lskd.loss.distillation.distillation_loss``, as it is, and with ``compiled=True``;
 - lskd top 8: of the teacher's eight largest logits and their normaliser, which are at hand.
 
 Ours also give the sums for the log (nll, teacher's entropy, agreement). Memory is what is allocated at most beside the
@@ -26,8 +26,8 @@ from timm.task import LogitDistillationTask
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from lskd.distillation import TopkLogits, distillation_loss
-from lskd.errors import positive, run_command
+from lskd.io.errors import positive, run_command
+from lskd.loss.distillation import TopkLogits, distillation_loss
 
 SHAPES = {"4096x10000": (4096, 10000), "4096x32000": (4096, 32000), "256x1000": (256, 1000)}
 KEPT = 8

@@ -18,8 +18,8 @@ import numpy as np
 from side_by_side import median_ratio, origin, seconds_in_turns, show
 from tqdm import tqdm
 
-from lskd.errors import positive, run_command
-from lskd.moments import ClassMoments
+from lskd.io.errors import positive, run_command
+from lskd.measure.moments import ClassMoments
 
 CLASSES = 1000
 

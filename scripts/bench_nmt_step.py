@@ -34,7 +34,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 import lskd_fairseq  # noqa: F401 (registers the criterion)
-from lskd.errors import positive, run_command
+from lskd.io.errors import positive, run_command
 from lskd_fairseq.teacher import Teacher
 
 

@@ -2,7 +2,7 @@
 
     python scripts/bench_pairwise.py
 
-Next to ``lskd.class_distances.mean_distances``: scipy's ``cdist(...).mean()``, and scikit-learn's
+Next to ``lskd.measure.class_distances.mean_distances``: scipy's ``cdist(...).mean()``, and scikit-learn's
 ``pairwise_distances(...).mean()``, which hold all distances at once. Memory is what is allocated at most while it runs.
 """
 
@@ -16,8 +16,8 @@ from scipy.spatial.distance import cdist
 from side_by_side import median_ratio, origin, seconds_in_turns, show
 from sklearn.metrics import pairwise_distances
 
-from lskd.class_distances import mean_distances
-from lskd.errors import positive, run_command
+from lskd.io.errors import positive, run_command
+from lskd.measure.class_distances import mean_distances
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from PIL import Image
 from side_by_side import origin, seconds_in_turns, show
 from timm.data import create_dataset, create_loader
 
-from lskd.errors import positive, run_command
+from lskd.io.errors import positive, run_command
 from lskd_vision import options, train
 from lskd_vision.data import data_config, load_data
 from lskd_vision.loader import Loader

@@ -23,9 +23,9 @@ from timm.optim import create_optimizer_v2
 from timm.task import ClassificationTask, LogitDistillationTask
 from tqdm import tqdm
 
-from lskd.errors import positive, run_command
-from lskd.files import write_text
-from lskd.runs import hardware, now, source_revision, versions
+from lskd.io.errors import positive, run_command
+from lskd.io.files import write_text
+from lskd.records.runs import hardware, now, source_revision, versions
 from lskd_vision import options, train
 from lskd_vision.data import data_config, load_data
 from lskd_vision.loader import Loader

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from lskd.errors import bad
-from lskd.files import parse_yaml
+from lskd.io.errors import bad
+from lskd.io.files import parse_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = ROOT / "scripts" / "experiments"

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lskd.errors import InputError, positive, run_command
-from lskd.runs import RunRecord, read_run
+from lskd.io.errors import InputError, positive, run_command
+from lskd.records.runs import RunRecord, read_run
 
 ROOT = Path(__file__).resolve().parent.parent
 ALPHA = 0.1
@@ -173,7 +173,7 @@ def in_parallel(data: Path, jobs: list[tuple[int, list[str], Path, dict]]) -> No
 
 def lskd(*words: object) -> list[str]:
     """An ``lskd`` command."""
-    return [sys.executable, "-m", "lskd.cli", *map(str, words)]
+    return [sys.executable, "-m", "lskd", *map(str, words)]
 
 
 def representations(checkpoint: Path, split: str) -> Path:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from demo_nmt import lskd, mean_and_deviation, recorded, representations
 
-from lskd.errors import InputError, positive, run_command
-from lskd.runs import RunRecord, read_run
+from lskd.io.errors import InputError, positive, run_command
+from lskd.records.runs import RunRecord, read_run
 
 ROOT = Path(__file__).resolve().parent.parent
 ALPHAS = (0.0, 0.1)

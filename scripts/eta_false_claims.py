@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lskd.class_sets import ClassSets
-from lskd.diffusion import diffusion_indices, permutation_p
-from lskd.errors import bad, positive, run_command
-from lskd.isotropy import isotropy_test
-from lskd.representations import Representations, record
-from lskd.similar_classes import sets_by_distance
-from lskd.tables import Column, output_file, show, write
-from lskd.usable_sets import usable_sets
+from lskd.io.errors import bad, positive, run_command
+from lskd.io.tables import Column, output_file, show, write
+from lskd.measure.class_sets import ClassSets
+from lskd.measure.diffusion import diffusion_indices, permutation_p
+from lskd.measure.isotropy import isotropy_test
+from lskd.measure.representations import Representations, record
+from lskd.measure.similar_classes import sets_by_distance
+from lskd.measure.usable_sets import usable_sets
 
 GROUPS, DIMENSION, SPREAD, DRAWS, LEVEL = (5, 3, 1, 1), 32, 0.5, 199, 0.05
 GROUP = np.repeat(range(len(GROUPS)), GROUPS)

@@ -12,11 +12,11 @@ from itertools import product
 import numpy as np
 from tqdm import tqdm
 
-from lskd.class_sets import ClassSets
-from lskd.diffusion import diffusion_indices, relative_changes
-from lskd.errors import positive, run_command
-from lskd.representations import record
-from lskd.tables import Column, output_file, show, write
+from lskd.io.errors import positive, run_command
+from lskd.io.tables import Column, output_file, show, write
+from lskd.measure.class_sets import ClassSets
+from lskd.measure.diffusion import diffusion_indices, relative_changes
+from lskd.measure.representations import record
 
 CLASSES, SCALE = 9, 1.3
 SETS = {0: ClassSets([1, 2], list(range(3, CLASSES)))}

@@ -17,11 +17,11 @@ import numpy as np
 from side_by_side import origin
 from tqdm import tqdm
 
-from lskd.comparisons import LEVEL, Groups, holm
-from lskd.diffusion import over_seeds
-from lskd.errors import positive, run_command
-from lskd.files import write_text
-from lskd.tables import Column, show
+from lskd.io.errors import positive, run_command
+from lskd.io.files import write_text
+from lskd.io.tables import Column, show
+from lskd.measure.comparisons import LEVEL, Groups, holm
+from lskd.records.spread import over_seeds
 
 TEMPERATURES = (1.0, 2.0, 3.0, 64.0)
 IMAGES = 2000  # of the binomial noise

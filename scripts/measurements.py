@@ -6,7 +6,7 @@ from definitions import TRAINS, Experiment
 from jobs import Job, flags, lskd, record_images, word
 from models import SPLITS, Models, Student
 
-from lskd.published import published, tables
+from lskd.paper.published import published, tables
 
 Made = tuple[str, str]  # a file, and the job that makes it
 

@@ -19,9 +19,9 @@ from jobs import SOURCE, Job
 from measurements import Measurements, students_of
 from models import Models
 
-from lskd.errors import OneLineParser, bad, positive, run_command
-from lskd.files import write_json
-from lskd.runs import read_run, training_time
+from lskd.io.errors import OneLineParser, bad, positive, run_command
+from lskd.io.files import write_json
+from lskd.records.runs import read_run, training_time
 
 KINDS = {
     "prepare": "prepare data",

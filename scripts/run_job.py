@@ -16,8 +16,8 @@ import sys
 import time
 from pathlib import Path
 
-from lskd.errors import InputError, OneLineParser, bad, positive, run_command, writing
-from lskd.gpus import visible_gpus
+from lskd.io.errors import InputError, OneLineParser, bad, positive, run_command, writing
+from lskd.records.gpus import visible_gpus
 
 ROOT = Path(__file__).resolve().parent.parent
 STOPPED = (signal.SIGTERM, signal.SIGINT)

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from lskd.files import write_text
-from lskd.runs import hardware, now, source_revision, versions
+from lskd.io.files import write_text
+from lskd.records.runs import hardware, now, source_revision, versions
 
 
 def seconds_in_turns(ways: dict[str, Callable[[], object]], rounds: int, name: str = "") -> dict[str, list[float]]:

@@ -18,10 +18,10 @@ import numpy as np
 from smoothed_models.settings import MODELS, Setting, settings
 from tqdm import tqdm
 
-from lskd.errors import bad, positive, run_command
-from lskd.smoothing_estimate import estimate_label_smoothing, output_shape
-from lskd.smoothness import checked_temperature
-from lskd.tables import Column, output_file, show, write
+from lskd.io.errors import bad, positive, run_command
+from lskd.io.tables import Column, output_file, show, write
+from lskd.measure.smoothing_estimate import estimate_label_smoothing, output_shape
+from lskd.measure.smoothness import checked_temperature
 
 COLUMNS = [
     Column("models", "family"),

@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 from tqdm import tqdm
 
-from lskd.distillation import TopkLogits, distillation_loss
-from lskd.errors import positive, run_command
+from lskd.io.errors import positive, run_command
+from lskd.loss.distillation import TopkLogits, distillation_loss
 from lskd_fairseq import representations
 from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split

@@ -19,9 +19,10 @@ import numpy as np
 import timm
 import torch
 
-from lskd.class_sets import ClassSets, read_groups
-from lskd.errors import OneLineParser, bad, run_command
-from lskd.similar_classes import (
+from lskd.io.errors import OneLineParser, bad, run_command
+from lskd.io.tables import Column, output_file, show, write
+from lskd.measure.class_sets import ClassSets, read_groups
+from lskd.measure.similar_classes import (
     agreement,
     chance_agreement,
     mean_agreement,
@@ -29,8 +30,7 @@ from lskd.similar_classes import (
     sets_by_groups,
     sets_by_wordnet,
 )
-from lskd.tables import Column, output_file, show, write
-from lskd.wordnet import find_hierarchy, imagenet_classes
+from lskd.measure.wordnet import find_hierarchy, imagenet_classes
 
 GROUPS = Path(__file__).resolve().parent.parent / "data_prep" / "samples" / "imagenet_groups.json"
 SIMILAR = (1, 2, 4, 8, 16)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import SMALL, prepare, run
-from vision_commands import train_images
+from helpers.commands import SMALL, prepare, run
+from helpers.vision_commands import train_images
 
 
 @pytest.fixture(autouse=True)

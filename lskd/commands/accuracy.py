@@ -10,13 +10,12 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from lskd.class_sets import class_indices
-from lskd.errors import bad
-from lskd.inputs import find_inputs, say_skipped
-from lskd.model_accuracy import ModelAccuracy, accuracy_of_representations, accuracy_of_run, has_accuracy
-from lskd.representations import SUFFIX
-from lskd.runs import data_name, look_up, teacher_smoothing
-from lskd.tables import Column, output_file, show, write
+from lskd.io.errors import bad
+from lskd.io.tables import Column, output_file, show, write
+from lskd.measure.class_sets import class_indices
+from lskd.measure.model_accuracy import ModelAccuracy, accuracy_of_representations, accuracy_of_run, has_accuracy
+from lskd.records.inputs import SUFFIX, find_inputs, say_skipped
+from lskd.records.runs import data_name, look_up, teacher_smoothing
 
 EXAMPLE = "lskd accuracy runs/cub200/resnet18_a0.1_T{1,3}_s* --classes"
 COLUMNS = (

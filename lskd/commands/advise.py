@@ -8,11 +8,11 @@ import argparse
 import dataclasses
 
 from lskd.commands.entropy import Logits
-from lskd.errors import InputError, naming
-from lskd.published import published
-from lskd.representations import Representations, read_representations
-from lskd.smoothing_estimate import WEAKEST, SmoothingEstimate, estimate_label_smoothing
-from lskd.tables import Column, output_file, show, write
+from lskd.io.errors import InputError, naming
+from lskd.io.tables import Column, output_file, show, write
+from lskd.measure.representations import Representations, read_representations
+from lskd.measure.smoothing_estimate import WEAKEST, SmoothingEstimate, estimate_label_smoothing
+from lskd.paper.published import published
 
 EXAMPLE = "lskd advise runs/imagenet/resnet50_a0.1_s42/last.validation.representations.safetensors"
 SAMPLES = 20_000  # evenly spread, are more than enough for the estimate

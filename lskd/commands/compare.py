@@ -9,15 +9,15 @@ is what `lskd report --contents` shows.
 import argparse
 from pathlib import Path
 
-from lskd.command_files import is_result
 from lskd.commands.published import text_grid
-from lskd.figure_grid import constants
-from lskd.inputs import find_inputs, say_skipped
-from lskd.measured import VALID, measure
-from lskd.published import MODELS, SOURCE, published, tables
+from lskd.io.tables import output_file
+from lskd.paper.command_files import is_result
+from lskd.paper.measured import VALID, measure
+from lskd.paper.published import MODELS, SOURCE, published, tables
+from lskd.paper.results import Result, write_result
+from lskd.paper.table_layout import constants
+from lskd.records.inputs import find_inputs, say_skipped
 from lskd.report.origins import described
-from lskd.results import Result, write_result
-from lskd.tables import output_file
 
 EXAMPLE = "lskd compare 2B runs/cub200/* --as mobilenetv2_100=ResNet-18 --output 2B.json"
 

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.class_sets import class_indices
 from lskd.commands.project import figure_file
-from lskd.errors import InputError, bad, naming, positive, warn
-from lskd.projection_figure import FORMATS, write_figure
-from lskd.representations import Representations, read_representations
-from lskd.runs import data_name, teacher_smoothing
-from lskd.smoothness import EntropySums, far_below_second, mean_soft_outputs
-from lskd.soft_output_figure import largest, soft_output_figure
-from lskd.tables import Column, output_file, show, write
-from lskd.temperatures import temperatures
-from lskd.wordnet import imagenet_classes
+from lskd.io.errors import InputError, bad, naming, positive, warn
+from lskd.io.tables import Column, output_file, show, write
+from lskd.measure.class_sets import class_indices
+from lskd.measure.representations import Representations, read_representations
+from lskd.measure.smoothness import EntropySums, far_below_second, mean_soft_outputs
+from lskd.measure.temperatures import temperatures
+from lskd.measure.wordnet import imagenet_classes
+from lskd.records.runs import data_name, teacher_smoothing
+from lskd.report.projection_figure import FORMATS, write_figure
+from lskd.report.soft_output_figure import largest, soft_output_figure
 
 EXAMPLE = "lskd entropy teachers/*.train.representations.safetensors --temperatures 1 2 3 64"
 
@@ -219,7 +219,7 @@ def _output_rows(
 
 
 def _panels(path: str, each: Representations, labels: Sequence[int], means: dict, top: int, several: bool):
-    """:class:`lskd.soft_output_figure.SoftOutputs` of each class, which name the model where there are several."""
+    """A :class:`~lskd.report.soft_output_figure.SoftOutputs` of each class; it names the model of several."""
     alpha = teacher_smoothing(each.provenance)
     model = each.provenance.get("model") or Path(path).name
     about = f", {model}" + ("" if alpha is None else f" α = {alpha:.3g}") if several else ""

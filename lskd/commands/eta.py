@@ -7,16 +7,16 @@ come from `lskd similar --output`, or from here with its defaults. Students that
 
 import argparse
 
-from lskd.class_distances import VARIANTS
-from lskd.class_sets import ClassSets, class_indices, members, read_groups, read_origin, read_sets
-from lskd.errors import bad, percent, positive, warn
-from lskd.eta_measurement import measure_eta, unequal_counts
-from lskd.eta_table import head, joined, meaning, origins, summary, table, target_row
-from lskd.representations import read_representations
-from lskd.similar_classes import sets_by_distance, sets_by_groups, sets_by_wordnet
-from lskd.student_pairs import DIFFERENCES, check_origin, check_students, identity, refuse_unless_allowed
-from lskd.tables import output_file, write
-from lskd.wordnet import find_hierarchy
+from lskd.io.errors import bad, percent, positive, warn
+from lskd.io.tables import output_file, write
+from lskd.measure.class_distances import VARIANTS
+from lskd.measure.class_sets import ClassSets, class_indices, members, read_groups, read_origin, read_sets
+from lskd.measure.eta import measure_eta, unequal_counts
+from lskd.measure.representations import read_representations
+from lskd.measure.similar_classes import sets_by_distance, sets_by_groups, sets_by_wordnet
+from lskd.measure.student_pairs import DIFFERENCES, check_origin, check_students, identity, refuse_unless_allowed
+from lskd.measure.wordnet import find_hierarchy
+from lskd.report.eta_table import head, joined, meaning, origins, summary, table, target_row
 
 EXAMPLE = (
     "lskd eta --first T1.representations.safetensors --second T3.representations.safetensors --by wordnet "

@@ -11,10 +11,10 @@ import math
 import numpy as np
 
 from lskd.commands.entropy import Logits, check_temperatures, entropy_sums
-from lskd.errors import bad, naming
-from lskd.representations import Representations, read_representations
-from lskd.smoothness import EntropySums, match_temperature
-from lskd.tables import Column, output_file, show, write
+from lskd.io.errors import bad, naming
+from lskd.io.tables import Column, output_file, show, write
+from lskd.measure.representations import Representations, read_representations
+from lskd.measure.smoothness import EntropySums, match_temperature
 
 EXAMPLE = "lskd match-temperature a0.1.train.representations.safetensors a0.train.representations.safetensors"
 COLUMNS = (

@@ -9,12 +9,12 @@ when they name the same checkpoint; a file that names none stands alone.
 import argparse
 from pathlib import Path
 
-from lskd.errors import InputError, bad, positive, warn
-from lskd.projection import Panel, project
-from lskd.projection_figure import FORMATS, figure, write_figure
-from lskd.representations import Representations, read_representations
-from lskd.runs import data_name
-from lskd.tables import Column, output_file, show, write
+from lskd.io.errors import InputError, bad, positive, warn
+from lskd.io.tables import Column, output_file, show, write
+from lskd.measure.projection import Panel, project
+from lskd.measure.representations import Representations, read_representations
+from lskd.records.runs import data_name
+from lskd.report.projection_figure import FORMATS, figure, write_figure
 
 EXAMPLE = "lskd project runs/*.representations.safetensors --classes Pullover Coat Bag --output figure.svg"
 COLUMNS = (

@@ -9,10 +9,10 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from lskd.errors import InputError
-from lskd.figure_grid import HEADS, WORDS, cell, constants, flags, grid
-from lskd.published import SOURCE, Figure, published, tables
-from lskd.tables import Column, output_file, show, write
+from lskd.io.errors import InputError
+from lskd.io.tables import Column, output_file, show, write
+from lskd.paper.published import SOURCE, Figure, published, tables
+from lskd.paper.table_layout import HEADS, WORDS, cell, constants, flags, grid
 
 EXAMPLE = "lskd published D.1"
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def text_grid(figures: Sequence[Figure], like: Sequence[Figure] = ()) -> str:
-    """Rows by columns as :func:`lskd.figure_grid.grid` lays them out, and the flags as footnotes."""
+    """Rows by columns as :func:`lskd.paper.table_layout.grid` lays them out, and the flags as footnotes."""
     layout = grid(figures, like)
     found = list(dict.fromkeys(flag for figure in figures for flag in flags(figure)))
     marked = [flag for flag in found if any(flag not in flags(figure) for figure in figures)]

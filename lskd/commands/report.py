@@ -10,9 +10,9 @@ import argparse
 import math
 from pathlib import Path
 
-from lskd.errors import bad
-from lskd.files import write_text
-from lskd.inputs import find_inputs, say_skipped
+from lskd.io.errors import bad
+from lskd.io.files import write_text
+from lskd.records.inputs import find_inputs, say_skipped
 from lskd.report.experiments import experiments_page
 from lskd.report.page import report
 from lskd.report.sources import Options

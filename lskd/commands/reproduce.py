@@ -20,8 +20,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lskd.errors import InputError, bad, positive
-from lskd.gpus import visible_gpus
+from lskd.io.errors import InputError, bad, positive
+from lskd.records.gpus import visible_gpus
 
 EXAMPLE = "lskd reproduce 2A --scale mini"
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.class_sets import ClassSets, class_indices, read_groups, read_json, write_sets
-from lskd.errors import bad, positive
-from lskd.representations import Representations, read_representations
-from lskd.similar_classes import (
+from lskd.io.errors import bad, positive
+from lskd.io.tables import Column, output_file, show, write
+from lskd.measure.class_sets import ClassSets, class_indices, read_groups, read_json, write_sets
+from lskd.measure.representations import Representations, read_representations
+from lskd.measure.similar_classes import (
     agreement,
     chance_agreement,
     frequent_word_tokens,
@@ -27,9 +28,8 @@ from lskd.similar_classes import (
     sets_by_groups,
     sets_by_wordnet,
 )
-from lskd.student_pairs import identity
-from lskd.tables import Column, output_file, show, write
-from lskd.wordnet import find_hierarchy, imagenet_classes, imagenet_hypernyms
+from lskd.measure.student_pairs import identity
+from lskd.measure.wordnet import find_hierarchy, imagenet_classes, imagenet_hypernyms
 
 EXAMPLE = "lskd similar --by wordnet --targets golden_retriever 'king snake' 267 --output sets.json"
 METHODS = ("wordnet", "distance", "groups")

@@ -1,1 +1,1 @@
-"""The page of `lskd report`: `page.py` puts it together, one module for each of its sections, `html.py` writes it."""
+"""The pages: a module for each section, drawings."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from lskd.diffusion import Spread, over_seeds
-from lskd.plots import Series, lines, svg
-from lskd.published import Figure, counterparts, published
+from lskd.paper.published import Figure, counterparts, published
+from lskd.records.found_runs import Metric, Run
+from lskd.records.spread import Spread, over_seeds
+from lskd.records.studies import Study, at, number, signed, smoothing, spread
 from lskd.report.html import Head, Markup, Notes, Page, code, element, join, paragraph, table
-from lskd.report.records import Metric, Run
-from lskd.report.studies import Study, at, number, signed, smoothing, spread
+from lskd.report.plots import Series, lines, svg
 
 CLASSES_SHOWN = 30  # all of so many; of more, those that changed most
 # Where the paper has not these data: a table of its own data that is nearest in kind, and its student.

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lskd.comparisons import LEAST_SEEDS, LEVEL, Comparison, Groups, holm, mean_test
-from lskd.diffusion import Spread
+from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, Comparison, Groups, holm, mean_test
+from lskd.records.spread import Spread
+from lskd.records.studies import Study, at, number, pair, signed, smoothing, unknown_last
 from lskd.report.diffusion import Diffusion, MeasuredEta
 from lskd.report.html import Markup, element, join, paragraph
-from lskd.report.studies import Study, at, number, pair, signed, smoothing, unknown_last
 
 TIE = 0.005  # what two decimals cannot tell apart
 EXPLANATION = (

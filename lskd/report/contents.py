@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lskd.errors import bad
-from lskd.json_fields import Fields, read_fields
-from lskd.plots import PIXELS_PER_INCH
-from lskd.report.records import Run, find_runs
-from lskd.results import Result, read_result
+from lskd.io.errors import bad
+from lskd.io.json_fields import Fields, read_fields
+from lskd.paper.results import Result, read_result
+from lskd.records.found_runs import Run, find_runs
+from lskd.report.plots import PIXELS_PER_INCH
 
 POINTS_PER_INCH = 72
 MOST_PIXELS = 20_000  # of a drawing's side
@@ -23,7 +23,7 @@ class Drawing:
     """A figure of the paper, drawn anew.
 
     Attributes:
-        svg: its text, width and height in pixels, as :func:`lskd.plots.svg` has them.
+        svg: its text, width and height in pixels, as :func:`lskd.report.plots.svg` has them.
         rows: its numbers, by name: numbers, text or None.
         published: what the paper's shows, in words.
         files: the drawing's and its numbers', as FILE.json names them.

@@ -5,17 +5,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lskd.class_sets import ClassSets, read_origin
-from lskd.diffusion import DiffusionIndex, over_seeds
-from lskd.errors import bad
-from lskd.eta_measurement import EtaMeasurement, measure_eta
-from lskd.plots import Bars, bars, svg
+from lskd.io.errors import bad
+from lskd.measure.class_sets import ClassSets, read_origin
+from lskd.measure.diffusion import DiffusionIndex
+from lskd.measure.eta import EtaMeasurement, measure_eta
+from lskd.measure.similar_classes import sets_by_distance
+from lskd.measure.student_pairs import student_of_origin
+from lskd.records.found_runs import Run
+from lskd.records.spread import over_seeds
+from lskd.records.studies import Study, at, pair, signed, smoothing
 from lskd.report.html import Markup, Page, absent, code, element, paragraph, table, text_cell
-from lskd.report.records import Run
+from lskd.report.plots import Bars, bars, svg
 from lskd.report.sources import Options, Sources
-from lskd.report.studies import Study, at, pair, signed, smoothing
-from lskd.similar_classes import sets_by_distance
-from lskd.student_pairs import student_of_origin
 
 RESAMPLES = 1000
 TARGETS = 30  # without --sets, data of more classes have no η: which targets, a reader has to say

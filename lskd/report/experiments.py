@@ -3,9 +3,10 @@
 import os
 from collections.abc import Sequence
 
-from lskd.figure_grid import WORDS, cell, constants, flags, grid
-from lskd.plots import COLOURS, HATCHES, Bars, Series, bars, lines, svg
-from lskd.published import SOURCE, Figure, published
+from lskd.paper.published import SOURCE, Figure, published
+from lskd.paper.results import Result
+from lskd.paper.table_layout import WORDS, cell, constants, flags, grid
+from lskd.records.studies import at, signed, smoothing
 from lskd.report.accuracy import LEAST_SPAN
 from lskd.report.contents import Drawing, Experiment, read_contents
 from lskd.report.headlines import FIRST
@@ -13,8 +14,7 @@ from lskd.report.html import Markup, Notes, Page, code, details, element, join, 
 from lskd.report.origins import described, of_drawing, of_figures
 from lskd.report.overview import overview
 from lskd.report.page import made, table_of_runs
-from lskd.report.studies import at, signed, smoothing
-from lskd.results import Result
+from lskd.report.plots import COLOURS, HATCHES, Bars, Series, bars, lines, svg
 
 WIDE = 480  # pixels: what is wider than our own drawings is not shrunk on a small screen but scrolls
 LONG = 40  # letters: what is longer may break into lines

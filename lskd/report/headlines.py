@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from lskd.comparisons import Comparison, Groups
-from lskd.diffusion import Spread
-from lskd.figure_grid import cell, shown, varies
-from lskd.published import Figure
+from lskd.measure.comparisons import Comparison, Groups
+from lskd.paper.published import Figure
+from lskd.paper.table_layout import cell, shown, varies
+from lskd.records.spread import Spread
+from lskd.records.studies import at, signed, smoothing
 from lskd.report.claims import p_in_words, verdict
-from lskd.report.studies import at, signed, smoothing
 
 FIRST = ("top1", "bleu")  # the metric that a headline is about, of those that a table may have several of
 

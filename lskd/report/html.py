@@ -239,7 +239,7 @@ class Page:
         """A drawing with its caption, its figures as tables and the files it was made from.
 
         Args:
-            drawing: of :func:`lskd.plots.svg`: the SVG, its width and height in pixels.
+            drawing: of :func:`lskd.report.plots.svg`: the SVG, its width and height in pixels.
             alt: what is seen, in words.
             caption: what it is.
             numbers: tables, or what there is to say instead.

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.class_distances import squared_distances
-from lskd.errors import InputError
-from lskd.plots import Series, lines, svg
-from lskd.projection import Panel, project
-from lskd.projection_figure import figure as projection_figure
+from lskd.io.errors import InputError
+from lskd.measure.class_distances import squared_distances
+from lskd.measure.projection import Panel, project
+from lskd.measure.representations import Representations
+from lskd.measure.smoothness import EntropySums
+from lskd.records.found_runs import Run
+from lskd.records.studies import at, smoothing
 from lskd.report.html import Markup, Page, absent, paragraph, table
-from lskd.report.records import Run
+from lskd.report.plots import Series, lines, svg
+from lskd.report.projection_figure import figure as projection_figure
 from lskd.report.sources import Options, Sources, fitting
-from lskd.report.studies import at, smoothing
-from lskd.representations import Representations
-from lskd.smoothness import EntropySums
 
 LIMIT = 4000  # samples, evenly spread, whose outputs make an entropy curve where none is stored
 TEMPERATURES = (0.5, 1, 2, 4, 8, 16, 32, 64)

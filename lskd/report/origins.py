@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from lskd.figure_grid import constants, varies
-from lskd.published import Figure
+from lskd.paper.published import Figure
+from lskd.paper.table_layout import constants, varies
 
 UNKNOWN = "data not recorded"
 WITHOUT_DATA = "last-layer"  # in the place of a split: weights alone, no images

@@ -1,7 +1,7 @@
 """The overview of a page of experiments: a line for each, and what the differences between temperatures are worth."""
 
-from lskd.comparisons import LEAST_SEEDS
-from lskd.published import published
+from lskd.measure.comparisons import LEAST_SEEDS
+from lskd.paper.published import published
 from lskd.report.claims import adjusted
 from lskd.report.contents import Contents
 from lskd.report.headlines import compared, headline

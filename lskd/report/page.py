@@ -9,16 +9,16 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from lskd.errors import InputError, bad
+from lskd.io.errors import InputError, bad
+from lskd.records.found_runs import Run, find_runs
+from lskd.records.runs import TrainingTime, training_time
+from lskd.records.studies import group, smoothing
 from lskd.report.accuracy import accuracy, class_changes
 from lskd.report.claims import Claims
 from lskd.report.diffusion import diffusion, measure_diffusion
 from lskd.report.html import Markup, Page, code, details, element, facts, paragraph, table, text_cell
 from lskd.report.models import entropy, projection
-from lskd.report.records import Run, find_runs
 from lskd.report.sources import Options, Sources
-from lskd.report.studies import group, smoothing
-from lskd.runs import TrainingTime, training_time
 
 TITLE = "Label smoothing and distillation: what these runs gave"
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from lskd.class_sets import ClassSets, class_indices, read_sets
-from lskd.errors import InputError, bad
-from lskd.report.records import Run
-from lskd.report.studies import Study
-from lskd.representations import Representations, read_representations
+from lskd.io.errors import InputError, bad
+from lskd.measure.class_sets import ClassSets, class_indices, read_sets
+from lskd.measure.representations import Representations, read_representations
+from lskd.records.found_runs import Run
+from lskd.records.studies import Study
 
 
 @dataclass(frozen=True)

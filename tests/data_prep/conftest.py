@@ -5,9 +5,9 @@ import tarfile
 
 import iwslt14
 import pytest
-from iwslt14_archive import write_tgz
+from helpers.iwslt14_archive import write_tgz
 
-from lskd.errors import run_command
+from lskd.io.errors import run_command
 
 
 @pytest.fixture

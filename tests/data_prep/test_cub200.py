@@ -15,9 +15,9 @@ import cub200
 import numpy as np
 import pytest
 import tgz
-from commands import ROOT
-from full_disks import no_file_above
-from iwslt14_archive import write_tgz
+from helpers.commands import ROOT
+from helpers.full_disks import no_file_above
+from helpers.iwslt14_archive import write_tgz
 from PIL import Image
 
 COMMAND = cub200
@@ -470,7 +470,7 @@ def test_a_command_stopped_half_way_leaves_no_directory_and_can_be_run_again(way
     os.mkfifo(tmp_path / "pipe")
     script = f"""
 import sys, cub200
-from lskd.errors import run_command
+from lskd.io.errors import run_command
 cub200.verify = lambda *_: "0" * 64  # it would read the pipe to its end
 sys.argv[1:] = ["--archive", {str(tmp_path / "pipe")!r}, "--dest", {str(dest)!r}]
 run_command(cub200.parser(), cub200.main)

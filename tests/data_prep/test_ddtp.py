@@ -11,15 +11,15 @@ from pathlib import Path
 
 import ddtp
 import pytest
-from commands import last_line
-from commands import run as run_command_line
 from ddtp_packages import align, blocks, descriptions, fetch, read
+from helpers.commands import last_line
+from helpers.commands import run as run_command_line
 from hypothesis import given
 from hypothesis import strategies as st
 from libreoffice_help import SAMPLES, read_sample, split_of_page, split_pairs
 
-from lskd.errors import InputError
-from lskd.files import sha256
+from lskd.io.errors import InputError
+from lskd.io.files import sha256
 
 COMMAND = ddtp
 

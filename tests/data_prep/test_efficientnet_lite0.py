@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 from efficientnet_lite0 import MEMBER, MODEL
-from full_disks import no_file_above
+from helpers.full_disks import no_file_above
 
 from lskd_vision.checkpoints import read_checkpoint
 from lskd_vision.models import rebuild

@@ -18,8 +18,8 @@ import fashion_mnist
 import numpy as np
 import pytest
 import torchvision
-from commands import run as run_for_real
 from fashion_mnist import CLASSES, FILES, RAW, SAMPLE, first_of_each_class, read_idx, read_sample, subset, write_idx
+from helpers.commands import run as run_for_real
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of

@@ -15,12 +15,12 @@ import imagenet_devkit
 import numpy as np
 import pytest
 import scipy.io
-from commands import last_line
-from commands import run as run_real
-from full_disks import no_file_above
+from helpers.commands import last_line
+from helpers.commands import run as run_real
+from helpers.full_disks import no_file_above
 from PIL import Image
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 
 COMMAND = imagenet
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import iwslt14
 import pytest
 from corpus import Pairs
+from helpers.iwslt14_archive import BAD_RATIO, ENTITIES, LONGEST, TEST_SETS, TOO_LONG, official, write_tgz
+from helpers.iwslt14_archive import sentences as clean_sentences
 from hypothesis import given
 from hypothesis import strategies as st
-from iwslt14_archive import BAD_RATIO, ENTITIES, LONGEST, TEST_SETS, TOO_LONG, official, write_tgz
-from iwslt14_archive import sentences as clean_sentences
 
 SCRIPT = Path(iwslt14.__file__)
 

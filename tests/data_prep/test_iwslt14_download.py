@@ -7,7 +7,7 @@ from urllib.response import addinfourl
 
 import pytest
 import tgz
-from iwslt14_archive import official, write_tgz
+from helpers.iwslt14_archive import official, write_tgz
 
 
 class Endless(io.BytesIO):

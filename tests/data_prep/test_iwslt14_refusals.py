@@ -8,9 +8,9 @@ from pathlib import Path
 import iwslt14
 import pytest
 import tgz
-from iwslt14_archive import official, write_tgz
+from helpers.iwslt14_archive import official, write_tgz
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 
 SCRIPT = Path(iwslt14.__file__)
 

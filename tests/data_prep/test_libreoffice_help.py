@@ -6,14 +6,14 @@ from pathlib import Path
 import libreoffice_help
 import pytest
 import sentencepiece
-from commands import ROOT, last_line, run
 from fairseq.data import Dictionary, data_utils
+from helpers.commands import ROOT, last_line, run
 from hypothesis import given
 from hypothesis import strategies as st
 from libreoffice_help import SAMPLES, read_sample, split_of_page, split_pairs
 
-from lskd.errors import InputError
-from lskd.files import sha256
+from lskd.io.errors import InputError
+from lskd.io.files import sha256
 
 PAIRS = {"en-de": 34_934, "en-ru": 19_881}
 

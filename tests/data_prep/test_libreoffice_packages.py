@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from libreoffice_help import SAMPLES, read_sample
 from libreoffice_packages import PACKAGES, align, download, pages, paragraphs, rebuild, sentences, usable
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 
 DPKG_DEB = shutil.which("dpkg-deb")
 needs_dpkg = pytest.mark.skipif(DPKG_DEB is None, reason="dpkg-deb is not installed")

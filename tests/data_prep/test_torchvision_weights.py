@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchvision
 import torchvision_weights
-from full_disks import no_file_above
+from helpers.full_disks import no_file_above
 from torchvision.models import MobileNet_V2_Weights
 
 from lskd_vision.checkpoints import read_checkpoint

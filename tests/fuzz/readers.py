@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import small_runs
-from commands import ROOT
+from helpers import small_runs
+from helpers.commands import ROOT
 
-from lskd import cli
-from lskd.representations import SUFFIX
-from lskd.student_pairs import DIFFERENCES
+from lskd.commands import main as cli
+from lskd.measure.student_pairs import DIFFERENCES
+from lskd.records.inputs import SUFFIX
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def image_checkpoints(place: Path) -> list[Path]:
     """A safetensors checkpoint of this project, its metadata JSON, and images of its classes."""
     import timm
     import torch
-    from image_folders import write_folders
+    from helpers.image_folders import write_folders
     from safetensors.torch import save_file
 
     write_folders(place / "images", train=1, validation=1)
@@ -182,8 +182,8 @@ def read_image_checkpoint(place: Path, path: Path) -> None:
 
 def caches(place: Path) -> list[Path]:
     """Manifests of cached translation teachers of both formats."""
-    import small_nmt
-    from commands import prepare
+    from helpers import small_nmt
+    from helpers.commands import prepare
 
     prepare(place / "data", "--pair en-de --vocab-size 300 --max-words 6 --max-pairs 60")
     task = small_nmt.make_task(place / "data")
@@ -195,10 +195,10 @@ def caches(place: Path) -> list[Path]:
 
 def read_cache(place: Path, path: Path) -> None:
     """Give a student its targets."""
-    import small_nmt
     import torch
+    from helpers import small_nmt
 
-    from lskd_fairseq.teacher_cache import CachedTeacher
+    from lskd_fairseq.cache.teacher import CachedTeacher
     from lskd_fairseq.teacher_checks import PairedData
 
     task = small_nmt.make_task(place / "data")

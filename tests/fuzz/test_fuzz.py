@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from readers import READERS
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 
 # The same examples in every run: a file that nobody has seen yet is for `make fuzz`, and fails nobody's build.
 EXAMPLES = int(os.environ.get("LSKD_FUZZ_EXAMPLES", 25))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import train
-from refusals import run as run_here
-from refusals import snapshot
-from vision_commands import DROPOUT, state_of, train_images
+from helpers.commands import train
+from helpers.refusals import run as run_here
+from helpers.refusals import snapshot
+from helpers.vision_commands import DROPOUT, state_of, train_images
 
-from lskd.representations import SUFFIX
-from lskd.tensor_files import mapped_tensors
+from lskd.io.tensor_files import mapped_tensors
+from lskd.records.inputs import SUFFIX
 
 pytestmark = pytest.mark.slow
 WORKERS = (0, 0, 2)  # the first time, again, with two processes beside

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from commands import run as run_alone
-from full_disks import KINDS, REASONS, a_disk, full, no_file_above
-from image_folders import write_folders
-from iwslt14_archive import official, write_tgz
-from refusals import answer, run, snapshot
-from small_nmt import make_model, make_task, save_checkpoint
-from small_runs import translation_run, write_runs
-from vision_commands import same_weights
+from helpers.commands import run as run_alone
+from helpers.full_disks import KINDS, REASONS, a_disk, full, no_file_above
+from helpers.image_folders import write_folders
+from helpers.iwslt14_archive import official, write_tgz
+from helpers.refusals import answer, run, snapshot
+from helpers.small_nmt import make_model, make_task, save_checkpoint
+from helpers.small_runs import translation_run, write_runs
+from helpers.vision_commands import same_weights
 
-from lskd.nan_batch import keep_batch
-from lskd.representations import SUFFIX
-from lskd.tensor_files import write_tensors
+from lskd.io.tensor_files import write_tensors
+from lskd.records.inputs import SUFFIX
+from lskd.records.nonfinite_batch import keep_batch
 from lskd_fairseq import cache_teacher
 from lskd_vision.logs import Logs
 from lskd_vision.run import Run
@@ -335,7 +335,7 @@ def test_standard_output_may_be_what_is_full(command, place, tmp_path, monkeypat
 
 def test_standard_error_may_be_what_is_full():
     with open("/dev/full", "w") as output:
-        assert subprocess.run([sys.executable, "-m", "lskd.cli", "published", "9Z"], stderr=output).returncode == 2
+        assert subprocess.run([sys.executable, "-m", "lskd", "published", "9Z"], stderr=output).returncode == 2
 
 
 def test_loader_processes_that_cannot_hand_images_over_do_not_let_a_training_wait(
@@ -372,7 +372,7 @@ def test_a_loss_that_is_no_number_is_told_where_its_batch_cannot_be_kept(kind, t
 def test_experiments_tell_which_file_could_not_be_written(room, file, tmp_path):
     """The plan, or what a job writes; the job's own line is passed on."""
     with no_file_above(room):
-        ended = run_alone(f"python -m lskd.cli reproduce A.1 --cores 1 --output {tmp_path / 'new'}", status=2)
+        ended = run_alone(f"python -m lskd reproduce A.1 --cores 1 --output {tmp_path / 'new'}", status=2)
     lines = [line for line in re.split(r"[\r\n]+", ended.stderr) if "Errno" in line]
     assert len(lines) == 1
     assert f"error: [Errno 27] File too large: '{tmp_path / 'new' / file}'" in lines[0]
@@ -383,5 +383,5 @@ def test_experiments_tell_which_file_could_not_be_written(room, file, tmp_path):
 
 def test_experiments_where_nothing_can_be_written(tmp_path):
     with a_disk("a read-only directory", tmp_path / "disk") as disk, full("a read-only directory", disk):
-        ended = run_alone(f"python -m lskd.cli reproduce A.1 --output {disk / 'new'}", status=2)
+        ended = run_alone(f"python -m lskd reproduce A.1 --output {disk / 'new'}", status=2)
         checked(2, ended.stderr, disk)

@@ -22,15 +22,15 @@ import numpy as np
 import pytest
 import timm
 import torch
-from commands import ROOT, last_line, run
-from image_folders import write_folders
+from helpers.commands import ROOT, last_line, run
+from helpers.image_folders import write_folders
+from helpers.refusals import answer, refusal, snapshot
+from helpers.small_nmt import make_cache, make_model, make_task, save_checkpoint
+from helpers.small_runs import add_representations, image_run, translation_run
 from PIL import Image
-from refusals import answer, refusal, snapshot
 from safetensors.numpy import save
-from small_nmt import make_cache, make_model, make_task, save_checkpoint
-from small_runs import add_representations, image_run, translation_run
 
-from lskd.representations import SUFFIX
+from lskd.records.inputs import SUFFIX
 
 pytestmark = pytest.mark.slow
 
@@ -485,7 +485,7 @@ def test_text_in_runs_does_not_run_in_the_report(text, tmp_path, monkeypatch, ca
 def test_yaml_of_a_user_runs_nothing(text, tmp_path, place, said):
     mark = tmp_path / "mark"
     (tmp_path / "mine.yaml").write_text(text.format(mark=mark))
-    words = f"python -m lskd.cli reproduce 2A --output {tmp_path / 'new'} --scale {tmp_path / 'mine.yaml'}"
+    words = f"python -m lskd reproduce 2A --output {tmp_path / 'new'} --scale {tmp_path / 'mine.yaml'}"
     for more in ("", "--dry-run"):
         assert "mine.yaml (cannot be read as YAML" in last_line(run(words, more, status=2))
     assert "cannot be read as YAML" in said(f"{TRAIN} --data-dir {{place}}/images --config {tmp_path / 'mine.yaml'}")

@@ -5,12 +5,12 @@ import pytest
 import timm
 import torch
 from fairseq.models.transformer import TransformerDecoderBase
-from image_folders import write_folders
-from refusals import answer
-from small_nmt import make_model, make_task, save_checkpoint
+from helpers.image_folders import write_folders
+from helpers.refusals import answer
+from helpers.small_nmt import make_model, make_task, save_checkpoint
 
-from lskd.nan_batch import NAME
-from lskd.tensor_files import mapped_tensors, read_about
+from lskd.io.tensor_files import mapped_tensors, read_about
+from lskd.records.nonfinite_batch import NAME
 
 pytestmark = pytest.mark.slow
 

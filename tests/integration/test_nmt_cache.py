@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import ROOT, SMALL, distribution, last_line, prepare, run, train, two_processes, weights
+from helpers.commands import ROOT, SMALL, distribution, last_line, prepare, run, train, two_processes, weights
 
 pytestmark = pytest.mark.slow
 

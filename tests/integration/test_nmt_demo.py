@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from commands import ROOT, run
+from helpers.commands import ROOT, run
 
 pytestmark = pytest.mark.slow
 

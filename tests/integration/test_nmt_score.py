@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sacrebleu
 import torch
-from commands import last_line, run, train
+from helpers.commands import last_line, run, train
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +109,7 @@ for path in paths:
 
 def test_stock_fairseq_generates_from_exports_of_other_architectures(data_bin, tmp_path):
     """Convolutions of one layer and of two, dynamic or not, and a Transformer with alignments: our own translations."""
-    from small_nmt import make_model, make_task, save_checkpoint
+    from helpers.small_nmt import make_model, make_task, save_checkpoint
 
     from lskd_fairseq.export import export
 

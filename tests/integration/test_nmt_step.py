@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 import torch
-from commands import SMALL, distribution, run, two_processes, weights
+from helpers.commands import SMALL, distribution, run, two_processes, weights
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import ROOT, SMALL, last_line, prepare, run, train, weights
-from refusals import answer, snapshot
+from helpers.commands import ROOT, SMALL, last_line, prepare, run, train, weights
+from helpers.refusals import answer, snapshot
 
 pytestmark = pytest.mark.slow
 

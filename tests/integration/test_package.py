@@ -97,7 +97,7 @@ def test_the_wheel_asks_for_python_3_11_or_newer(metadata):
 def test_the_base_install_is_small_and_analyses_files_from_elsewhere(empty_python, tmp_path):
     code = "import importlib.metadata as m; print(*sorted(d.name for d in m.distributions()))"
     assert python(empty_python, code, tmp_path).stdout.split() == ["lskd", "msgspec", "numpy", "safetensors", "tqdm"]
-    code = "import lskd, lskd.runs, lskd_vision; print(lskd.__file__)"
+    code = "import lskd, lskd.records.runs, lskd_vision; print(lskd.__file__)"
     imported = python(empty_python, code, tmp_path)
     assert imported.returncode == 0, imported.stderr
     assert Path(imported.stdout.strip()).is_relative_to(empty_python.parents[1])

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_runs import write_runs
+from helpers.small_runs import write_runs
 
-from lskd.files import write_json
-from lskd.measured import measure
+from lskd.io.files import write_json
+from lskd.paper.measured import measure
+from lskd.paper.results import Result, write_result
 from lskd.report.experiments import experiments_page
 from lskd.report.page import report
-from lskd.results import Result, write_result
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
@@ -128,7 +128,7 @@ def write_contents(directory: Path) -> Path:
         write_result(directory / f"{name}.json", result)
         entries.append({"result": f"{name}.json"})
     files = sorted((directory / "runs" / "data").glob("*/*.train.representations.safetensors"))
-    drawing = ["lskd.cli", "project", *files, "--classes", "Pullover", "Coat", "Bag"]
+    drawing = ["lskd", "project", *files, "--classes", "Pullover", "Coat", "Bag"]
     drawing += ["--output", directory / "1.svg", "--table", directory / "1.json"]
     subprocess.run([sys.executable, "-m", *map(str, drawing)], check=True, capture_output=True)
     entries.append({"figure": "1.svg", "numbers": "1.json", "published": "Two classes come nearer to each other."})

@@ -7,10 +7,10 @@ import pytest
 import timm
 import torch
 import torchvision
-from commands import last_line, run, train
-from vision_commands import state_of, train_images
+from helpers.commands import last_line, run, train
+from helpers.vision_commands import state_of, train_images
 
-from lskd.representations import read_representations
+from lskd.measure.representations import read_representations
 
 pytestmark = pytest.mark.slow
 IMAGES = "--dataset torch/fashion_mnist --device cpu --workers 0"

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import ROOT, last_line, run
-from tiny_scale import write_tiny_scale
+from helpers.commands import ROOT, last_line, run
+from helpers.tiny_scale import write_tiny_scale
 
-from lskd.published import published
-from lskd.results import read_result
+from lskd.paper.published import published
+from lskd.paper.results import read_result
 
 pytestmark = pytest.mark.slow
 LSKD = [str(Path(sys.executable).parent / "lskd"), "reproduce"]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import last_line, run
-from one_node_slurm import one_node_slurm, why_not
-from tiny_scale import write_tiny_scale
+from helpers.commands import last_line, run
+from helpers.one_node_slurm import one_node_slurm, why_not
+from helpers.tiny_scale import write_tiny_scale
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=f"no Slurm here: {why_not()}")]
 QUICK = (

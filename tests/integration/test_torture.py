@@ -5,16 +5,16 @@ import textwrap
 from pathlib import Path
 
 import pytest
-import subjects
-import torture
-from commands import SMALL, prepare, run
+from helpers.commands import SMALL, prepare, run
+from torture import kill_at_random as torture
+from torture import subjects
 
 pytestmark = pytest.mark.slow
 
 ROWS = """
     import json, sys, time
     from pathlib import Path
-    from lskd.files import parse_json, remove_partials, write_json
+    from lskd.io.files import parse_json, remove_partials, write_json
 
     path = Path(sys.argv[1], "rows.json")
     path.parent.mkdir(exist_ok=True)

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from commands import run
+from helpers.commands import run
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import last_line, run, started_together
-from image_folders import CLASSES, write_folders
-from vision_commands import printed, same_weights, state_of
+from helpers.commands import last_line, run, started_together
+from helpers.image_folders import CLASSES, write_folders
+from helpers.vision_commands import printed, same_weights, state_of
 
 pytestmark = pytest.mark.slow
 CONFIG = """

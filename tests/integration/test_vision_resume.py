@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 import torch
-from image_folders import write_folders
-from refusals import refusal, run
-from vision_commands import same_weights, state_of
+from helpers.image_folders import write_folders
+from helpers.refusals import refusal, run
+from helpers.vision_commands import same_weights, state_of
 
-from lskd.runs import read_run, write_run
+from lskd.records.runs import read_run, write_run
 
 pytestmark = pytest.mark.slow
 WORDS = "lskd_vision.train --model test_resnet --smoothing 0 0.1 --epochs 2 --img-size 32 --batch-size 8 --opt adamw"

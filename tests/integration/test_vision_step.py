@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from commands import run
-from vision_commands import state_of, train_images
+from helpers.commands import run
+from helpers.vision_commands import state_of, train_images
 
 pytestmark = pytest.mark.slow
 # One update of plain SGD from the same weights: the change of the weights is the gradient. No dropout: its random

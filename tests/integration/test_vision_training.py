@@ -8,8 +8,8 @@ import sys
 import time
 
 import pytest
-from commands import ROOT, last_line
-from vision_commands import DROPOUT, SMALL_IMAGES, printed, same_weights, state_of, train_images
+from helpers.commands import ROOT, last_line
+from helpers.vision_commands import DROPOUT, SMALL_IMAGES, printed, same_weights, state_of, train_images
 
 pytestmark = pytest.mark.slow
 STUDENT = "--model test_resnet --kd-checkpoint"

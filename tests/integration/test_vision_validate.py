@@ -8,10 +8,10 @@ import pytest
 import timm
 import torch
 import torchvision
-from commands import last_line, run
-from vision_commands import state_of, train_images
+from helpers.commands import last_line, run
+from helpers.vision_commands import state_of, train_images
 
-from lskd.errors import run_command
+from lskd.io.errors import run_command
 from lskd_vision import validate as validation
 
 pytestmark = pytest.mark.slow

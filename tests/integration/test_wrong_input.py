@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import timm
 import torch
-from image_folders import write_folders
-from refusals import refusal
+from helpers.image_folders import write_folders
+from helpers.refusals import refusal
+from helpers.small_nmt import make_model, make_task, save_checkpoint
+from helpers.small_runs import add_representations, image_run, translation_run, write_record
 from safetensors.numpy import load_file, save_file
-from small_nmt import make_model, make_task, save_checkpoint
-from small_runs import add_representations, image_run, translation_run, write_record
 
-from lskd.representations import SUFFIX, record, write_representations
+from lskd.measure.representations import record, write_representations
+from lskd.records.inputs import SUFFIX
 
 pytestmark = pytest.mark.slow
 

@@ -7,14 +7,15 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers.small_nmt import batch_of, make_cache, make_criterion, make_model, make_task, save_checkpoint
 from safetensors.numpy import load_file
-from small_nmt import batch_of, make_cache, make_criterion, make_model, make_task, save_checkpoint
 
-from lskd.errors import InputError, run_command
-from lskd_fairseq import cache_rows, cache_teacher, representations
-from lskd_fairseq.cache_manifest import read_manifest
-from lskd_fairseq.cache_shards import open_cache
-from lskd_fairseq.teacher_cache import sentence_hashes
+from lskd.io.errors import InputError, run_command
+from lskd_fairseq import cache_teacher, representations
+from lskd_fairseq.cache import rows as cache_rows
+from lskd_fairseq.cache.manifest import read_manifest
+from lskd_fairseq.cache.shards import open_cache
+from lskd_fairseq.cache.teacher import sentence_hashes
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.logging import metrics
-from small_nmt import batch_of, make_criterion, make_model, make_task, save_checkpoint
+from helpers.small_nmt import batch_of, make_criterion, make_model, make_task, save_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from small_nmt import make_model, make_task, save_checkpoint
+from helpers.small_nmt import make_model, make_task, save_checkpoint
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_fairseq.checkpoints import read_checkpoint, smoothing_of_training
 from lskd_fairseq.export import export
 from lskd_fairseq.score import load

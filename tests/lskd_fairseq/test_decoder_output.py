@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from small_nmt import batch_of, make_cache, make_criterion, make_model, make_task, save_checkpoint
+from helpers.small_nmt import batch_of, make_cache, make_criterion, make_model, make_task, save_checkpoint
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_fairseq.decoder_output import output_features, output_logits
 
 KERNELS = {"encoder_kernel_size_list": [3], "decoder_kernel_size_list": [3], "weight_softmax": True}

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from fairseq.tasks import setup_task
 from fairseq.tasks.translation import TranslationConfig
+from helpers.small_nmt import batch_of, make_criterion, make_model, make_task, save_checkpoint
 from omegaconf import OmegaConf
-from small_nmt import batch_of, make_criterion, make_model, make_task, save_checkpoint
 
 
 def stock_task(data, **options):

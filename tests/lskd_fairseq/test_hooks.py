@@ -2,9 +2,9 @@ import subprocess
 import sys
 
 import pytest
-from commands import ROOT
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
+from helpers.commands import ROOT
 
 import lskd_fairseq  # noqa: F401
 from lskd_fairseq import hooks
@@ -51,7 +51,7 @@ def test_the_package_prints_its_directory_from_anywhere(tmp_path):
     assert printed.stdout.strip() == str(ROOT / "lskd_fairseq")
 
 
-@pytest.mark.parametrize("name", ["lskd", "lskd.runs", "lskd.files", "lskd.errors", "lskd_vision"])
+@pytest.mark.parametrize("name", ["lskd", "lskd.records.runs", "lskd.io.files", "lskd.io.errors", "lskd_vision"])
 def test_what_both_sides_share_imports_neither_fairseq_nor_timm_nor_torch(name):
     program = f"import sys, {name}; sys.exit(any(module in sys.modules for module in ('fairseq', 'timm', 'torch')))"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0

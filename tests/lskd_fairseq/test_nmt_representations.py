@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import sentencepiece
 import torch
-from small_nmt import make_model, make_task, save_checkpoint
+from helpers.small_nmt import make_model, make_task, save_checkpoint
 
-from lskd import recording
-from lskd.errors import run_command
-from lskd.representations import read_representations
-from lskd.teacher import weights_fingerprint
+from lskd.io.errors import run_command
+from lskd.measure import recording
+from lskd.measure.representations import read_representations
+from lskd.records.fingerprints import weights_fingerprint
 from lskd_fairseq import representations
 from lskd_fairseq.representations import batches, windows
 

@@ -6,7 +6,7 @@ import sacrebleu
 import torch
 from fairseq.tasks import TASK_REGISTRY
 from fairseq.tasks.translation import TranslationTask
-from small_nmt import batch_of, make_criterion, make_model, make_task, save_checkpoint
+from helpers.small_nmt import batch_of, make_criterion, make_model, make_task, save_checkpoint
 
 from lskd_fairseq.records import data_fingerprint
 

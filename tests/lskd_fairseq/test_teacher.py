@@ -5,9 +5,9 @@ import zipfile
 import numpy
 import pytest
 import torch
-from small_nmt import make_criterion, make_task
+from helpers.small_nmt import make_criterion, make_task
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_fairseq.checkpoints import read_checkpoint, smoothing_of_training
 
 

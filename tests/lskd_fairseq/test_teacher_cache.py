@@ -7,19 +7,19 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers.small_nmt import batch_of, make_cache, make_criterion, make_model, make_task, save_checkpoint
 from omegaconf import OmegaConf
 from safetensors.numpy import load_file, save_file
-from small_nmt import batch_of, make_cache, make_criterion, make_model, make_task, save_checkpoint
 
-from lskd.errors import InputError
-from lskd.files import sha256
-from lskd.tensor_files import write_tensors
+from lskd.io.errors import InputError
+from lskd.io.files import sha256
+from lskd.io.tensor_files import write_tensors
 from lskd_fairseq import representations
-from lskd_fairseq.cache_manifest import read_manifest, write_manifest
-from lskd_fairseq.cache_shards import open_cache
+from lskd_fairseq.cache.manifest import read_manifest, write_manifest
+from lskd_fairseq.cache.shards import open_cache
+from lskd_fairseq.cache.teacher import sentence_hashes
 from lskd_fairseq.options import KDConfig
 from lskd_fairseq.task import KDTaskConfig
-from lskd_fairseq.teacher_cache import sentence_hashes
 from lskd_fairseq.training_checks import check_config
 
 TOLERANCE = {"fp16": 1e-3, "fp32": 1e-5}

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from refusals import refusal
-from small_nmt import SHAPE, batch_of, make_cache, make_criterion, make_model, make_task, save_checkpoint
+from helpers.refusals import refusal
+from helpers.small_nmt import SHAPE, batch_of, make_cache, make_criterion, make_model, make_task, save_checkpoint
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_fairseq import score
+from lskd_fairseq.cache.teacher import CachedTeacher
 from lskd_fairseq.checkpoints import read_checkpoint
 from lskd_fairseq.options import joined_paths
 from lskd_fairseq.teacher import Teacher
-from lskd_fairseq.teacher_cache import CachedTeacher
 from lskd_fairseq.teacher_checks import PairedData, check_fit, dictionary_fingerprint, say_once
 from lskd_fairseq.training_checks import check_own_files
 
@@ -40,7 +40,7 @@ def checkpoint(task, model, tmp_path):
     def checkpoint(name: str, weights: dict | None = None, state: dict | None = None, **settings) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(path, model, task, **(state or {}))
+        save_checkpoint(path, model, task, **({"last_optimizer_state": {}} | (state or {})))
         content = torch.load(path, weights_only=False)
         content["cfg"]["task"].update(settings)
         content["model"] = {**content["model"], **(weights or {})}

@@ -7,7 +7,7 @@ import torch
 from fairseq.data import Dictionary
 from sacremoses import MosesTokenizer
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_fairseq.text import (
     UNKNOWN,
     UNKNOWN_IN_REFERENCE,

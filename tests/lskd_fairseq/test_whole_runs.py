@@ -5,8 +5,8 @@ import torch
 from fairseq.dataclass.configs import CheckpointConfig
 from omegaconf import OmegaConf
 
-from lskd.errors import InputError
-from lskd.runs import RunRecord, write_run
+from lskd.io.errors import InputError
+from lskd.records.runs import RunRecord, write_run
 from lskd_fairseq.resuming import check_whole
 
 STATE = {"model": {}, "last_optimizer_state": {"state": {}}, "optimizer_history": [{"num_updates": 7}]}

@@ -14,7 +14,7 @@ import torchvision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_vision.checkpoints import (
     Checkpoint,
     input_channels,

@@ -12,8 +12,8 @@ import torchvision
 from timm.data import ImageNetInfo
 from timm.models import save_for_hf
 
-from lskd.errors import InputError
-from lskd.wordnet import imagenet_classes
+from lskd.io.errors import InputError
+from lskd.measure.wordnet import imagenet_classes
 from lskd_vision import class_names
 from lskd_vision.checkpoints import read_checkpoint
 from lskd_vision.class_names import check_classes, names_in, names_of_pretrained

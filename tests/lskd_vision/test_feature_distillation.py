@@ -13,7 +13,7 @@ from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_vision.feature_distillation import (
     FEATURE_WEIGHT,
     Connectors,

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.image_folders import write_folders
+from helpers.vision_commands import arguments
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_folders import write_folders
 from PIL import Image
-from vision_commands import arguments
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_vision.data import load_data
 from lskd_vision.image_files import FORMATS, MODES, convert
 from lskd_vision.loader import Loader

@@ -13,7 +13,7 @@ from timm.data.readers.reader_image_folder import ReaderImageFolder
 from timm.utils.misc import natural_key as timms_natural_key
 from torchvision.datasets import ImageFolder
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_vision.class_order import natural_key, natural_order
 from lskd_vision.image_folders import ImageFolders, read_class_map
 

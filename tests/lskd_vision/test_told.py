@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_vision.checkpoints import read_checkpoint
 from lskd_vision.class_names import check_classes
 from lskd_vision.models import rebuild

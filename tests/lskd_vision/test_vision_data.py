@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import timm
 import torch
+from helpers.image_folders import CLASSES, write_folders
+from helpers.vision_commands import arguments
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_folders import CLASSES, write_folders
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
-from vision_commands import arguments
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_vision import data, loader
 from lskd_vision.data import data_config, fingerprint, load_data, load_split, per_channel
 from lskd_vision.loader import Images, Loader, Order

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.vision_commands import DROPOUT, SMALL_IMAGES, same_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from vision_commands import DROPOUT, SMALL_IMAGES, same_weights
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_vision import options, train
-from lskd_vision.groups import COPIES, SHARE, free_memory, groups_of, weight_bytes
+from lskd_vision.memory_groups import COPIES, SHARE, free_memory, groups_of, weight_bytes
 from lskd_vision.run import Run
 
 SIZES = {"small": 10, "large": 100}

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_vision.logs import Logs, check_logs
 
 ROWS = [

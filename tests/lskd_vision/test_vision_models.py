@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint, save_checkpoint
 from lskd_vision.models import build, check_input, create, options_of, outline, rebuild, wants_image_size
 

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lskd import tables
-from lskd.errors import InputError
+from lskd.io import tables
+from lskd.io.errors import InputError
 from lskd_vision import options
 
 STUDENT = "--kd-checkpoint teacher.pth"

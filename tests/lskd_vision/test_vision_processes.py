@@ -4,13 +4,13 @@ import socket
 import sys
 
 import pytest
-from commands import started_together
+from helpers.commands import started_together
 
 from lskd_vision.processes import same_in_all_processes
 
 PROGRAM = """
 import torch
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_vision.processes import same_in_all_processes
 
 torch.distributed.init_process_group("gloo")

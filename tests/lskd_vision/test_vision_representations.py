@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import timm
 import torch
-from image_folders import CLASSES, write_folders
+from helpers.image_folders import CLASSES, write_folders
 from PIL import Image
 from torch import nn
 
-from lskd import recording
-from lskd.errors import InputError, run_command
-from lskd.representations import read_representations
-from lskd.teacher import weights_fingerprint
-from lskd.wordnet import imagenet_classes
+from lskd.io.errors import InputError, run_command
+from lskd.measure import recording
+from lskd.measure.representations import read_representations
+from lskd.measure.wordnet import imagenet_classes
+from lskd.records.fingerprints import weights_fingerprint
 from lskd_vision import representations
 from lskd_vision.checkpoints import save_checkpoint
 from lskd_vision.representations import check_head, penultimate

@@ -7,10 +7,10 @@ import pytest
 import torch
 from timm.data import resolve_data_config
 
-from lskd.errors import InputError
-from lskd.nan_batch import NAME
-from lskd.runs import write_run
-from lskd.tensor_files import mapped_tensors, read_about
+from lskd.io.errors import InputError
+from lskd.io.tensor_files import mapped_tensors, read_about
+from lskd.records.nonfinite_batch import NAME
+from lskd.records.runs import write_run
 from lskd_vision import options
 from lskd_vision.records import check_directory
 from lskd_vision.run import OVERFLOWS, Run, Setting

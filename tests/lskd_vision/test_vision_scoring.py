@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lskd.accuracy import ClassCounts
-from lskd.errors import InputError
+from lskd.io.errors import InputError
+from lskd.measure.accuracy import ClassCounts
 from lskd_vision.other_order import OtherOrder
 from lskd_vision.scoring import score
 from lskd_vision.teacher import Teacher

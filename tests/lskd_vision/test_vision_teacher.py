@@ -11,8 +11,8 @@ import torch
 from timm.models import save_for_hf
 from torch import nn
 
-from lskd.errors import InputError
-from lskd.teacher import weights_fingerprint
+from lskd.io.errors import InputError
+from lskd.records.fingerprints import weights_fingerprint
 from lskd_vision.checkpoints import read_checkpoint, save_checkpoint
 from lskd_vision.teacher import (
     Normalisation,

@@ -7,7 +7,7 @@ from test_vision_run import CPU, RECORD, arguments
 from timm.data import resolve_data_config
 from torch import nn
 
-from lskd.errors import InputError
+from lskd.io.errors import InputError
 from lskd_vision.models import check_input
 from lskd_vision.run import Run, Setting
 from lskd_vision.teacher import Teacher

@@ -9,7 +9,7 @@ from importlib.metadata import Distribution
 
 import pytest
 from audit import LIST, asked, licence, reason, unreviewed, vulnerabilities
-from commands import ROOT, run
+from helpers.commands import ROOT, run
 
 REVIEWED = tomllib.loads((ROOT / "scripts" / "audit.toml").read_text(encoding="utf-8"))
 FLAW = {

@@ -1,5 +1,5 @@
 import pytest
-from commands import ROOT, run
+from helpers.commands import ROOT, run
 
 pytestmark = pytest.mark.slow
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("bench_*.py")) + ["teacher_targets.py"]

@@ -1,7 +1,7 @@
 import csv
 
 import pytest
-from commands import run
+from helpers.commands import run
 
 pytestmark = pytest.mark.slow
 

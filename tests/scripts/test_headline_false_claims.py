@@ -4,8 +4,8 @@ import csv
 import math
 
 import pytest
-from commands import ROOT
 from headline_false_claims import FIELDS, RATES, main, parser, settings, simulate
+from helpers.commands import ROOT
 
 COMMITTED = ROOT / "docs" / "benchmarks" / "headline_claims.csv"
 

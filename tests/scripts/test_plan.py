@@ -7,17 +7,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import ROOT, last_line, run
 from definitions import chosen, read_experiments, read_scale
 from fashion_mnist import CLASSES
+from helpers.commands import ROOT, last_line, run
 from measurements import students_of
 from models import Models
 from plan import KINDS, listing, make_plan, summary, write_plan
 
 from lskd.commands.similar import shown
-from lskd.errors import InputError
-from lskd.published import published, tables
-from lskd.wordnet import imagenet_classes
+from lskd.io.errors import InputError
+from lskd.measure.wordnet import imagenet_classes
+from lskd.paper.published import published, tables
 
 EXPERIMENTS = read_experiments()
 FIGURES = {"1", "2", "A.1", "A.2", "A.3", "A.4", "A.5"}

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import ROOT, last_line, run
+from helpers.commands import ROOT, last_line, run
 from run_job import FreeGpu, environment
 
-from lskd.gpus import visible_gpus
+from lskd.records.gpus import visible_gpus
 
 
 def write_plan(place: Path, *command: str, gpu: int = 0) -> Path:

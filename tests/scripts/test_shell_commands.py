@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import ROOT
 from definitions import read_experiments, read_scale
+from helpers.commands import ROOT
 from plan import in_checkout, make_plan
 
 # In the place of every program that the scripts start: it writes its words down.

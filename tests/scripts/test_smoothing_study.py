@@ -6,7 +6,7 @@ import pytest
 import smoothing_study
 from smoothed_models.settings import MODELS, Setting, settings
 
-from lskd.smoothing_estimate import SmoothingEstimate
+from lskd.measure.smoothing_estimate import SmoothingEstimate
 
 ROWS = Path("docs/benchmarks/smoothing_study.csv")
 

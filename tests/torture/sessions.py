@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from commands import ROOT
-from subjects import Subject
+from helpers.commands import ROOT
+from torture.subjects import Subject
 
 ANY = "at any time"
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from commands import ROOT, SMALL
-from vision_commands import DROPOUT, SMALL_IMAGES
+from helpers.commands import ROOT, SMALL
+from helpers.vision_commands import DROPOUT, SMALL_IMAGES
 
 import lskd_fairseq  # noqa: F401 (names what fairseq stores in checkpoints as safe to load)
 
@@ -61,7 +61,7 @@ def nmt(data: Path, teacher: Path) -> Subject:
             "copying a checkpoint": ["shutil:copyfile"],
             "syncing": ["os:fsync"],
             "renaming": ["os:replace"],
-            "recording": ["lskd.runs:write_run"],
+            "recording": ["lskd.records.runs:write_run"],
             "between epochs": ["fairseq.trainer:Trainer.get_train_iterator"],
         },
     )
@@ -82,7 +82,7 @@ def vision(images: Path, teachers: list[Path]) -> Subject:
             "writing a checkpoint": ["torch:save"],
             "syncing": ["os:fsync"],
             "renaming": ["os:replace"],
-            "recording": ["lskd.runs:write_run"],
+            "recording": ["lskd.records.runs:write_run"],
             "between epochs": ["lskd_vision.run:Run.begin_epoch", "lskd_vision.run:Run.end_epoch"],
         },
     )
@@ -98,10 +98,10 @@ def cache(data: Path, teacher: Path) -> Subject:
         files=("*.safetensors", "cache.json"),
         moments={
             "asking the teacher": ["lskd_fairseq.representations:decoder_features"],
-            "writing a file": ["lskd.tensor_files:write_tensors"],
+            "writing a file": ["lskd.io.tensor_files:write_tensors"],
             "syncing": ["os:fsync"],
             "renaming": ["os:replace"],
-            "listing": ["lskd_fairseq.cache_manifest:write_manifest"],
+            "listing": ["lskd_fairseq.cache.manifest:write_manifest"],
         },
     )
 

@@ -1,0 +1,152 @@
+"""Files that are whole or not there: atomic writing, and checksums."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from lskd.io.errors import bad, writing
+
+LARGEST_YAML = 100_000  # values
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to; when the block ends well, it takes ``path``'s place in one step.
+
+    The file is synced to disk before it is renamed, so after a kill or a power cut ``path`` holds either the old
+    content or the new one. When the block raises, ``path`` is left as it was. A kill leaves a hidden file beside it:
+    see :func:`remove_partials`.
+
+    Raises:
+        OSError: ``path`` cannot be written, which the error names whatever the block wrote to.
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "figures.json"
+    >>> with replacing(target) as beside:
+    ...     _ = beside.write_text("{}")
+    >>> target.read_text()
+    '{}'
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+    try:
+        with writing(path):
+            yield beside
+            with open(beside, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # as where the directory is a file: the first error is the one to tell
+            beside.unlink(missing_ok=True)
+        raise
+
+
+def remove_partials(directory: str | os.PathLike) -> None:
+    """Remove what processes of this machine that were killed have left of :func:`replacing` in a directory."""
+    for path in Path(directory).glob(".*.partial"):
+        left = re.search(r"\.([^/]+)-(\d+)\.partial$", path.name)
+        if left and left[1].endswith(f".{socket.gethostname()}") and not _is_running(int(left[2])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
+def check_writable(argument: str, directory: Path) -> None:
+    """Check that a directory can be written to, or made. Nothing is made.
+
+    Raises:
+        InputError: it cannot.
+    """
+    whole = directory.absolute()
+    there = next(place for place in (whole, *whole.parents) if os.path.lexists(place))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise bad(argument, directory, f"must be a directory that can be written to; {there} is not")
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write ``text`` as UTF-8 in one step (see :func:`replacing`)."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | os.PathLike, value: object) -> None:
+    """Write ``value`` as readable JSON in one step (see :func:`replacing`). NaN and infinity are refused."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """``value`` as readable JSON. Raises ValueError for NaN and infinity."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def parse_json(text: str | bytes) -> object:
+    """The value of a JSON text that may come from anyone.
+
+    Raises:
+        ValueError: it is no JSON, also where it is nested too deeply to be read, or no UTF-8, which half a letter is
+            not either.
+
+    >>> parse_json('{"T": 1}')
+    {'T': 1}
+    """
+    try:
+        content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()  # what comes of it is to be written
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("it has half a letter, as \\ud800 is one") from None
+    return content
+
+
+def parse_yaml(text: str) -> object:
+    """The value of a YAML text that may come from anyone.
+
+    Raises:
+        ValueError: it is no YAML, or holds more than :data:`LARGEST_YAML` values, each counted as often as aliases
+            repeat it; the message is one line.
+
+    >>> parse_yaml("T: 1")
+    {'T': 1}
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+        size = _size(content, {})
+    except RecursionError:
+        raise ValueError("it is nested too deeply, or in itself") from None
+    except Exception as error:  # PyYAML's own, and whatever Python says of a number or a date that is none
+        raise ValueError(" ".join(str(error).split())) from None
+    if size > LARGEST_YAML:
+        raise ValueError(f"it holds {size:.2g} values by its aliases, at most {LARGEST_YAML} are read")
+    return content
+
+
+def _size(content: object, known: dict[int, int]) -> int:
+    """How many values are in lists and dictionaries within each other, those that are shared counted each time."""
+    if not isinstance(content, list | dict):
+        return 1
+    if id(content) not in known:
+        parts = content.values() if isinstance(content, dict) else content
+        known[id(content)] = 1 + sum(_size(each, known) for each in parts)
+    return known[id(content)]
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

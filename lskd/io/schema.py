@@ -1,0 +1,78 @@
+"""Read JSON, and values from YAML or checkpoints, into typed classes; a value that does not fit is one line.
+
+What a file must hold is a :class:`msgspec.Struct`, whose fields are its schema. Files may come from anyone: NaN,
+endless numbers or nesting and half surrogates are refused; unknown fields (of a newer version) are ignored.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from lskd.io.errors import InputError, bad
+
+LARGEST = 1e15  # beyond this a measurement is a mistake; NaN and infinity are
+PATTERNS = (r"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f]*\Z", r"\A[^\x00-\x1f\x7f-\x9f]+\Z")  # no control characters
+
+Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+Positive = Annotated[float, Meta(gt=0, le=LARGEST)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Text = Annotated[str, Meta(max_length=10_000, pattern=PATTERNS[0])]
+Name = Annotated[str, Meta(min_length=1, max_length=10_000, pattern=PATTERNS[1])]  # of one line
+
+T = TypeVar("T")
+
+
+def read_json(path: str | os.PathLike, kind: type[T]) -> T:
+    """The content of a JSON file.
+
+    Args:
+        path: of the file.
+        kind: a :class:`msgspec.Struct`, or any type that msgspec decodes.
+
+    Raises:
+        InputError: not JSON, or a value of another type or out of range; the message names its place in the file.
+        OSError: no such file.
+    """
+    content = Path(path).read_bytes()
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise _input_error(error, str(path)) from None
+
+
+def convert(value: object, kind: type[T], where: str) -> T:
+    """A value that was read from YAML, a checkpoint or safetensors' metadata, as ``kind``.
+
+    Args:
+        value: of dictionaries, lists, strings and numbers.
+        kind: as of :func:`read_json`.
+        where: the argument and the file it comes from, for messages.
+
+    Raises:
+        InputError: a value of another type or out of range.
+
+    >>> convert([1, "a"], list[int], "sets.json")
+    Traceback (most recent call last):
+    lskd.io.errors.InputError: sets.json: [1] (expected int, got str)
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise _input_error(error, where) from None
+
+
+def _input_error(error: Exception, where: str) -> InputError:
+    """``where: place (what was expected)``, from msgspec's "Expected `int`, got `str` - at `$.rows[0].n`"."""
+    if not isinstance(error, msgspec.ValidationError):
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        return bad("file", where, f"must be JSON: {reason}")
+    message, _, place = str(error).replace("`", "").partition(" - at ")
+    for pattern in PATTERNS:
+        message = message.replace(f"str matching regex {pattern!r}", "text without control characters")
+    message = message.replace(f">= {-LARGEST}", "of at least -1e15").replace(f"<= {LARGEST}", "of at most 1e15")
+    place = place.removeprefix("key in ").removeprefix("$").removeprefix(".")
+    return bad(where, place or "content", message[0].lower() + message[1:])

@@ -1,0 +1,76 @@
+"""Tensors in safetensors files: written in one step, read without executing anything, used where they lie."""
+
+import json
+import os
+from collections.abc import Mapping
+
+import numpy as np
+
+from lskd.io.files import parse_json, replacing
+
+DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64}
+DTYPES |= {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
+
+
+def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], about: dict) -> None:
+    """Write a safetensors file in one step; the same tensors give the same bytes.
+
+    Args:
+        path: of the file.
+        tensors: of any shapes.
+        about: what :func:`read_about` gives back, as JSON has it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    with replacing(path) as beside:
+        tensors = {name: np.ascontiguousarray(value, value.dtype.newbyteorder("=")) for name, value in tensors.items()}
+        beside.touch()
+        permissions = beside.stat().st_mode  # of any new file; safetensors would keep it from everybody else
+        try:
+            save_file(tensors, beside, {"lskd": json.dumps(about, ensure_ascii=False, allow_nan=False)})
+        except SafetensorError as error:  # such as a full disk
+            raise OSError(f"{path}: cannot be written: {error}") from None
+        beside.chmod(permissions)
+
+
+def read_about(path: str | os.PathLike) -> object:
+    """What :func:`write_tensors` was told of a file; None where another program made it.
+
+    Raises:
+        ValueError: not a safetensors file.
+        OSError: it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            return parse_json((file.metadata() or {}).get("lskd", "null"))
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
+
+
+def mapped_tensors(path: str | os.PathLike) -> dict[str, np.memmap]:
+    """The tensors of a safetensors file as arrays that lie on the disk until they are used, and cannot be written to.
+
+    Raises:
+        ValueError: not a safetensors file, or a tensor of another type than :data:`DTYPES`.
+        OSError: it cannot be read.
+    """
+    read_about(path)  # it is in order: no tensor reaches beyond its place or the file's end
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = parse_json(file.read(length))
+    content = np.memmap(path, np.uint8, "r")  # one for all: each keeps the file open
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"{name} of type {entry['dtype']} (must be of {', '.join(DTYPES)})")
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        tensors[name] = content[begin:end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return tensors

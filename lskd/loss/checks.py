@@ -1,0 +1,69 @@
+"""Arguments of the distillation loss, checked: one line ``name: value (what is valid)`` for each that does not fit."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lskd.loss.rows import ProjectedLogits, TopkLogits
+
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def check_student(student: Tensor, target: Tensor) -> None:
+    """Raise ValueError for logits or targets of another type or shape, or a target out of range."""
+    for name, tensor in (("student_logits", student), ("target", target)):
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name}: {type(tensor).__name__} (must be a tensor)")
+    if student.dim() != 2 or not student.size(1) or not student.is_floating_point():
+        found = f"{student.dtype} of shape {tuple(student.shape)}"
+        raise ValueError(f"student_logits: {found} (must be floating, rows by at least one symbol)")
+    if target.shape != (count := len(student),) or (count and target.dtype not in INTEGERS):
+        raise ValueError(f"target: {target.dtype} of shape {tuple(target.shape)} (must be integers, ({count},))")
+    if count and target.device.type == "cpu" and not 0 <= target.min() <= target.max() < student.size(1):
+        wrong = target.min() if target.min() < 0 else target.max()
+        raise ValueError(f"target: {wrong} (must be between 0 and {student.size(1) - 1})")
+
+
+def checked_teacher(teacher, student: Tensor, topk: int) -> list[Tensor] | TopkLogits:
+    """The teachers' logits as a list, or the k largest ones. Raises ValueError for shapes that do not fit."""
+    count, vocabulary = student.shape
+    if isinstance(teacher, TopkLogits):
+        k = teacher.values.shape[-1]
+        expected = {"values": (count, k), "symbols": (count, k), "log_normaliser": (count,)}
+        for name, shape in expected.items():
+            if (tensor := getattr(teacher, name)) is not None and tensor.shape != shape:
+                raise ValueError(f"teacher_logits: {name} of shape {tuple(tensor.shape)} (must be {shape})")
+        if not 1 <= k <= vocabulary:
+            raise ValueError(f"teacher_logits: {k} largest (must be 1 to {vocabulary}, the number of symbols)")
+        if topk > k:
+            raise ValueError(f"teacher_topk: {topk} (must be at most {k}, as many as the teacher's logits are)")
+        return TopkLogits(teacher.values[:, :topk], teacher.symbols[:, :topk]) if topk else teacher
+    teachers = [teacher] if isinstance(teacher, Tensor | ProjectedLogits) else list(teacher)
+    if not teachers:
+        raise ValueError("teacher_logits: none (must be those of at least one teacher)")
+    for logits in teachers:
+        if not isinstance(logits, Tensor | ProjectedLogits):
+            raise ValueError(f"teacher_logits: {type(logits).__name__} (must be tensors)")
+        if isinstance(logits, Tensor) and not logits.is_floating_point():
+            raise ValueError(f"teacher_logits: {logits.dtype} (must be floating)")
+        if logits.shape != student.shape:
+            raise ValueError(f"teacher_logits: shape {tuple(logits.shape)} (must be {tuple(student.shape)})")
+    if topk > vocabulary:
+        raise ValueError(f"teacher_topk: {topk} (must be at most {vocabulary}, the number of symbols)")
+    return teachers
+
+
+def check_settings(
+    temperature: float, student_temperature: float, kd_weight: float, label_smoothing: float, teacher_topk: int
+) -> None:
+    """Raise ValueError, in the words ``name: value (what is valid)``, for a setting out of range (NaN is)."""
+    for name, value in (("temperature", temperature), ("student_temperature", student_temperature)):
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name}: {value} (must be a finite number above 0)")
+    if not 0 <= kd_weight <= 1:
+        raise ValueError(f"kd_weight: {kd_weight} (must be between 0 and 1)")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing: {label_smoothing} (must be at least 0 and below 1)")
+    if teacher_topk < 0:
+        raise ValueError(f"teacher_topk: {teacher_topk} (must be 0, for the full vocabulary, or more)")

@@ -1,0 +1,1 @@
+"""From features, logits and labels to numbers: η and the other measurements."""

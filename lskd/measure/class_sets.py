@@ -1,0 +1,164 @@
+"""Similar and dissimilar classes of a target: what they are, the files that hold them, and classes by name."""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lskd.io.errors import bad
+from lskd.io.files import parse_json, write_json
+from lskd.measure.wordnet import imagenet_classes, imagenet_wnid
+
+KINDS = ("similar", "dissimilar")
+
+
+@dataclass(frozen=True)
+class ClassSets:
+    """S1 and S2 of a target: indices of classes, disjoint, at least one each, never the target."""
+
+    similar: list[int]
+    dissimilar: list[int]
+
+
+def members(sets: Mapping[int, ClassSets]) -> list[int]:
+    """All classes that sets are about, targets too, in order.
+
+    >>> members({4: ClassSets([1], [5, 0])})
+    [0, 1, 4, 5]
+    """
+    return sorted({label for target, each in sets.items() for label in (target, *each.similar, *each.dissimilar)})
+
+
+def class_indices(wanted: Iterable[str | int], class_names: Sequence[str], argument: str) -> list[int]:
+    """The indices of classes that a user names.
+
+    Args:
+        wanted: names as in ``class_names``, wnids or names of ImageNet-1K's classes, or indices.
+        class_names: of the model's classes.
+        argument: what the user gave them by, for the message.
+
+    Raises:
+        InputError: not a class.
+
+    Example:
+        >>> class_indices(["n02099712", "golden_retriever", "0"], ["n02099601", "n02099712"], "--targets")
+        [1, 0, 0]
+    """
+    places = {name: index for index, name in enumerate(class_names)}
+    for index, name in enumerate(class_names):
+        if wnid := imagenet_wnid(name):
+            places.setdefault(wnid, index)
+    found = []
+    for item in wanted:
+        name = str(item)
+        index = places.get(name, places.get(imagenet_wnid(name)))
+        if index is None and name.isdecimal() and len(name) < 10 and int(name) < len(class_names):
+            index = int(name)
+        if index is None:
+            some = ", ".join(_like(name, class_names))
+            raise bad(argument, repr(item), f"must be a class, such as {some}, or its index")
+        found.append(index)
+    return found
+
+
+def read_groups(path: str | os.PathLike, class_names: Sequence[str]) -> dict[str, list[int]]:
+    """Groups of classes from a JSON file ``{"footwear": ["Sandal", "Sneaker", …], …}`` of names or indices.
+
+    Raises:
+        InputError: not such a file, or not a class.
+    """
+    content = read_json(path)
+    if not content or not all(isinstance(group, list) and group for group in content.values()):
+        raise bad("groups", path, 'must hold lists of classes by name: {"footwear": ["Sandal", "Sneaker"]}')
+    return {name: class_indices(group, class_names, f"{path}, {name}") for name, group in content.items()}
+
+
+def write_sets(
+    path: str | os.PathLike, sets: Mapping[int, ClassSets], class_names: Sequence[str], origin: Mapping | None = None
+) -> None:
+    """Write ``{"origin": …, "sets": {target: {"similar": [names], "dissimilar": [names]}}}`` as JSON, in one step.
+
+    Args:
+        path: of the file.
+        sets: S1 and S2 of each target, as indices.
+        class_names: of the model's classes.
+        origin: how the classes were chosen: ``by``, and the :func:`~lskd.measure.student_pairs.identity` of the model
+            whose features decided; None where nobody knows.
+    """
+    named = {
+        class_names[target]: {
+            "similar": [class_names[index] for index in each.similar],
+            "dissimilar": [class_names[index] for index in each.dissimilar],
+        }
+        for target, each in sets.items()
+    }
+    write_json(path, {"origin": None if origin is None else dict(origin), "sets": named})
+
+
+def read_sets(path: str | os.PathLike, class_names: Sequence[str]) -> dict[int, ClassSets]:
+    """Read what :func:`write_sets` wrote, or a user: names may be indices too, and wnids or names of ImageNet-1K's.
+
+    The sets may stand alone, without ``origin``: so users write them, and so did earlier versions.
+
+    Raises:
+        InputError: not such a file, not a class, or sets that are empty, overlap or hold their target.
+    """
+    sets = {}
+    for name, each in _content(path)[1].items():
+        if not isinstance(each, dict) or not all(isinstance(each.get(kind), list) for kind in KINDS):
+            raise bad(f"{path}, {name}", each, 'must be {"similar": [classes], "dissimilar": [classes]}')
+        (target,) = class_indices([name], class_names, str(path))
+        similar, dissimilar = (
+            class_indices(each[k], class_names, f"{path}, {name}") for k in ("similar", "dissimilar")
+        )
+        members = [target, *similar, *dissimilar]
+        if not similar or not dissimilar or len(set(members)) < len(members):
+            raise bad(f"{path}", name, "must have two sets, not empty, that share no class and do not hold it")
+        sets[target] = ClassSets(similar, dissimilar)
+    return sets
+
+
+def read_origin(path: str | os.PathLike) -> dict | None:
+    """How the classes in a file of :func:`write_sets` were chosen; None where the file does not say.
+
+    Raises:
+        InputError: not such a file.
+    """
+    return _content(path)[0]
+
+
+def _content(path: str | os.PathLike) -> tuple[dict | None, dict]:
+    """Origin and sets of a file."""
+    content = read_json(path)
+    if content.keys() != {"origin", "sets"}:
+        return None, content
+    origin, sets = content["origin"], content["sets"]
+    if not isinstance(sets, dict) or not isinstance(origin, dict | None):
+        raise bad("sets", path, 'must hold objects under "origin" and "sets"')
+    for name, value in (origin or {}).items():
+        if not isinstance(value, str | None):
+            raise bad("sets", path, f"{name} of its origin must be a string")
+    return origin, sets
+
+
+def _like(name: str, class_names: Sequence[str]) -> list[str]:
+    """A few classes that may be meant: those with ``name`` in theirs, or spelt alike, or the first ones."""
+    known = [imagenet_classes().get(each, each) for each in class_names]
+    within = [each for each in known if name.casefold() in each.casefold()]
+    return (within or difflib.get_close_matches(name, known) or known)[:3]
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: not JSON, or not an object.
+    """
+    try:
+        content = parse_json(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise bad("file", path, f"must be JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise bad("file", path, "must hold a JSON object")
+    return content

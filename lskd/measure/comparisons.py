@@ -1,0 +1,239 @@
+"""Test what is said about temperatures: the best against the worst of several, and T = 1 against the rest.
+
+The best and the worst of k temperatures are chosen by the numbers that are then compared, so their difference is large
+even where temperature does nothing. It is tested against the studentised range of k groups (Tukey 1949), which allows
+for that choice, twice, and the larger p counts:
+
+    pooled   t = D / sqrt(variance of all groups together), with all their degrees of freedom
+    own      t = D / sqrt(variance of these two groups),    with theirs alone
+
+The pooled test has the power; the own one is not misled by a temperature that scatters more than the others. Where
+every temperature has the same seeds, differences within a seed are tested. T = 1 against the mean of the others is
+chosen beforehand: a t-test. How often either claims a difference where there is none, and where there is one:
+``scripts/headline_false_claims.py``.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from lskd.records.spread import Spread, over_seeds
+
+LEAST_SEEDS = (
+    3  # two say next to nothing of their spread, and accuracies, which come in steps, are often equal by chance
+)
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A difference between temperatures, tested as it was chosen.
+
+    Attributes:
+        higher: the temperature of the higher mean; of a comparison with the rest, the one compared with it.
+        lower: the temperature of the lower mean; None for the mean of all others.
+        difference: of the means; at least 0 unless ``lower`` is None.
+        interval: of the difference, at 95 %, of the best against the worst simultaneously for all pairs.
+        p: that chance gives as large a difference.
+        temperatures: how many were compared.
+        seeds: of each, the fewest.
+        paired: whether the differences are within seeds.
+    """
+
+    higher: float
+    lower: float | None
+    difference: float
+    interval: tuple[float, float]
+    p: float
+    temperatures: int
+    seeds: int
+    paired: bool
+
+
+@dataclass(frozen=True)
+class _Contrast:
+    """A difference with two standard errors, of its own groups and of all, and their degrees of freedom."""
+
+    difference: float
+    own: tuple[float, int]
+    pooled: tuple[float, int]
+
+
+class Groups:
+    """Means over seeds at several temperatures, and how far they scatter.
+
+    Args:
+        values: by temperature, the values by what pairs them (seed and teacher), or their mean, standard deviation and
+            number. Temperatures with fewer than :data:`LEAST_SEEDS` values or no standard deviation are left out.
+    """
+
+    def __init__(self, values: Mapping[float, Mapping[Hashable, float] | Spread]):
+        kept = {T: each for T, each in values.items() if _seeds(each) >= LEAST_SEEDS}
+        self.temperatures = sorted(kept)
+        every = [kept[T] for T in self.temperatures]
+        self.blocks: np.ndarray | None = None  # (seeds, temperatures)
+        if every and all(not isinstance(each, Spread) and each.keys() == every[0].keys() for each in every):
+            self.blocks = np.array([[each[key] for each in every] for key in every[0]], np.float64)
+        spreads = [each if isinstance(each, Spread) else over_seeds(list(each.values())) for each in every]
+        self.means = np.array([each.mean for each in spreads])
+        self.variances = np.array([each.sd**2 for each in spreads])
+        self.n = np.array([each.n for each in spreads])
+
+    def contrast(self, weights: Sequence[float]) -> _Contrast:
+        """The sum of the means with weights that sum to 0."""
+        weights = np.asarray(weights, np.float64)
+        difference = float(self.means @ weights)
+        if self.blocks is not None:
+            n, k = self.blocks.shape
+            rest = self.blocks - self.blocks.mean(0) - self.blocks.mean(1, keepdims=True) + self.blocks.mean()
+            residual = float((rest**2).sum()) / ((n - 1) * (k - 1))
+            own = float(np.var(self.blocks @ weights, ddof=1)) / n, n - 1
+            return _Contrast(difference, own, (residual * float(weights @ weights) / n, (n - 1) * (k - 1)))
+        compared = weights != 0
+        own = float((weights**2 * self.variances / self.n).sum()), int(self.n[compared].min()) - 1
+        freedom = int(self.n.sum()) - len(self.n)
+        variance = float(((self.n - 1) * self.variances).sum()) / freedom
+        return _Contrast(difference, own, (variance * float((weights**2 / self.n).sum()), freedom))
+
+    def best_against_worst(self) -> Comparison | None:
+        """The highest mean against the lowest; None where no two temperatures have enough seeds."""
+        k = len(self.temperatures)
+        if k < 2:
+            return None
+        best, worst = int(self.means.argmax()), int(self.means.argmin())
+        weights = np.zeros(k)
+        weights[best] += 1
+        weights[worst] -= 1
+        found = self.contrast(weights)
+        tests = [(math.sqrt(variance), df) for variance, df in (found.own, found.pooled)]
+        p = max(_tail(found.difference, error, k, df) for error, df in tests)
+        half = max(error * _quantile(k, df) for error, df in tests)
+        return self._comparison(best, worst, found.difference, half, p)
+
+    def one_against_rest(self, temperature: float = 1.0) -> Comparison | None:
+        """One temperature against the mean of the others; None where it, or two others, have too few seeds."""
+        k = len(self.temperatures)
+        if k < 3 or temperature not in self.temperatures:
+            return None
+        chosen = self.temperatures.index(temperature)
+        weights = np.full(k, -1 / (k - 1))
+        weights[chosen] = 1
+        found = self.contrast(weights)
+        error, df = math.sqrt(found.own[0]), found.own[1]
+        p = _tail(found.difference, error, 2, df)
+        return self._comparison(chosen, None, found.difference, error * _quantile(2, df), p)
+
+    def _comparison(self, higher: int, lower: int | None, difference: float, half: float, p: float) -> Comparison:
+        interval = difference - half, difference + half
+        T = self.temperatures
+        other = None if lower is None else T[lower]
+        paired = self.blocks is not None
+        return Comparison(T[higher], other, difference, interval, p, len(T), int(self.n.min()), paired)
+
+
+def _seeds(values: Mapping[Hashable, float] | Spread) -> int:
+    """How many values there are; 0 where their standard deviation is not known."""
+    if isinstance(values, Spread):
+        return values.n if values.sd is not None and values.n else 0
+    return len(values)
+
+
+def mean_test(values: Sequence[float]) -> tuple[tuple[float, float], float] | None:
+    """The 95 % interval of a mean over seeds, and the p of a mean of 0 (t, two-sided); None for too few values.
+
+    >>> interval, p = mean_test([-2.0, -3.0, -2.5])
+    >>> [round(end, 2) for end in interval], round(p, 4)
+    ([-3.74, -1.26], 0.0131)
+    """
+    if len(values) < LEAST_SEEDS:
+        return None
+    spread = over_seeds(values)
+    error = spread.sd / math.sqrt(spread.n)
+    half = error * _quantile(2, spread.n - 1)
+    return (spread.mean - half, spread.mean + half), _tail(spread.mean, error, 2, spread.n - 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number by Holm's step-down method: each false claim of a family counts once.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
+def _tail(difference: float, error: float, groups: int, freedom: int) -> float:
+    """p of a difference of two of several means; of two, the two-sided t-test's."""
+    if difference == 0:
+        return 1.0
+    return 0.0 if error == 0 else studentised_range_p(math.sqrt(2) * abs(difference) / error, groups, freedom)
+
+
+@lru_cache
+def _quantile(groups: int, freedom: int) -> float:
+    """How many standard errors of a difference the largest difference of several means stays below, at 95 %."""
+    return _root(lambda t: studentised_range_p(math.sqrt(2) * t, groups, freedom) - LEVEL)
+
+
+def _root(falling: Callable[[float], float]) -> float:
+    low, high = 0.0, 1.0
+    while falling(high) > 0:
+        high *= 2
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if falling(middle) > 0 else (low, middle)
+    return high
+
+
+def studentised_range_p(q: float, groups: int, freedom: int) -> float:
+    """The probability that the range of ``groups`` normal values exceeds ``q`` standard deviations.
+
+    The standard deviation is estimated independently with ``freedom`` degrees of freedom. With two groups, q/√2 is
+    Student's t, two-sided. The absolute error is below 1e-5.
+
+    Args:
+        q: at least 0.
+        groups: k, at least 2.
+        freedom: at least 1.
+
+    >>> round(studentised_range_p(4.896, 4, 6), 4), round(studentised_range_p(2**0.5 * 4.303, 2, 2), 4)
+    (0.05, 0.05)
+    """
+    estimates, weights = _estimates(freedom)
+    ranges, tails = _range_tails(groups)
+    return min(1.0, float(weights @ np.interp(q * estimates, ranges, tails, right=0.0)))
+
+
+@lru_cache
+def _estimates(freedom: int) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates s = χ/√ν of a standard deviation of 1, and their weights in an integral, evenly spaced in u = ln s.
+
+    2 (ν/2)^(ν/2) / Γ(ν/2) · s^ν exp(−ν s²/2) du.
+    """
+    u, step = np.linspace(-16, 2, 1537, retstep=True)
+    density = math.log(2) + freedom / 2 * math.log(freedom / 2) - math.lgamma(freedom / 2)
+    return np.exp(u), step * np.exp(density + freedom * u - freedom / 2 * np.exp(2 * u))
+
+
+@lru_cache
+def _range_tails(groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Widths w, and the probability that the range of so many standard normal values exceeds each.
+
+    1 − k ∫ φ(z) [Φ(z) − Φ(z − w)]^(k − 1) dz.
+    """
+    step = 1 / 128
+    z = np.arange(-9, 9 + step / 2, step)
+    below = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in z])
+    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    tails = []
+    for shift in range(len(z)):
+        other = np.concatenate([np.zeros(shift), below[: len(z) - shift]])
+        tails.append(1 - groups * step * float((density * (below - other) ** (groups - 1)).sum()))
+    return step * np.arange(len(z)), np.array(tails)

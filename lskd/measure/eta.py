@@ -1,0 +1,122 @@
+"""Measure η of pairs of students: what ``lskd eta`` and the report do alike."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lskd.io.errors import InputError
+from lskd.measure.class_sets import ClassSets, members
+from lskd.measure.diffusion import DiffusionIndex, diffusion_indices
+from lskd.measure.isotropy import DRAWS, IsotropyTest, isotropy_test
+from lskd.measure.representations import Representations
+from lskd.measure.usable_sets import usable_sets
+
+Pairs = Sequence[tuple[Representations, Representations]]
+OF_CENTROIDS = ("centroid", "corrected")  # variants that the test against isotropic change goes with
+
+
+@dataclass(frozen=True)
+class EtaMeasurement:
+    """η of each target, from one or several pairs of students.
+
+    Attributes:
+        targets: for each target, in the order of ``sets``, an index for each pair.
+        sets: S1 and S2 that were used.
+        variant: of the distance.
+        resamples: for the intervals, 0 for none.
+        isotropy: the test against isotropic change; None for distances of pairs of samples.
+        notes: what was left out or corrected for, a sentence each.
+        no_intervals: why there are none although resamples were asked for, a sentence.
+    """
+
+    targets: list[tuple[DiffusionIndex, ...]]
+    sets: dict[int, ClassSets]
+    variant: str
+    resamples: int
+    isotropy: IsotropyTest | None
+    notes: list[str]
+    no_intervals: str | None
+
+
+def measure_eta(
+    pairs: Pairs,
+    sets: Mapping[int, ClassSets],
+    variant: str | None = None,
+    resamples: int = 0,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> EtaMeasurement:
+    """η of each target of which it is defined, with its tests; with progress on a terminal.
+
+    Args:
+        pairs: students at T1 and at T2, of the same classes; of several seeds, a pair each.
+        sets: S1 and S2 of each target.
+        variant: of :data:`lskd.measure.class_distances.VARIANTS`; when None the paper's ``centroid``, or ``corrected``
+            where the students of a pair have other numbers of samples of a class.
+        resamples: for the intervals of a single pair; several have none, their spread tells more.
+        confidence: of the intervals, a fraction.
+        seed: of everything that is drawn.
+
+    Raises:
+        InputError: η is not defined for any target, or what :func:`lskd.measure.diffusion.diffusion_indices` refuses.
+    """
+    from tqdm import tqdm
+
+    sets, notes = usable_sets(pairs, sets, variant or "centroid")
+    if variant is None and (unequal := unequal_counts(pairs, members(sets))):
+        variant = "corrected"
+        sets, left_out = usable_sets(pairs, sets, variant)
+        notes += [f"The students have {unequal}: distances are corrected for that (variant corrected).", *left_out]
+    variant = variant or "centroid"
+    no_intervals = _lacks_features(pairs[0], sets) if resamples and len(pairs) == 1 else None
+    resamples = 0 if no_intervals or len(pairs) > 1 else resamples
+    found: list[list[DiffusionIndex]] = []
+    with tqdm(total=len(pairs) * len(sets), desc="η", unit=" targets", disable=None, leave=False) as progress:
+        for first, second in pairs:
+            found.append([])
+            try:
+                for index in diffusion_indices(first, second, sets, variant, resamples, confidence, seed):
+                    found[-1].append(index)
+                    progress.update()
+            except ValueError as error:
+                message = str(error).replace("first:", f"{first.path or 'first'}:")
+                raise InputError(message.replace("second:", f"{second.path or 'second'}:")) from None
+    isotropy = _isotropy(pairs, sets, seed) if variant in OF_CENTROIDS else None
+    return EtaMeasurement(list(zip(*found, strict=True)), sets, variant, resamples, isotropy, notes, no_intervals)
+
+
+def unequal_counts(pairs: Pairs, classes: Sequence[int]) -> str | None:
+    """Where the students of a pair have other numbers of samples of a class, in words; None where nowhere.
+
+    A squared distance of centroids carries tr(Σ)/n of noise, which does not cancel where n differs: with 10 and 500
+    samples of one distribution all similar classes seem to come nearer. ``corrected`` distances take it off.
+    """
+    for first, second in pairs:
+        counts = [each.moments.counts[list(classes)] for each in (first, second)]
+        differ = np.flatnonzero((counts[0] != counts[1]) & (counts[0] > 0) & (counts[1] > 0))
+        if differ.size:
+            place = int(differ[0])
+            return f"{counts[0][place]} and {counts[1][place]} samples of {first.class_names[classes[place]]!r}"
+    return None
+
+
+def _lacks_features(pair: Sequence[Representations], sets: Mapping[int, ClassSets]) -> str | None:
+    """Why no samples can be drawn anew, or None where they can."""
+    wanted = members(sets)
+    for each in pair:
+        kept = np.bincount(each.labels, minlength=len(each.class_names))[wanted]
+        if (kept < 2).any():
+            few, fewest = each.class_names[wanted[int(kept.argmin())]], kept.min()
+            where = each.path or "a student"
+            return f"No intervals: {where} holds the features of {fewest} samples of {few}, at least 2 are needed."
+    return None
+
+
+def _isotropy(pairs: Pairs, sets: Mapping[int, ClassSets], seed: int) -> IsotropyTest:
+    from tqdm import tqdm
+
+    total = DRAWS * len(pairs)
+    with tqdm(total=total, desc="isotropic change", unit=" draws", disable=None, leave=False) as progress:
+        moments = [(first.moments, second.moments) for first, second in pairs]
+        return isotropy_test(moments, sets, DRAWS, seed, progress.update)

@@ -1,0 +1,102 @@
+"""Accuracy of one model on one split, from its representation file or from the record of its run."""
+
+import os
+from dataclasses import dataclass
+
+from lskd.io.errors import bad
+from lskd.measure.representations import Representations, read_representations
+from lskd.records.runs import is_number, read_run
+
+
+@dataclass
+class ModelAccuracy:
+    """Accuracy of one model on one split, in %; a class without samples has None."""
+
+    path: str
+    provenance: dict
+    samples: int
+    top1: float
+    top5: float
+    class_names: list[str]
+    classwise: list[float | None]
+
+
+def accuracy_of_representations(path: str | os.PathLike) -> ModelAccuracy:
+    """From the counts in a representation file, else from its logits.
+
+    Raises:
+        InputError: no such file, or one with neither.
+    """
+    file = read_representations(path)
+    samples = file.moments.counts.tolist()
+    if not sum(samples):
+        raise bad("PATH", path, "must hold samples")
+    if file.correct is not None:
+        classwise = [100 * right / n if n else None for right, n in zip(file.correct[0].tolist(), samples, strict=True)]
+        top1, top5 = (100 * float(row.sum()) / sum(samples) for row in file.correct)
+    elif file.complete and file.weight is not None:
+        counts = _count(file)
+        top1, top5, classwise = counts.top1(), counts.top5(), counts.class_accuracy()
+    else:
+        raise bad("PATH", path, "must hold counts of correct samples, or all features and the last layer")
+    return ModelAccuracy(str(path), file.provenance, sum(samples), top1, top5, file.class_names, classwise)
+
+
+def _count(file: Representations):
+    """:class:`lskd.measure.accuracy.ClassCounts` of the logits, a chunk at a time."""
+    try:
+        import torch
+        from tqdm import tqdm
+
+        from lskd.measure.accuracy import ClassCounts
+    except ModuleNotFoundError as error:
+        raise bad(error.name, "not installed", "logits are counted with it: pip install 'lskd[vision]'") from None
+    counts = ClassCounts(len(file.class_names))
+    start = 0
+    with tqdm(total=len(file.labels), desc="logits", unit=" samples", disable=None, leave=False) as progress:
+        for logits in file.logit_chunks():
+            stop = start + len(logits)
+            counts.update(torch.from_numpy(logits), torch.from_numpy(file.labels[start:stop]))
+            start = stop
+            progress.update(len(logits))
+    return counts
+
+
+def has_accuracy(path: str | os.PathLike) -> bool:
+    """Whether a run's figures are of images, or there are none yet."""
+    checkpoints = [each for split in read_run(path).figures.values() for each in split.values()]
+    return not checkpoints or any("top1" in figures for figures in checkpoints)
+
+
+def accuracy_of_run(path: str | os.PathLike, split: str, checkpoint: str) -> ModelAccuracy:
+    """From the figures in the ``run.json`` of a run's directory.
+
+    Args:
+        path: of the directory.
+        split: whose figures.
+        checkpoint: a file's name, or a part of it that only one has.
+
+    Raises:
+        InputError: a record without such figures, or with others than those of images.
+    """
+    record = read_run(path)
+    if split not in record.figures:
+        raise bad("--split", split, f"must be one that {path} has figures of: {', '.join(record.figures) or 'none'}")
+    names = list(record.figures[split])
+    fitting = [name for name in names if name == checkpoint] or [name for name in names if checkpoint in name]
+    if len(fitting) != 1:
+        raise bad("--checkpoint", checkpoint, f"must be one that {path} has figures of: {', '.join(names)}")
+    figures = record.figures[split][fitting[0]]
+    if missing := {"top1", "top5", "samples", "classwise"} - figures.keys():
+        raise bad("PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of images")
+    configuration, classwise = record.configuration, figures["classwise"]
+    if not isinstance(classwise, dict):
+        raise bad("run record", path, f"figures of {split}: classwise must be numbers by class")
+    known = {"samples": figures["samples"], **classwise}
+    for name, value in known.items():
+        if not is_number(value) or (value is None and name == "samples"):
+            raise bad("run record", path, f"figures of {split}: {name} must be a number")
+    provenance = {"model": configuration.get("model"), "configuration": configuration, "seed": record.seed}
+    provenance |= {"teacher": record.teacher, "data": record.data, "split": split, "checkpoint": fitting[0]}
+    top1, top5, values = figures["top1"], figures["top5"], list(classwise.values())
+    return ModelAccuracy(str(path), provenance, figures["samples"], top1, top5, list(classwise), values)

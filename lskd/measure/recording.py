@@ -1,0 +1,253 @@
+"""What both representation commands do: their options, one pass of features into a file, and where it came from.
+
+The last layer is applied in float32 to the features as they are recorded: accuracy and entropy in the file are of the
+very logits that its features and its last layer give.
+"""
+
+import argparse
+import difflib
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lskd.io.errors import InputError, bad
+from lskd.measure.accuracy import ClassCounts
+from lskd.measure.recorder import Recorder
+from lskd.measure.representations import write_representations
+from lskd.measure.smoothness import EntropySums
+from lskd.records.inputs import SUFFIX
+from lskd.records.runs import hardware, now, source_revision, versions
+
+SETTINGS = ("temperature", "student_temperature", "kd_weight", "label_smoothing", "teacher_topk")
+VALIDATION = ("validation", "valid", "val", "eval", "evaluation")
+CHECKPOINT_SUFFIX = re.compile(r"(\.pth)?\.(tar|pth|pt|bin|safetensors)$")
+CHUNK = 2**24  # logits at once
+TOLERANCE = 1e-4  # of the largest logit, in float32
+
+
+def add_options(options: argparse.ArgumentParser, temperatures: Sequence[float], keep_per_class: int | None) -> None:
+    """What is kept and where it goes; the defaults are the caller's."""
+    group = options.add_argument_group("what is recorded")
+    group.add_argument("--keep-classes", nargs="+", metavar="NAME", help="keep features of these classes alone")
+    group.add_argument(
+        "--keep-per-class",
+        type=int,
+        default=keep_per_class,
+        metavar="N",
+        help=f"keep features of at most the first N samples of a class; 0: none (default {keep_per_class or 'all'})",
+    )
+    group.add_argument(
+        "--temperatures",
+        type=float,
+        nargs="*",
+        default=list(temperatures),
+        metavar="T",
+        help=f"measure the entropy of the soft outputs at these (default {' '.join(map(str, temperatures))})",
+    )
+    group.add_argument(
+        "--dtype", choices=("float32", "float16"), default="float32", help="of kept features (default float32)"
+    )
+    group.add_argument("--output", type=Path, metavar="FILE", help="for one split: another file than beside CHECKPOINT")
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Check what :func:`add_options` has read, before any work.
+
+    Raises:
+        InputError: an option that cannot be used, or more than one process.
+    """
+    check_one_process()
+    if arguments.keep_per_class is not None and arguments.keep_per_class < 0:
+        raise bad("--keep-per-class", arguments.keep_per_class, "must be a whole number, 0 or more")
+    try:
+        EntropySums(arguments.temperatures)
+    except ValueError:
+        values = " ".join(f"{each:g}" for each in arguments.temperatures)
+        raise bad("--temperatures", values, "must be finite, above 0 and all different") from None
+
+
+def check_one_process() -> None:
+    """Check that this is the only process. Raises InputError."""
+    if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise bad("WORLD_SIZE", processes, "must be 1: one process records, start it without torchrun")
+
+
+def output_files(arguments: argparse.Namespace, checkpoint: Path, splits: Sequence[str]) -> dict[str, Path]:
+    """The file of each split, found fit to be written.
+
+    Raises:
+        InputError: it is not, or two splits would have the same.
+    """
+    if arguments.output is None:
+        stem = CHECKPOINT_SUFFIX.sub("", checkpoint.name) + "_ema" * getattr(arguments, "use_ema", False)
+        files = {split: checkpoint.with_name(f"{stem}.{split_name(split)}{SUFFIX}") for split in splits}
+    else:
+        files = dict.fromkeys(splits, arguments.output)
+        if len(splits) > 1:
+            raise bad("--output", arguments.output, f"must be left out for several splits: {' '.join(splits)}")
+    if len(set(files.values())) < len(splits):
+        raise bad("--split", " ".join(splits), "must not repeat a split")
+    for file in files.values():
+        if not file.name.endswith(SUFFIX) or not os.access(file.parent, os.W_OK) or file.is_dir():
+            raise bad("--output", file, f"must end in {SUFFIX}, in a directory that exists and can be written to")
+    return files
+
+
+def split_name(split: str) -> str:
+    """``train``, ``validation``, or what else a split is called, fit for a file name.
+
+    >>> split_name("valid"), split_name("training"), split_name("real/v2")
+    ('validation', 'train', 'real-v2')
+    """
+    if split in VALIDATION:
+        return "validation"
+    return "train" if split == "training" else split.replace("/", "-")
+
+
+def class_indices(chosen: Sequence[str] | None, class_names: Sequence[str]) -> list[int] | None:
+    """The labels of the chosen classes; None where none are chosen.
+
+    Raises:
+        InputError: there is no such class; names that are near it are given.
+
+    >>> class_indices(["dog"], ["cat", "dog"])
+    [1]
+    """
+    if chosen is None:
+        return None
+    labels = {name: label for label, name in enumerate(class_names)}
+    for name in chosen:
+        if name not in labels:
+            near = difflib.get_close_matches(name, class_names, n=3)
+            some = f"perhaps {', '.join(near)}" if near else f"such as {', '.join(class_names[:3])}"
+            raise bad("--keep-classes", name, f"must be classes of the data, {some}")
+    return [labels[name] for name in chosen]
+
+
+def check_last_layer(layer: object, features: Tensor, logits: Tensor, argument: str, path: object) -> None:
+    """Check that a model's logits are those of a linear layer on its features, both of the same samples on the CPU.
+
+    Args:
+        layer: what the model calls its last layer.
+        features: (N, d) float32.
+        logits: (N, K) float32, the model's own.
+        argument: what errors call the model.
+        path: of its checkpoint.
+
+    Raises:
+        InputError: the layer is not linear, or the logits are others.
+    """
+    if not isinstance(layer, nn.Linear):
+        raise bad(argument, path, f"has a last layer that is no linear one ({type(layer).__name__})")
+    shapes = (features.dim(), features.shape[-1]), logits.shape
+    if shapes != ((2, layer.in_features), (len(features), layer.out_features)):
+        raise bad(
+            argument, path, f"has features of shape {tuple(features.shape)} before a layer {tuple(layer.weight.shape)}"
+        )
+    expected = nn.functional.linear(*(t if t is None else t.double() for t in (features, layer.weight, layer.bias)))
+    if (expected - logits).abs().max() > TOLERANCE * logits.abs().max():
+        raise bad(argument, path, "has logits that are not its last layer's of its features (must be linear in them)")
+
+
+class Recording:
+    """One pass of features, with the last layer, into a representation file.
+
+    Args:
+        class_names: K different names.
+        layer: the last layer, d to K, on the device where the features will be.
+        arguments: of :func:`add_options`.
+        keep_classes: labels of the classes whose features are kept; all when None.
+
+    Raises:
+        InputError: class names that are not different.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        layer: nn.Linear,
+        arguments: argparse.Namespace,
+        keep_classes: Sequence[int] | None = None,
+    ):
+        self.layer, self.dtype = layer, np.dtype(arguments.dtype)
+        self.counts = ClassCounts(len(class_names), layer.weight.device)
+        self.entropy = EntropySums(arguments.temperatures)
+        try:
+            self.recorder = Recorder(
+                class_names, layer.in_features, keep_classes, arguments.keep_per_class, self.dtype.type
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+    @torch.no_grad()
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        """Add samples, which follow those before them in the split.
+
+        Args:
+            features: (N, d), any floating dtype, on the device of the last layer.
+            labels: (N,) int64, likewise.
+
+        Raises:
+            InputError: a feature that is not finite, or too large for the dtype.
+        """
+        rows = max(1, CHUNK // self.layer.out_features)
+        for features_, labels_ in zip(features.float().split(rows), labels.split(rows), strict=True):
+            # Outside of any autocast; tensors of inference mode are no obstacle here.
+            logits = nn.functional.linear(features_, self.layer.weight, self.layer.bias)
+            on_host = features_.cpu().numpy()
+            try:
+                self.recorder.add(on_host, labels_.cpu().numpy())
+                self.counts.update(logits, labels_)
+                if len(self.entropy.temperatures):
+                    self.entropy.update(logits.cpu().numpy())
+            except ValueError as error:
+                raise InputError(str(error)) from None
+
+    def write(self, path: Path, provenance: dict) -> None:
+        """Write the file, in one step, and say so."""
+        weight, bias = (
+            None if t is None else t.detach().float().cpu().numpy() for t in (self.layer.weight, self.layer.bias)
+        )
+        representations = self.recorder.result(
+            weight=weight,
+            bias=bias,
+            correct=self.counts.correct().numpy(),
+            entropy=self.entropy.rows(),
+            provenance=provenance | {"samples": self.counts.samples()},
+        )
+        write_representations(path, representations)
+        kept = len(representations.labels)
+        print(f"{path}: {self.counts.samples()} samples, features of {kept} kept, top-1 {self.counts.top1():.2f} %")
+
+
+def provenance(made: dict, **facts) -> dict:
+    """What a representation file says of its origin; both commands give the same facts.
+
+    Args:
+        made: what this project wrote into the checkpoint about its training; {} in checkpoints of others.
+        facts: ``kind``, ``layer``, ``model``, ``checkpoint``, ``fingerprint`` of the weights, ``split``, ``data``, and
+            ``seed`` and ``label_smoothing`` as far as they are known otherwise.
+    """
+    configuration = made.get("configuration", {})
+    smoothing = facts.pop("label_smoothing")
+    configuration = {name: configuration[name] for name in SETTINGS if name in configuration}
+    if smoothing is not None:
+        configuration.setdefault("label_smoothing", smoothing)
+    return facts | {
+        "split": split_name(facts["split"]),
+        "checkpoint": str(facts["checkpoint"]),
+        "configuration": configuration,
+        "seed": made.get("seed", facts["seed"]),
+        "teacher": made.get("teacher"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": versions(),
+        "hardware": hardware(),
+        "revision": source_revision(),
+        "made": now(),
+    }

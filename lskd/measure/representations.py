@@ -1,0 +1,296 @@
+"""Features and labels of a model, the moments of each class, and the file that carries them.
+
+A feature vector is what enters a model's last layer: the penultimate features of an image classifier, the decoder's of
+a Transformer, one for each target token. The class of an image is its label, that of a token is the token itself.
+
+A file ``NAME.representations.safetensors`` holds the moments of every class over all samples, the features and labels
+of the samples that were kept (all, those of some classes, or none), the last layer, with which the features give the
+logits, and how all this came about. It is read without executing anything, and features stay on the disk until used.
+
+Features from anywhere become such a file with :func:`record`:
+
+    write_representations("mine.representations.safetensors", record(features, labels, class_names))
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lskd.io.arrays import as_array, checked_labels, described, numbers, whole
+from lskd.io.errors import InputError, bad
+from lskd.io.files import json_text
+from lskd.io.tensor_files import mapped_tensors, read_about, write_tensors
+from lskd.measure.moments import ClassMoments
+from lskd.records.inputs import SUFFIX
+from lskd.records.runs import is_number, look_up
+
+SCHEMA_VERSION = 2  # 1 had sums and summed squares in place of centroids and squared deviations
+PROVENANCE = [  # what may be in these places, beside nothing
+    *((keys, dict, "an object") for keys in ((), ("configuration",), ("teacher",), ("data",))),
+    *((keys, str, "a text") for keys in (("model",), ("split",), ("checkpoint",), ("kind",), ("teacher", "model"))),
+    *((("configuration", name), float, "a number") for name in ("temperature", "label_smoothing")),
+    *((keys, float, "a number") for keys in (("seed",), ("teacher", "label_smoothing", "alpha"))),
+]
+
+
+@dataclass
+class Representations:
+    """What a representation file holds. Arrays may be given as tensors or lists.
+
+    Attributes:
+        class_names: K names, all different.
+        moments: of each class, over all samples.
+        features: (N, d) float16, float32 or float64 of the samples that were kept; may lie on the disk.
+        labels: (N,) int64 of the samples that were kept.
+        index: (N,) int64, increasing: which samples of the split they are. Two models on one split: equal.
+        weight: (K, d) of the last layer, or None.
+        bias: (K,) of the last layer, or None.
+        correct: (2, K) int64, samples of each class that are right within the first and the first five, or None.
+        entropy: (M, 3) float64, :meth:`lskd.measure.smoothness.EntropySums.rows` over all samples; M may be 0.
+        provenance: how it came about: ``model``, ``checkpoint``, ``split``, ``seed``, ``configuration`` …
+        path: of the file, for messages; None of what is not from a file.
+
+    Raises:
+        ValueError: parts that do not fit each other, or are of another type. Features are looked at when they are used.
+    """
+
+    class_names: list[str]
+    moments: ClassMoments
+    features: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+    weight: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    correct: np.ndarray | None = None
+    entropy: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    provenance: dict = field(default_factory=dict)
+    path: str | None = None
+
+    def __post_init__(self):
+        self.class_names = checked_names(self.class_names)
+        self.provenance = _checked_provenance(self.provenance)
+        classes, dimension = len(self.class_names), self.moments.dimension
+        if self.moments.classes != classes:
+            raise ValueError(f"class_names: {classes} (must be {self.moments.classes}, as many as the moments are of)")
+        self.labels = checked_labels(self.labels, classes)
+        kept = len(self.labels)
+        shapes = {"features": ("f", (kept, dimension)), "index": ("iu", (kept,))}
+        shapes |= {"weight": ("f", (classes, dimension)), "bias": ("f", (classes,)), "correct": ("iu", (2, classes))}
+        shapes |= {"entropy": ("f", (len(self.entropy), 3))}
+        for name, (kinds, shape) in shapes.items():
+            if getattr(self, name) is None and name in ("weight", "bias", "correct"):
+                continue
+            array = as_array(name, getattr(self, name))
+            if array.shape != shape or array.dtype.kind not in kinds:
+                kind = "floating" if kinds == "f" else "integers"
+                raise ValueError(f"{name}: {described(array)} (must be {kind}, of shape {shape})")
+            if name in ("weight", "bias", "entropy") and not np.isfinite(array).all():
+                raise ValueError(f"{name}: not finite (must be finite numbers)")
+            setattr(self, name, array)
+        if kept and (self.index[0] < 0 or (np.diff(self.index.astype(np.int64)) <= 0).any()):
+            raise ValueError("index: not in order (must be increasing, from 0)")
+        counts = self.moments.counts
+        if (np.bincount(self.labels, minlength=classes) > counts).any():
+            raise ValueError("labels: more kept than there are samples of a class (must be at most its samples)")
+        if self.correct is not None and (np.diff([0 * counts, *self.correct, counts], axis=0) < 0).any():
+            raise ValueError("correct: out of range (must be 0 or more, top-1 up to top-5, top-5 up to the samples)")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the features of all samples were kept."""
+        return len(self.labels) == int(self.moments.counts.sum())
+
+    def of_class(self, label: int, limit: int | None = None) -> np.ndarray:
+        """(n, d) features that were kept of a class, at most the first ``limit``.
+
+        Raises:
+            ValueError: no such class, or one of the features is not finite.
+        """
+        whole("label", label, 0, len(self.class_names) - 1)
+        rows = np.flatnonzero(self.labels == label)[:limit]
+        return self._finite(self.features[rows], rows)
+
+    def thinned(self, most: int) -> "Representations":
+        """The same with at most ``most`` of the kept samples, at least 1, evenly spread."""
+        step = max(1, -(-len(self.labels) // whole("most", most, 1)))
+        kept = {name: getattr(self, name)[::step] for name in ("features", "labels", "index")}
+        return dataclasses.replace(self, **kept)
+
+    def logits(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """(n, K) float64 logits of the kept samples ``start`` to ``stop``: features · weightᵀ + bias.
+
+        Raises:
+            ValueError: the last layer is not there, or a feature is not finite.
+        """
+        if self.weight is None:
+            raise ValueError("weight: none (the file must hold the last layer)")
+        features = self._finite(np.asarray(self.features[start:stop], np.float64), start)
+        logits = features @ self.weight.astype(np.float64).T
+        return logits if self.bias is None else logits + self.bias
+
+    def logit_chunks(self, elements: int = 2**22) -> Iterator[np.ndarray]:
+        """:meth:`logits` of all kept samples, in chunks of about ``elements`` numbers."""
+        rows = max(1, elements // len(self.class_names))
+        for start in range(0, len(self.labels), rows):
+            yield self.logits(start, start + rows)
+
+    def _finite(self, features: np.ndarray, first: int | np.ndarray) -> np.ndarray:
+        """``features`` of kept samples as they are: of ``first`` and those after it, or of the samples it names.
+
+        They are looked at when they are used, not when a file is opened: there may be more than memory holds.
+        """
+        if not (finite := np.isfinite(features).all(1)).all():
+            row = int(np.flatnonzero(~finite)[0])
+            sample = first[row] if isinstance(first, np.ndarray) else first + row
+            message = f"features: not a finite number in sample {sample} (must be finite)"
+            raise InputError(f"{self.path}: {message}") if self.path else ValueError(message)
+        return features
+
+
+def record(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str], **others) -> Representations:
+    """Representations of features and labels from anywhere, everything kept. Arrays, tensors on any device, or lists.
+
+    Args:
+        features: (N, d) floating.
+        labels: (N,) integers, 0 to K-1.
+        class_names: K different names.
+        others: further fields of :class:`Representations`, such as ``weight``, ``bias`` and ``provenance``.
+
+    Raises:
+        ValueError: what does not fit, or a feature that is not finite.
+
+    Example:
+        >>> both = record(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]), ["cat", "dog"])
+        >>> both.moments.centroids().tolist(), both.complete
+        ([[1.0, 0.0], [0.0, 1.0]], True)
+    """
+    names = checked_names(class_names)
+    features, labels = as_array("features", features), checked_labels(labels, len(names))
+    if features.ndim != 2:
+        raise ValueError(f"features: shape {features.shape} (must be samples by dimensions)")
+    moments = ClassMoments(len(names), features.shape[1])
+    moments.update(features, labels)
+    return Representations(names, moments, features, labels, np.arange(len(labels)), **others)
+
+
+def write_representations(path: str | os.PathLike, representations: Representations) -> None:
+    """Write a representation file in one step.
+
+    Raises:
+        InputError: the name does not end in ``.representations.safetensors``, or the provenance is no JSON.
+    """
+    if not str(path).endswith(SUFFIX):
+        raise bad("representations", path, f"must end in {SUFFIX}")
+    moments = representations.moments
+    tensors = {
+        "counts": moments.counts,
+        "centroids": np.where(moments.counts[:, None] > 0, moments.centroids(), 0),
+        "squared_deviations": moments.squared_deviations(),
+        "features": representations.features,
+        "labels": representations.labels,
+        "index": representations.index,
+        "entropy": representations.entropy,
+    }
+    for name in ("weight", "bias", "correct"):
+        if (value := getattr(representations, name)) is not None:
+            tensors[name] = value
+    about = {
+        "schema_version": SCHEMA_VERSION,
+        "class_names": representations.class_names,
+        "provenance": representations.provenance,
+    }
+    try:
+        json_text(about)
+    except (TypeError, ValueError) as error:
+        raise bad("provenance", representations.provenance, f"must be what JSON can hold: {error}") from None
+    write_tensors(path, tensors, about)
+
+
+def read_representations(path: str | os.PathLike) -> Representations:
+    """Read a representation file; its features stay on the disk until they are used.
+
+    Raises:
+        InputError: not such a file, or one of a newer version of the project.
+        OSError: the file cannot be read.
+    """
+    if not Path(path).is_file():
+        raise bad("representations", path, "must be a file, made by `python -m lskd_vision.representations` or alike")
+    try:
+        about, mapped = read_about(path), mapped_tensors(path)
+        tensors = {name: np.array(tensor) for name, tensor in mapped.items() if name != "features"}
+        tensors["features"] = mapped["features"]
+    except (ValueError, KeyError) as error:
+        raise bad("representations", path, f"must be a representation file: {error}") from None
+    if not isinstance(about, dict) or not isinstance(about.get("schema_version"), int):
+        raise bad("representations", path, "must be a representation file, with lskd's metadata")
+    if about["schema_version"] > SCHEMA_VERSION:
+        raise bad(
+            "representations", path, f"has schema version {about['schema_version']}, read is up to {SCHEMA_VERSION}"
+        )
+    try:
+        return dataclasses.replace(_checked(about, tensors), path=str(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise bad("representations", path, f"is not as it should be: {error}") from None
+
+
+def checked_names(class_names: Sequence[str]) -> list[str]:
+    """``class_names`` as a list.
+
+    Raises:
+        ValueError: none, or one of them twice.
+    """
+    names = list(class_names)
+    if not names:
+        raise ValueError("class_names: none (must be at least one)")
+    for name in names:
+        if not isinstance(name, str) or any("\ud800" <= letter <= "\udfff" for letter in name):  # halves of letters
+            raise ValueError(f"class_names: {name!r} (must be texts)")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"class_names: {twice!r} twice (must be all different)")
+    return names
+
+
+def _checked(about: dict, tensors: dict[str, np.ndarray]) -> Representations:
+    """The content of a file, every part compared with the others."""
+    fields = {name: tensors.get(name) for name in ("weight", "bias", "correct", "index")}
+    moments = _moments(about["schema_version"], len(checked_names(about["class_names"])), tensors)
+    entropy, samples = tensors["entropy"], moments.counts.sum()
+    if about["schema_version"] == 1 and entropy.shape[1:] == (3,) and samples:
+        entropy[:, 2] = np.maximum(entropy[:, 2] - entropy[:, 1] ** 2 / samples, 0)
+    return Representations(
+        about["class_names"],
+        moments,
+        tensors["features"],
+        tensors["labels"],
+        entropy=entropy,
+        provenance=about.get("provenance", {}),
+        **fields,
+    )
+
+
+def _moments(version: int, classes: int, tensors: dict[str, np.ndarray]) -> ClassMoments:
+    """The moments in a file. Raises ValueError where they do not fit."""
+    counts, dimension = tensors["counts"], tensors["features"].shape[-1]
+    if version > 1:
+        centroids = numbers("centroids", tensors["centroids"], classes, dimension)
+        return ClassMoments.of(counts, centroids, tensors["squared_deviations"])
+    sums, squares = (
+        numbers("sums", tensors["sums"], classes, dimension),
+        numbers("squares", tensors["squares"], classes),
+    )
+    centroids = sums / np.maximum(numbers("counts", counts, classes), 1)[:, None]
+    return ClassMoments.of(counts, centroids, np.maximum(squares - counts * (centroids**2).sum(1), 0))
+
+
+def _checked_provenance(provenance: object) -> dict:
+    """What is said of how a file came about, with the types that everybody relies on."""
+    for keys, kind, valid in PROVENANCE:
+        value = look_up({"provenance": provenance}, "provenance", *keys)
+        if not (is_number(value) if kind is float else isinstance(value, kind | None)):
+            raise ValueError(f"{', '.join(('provenance', *keys))} (must be {valid})")
+    return provenance or {}

@@ -1,0 +1,188 @@
+"""Was this teacher trained with label smoothing, and with which α? An answer from its outputs alone."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lskd.measure.smoothness import Logits, blocks
+
+REVISION = 2  # of the rule; what an earlier one said is not relied upon
+CLASSES, SAMPLES = 5, 100  # of fewer, nothing is told
+# Chosen on the tuning half of scripts/smoothing_study.py; see estimate_label_smoothing.
+WEAKEST = 0.01  # α below this is not told from none
+ABSENT = 0.0005  # the α that a teacher without smoothing seems to have is below; a twentieth of WEAKEST
+FAINT, STRONG = 0.01, 0.5  # the least floor and the largest ceiling of α that are told from a small weight norm
+IRREGULAR = 0.22  # OutputShape.irregularity of label smoothing is below
+BELOW, ABOVE = 0.65, 1.35  # the interval's ends, in parts of the α that the confident half and all samples show
+
+
+@dataclass(frozen=True)
+class SmoothingEstimate:
+    """What a teacher's outputs tell of the label smoothing that it was trained with.
+
+    Attributes:
+        alpha: the paper's α; 0.0 where it was not smoothed, None where the outputs do not tell.
+        low: α is at least this; None where they do not tell.
+        high: α is at most this; likewise.
+        verdict: "smoothed", "not smoothed" or "cannot tell".
+        reason: the figures that it rests on, in one line.
+        revision: of the rule that said so; None in files from before there was a second one.
+    """
+
+    alpha: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+    reason: str
+    revision: int | None = REVISION
+
+
+@dataclass(frozen=True)
+class OutputShape:
+    """What label smoothing leaves its mark on; of the more confident half of the samples where nothing else is said.
+
+    Attributes:
+        samples: N, of both halves.
+        classes: K.
+        alpha: √(floor · ceiling), what α would be.
+        alpha_of_all: the same of all samples.
+        floor: K times the median probability of the wrong classes (median over samples).
+        ceiling: K/(K-1) times the median of 1 - p(top).
+        variation: standard deviation ÷ mean, over samples, of the log-odds of the top class as they would be if all
+            others had their median probability. It hardly depends on the scale of the logits.
+    """
+
+    samples: int
+    classes: int
+    alpha: float
+    alpha_of_all: float
+    floor: float
+    ceiling: float
+    variation: float
+
+    @property
+    def unevenness(self) -> float:
+        """ln(ceiling ÷ floor): 0 where all wrong classes are equally probable, σ²/2 where they are log-normal."""
+        return math.log(self.ceiling / self.floor) if self.floor else math.inf
+
+    @property
+    def irregularity(self) -> float:
+        """How far the outputs are from the same log-odds for all samples and all wrong classes, which is 0."""
+        return self.variation + self.unevenness / 4
+
+
+def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
+    """Whether a teacher was trained with label smoothing, and with which α, from its outputs alone.
+
+    A model that has learned labels smoothed by α gives α/K to every wrong class of a sample that it is sure of, and
+    1 - α + α/K to the top one, whatever the sample and the class. So its outputs are
+
+    - not smoothed, where wrong classes have far less than that for any α of at least :data:`WEAKEST`;
+    - smoothed, where the log-odds of the top class are much the same from sample to sample and against every wrong
+      class (:attr:`OutputShape.irregularity`). Weight decay, mixup, focal loss, small models and short trainings also
+      keep probabilities from 0, but not all of them at one value. The spread of the logits lowers the floor, a lack of
+      confidence raises 1 - p(top), and α is between them: it comes out too small of the confident half and too large
+      of all samples, and the interval reaches from the one to the other;
+    - not told otherwise.
+
+    The bounds were chosen on half of the models of known α of ``scripts/smoothing_study.py``; ``docs/reproduction.md``
+    has what came of the other half.
+
+    Outputs do not tell how the smoothing came about: a student of a smoothed teacher, at T = 1, has its teacher's α,
+    and labels of which a share α is replaced at random are smoothed on average.
+
+    Args:
+        logits: (N, K) at T = 1, of inputs like those it was trained for; a few hundred are enough. No labels.
+
+    Raises:
+        ValueError: not of this shape, or a logit that is not finite.
+
+    Example:
+        >>> floor = np.full((200, 10), 0.01)  # α = .1: .01 for each wrong class, .91 for the right one
+        >>> floor[:, 0] = 0.91
+        >>> estimate = estimate_label_smoothing(np.log(floor))
+        >>> estimate.verdict, round(estimate.alpha, 3)
+        ('smoothed', 0.1)
+    """
+    shape = output_shape(logits)
+    if shape.classes < CLASSES and shape.samples:
+        return _cannot_tell(f"{shape.classes} classes, at least {CLASSES} are needed")
+    if shape.samples < SAMPLES:
+        return _cannot_tell(f"{shape.samples} samples, at least {SAMPLES} are needed")
+    figures = (
+        f"in the more confident half of {shape.samples} samples, K × the median p(wrong) is {shape.floor:.2g}, "
+        f"1 - p(top) {shape.ceiling:.2g}, their irregularity {shape.irregularity:.2f}"
+    )
+    if shape.alpha < ABSENT:
+        return SmoothingEstimate(0.0, 0.0, WEAKEST, "not smoothed", figures)
+    if shape.floor < FAINT:
+        return _cannot_tell(f"{figures}: the first is below {FAINT}")
+    if shape.ceiling > STRONG:
+        return _cannot_tell(f"{figures}: the second is above {STRONG}, too unsure for any α")
+    if shape.irregularity > IRREGULAR:
+        return _cannot_tell(f"{figures}, above {IRREGULAR}: weight decay, mixup or a short training do that too")
+    low, high = BELOW * shape.alpha, min(ABOVE * shape.alpha_of_all, 1.0)
+    return SmoothingEstimate(math.sqrt(shape.alpha * shape.alpha_of_all), low, high, "smoothed", figures)
+
+
+def output_shape(logits: Logits) -> OutputShape:
+    """Measure what :func:`estimate_label_smoothing` decides on.
+
+    Args:
+        logits: (N, K), or chunks of them.
+
+    Returns:
+        The figures; NaN, and K = 0, without samples.
+
+    Raises:
+        ValueError: as there.
+    """
+    tops, rests, wrongs = [np.empty(0)], [np.empty(0)], [np.empty(0)]
+    classes = 0
+    for block in blocks(logits):
+        classes = block.shape[1]
+        ordered = np.sort(block, axis=1)
+        ordered -= ordered[:, -1:]
+        others = np.exp(ordered[:, :-1]).sum(1)
+        total = np.log1p(others)
+        tops.append(-total)
+        rests.append(np.log(np.maximum(others, 1e-300)) - total)
+        wrongs.append(np.median(ordered[:, :-1], axis=1) - total if classes > 1 else -total)
+    top, rest, wrong = map(np.concatenate, (tops, rests, wrongs))
+    if not len(top) or classes < 2:
+        return OutputShape(len(top), classes, *[math.nan] * 5)
+    confident = top >= np.median(top)
+    odds = (top - wrong)[confident] - math.log(classes - 1)
+    (floor, ceiling), (floor_of_all, ceiling_of_all) = (
+        (
+            classes * math.exp(np.median(wrong[which])),
+            classes / (classes - 1) * math.exp(np.median(rest[which])),
+        )
+        for which in (confident, slice(None))
+    )
+    return OutputShape(
+        samples=len(top),
+        classes=classes,
+        alpha=math.sqrt(floor * ceiling),
+        alpha_of_all=math.sqrt(floor_of_all * ceiling_of_all),
+        floor=floor,
+        ceiling=ceiling,
+        variation=float(odds.std() / odds.mean()) if odds.mean() > 0 else math.inf,
+    )
+
+
+def most_smoothed(estimates: Iterable[SmoothingEstimate]) -> SmoothingEstimate:
+    """What to say of several teachers together: the one with the largest α, or else one that may have been smoothed.
+
+    >>> plain, unknown = SmoothingEstimate(0.0, 0.0, 0.01, "not smoothed", ""), _cannot_tell("few samples")
+    >>> most_smoothed([plain, unknown]).verdict
+    'cannot tell'
+    """
+    order = ("not smoothed", "cannot tell", "smoothed")
+    return max(estimates, key=lambda each: (order.index(each.verdict), each.alpha or 0))
+
+
+def _cannot_tell(reason: str) -> SmoothingEstimate:
+    return SmoothingEstimate(None, None, None, "cannot tell", reason)

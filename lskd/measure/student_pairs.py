@@ -1,0 +1,252 @@
+"""Check that students of two temperatures differ in nothing else, as far as it is recorded, before η is taken.
+
+Whatever else two students differ in changes η as well. A difference that decides is refused unless a user allows it by
+its word in :data:`DIFFERENCES`; others, and files that do not say how they were made, become sentences for the reader.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lskd.io.errors import InputError, bad
+from lskd.measure.representations import Representations
+from lskd.records.runs import deciding_settings, look_up, read_run, teacher_smoothing
+
+Files = Sequence[tuple[str, Representations]]
+
+DIFFERENCES = {
+    "temperature": "T that does not rise from first to second",
+    "role": "a teacher against a student",
+    "smoothing": "another α",
+    "model": "another model",
+    "loss": "another β, student's T, α of own labels or top-k of the teacher",
+    "counts": "other numbers of samples of a class, with --variant centroid",
+    "sets": "S1 and S2 that were chosen in one of the students",
+}
+SHOWN = 4  # settings that are named
+
+
+def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -> list[str]:
+    """Check that students at T1 and at T2 differ in T alone, as far as it is recorded.
+
+    Args:
+        first: paths and representations of students at T1; of several seeds, in the order of ``second``.
+        second: of students at T2, the higher one.
+        allowed: words of :data:`DIFFERENCES`.
+
+    Returns:
+        What a reader of η has to know, a sentence each.
+
+    Raises:
+        InputError: other classes or samples, students of one side that are not alike, or a difference.
+    """
+    _check_samples(first, second)
+    for argument, files in (("--first", first), ("--second", second)):
+        start, expected = files[0]
+        for path, each in files[1:]:
+            temperatures = {"temperature": ("temperature", _temperature(each), _temperature(expected))}
+            for what, value, wanted in (temperatures | _differences(expected, each)).values():
+                if value != wanted:
+                    raise bad(argument, path, f"has {what} {value}, must be {wanted} as {start}")
+    _check_seeds(first, second)
+    (start, one), (path, other) = first[0], second[0]
+    wrong = [
+        (word, f"has {what} {value}, must be {wanted} as {start}")
+        for word, (what, value, wanted) in _differences(one, other).items()
+    ]
+    lower, higher = _temperature(one), _temperature(other)
+    if None not in (lower, higher) and lower >= higher:
+        wrong.append(("temperature", f"is of T = {higher:g}, must be above T = {lower:g} of {start}"))
+    if _role(one) == _role(other) == "teacher":
+        wrong.append(("temperature", "is not distilled, and nor is --first: must be students of two T"))
+    warnings: list[str] = []
+    for word, valid in wrong:
+        warnings += refuse_unless_allowed(word, "--second", path, valid, allowed)
+    for (start, one), (path, other) in zip(first, second, strict=True):
+        if others := _lesser(start, one, path, other):
+            named = ", ".join(others[:SHOWN]) + (f" and {len(others) - SHOWN} more" if len(others) > SHOWN else "")
+            warnings.append(f"{path} differs from {start} also in {named}: η is of that too.")
+    if unknown := [path for path, each in (*first, *second) if _is_unknown(each)]:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        warnings.append(f"T or α is not recorded in {unknown[0]}{more}: that these differ in T alone is not checked.")
+    return warnings
+
+
+def identity(representations: Representations) -> dict[str, str | None]:
+    """What tells whose features, of which samples, a representation file holds: what files of sets keep."""
+    digest = hashlib.sha256("\0".join(representations.class_names).encode())
+    for array in (representations.moments.counts, representations.moments.centroids(), representations.weight):
+        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    provenance = representations.provenance
+    weights = provenance.get("fingerprint")
+    return {
+        "file": representations.path,
+        "fingerprint": digest.hexdigest(),
+        "weights": weights if isinstance(weights, str) else None,
+        "split": provenance.get("split"),
+    }
+
+
+def student_of_origin(origin: dict, students: Files) -> tuple[str, bool] | None:
+    """In which of the students S1 and S2 were chosen, and whether on other samples of it; None where in none.
+
+    Classes that are nearest in a student are so partly by chance, and are nearest by less in another one: η of them is
+    off even where nothing changed.
+
+    Args:
+        origin: from :func:`lskd.measure.class_sets.read_origin`, or as ``lskd similar`` would write it.
+        students: paths and representations of all that are compared.
+    """
+    others = None
+    for name, each in students:
+        own = identity(each)
+        same_model = own["weights"] is not None and own["weights"] == origin.get("weights")
+        same_samples = origin.get("from") == "templates" or own["split"] == origin.get("split")
+        if own["fingerprint"] == origin.get("fingerprint") or (same_model and same_samples):
+            return name, False
+        if same_model:
+            others = name, True
+    return others
+
+
+def check_origin(
+    origin: dict | None, argument: str, path: object, students: Files, allowed: Collection[str] = ()
+) -> list[str]:
+    """Check that S1 and S2 were not chosen in a student under test, see :func:`student_of_origin`.
+
+    Args:
+        origin: None where nobody knows.
+        argument: by which the sets were given.
+        path: of the sets, or of the model that they are chosen in.
+        students: all that are compared.
+        allowed: as of :func:`check_students`.
+
+    Returns:
+        What a reader has to know, a sentence each.
+
+    Raises:
+        InputError: they were.
+    """
+    if origin is None:
+        return [f"{path} does not say what its classes were chosen by: must not be by distance in these students."]
+    found = student_of_origin(origin, students)
+    if found is None:
+        return []
+    name, other_samples = found
+    if other_samples:
+        return [f"S1 and S2 were chosen in a student under test, {name}, on other samples."]
+    valid = f"S1 and S2 were chosen in {name}, a student under test; must be in the teacher or another split"
+    return refuse_unless_allowed("sets", argument, path, valid, allowed)
+
+
+def refuse_unless_allowed(word: str, argument: str, value: object, valid: str, allowed: Collection[str]) -> list[str]:
+    """Raise the InputError of :func:`lskd.io.errors.bad`, or return the sentence that says it was allowed."""
+    if word not in allowed:
+        raise bad(argument, value, f"{valid}; --allow {word} takes it as it is")
+    return [f"{argument}: {value} ({valid}), allowed."]
+
+
+def _check_samples(first: Files, second: Files) -> None:
+    """Refuse files of other classes, splits or data, and one model on both sides."""
+    path, expected = first[0]
+    for argument, files in (("--first", first), ("--second", second)):
+        for other_path, each in files:
+            if each.class_names != expected.class_names:
+                raise bad(argument, other_path, f"must have the classes of {path}, in their order")
+            for what, a, b in zip(("split", "data"), _samples(expected), _samples(each), strict=True):
+                if None not in (a, b) and a != b:
+                    raise bad(argument, other_path, f"is of {what} {b}, must be of {a} as {path}")
+    for (path, one), (other_path, other) in zip(first, second, strict=True):
+        weights = one.provenance.get("fingerprint")
+        if weights is not None and weights == other.provenance.get("fingerprint"):
+            raise bad("--second", other_path, f"has the weights of {path}, must be another student")
+
+
+def _check_seeds(first: Files, second: Files) -> None:
+    seeds = [[each.provenance.get("seed") for _, each in files] for files in (first, second)]
+    if seeds[0] != seeds[1] and sorted(map(str, seeds[0])) == sorted(map(str, seeds[1])):
+        raise bad("--second", f"seeds {seeds[1]}", f"must be in the order of --first: {seeds[0]}")
+
+
+def _samples(representations: Representations) -> tuple:
+    """Split and data, as far as they are known."""
+    provenance = representations.provenance
+    data = provenance.get("data")
+    return provenance.get("split"), data.get("fingerprint") if isinstance(data, dict) else data
+
+
+def _role(representations: Representations) -> str | None:
+    """``student``, ``teacher``, or None where nobody knows."""
+    if representations.provenance.get("teacher"):
+        return "student"
+    return "teacher" if "teacher" in representations.provenance else None
+
+
+def _temperature(representations: Representations) -> float | None:
+    """T of a student."""
+    provenance = representations.provenance
+    return look_up(provenance, "configuration", "temperature") if provenance.get("teacher") else None
+
+
+def _is_unknown(representations: Representations) -> bool:
+    known = _role(representations) == "teacher" or _temperature(representations) is not None
+    return not known or teacher_smoothing(representations.provenance) is None
+
+
+def _differences(one: Representations, other: Representations) -> dict[str, tuple[str, object, object]]:
+    """What is known of both and decides: by the word of it, its name, the value of ``other``, that of ``one``."""
+    facts = [list(_facts(each)) for each in (one, other)]
+    found: dict[str, tuple[str, object, object]] = {}
+    for (word, what, wanted), (_, _, value) in zip(*facts, strict=True):
+        if None not in (wanted, value) and wanted != value:
+            found.setdefault(word, (what, value, wanted))
+    return found
+
+
+def _facts(representations: Representations) -> Iterator[tuple[str, str, object]]:
+    provenance = representations.provenance
+    configuration = provenance.get("configuration") or {}
+    smoothing = teacher_smoothing(provenance)
+    yield "role", "the role of a", _role(representations)
+    yield "model", "model", provenance.get("model")
+    yield "smoothing", "label smoothing", None if smoothing is None else round(smoothing, 6)
+    distilled = bool(provenance.get("teacher"))
+    own = configuration.get("student_temperature")
+    own = "the teacher's" if own == configuration.get("temperature") else own
+    yield "loss", "the student's temperature", own if distilled else None
+    for name in ("kd_weight", "label_smoothing", "teacher_topk"):
+        yield "loss", name, configuration.get(name) if distilled else None
+
+
+def _lesser(start: str, one: Representations, path: str, other: Representations) -> list[str]:
+    """What differs that is told, by name."""
+    facts, settings = [_about(each) for each in (one, other)], [_settings(start, one), _settings(path, other)]
+    found = [name for name in facts[0] if None not in (both := [known[name] for known in facts]) and both[0] != both[1]]
+    if None not in settings:  # what is off is not listed
+        names = sorted(settings[0].keys() | settings[1].keys())
+        found += [name for name in names if settings[0].get(name) != settings[1].get(name)]
+    return found
+
+
+def _about(representations: Representations) -> dict[str, object]:
+    provenance = representations.provenance
+    return {
+        "seed": provenance.get("seed"),
+        "the teacher's weights": look_up(provenance, "teacher", "fingerprint"),
+        "moving average": provenance.get("moving_average"),
+        "checkpoint": Path(provenance["checkpoint"]).name if provenance.get("checkpoint") else None,
+    }
+
+
+def _settings(path: str, representations: Representations) -> dict[str, str] | None:
+    """The settings of the training, by the ``run.json`` beside the file; None where none of the same run is there."""
+    try:
+        record = read_run(Path(path).parent)
+    except (InputError, OSError):
+        return None
+    own = {"seed": representations.provenance.get("seed"), "temperature": _temperature(representations)}
+    if record is None or own != {"seed": record.seed, "temperature": record.configuration.get("temperature")}:
+        return None
+    return deciding_settings(record.configuration.get("host") or {})

@@ -1,0 +1,52 @@
+"""What is known of the label smoothing of a teacher, and the warnings that a temperature asks for."""
+
+from dataclasses import asdict
+
+from lskd.measure.smoothing_estimate import REVISION, SmoothingEstimate
+
+RULE_OF_THUMB = (
+    "{what} and T = {temperature:g} is above 1: the paper found that high temperatures undo what a smoothed teacher "
+    "gains; its rule: a smoothed teacher with T = 1"
+)
+
+
+def with_estimate(label_smoothing: dict, estimate: SmoothingEstimate) -> dict:
+    """What is known of a teacher's smoothing, with what its outputs tell where its configuration does not.
+
+    Args:
+        label_smoothing: as a run record has it: ``alpha``, None where the configuration does not tell, and ``source``.
+        estimate: of its outputs.
+
+    Returns:
+        The same, with ``estimate`` where ``alpha`` is None, which it stays: a record never mixes the two.
+    """
+    if label_smoothing["alpha"] is not None:
+        return label_smoothing
+    source, _, _ = label_smoothing["source"].partition("; by its outputs: ")  # of an earlier estimate
+    source = f"{source}; by its outputs: {estimate.verdict}"
+    return label_smoothing | {"source": source, "estimate": asdict(estimate)}
+
+
+def temperature_warnings(label_smoothing: dict, temperature: float) -> list[str]:
+    """What a reader of a run's figures has to know of its teacher and T; nothing where nothing is known of the teacher.
+
+    Args:
+        label_smoothing: as a run record has it, see :func:`with_estimate`. An estimate counts where it is of this
+            version's rule: an earlier one has been wrong.
+        temperature: T of the teacher's outputs.
+
+    >>> temperature_warnings({"alpha": 0.1}, 1.0), len(temperature_warnings({"alpha": 0.1}, 4.0))
+    ([], 1)
+    """
+    alpha, estimate = label_smoothing["alpha"], label_smoothing.get("estimate", {})
+    decided = estimate.get("verdict") == "smoothed" and estimate.get("revision") == REVISION
+    if temperature <= 1 or not (decided if alpha is None else alpha):
+        return []
+    if alpha is None:
+        what = (
+            f"the teacher's outputs are those of smoothed labels (α between {estimate['low']:.2g} and "
+            f"{estimate['high']:.2g}; its own, or its teacher's)"
+        )
+    else:
+        what = f"the teacher was trained with label smoothing (α = {alpha:.3g})"
+    return [RULE_OF_THUMB.format(what=what, temperature=temperature)]

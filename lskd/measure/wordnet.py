@@ -1,0 +1,226 @@
+"""The hierarchy of WordNet above a set of classes: what is above ImageNet-1K's ships, nltk reads the rest of it."""
+
+import contextlib
+import functools
+import re
+import shutil
+import tempfile
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lskd.io.errors import InputError, bad
+
+DATA = Path(__file__).parents[1] / "data"
+WNID = re.compile(r"n[0-9]{8}")
+NOUNS = ("index.noun", "data.noun", "noun.exc")
+# All that nltk opens before it answers; of these, only those of the nouns have to hold anything.
+NLTK_FILES = (
+    *("cntlist.rev", "lexnames", "index.sense"),
+    *(f"{kind}.{part}" for part in ("adj", "adv", "noun", "verb") for kind in ("index", "data")),
+    *(f"{part}.exc" for part in ("adj", "adv", "noun", "verb")),
+)
+
+
+class Hierarchy:
+    """How near classes are to each other in a hierarchy where a synset may have several hypernyms.
+
+    Args:
+        synsets: of the K classes; several classes may have the same one.
+        hypernyms: of every synset at and above them; the topmost have none.
+
+    Raises:
+        ValueError: a synset that ``hypernyms`` lacks.
+
+    Example:
+        >>> above = {"cat": ["animal"], "dog": ["animal"], "animal": ["thing"], "car": ["thing"], "thing": []}
+        >>> breadth, path = Hierarchy(["cat", "dog", "car"], above).nearness(0)
+        >>> breadth.tolist(), path.tolist()
+        ([1, 2, 3], [0, 2, 3])
+    """
+
+    def __init__(self, synsets: Sequence[str], hypernyms: Mapping[str, Sequence[str]]):
+        self.synsets = list(synsets)
+        steps = [_steps_up(synset, hypernyms) for synset in self.synsets]
+        column = {synset: place for place, synset in enumerate(dict.fromkeys(each for up in steps for each in up))}
+        self._steps = np.full((len(steps), len(column)), np.inf)  # from a class up to a synset
+        for row, up in zip(self._steps, steps, strict=True):
+            row[[column[synset] for synset in up]] = list(up.values())
+        self._breadth = np.isfinite(self._steps).sum(0)  # how many classes are at or below a synset
+
+    def nearness(self, target: int) -> tuple[np.ndarray, np.ndarray]:
+        """How near each class is to ``target``: by ``breadth``, and where that is equal by ``path``; less is nearer.
+
+        Returns:
+            breadth: (K,) int64, the number of classes, from 1 to K, at or below the most specific common ancestor,
+                which is the one with the fewest.
+            path: (K,) int64, the steps from the target up to that ancestor and down to the class, by the shortest way.
+        """
+        above = np.isfinite(self._steps[target])
+        path = self._steps[target, above] + self._steps[:, above]
+        breadth = np.where(np.isfinite(path), self._breadth[above], np.inf).min(1)
+        path = np.where(self._breadth[above] == breadth[:, None], path, np.inf).min(1)
+        return breadth.astype(np.int64), path.astype(np.int64)
+
+
+def _steps_up(synset: str, hypernyms: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """The synsets at and above ``synset`` with the least number of steps to each; last ``""``, above all topmost."""
+    steps, waiting = {synset: 0}, deque([synset])
+    while waiting:
+        below = waiting.popleft()
+        if below and below not in hypernyms:
+            raise ValueError(f"hypernyms: none of {below!r} (must hold every synset at and above the classes)")
+        for above in (hypernyms[below] or [""]) if below else ():
+            if above not in steps:
+                steps[above] = steps[below] + 1
+                waiting.append(above)
+    return steps
+
+
+@functools.cache
+def imagenet_classes() -> dict[str, str]:
+    """The names of ImageNet-1K's classes by wnid, in the usual order; the names are all different.
+
+    >>> list(imagenet_classes().items())[207]
+    ('n02099601', 'golden retriever')
+    """
+    lines = (DATA / "in1k_classes.tsv").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("\t") for line in lines)
+
+
+@functools.cache
+def imagenet_hypernyms() -> dict[str, list[str]]:
+    """The hypernyms in WordNet 3.0, by wnid, of all synsets at and above ImageNet-1K's classes."""
+    lines = (DATA / "in1k_wordnet30_hypernyms.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    return {wnid: above.split(",") if above else [] for wnid, _, above in rows}
+
+
+def imagenet_wnid(name: str) -> str | None:
+    """The wnid of a class of ImageNet-1K, or of a synset above them, by its wnid or a class's name; else None.
+
+    >>> imagenet_wnid("golden_retriever"), imagenet_wnid("n02099601"), imagenet_wnid("Sandal")
+    ('n02099601', 'n02099601', None)
+    """
+    return name if name in imagenet_hypernyms() else _wnids().get(name.replace("_", " "))
+
+
+@functools.cache
+def _wnids() -> dict[str, str]:
+    return {name: wnid for wnid, name in imagenet_classes().items()}
+
+
+def find_hierarchy(
+    class_names: Sequence[str], synsets: Mapping[str, str] | None = None, directory: str | Path | None = None
+) -> Hierarchy:
+    """The hierarchy above classes: the one that ships where all are of ImageNet-1K, else WordNet's through nltk.
+
+    A name is read as the first (most frequent) sense of the longest end of it that is a noun in WordNet:
+    ``013.Great_Grey_Shrike`` as shrike; classes that are read alike are each other's nearest.
+
+    Args:
+        class_names: K wnids or names.
+        synsets: wnids (``n02012849``) or names (``crane.n.05``) of synsets by class name, where the first sense is not
+            what is meant.
+        directory: WordNet's own files (``data.noun``, ``index.noun``), as in Debian's ``/usr/share/wordnet``; nltk's
+            data where None.
+
+    Raises:
+        InputError: a name that is not in WordNet, a synset that is not there, or neither nltk nor its data.
+    """
+    synsets = {name: str(synset) for name, synset in (synsets or {}).items()}
+    if unknown := synsets.keys() - set(class_names):
+        raise bad("synsets", sorted(unknown)[0], "must be a class")
+    wnids = [imagenet_wnid(synsets.get(name, name)) for name in class_names]
+    if all(wnids) and directory is None:
+        return Hierarchy(wnids, imagenet_hypernyms())
+    with _nltk_reader(directory) as reader:
+        found = [_find_synset(reader, name, synsets.get(name)) for name in class_names]
+        hypernyms, waiting = {}, list(found)
+        while waiting:
+            synset = waiting.pop()
+            if synset.name() not in hypernyms:
+                above = synset.hypernyms() + synset.instance_hypernyms()
+                hypernyms[synset.name()] = [each.name() for each in above]
+                waiting += above
+        return Hierarchy([synset.name() for synset in found], hypernyms)
+
+
+@contextlib.contextmanager
+def _nltk_reader(directory: str | Path | None) -> Iterator:
+    """nltk's reader of its own data, or of WordNet's files in ``directory``.
+
+    nltk opens nothing outside its data path, and needs a file ``lexnames``, which Debian's package leaves out; so the
+    nouns are copied to where it finds them.
+    """
+    try:
+        import nltk
+        from nltk.corpus.reader.wordnet import WordNetCorpusReader
+    except ImportError:
+        raise bad("WordNet", "nltk is not installed", "install it with `pip install nltk`") from None
+    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that other languages are not there, that a wnid is not
+        if directory is None:
+            try:
+                nltk.corpus.wordnet.ensure_loaded()
+            except LookupError:
+                valid = "name WordNet's directory, or run `python -m nltk.downloader wordnet`"
+                raise bad("WordNet", "nltk has no data", valid) from None
+            yield nltk.corpus.wordnet
+            return
+        root = Path(temporary) / "corpora" / "wordnet"
+        root.mkdir(parents=True)
+        for name in NLTK_FILES:
+            (root / name).touch()
+        (root / "lexnames").write_text("".join(f"{number:02}\tnoun\t1\n" for number in range(45)))  # any names will do
+        try:
+            for name in NOUNS:
+                shutil.copyfile(Path(directory) / name, root / name)
+        except OSError:
+            raise bad("WordNet", directory, f"must be a directory with the files {', '.join(NOUNS)}") from None
+        nltk.data.path.insert(0, temporary)
+        try:
+            yield WordNetCorpusReader(nltk.data.find("corpora/wordnet"), None)
+        except InputError:
+            raise
+        except Exception as error:  # nltk trips over a damaged file in any way, also when it is looked up
+            raise bad("WordNet", directory, f"nltk cannot read it: {type(error).__name__} {error}") from None
+        finally:
+            nltk.data.path.remove(temporary)
+
+
+def _find_synset(reader, name: str, given: str | None):
+    """nltk's synset of a class."""
+    from nltk.corpus.reader.wordnet import WordNetError
+
+    wanted = given or name
+    if given or WNID.fullmatch(name):
+        try:
+            if WNID.fullmatch(wanted):
+                found = reader.synset_from_pos_and_offset("n", int(wanted[1:]))
+            else:
+                found = reader.synset(wanted)
+        except (WordNetError, ValueError):
+            found = None
+        if not found:
+            raise bad("synset", wanted, f"must be in WordNet, for class {name!r}")
+        return found
+    for words in _readings(name):
+        if senses := reader.synsets(words, "n"):
+            return senses[0]
+    raise bad("class", repr(name), "is not in WordNet: give its synset, such as 'crane.n.05'")
+
+
+def _readings(name: str) -> list[str]:
+    """What to look a class name up as, longest first.
+
+    >>> _readings("001.Black_footed_Albatross")[:3]
+    ['Black_footed_Albatross', 'Black-footed_Albatross', 'Black-footed-Albatross']
+    """
+    words = re.split(r"[\s_-]+", re.sub(r"^\d+\.", "", name).split("/")[0].strip())
+    ends = [words[start:] for start in range(len(words))]
+    forms = [("_".join(end), "_".join(end).replace("_", "-", 1), "-".join(end)) for end in ends]
+    return list(dict.fromkeys(form for each in forms for form in each if form))

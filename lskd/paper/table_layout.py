@@ -1,0 +1,145 @@
+"""Figures of a table laid out as the paper does: which fields go down, which across, and how a figure is written.
+
+The same layout serves what the paper printed and what was measured, in the terminal and on a page.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lskd.io.errors import bad
+from lskd.paper.published import Figure
+
+METRICS = {
+    "top1": "top-1 %",
+    "top5": "top-5 %",
+    "bleu": "BLEU",
+    "tokenised_lowercased_bleu": "BLEU, tok. lower",
+    "eta_similar": "η(S1) %",
+    "eta_dissimilar": "η(S2) %",
+    "eta_pairwise_similar": "η(S1) %",
+    "eta_pairwise_dissimilar": "η(S2) %",
+    "agreement_similar": "S1",
+    "agreement_dissimilar": "S2",
+    "entropy": "entropy (nats)",
+    "class_accuracy": "top-1 %",
+    "count": "classes",
+}
+WORDS = {"label_smoothing": "α = {:.10g}", "temperature": "T = {:.10g}", "metric": "{}", "split": "{}"}
+HEADS = {"student": "student", "target_class": "class", "label_smoothing": "α", "temperature": "T", "split": "split"}
+DOWN = ("student", "target_class", "label_smoothing", "temperature")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Figures by row and column.
+
+    Attributes:
+        down: the fields that name a row, of :data:`HEADS`.
+        titles: of the columns.
+        rows: what names the row, a value for each of ``down``, and its figures, None where there is none.
+    """
+
+    down: list[str]
+    titles: list[str]
+    rows: list[tuple[list[str | float | None], list[Figure | None]]]
+
+
+def grid(figures: Sequence[Figure], like: Sequence[Figure] = ()) -> Grid:
+    """Lay figures out.
+
+    Args:
+        figures: of one table, at least one.
+        like: figures of which table the layout is to be; of these themselves when empty. What varies in ``figures``
+            and not in these goes down as well.
+
+    Raises:
+        InputError: two figures would have the same place.
+    """
+    down, across = axes(like or figures)
+    down += [name for name in HEADS if name not in (*down, *across) and varies(figures, name)]
+    if "metric" not in across and varies(figures, "metric"):
+        across.append("metric")
+    titles = _titles(figures, across)
+    rows: dict[tuple, tuple[list, list]] = {}
+    for figure in figures:
+        key = tuple(getattr(figure, name) for name in down)
+        _, cells = rows.setdefault(key, ([shown(figure, name) for name in down], [None] * len(titles)))
+        place = titles.index(_title(figure, across))
+        if cells[place] is not None:
+            named = ", ".join(str(shown(figure, name)) for name in (*down, *across))
+            raise bad("figures", named, "must be there once")
+        cells[place] = figure
+    return Grid(down, titles, list(rows.values()))
+
+
+def axes(figures: Sequence[Figure]) -> tuple[list[str], list[str]]:
+    """The fields down and across: T goes down where α goes across, and α only where every row has every α."""
+    varying = [name for name in DOWN if varies(figures, name)]
+    others = [name for name in ("split", "metric") if varies(figures, name)] or ["metric"]
+    if "label_smoothing" not in varying:
+        across = [name for name in varying if name == "temperature"] + others
+        return [name for name in varying if name != "temperature"], across
+    down, across = [name for name in varying if name != "label_smoothing"], [*others, "label_smoothing"]
+    rows, columns = ({tuple(getattr(f, name) for name in names) for f in figures} for names in (down, across))
+    return (down, across) if len(rows) * len(columns) == len(figures) else (varying, others)
+
+
+def constants(figures: Sequence[Figure]) -> str:
+    """What all figures of a table have in common, in words."""
+    words = {"data": "{}", "teacher": "teacher {}", "student": "student {}", "distill_type": "{}"}
+    words |= {"split": "{}", "label_smoothing": "α = {:.10g}", "temperature": "T = {:.10g}"}
+    words |= {"reference_temperature": "against T = {:g}", "metric": "{}"}
+    common = figures[0]
+    same = [name for name in words if not varies(figures, name) and getattr(common, name) is not None]
+    return ", ".join(words[name].format(shown(common, name)) for name in same if getattr(common, name) != "logit")
+
+
+def cell(figure: Figure, digits: int = 3) -> str:
+    """A figure with its standard deviation and, in brackets, n, as far as these are known.
+
+    Args:
+        figure: the figure.
+        digits: after the point; counts of classes have none where they are whole.
+    """
+    if figure.unit == "classes":
+        digits = 0 if figure.mean == int(figure.mean) else 1
+    text = f"{figure.mean:.{digits}f}"
+    if figure.standard_deviation is not None:
+        text += f" ± {figure.standard_deviation:.{digits or 1}f}"
+    return text if figure.n is None else f"{text} ({figure.n})"
+
+
+def flags(figure: Figure) -> list[str]:
+    """What is off about a figure, each by itself."""
+    return figure.flag.split(" | ") if figure.flag else []
+
+
+def shown(figure: Figure, name: str) -> str | float | None:
+    """A field of a figure for readers."""
+    if name == "metric":
+        return METRICS[figure.metric]
+    if name != "student":
+        return getattr(figure, name)
+    if figure.student is None:
+        return f"teacher {figure.teacher}"
+    stands_for = getattr(figure, "stands_for", None)  # of what was measured
+    return f"{figure.student} for {stands_for}" if stands_for else figure.student
+
+
+def varies(figures: Sequence[Figure], name: str) -> bool:
+    """Whether figures differ in a field."""
+    return len({getattr(figure, name) for figure in figures}) > 1
+
+
+def _titles(figures: Sequence[Figure], across: Sequence[str]) -> list[str]:
+    """The columns' titles: α and T ascending, other fields in the order in which the table has them."""
+    orders = {name: list(dict.fromkeys(getattr(figure, name) for figure in figures)) for name in across}
+    for name in {"label_smoothing", "temperature"} & set(across):
+        orders[name].sort(key=lambda value: (value is None, value or 0))
+    ordered = sorted(figures, key=lambda figure: [orders[name].index(getattr(figure, name)) for name in across])
+    return list(dict.fromkeys(_title(figure, across) for figure in ordered))
+
+
+def _title(figure: Figure, across: Sequence[str]) -> str:
+    known = [name for name in across if getattr(figure, name) is not None]
+    return " ".join(WORDS[name].format(shown(figure, name)) for name in known)

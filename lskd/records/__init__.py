@@ -1,0 +1,1 @@
+"""What a run leaves: ``run.json``, its provenance, and finding and grouping runs."""

@@ -1,0 +1,165 @@
+"""The runs of a report: found, their records checked, and what a record says in a report's words."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from lskd.io.errors import bad
+from lskd.records.inputs import RECORD, SUFFIX, find_inputs
+from lskd.records.runs import (
+    RunRecord,
+    data_name,
+    deciding_settings,
+    is_number,
+    is_translation,
+    look_up,
+    read_run,
+    teacher_smoothing,
+)
+
+# What a record may hold in these places, beside nothing.
+KINDS = {
+    ("configuration", "model"): str,
+    ("configuration", "host"): dict,
+    ("data", "path"): str,
+    ("data", "dataset"): str,
+    ("data", "fingerprint"): str,
+    ("data", "classes"): list,
+    ("teacher", "model"): str,
+    ("teacher", "fingerprint"): str,
+    ("teacher", "paths"): list,
+    ("teacher", "valid"): dict,
+}
+NAMES = {str: "a text", dict: "an object", list: "a list"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a run: its name in records and in the paper's tables, and its title with the unit."""
+
+    key: str
+    title: str
+    published: str
+
+
+METRICS = {
+    "vision": (Metric("top1", "top-1 %", "top1"), Metric("top5", "top-5 %", "top5")),
+    "translation": (Metric("bleu", "BLEU", "bleu"), Metric("tokenised_lowercased_bleu", "BLEU, tok. lower", "")),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory and its record."""
+
+    directory: Path
+    record: RunRecord
+
+    @property
+    def name(self) -> str:
+        """The directory's, below its data set's."""
+        return "/".join(self.directory.parts[-2:])
+
+    @property
+    def kind(self) -> str:
+        """``translation`` or ``vision``."""
+        return "translation" if is_translation(self.record) else "vision"
+
+    @property
+    def data(self) -> str:
+        """The data set's name."""
+        return data_name(self.record.data) or "data"
+
+    @property
+    def model(self) -> str:
+        """timm's name, or fairseq's architecture with its layers and width."""
+        if name := self.record.configuration.get("model"):
+            return name
+        model = self.record.configuration.get("host", {}).get("model", {})
+        if not isinstance(model, dict):
+            return "model"
+        layers = f"{model.get('encoder_layers', '?')}+{model.get('decoder_layers', '?')} layers"
+        return f"{model.get('arch', 'model')}, {layers}, d = {model.get('decoder_embed_dim', '?')}"
+
+    @property
+    def temperature(self) -> float | None:
+        """T, of a student."""
+        return self.record.configuration.get("temperature") if self.record.teacher else None
+
+    @property
+    def label_smoothing(self) -> float | None:
+        """α of the teacher: a student's, or its own where the run has none; to three decimals, None if unknown."""
+        known = teacher_smoothing({"teacher": self.record.teacher, "configuration": self.record.configuration})
+        return None if known is None else round(known, 3)
+
+    @property
+    def own_smoothing(self) -> float | None:
+        """α of its own hard labels."""
+        return self.record.configuration.get("label_smoothing")
+
+    @property
+    def figures(self) -> dict:
+        """Of images: the last epoch's, validation split. Of translations: the best checkpoint's, test split."""
+        split, checkpoint = ("valid", "last") if self.kind == "vision" else ("test", "best")
+        found = self.record.figures.get(split, {})
+        names = sorted(found, key=lambda name: (checkpoint not in name, name))
+        return found[names[0]] if names and (checkpoint in names[0] or self.kind == "translation") else {}
+
+    def representations(self) -> list[Path]:
+        """Representation files beside the checkpoints, those of the checkpoint that :attr:`figures` is of first."""
+        first = "last." if self.kind == "vision" else "checkpoint_best."
+        files = sorted(self.directory.glob(f"*{SUFFIX}"), key=lambda path: (not path.name.startswith(first), path.name))
+        stem = files[0].name.removesuffix(SUFFIX).rpartition(".")[0] if files else ""
+        return [path for path in files if path.name.removesuffix(SUFFIX).rpartition(".")[0] == stem]
+
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        """What decides about the result beside data, teacher, T and seed; what is off or by default is left out."""
+        own = self.record.configuration
+        settings = {"β": own.get("kd_weight"), "top-k of the teacher": own.get("teacher_topk")}
+        settings["α of its own labels"] = self.own_smoothing if self.record.teacher else None
+        if own.get("student_temperature") not in (None, own.get("temperature")):
+            settings["T of the student"] = own["student_temperature"]
+        return deciding_settings(settings | own.get("host", {}))
+
+
+def find_runs(places: Sequence[str | os.PathLike]) -> list[Run]:
+    """The runs in directories and below them, in the order of their paths, each once; what else there is, is skipped.
+
+    Raises:
+        InputError: no run there, a record that cannot be read, or no such directory.
+    """
+    valid = f"must be a directory: of a run, or above runs; it must hold {RECORD} files, which every training leaves"
+    found = find_inputs("runs", places, valid)
+    if not found.runs:
+        raise bad("runs", places[0], valid)
+    runs = [Run(path, _checked(read_run(path), path / RECORD)) for path in found.runs]
+    return sorted(runs, key=lambda run: str(run.directory))
+
+
+def _checked(record: RunRecord, path: Path) -> RunRecord:
+    """A record whose parts have what a report relies on beside what :func:`lskd.records.runs.read_run` has checked."""
+    configuration, teacher = record.configuration, record.teacher
+    numbers = {"label_smoothing": configuration.get("label_smoothing"), "seed": record.seed}
+    if teacher:
+        known = teacher.get("label_smoothing") or {}
+        numbers["the teacher's label_smoothing"] = known.get("alpha") if isinstance(known, dict) else known
+        if configuration.get("temperature") is None:
+            raise bad("run record", path, "configuration must have the temperature of a student")
+        numbers["temperature"] = configuration["temperature"]
+    for name in ("seconds", "together"):
+        numbers |= {f"history {i}, {name}": look_up(row, name) for i, row in enumerate(record.history, start=1)}
+    for name, value in numbers.items():
+        if not is_number(value):
+            raise bad("run record", path, f"{name} must be a number")
+    content = {"configuration": configuration, "data": record.data, "teacher": teacher}
+    for keys, kind in KINDS.items():
+        if not isinstance(look_up(content, *keys), kind | None):
+            raise bad("run record", path, f"{', '.join(keys)} must be {NAMES[kind]}")
+    if not all(isinstance(each, str) for each in (*(look_up(teacher, "paths") or ()), *record.warnings)):
+        raise bad("run record", path, "the teacher's paths and the warnings must be texts")
+    if not all(isinstance(row, dict) for row in record.history):
+        raise bad("run record", path, "history must be a list of objects")
+    return record

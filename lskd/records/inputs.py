@@ -1,0 +1,89 @@
+"""What commands are given on their command lines: runs, representation files, and directories of either."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lskd.io.errors import bad
+
+RECORD = "run.json"
+SUFFIX = ".representations.safetensors"
+SHOWN = 4  # names in a note
+
+
+@dataclass
+class Inputs:
+    """What was found, each in the order given, directories' contents in the order of their paths.
+
+    Attributes:
+        models: directories with a ``run.json``, and representation files.
+        others: files that the command has a use for besides.
+        skipped: places that hold nothing of these.
+    """
+
+    models: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+
+    @property
+    def runs(self) -> list[Path]:
+        """Directories with a ``run.json``."""
+        return [path for path in self.models if path.is_dir()]
+
+    @property
+    def representations(self) -> list[Path]:
+        """Representation files."""
+        return [path for path in self.models if not path.is_dir()]
+
+
+def say_skipped(paths: Sequence[Path], why: str = "neither a run nor representations") -> None:
+    """Name what was skipped in one line on standard error, if anything was."""
+    if paths:
+        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+        print(f"skipped, {why}: {', '.join(map(str, paths[:SHOWN]))}{more}", file=sys.stderr)
+
+
+def find_inputs(
+    argument: str,
+    places: Sequence[str | os.PathLike],
+    valid: str,
+    is_other: Callable[[Path], bool] = lambda path: False,
+) -> Inputs:
+    """Find what the places hold: what a shell's ``runs/mine/*`` names beside runs is skipped.
+
+    A directory stands for the runs in it and below it; where there are none, for the representation files there.
+
+    Args:
+        argument: what the user gave the places by, for messages.
+        places: run directories or their ``run.json``, directories above them, representation files, and others.
+        valid: what is said of a place that does not exist, or where nothing at all is found.
+        is_other: whether a file is one that the command has a use for besides.
+
+    Raises:
+        InputError: a place that does not exist, or none that holds anything.
+    """
+    found = Inputs()
+    for place in map(Path, places):
+        if not place.exists():
+            raise bad(argument, place, valid)
+        if place.is_dir():
+            models = [record.parent for record in sorted(place.rglob(RECORD))] or sorted(place.rglob(f"*{SUFFIX}"))
+        else:
+            models = [place.parent] if place.name == RECORD else [place] if place.name.endswith(SUFFIX) else []
+        found.models += models
+        if not models:
+            (found.others if place.is_file() and is_other(place) else found.skipped).append(place)
+    found.models, found.others = _each_once(found.models), _each_once(found.others)
+    if not found.models and not found.others:
+        raise bad(argument, found.skipped[0] if found.skipped else "none", valid)
+    return found
+
+
+def _each_once(paths: Sequence[Path]) -> list[Path]:
+    """Each file under the first of its names."""
+    once: dict[Path, Path] = {}
+    for path in paths:
+        once.setdefault(path.resolve(), path)
+    return list(once.values())

@@ -1,0 +1,200 @@
+"""The studies of a report: runs that may be compared, summed up over seeds, and how figures are written.
+
+A study is what may be compared: students of one model, distilled on the same data from teachers of one model with the
+same settings, save α of the teacher, T and the seed.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lskd.io.errors import bad
+from lskd.records.found_runs import METRICS, Metric, Run
+from lskd.records.spread import Spread, over_seeds
+
+
+@dataclass
+class Study:
+    """Students that may be compared, and their teachers.
+
+    Attributes:
+        first: one of its runs, for what all share.
+        teacher: the teachers' model, None for runs that have none.
+        students: by α of the teacher and T, in order of seeds.
+        teachers: runs of the teachers, by α.
+        alone: runs of the student's model without a teacher, by α of their labels.
+        special: settings that set it apart from a study that is the same otherwise, in words.
+    """
+
+    first: Run
+    teacher: str | None
+    students: dict[tuple[float | None, float], list[Run]] = field(default_factory=dict)
+    teachers: dict[float | None, list[Run]] = field(default_factory=dict)
+    alone: dict[float | None, list[Run]] = field(default_factory=dict)
+    special: str = ""
+
+    @property
+    def runs(self) -> list[Run]:
+        """All, teachers first."""
+        return [run for part in (self.teachers, self.students, self.alone) for runs in part.values() for run in runs]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Which figures its runs have."""
+        return METRICS[self.first.kind]
+
+    @property
+    def unit(self) -> str:
+        """Of the first of them: ``%`` or ``BLEU``."""
+        return "BLEU" if self.first.kind == "translation" else "%"
+
+    @property
+    def title(self) -> str:
+        """Data, teacher → student, and what is special."""
+        taught = f"{self.teacher} → {self.first.model}" if self.teacher else f"{self.first.model}, without a teacher"
+        return f"{self.first.data}: {taught}{self.special}"
+
+    @property
+    def smoothings(self) -> list[float | None]:
+        """α of the teachers, increasing, the unknown last."""
+        return sorted({alpha for alpha, _ in self.students} | set(self.teachers), key=unknown_last)
+
+    @property
+    def temperatures(self) -> list[float]:
+        """T of the students, increasing."""
+        return sorted({temperature for _, temperature in self.students})
+
+    def spread(self, alpha: float | None, temperature: float | None, metric: str) -> Spread | None:
+        """Of students over seeds, of teachers where ``temperature`` is None; None where no run has the figure.
+
+        Teachers whose own runs were not given are taken from their students' records, each once.
+        """
+        if temperature is not None:
+            return spread(self.students.get((alpha, temperature), []), metric)
+        if alpha in self.teachers:
+            return spread(self.teachers[alpha], metric)
+        valid = {}
+        for (smoothing, _), runs in self.students.items():
+            if smoothing == alpha:
+                valid |= {run.record.teacher.get("fingerprint"): run.record.teacher.get("valid", {}) for run in runs}
+        values = [figures[metric] for figures in valid.values() if figures.get(metric) is not None]
+        return over_seeds(values) if values else None
+
+
+def unknown_last(alpha: float | None) -> tuple[bool, float]:
+    """A key to sort α by."""
+    return alpha is None, alpha or 0.0
+
+
+def pair(run: Run) -> tuple:
+    """What students at different T share that may be compared one by one: the seeds and the teacher."""
+    data_seed = run.record.configuration.get("host", {}).get("data_seed")
+    return run.record.seed, data_seed, run.record.teacher.get("fingerprint")
+
+
+def smoothing(alpha: float | None) -> str:
+    """α in words, ``α = 0.1``, that stay in one line."""
+    return "α unknown" if alpha is None else f"α = {alpha:g}".replace(" ", "\u00a0")
+
+
+def at(temperature: float) -> str:
+    """T in words, ``T = 3``, that stay in one line."""
+    return f"T = {temperature:g}".replace(" ", "\u00a0")
+
+
+def number(value: Spread | None, with_n: bool = False) -> str:
+    """A mean with its standard deviation, to two decimals; a dash for None.
+
+    >>> number(Spread(85.3, 0.4, 3), with_n=True), number(Spread(85.3, None, 1)), number(None)
+    ('85.30 ± 0.40 (3)', '85.30', '–')
+    """
+    if value is None:
+        return "–"
+    return (
+        f"{value.mean:.2f}" + ("" if value.sd is None else f" ± {value.sd:.2f}") + (f" ({value.n})" if with_n else "")
+    )
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A change with its sign, a true minus.
+
+    >>> signed(-2.55, 2), signed(3.0), signed(-0.01)
+    ('−2.55', '+3.0', '0.0')
+    """
+    written = f"{value:+.{digits}f}"
+    return written.replace("-", "−") if float(written) else written[1:]
+
+
+def spread(runs: Iterable[Run], metric: str) -> Spread | None:
+    """Mean, standard deviation and n of a figure over the runs that have it; None where none has."""
+    values = [run.figures[metric] for run in runs if run.figures.get(metric) is not None]
+    return over_seeds(values) if values else None
+
+
+def group(runs: Sequence[Run]) -> list[Study]:
+    """Studies, images before translations.
+
+    Raises:
+        InputError: one student twice: the same settings, teacher and seed in two directories.
+    """
+    studies: dict[tuple, Study] = {}
+    for run in runs:
+        if run.record.teacher:
+            teachers = [each for each in runs if not each.record.teacher and _is_teacher(each, run)]
+            model = run.record.teacher.get("model") or (teachers[0].model if teachers else "teacher")
+            key = (run.kind, run.record.data.get("fingerprint"), model, run.model, tuple(sorted(run.settings.items())))
+            study = studies.setdefault(key, Study(run, model))
+            _insert(study.students, (run.label_smoothing, run.temperature), run)
+            for each in teachers:
+                _insert(study.teachers, each.label_smoothing, each)
+    teaching = {each.directory for study in studies.values() for each in study.runs}
+    for run in runs:
+        if run.directory in teaching:
+            continue
+        key = (run.kind, run.record.data.get("fingerprint"), run.model)
+        hosts = [each for name, each in studies.items() if (name[0], name[1], name[3]) == key]
+        for study in hosts or [studies.setdefault((*key, ""), Study(run, None))]:
+            _insert(study.alone, run.label_smoothing, run)
+    _tell_apart(list(studies.values()))
+    for study in studies.values():
+        study.students = dict(sorted(study.students.items(), key=lambda item: (unknown_last(item[0][0]), item[0][1])))
+        _check_once(study)
+    return sorted(studies.values(), key=lambda study: (study.first.kind != "vision", study.teacher is None))
+
+
+def _insert(runs: dict, key, run: Run) -> None:
+    """Add a run under its key, in order of seeds, once."""
+    there = runs.setdefault(key, [])
+    if run not in there:
+        there.append(run)
+        there.sort(key=lambda each: (each.record.seed, str(each.directory)))
+
+
+def _is_teacher(run: Run, student: Run) -> bool:
+    """Whether a run's checkpoint taught a student: by the end of its path, since directories move."""
+    ends = {tuple(Path(path).parts[-3:-1]) for path in student.record.teacher.get("paths", [])}
+    return tuple(run.directory.resolve().parts[-2:]) in ends and run.label_smoothing == student.label_smoothing
+
+
+def _check_once(study: Study) -> None:
+    for runs in study.students.values():
+        seen: dict[tuple, Run] = {}
+        for run in runs:
+            other = seen.setdefault(pair(run), run)
+            if other is not run:
+                raise bad("runs", run.directory, f"is the same run as {other.directory}; must be given once")
+    for runs in study.teachers.values():
+        counts = Counter(run.record.seed for run in runs)
+        if twice := [run for run in runs if counts[run.record.seed] > 1]:
+            raise bad("runs", twice[1].directory, f"is the same run as {twice[0].directory}; must be given once")
+
+
+def _tell_apart(studies: Sequence[Study]) -> None:
+    """Say of studies of one title in which settings they differ."""
+    for title in {study.title for study in studies}:
+        same = [study for study in studies if study.title == title]
+        names = sorted({name for study in same for name in study.first.settings})
+        differing = [name for name in names if len({study.first.settings.get(name) for study in same}) > 1]
+        for study in same:
+            study.special = "".join(f", {name} = {study.first.settings.get(name, 'off')}" for name in differing[:3])

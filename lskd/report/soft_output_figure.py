@@ -1,0 +1,110 @@
+"""Mean soft outputs of classes as bars, a panel for each temperature: the paper's Figure 2."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lskd.io.errors import bad
+from lskd.report.projection_figure import COLOURS, STYLE
+
+MOST_PANELS = 60  # beyond, nobody reads them, and drawing takes minutes
+
+
+@dataclass(frozen=True)
+class SoftOutputs:
+    """The mean outputs of one class, or of the classes that a model takes it for.
+
+    Attributes:
+        title: the class, and the model where there are several.
+        temperatures: ascending, each T of which there are outputs.
+        names: of the classes shown, the largest mean output at the lowest T first.
+        means: (temperatures, names) probabilities.
+        own: the place of the class itself in ``names``, None where it is not among them.
+    """
+
+    title: str
+    temperatures: Sequence[float]
+    names: Sequence[str]
+    means: np.ndarray
+    own: int | None
+
+
+def largest(title: str, label: int, class_names: Sequence[str], means: dict[float, np.ndarray], top: int):
+    """The ``top`` classes by their mean output at the lowest temperature.
+
+    Args:
+        title: of the row of panels.
+        label: the index of the class whose samples' outputs these are.
+        class_names: K of them.
+        means: by temperature, (K,) mean probabilities.
+        top: how many to show.
+
+    Returns:
+        :class:`SoftOutputs`.
+    """
+    temperatures = sorted(means)
+    best = np.argsort(-means[temperatures[0]], kind="stable")[:top].tolist()
+    shown = np.stack([means[temperature][best] for temperature in temperatures])
+    own = best.index(label) if label in best else None
+    return SoftOutputs(title, temperatures, [class_names[index] for index in best], shown, own)
+
+
+def soft_output_figure(rows: Sequence[SoftOutputs]):
+    """A row of panels for each class, one for each T, lowest first; all panels have one logarithmic axis.
+
+    The scale is logarithmic since probabilities at T = 1 are often less than a hundredth of the first. The class itself
+    is hatched, and each bar has its value.
+
+    Args:
+        rows: at least one, all of the same temperatures.
+
+    Returns:
+        A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ValueError: none, or more panels than can be read.
+    """
+    panels = sum(len(row.temperatures) for row in rows)
+    if not 1 <= panels <= MOST_PANELS:
+        raise ValueError(f"panels: {panels} (must be 1 to {MOST_PANELS}: a class in a file at a temperature each)")
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise bad("matplotlib", "not installed", "figures need it: pip install 'lskd[report]'") from None
+    columns = len(rows[0].temperatures)
+    positive = np.concatenate([row.means[row.means > 0] for row in rows])
+    decades = int(np.floor(np.log10(positive.min())))
+    names = max(len(row.names) for row in rows)
+    with matplotlib.rc_context(STYLE):
+        size = (1.6 + 2.9 * columns, len(rows) * (0.6 + 0.27 * names) + 0.5)
+        drawing = Figure(figsize=size, layout="constrained")
+        grid = drawing.subplots(len(rows), columns, squeeze=False, sharex=True, sharey="row")
+        for line, row in zip(grid, rows, strict=True):
+            for axes, temperature, means in zip(line, row.temperatures, row.means, strict=True):
+                _panel(axes, row, means, decades)
+                axes.set_title(f"{row.title}, T = {temperature:g}", fontsize=9)
+        for axes in grid[-1]:
+            axes.set_xlabel("mean output (log scale)")
+    return drawing
+
+
+def _panel(axes, row: SoftOutputs, means: np.ndarray, decades: int) -> None:
+    places, low = range(len(row.names)), 10.0 ** (decades - 0.3)
+    # A probability of 0, which rounding can make, has no place on the axis: no bar, and its value says so.
+    bars = axes.barh(places, np.maximum(means, low), color=COLOURS[0], height=0.7, edgecolor="black", linewidth=0.6)
+    if row.own is not None:
+        bars[row.own].set(facecolor=COLOURS[1], hatch="///")
+    for place, value in zip(places, means, strict=True):
+        axes.annotate(f"{value:.2g}", (max(value, low), place), xytext=(3, 0), textcoords="offset points", va="center",
+                      fontsize=8)  # fmt: skip
+    axes.set_xscale("log")
+    ticks = range(0, decades - 1, -max(1, -decades // 3))
+    axes.set_xticks([10.0**tick for tick in ticks], [f"{10.0**tick:g}" for tick in ticks])
+    axes.set(xlim=(low, 10 ** (0.4 - 0.35 * decades)), ylim=(len(row.names) - 0.5, -0.5))
+    axes.set_yticks(places, row.names)
+    axes.tick_params(labelsize=8)
+    axes.minorticks_off()
+    axes.grid(axis="x", color="0.88", linewidth=0.8)
+    axes.set_axisbelow(True)

@@ -1,0 +1,96 @@
+"""The commands as a user types them, for tests."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = "--arch transformer --share-all-embeddings --encoder-embed-dim 32 --decoder-embed-dim 32 --encoder-layers 1"
+SMALL += " --encoder-ffn-embed-dim 64 --decoder-ffn-embed-dim 64 --decoder-layers 1 --encoder-attention-heads 2"
+SMALL += " --decoder-attention-heads 2 --optimizer adam --lr 3e-3 --max-tokens 1000 --cpu --num-workers 0"
+SMALL += " --log-format json --log-interval 10 --required-batch-size-multiple 1"
+
+
+def run(*command, cwd: Path = ROOT, status: int = 0, **environment) -> subprocess.CompletedProcess:
+    """Run a command, ``python`` and ``fairseq-*`` being this environment's, and check its exit status."""
+    command = [
+        str(word)
+        for part in command
+        for word in (part.split() if isinstance(part, str) and "\n" not in part else [part])
+    ]
+    command[0] = str(Path(sys.executable).parent / command[0])
+    result = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    )
+    assert result.returncode == status, (
+        f"{command}\nstatus {result.returncode}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+    )
+    return result
+
+
+def last_line(result: subprocess.CompletedProcess) -> str:
+    """The last line of standard error: what a user reads when a command has refused."""
+    return result.stderr.strip().splitlines()[-1]
+
+
+def prepare(dest: Path, *options, **keywords) -> Path:
+    """A data directory of sample sentences."""
+    run("python data_prep/libreoffice_help.py --dest", dest, *options, **keywords)
+    return dest
+
+
+def train(data: Path, save_dir: Path, *options: str, **keywords) -> subprocess.CompletedProcess:
+    """``fairseq-train`` of a small Transformer."""
+    return run("fairseq-train", data, "--save-dir", save_dir, SMALL, "--user-dir lskd_fairseq", *options, **keywords)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def distribution() -> str:
+    """The options of ``fairseq-train`` that make it one of two processes on a CPU, beside its own rank."""
+    port = free_port()
+    options = f"--distributed-world-size 2 --distributed-init-method tcp://127.0.0.1:{port} --distributed-no-spawn"
+    return options + " --distributed-backend gloo --ddp-backend legacy_ddp"
+
+
+def two_processes(command: str) -> str:
+    """Two processes of one training, as two machines start them; the output of the first."""
+    processes = []
+    for rank in range(2):
+        words = f"{Path(sys.executable).parent}/{command} --distributed-rank {rank} --device-id {rank}".split()
+        processes.append(subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    return outputs[0]
+
+
+def started_together(commands: list[list]) -> list[tuple[int, str]]:
+    """The processes of one training as torchrun starts them, but each with its own words: status and output of each."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(commands))}
+    processes = []
+    for rank, command in enumerate(commands):
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)} | place
+        processes.append(
+            subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        )
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
+
+
+def weights(checkpoint: Path) -> torch.Tensor:
+    """All weights of a checkpoint in one vector; the loading is torch's safe one."""
+    import lskd_fairseq  # noqa: F401
+
+    state = torch.load(checkpoint, weights_only=True)
+    return torch.cat([tensor.flatten().double() for _, tensor in sorted(state["model"].items())])

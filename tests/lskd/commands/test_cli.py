@@ -1,0 +1,96 @@
+"""The `lskd` command as a whole: each subcommand is tested in a module of its own."""
+
+import importlib
+import re
+import shlex
+import sys
+
+import pytest
+from helpers.commands import last_line, run
+
+from lskd import __version__
+from lskd.commands.main import COMMANDS, parser
+
+
+def test_help_lists_every_command_with_a_line_on_what_it_does():
+    help_text = parser().format_help()
+    for name in COMMANDS:
+        summary = importlib.import_module(f"lskd.commands.{name}").__doc__.splitlines()[0]
+        assert name.replace("_", "-") in help_text
+        assert summary.split()[0] in help_text
+        assert summary[0].isupper()
+        assert summary.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [("vision", ["train", "validate", "representations"]), ("nmt", ["score", "cache", "export", "representations"])],
+)
+def test_help_lists_what_the_two_sides_add_without_importing_them(group, names):
+    heavy = {"numpy", "torch", "timm", "fairseq", "lskd_vision", "lskd_fairseq"}
+    code = "import sys; from lskd.commands.main import parser\n"
+    code += f"try: parser().parse_args(['{group}', '--help'])\n"
+    code += f"except SystemExit: print({heavy} & set(sys.modules))"
+    *listed, imported = run("python", "-c", code + "\n").stdout.splitlines()
+    assert imported == "set()"
+    for name in names:
+        assert any(re.match(rf" +{name} +[A-Z]", line) or line.strip() == name for line in listed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["vision train", "nmt score"])
+def test_a_command_of_a_side_is_called_by_its_name_in_help_and_errors(words):
+    assert run("lskd", words, "--help").stdout.startswith(f"usage: lskd {words} ")
+    assert last_line(run("lskd", words, "--no-such-option", status=2)).startswith(f"lskd {words}: error: ")
+
+
+def test_a_side_that_cannot_be_imported_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    for name in [name for name in sys.modules if name.startswith("lskd_vision")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(SystemExit) as left:
+        parser().parse_args(["vision", "train"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "lskd vision train: error: timm is not installed (pip install 'lskd[vision]')\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help_with_an_example_that_it_understands(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    command = name.replace("_", "-")
+    with pytest.raises(SystemExit) as left:
+        parser().parse_args([command, "--help"])
+    assert left.value.code == 0
+    example = importlib.import_module(f"lskd.commands.{name}").EXAMPLE
+    assert example in capsys.readouterr().out
+    words = shlex.split(example)
+    assert words[:2] == ["lskd", command]
+    assert parser().parse_args(words[1:]).command == command
+
+
+def test_the_version_is_the_packages():
+    assert run("lskd --version").stdout.split() == ["lskd", __version__]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "COMMAND"),
+        ("etta", "invalid choice: 'etta'"),
+        ("eta --first a", "--second"),
+        ("published 9Z", "9Z"),
+        ("entropy missing.representations.safetensors", "missing.representations.safetensors"),
+        ("published 2A --output table.txt", "must end in .csv or .json"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_2(words, message, tmp_path):
+    answer = run("lskd", words, cwd=tmp_path, status=2)
+    assert message in last_line(answer)
+    assert len(answer.stderr.strip().splitlines()) == 1
+    assert answer.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path):
+    answer = run("lskd entropy missing.representations.safetensors --debug", cwd=tmp_path, status=1)
+    assert "Traceback" in answer.stderr

@@ -1,0 +1,71 @@
+"""``lskd reproduce`` before anything runs: what it hands to snakemake, and what it refuses."""
+
+import argparse
+
+import pytest
+from helpers.commands import ROOT, last_line, run
+
+from lskd.commands import reproduce
+
+
+def options(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    reproduce.add_arguments(parser)
+    return parser.parse_args(["2A", *words])
+
+
+def words_after(command: list[str], option: str) -> list[str]:
+    return command[command.index(option) + 1 :]
+
+
+def test_what_it_makes_goes_to_the_working_directory(tmp_path):
+    said = run("lskd reproduce 2A --dry-run", cwd=tmp_path).stdout
+    assert f"at mini scale, in {tmp_path / 'runs' / 'mini'}\n" in said
+    assert not list(tmp_path.iterdir())
+    plan = run("python", ROOT / "scripts" / "plan.py", "2A --commands", cwd=tmp_path).stdout
+    assert f"--dest {tmp_path}/runs/mini/data/fashion-mnist" in plan
+
+
+def test_it_takes_all_cores_and_a_job_a_gpu_unless_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    command = reproduce._snakemake(options(), tmp_path)
+    assert words_after(command, "--cores")[0] == "all"
+    assert words_after(command, "--resources")[0] == "gpu=3"
+    command = reproduce._snakemake(options("--cores", "4", "--gpus", "1"), tmp_path)
+    assert words_after(command, "--cores")[0] == "4"
+    assert words_after(command, "--resources")[0] == "gpu=1"
+
+
+def test_without_a_gpu_it_still_allows_one_since_none_would_be_no_limit(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert words_after(reproduce._snakemake(options(), tmp_path), "--resources")[0] == "gpu=1"
+
+
+def test_a_profile_is_one_of_the_projects_or_a_directory(tmp_path):
+    command = reproduce._snakemake(options("--profile", "slurm"), tmp_path)
+    assert words_after(command, "--profile")[0] == str(reproduce.PROFILES / "slurm")
+    assert "--cores" not in command  # how many jobs at a time the profile says
+    command = reproduce._snakemake(options("--profile", str(tmp_path)), tmp_path)
+    assert words_after(command, "--profile")[0] == str(tmp_path)
+
+
+def test_more_options_for_snakemake_come_last(tmp_path):
+    command = reproduce._snakemake(options("--snakemake=--keep-going --until 2A"), tmp_path)
+    assert command[-3:] == ["--keep-going", "--until", "2A"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("9Z", "TABLE: 9Z (must be all, or of "),
+        ("2A --profile nowhere", "--profile: nowhere (must be slurm, or a directory with a config.yaml)"),
+        ("2A --cores 0", "--cores: '0' (must be a whole number above 0)"),
+        ("2A --scale huge", "--scale: huge (must be one of "),
+        ("2A --scale paper", "--data: not given (must have imagenet=PATH"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_line_and_leaves_nothing(words, said, tmp_path):
+    result = run("lskd reproduce", words, "--output", tmp_path / "out", status=2)
+    assert said in last_line(result)
+    assert not (tmp_path / "out").exists()
