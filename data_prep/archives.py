@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tgz import download
 
-from lskd.io.errors import bad, writing
+from lskd.io.errors import file_error_context, input_error
 from lskd.io.files import parse_json
 
 
@@ -32,7 +32,7 @@ def obtain(arguments: argparse.Namespace, official: str, where: str, limit: int 
     if arguments.archive:
         return arguments.archive, arguments.archive.name
     if not arguments.url:
-        raise bad("--archive", "not given", f"must be the path of {official}, {where}; or --url, its address")
+        raise input_error("--archive", "not given", f"must be the path of {official}, {where}; or --url, its address")
     # The address is part of the file's name, so that what is there already is known to come from it.
     address = hashlib.sha256(arguments.url.encode()).hexdigest()[:8]
     path = arguments.dest.parent / f"{official.removesuffix('.tgz')}.{address}.tgz"
@@ -59,11 +59,11 @@ def already_prepared(dest: Path, parameters: dict) -> bool:
     try:
         found = dict(parse_json((dest / "manifest.json").read_text(encoding="utf-8"))["parameters"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise bad("--dest", dest, "exists and was not made by this command; name a new directory") from None
+        raise input_error("--dest", dest, "exists and was not made by this command; name a new directory") from None
     different = sorted(key for key in parameters.keys() | found.keys() if parameters.get(key) != found.get(key))
     if different:
         changes = ", ".join(f"{key} {found.get(key)} instead of {parameters.get(key)}" for key in different)
-        raise bad("--dest", dest, f"was made with {changes}; name a new directory")
+        raise input_error("--dest", dest, f"was made with {changes}; name a new directory")
     return True
 
 
@@ -73,7 +73,7 @@ def building(dest: Path) -> Iterator[Path]:
 
     A kill leaves it behind, hidden, as ``.DEST.*.partial``; ``dest`` is not there then.
     """
-    with writing(dest):
+    with file_error_context(dest):
         dest.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", suffix=".partial", dir=dest.parent))
         beside.chmod(0o755)

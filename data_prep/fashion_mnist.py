@@ -27,7 +27,7 @@ import numpy as np
 from archives import already_prepared, building
 from idx import SIDE, read_idx, write_idx
 
-from lskd.io.errors import InputError, bad, positive, run_command, writing
+from lskd.io.errors import InputError, file_error_context, input_error, positive, run_command
 from lskd.io.files import sha256, write_json
 
 SAMPLE = Path(__file__).resolve().parent / "samples" / "fashion_mnist_12k.npz"
@@ -56,15 +56,15 @@ def check(arrays: Arrays, argument: str, value: object) -> Arrays:
     for split in ("train", "test"):
         images, labels = (arrays.get(f"{kind}_{split}") for kind in "xy")
         if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray):  # numpy gives others as bytes
-            raise bad(argument, value, f"must hold the arrays {', '.join(FILES)}")
+            raise input_error(argument, value, f"must hold the arrays {', '.join(FILES)}")
         if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
             found = f"{split} images are {images.dtype} {images.shape}"
-            raise bad(argument, value, f"{found}, not uint8 (N, {SIDE}, {SIDE})")
+            raise input_error(argument, value, f"{found}, not uint8 (N, {SIDE}, {SIDE})")
         if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(labels):
             found = f"{split} labels are {labels.dtype} {labels.shape}"
-            raise bad(argument, value, f"{found}, not uint8, one for each of {len(images)} images, above 0")
+            raise input_error(argument, value, f"{found}, not uint8, one for each of {len(images)} images, above 0")
         if labels.max() >= len(CLASSES):
-            raise bad(argument, value, f"{split} labels go up to {labels.max()}, above {len(CLASSES) - 1}")
+            raise input_error(argument, value, f"{split} labels go up to {labels.max()}, above {len(CLASSES) - 1}")
     return arrays
 
 
@@ -78,7 +78,7 @@ def read_sample(path: Path) -> Arrays:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in FILES if name in file}
     except Exception as error:  # numpy has no one kind of error for a file that is not what it should be
-        raise bad("sample", path, f"cannot be read: {error}") from None
+        raise input_error("sample", path, f"cannot be read: {error}") from None
     return check(arrays, "sample", path)
 
 
@@ -93,7 +93,7 @@ def idx_files(directory: Path, source: str) -> dict[str, Path]:
         paths = [path for path in (directory / file, directory / f"{file}.gz") if path.is_file()]
         if not paths:
             options = "sample, debian, torchvision, or a directory with the four IDX files, plain or .gz"
-            raise bad("--source", source, f"has no {file}; must be {options}")
+            raise input_error("--source", source, f"has no {file}; must be {options}")
         found[name] = paths[0]
     return found
 
@@ -109,7 +109,7 @@ def read_files(directory: Path, source: str) -> Arrays:
         try:
             arrays[name] = read_idx(path, 3 if name.startswith("x") else 1)
         except (OSError, EOFError, ValueError, zlib.error) as error:
-            raise bad("--source", source, f"{path.name} cannot be read: {error}") from None
+            raise input_error("--source", source, f"{path.name} cannot be read: {error}") from None
     return check(arrays, "--source", source)
 
 
@@ -135,14 +135,14 @@ def fetch_from_debian(scratch: Path) -> dict[str, str]:
             with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
                 for member in tar:
                     if member.isfile() and (match := wanted.fullmatch(member.name)):
-                        with writing(scratch / match[1]):
+                        with file_error_context(scratch / match[1]):
                             (scratch / match[1]).write_bytes(tar.extractfile(member).read())
             while process.stdout.read(1 << 20):  # the padding after the last file: dpkg-deb must end by itself
                 pass
         except (tarfile.TarError, EOFError) as error:
-            raise bad("--source", "debian", f"{package.name} cannot be read: {error}") from None
+            raise input_error("--source", "debian", f"{package.name} cannot be read: {error}") from None
     if process.returncode:
-        raise bad("--source", "debian", f"{package.name} cannot be read: dpkg-deb found it broken")
+        raise input_error("--source", "debian", f"{package.name} cannot be read: dpkg-deb found it broken")
     return {"package": package.name, "sha256": sha256(package)}
 
 
@@ -158,11 +158,11 @@ def fetch_with_torchvision(scratch: Path) -> dict[str, str]:
     try:
         import torchvision
     except ImportError as error:
-        raise bad("--source", "torchvision", f"needs the package torchvision: {error}") from None
+        raise input_error("--source", "torchvision", f"needs the package torchvision: {error}") from None
     try:
         torchvision.datasets.FashionMNIST(scratch, download=True)
     except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
-        raise bad("--source", "torchvision", f"cannot be downloaded: {error}") from None
+        raise input_error("--source", "torchvision", f"cannot be downloaded: {error}") from None
     for path in (scratch / RAW).iterdir():
         path.rename(scratch / path.name)
     return {"torchvision": torchvision.__version__}
@@ -195,7 +195,7 @@ def of_classes(arrays: Arrays, names: list[str]) -> Arrays:
         labels = arrays[f"y_{split}"]
         for name in names:
             if CLASSES.index(name) not in labels:
-                raise bad("--classes", name, f"has no {split} images in this source")
+                raise input_error("--classes", name, f"has no {split} images in this source")
         chosen = np.isin(labels, [CLASSES.index(name) for name in names])
         kept |= {f"{kind}_{split}": arrays[f"{kind}_{split}"][chosen] for kind in "xy"}
     return kept
@@ -251,9 +251,9 @@ def chosen_classes(names: list[str]) -> list[str]:
     """
     for name in names:
         if name not in CLASSES:
-            raise bad("--classes", name, f"must be of {', '.join(CLASSES)}")
+            raise input_error("--classes", name, f"must be of {', '.join(CLASSES)}")
     if len(set(names)) < max(2, len(names)):
-        raise bad("--classes", " ".join(names), "must be at least two, all different")
+        raise input_error("--classes", " ".join(names), "must be at least two, all different")
     return sorted(names)  # as timm sorts their folders
 
 
@@ -263,14 +263,14 @@ def main(arguments: argparse.Namespace) -> None:
     names = None if arguments.classes is None else chosen_classes(arguments.classes)
     number = len(names or CLASSES)
     if max_images is not None and max_images % number:
-        raise bad("--max-images", max_images, f"must be a multiple of {number}: as many of each class")
+        raise input_error("--max-images", max_images, f"must be a multiple of {number}: as many of each class")
     parameters = {"data_set": "Fashion-MNIST", "source": source, "max_images": max_images}
     if names:
         parameters["classes"] = names
         try:
             from image_tree import write_trees
         except ImportError as error:
-            raise bad("--classes", " ".join(names), f"needs the package Pillow: {error}") from None
+            raise input_error("--classes", " ".join(names), f"needs the package Pillow: {error}") from None
     if source == "sample":
         parameters["source_sha256"] = sha256(SAMPLE)
     elif source not in FETCH:

@@ -27,7 +27,7 @@ from pathlib import Path
 from imagenet_devkit import OFFICIAL, Archive, unpack, val_labels
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, bad, positive, run_command, writing
+from lskd.io.errors import InputError, file_error_context, input_error, positive, run_command
 from lskd.io.files import parse_json, write_json
 from lskd.records.runs import versions
 from lskd_vision.image_files import SUFFIXES
@@ -91,7 +91,7 @@ def imagenet_1k(classes: int = CLASSES) -> Expected:
     """What the whole data set has to hold, or a subset of so many ``classes``."""
     wnids = tuple(class_names())
     if classes > CLASSES:
-        raise bad("--classes", classes, f"must be at most {CLASSES}")
+        raise input_error("--classes", classes, f"must be at most {CLASSES}")
     return Expected(wnids, classes, 1_281_167, 50) if classes == CLASSES else Expected(wnids, classes)
 
 
@@ -194,7 +194,7 @@ def manifest_in(directory: Path) -> dict | None:
     except (ValueError, KeyError, TypeError):
         pass
     mine = "class_index.json and manifest.json"
-    raise bad("--dest", directory, f"has {mine} of another origin, which stay; name another directory")
+    raise input_error("--dest", directory, f"has {mine} of another origin, which stay; name another directory")
 
 
 def describe(directory: Path, tree: Tree, archives: dict[str, str] | None = None) -> dict:
@@ -222,11 +222,11 @@ def check(directory: Path, dest: Path, expected: Expected) -> dict:
         InputError: something is wrong with the tree, or files in ``dest`` are in the way; nothing is written.
     """
     if not directory.is_dir():
-        raise bad("--check", directory, "must be a directory with train and val in it")
+        raise input_error("--check", directory, "must be a directory with train and val in it")
     manifest_in(dest)
     tree = examine(directory, expected)
     if tree.problems:
-        raise bad("--check", directory, tree.complaint())
+        raise input_error("--check", directory, tree.complaint())
     return describe(dest, tree)
 
 
@@ -254,7 +254,7 @@ def build(train: Archive, val: Archive, devkit: Archive, dest: Path, expected: E
         unpack(train, val, val_labels(devkit, class_names()), building, expected.wnids, expected.classes)
         tree = examine(building, expected)
         if tree.problems:
-            raise bad("--dest", dest, f"would not be {DATASET}: {tree.complaint()}")
+            raise input_error("--dest", dest, f"would not be {DATASET}: {tree.complaint()}")
         manifest = describe(building, tree, md5)
         os.replace(building, dest)  # an empty directory is replaced, anything else is refused by the system
     except InputError:  # with the same archives it would come again
@@ -266,16 +266,16 @@ def build(train: Archive, val: Archive, devkit: Archive, dest: Path, expected: E
 def must_be_new(dest: Path) -> None:
     """Raise InputError where ``dest`` is anything but an empty directory or nothing at all."""
     if dest.exists() and not (dest.is_dir() and not any(dest.iterdir())):
-        raise bad("--dest", dest, "exists and was not made of these archives; name a new directory")
+        raise input_error("--dest", dest, "exists and was not made of these archives; name a new directory")
     if os.path.ismount(dest):  # it cannot be replaced, and what is beside it is on another disk
-        raise bad("--dest", dest, "is a mount point; name a new directory in it")
+        raise input_error("--dest", dest, "is a mount point; name a new directory in it")
 
 
 def must_be_writable(directory: Path) -> None:
     """Raise InputError where nothing can be written to ``directory``: said now, and not after an hour's work."""
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise bad("--dest", nearest, "must be a directory that can be written to")
+        raise input_error("--dest", nearest, "must be a directory that can be written to")
 
 
 def _some(things: list[str], between: str = ", ") -> str:
@@ -290,23 +290,25 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.check:
         for argument, path in paths.items():
             if path:
-                raise bad(argument, path, "goes with --dest alone, to make a tree, not with --check")
+                raise input_error(argument, path, "goes with --dest alone, to make a tree, not with --check")
         dest = arguments.dest or arguments.check
         must_be_writable(dest.resolve())
         manifest = check(arguments.check, dest, expected)
     else:
         if not arguments.dest:
-            raise bad("--dest", "not given", "must be the directory to make; or --check, a directory that is there")
+            raise input_error(
+                "--dest", "not given", "must be the directory to make; or --check, a directory that is there"
+            )
         for argument, path in paths.items():
             if not path or not path.is_file():
-                raise bad(argument, path or "not given", f"must be the path of {OFFICIAL[argument][0]}")
+                raise input_error(argument, path or "not given", f"must be the path of {OFFICIAL[argument][0]}")
         dest = arguments.dest
         if not manifest_in(dest):
             must_be_new(dest)
             must_be_writable(dest.resolve().parent)
         archives = [Archive(argument, path) for argument, path in paths.items()]
         md5 = {archive.official: archive.md5(arguments.any_checksum) for archive in reversed(archives)}
-        with writing(dest):
+        with file_error_context(dest):
             manifest = build(*archives, dest, expected, md5)
     images = " and ".join(f"{manifest['counts'][split]['images']} {split}" for split in SPLITS)
     print(f"{arguments.check or dest}: {images} images of {manifest['classes']} classes; see {dest / 'manifest.json'}")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 
 OFFICIAL = {  # by option: name and MD5, as torchvision.datasets.imagenet has them
     "--train-tar": ("ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e"),  # pragma: allowlist secret
@@ -45,7 +45,7 @@ class Archive:
 
     def refused(self, reason: str) -> InputError:
         """What to raise when the archive cannot be used."""
-        return bad(self.argument, self.path, reason)
+        return input_error(self.argument, self.path, reason)
 
     def md5(self, any_checksum: bool = False) -> str:
         """The MD5 of the archive, in hexadecimal.

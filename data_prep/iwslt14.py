@@ -23,7 +23,7 @@ from sacremoses import MosesTokenizer
 from tgz import read_tgz, verify
 from tqdm import tqdm
 
-from lskd.io.errors import bad, positive, run_command
+from lskd.io.errors import input_error, positive, run_command
 
 WHERE = "officially from WIT3, the site of FBK, release 2014-01"
 MAX_TOKENS = 175
@@ -58,11 +58,15 @@ class Archive:
             InputError: it is not there, or not UTF-8.
         """
         if name not in self.files:
-            raise bad("--archive", self.path, f"has no {self.folder}/{name}, as the official {self.folder}.tgz has")
+            raise input_error(
+                "--archive", self.path, f"has no {self.folder}/{name}, as the official {self.folder}.tgz has"
+            )
         try:
             return self.files[name].decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise bad("--archive", self.path, f"{name} is not UTF-8 text: {error.reason}, byte {error.start}") from None
+            raise input_error(
+                "--archive", self.path, f"{name} is not UTF-8 text: {error.reason}, byte {error.start}"
+            ) from None
 
     def pairs(self, names: list[str], sentences_of: Callable[[str], list[str]]) -> Pairs:
         """The sentences that ``sentences_of(text)`` finds in two files, the source's and the target's.
@@ -73,7 +77,7 @@ class Archive:
         source, target = (sentences_of(self.text(name)) for name in names)
         if len(source) != len(target):
             counts = f"{names[0]} has {len(source)} sentences and {names[1]} has {len(target)}"
-            raise bad("--archive", self.path, f"{counts}; they must be equally many")
+            raise input_error("--archive", self.path, f"{counts}; they must be equally many")
         return Pairs(source, target)
 
 
@@ -142,7 +146,7 @@ def evaluation_sets(archive: Archive) -> list[EvaluationSet]:
     named = re.compile(rf"(IWSLT14\.TED.*\.{archive.folder})\.(?:{'|'.join(languages)})\.xml")
     names = sorted({match[1] for match in map(named.fullmatch, archive.files) if match})
     if not names:
-        raise bad("--archive", archive.path, f"has no test set, {archive.folder}/IWSLT14.TED*.xml")
+        raise input_error("--archive", archive.path, f"has no test set, {archive.folder}/IWSLT14.TED*.xml")
     found = []
     for name in names:
         members = [f"{name}.{language}.xml" for language in languages]

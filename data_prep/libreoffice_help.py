@@ -14,7 +14,7 @@ from pathlib import Path
 from archives import already_prepared
 from corpus import SPLITS, Pairs, add_options, describe, write_data_bin
 
-from lskd.io.errors import bad, run_command
+from lskd.io.errors import input_error, run_command
 from lskd.io.files import sha256
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
@@ -43,9 +43,9 @@ def read_sample(path: Path) -> list[tuple[str, str, str]]:
         with lzma.open(path, "rt", encoding="utf-8", newline="\n") as file:
             rows = [tuple(line.rstrip("\n").split("\t")) for line in file]
     except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
-        raise bad("sample", path, f"cannot be read: {error}") from None
+        raise input_error("sample", path, f"cannot be read: {error}") from None
     if not rows or any(len(row) != 3 for row in rows):
-        raise bad("sample", path, "must hold three tab-separated columns: page, English, translation")
+        raise input_error("sample", path, "must hold three tab-separated columns: page, English, translation")
     return rows
 
 

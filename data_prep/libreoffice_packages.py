@@ -16,7 +16,7 @@ import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 from lskd.io.files import replacing, sha256
 
 PACKAGES = {"en": "libreoffice-help-en-us", "de": "libreoffice-help-de", "ru": "libreoffice-help-ru"}
@@ -63,7 +63,7 @@ def rebuild(pair: str, path: Path) -> None:
     rows = align(english, translation, cyrillic=pair == "en-ru")
     if not rows:
         names = " and ".join(archive.name for archive in archives)
-        raise bad("--rebuild", names, "no page of one has a sentence that the other translates")
+        raise input_error("--rebuild", names, "no page of one has a sentence that the other translates")
     with replacing(path) as beside, lzma.open(beside, "wt", preset=9, encoding="utf-8", newline="\n") as file:
         file.writelines("\t".join(row) + "\n" for row in rows)
     origin = [f"{PACKAGES[language]} {version}" for language, version in zip(languages, versions, strict=True)]
@@ -82,7 +82,7 @@ def download(packages: list[str], directory: Path) -> list[Path]:
     found = {package: sorted(directory.glob(f"{package}_*.deb")) for package in packages}
     for package, archives in found.items():
         if len(archives) != 1:
-            raise bad("--rebuild", package, "apt-get download left no such .deb file")
+            raise input_error("--rebuild", package, "apt-get download left no such .deb file")
     return [archives[0] for archives in found.values()]
 
 
@@ -110,9 +110,9 @@ def pages(archive: Path, folder: str) -> dict[str, dict[str, str]]:
             while process.stdout.read(1 << 20):  # the padding after the last file: dpkg-deb must end by itself
                 pass
         except (tarfile.TarError, EOFError, UnicodeDecodeError) as error:
-            raise bad("--rebuild", archive.name, f"cannot be read: {error}") from None
+            raise input_error("--rebuild", archive.name, f"cannot be read: {error}") from None
     if process.returncode:
-        raise bad("--rebuild", archive.name, "cannot be read: dpkg-deb found it broken")
+        raise input_error("--rebuild", archive.name, "cannot be read: dpkg-deb found it broken")
     return found
 
 
@@ -284,7 +284,7 @@ def run_program(
             text=True,
         )
     except FileNotFoundError:
-        raise bad(option, program, f"is not installed; {missing}") from None
+        raise input_error(option, program, f"is not installed; {missing}") from None
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
         advice = "; run `apt-get update`, as root, and try again" if arguments[0] == "download" else ""

@@ -13,7 +13,7 @@ from typing import IO
 
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, bad, writing
+from lskd.io.errors import InputError, file_error_context, input_error
 from lskd.io.files import replacing, sha256
 
 MAX_BYTES = 200 * 10**6
@@ -35,8 +35,8 @@ def download(url: str, path: Path, checksum: str | None = None, limit: int | Non
         InputError: another kind of address, also by redirection; no answer; or not what was asked for.
     """
     if urllib.parse.urlsplit(url).scheme not in ("https", "file"):
-        raise bad("--url", url, "must begin with https:// or file://")
-    with writing(path):
+        raise input_error("--url", url, "must begin with https:// or file://")
+    with file_error_context(path):
         try:
             with _opener().open(url, timeout=TIMEOUT) as answer:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def download(url: str, path: Path, checksum: str | None = None, limit: int | Non
                     _save(answer, beside, url, MAX_BYTES if limit is None else limit)
                     verify(beside, checksum, url)
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            raise bad("--url", url, f"cannot be fetched: {error}") from None
+            raise input_error("--url", url, f"cannot be fetched: {error}") from None
 
 
 def _save(answer: IO[bytes], path: Path, url: str, limit: int) -> None:
@@ -55,13 +55,13 @@ def _save(answer: IO[bytes], path: Path, url: str, limit: int) -> None:
     ):
         while received <= limit and (block := answer.read(2**16)):
             if not received and not block.startswith(b"\x1f\x8b"):
-                raise bad("--url", url, "gives something other than a .tgz file")
+                raise input_error("--url", url, "gives something other than a .tgz file")
             received += file.write(block)
             bar.update(len(block))
     if received > limit:
-        raise bad("--url", url, f"gives more than {limit // 10**6} MB")
+        raise input_error("--url", url, f"gives more than {limit // 10**6} MB")
     if not received or (size and received != size):  # urllib does not tell when a connection ends early
-        raise bad("--url", url, f"gave {received} of {size or 'an unknown number of'} bytes; try again")
+        raise input_error("--url", url, f"gave {received} of {size or 'an unknown number of'} bytes; try again")
 
 
 def verify(path: Path, checksum: str | None, name: object) -> str:
@@ -73,9 +73,9 @@ def verify(path: Path, checksum: str | None, name: object) -> str:
     try:
         found = sha256(path)
     except OSError as error:
-        raise bad("--archive", name, f"cannot be read: {error.strerror}") from None
+        raise input_error("--archive", name, f"cannot be read: {error.strerror}") from None
     if checksum not in (None, found):
-        raise bad("--sha256", checksum, f"{name} has {found}")
+        raise input_error("--sha256", checksum, f"{name} has {found}")
     return found
 
 
@@ -119,7 +119,7 @@ def plain_files(
     except InputError:
         raise
     except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:  # the last of a header's numbers
-        raise bad("--archive", path, f"cannot be read as a .tgz file: {error}") from None
+        raise input_error("--archive", path, f"cannot be read as a .tgz file: {error}") from None
 
 
 def _plain_files(
@@ -130,20 +130,24 @@ def _plain_files(
         for number, member in enumerate(archive, 1):
             name = PurePosixPath(member.name)
             if number > MAX_MEMBERS:
-                raise bad("--archive", path, f"must not hold more than {MAX_MEMBERS} files and folders")
+                raise input_error("--archive", path, f"must not hold more than {MAX_MEMBERS} files and folders")
             if name.is_absolute() or ".." in name.parts or "\0" in member.name:
-                raise bad("--archive", path, f"member {member.name!r} points out of the archive")
+                raise input_error("--archive", path, f"member {member.name!r} points out of the archive")
             if not member.isfile() and not member.isdir():
-                raise bad("--archive", path, f"member {member.name!r} is neither a plain file nor a folder")
+                raise input_error("--archive", path, f"member {member.name!r} is neither a plain file nor a folder")
             total += member.size
             if member.size < 0 or total > limit:  # a sparse file claims more than the archive holds of it
-                raise bad("--archive", path, f"member {member.name!r} has an impossible size, {member.size} bytes")
+                raise input_error(
+                    "--archive", path, f"member {member.name!r} has an impossible size, {member.size} bytes"
+                )
             if member.isfile() and wanted(name):
                 if member.size > largest:
-                    raise bad("--archive", path, f"member {member.name!r} has {member.size} bytes, above {largest}")
+                    raise input_error(
+                        "--archive", path, f"member {member.name!r} has {member.size} bytes, above {largest}"
+                    )
                 yield name, archive.extractfile(member).read()
     except _BrokenHeader:
-        raise bad("--archive", path, f"is damaged at byte {archive.offset} of the unpacked archive") from None
+        raise input_error("--archive", path, f"is damaged at byte {archive.offset} of the unpacked archive") from None
 
 
 class _Limited:
@@ -156,7 +160,7 @@ class _Limited:
         block = self.file.read(size)
         self.left -= len(block)
         if self.left < 0:
-            raise bad("--archive", self.path, f"must not hold more than {self.limit // 10**6} MB unpacked")
+            raise input_error("--archive", self.path, f"must not hold more than {self.limit // 10**6} MB unpacked")
         return block
 
     def drain(self) -> None:

@@ -15,7 +15,7 @@ import pickle
 import sys
 from pathlib import Path
 
-from lskd.io.errors import bad, run_command
+from lskd.io.errors import input_error, run_command
 from lskd.io.files import replacing, sha256
 
 
@@ -28,15 +28,15 @@ def published(model: str, weights: str):
     try:
         import torchvision
     except ImportError as error:
-        raise bad("--model", model, f"needs the package torchvision: {error}") from None
+        raise input_error("--model", model, f"needs the package torchvision: {error}") from None
     networks = torchvision.models.list_models(module=torchvision.models)
     if model not in networks:
         near = difflib.get_close_matches(model, networks, n=5)
         valid = f"perhaps {', '.join(near)}" if near else f"one of {', '.join(networks)}"
-        raise bad("--model", model, f"must be a classification network of torchvision, {valid}")
+        raise input_error("--model", model, f"must be a classification network of torchvision, {valid}")
     entries = torchvision.models.get_model_weights(model).__members__
     if weights not in entries:
-        raise bad("--weights", weights, f"torchvision has {', '.join(entries)} of {model}")
+        raise input_error("--weights", weights, f"torchvision has {', '.join(entries)} of {model}")
     return entries[weights]
 
 
@@ -44,7 +44,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Fetch the weights, if torch does not have them, and write the file."""
     dest = arguments.dest
     if dest.suffix != ".pth":
-        raise bad("--dest", dest, "must end in .pth")
+        raise input_error("--dest", dest, "must end in .pth")
     entry = published(arguments.model, arguments.weights)
     from lskd.io import torch_files
 
@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
                 check_hash=True, weights_only=True, map_location="cpu", progress=sys.stderr.isatty()
             )
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, http.client.HTTPException) as error:
-        raise bad("--weights", entry, f"cannot be downloaded, or read from torch's cache: {error}") from None
+        raise input_error("--weights", entry, f"cannot be downloaded, or read from torch's cache: {error}") from None
     dest.parent.mkdir(parents=True, exist_ok=True)
     with replacing(dest) as beside:
         torch_files.save(dict(state), beside)

@@ -24,7 +24,7 @@ import torch
 from fairseq import utils
 from torch import nn
 
-from lskd.io.errors import OneLineParser, bad, positive, run_command
+from lskd.io.errors import OneLineParser, input_error, positive, run_command
 from lskd.io.files import check_writable, sha256
 from lskd.io.tensor_files import write_tensors
 from lskd.measure.recording import check_one_process
@@ -104,19 +104,19 @@ def check_options(arguments: argparse.Namespace) -> None:
     """
     check_one_process()
     if len(set(arguments.split)) < len(arguments.split):
-        raise bad("--split", " ".join(arguments.split), "must not repeat a split")
+        raise input_error("--split", " ".join(arguments.split), "must not repeat a split")
     if not 0 < arguments.shard_mb < math.inf:
-        raise bad("--shard-mb", arguments.shard_mb, "must be above 0")
+        raise input_error("--shard-mb", arguments.shard_mb, "must be above 0")
     if arguments.format == "features":
         for name in ("topk", "temperatures"):
             if getattr(arguments, name) is not None:
-                raise bad(f"--{name}", getattr(arguments, name), "must come with --format topk")
+                raise input_error(f"--{name}", getattr(arguments, name), "must come with --format topk")
         arguments.topk, arguments.temperatures = 0, []
         return
     arguments.topk = arguments.topk or TOPK
     temperatures = arguments.temperatures or list(TEMPERATURES)
     if not all(0 < each < math.inf for each in temperatures):
-        raise bad("--temperatures", " ".join(map(str, temperatures)), "must be finite and above 0")
+        raise input_error("--temperatures", " ".join(map(str, temperatures)), "must be finite and above 0")
     arguments.temperatures = sorted(set(temperatures))
 
 
@@ -127,7 +127,7 @@ def planned(arguments: argparse.Namespace, task, layer: nn.Linear) -> Manifest:
         InputError: more symbols are to be kept than there are.
     """
     if arguments.topk > layer.out_features:
-        raise bad("--topk", arguments.topk, f"must be at most {layer.out_features}, the number of symbols")
+        raise input_error("--topk", arguments.topk, f"must be at most {layer.out_features}, the number of symbols")
     state, directories = read_checkpoint(arguments.path), utils.split_paths(arguments.data)
     return Manifest(
         format=arguments.format,
@@ -165,12 +165,12 @@ def begun(dest: Path, wanted: Manifest) -> Manifest:
     if not (dest / MANIFEST).exists():
         others = [path for path in dest.glob("[!.]*") if path.name != LOCK]
         if others:
-            raise bad("--dest", dest, f"holds {others[0].name}; must be a new directory, or this cache's")
+            raise input_error("--dest", dest, f"holds {others[0].name}; must be a new directory, or this cache's")
         return wanted
     there = cache_manifest.read_manifest(dest, "--dest")
     for name, value in wanted.identity().items():
         if there.identity()[name] != value:
-            raise bad("--dest", dest, f"holds another cache, its {name} differs; must be a new directory")
+            raise input_error("--dest", dest, f"holds another cache, its {name} differs; must be a new directory")
     if (found := cache_manifest.damage(dest, there.files)) is not None:
         return dataclasses.replace(there, files=there.files[: found[0]], finished=False)
     return there
@@ -190,7 +190,7 @@ def locked(dest: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise bad("--dest", dest, "is in use: another process writes this cache") from None
+            raise input_error("--dest", dest, "is in use: another process writes this cache") from None
         yield
 
 

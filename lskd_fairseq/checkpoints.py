@@ -12,7 +12,7 @@ from fairseq.tasks import FairseqTask, setup_task
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.torch_files import CodeError, load_plain
 from lskd.records.runs import look_up
 from lskd_fairseq.options import paper_alpha
@@ -30,26 +30,26 @@ def read_checkpoint(path: str | Path, argument: str = "checkpoint") -> dict:
         InputError: no such file, not a fairseq checkpoint, or one that would run code.
     """
     if not Path(path).is_file():
-        raise bad(argument, path or "''", "must be the path of an existing checkpoint file")
+        raise input_error(argument, path or "''", "must be the path of an existing checkpoint file")
     try:
         state = load_plain(path, mapped=True)
     except CodeError as error:
-        raise bad(argument, path, str(error)) from None
+        raise input_error(argument, path, str(error)) from None
     except Exception as error:  # a damaged file may raise anything inside the unpickler
         why = readable(error).split(". ")[0] if str(error).strip() else "empty file"
-        raise bad(argument, path, f"cannot be read as a fairseq checkpoint: {why}") from None
+        raise input_error(argument, path, f"cannot be read as a fairseq checkpoint: {why}") from None
     if (
         not isinstance(state, dict)
         or not isinstance(state.get("model"), dict)
         or not (state.get("cfg") or state.get("args"))
     ):
-        raise bad(argument, path, "must be a fairseq checkpoint: it lacks the model or its configuration")
+        raise input_error(argument, path, "must be a fairseq checkpoint: it lacks the model or its configuration")
     for name, value in state["model"].items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             found = f"{name!r}: {type(value).__name__}"
-            raise bad(argument, path, f"has {found} among its weights, must be names and tensors only")
+            raise input_error(argument, path, f"has {found} among its weights, must be names and tensors only")
         if value.device.type != "cpu":  # what is nowhere stays nowhere
-            raise bad(argument, path, f"has {name!r} on the device {value.device}, must be stored in the file")
+            raise input_error(argument, path, f"has {name!r} on the device {value.device}, must be stored in the file")
     _check_proportion(path, state, argument)
     return state
 
@@ -71,7 +71,7 @@ def _check_proportion(path: str | Path, state: dict, argument: str) -> None:
     for name, value in options.items():
         limit = next((each for end, each in most.items() if str(name).endswith(end)), None)
         if state["model"] and limit is not None and isinstance(value, int) and value > limit:
-            raise bad(
+            raise input_error(
                 argument, path, f"has {name} = {value:.6g}, must be at most {limit}, in proportion to its weights"
             )
 
@@ -86,7 +86,7 @@ def check_finite(path: str | Path, state: dict, argument: str) -> None:
         values = tensor.float() if tensor.element_size() == 1 else tensor  # torch cannot ask all of the small types
         if tensor.is_floating_point() and (wrong := int((~values.isfinite()).sum())):
             found = f"{wrong} of the {tensor.numel()} numbers of its weight {name} are NaN or infinite"
-            raise bad(argument, path, f"{found}, must be finite")
+            raise input_error(argument, path, f"{found}, must be finite")
 
 
 def own_task(path: str, state: dict, data: str, argument: str) -> FairseqTask:
@@ -100,7 +100,7 @@ def own_task(path: str, state: dict, data: str, argument: str) -> FairseqTask:
         overwrite_args_by_name(cfg, {"data": data, "eval_bleu": False})
         return setup_task(cfg.task, from_checkpoint=True)
     except Exception as error:  # whatever fairseq trips over in a configuration that others may have written
-        raise bad(argument, path, f"cannot be used on {data}: {readable(error)}") from None
+        raise input_error(argument, path, f"cannot be used on {data}: {readable(error)}") from None
 
 
 def build_model(path: str, task: FairseqTask, argument: str) -> BaseFairseqModel:
@@ -115,7 +115,7 @@ def build_model(path: str, task: FairseqTask, argument: str) -> BaseFairseqModel
         try:
             (model,), *_ = checkpoint_utils.load_model_ensemble_and_task([path], task=task)
         except Exception as error:  # likewise
-            raise bad(argument, path, f"cannot be built: {readable(error)}") from None
+            raise input_error(argument, path, f"cannot be built: {readable(error)}") from None
     return model
 
 

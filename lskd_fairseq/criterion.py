@@ -13,7 +13,7 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.logging import metrics
 from torch import Tensor
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 from lskd.loss.distillation import TopkLogits, distillation_loss
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd_fairseq import options
@@ -43,7 +43,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
             options.check_criterion(cfg)
             self.teacher = self._teacher(task)
         except InputError as error:
-            options.leave(error)
+            options.exit_with_error(error)
         if self.teacher is None:
             place = cfg.teacher_cache or cfg.teacher_path
             logger.warning(f"no teacher at {place}: validation loss is nll_loss, training is not possible")
@@ -112,11 +112,11 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
             elif not model.training:
                 teacher_logits = logits.detach()  # its own teacher: a KL of zero
             elif self.cfg.teacher_cache:
-                raise bad("--teacher-cache", self.cfg.teacher_cache, "must be an existing cache")
+                raise input_error("--teacher-cache", self.cfg.teacher_cache, "must be an existing cache")
             else:
-                raise bad("--teacher-path", self.cfg.teacher_path, "must be an existing checkpoint")
+                raise input_error("--teacher-path", self.cfg.teacher_path, "must be an existing checkpoint")
         except InputError as error:
-            options.leave(error)
+            options.exit_with_error(error)
         return logits, teacher_logits, sample["target"][keep]
 
     def _loss(self, logits, teacher_logits, target, overwrite: bool):

@@ -15,7 +15,7 @@ from fairseq.data.encoders import TOKENIZER_REGISTRY
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.registry import REGISTRIES
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd_fairseq.text import REMOVE_BPE, UNKNOWN
 
 NO_DETOKENISER = "space"  # fairseq's default
@@ -41,13 +41,13 @@ def check_options(cfg) -> None:
     """
     detok, remove_bpe = cfg.eval_bleu_detok, cfg.eval_bleu_remove_bpe
     if detok not in TOKENIZER_REGISTRY:
-        raise bad("--eval-bleu-detok", detok, f"must be one of {', '.join(TOKENIZER_REGISTRY)}")
+        raise input_error("--eval-bleu-detok", detok, f"must be one of {', '.join(TOKENIZER_REGISTRY)}")
     if remove_bpe not in (None, *REMOVE_BPE):
-        raise bad("--eval-bleu-remove-bpe", remove_bpe, f"must be one of {', '.join(REMOVE_BPE)}")
+        raise input_error("--eval-bleu-remove-bpe", remove_bpe, f"must be one of {', '.join(REMOVE_BPE)}")
     _options("--eval-bleu-args", cfg.eval_bleu_args, GenerationConfig, "fairseq-generate")
     args = cfg.eval_bleu_detok_args
     if detok == NO_DETOKENISER and args not in (None, "{}"):
-        raise bad("--eval-bleu-detok-args", args, "must come with --eval-bleu-detok")
+        raise input_error("--eval-bleu-detok-args", args, "must come with --eval-bleu-detok")
     dataclass = REGISTRIES["tokenizer"]["dataclass_registry"].get(detok)
     _options("--eval-bleu-detok-args", args, dataclass, f"the tokenizer {detok}")
 
@@ -57,12 +57,12 @@ def _options(argument: str, text: str | None, dataclass: type | None, owner: str
     try:
         content = json.loads(text or "{}")
     except ValueError as error:
-        raise bad(argument, text, f"must be a JSON object: {error}") from None
+        raise input_error(argument, text, f"must be a JSON object: {error}") from None
     if not isinstance(content, dict):
-        raise bad(argument, text, "must be a JSON object")
+        raise input_error(argument, text, "must be a JSON object")
     known = {field.name for field in fields(dataclass)} if dataclass else set(content)
     if unknown := sorted(content.keys() - known):
-        raise bad(argument, text, f"has {unknown[0]}, must have options of {owner}")
+        raise input_error(argument, text, f"has {unknown[0]}, must have options of {owner}")
     return content
 
 

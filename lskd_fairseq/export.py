@@ -12,7 +12,7 @@ import torch
 from fairseq.tasks.translation import TranslationConfig
 
 from lskd.io import torch_files
-from lskd.io.errors import OneLineParser, bad, run_command
+from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import replacing
 from lskd_fairseq.checkpoints import checkpoint_config, made_with, read_checkpoint
 from lskd_fairseq.records import plain
@@ -31,14 +31,14 @@ def export(checkpoint: str, out: str | Path) -> None:
     state = read_checkpoint(checkpoint)
     check_checkpoint("checkpoint", checkpoint, state)
     if out.exists():
-        raise bad("OUT", out, "exists; name a new file")
+        raise input_error("OUT", out, "exists; name a new file")
     if not out.parent.is_dir():
-        raise bad("OUT", out, f"{out.parent} must be a directory")
+        raise input_error("OUT", out, f"{out.parent} must be a directory")
     cfg = checkpoint_config(state)
     try:
         clean = _clean(state, cfg)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise bad(
+        raise input_error(
             "checkpoint", checkpoint, f"must be one of a training, and has no whole state of it: {error}"
         ) from None
     with replacing(out) as beside:

@@ -7,7 +7,7 @@ import numpy as np
 from fairseq import utils
 from omegaconf import DictConfig
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd_fairseq import options
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.supported import OUR_TASKS, name_of
@@ -37,14 +37,14 @@ def check_best_metric(cfg: DictConfig) -> None:
     if cfg.criterion.get("report_accuracy"):
         known += ("accuracy", "n_correct", "total")
     if metric == "bleu" and not cfg.task.get("eval_bleu"):
-        raise bad("--best-checkpoint-metric", metric, "must come with --eval-bleu")
+        raise input_error("--best-checkpoint-metric", metric, "must come with --eval-bleu")
     if metric not in (*known, "bleu"):
         also = "" if cfg.task.get("eval_bleu") else " with --eval-bleu"
-        raise bad("--best-checkpoint-metric", metric, f"must be one of {', '.join(known)}, or bleu{also}")
+        raise input_error("--best-checkpoint-metric", metric, f"must be one of {', '.join(known)}, or bleu{also}")
     if metric in HIGHER_IS_BETTER and not maximize:
-        raise bad("--best-checkpoint-metric", metric, "must come with --maximize-best-checkpoint-metric")
+        raise input_error("--best-checkpoint-metric", metric, "must come with --maximize-best-checkpoint-metric")
     if metric in (*COMMON, "kd_loss", "alignment_loss") and maximize:
-        raise bad("--maximize-best-checkpoint-metric", f"set for {metric}", "must be left out: lower is better")
+        raise input_error("--maximize-best-checkpoint-metric", f"set for {metric}", "must be left out: lower is better")
 
 
 def check_data(cfg: DictConfig, task) -> None:
@@ -62,7 +62,9 @@ def check_data(cfg: DictConfig, task) -> None:
         load_split(task, directory, train, True, "--train-subset", epoch=number)
         shortest = int(_lengths(task, train).min())
         if dataset.max_tokens is not None and shortest > dataset.max_tokens:
-            raise bad("--max-tokens", dataset.max_tokens, f"must be at least {shortest}, or {train} has no batches")
+            raise input_error(
+                "--max-tokens", dataset.max_tokens, f"must be at least {shortest}, or {train} has no batches"
+            )
     if dataset.disable_validation:
         return
     may_skip = dataset.skip_invalid_size_inputs_valid_test and name_of(cfg.task) not in OUR_TASKS
@@ -76,7 +78,7 @@ def check_data(cfg: DictConfig, task) -> None:
         longest = int(_lengths(task, split)[kept].max(initial=0))
         if most is not None and longest > most:
             argument = "--max-tokens" if most == dataset.max_tokens else "--max-tokens-valid"
-            raise bad(argument, most, f"must be at least {longest}, the longest sentence of {split}")
+            raise input_error(argument, most, f"must be at least {longest}, the longest sentence of {split}")
 
 
 def _lengths(task, split: str) -> np.ndarray:

@@ -6,25 +6,25 @@
    The options are checked as soon as they are complete, and errors end in one line.
 3. :func:`stopped_at_nan`: where gradients are no numbers, fairseq ends in a traceback that does not tell the sentences.
    With ``--fp16`` not at once: it tries smaller loss scales first. With ``--amp`` never: it leaves such a step out.
-4. :func:`closed_quietly`: a data set whose file is cut off ends in a second traceback, when it is deleted half-made.
+4. :func:`close_silently`: a data set whose file is cut off ends in a second traceback, when it is deleted half-made.
 
 In :mod:`lskd_fairseq.resuming`:
 
-5. :func:`~resuming.whole_saves`, :func:`~resuming.whole_copies`: ``checkpoint_last.pt`` and ``checkpoint_best.pt`` are
+5. :func:`~resuming.atomic_save`, :func:`~resuming.whole_copies`: ``checkpoint_last.pt`` and ``checkpoint_best.pt`` are
    copies, written in place; a kill while copying leaves a broken file, and it is the one that resume reads. Checkpoints
    and copies are made beside and renamed.
-6. :func:`~resuming.recorded_saving`, :func:`~resuming.saving_with_progress`, :func:`~resuming.recorded_loading`: a
+6. :func:`~resuming.save_with_record`, :func:`~resuming.saving_with_progress`, :func:`~resuming.recorded_loading`: a
    checkpoint remembers how it was made, ``run.json`` is brought up to date with it, and a training that goes on has
    all figures so far and has used up as much of ``--patience``.
-7. :func:`~resuming.same_batches`: fairseq groups sentences into batches once, by a random order that depends on the
-   epoch in which training started. A resumed training has other batches than one that was never stopped, and other
-   weights.
+7. :func:`~resuming.deterministic_batches`: fairseq groups sentences into batches once, by a random order that depends
+   on the epoch in which training started. A resumed training has other batches than one that was never stopped, and
+   other weights.
 8. :func:`~resuming.check_whole`: where ``checkpoint_last.pt`` is gone fairseq begins anew in the place of the run, and
    it goes on from a checkpoint without the optimizer's state as if it had it.
 9. :func:`~resuming.ended_training`: a training that has reached ``--max-update`` makes one more update, and one that
    has used up ``--patience`` or ``--stop-time-hours`` goes on too, each time that it is started again.
 10. :func:`~resuming.refused_checkpoints`: a checkpoint that does not fit ends in a traceback that hides why.
-11. :func:`~resuming.answer_signals`: Ctrl-C ends in a traceback, SIGTERM in nothing.
+11. :func:`~resuming.handle_signals`: Ctrl-C ends in a traceback, SIGTERM in nothing.
 """
 
 import argparse
@@ -55,8 +55,8 @@ def install() -> None:
     trust_checkpoint_types()
     PathManager.copy = staticmethod(resuming.whole_copies(PathManager.copy))
     for name, change in (
-        ("torch_persistent_save", resuming.whole_saves),
-        ("save_checkpoint", resuming.recorded_saving),
+        ("torch_persistent_save", resuming.atomic_save),
+        ("save_checkpoint", resuming.save_with_record),
         ("load_checkpoint", resuming.recorded_loading),
     ):
         setattr(checkpoint_utils, name, change(getattr(checkpoint_utils, name)))
@@ -65,8 +65,8 @@ def install() -> None:
     Trainer.train_step = remembered_samples(Trainer.train_step)
     Trainer.clip_grad_norm = stopped_at_nan(Trainer.clip_grad_norm)
     for file in (MMapIndexedDataset, MMapIndexedDataset.Index):
-        file.__del__ = closed_quietly(file.__del__)
-    FairseqTask.get_batch_iterator = resuming.same_batches(FairseqTask.get_batch_iterator)
+        file.__del__ = close_silently(file.__del__)
+    FairseqTask.get_batch_iterator = resuming.deterministic_batches(FairseqTask.get_batch_iterator)
     # These two are looked up in the module that runs main(), which is __main__ for `python -m fairseq_cli.train`.
     for module in (importlib.import_module("fairseq_cli.train"), sys.modules["__main__"]):
         if hasattr(module, "get_valid_stats"):
@@ -84,7 +84,7 @@ def trust_checkpoint_types() -> None:
     )
 
 
-def closed_quietly(delete):
+def close_silently(delete):
     """fairseq's closing of a data set's files, also of one that has none yet."""
 
     @functools.wraps(delete)
@@ -139,13 +139,13 @@ def stopped_at_nan(clip_grad_norm):
         try:
             norm = clip_grad_norm(self, clip_norm)
         except FloatingPointError as error:  # of --fp16, where no scale was small enough
-            options.leave(FloatingPointError(failed_batch(self, criterion, error)), status=1)
+            options.exit_with_error(FloatingPointError(failed_batch(self, criterion, error)), status=1)
         if not self.cfg.common.amp and not torch.as_tensor(norm).isfinite().all():
             error = FloatingPointError("the gradients are not finite")
-            options.leave(FloatingPointError(failed_batch(self, criterion, error)), status=1)
+            options.exit_with_error(FloatingPointError(failed_batch(self, criterion, error)), status=1)
         if not self.cfg.common.amp and not loss.isfinite():  # where a student masks what its teacher does not
             error = FloatingPointError("the loss is not finite")
-            options.leave(FloatingPointError(failed_batch(self, criterion, error)), status=1)
+            options.exit_with_error(FloatingPointError(failed_batch(self, criterion, error)), status=1)
         return norm
 
     return clip_or_stop
@@ -174,7 +174,7 @@ def checked_defaults(add_defaults):
     @functools.wraps(add_defaults)
     def add_and_check(cfg):
         add_defaults(cfg)
-        resuming.answer_signals(cfg)
+        resuming.handle_signals(cfg)
         distils = supported.name_of(cfg.criterion) in options.CRITERIONS
         ours = distils or supported.name_of(cfg.task) in supported.OUR_TASKS
         try:
@@ -187,6 +187,6 @@ def checked_defaults(add_defaults):
             if distils:
                 training_checks.check_training(cfg)
         except InputError as error:
-            options.leave(error)
+            options.exit_with_error(error)
 
     return add_and_check

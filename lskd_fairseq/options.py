@@ -14,7 +14,7 @@ from fairseq.data.iterators import BackgroundConsumer
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
 
-from lskd.io.errors import InputError, bad, report
+from lskd.io.errors import InputError, input_error, report
 from lskd.loss.distillation import check_settings
 
 CRITERIONS = ("label_smoothed_kd", "kd")
@@ -106,7 +106,7 @@ def joined_paths(argument: str, paths: str) -> list[str]:
     """
     parts = utils.split_paths(paths)
     if not all(part.strip() for part in parts):
-        raise bad(argument, paths or "''", "must be a path, or several joined by ':', none of them empty")
+        raise input_error(argument, paths or "''", "must be a path, or several joined by ':', none of them empty")
     return parts
 
 
@@ -121,14 +121,14 @@ def check_criterion(cfg: KDConfig) -> None:
         raise InputError(f"--{name.replace('_', '-')}:{rest}") from None
 
 
-def leave(error: Exception, status: int = 2) -> NoReturn:
+def exit_with_error(error: Exception, status: int = 2) -> NoReturn:
     """End fairseq's process with one line: fairseq itself would print a traceback. ``status``: 2 is of wrong input."""
     report(Path(sys.argv[0]).name, error)
-    end_loading()
+    stop_prefetch_threads()
     sys.exit(status)
 
 
-def end_loading() -> None:
+def stop_prefetch_threads() -> None:
     """End the threads in which fairseq prepares batches: Python aborts where one is in torch's code while it ends."""
     loading = [thread for thread in threading.enumerate() if isinstance(thread, BackgroundConsumer)]
     deadline = time.monotonic() + 10

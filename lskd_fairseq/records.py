@@ -41,7 +41,7 @@ def record_of(trainer) -> RunRecord:
         try:
             earlier = read_run(trainer.cfg.checkpoint.save_dir)
         except InputError as error:
-            options.leave(error)
+            options.exit_with_error(error)
         if earlier is not None:
             record.started, record.figures, record.history = earlier.started, earlier.figures, earlier.history
     trainer.lskd_record = record

@@ -24,7 +24,7 @@ from fairseq import utils
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lskd.io.errors import OneLineParser, bad, positive, run_command
+from lskd.io.errors import OneLineParser, input_error, positive, run_command
 from lskd.measure import recording
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_fairseq.checkpoints import checkpoint_config, made_with, read_checkpoint, readable, smoothing_of_training
@@ -91,13 +91,15 @@ def check_decoder(model: nn.Module, dataset, pad: int, path: str) -> nn.Linear:
     """
     if (layer := output_projection(model.decoder)) is None:
         has = f"has a {type(model.decoder).__name__}"
-        raise bad("--path", path, f"{has}, must have an output projection: transformer, transformer_align or lightconv")
+        raise input_error(
+            "--path", path, f"{has}, must have an output projection: transformer, transformer_align or lightconv"
+        )
     try:
         batch = dataset.collater([dataset[number] for number in range(min(2, len(dataset)))])
         logits = model(**batch["net_input"])[0][batch["target"].ne(pad)]
         features = decoder_features(model, batch, pad)
     except Exception as error:  # whatever a configuration makes of a model
-        raise bad("--path", path, f"cannot be run on these data: {readable(error)}") from error
+        raise input_error("--path", path, f"cannot be run on these data: {readable(error)}") from error
     recording.check_last_layer(layer, features, logits, "--path", path)
     return layer
 
@@ -125,9 +127,9 @@ def main(arguments: argparse.Namespace) -> None:
     path = arguments.path
     files = recording.output_files(arguments, Path(path), arguments.split)
     if not Path(arguments.data).is_dir():
-        raise bad("--data", arguments.data or "''", "must be a directory made by fairseq-preprocess")
+        raise input_error("--data", arguments.data or "''", "must be a directory made by fairseq-preprocess")
     if not Path(arguments.data).is_dir():
-        raise bad("--data", arguments.data or "''", "must be a directory made by fairseq-preprocess")
+        raise input_error("--data", arguments.data or "''", "must be a directory made by fairseq-preprocess")
     model, task = load(path, arguments.data)
     model.eval().requires_grad_(False)
     dictionary = task.target_dictionary

@@ -20,7 +20,7 @@ from fairseq.file_io import PathManager
 from omegaconf import DictConfig
 
 from lskd.io import torch_files
-from lskd.io.errors import LONGEST, bad
+from lskd.io.errors import LONGEST, input_error
 from lskd.io.files import remove_partials, replacing
 from lskd.records.runs import read_run, write_run
 from lskd_fairseq import options, records
@@ -49,7 +49,9 @@ def check_whole(cfg: DictConfig) -> None:
         if record is not None and record.history:
             updates = record.history[-1].get("updates")
             found = f"has a run.json of {updates} updates and no {cfg.restore_file}: put it back, name another with"
-            raise bad("--save-dir", cfg.save_dir, f"{found} --restore-file, or remove the directory to begin anew")
+            raise input_error(
+                "--save-dir", cfg.save_dir, f"{found} --restore-file, or remove the directory to begin anew"
+            )
     if not path.is_file() or cfg.reset_optimizer:
         return
     try:
@@ -60,10 +62,12 @@ def check_whole(cfg: DictConfig) -> None:
     older = isinstance(history, list) and bool(history) and "optimizer" in history[-1]
     if isinstance(state, dict) and not older and not {"last_optimizer_state", "optimizer"} & state.keys():
         wanted = "to train on from its weights give --reset-optimizer --reset-lr-scheduler --reset-dataloader"
-        raise bad("--restore-file", path, f"has no state of the optimizer to go on with: {wanted} --reset-meters")
+        raise input_error(
+            "--restore-file", path, f"has no state of the optimizer to go on with: {wanted} --reset-meters"
+        )
 
 
-def whole_saves(torch_persistent_save):
+def atomic_save(torch_persistent_save):
     """fairseq's writing of a checkpoint, through a file beside, synced to disk; where it fails, nothing is left of it.
 
     fairseq tries a full disk three times, prints a traceback, and keeps what it could write.
@@ -93,7 +97,7 @@ def whole_copies(copy):
     return copy_beside
 
 
-def recorded_saving(save_checkpoint):
+def save_with_record(save_checkpoint):
     """fairseq's ``save_checkpoint``, with the record of the run put into the checkpoint and beside it.
 
     A disk that is full ends the training in one line; the checkpoints before stay whole.
@@ -110,7 +114,7 @@ def recorded_saving(save_checkpoint):
             path = save_checkpoint(cfg, trainer, epoch_itr, val_loss)
             write_run(record, cfg.save_dir)
         except OSError as error:
-            options.leave(error)
+            options.exit_with_error(error)
         return path
 
     return save_and_record
@@ -165,7 +169,7 @@ def refused_checkpoints(load_checkpoint):
             reason = " ".join(str(error.__context__ or error).split())
             reason = reason if len(reason) <= LONGEST else reason[:LONGEST] + "…"
             argument = "--finetune-from-model" if finetuned else "--restore-file"
-            options.leave(bad(argument, filename, f"must fit this training: {reason}"))
+            options.exit_with_error(input_error(argument, filename, f"must fit this training: {reason}"))
 
     return load_or_refuse
 
@@ -214,7 +218,7 @@ def _patience() -> dict:
     return {name: float(known[0][name]) for name in ("best", "num_runs")} if known else {}
 
 
-def same_batches(get_batch_iterator):
+def deterministic_batches(get_batch_iterator):
     """fairseq's ``get_batch_iterator``; batches that are kept for all epochs are made as in the first one."""
 
     @functools.wraps(get_batch_iterator)
@@ -238,7 +242,7 @@ def same_batches(get_batch_iterator):
     return get_with_same_batches
 
 
-def answer_signals(cfg) -> None:
+def handle_signals(cfg) -> None:
     """Let Ctrl-C, and SIGTERM with which schedulers end a job, end a training with a line that says how to go on."""
     process, last = os.getpid(), Path(cfg.checkpoint.save_dir, "checkpoint_last.pt")
 
@@ -248,7 +252,7 @@ def answer_signals(cfg) -> None:
         if is_master(cfg.distributed_training):
             how = f"goes on from {last}" if last.exists() else "begins anew, there is no checkpoint yet"
             os.write(2, f"\n{Path(sys.argv[0]).name}: interrupted; the same command {how}\n".encode())
-        atexit.register(options.end_loading)  # not here: what was interrupted may hold the queue's lock
+        atexit.register(options.stop_prefetch_threads)  # not here: what was interrupted may hold the queue's lock
         sys.exit(INTERRUPTED)
 
     signal.signal(signal.SIGTERM, stop)

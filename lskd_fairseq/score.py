@@ -20,7 +20,7 @@ import torch
 from fairseq import utils
 from sacrebleu.significance import PairedTest
 
-from lskd.io.errors import InputError, OneLineParser, bad, positive, run_command
+from lskd.io.errors import InputError, OneLineParser, input_error, positive, run_command
 from lskd.io.files import check_writable, write_json, write_text
 from lskd.records.fingerprints import weights_fingerprint
 from lskd.records.runs import RunRecord, read_run, write_run
@@ -71,7 +71,7 @@ def load(path: str, data: str, argument: str = "--path", pair: str | None = None
     state = read_checkpoint(path, argument)
     check_checkpoint(argument, path, state)
     if not all(map(os.path.isdir, directories := utils.split_paths(data))):
-        raise bad("--data", data or "''", "must be a directory made by fairseq-preprocess")
+        raise input_error("--data", data or "''", "must be a directory made by fairseq-preprocess")
     for file in sorted(Path(directories[0]).glob("dict.*.txt")):
         text.load_dictionary(file)  # fairseq would end in a traceback
     task = own_task(path, state, data, argument)

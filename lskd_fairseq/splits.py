@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 
 
 def load_split(task, data: str, split: str, combine: bool = False, argument: str = "--split", epoch: int = 1) -> None:
@@ -20,10 +20,10 @@ def load_split(task, data: str, split: str, combine: bool = False, argument: str
         task.load_dataset(split, epoch, combine)
         check_tokens(task, split)
     except FileNotFoundError:
-        raise bad(argument, split, f"{data} has no such split") from None
+        raise input_error(argument, split, f"{data} has no such split") from None
     except Exception as error:  # a damaged file may raise anything inside fairseq
         reason = " ".join(str(error).split()) or "it is cut off"
-        raise bad(argument, split, f"{data} must hold it as fairseq-preprocess wrote it: {reason}") from None
+        raise input_error(argument, split, f"{data} must hold it as fairseq-preprocess wrote it: {reason}") from None
 
 
 def check_tokens(task, split: str) -> None:

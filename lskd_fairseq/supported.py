@@ -13,7 +13,7 @@ from fairseq.tasks.translation_from_pretrained_bart import TranslationFromPretra
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 from omegaconf import DictConfig
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.records.runs import look_up
 
 OUR_TASKS = ("label_smoothed_kd", "translation_kd")
@@ -56,12 +56,12 @@ def check_training(cfg: DictConfig) -> None:
     """
     task, model, criterion = name_of(cfg.task), name_of(cfg.model), name_of(cfg.criterion)
     if not is_translation(task):
-        raise bad("--task", task, f"must be {TASKS}")
+        raise input_error("--task", task, f"must be {TASKS}")
     if not is_autoregressive(model):
-        raise bad("--arch", model, f"must be {MODELS}")
+        raise input_error("--arch", model, f"must be {MODELS}")
     fairseqs = CRITERION_REGISTRY[criterion].__module__.startswith("fairseq.")
     if fairseqs and criterion not in CRITERIONS:
-        raise bad("--criterion", criterion, f"must be kd or one for translation: {', '.join(CRITERIONS)}")
+        raise input_error("--criterion", criterion, f"must be kd or one for translation: {', '.join(CRITERIONS)}")
 
 
 def check_checkpoint(argument: str, path: str, state: dict) -> None:
@@ -80,6 +80,6 @@ def check_checkpoint(argument: str, path: str, state: dict) -> None:
     else:  # of before fairseq had structured configurations
         task, model = name_of(getattr(state.get("args"), "task", None)), name_of(state.get("args"))
     if task is not None and not is_translation(task):
-        raise bad(argument, path, f"is of the task {task}, must be of {TASKS}")
+        raise input_error(argument, path, f"is of the task {task}, must be of {TASKS}")
     if not is_autoregressive(model):
-        raise bad(argument, path, f"is a {model}, must be {MODELS}")
+        raise input_error(argument, path, f"is a {model}, must be {MODELS}")

@@ -60,7 +60,7 @@ class LabelSmoothedKDTask(TranslationTask):
         try:
             eval_bleu.check_options(cfg)
         except InputError as error:
-            options.leave(error)
+            options.exit_with_error(error)
 
     def build_criterion(self, cfg, from_checkpoint=False):
         """Build the criterion and remember its teacher."""
@@ -83,7 +83,7 @@ class LabelSmoothedKDTask(TranslationTask):
             if self.cfg.eval_bleu:
                 self.decoder(split)  # what cannot be measured is told before anything is trained
         except InputError as error:
-            options.leave(error)
+            options.exit_with_error(error)
 
     def decoder(self, split: str) -> Detokeniser | eval_bleu.FairseqsDecoder:
         """What turns the symbols of a loaded split, and of hypotheses for it, into what BLEU is measured on.
@@ -129,7 +129,7 @@ class LabelSmoothedKDTask(TranslationTask):
                 try:
                     check_lengths(dataset, split, max_positions)
                 except InputError as error:
-                    options.leave(error)
+                    options.exit_with_error(error)
         return super().get_batch_iterator(
             dataset,
             *args,
@@ -205,7 +205,7 @@ class LabelSmoothedKDTask(TranslationTask):
                 with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
                     scores = remembered[key] = self._measure_teacher(like)
             except InputError as error:
-                options.leave(error)
+                options.exit_with_error(error)
             try:
                 write_json(path, remembered)
             except OSError as error:

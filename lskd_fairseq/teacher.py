@@ -9,7 +9,7 @@ import torch
 from fairseq.models import BaseFairseqModel
 from torch import Tensor, nn
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.loss.distillation import ProjectedLogits
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint, smoothing_of_training
@@ -112,7 +112,7 @@ class Teacher:
             for side, length, limit in zip(SIDES, longest, _limits(model), strict=True):
                 if length > limit:
                     found = f"takes at most {limit} {side} tokens, must take the {length} of the longest sentence "
-                    raise bad("--teacher-path", path, found + where.format(side=side, limit=limit))
+                    raise input_error("--teacher-path", path, found + where.format(side=side, limit=limit))
 
     @staticmethod
     def _logits(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Tensor | ProjectedLogits:

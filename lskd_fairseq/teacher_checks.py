@@ -14,7 +14,7 @@ import torch
 from fairseq import utils
 from fairseq.data import Dictionary, data_utils
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 from lskd.records.runs import look_up
 from lskd_fairseq.checkpoints import check_finite, checkpoint_config, made_with, readable, setting
 from lskd_fairseq.text import load_dictionary
@@ -54,14 +54,14 @@ def read_paired_data(directory: str, source: str | None, target: str | None) -> 
         InputError: it is no directory of fairseq-preprocess, or has no dictionary of one of the languages.
     """
     if not directory or not Path(directory).is_dir():
-        raise bad("data", directory or "''", "must be a directory made by fairseq-preprocess")
+        raise input_error("data", directory or "''", "must be a directory made by fairseq-preprocess")
     if source is None or target is None:
         source, target = data_utils.infer_language_pair(directory)
     dictionaries = {}
     for side, language in (("source", source), ("target", target)):
         path = Path(directory) / f"dict.{language}.txt"
         if not path.is_file():
-            raise bad("data", directory, f"has no {path.name}; must be made by fairseq-preprocess")
+            raise input_error("data", directory, f"has no {path.name}; must be made by fairseq-preprocess")
         dictionaries[side] = load_dictionary(path)
     return PairedData(Path(directory), f"{source}-{target}", dictionaries)
 
@@ -100,7 +100,7 @@ def training_data(path: str, state: dict, argument: str) -> TrainingData:
         named, *_ = utils.split_paths(str(setting(task, "data")))
         languages = [each and str(each) for each in (setting(task, "source_lang"), setting(task, "target_lang"))]
     except Exception as error:  # OmegaConf and fairseq may raise anything
-        raise bad(argument, path, f"has a configuration that is not whole: {readable(error)}") from None
+        raise input_error(argument, path, f"has a configuration that is not whole: {readable(error)}") from None
     rows, fingerprints = {}, {}
     for side, module in SIDES.items():
         embedding = state["model"].get(f"{module}.embed_tokens.weight")
@@ -146,15 +146,19 @@ def check_fit(path: str, state: dict, data: PairedData, argument: str) -> str | 
     """
     theirs = training_data(path, state, argument)
     if theirs.pair and data.pair and theirs.pair != data.pair:
-        raise bad(argument, path, f"translates {theirs.pair}, must translate {data.pair}")
+        raise input_error(argument, path, f"translates {theirs.pair}, must translate {data.pair}")
     for side, dictionary in data.dictionaries.items():
         if theirs.rows[side] not in (None, len(dictionary)):
             rows = f"{theirs.rows[side]} symbols in its {side} embedding"
-            raise bad(argument, path, f"has {rows}, must have the {len(dictionary)} of the data's {side} dictionary")
+            raise input_error(
+                argument, path, f"has {rows}, must have the {len(dictionary)} of the data's {side} dictionary"
+            )
         if theirs.found is not None:
             _check_symbols(theirs, side, dictionary.symbols, path, argument)
         elif theirs.fingerprints[side] not in (None, dictionary_fingerprint(dictionary)):
-            raise bad(argument, path, f"has other symbols than the data's {side} dictionary, or in another order")
+            raise input_error(
+                argument, path, f"has other symbols than the data's {side} dictionary, or in another order"
+            )
     check_finite(path, state, argument)
     return _doubt(path, theirs)
 
@@ -164,9 +168,9 @@ def _check_symbols(theirs: TrainingData, side: str, ours: list[str], path: str, 
     for index, (their_symbol, our_symbol) in enumerate(zip(symbols, ours, strict=False)):
         if their_symbol != our_symbol:
             found = f"has {their_symbol!r} as symbol {index} of {its}"
-            raise bad(argument, path, f"{found}, the data have {our_symbol!r}")
+            raise input_error(argument, path, f"{found}, the data have {our_symbol!r}")
     if len(symbols) != len(ours):
-        raise bad(argument, path, f"has {len(symbols)} symbols in {its}, must have the {len(ours)} of the data")
+        raise input_error(argument, path, f"has {len(symbols)} symbols in {its}, must have the {len(ours)} of the data")
 
 
 def _doubt(path: str, theirs: TrainingData) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fairseq.data import Dictionary
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.files import parse_json
 from lskd.records.runs import look_up
 
@@ -81,7 +81,7 @@ def chosen_postprocessing(
         InputError: neither manifest nor data tell, or what is asked for does not go together.
     """
     if detokenize == "sentencepiece" and remove_bpe not in (None, "sentencepiece"):
-        raise bad(arguments[0], remove_bpe, f"must be sentencepiece with {arguments[1]} sentencepiece")
+        raise input_error(arguments[0], remove_bpe, f"must be sentencepiece with {arguments[1]} sentencepiece")
     known = look_up(manifest(data), "parameters", "tokenisation")
     if remove_bpe is None:
         pieces = known or detokenize == "sentencepiece"
@@ -91,7 +91,9 @@ def chosen_postprocessing(
     if detokenize is None:
         untouched = "sentencepiece" if remove_bpe == "sentencepiece" else "none"
         if tokenised is None and untouched == "none":
-            raise bad(arguments[1], "not given", "must be moses or none: the target sentences do not tell which")
+            raise input_error(
+                arguments[1], "not given", "must be moses or none: the target sentences do not tell which"
+            )
         detokenize = "moses" if tokenised else untouched
     return Postprocessing(remove_bpe, detokenize, tokenised, escaped=not known)
 
@@ -114,7 +116,7 @@ def _subwords(dictionary: Dictionary, argument: str) -> str:
         return possible[0]
     found = f"{100 * shares['sentencepiece']:.1f} % of the target dictionary begin with ▁"
     found += f", {100 * shares['@@ ']:.1f} % end with @@"
-    raise bad(argument, "not given", f"must be sentencepiece, '@@ ' or none: {found}")
+    raise input_error(argument, "not given", f"must be sentencepiece, '@@ ' or none: {found}")
 
 
 def _tokenised(dictionary: Dictionary, dataset, remove_bpe: str | None) -> bool | None:
@@ -162,9 +164,9 @@ def manifest(data: str | Path) -> dict:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise bad("data", path, f"must be JSON: {error}") from None
+        raise input_error("data", path, f"must be JSON: {error}") from None
     if not isinstance(content, dict):
-        raise bad("data", path, "must hold a JSON object")
+        raise input_error("data", path, "must hold a JSON object")
     return content
 
 
@@ -178,7 +180,7 @@ def load_dictionary(path: str | Path) -> Dictionary:
         return Dictionary.load(str(path))
     except Exception as error:  # fairseq raises the class itself where it is no UTF-8
         reason = str(error).split(" in /")[0].split("\n")[0]
-        raise bad("data", path, f"must be a dictionary of fairseq-preprocess, UTF-8 text: {reason}") from None
+        raise input_error("data", path, f"must be a dictionary of fairseq-preprocess, UTF-8 text: {reason}") from None
 
 
 def raw_references(data: str | Path, split: str, language: str, sentences: int) -> list[str] | None:
@@ -195,11 +197,11 @@ def raw_references(data: str | Path, split: str, language: str, sentences: int) 
     try:
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise bad("data", path, f"must be UTF-8 text: {error.reason} at byte {error.start}") from None
+        raise input_error("data", path, f"must be UTF-8 text: {error.reason} at byte {error.start}") from None
     if not lines[-1]:
         lines.pop()
     if len(lines) != sentences:
-        raise bad("data", path, f"has {len(lines)} lines, the {split} split has {sentences} sentences")
+        raise input_error("data", path, f"has {len(lines)} lines, the {split} split has {sentences} sentences")
     return [line.removesuffix("\r") for line in lines]
 
 

@@ -7,7 +7,7 @@ from fairseq import utils
 from fairseq.tasks import setup_task
 from omegaconf import DictConfig
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.files import check_writable
 from lskd.records.fingerprints import weights_fingerprint
 from lskd.records.runs import look_up, read_run
@@ -42,17 +42,19 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
     criterion = cfg.criterion
     options.check_criterion(criterion)
     if not criterion.teacher_path and not criterion.teacher_cache:
-        raise bad("--teacher-path", "not given", "name the teacher's checkpoint, as in --teacher-path teacher.pt")
+        raise input_error(
+            "--teacher-path", "not given", "name the teacher's checkpoint, as in --teacher-path teacher.pt"
+        )
     data = options.joined_paths("data", cfg.task.data or "")
     paths, caches = options.teacher_paths(criterion), options.teacher_caches(criterion)
     for directory in data[1:]:
         if not Path(directory).is_dir():
-            raise bad("data", directory, "must be a directory made by fairseq-preprocess")
+            raise input_error("data", directory, "must be a directory made by fairseq-preprocess")
     read_paired_data(data[0], setting(cfg.task, "source_lang"), setting(cfg.task, "target_lang"))
     # Now the task finds what it needs, of which fairseq says in a traceback that it is not there.
     task = setup_task(cfg.task)
     if criterion.teacher_topk > (symbols := len(task.target_dictionary)):
-        raise bad("--teacher-topk", criterion.teacher_topk, f"must be at most {symbols}, the number of symbols")
+        raise input_error("--teacher-topk", criterion.teacher_topk, f"must be at most {symbols}, the number of symbols")
     if caches:
         teacher = CachedTeacher(caches, PairedData.of(task), criterion.temperature, criterion.teacher_topk)
     else:
@@ -113,7 +115,9 @@ def check_own_files(save_dir: str, teacher: Teacher | CachedTeacher, paths: Sequ
         same = [each for each in own if Path(path).is_file() and each.samefile(path)]
         # Where a cached teacher was may be another checkpoint by now.
         if same and weights_fingerprint(read_checkpoint(path)["model"]) in teacher.fingerprints:
-            raise bad("--save-dir", save_dir, f"holds the teacher's checkpoint {path} as {same[0].name}; name another")
+            raise input_error(
+                "--save-dir", save_dir, f"holds the teacher's checkpoint {path} as {same[0].name}; name another"
+            )
 
 
 def check_same_teacher(cfg: DictConfig, teacher: Teacher | CachedTeacher) -> None:
@@ -133,11 +137,11 @@ def check_same_teacher(cfg: DictConfig, teacher: Teacher | CachedTeacher) -> Non
         return
     if fingerprint != now["fingerprint"]:
         found = f"holds a training with the teacher {fingerprint[:12]}, and this one is {now['fingerprint'][:12]}"
-        raise bad("--save-dir", cfg.save_dir, f"{found} (SHA-256 of the weights); name another directory")
+        raise input_error("--save-dir", cfg.save_dir, f"{found} (SHA-256 of the weights); name another directory")
     if _keeps_topk(before) != _keeps_topk(now):
         kinds = ["all symbols", "a cached top-k"][:: -1 if _keeps_topk(before) else 1]
         found = f"holds a training with {kinds[0]} of this teacher, must resume with that, not with {kinds[1]}"
-        raise bad("--save-dir", cfg.save_dir, f"{found}; or name another directory")
+        raise input_error("--save-dir", cfg.save_dir, f"{found}; or name another directory")
 
 
 def _keeps_topk(teacher: dict) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.records.runs import is_number
 from lskd_vision.class_order import CLASS_ORDERS
 from lskd_vision.image_files import MODES
@@ -14,7 +14,7 @@ NOT_FROM_FILES = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "che
 DATA_SETS = ("torch/",)  # what is on the disk; others timm would fetch
 
 
-def checked_args(args: dict, ours: bool, argument: str, path: object) -> dict:
+def validate_training_args(args: dict, ours: bool, argument: str, path: object) -> dict:
     """The options of a training as a checkpoint has them, ``ours`` being one of this project, whose data are used too.
 
     ``argument`` and ``path`` are what errors call the file.
@@ -24,11 +24,11 @@ def checked_args(args: dict, ours: bool, argument: str, path: object) -> dict:
     """
     for name, (fits, valid) in (MODEL | (DATA if ours else {})).items():
         if (value := args.get(name)) and not fits(value):
-            raise bad(argument, path, f"has {name} = {_short(value)} among its options, must be {valid}")
+            raise input_error(argument, path, f"has {name} = {_short(value)} among its options, must be {valid}")
     return args
 
 
-def checked_provenance(provenance: dict, argument: str, path: object) -> dict:
+def validate_provenance(provenance: dict, argument: str, path: object) -> dict:
     """What this project's training has written into its checkpoint.
 
     Raises:
@@ -40,12 +40,12 @@ def checked_provenance(provenance: dict, argument: str, path: object) -> dict:
         found = {"mean": config["mean"], "std": config["std"], "label_smoothing": made["label_smoothing"]}
         found |= {"kd_weight": made["kd_weight"], "class_names": classes}
     except (KeyError, TypeError) as error:
-        raise bad(argument, path, f"has a record under 'lskd' that is not whole: {error}") from None
+        raise input_error(argument, path, f"has a record under 'lskd' that is not whole: {error}") from None
     fits = {"mean": _numbers, "std": _numbers, "label_smoothing": is_number, "class_names": _texts}
     fits["kd_weight"] = lambda value: is_number(value) and value is not None
     for name, value in found.items():
         if not fits[name](value):
-            raise bad(argument, path, f"has {name} = {_short(value)} in its record under 'lskd', which is none")
+            raise input_error(argument, path, f"has {name} = {_short(value)} in its record under 'lskd', which is none")
     return found
 
 

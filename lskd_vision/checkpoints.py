@@ -26,9 +26,9 @@ from timm.models import clean_state_dict, model_entrypoint
 from torch import Tensor, nn
 
 from lskd.io import torch_files
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.files import parse_json, replacing
-from lskd_vision.checkpoint_metadata import checked_args
+from lskd_vision.checkpoint_metadata import validate_training_args
 from lskd_vision.class_names import names_in, names_of_file
 
 EMA_KEYS = ("state_dict_ema", "model_ema")  # timm's, torchvision's
@@ -91,9 +91,9 @@ def read_state(path: str | os.PathLike, argument: str, mapped: bool = False) -> 
     """
     path = Path(path)
     if not path.is_file():
-        raise bad(argument, path, "must be the path of an existing checkpoint file")
+        raise input_error(argument, path, "must be the path of an existing checkpoint file")
     if not path.stat().st_size:
-        raise bad(argument, path, "is empty, must be a checkpoint")
+        raise input_error(argument, path, "is empty, must be a checkpoint")
     try:
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
@@ -101,13 +101,15 @@ def read_state(path: str | os.PathLike, argument: str, mapped: bool = False) -> 
             warnings.simplefilter("ignore")
             state = torch_files.load_plain(path, mapped)
     except OSError as error:
-        raise bad(argument, path, f"cannot be read: {error.strerror or error}") from error
+        raise input_error(argument, path, f"cannot be read: {error.strerror or error}") from error
     except torch_files.CodeError as error:
-        raise bad(argument, path, str(error)) from None
+        raise input_error(argument, path, str(error)) from None
     except Exception as error:  # a damaged file may raise anything inside the unpickler
-        raise bad(argument, path, "is truncated or no checkpoint") from error
+        raise input_error(argument, path, "is truncated or no checkpoint") from error
     if not isinstance(state, dict):
-        raise bad(argument, path, f"must be a checkpoint, a dictionary of weights, and is a {type(state).__name__}")
+        raise input_error(
+            argument, path, f"must be a checkpoint, a dictionary of weights, and is a {type(state).__name__}"
+        )
     return state
 
 
@@ -127,17 +129,19 @@ def read_checkpoint(path: str | os.PathLike, argument: str, use_ema: bool = True
     weights = dict(state[keys[0]] if keys else state)
     weights.pop("n_averaged", None)  # torch's AveragedModel counts
     if not any(isinstance(value, Tensor) for value in weights.values()):
-        raise bad(argument, path, f"has no weights, only {', '.join(map(str, list(weights)[:5])) or 'an empty state'}")
+        raise input_error(
+            argument, path, f"has no weights, only {', '.join(map(str, list(weights)[:5])) or 'an empty state'}"
+        )
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             found = f"{name!r}: {type(value).__name__}"
-            raise bad(argument, path, f"has {found} among its weights, must be names and tensors only")
+            raise input_error(argument, path, f"has {found} among its weights, must be names and tensors only")
     weights = {name: value.detach() for name, value in clean_state_dict(weights).items()}
     args = state.get("args")
     args = vars(args) if isinstance(args, argparse.Namespace) else args if isinstance(args, dict) else {}
     arch = next((name for name in (state.get("arch"), args.get("model")) if name and isinstance(name, str)), None)
     provenance = state["lskd"] if isinstance(state.get("lskd"), dict) else {}
-    args = checked_args(args, bool(provenance), argument, path)
+    args = validate_training_args(args, bool(provenance), argument, path)
     names = names_in(provenance.get("data")) if provenance else names_of_file(Path(path), state | {"args": args})
     return Checkpoint(Path(path), weights, bool(keys) and keys[0] in EMA_KEYS, arch, args, provenance, names)
 
@@ -150,7 +154,7 @@ def check_finite(weights: dict[str, Tensor], argument: str, value: object) -> No
     """
     for name, tensor in weights.items():
         if wrong := int((~tensor.isfinite()).sum()):
-            raise bad(argument, value, f"has {wrong} of {tensor.numel()} values of {name} that are not finite")
+            raise input_error(argument, value, f"has {wrong} of {tensor.numel()} values of {name} that are not finite")
 
 
 def number_of_classes(weights: dict[str, Tensor], model: nn.Module) -> int | None:
@@ -184,10 +188,10 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, argument: str) -> Non
     made_by = f", a checkpoint of {checkpoint.arch}," if checkpoint.arch else ""
     if difference := _first_difference(converted, model):
         found, valid = difference
-        raise bad(argument, f"{checkpoint.path}{made_by} has {found}", valid)
+        raise input_error(argument, f"{checkpoint.path}{made_by} has {found}", valid)
     if original and not _compute_the_same(model, converted, original, checkpoint.weights):
         valid = f"must be those of timm's {_architecture(model)}, which with them computes something else"
-        raise bad(argument, f"{checkpoint.path} has weights of torchvision's {original}", valid)
+        raise input_error(argument, f"{checkpoint.path} has weights of torchvision's {original}", valid)
     # All that is left out here are counters that the model has not.
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     model.load_state_dict({name: tensor for name, tensor in converted.items() if shapes.get(name) == tensor.shape})

@@ -14,7 +14,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models import parse_model_name
 from torch import nn
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.files import parse_json
 from lskd.measure.wordnet import imagenet_classes
 from lskd_vision.other_order import OtherOrder
@@ -145,11 +145,11 @@ def check_classes(
         InputError: they differ; the message has the first that does.
     """
     if num_classes != len(ours):
-        raise bad(argument, value, f"has {num_classes} classes (must be the data's {len(ours)})")
+        raise input_error(argument, value, f"has {num_classes} classes (must be the data's {len(ours)})")
     if theirs is None:
         say_once(f"{argument}: {value} (names no classes: whether their order is the data's is not known)")
     elif len(theirs) != len(ours):
-        raise bad(argument, value, f"names {len(theirs)} classes (must be the data's {len(ours)})")
+        raise input_error(argument, value, f"names {len(theirs)} classes (must be the data's {len(ours)})")
     elif not (set(theirs) & set(ours) or _all_readings(theirs) & _all_readings(ours)):
         names = f"{theirs[0]!r}, …, the data's {ours[0]!r}, …"
         say_once(f"{argument}: {value} (names its classes {names}: nothing in common, their order is not compared)")
@@ -164,7 +164,7 @@ def _check_order(theirs: Sequence[str], ours: Sequence[str], argument: str, valu
             order = OtherOrder.of(ours)
             same = order is not None and list(theirs) == order.sort(ours)
             hint = f"; --class-order {order.name} gives them the model's order" if same else ""
-            raise bad(argument, value, f"has {one!r} as class {number}, the data have {other!r}{hint}")
+            raise input_error(argument, value, f"has {one!r} as class {number}, the data have {other!r}{hint}")
 
 
 def _same_class(one: str, other: str, exact: set[str]) -> bool:

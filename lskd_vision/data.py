@@ -15,7 +15,7 @@ from timm.data import ImageDataset, create_dataset, resolve_data_config
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd_vision.class_order import torchvision_order
 from lskd_vision.image_folders import ImageFolders, read_class_map, shortened
 from lskd_vision.processes import same_in_all_processes
@@ -67,13 +67,15 @@ def load_data(arguments: argparse.Namespace) -> Data:
     for split in (train, val):
         if missing := getattr(getattr(split, "reader", None), "missing", None):
             root = split.reader.root
-            raise bad("--class-map", arguments.class_map, f"has names without a folder in {root}: {shortened(missing)}")
+            raise input_error(
+                "--class-map", arguments.class_map, f"has names without a folder in {root}: {shortened(missing)}"
+            )
     names = class_names(train)
     if names is None or len(names) < 2:
-        raise bad("--data-dir", arguments.data_dir, f"has {len(names or ())} classes (must be at least 2)")
+        raise input_error("--data-dir", arguments.data_dir, f"has {len(names or ())} classes (must be at least 2)")
     if (others := class_names(val)) != names:
         odd = sorted(set(names).symmetric_difference(others or ()))
-        raise bad("--data-dir", arguments.data_dir, f"train and validation differ in their classes: {odd[:3]}")
+        raise input_error("--data-dir", arguments.data_dir, f"train and validation differ in their classes: {odd[:3]}")
     name = arguments.dataset.split("/")[-1].replace(":", "-") or arguments.data_dir.resolve().name
     return Data(name, train, val, names)
 
@@ -97,11 +99,17 @@ def read_split(arguments: argparse.Namespace, split: str) -> Dataset:
         InputError: there is no such data set or split.
     """
     if arguments.dataset and "/" not in arguments.dataset:  # timm would read folders
-        raise bad("--dataset", arguments.dataset, "must be empty for folders, or with its origin: torch/fashion_mnist")
+        raise input_error(
+            "--dataset", arguments.dataset, "must be empty for folders, or with its origin: torch/fashion_mnist"
+        )
     if arguments.class_map and (Path(arguments.class_map).suffix != ".txt" or arguments.dataset.startswith("torch/")):
-        raise bad("--class-map", arguments.class_map, "must be a .txt file, a class a line; torchvision's take none")
+        raise input_error(
+            "--class-map", arguments.class_map, "must be a .txt file, a class a line; torchvision's take none"
+        )
     if arguments.class_order and arguments.dataset:
-        raise bad("--class-order", arguments.class_order, f"is of folders, {arguments.dataset} has an order of its own")
+        raise input_error(
+            "--class-order", arguments.class_order, f"is of folders, {arguments.dataset} has an order of its own"
+        )
     if arguments.dataset in FOLDERS:
         return read_folders(arguments, split)
     try:
@@ -114,14 +122,14 @@ def read_split(arguments: argparse.Namespace, split: str) -> Dataset:
         )
         size = None if isinstance(dataset, IterableDataset) else len(dataset)
     except (AssertionError, OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
-        raise bad("--data-dir", arguments.data_dir, f"cannot be read, split {split}: {error}") from None
+        raise input_error("--data-dir", arguments.data_dir, f"cannot be read, split {split}: {error}") from None
     if getattr(dataset, "train", None) is False and split not in (*SYNONYMS[1], "test"):
         # torchvision's small data sets have two splits, and timm takes any other word for the second.
-        raise bad("--data-dir", arguments.data_dir, f"has no split {split}, only train and validation")
+        raise input_error("--data-dir", arguments.data_dir, f"has no split {split}, only train and validation")
     if size is None:
-        raise bad("--dataset", arguments.dataset, "must be one whose images can be had by their number")
+        raise input_error("--dataset", arguments.dataset, "must be one whose images can be had by their number")
     if not size:
-        raise bad("--data-dir", arguments.data_dir, f"split {split} has no images")
+        raise input_error("--data-dir", arguments.data_dir, f"split {split} has no images")
     return dataset
 
 
@@ -134,7 +142,7 @@ def read_folders(arguments: argparse.Namespace, split: str) -> ImageDataset:
     names = (split, *next((names for names in SYNONYMS if split in names), ()))
     root = next((root for name in names if (root := arguments.data_dir / name).is_dir()), None)
     if root is None:
-        raise bad("--data-dir", arguments.data_dir / split, "must be a directory with a folder for each class")
+        raise input_error("--data-dir", arguments.data_dir / split, "must be a directory with a folder for each class")
     class_map = None
     if given := arguments.class_map:  # timm finds it in the split's directory too
         class_map = read_class_map(given if Path(given).exists() or not (root / given).exists() else root / given)
@@ -209,7 +217,7 @@ def data_config(arguments: argparse.Namespace, model: nn.Module) -> dict:
     channels = config["input_size"][0]
     for name in ("mean", "std"):
         if name in means and len(means[name]) not in (1, channels):
-            raise bad(f"--{name}", " ".join(map(str, means[name])), f"must be one value, or {channels}")
+            raise input_error(f"--{name}", " ".join(map(str, means[name])), f"must be one value, or {channels}")
         config[name] = per_channel(means.get(name) or config[name], channels)
     return config
 

@@ -19,7 +19,7 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 
 FEATURE_WEIGHT = 1e-4  # of the feature loss beside the task loss, the authors' value for ImageNet
 
@@ -99,7 +99,9 @@ def feature_loss(
     for stage, (student, teacher, margin) in enumerate(stages, 1):
         if student.shape != teacher.shape:
             found, valid = ("x".join(map(str, features.shape[1:])) for features in (student, teacher))
-            raise bad("--model", f"features of {found} in stage {stage}", f"must be {valid}, as --kd-model-name's are")
+            raise input_error(
+                "--model", f"features of {found} in stage {stage}", f"must be {valid}, as --kd-model-name's are"
+            )
         loss = loss / 2 + partial_l2(student, teacher, margin)
     return loss / len(student_features[0])
 
@@ -173,7 +175,7 @@ def last_blocks(resnet: ResNet, argument: str = "--model") -> list[BasicBlock | 
         if all(type(block) in LAST and isinstance(_last(block, "act"), nn.ReLU) for block in blocks):
             return blocks
     valid = "must be a timm ResNet with ReLU, such as resnet18 or resnet50, for feature distillation"
-    raise bad(argument, _name(resnet), valid)
+    raise input_error(argument, _name(resnet), valid)
 
 
 def teacher_batch_norms(resnet: ResNet, argument: str = "--kd-model-name") -> list[nn.BatchNorm2d]:
@@ -184,7 +186,9 @@ def teacher_batch_norms(resnet: ResNet, argument: str = "--kd-model-name") -> li
     """
     norms = [_last(block, "bn") for block in last_blocks(resnet, argument)]
     if not all(isinstance(norm, nn.BatchNorm2d) and norm.affine for norm in norms):
-        raise bad(argument, _name(resnet), "must have batch norms with weight and bias, for the margins of features")
+        raise input_error(
+            argument, _name(resnet), "must have batch norms with weight and bias, for the margins of features"
+        )
     return norms
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from timm.data.readers.reader import Reader
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd_vision.class_order import CLASS_ORDERS, natural_key
 from lskd_vision.image_files import SUFFIXES
 
@@ -52,9 +52,9 @@ class ImageFolders(Reader):
         self.missing = [name for name in names if name not in folders]
         paths = {name: self._images(name, *folders[name]) for name in names if name in folders}
         if not paths:
-            raise bad("--data-dir", self.root, f"must have a folder for each class{self.left_out_text()}")
+            raise input_error("--data-dir", self.root, f"must have a folder for each class{self.left_out_text()}")
         if empty := [name for name, found in paths.items() if not found]:
-            raise bad("--data-dir", self.root, f"has no images of {shortened(empty)}{self.left_out_text()}")
+            raise input_error("--data-dir", self.root, f"has no images of {shortened(empty)}{self.left_out_text()}")
         self.samples = [(path, self.class_to_idx[name]) for name, found in paths.items() for path in found]
         if order == "natural":
             self.samples.sort(key=lambda sample: (natural_key(self._relative(sample[0])), sample[0]))
@@ -95,7 +95,7 @@ class ImageFolders(Reader):
             elif (real := _without_links(entry, self._real)) in self._class_of:
                 self._leave_out("linked twice or upwards", entry.path)
             elif not _is_unicode(entry.name):  # classes stand in run records
-                raise bad("--data-dir", entry.path, "must have a name in UTF-8")
+                raise input_error("--data-dir", entry.path, "must have a name in UTF-8")
             else:
                 folders[entry.name] = entry.path, real
         return folders
@@ -112,7 +112,7 @@ class ImageFolders(Reader):
     def _walk(self, name: str, folder: str, real: str, images: list[str], links: list[tuple[str, str]]) -> None:
         if real in self._class_of:
             if self._class_of[real] not in ("", name):
-                raise bad("--data-dir", folder, f"is in two classes, {self._class_of[real]} and {name}")
+                raise input_error("--data-dir", folder, f"is in two classes, {self._class_of[real]} and {name}")
             self._leave_out("linked twice or upwards", folder)
             return
         self._class_of[real] = name
@@ -127,7 +127,7 @@ class ImageFolders(Reader):
                     self._walk(name, *inside, images, links)
             elif not entry.is_file():
                 if entry.is_symlink():
-                    raise bad("--data-dir", entry.path, "is a link to a file that is not there")
+                    raise input_error("--data-dir", entry.path, "is a link to a file that is not there")
                 self._leave_out("special", entry.path)
             elif (suffix := os.path.splitext(entry.name)[1].lower()) in SUFFIXES:
                 images.append(entry.path)
@@ -144,15 +144,15 @@ def read_class_map(path: str | os.PathLike) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
-        raise bad("--class-map", path, f"cannot be read: {error.strerror}") from None
+        raise input_error("--class-map", path, f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise bad("--class-map", path, f"must be UTF-8: {error.reason}, byte {error.start}") from None
+        raise input_error("--class-map", path, f"must be UTF-8: {error.reason}, byte {error.start}") from None
     names = [name for line in lines if (name := line.strip())]
     if not names:
-        raise bad("--class-map", path, "must have the names of classes, one a line")
+        raise input_error("--class-map", path, "must have the names of classes, one a line")
     if len(names) > len(set(names)):
         twice = [name for number, name in enumerate(names) if name in names[:number]]
-        raise bad("--class-map", path, f"must not repeat a class: {shortened(twice)}")
+        raise input_error("--class-map", path, f"must not repeat a class: {shortened(twice)}")
     return names
 
 

@@ -19,7 +19,7 @@ from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
 
-from lskd.io.errors import InputError, bad, writing
+from lskd.io.errors import InputError, file_error_context, input_error
 from lskd_vision.data import files
 from lskd_vision.image_files import FORMATS, WHITE, convert
 from lskd_vision.randomness import RandomStream, seed_all
@@ -67,7 +67,7 @@ class Images(Dataset):
             yield
         except Exception as error:  # a damaged file may raise anything inside its decoder
             which = files(self.dataset)[number][0] if files(self.dataset) else f"image {number}"
-            raise bad("--data-dir", which, f"cannot be read as {self.mode}: {error}") from None
+            raise input_error("--data-dir", which, f"cannot be read as {self.mode}: {error}") from None
 
 
 class Order(Sampler):
@@ -107,14 +107,14 @@ class Loader:
         channels = config["input_size"][0]
         mode = arguments.input_img_mode or {1: "L", 3: "RGB", 4: "RGBA"}.get(channels)
         if mode is None:
-            raise bad("--input-img-mode", None, f"must be given for {channels} channels")
+            raise input_error("--input-img-mode", None, f"must be given for {channels} channels")
         transform = train_transform(arguments, config) if training else val_transform(config)
         batch_size = arguments.batch_size if training else arguments.validation_batch_size or arguments.batch_size
         images = Images(data, transform, mode, getattr(arguments, "data_seed", 0), arguments.max_pixel_value)
         self.order = Order(images, batch_size, training, arguments.rank, arguments.world_size)
         if training and not len(self.order):
             most = len(data) // arguments.world_size
-            raise bad("--batch-size", batch_size, f"must be at most {most}: {len(data)} images, all processes")
+            raise input_error("--batch-size", batch_size, f"must be at most {most}: {len(data)} images, all processes")
         check_channels(images, channels)
         check_white(images)
         batches = DataLoader(
@@ -157,7 +157,7 @@ class Loader:
         self.order.epoch = number
         self.erased = 0
         try:
-            with writing("/dev/shm"):  # noqa: S108 (what loader processes hand over lies there)
+            with file_error_context("/dev/shm"):  # noqa: S108 (what loader processes hand over lies there)
                 for images, labels in self.prefetcher:
                     if self.channels_last:
                         images = images.contiguous(memory_format=torch.channels_last)
@@ -182,7 +182,7 @@ def tell_of_lost_batches(_: int) -> None:
     """
 
     def put_error(queue: Queue, error: Exception, batch: tuple) -> None:
-        told = bad("--workers", "a batch", f"cannot be handed over in shared memory, /dev/shm: {error}")
+        told = input_error("--workers", "a batch", f"cannot be handed over in shared memory, /dev/shm: {error}")
         queue.put((batch[0], ExceptionWrapper((InputError, told, None))))
 
     Queue._on_queue_feeder_error = put_error  # made for overriding
@@ -210,7 +210,7 @@ def train_transform(arguments: argparse.Namespace, config: dict):
             std=config["std"],
         )
     except (AssertionError, KeyError, ValueError) as error:
-        raise bad("--aa", arguments.aa, f"must be a policy in timm's words: {error}") from None
+        raise input_error("--aa", arguments.aa, f"must be a policy in timm's words: {error}") from None
     if arguments.rotation and not arguments.no_aug:
         # Before the colours, which follow the crop and the flips.
         steps = transform.transforms
@@ -248,7 +248,7 @@ def check_channels(images: Images, channels: int) -> None:
     """
     image, _ = images[0, 0]
     if len(image) != channels:
-        raise bad("--input-img-mode", images.mode, f"gives {len(image)} channels, the model wants {channels}")
+        raise input_error("--input-img-mode", images.mode, f"gives {len(image)} channels, the model wants {channels}")
 
 
 def check_white(images: Images) -> None:
@@ -266,4 +266,4 @@ def check_white(images: Images) -> None:
     highest, white = max(found)
     if all(value <= white / 2 for value, white in found):
         valid = f"must be given: {len(found)} images spread over the split have no value above {highest:g}"
-        raise bad("--max-pixel-value", None, f"{valid}, white is {white} by default")
+        raise input_error("--max-pixel-value", None, f"{valid}, white is {white} by default")

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from lskd.io.errors import bad, writing
+from lskd.io.errors import file_error_context, input_error
 
 
 class Logs:
@@ -38,7 +38,7 @@ class Logs:
 
             # The error of the thread that writes is raised where we write to it; by itself it would print a traceback.
             threading.excepthook = without_system_errors(threading.excepthook)
-            with writing(self.place):
+            with file_error_context(self.place):
                 self.tensorboard = SummaryWriter(self.place, purge_step=1)  # hides what was logged before
         if arguments.log_wandb:
             import wandb
@@ -60,7 +60,7 @@ class Logs:
         """Log a row of ``summary.csv``, by its epoch."""
         figures = {key: value for key, value in row.items() if isinstance(value, int | float) and key != "epoch"}
         if self.tensorboard:
-            with writing(self.place):
+            with file_error_context(self.place):
                 for key, value in figures.items():
                     self.tensorboard.add_scalar(key.replace("_", "/", 1), value, row["epoch"])
                 self.tensorboard.flush()
@@ -70,7 +70,7 @@ class Logs:
     def close(self) -> None:
         """Finish the files."""
         if self.tensorboard:
-            with writing(self.place):
+            with file_error_context(self.place):
                 self.tensorboard.close()
         if self.wandb:
             self.wandb.finish()
@@ -99,11 +99,13 @@ def check_logs(arguments: argparse.Namespace) -> None:
         try:
             import tensorboard  # noqa: F401
         except ImportError:
-            raise bad("--log-tensorboard", True, "needs tensorboard: pip install tensorboard") from None
+            raise input_error("--log-tensorboard", True, "needs tensorboard: pip install tensorboard") from None
     if arguments.log_wandb:
         try:
             import wandb  # noqa: F401
         except ImportError:
-            raise bad("--log-wandb", True, "needs wandb: pip install wandb") from None
+            raise input_error("--log-wandb", True, "needs wandb: pip install wandb") from None
         if not os.environ.get("WANDB_API_KEY") and os.environ.get("WANDB_MODE") not in ("offline", "disabled"):
-            raise bad("--log-wandb", True, "needs the key in the environment: WANDB_API_KEY; or WANDB_MODE=offline")
+            raise input_error(
+                "--log-wandb", True, "needs the key in the environment: WANDB_API_KEY; or WANDB_MODE=offline"
+            )

@@ -9,7 +9,7 @@ import torch
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd_vision.checkpoints import (
     Checkpoint,
     check_finite,
@@ -30,11 +30,11 @@ def create(name: str, argument: str, **options) -> nn.Module:
     plain = name.split(".")[0]
     if ":" not in name and "/" not in name and not timm.is_model(plain):
         near = difflib.get_close_matches(plain, timm.list_models(), n=3)
-        raise bad(argument, name, "must be a timm model" + (f", perhaps {', '.join(near)}" if near else ""))
+        raise input_error(argument, name, "must be a timm model" + (f", perhaps {', '.join(near)}" if near else ""))
     try:
         return timm.create_model(name, **{key: value for key, value in options.items() if value is not None})
     except (TypeError, ValueError, AssertionError, RuntimeError, OSError, KeyError) as error:
-        raise bad(argument, name, f"cannot be made: {type(error).__name__}: {error}") from None
+        raise input_error(argument, name, f"cannot be made: {type(error).__name__}: {error}") from None
 
 
 def build(arguments: argparse.Namespace, name: str, class_names: Sequence[str]) -> nn.Module:
@@ -73,7 +73,7 @@ def build(arguments: argparse.Namespace, name: str, class_names: Sequence[str]) 
     return model
 
 
-def outline(arguments: argparse.Namespace, name: str, num_classes: int) -> nn.Module:
+def meta_model(arguments: argparse.Namespace, name: str, num_classes: int) -> nn.Module:
     """The same model without weights, at no cost, to ask it things.
 
     Raises:
@@ -114,7 +114,7 @@ def check_input(model: nn.Module, input_size: Sequence[int], argument: str, name
             device = next(model.parameters()).device
             check_logits(model.eval()(torch.zeros(1, *input_size, device=device)), 1, model.num_classes)
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise bad(
+        raise input_error(
             argument, name, f"cannot take images of {by(input_size)}, see --img-size: {first_line(error)}"
         ) from None
     finally:
@@ -136,7 +136,7 @@ def _check_patches(model: nn.Module, input_size: Sequence[int], argument: str, n
     height, width = embed.patch_size
     if input_size[1] % height or input_size[2] % width:
         valid = f"cannot take images of {by(input_size)}, see --img-size: must be of whole patches of {height}x{width}"
-        raise bad(argument, name, valid)
+        raise input_error(argument, name, valid)
 
 
 def by(size: Sequence[int]) -> str:
@@ -165,9 +165,11 @@ def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> nn.Modul
         InputError: no model is named, or the weights do not fit it.
     """
     if name is None and checkpoint.arch is None:
-        raise bad(argument, checkpoint.path, "does not say of which model it is; name it")
+        raise input_error(argument, checkpoint.path, "does not say of which model it is; name it")
     if name is None and {":", "/"} & set(checkpoint.arch):
-        raise bad(argument, checkpoint.path, f"is of {checkpoint.arch[:80]}, which timm would fetch; name it yourself")
+        raise input_error(
+            argument, checkpoint.path, f"is of {checkpoint.arch[:80]}, which timm would fetch; name it yourself"
+        )
     name = name or checkpoint.arch
     made = checkpoint.args
     with torch.device("meta"):
@@ -181,7 +183,7 @@ def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> nn.Modul
     with torch.device("meta"):
         numbers = sum(each.numel() for each in create(name, argument, **options).parameters())
     if numbers > 2 * sum(each.numel() for each in checkpoint.weights.values()):
-        raise bad(argument, checkpoint.path, f"is too small for a {name} with {numbers} weights")
+        raise input_error(argument, checkpoint.path, f"is too small for a {name} with {numbers} weights")
     with torch.random.fork_rng(devices=[]):
         model = create(name, argument, **options)
     load_weights(model, checkpoint, argument)

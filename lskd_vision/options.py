@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from timm.utils import ParseKwargs
 
-from lskd.io.errors import InputError, OneLineParser, bad, positive
+from lskd.io.errors import InputError, OneLineParser, input_error, positive
 from lskd.io.files import parse_yaml
 from lskd.measure.temperatures import temperatures
 from lskd_vision.checkpoint_metadata import INTERPOLATIONS
@@ -88,24 +88,26 @@ class Parser(OneLineParser):
         try:
             settings = parse_yaml(path.read_text(encoding="utf-8")) or {}
         except (OSError, ValueError) as error:
-            raise bad("--config", path, f"cannot be read as YAML: {error}") from None
+            raise input_error("--config", path, f"cannot be read as YAML: {error}") from None
         if not isinstance(settings, dict):
-            raise bad("--config", path, "must hold settings, one `name: value` a line")
+            raise input_error("--config", path, "must hold settings, one `name: value` a line")
         words = []
         options = {option: action for action in self._actions for option in action.option_strings}
         for key, value in settings.items():
             option = "--" + str(key).replace("_", "-")
             if option not in options or option in ("--config", "--help"):
                 near = difflib.get_close_matches(option, options, n=1)
-                raise bad(f"--config: {key}", value, f"no such option{f', perhaps {near[0][2:]}' if near else ''}")
+                raise input_error(
+                    f"--config: {key}", value, f"no such option{f', perhaps {near[0][2:]}' if near else ''}"
+                )
             values = value if isinstance(value, list) else [value]
             if isinstance(value, dict):
                 values = [f"{name}={each}" for name, each in value.items()]
             takes = options[option].nargs
             if takes == 0 and not isinstance(value, bool):
-                raise bad(f"--config: {key}", value, "must be true or false")
+                raise input_error(f"--config: {key}", value, "must be true or false")
             if takes not in (0, "?") and isinstance(value, bool):
-                raise bad(f"--config: {key}", str(value).lower(), "must be a value, not true or false")
+                raise input_error(f"--config: {key}", str(value).lower(), "must be a value, not true or false")
             if isinstance(value, bool):
                 words += [option] * value
             elif value is not None:
@@ -127,35 +129,37 @@ def finish(arguments: argparse.Namespace) -> argparse.Namespace:
     if not distils:
         for name, nothing in ABOUT_TEACHERS.items():
             if (value := getattr(arguments, name)) != nothing:
-                raise bad(f"--{name.replace('_', '-')}", spaced(value), "needs a teacher: --kd-checkpoint")
+                raise input_error(f"--{name.replace('_', '-')}", spaced(value), "needs a teacher: --kd-checkpoint")
     elif len(arguments.smoothing) > 1:
-        raise bad(
+        raise input_error(
             "--smoothing",
             spaced(arguments.smoothing),
             "must be one value beside a teacher: it is the hard-label loss's",
         )
     names, checkpoints = arguments.kd_model_name, arguments.kd_checkpoint
     if names and checkpoints and len(names) not in (1, len(checkpoints)):
-        raise bad("--kd-model-name", spaced(names), f"must be one, or as many as checkpoints: {len(checkpoints)}")
+        raise input_error(
+            "--kd-model-name", spaced(names), f"must be one, or as many as checkpoints: {len(checkpoints)}"
+        )
     for name in ("model", "seed", "kd_temperature", "smoothing", "kd_checkpoint"):
         values = getattr(arguments, name) or []
         if len(set(values)) < len(values):
-            raise bad(f"--{name.replace('_', '-')}", spaced(values), "must not repeat a value")
+            raise input_error(f"--{name.replace('_', '-')}", spaced(values), "must not repeat a value")
     if not arguments.data_dir.is_dir() and not arguments.dataset_download:
-        raise bad("--data-dir", arguments.data_dir, "must be the directory of the data set")
+        raise input_error("--data-dir", arguments.data_dir, "must be the directory of the data set")
     if arguments.kd_batch_statistics and arguments.kd_distill_type != "overhaul":
-        raise bad("--kd-batch-statistics", True, "needs --kd-distill-type overhaul")
+        raise input_error("--kd-batch-statistics", True, "needs --kd-distill-type overhaul")
     if arguments.sched == "multistep" and not arguments.decay_milestones:
-        raise bad("--sched", "multistep", "needs --decay-milestones")
+        raise input_error("--sched", "multistep", "needs --decay-milestones")
     for name in ("decay_milestones", "scale", "ratio"):
         if (values := getattr(arguments, name) or []) != sorted(values):
-            raise bad(f"--{name.replace('_', '-')}", spaced(values), "must ascend")
+            raise input_error(f"--{name.replace('_', '-')}", spaced(values), "must ascend")
     if len(arguments.color_jitter) not in (1, 3, 4):
-        raise bad("--color-jitter", spaced(arguments.color_jitter), "must be one value, 3 or 4")
+        raise input_error("--color-jitter", spaced(arguments.color_jitter), "must be one value, 3 or 4")
     if arguments.torchcompile and arguments.torchcompile not in (known := torch.compiler.list_backends(())):
-        raise bad("--torchcompile", arguments.torchcompile, f"must be one of {', '.join(known)}")
+        raise input_error("--torchcompile", arguments.torchcompile, f"must be one of {', '.join(known)}")
     if (folder := arguments.experiment) and (Path(folder).name != folder or folder == ".."):
-        raise bad("--experiment", arguments.experiment, "must be the name of a folder in --output")
+        raise input_error("--experiment", arguments.experiment, "must be the name of a folder in --output")
     return arguments
 
 

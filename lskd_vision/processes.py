@@ -6,7 +6,7 @@ from collections.abc import Callable
 from torch import distributed
 from torch.utils.data import Dataset
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 
 
 def same_in_all_processes(load: Callable[[], Dataset], fingerprint: Callable[[Dataset], str], value: object) -> Dataset:
@@ -38,5 +38,7 @@ def same_in_all_processes(load: Callable[[], Dataset], fingerprint: Callable[[Da
             raise InputError(f"process {rank} on {host}: {their_problem}")
         if theirs != expected:
             difference = f"process {rank} on {host} differs from process 0 on {first_host}"
-            raise bad("--data-dir", value, f"must hold the same images and labels in all processes: {difference}")
+            raise input_error(
+                "--data-dir", value, f"must hold the same images and labels in all processes: {difference}"
+            )
     return loaded

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from timm.utils import NativeScaler
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd.records.determinism import nondeterminism, switches
 from lskd.records.runs import RunRecord, look_up, read_run
@@ -70,22 +70,24 @@ def check_directory(run) -> int:
     record = read_run(run.directory)
     if record is None:
         if last.exists():
-            raise bad("--output", run.directory, f"has a {LAST} and no run.json: put it back, or remove the directory")
+            raise input_error(
+                "--output", run.directory, f"has a {LAST} and no run.json: put it back, or remove the directory"
+            )
         # A kill while the first record was written leaves a hidden file.
         if run.directory.exists() and any(not path.name.startswith(".") for path in run.directory.iterdir()):
-            raise bad("--output", run.directory, "must be new, or hold a run")
+            raise input_error("--output", run.directory, "must be new, or hold a run")
         return 0
     if difference := another_run(run, asdict(record)):
-        raise bad("--output", run.directory, f"holds another run: {difference}")
+        raise input_error("--output", run.directory, f"holds another run: {difference}")
     if not run.arguments.resume:
-        raise bad("--output", run.directory, "holds this run already; --resume goes on with it")
+        raise input_error("--output", run.directory, "holds this run already; --resume goes on with it")
     epochs = len(record.history)
     if epochs >= run.arguments.epochs:  # it has ended: its checkpoints may be elsewhere
         return epochs
     for path in map(run.directory.joinpath, CHECKPOINTS):
         if epochs and not path.exists():
             valid = f"is gone, and run.json has {epochs} epochs: put it back, or remove the directory to begin anew"
-            raise bad("--resume", path, valid)
+            raise input_error("--resume", path, valid)
     if last.exists():
         check_state(run, last)
     return epochs
@@ -106,9 +108,11 @@ def check_state(run, path: Path) -> None:
     made = state["lskd"] if isinstance(state.get("lskd"), dict) else {}
     missing |= {"configuration", "data", "teacher", "history", "best", "seconds", "valid"} - made.keys()
     if missing:
-        raise bad("--resume", path, f"lacks {', '.join(sorted(missing))}: put back the one that the run has written")
+        raise input_error(
+            "--resume", path, f"lacks {', '.join(sorted(missing))}: put back the one that the run has written"
+        )
     if difference := another_run(run, made):
-        raise bad("--resume", path, f"is of another run: {difference}")
+        raise input_error("--resume", path, f"is of another run: {difference}")
 
 
 def another_run(run, made: dict) -> str | None:
@@ -134,7 +138,9 @@ def _check_own_files(run) -> None:
     teacher = run.teacher and run.teacher.path
     for own in map(run.directory.joinpath, CHECKPOINTS):
         if teacher and own.exists() and own.samefile(teacher):
-            raise bad("--kd-checkpoint", teacher, f"is {own}, which this student would replace; name another --output")
+            raise input_error(
+                "--kd-checkpoint", teacher, f"is {own}, which this student would replace; name another --output"
+            )
 
 
 def plain(values: dict) -> dict:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, OneLineParser, bad, run_command
+from lskd.io.errors import InputError, OneLineParser, input_error, run_command
 from lskd.measure import recording
 from lskd.measure.recorder import Recorder
 from lskd.measure.representations import write_representations
@@ -53,7 +53,7 @@ def check_head(model: nn.Module, input_size: tuple[int, int, int], path: object)
     try:
         features = penultimate(model, images)
     except TypeError as error:
-        raise bad("checkpoint", path, f"is of a model whose last features cannot be had: {error}") from None
+        raise input_error("checkpoint", path, f"is of a model whose last features cannot be had: {error}") from None
     recording.check_last_layer(layer, features, model(images), "checkpoint", path)
     return layer
 
@@ -98,7 +98,7 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
     """
     for name in OF_IMAGES:
         if (value := getattr(arguments, name)) is not None:
-            raise bad(
+            raise input_error(
                 f"--{name.replace('_', '-')}",
                 options.spaced(value),
                 "must be left out with --last-layer-only, it is of images",
@@ -110,7 +110,7 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
     names = loaded.class_names or list(imagenet_classes())
     if len(names) != layer.out_features:
         valid = f"does not name its {layer.out_features} classes (must, unless they are ImageNet-1K's 1000)"
-        raise bad("checkpoint", path, valid)
+        raise input_error("checkpoint", path, valid)
     origin = {"fingerprint": weights_fingerprint(loaded.model.state_dict())} | origin_of(loaded, arguments)
     found = Recorder(names, layer.in_features).result(
         weight=layer.weight.detach().float().numpy(),

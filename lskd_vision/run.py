@@ -18,7 +18,7 @@ from timm.utils import NativeScaler, dispatch_clip_grad, distribute_bn
 from torch import Tensor, nn
 from torch.nn import SyncBatchNorm
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.records.nonfinite_batch import keep_batch
 from lskd.records.runs import now, read_run, write_run
 from lskd_vision.checkpoints import read_state, save_checkpoint
@@ -140,7 +140,7 @@ class Run:
                 self.task.get_trainable_module(), **options, filter_bias_and_bn=arguments.filter_bias_and_bn
             )
         except (AssertionError, TypeError, ValueError) as error:
-            raise bad("--opt", arguments.opt, f"cannot be made: {error}") from None
+            raise input_error("--opt", arguments.opt, f"cannot be made: {error}") from None
         self.updates_per_epoch = math.ceil(batches_per_epoch / arguments.grad_accum_steps)
         self.batches_per_epoch = batches_per_epoch
         self.scheduler, _ = create_scheduler_v2(
@@ -365,7 +365,7 @@ class Run:
             if self.scaler is not None:
                 self.scaler.load_state_dict(state[self.scaler.state_dict_key])
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise bad("--resume", path, f"does not fit the run: {first_line(error)}") from None
+            raise input_error("--resume", path, f"does not fit the run: {first_line(error)}") from None
         self.next_epoch = state["epoch"] + 1
         self.best, self.seconds = state["lskd"]["best"], state["lskd"]["seconds"]
         earlier = read_run(self.directory)

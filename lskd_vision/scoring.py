@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.measure.accuracy import ClassCounts, accuracy_figures
 from lskd.measure.smoothing_estimate import estimate_label_smoothing
 from lskd.measure.teacher_smoothing import with_estimate
@@ -115,9 +115,11 @@ def _check_score(
     argument, value = ("--kd-checkpoint", teacher.path) if teacher.path else ("--kd-model-name", teacher.name)
     if not math.isfinite(counts.nll()):
         instead = "; in half precision: try --amp-dtype bfloat16" if half else ""
-        raise bad(argument, value, f"gives logits that are not finite for images of the validation split{instead}")
+        raise input_error(
+            argument, value, f"gives logits that are not finite for images of the validation split{instead}"
+        )
     if order and order.explains(counts, others):
-        raise bad(argument, value, order.described(counts, others))
+        raise input_error(argument, value, order.described(counts, others))
     print(f"teacher {value}: validation top-1 {counts.top1():.2f} %")
     chance = 100 / counts.classes
     if counts.top1() < HARDLY * chance:

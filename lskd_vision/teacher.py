@@ -10,9 +10,9 @@ from timm.task import DistillationTeacher
 from timm.utils import unwrap_model
 from torch import Tensor, nn
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.records.fingerprints import weights_fingerprint
-from lskd_vision.checkpoint_metadata import checked_provenance
+from lskd_vision.checkpoint_metadata import validate_provenance
 from lskd_vision.checkpoints import Checkpoint, check_finite, read_checkpoint
 from lskd_vision.class_names import check_classes, names_of_pretrained
 from lskd_vision.data import per_channel
@@ -187,7 +187,9 @@ def load_teacher(
     check_classes(model.num_classes, known["class_names"], class_names, argument, value)
     for input_size in sorted(input_sizes):
         if getattr(model, "in_chans", input_size[0]) != input_size[0]:
-            raise bad(argument, value, f"wants {model.in_chans} input channels (must be the student's {input_size[0]})")
+            raise input_error(
+                argument, value, f"wants {model.in_chans} input channels (must be the student's {input_size[0]})"
+            )
         check_input(model, input_size, argument, value)
     return Teacher(model, name, path=path, device=device, **known, **options)
 
@@ -199,7 +201,7 @@ def what_is_known(checkpoint: Checkpoint, argument: str) -> dict:
         InputError: it says that this project made it, and does not say how.
     """
     if checkpoint.provenance:
-        made = checked_provenance(checkpoint.provenance, argument, checkpoint.path)
+        made = validate_provenance(checkpoint.provenance, argument, checkpoint.path)
         known = {"mean": tuple(made["mean"]), "std": tuple(made["std"]), "class_names": list(made["class_names"])}
         if made["kd_weight"] > 0:
             return known | {"source": "unknown: trained with distillation"}

@@ -18,7 +18,7 @@ import torch
 from timm.utils import init_distributed_device
 from tqdm import tqdm
 
-from lskd.io.errors import bad, report, run_command
+from lskd.io.errors import input_error, report, run_command
 from lskd.io.files import remove_partials
 from lskd.measure.accuracy import accuracy_figures
 from lskd.records.runs import read_run, write_run
@@ -28,7 +28,7 @@ from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.logs import Logs, check_logs
 from lskd_vision.memory_groups import free_memory, groups_of, weight_bytes
-from lskd_vision.models import outline
+from lskd_vision.models import meta_model
 from lskd_vision.precision import autocast
 from lskd_vision.records import BEST, LAST, check_directory
 from lskd_vision.run import Run, Setting
@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
         score_teachers(unfinished, data, arguments, device)
         waiting = groups_of(
             unfinished,
-            {name: weight_bytes(outline(arguments, name, data.num_classes)) for name in arguments.model},
+            {name: weight_bytes(meta_model(arguments, name, data.num_classes)) for name in arguments.model},
             free_memory(device),
             arguments.group_size,
         )
@@ -76,7 +76,7 @@ def main(arguments: argparse.Namespace) -> int:
                     report("lskd_vision.train", RuntimeError(f"{run.name}: {run.failure}"))
         return 1 if any(run.failure for run in runs) else 0
     except torch.OutOfMemoryError:
-        raise bad("--batch-size", arguments.batch_size, "is too large for the memory of the device") from None
+        raise input_error("--batch-size", arguments.batch_size, "is too large for the memory of the device") from None
     except KeyboardInterrupt:
         print("\nlskd_vision.train: interrupted; the same command with --resume goes on", file=sys.stderr)
         return 130
@@ -95,7 +95,7 @@ def start_processes(arguments: argparse.Namespace) -> torch.device:
     arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     kind = arguments.device.split(":")[0]
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise bad("--device", arguments.device, "must be cpu, or cuda where there is a GPU")
+        raise input_error("--device", arguments.device, "must be cpu, or cuda where there is a GPU")
     device = init_distributed_device(arguments)
     if arguments.rank:  # the first process speaks for all
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
@@ -112,7 +112,7 @@ def plan(arguments: argparse.Namespace, data: Data, device: torch.device) -> lis
     Raises:
         InputError: an option does not fit the models, the teachers or what is in the output directory.
     """
-    configs = {name: data_config(arguments, outline(arguments, name, data.num_classes)) for name in arguments.model}
+    configs = {name: data_config(arguments, meta_model(arguments, name, data.num_classes)) for name in arguments.model}
     teachers = load_teachers(arguments, data, configs, device)
     record = data.record(arguments)
     smoothings = arguments.smoothing
@@ -125,7 +125,7 @@ def plan(arguments: argparse.Namespace, data: Data, device: torch.device) -> lis
             runs.append(Run(setting, arguments, teaching, data.name, record, configs[model]))
     for first, second in itertools.combinations(runs, 2):
         if first.directory == second.directory:
-            raise bad(
+            raise input_error(
                 "--kd-checkpoint", second.teacher.path, f"and {first.teacher.path} would both write {first.directory}"
             )
     for run in runs:

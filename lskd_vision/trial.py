@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 from lskd_vision.feature_distillation import feature_loss
 from lskd_vision.models import by, check_input, check_logits, first_line
 from lskd_vision.randomness import RandomStream
@@ -78,5 +78,5 @@ def check_training(
     if (why := failure(min(batch_size, 2))) is None:
         return
     if batch_size == 1 and failure(2) is None:
-        raise bad("--batch-size", 1, f"must be at least 2 for {name} and images of {by(input_size)}: {why}")
-    raise bad("--model", name, f"cannot be trained on images of {by(input_size)}, see --img-size: {why}")
+        raise input_error("--batch-size", 1, f"must be at least 2 for {name} and images of {by(input_size)}: {why}")
+    raise input_error("--model", name, f"cannot be trained on images of {by(input_size)}, see --img-size: {why}")

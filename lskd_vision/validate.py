@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from lskd.io.errors import OneLineParser, bad, run_command
+from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import write_json
 from lskd.measure.accuracy import accuracy_figures
 from lskd.records.runs import read_run, write_run
@@ -62,7 +62,7 @@ def load(arguments: argparse.Namespace) -> Loaded:
     path = arguments.checkpoint
     checkpoint = read_checkpoint(path, "checkpoint", use_ema=arguments.use_ema)
     if arguments.use_ema and not checkpoint.ema:
-        raise bad("--use-ema", path, "has no moving average of the weights")
+        raise input_error("--use-ema", path, "has no moving average of the weights")
     model = rebuild(checkpoint, arguments.model, "checkpoint")
     known = what_is_known(checkpoint, "checkpoint")
     # As in training, unless the command line says otherwise; of others' data sets, only how an image becomes an input.
@@ -92,7 +92,7 @@ def load_images(arguments: argparse.Namespace, loaded: Loaded, split: str) -> tu
     data = load_split(arguments, split)
     names = class_names(data)
     if names is None:
-        raise bad("--dataset", arguments.dataset, "must be one that names its classes")
+        raise input_error("--dataset", arguments.dataset, "must be one that names its classes")
     check_classes(model.num_classes, loaded.class_names, names, "checkpoint", path)
     config = data_config(arguments, model)
     check_input(model, config["input_size"], "checkpoint", path)

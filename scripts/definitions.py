@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.files import parse_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,9 +103,9 @@ def read_yaml(path: Path, argument: str) -> dict:
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise bad(argument, path, f"cannot be read as YAML: {error}") from None
+        raise input_error(argument, path, f"cannot be read as YAML: {error}") from None
     if not isinstance(content, dict):
-        raise bad(argument, path, "must hold settings, one `name: value` a line")
+        raise input_error(argument, path, "must hold settings, one `name: value` a line")
     return content
 
 
@@ -121,9 +121,9 @@ def read_experiments(directory: Path = EXPERIMENTS) -> dict[str, Experiment]:
         kind, _, name = path.stem.partition("-")
         content = read_yaml(path, "experiment")
         if odd := content.keys() - known:
-            raise bad("experiment", path, f"has no setting {min(odd)}; must be of {', '.join(sorted(known))}")
+            raise input_error("experiment", path, f"has no setting {min(odd)}; must be of {', '.join(sorted(known))}")
         if kind not in ("table", "figure") or content.get("shows") not in SHOWS or "data" not in content:
-            raise bad("experiment", path, f"must say which data, and what it shows: {', '.join(SHOWS)}")
+            raise input_error("experiment", path, f"must say which data, and what it shows: {', '.join(SHOWS)}")
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
         experiments[name] = Experiment(name, kind, **values)
     return dict(sorted(experiments.items(), key=lambda item: _order(item[1])))
@@ -152,7 +152,7 @@ def chosen(names: Sequence[str], experiments: dict[str, Experiment]) -> list[Exp
         key = re.sub(r"^(table|figure|fig\.?|appendix|app\.?)[\s_-]*", "", name.strip().lower())
         if key not in plain:
             near = difflib.get_close_matches(key, plain, n=3, cutoff=0.4) or plain
-            raise bad("TABLE", name, f"must be all, or of {', '.join(plain[each] for each in near)}")
+            raise input_error("TABLE", name, f"must be all, or of {', '.join(plain[each] for each in near)}")
         found[plain[key]] = experiments[plain[key]]
     return list(found.values())
 
@@ -166,12 +166,12 @@ def read_scale(name: str) -> Scale:
     path = Path(name) if name.endswith((".yaml", ".yml")) else SCALES / f"{name}.yaml"
     if not path.is_file():
         there = ", ".join(sorted(each.stem for each in SCALES.glob("*.yaml")))
-        raise bad("--scale", name, f"must be one of {there}, or a YAML file like them")
+        raise input_error("--scale", name, f"must be one of {there}, or a YAML file like them")
     content = read_yaml(path, "--scale")
     if odd := content.keys() - SCALE_KEYS:
-        raise bad("--scale", path, f"has no setting {min(odd)}; must be of {', '.join(sorted(SCALE_KEYS))}")
+        raise input_error("--scale", path, f"has no setting {min(odd)}; must be of {', '.join(sorted(SCALE_KEYS))}")
     if missing := {"gpu", "threads", "slurm", "data"} - content.keys():
-        raise bad("--scale", path, f"lacks {min(missing)}")
+        raise input_error("--scale", path, f"lacks {min(missing)}")
     for name, least in (("gpu", 0), ("threads", 1), ("seeds", 1)):
         if name != "seeds" or content.get(name) is not None:
             _check_whole(path, name, content[name], least)
@@ -181,16 +181,16 @@ def read_scale(name: str) -> Scale:
         ("data", dict, "settings of each data set"),
     ):
         if not isinstance(value := content.get(name, kind()), kind):
-            raise bad(f"--scale {path}: {name}", value, f"must be {valid}")
+            raise input_error(f"--scale {path}: {name}", value, f"must be {valid}")
     for data, settings in content["data"].items():
         if not isinstance(settings, dict):
-            raise bad("--scale", f"{path}: {data}", "must hold settings")
+            raise input_error("--scale", f"{path}: {data}", "must hold settings")
         if odd := settings.keys() - DATA_KEYS:
-            raise bad("--scale", f"{path}: {data}", f"has no setting {min(odd)}")
+            raise input_error("--scale", f"{path}: {data}", f"has no setting {min(odd)}")
         if settings.get("kind") not in ("images", "translation"):
-            raise bad("--scale", f"{path}: {data}", "must have a kind: images or translation")
+            raise input_error("--scale", f"{path}: {data}", "must have a kind: images or translation")
         if missing := {"name", "prepare", "first_seed", "train"} - settings.keys():
-            raise bad("--scale", f"{path}: {data}", f"lacks {min(missing)}")
+            raise input_error("--scale", f"{path}: {data}", f"lacks {min(missing)}")
         _check_whole(path, f"{data}: first_seed", settings["first_seed"], 0)
     return Scale(
         path.stem,
@@ -205,7 +205,7 @@ def read_scale(name: str) -> Scale:
 
 def _check_whole(path: Path, name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise bad(f"--scale {path}: {name}", value, f"must be a whole number, {least} or more")
+        raise input_error(f"--scale {path}: {name}", value, f"must be a whole number, {least} or more")
 
 
 def check_fits(experiments: Sequence[Experiment], scale: Scale) -> None:
@@ -216,12 +216,12 @@ def check_fits(experiments: Sequence[Experiment], scale: Scale) -> None:
     """
     for each in experiments:
         if each.data not in scale.data:
-            raise bad("--scale", scale.name, f"has no data for {each.name}: {each.data}")
+            raise input_error("--scale", scale.name, f"has no data for {each.name}: {each.data}")
         settings = scale.data[each.data]
         if settings["kind"] == "images":
             if missing := [name for name in each.students if name not in settings["models"]]:
-                raise bad("--scale", scale.name, f"has no model for {missing[0]} of {each.name}")
+                raise input_error("--scale", scale.name, f"has no model for {missing[0]} of {each.name}")
             if each.classes and each.classes not in settings.get("classes", {}):
-                raise bad("--scale", scale.name, f"has no classes {each.classes} for {each.name}")
+                raise input_error("--scale", scale.name, f"has no classes {each.classes} for {each.name}")
         elif missing := [name for name in each.recipes if name not in settings["recipes"]]:
-            raise bad("--scale", scale.name, f"has no recipe {missing[0]} for {each.name}")
+            raise input_error("--scale", scale.name, f"has no recipe {missing[0]} for {each.name}")

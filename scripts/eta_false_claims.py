@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lskd.io.errors import bad, positive, run_command
+from lskd.io.errors import input_error, positive, run_command
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.diffusion import diffusion_indices, permutation_p
@@ -221,7 +221,7 @@ def done(path: Path | None, simulations: int, seed: int) -> dict[str, dict]:
     if path is None or not path.exists():
         return {}
     if path.suffix != ".csv":
-        raise bad("--output", path, "must end in .csv, to go on with it")
+        raise input_error("--output", path, "must end in .csv, to go on with it")
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     numbers = [row | {name: float(row[name]) for name in row if name.endswith("_percent")} for row in rows]

@@ -19,7 +19,7 @@ from jobs import SOURCE, Job
 from measurements import Measurements, students_of
 from models import Models
 
-from lskd.io.errors import OneLineParser, bad, positive, run_command
+from lskd.io.errors import OneLineParser, input_error, positive, run_command
 from lskd.io.files import write_json
 from lskd.records.runs import read_run, training_time
 
@@ -190,9 +190,11 @@ def sources(given: Sequence[str], scale: Scale) -> dict[str, str]:
     for each in given:
         name, _, path = each.partition("=")
         if name not in names:
-            raise bad("--data", each, f"must be NAME=PATH, NAME of {', '.join(sorted(names)) or 'none at this scale'}")
+            raise input_error(
+                "--data", each, f"must be NAME=PATH, NAME of {', '.join(sorted(names)) or 'none at this scale'}"
+            )
         if not Path(path).exists():
-            raise bad("--data", each, "must name a path that exists")
+            raise input_error("--data", each, "must name a path that exists")
         found[name] = in_checkout(Path(path))
     return found
 
@@ -206,7 +208,7 @@ def check_sources(jobs: dict[str, Job], scale: Scale, given: dict[str, str]) -> 
     for settings in scale.data.values():
         name = settings["name"]
         if SOURCE in settings["prepare"] and f"data.{name}" in jobs and name not in given:
-            raise bad("--data", "not given", f"must have {name}=PATH: {settings['source']}")
+            raise input_error("--data", "not given", f"must have {name}=PATH: {settings['source']}")
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from lskd.io.errors import InputError, OneLineParser, bad, positive, run_command, writing
+from lskd.io.errors import InputError, OneLineParser, file_error_context, input_error, positive, run_command
 from lskd.records.gpus import visible_gpus
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +27,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Run the command; its exit status."""
     jobs = json.loads(arguments.plan.read_text(encoding="utf-8"))
     if arguments.job not in jobs:
-        raise bad("JOB", arguments.job, f"must be one of {arguments.plan}")
+        raise input_error("JOB", arguments.job, f"must be one of {arguments.plan}")
     job = jobs[arguments.job]
     log = arguments.log or arguments.plan.parent / "logs" / f"{arguments.job}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def run(command: list[str], log: Path, variables: dict[str, str], held: list[int
     Raises:
         InputError: it failed: its last line, and where all of its output is.
     """
-    with writing(log), open(log, "ab") as file:
+    with file_error_context(log), open(log, "ab") as file:
         file.write(f"$ {shlex.join(command)}\n".encode())
         file.flush()
         start = file.tell()

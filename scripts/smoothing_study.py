@@ -18,7 +18,7 @@ import numpy as np
 from smoothed_models.settings import MODELS, Setting, settings
 from tqdm import tqdm
 
-from lskd.io.errors import bad, positive, run_command
+from lskd.io.errors import input_error, positive, run_command
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.smoothing_estimate import estimate_label_smoothing, output_shape
 from lskd.measure.smoothness import checked_temperature
@@ -86,7 +86,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         half: list(evaluated(arguments.dest, half, arguments.temperature)) for half in dict.fromkeys(arguments.half)
     }
     if not all(halves.values()):
-        raise bad("DIR", arguments.dest, "must be the --dest of a training, with models of this half")
+        raise input_error("DIR", arguments.dest, "must be the --dest of a training, with models of this half")
     if arguments.output:
         write(arguments.output, [row for rows in halves.values() for row in rows])
     print("\n\n".join(f"{half} half\n{table(rows)}" for half, rows in halves.items()))

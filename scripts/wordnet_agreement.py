@@ -19,7 +19,7 @@ import numpy as np
 import timm
 import torch
 
-from lskd.io.errors import OneLineParser, bad, run_command
+from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.class_sets import ClassSets, read_groups
 from lskd.measure.similar_classes import (
@@ -45,13 +45,13 @@ def templates(name: str, checkpoint: Path | None) -> np.ndarray:
         InputError: the model has no such layer, or the checkpoint is not the model's.
     """
     if not timm.is_model(name):
-        raise bad("--model", name, "must be a timm model")
+        raise input_error("--model", name, "must be a timm model")
     model = timm.create_model(name, pretrained=checkpoint is None)
     if checkpoint is not None:
         model.load_state_dict(_state(checkpoint, model.state_dict()))
     weight = getattr(model.get_classifier(), "weight", None)
     if weight is None or weight.ndim != 2 or len(weight) != len(imagenet_classes()):
-        raise bad("--model", name, "must end in a linear layer of ImageNet-1K's 1000 classes")
+        raise input_error("--model", name, "must end in a linear layer of ImageNet-1K's 1000 classes")
     return weight.detach().double().numpy()
 
 
@@ -59,13 +59,13 @@ def _state(checkpoint: Path, expected: Mapping[str, torch.Tensor]) -> dict[str, 
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds
-        raise bad("--checkpoint", checkpoint, f"must be tensors that torch loads safely: {error}") from None
+        raise input_error("--checkpoint", checkpoint, f"must be tensors that torch loads safely: {error}") from None
     state = state.get("state_dict", state)
     if state.keys() == expected.keys():
         return state
     shapes, known = ([tuple(getattr(each, "shape", ())) for each in both.values()] for both in (state, expected))
     if shapes != known:
-        raise bad("--checkpoint", checkpoint, "must have the model's parameters")
+        raise input_error("--checkpoint", checkpoint, "must have the model's parameters")
     return dict(zip(expected, state.values(), strict=True))
 
 

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.class_sets import class_indices
 from lskd.measure.model_accuracy import ModelAccuracy, accuracy_of_representations, accuracy_of_run, has_accuracy
@@ -142,7 +142,9 @@ def _classes(wanted: list[str] | None, measured: Sequence[ModelAccuracy]) -> lis
     names = measured[0].class_names
     for each in measured:
         if each.class_names != names:
-            raise bad("PATH", each.path, f"must have the classes of {measured[0].path}, in their order, for --classes")
+            raise input_error(
+                "PATH", each.path, f"must have the classes of {measured[0].path}, in their order, for --classes"
+            )
     return class_indices(wanted, names, "--classes") or list(range(len(names)))
 
 

@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 
 from lskd.commands.entropy import Logits
-from lskd.io.errors import InputError, naming
+from lskd.io.errors import InputError, error_context
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.smoothing_estimate import WEAKEST, SmoothingEstimate, estimate_label_smoothing
@@ -107,7 +107,7 @@ def _estimate(path: str, representations: Representations) -> SmoothingEstimate:
         logits = Logits(path, representations.thinned(SAMPLES))
     except InputError as error:  # no last layer or no features: advice is still to be had
         return SmoothingEstimate(None, None, None, "cannot tell", str(error))
-    with naming(path):
+    with error_context(path):
         return estimate_label_smoothing(logits)
 
 

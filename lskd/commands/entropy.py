@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lskd.commands.project import figure_file
-from lskd.io.errors import InputError, bad, naming, positive, warn
+from lskd.io.errors import InputError, error_context, input_error, positive, warn
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.class_sets import class_indices
 from lskd.measure.representations import Representations, read_representations
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.temperatures = [each for values in arguments.temperatures for each in values]
     check_temperatures("--temperatures", arguments.temperatures)
     if arguments.figure and not arguments.classes:
-        raise bad("--figure", arguments.figure, "must be with --classes, whose mean outputs it shows")
+        raise input_error("--figure", arguments.figure, "must be with --classes, whose mean outputs it shows")
     files = [(path, read_representations(path)) for path in arguments.files]
     chosen = [class_indices(arguments.classes, each.class_names, "--classes") for _, each in files]
     rows, outputs, panels, left_out = [], [], [], []
@@ -68,10 +68,12 @@ def run(arguments: argparse.Namespace) -> None:
             outputs += _output_rows(path, each, labels, means, arguments.top)
             panels += _panels(path, each, labels, means, arguments.top, len(files) > 1)
     if left_out and not outputs:
-        raise bad("--classes", " ".join(arguments.classes), f"must have samples: {left_out[0].removesuffix('.')}")
+        raise input_error(
+            "--classes", " ".join(arguments.classes), f"must have samples: {left_out[0].removesuffix('.')}"
+        )
     warn("lskd entropy", left_out)
     if arguments.figure:
-        with naming("--figure"):
+        with error_context("--figure"):
             write_figure(arguments.figure, soft_output_figure(panels))
     if arguments.output:
         write(arguments.output, rows + [row | {"outputs": ", ".join(row["outputs"])} for row in outputs])
@@ -89,9 +91,9 @@ def check_temperatures(argument: str, temperatures: Sequence[float]) -> None:
     """
     for value in temperatures:
         if not (math.isfinite(value) and value > 0):
-            raise bad(argument, value, "must be a finite number above 0")
+            raise input_error(argument, value, "must be a finite number above 0")
     if len(set(temperatures)) < len(temperatures):
-        raise bad(argument, " ".join(f"{each:g}" for each in temperatures), "must be all different")
+        raise input_error(argument, " ".join(f"{each:g}" for each in temperatures), "must be all different")
 
 
 class Logits:
@@ -107,9 +109,9 @@ class Logits:
 
     def __init__(self, path: str, representations: Representations):
         if representations.weight is None:
-            raise bad("FILE", path, "must hold the last layer, which gives the logits")
+            raise input_error("FILE", path, "must hold the last layer, which gives the logits")
         if not len(representations.labels):
-            raise bad("FILE", path, "must hold features: it kept none of them")
+            raise input_error("FILE", path, "must hold features: it kept none of them")
         self.representations = representations
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -130,15 +132,15 @@ def entropy_sums(path: str, representations: Representations, temperatures: Sequ
     """
     samples = int(representations.moments.counts.sum())
     if not samples:
-        raise bad("FILE", path, "must hold samples")
+        raise input_error("FILE", path, "must hold samples")
     stored = representations.entropy[:, 0].tolist()
     if set(temperatures) <= set(stored):
         return EntropySums.of_rows(representations.entropy[[stored.index(each) for each in temperatures]], samples)
     if not representations.complete:
         known = ", ".join(f"{each:g}" for each in stored) or "none"
-        raise bad("FILE", path, f"must hold all features, or the entropy at each T; it has it at {known}")
+        raise input_error("FILE", path, f"must hold all features, or the entropy at each T; it has it at {known}")
     sums = EntropySums(temperatures)
-    with naming(path):
+    with error_context(path):
         sums.update(Logits(path, representations))
     return sums
 
@@ -185,7 +187,7 @@ def _mean_outputs(
     """By T, the (labels, K) mean outputs."""
     names = representations.class_names
     if len(names) < 2:
-        raise bad("FILE", path, "must have at least 2 classes for --classes")
+        raise input_error("FILE", path, "must have at least 2 classes for --classes")
     means = {}
     for temperature in temperatures:
         try:

@@ -7,7 +7,7 @@ come from `lskd similar --output`, or from here with its defaults. Students that
 
 import argparse
 
-from lskd.io.errors import bad, percent, positive, warn
+from lskd.io.errors import input_error, percent, positive, warn
 from lskd.io.tables import output_file, write
 from lskd.measure.class_distances import VARIANTS
 from lskd.measure.class_sets import ClassSets, class_indices, members, read_groups, read_origin, read_sets
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Print where the files come from, η of each target, and what the figures mean; write the table."""
     for name, value in (("--resamples", arguments.resamples), ("--seed", arguments.seed)):
         if value < 0:
-            raise bad(name, value, "must be 0 or above")
+            raise input_error(name, value, "must be 0 or above")
     first, second = ([(path, read_representations(path)) for path in paths] for paths in _paths(arguments))
     warnings = check_students(first, second, arguments.allow)
     names = first[0][1].class_names
@@ -113,12 +113,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _paths(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     if len(arguments.first) != len(arguments.second):
-        raise bad("--second", f"{len(arguments.second)} files", f"must be {len(arguments.first)}, one for each --first")
+        raise input_error(
+            "--second", f"{len(arguments.second)} files", f"must be {len(arguments.first)}, one for each --first"
+        )
     for name, paths in (("--first", arguments.first), ("--second", arguments.second)):
         if len(set(paths)) < len(paths):
-            raise bad(name, next(path for path in paths if paths.count(path) > 1), "must be given once")
+            raise input_error(name, next(path for path in paths if paths.count(path) > 1), "must be given once")
     if same := set(arguments.first) & set(arguments.second):
-        raise bad("--second", min(same), "must be another file than --first")
+        raise input_error("--second", min(same), "must be another file than --first")
     return arguments.first, arguments.second
 
 
@@ -127,17 +129,17 @@ def _sets(arguments: argparse.Namespace, names: list[str]) -> tuple[dict[int, Cl
     for option, methods in USED_BY.items():
         if getattr(arguments, option) and arguments.by not in methods:
             chosen = f"--by {arguments.by}" if arguments.by else "--sets"
-            raise bad(
+            raise input_error(
                 f"--{option}", getattr(arguments, option), f"is for --by {' or '.join(methods)}, not for {chosen}"
             )
     targets = class_indices(arguments.targets, names, "--targets") if arguments.targets else None
     if arguments.sets:
         sets = read_sets(arguments.sets, names)
         if targets is not None and (missing := [target for target in targets if target not in sets]):
-            raise bad("--targets", names[missing[0]], f"must have its sets in {arguments.sets}")
+            raise input_error("--targets", names[missing[0]], f"must have its sets in {arguments.sets}")
         sets = {target: sets[target] for target in targets} if targets else sets
         if not sets:
-            raise bad("--sets", arguments.sets, "must hold at least one target")
+            raise input_error("--sets", arguments.sets, "must hold at least one target")
         return sets, read_origin(arguments.sets)
     similar, dissimilar = arguments.similar, arguments.dissimilar
     origin = {"by": arguments.by}
@@ -146,15 +148,17 @@ def _sets(arguments: argparse.Namespace, names: list[str]) -> tuple[dict[int, Cl
         return sets_by_wordnet(hierarchy, targets, similar or 4, dissimilar or 20, seed=arguments.seed), origin
     if arguments.by == "groups":
         if not arguments.groups:
-            raise bad("--groups", "none", "must be a file of groups")
+            raise input_error("--groups", "none", "must be a file of groups")
         groups = read_groups(arguments.groups, names)
         return sets_by_groups(groups, names, targets, dissimilar, arguments.seed), origin
     if not arguments.reference:
-        raise bad("--reference", "none", "must be a representation file, whose centroids say what is near")
+        raise input_error("--reference", "none", "must be a representation file, whose centroids say what is near")
     reference = read_representations(arguments.reference)
     if reference.class_names != names:
-        raise bad("--reference", arguments.reference, f"must have the classes of {arguments.first[0]}, in their order")
+        raise input_error(
+            "--reference", arguments.reference, f"must have the classes of {arguments.first[0]}, in their order"
+        )
     if without := [label for label in targets or () if not reference.moments.counts[label]]:
-        raise bad("--targets", names[without[0]], f"must have samples in {arguments.reference}")
+        raise input_error("--targets", names[without[0]], f"must have samples in {arguments.reference}")
     sets = sets_by_distance(reference.moments.centroids(), targets, similar or 0.01, dissimilar or 0.9)
     return sets, origin | {"from": "centroids"} | identity(reference)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from lskd.commands.entropy import Logits, check_temperatures, entropy_sums
-from lskd.io.errors import bad, naming
+from lskd.io.errors import error_context, input_error
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.smoothness import EntropySums, match_temperature
@@ -46,11 +46,11 @@ def run(arguments: argparse.Namespace) -> None:
         sums = entropy_sums(arguments.reference, reference, arguments.temperature)
     else:
         sums = EntropySums(arguments.temperature)
-        with naming(arguments.reference):
+        with error_context(arguments.reference):
             sums.update(Logits(arguments.reference, reference))
     rows = []
     for temperature, target in zip(arguments.temperature, sums.mean().tolist(), strict=True):
-        with naming(arguments.other):
+        with error_context(arguments.other):
             matching = match_temperature(logits, target)
         rows.append(
             {
@@ -71,12 +71,14 @@ def run(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace, reference: Representations, other: Representations) -> None:
     """Both must be of the same classes and samples, as far as that is known."""
     if reference.class_names != other.class_names:
-        raise bad("OTHER", arguments.other, f"must have the classes of {arguments.reference}, in their order")
+        raise input_error("OTHER", arguments.other, f"must have the classes of {arguments.reference}, in their order")
     splits = [each.provenance.get("split") for each in (reference, other)]
     if None not in splits and splits[0] != splits[1]:
-        raise bad("OTHER", arguments.other, f"is of split {splits[1]}, must be of {splits[0]} as {arguments.reference}")
+        raise input_error(
+            "OTHER", arguments.other, f"is of split {splits[1]}, must be of {splits[0]} as {arguments.reference}"
+        )
     if not _all_samples(reference, other) and not np.array_equal(reference.index, other.index):
-        raise bad(
+        raise input_error(
             "OTHER", arguments.other, f"must have kept the features of the samples that {arguments.reference} has"
         )
 

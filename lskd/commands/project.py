@@ -9,7 +9,7 @@ when they name the same checkpoint; a file that names none stands alone.
 import argparse
 from pathlib import Path
 
-from lskd.io.errors import InputError, bad, positive, warn
+from lskd.io.errors import InputError, input_error, positive, warn
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.projection import Panel, project
 from lskd.measure.representations import Representations, read_representations
@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Project each model, print the table, write the files."""
     if arguments.seed < 0:
-        raise bad("--seed", arguments.seed, "must be 0 or above")
+        raise input_error("--seed", arguments.seed, "must be 0 or above")
     panels, refused = [], []
     for first, *others in _models(_read(arguments.files), _read(arguments.validation)):
         samples = arguments.samples, arguments.validation_samples
@@ -109,13 +109,15 @@ def _models(files: Given, validation: Given) -> list[Given]:
     for path, each in validation:
         checkpoint = each.provenance.get("checkpoint")
         if checkpoint not in models:
-            raise bad("--validation", path, f"must be of a checkpoint that a FILE is of, this one is of {checkpoint}")
+            raise input_error(
+                "--validation", path, f"must be of a checkpoint that a FILE is of, this one is of {checkpoint}"
+            )
         models[checkpoint].append((path, each))
     for checkpoint, given in models.items():
         splits = [each.provenance.get("split") for _, each in given]
         for place, (path, _) in enumerate(given):
             if splits[place] in splits[:place]:
-                raise bad("FILE", path, f"must be the only one of split {splits[place]} of {checkpoint}")
+                raise input_error("FILE", path, f"must be the only one of split {splits[place]} of {checkpoint}")
     return list(models.values())
 
 

@@ -10,7 +10,7 @@ import argparse
 import math
 from pathlib import Path
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.files import write_text
 from lskd.records.inputs import find_inputs, say_skipped
 from lskd.report.experiments import experiments_page
@@ -59,17 +59,17 @@ def run(arguments: argparse.Namespace) -> None:
 def _only_contents(arguments: argparse.Namespace) -> None:
     """Refuse what the page of experiments does not use."""
     if arguments.runs:
-        raise bad("--contents", arguments.contents, "must be without RUNS: its file names the runs")
+        raise input_error("--contents", arguments.contents, "must be without RUNS: its file names the runs")
     for name, default in (("sets", []), ("classes", None), ("first", FIRST), ("second", SECOND)):
         if getattr(arguments, name) != default:
-            raise bad(f"--{name}", getattr(arguments, name), "is for RUNS, must not be with --contents")
+            raise input_error(f"--{name}", getattr(arguments, name), "is for RUNS, must not be with --contents")
 
 
 def _report(arguments: argparse.Namespace) -> str:
     if not arguments.runs:
-        raise bad("RUNS", "none", "must be run directories, or there must be --contents")
+        raise input_error("RUNS", "none", "must be run directories, or there must be --contents")
     if arguments.first == arguments.second:
-        raise bad("--second", f"{arguments.second:g}", "must differ from --first")
+        raise input_error("--second", f"{arguments.second:g}", "must differ from --first")
     page = report(arguments.runs, Options(arguments.sets, arguments.classes, arguments.first, arguments.second))
     found = find_inputs("runs", arguments.runs, "must hold runs")
     say_skipped([*found.skipped, *found.representations], "not a run")

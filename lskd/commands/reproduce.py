@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, bad, positive
+from lskd.io.errors import InputError, input_error, positive
 from lskd.records.gpus import visible_gpus
 
 EXAMPLE = "lskd reproduce 2A --scale mini"
@@ -54,7 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     import fcntl  # not on Windows, where the other commands work
 
     if not (SCRIPTS / "Snakefile").is_file():
-        raise bad("lskd", "installed", "must be a checkout for this command: the workflow is in its scripts/Snakefile")
+        raise input_error(
+            "lskd", "installed", "must be a checkout for this command: the workflow is in its scripts/Snakefile"
+        )
     output = (arguments.output or Path("runs") / Path(arguments.scale).stem).resolve()
     plan = [sys.executable, str(SCRIPTS / "plan.py"), *arguments.table, "--scale", arguments.scale]
     plan += ["--output", str(output)]
@@ -70,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise bad("--output", output, "is in use: another lskd reproduce is still running there") from None
+            raise input_error("--output", output, "is in use: another lskd reproduce is still running there") from None
         if status := subprocess.run([*plan, "--write"], env=_environment()).returncode:
             return status
         _run(options, lock.fileno(), output)
@@ -101,7 +103,7 @@ def _snakemake(arguments: argparse.Namespace, output: Path) -> list[str]:
             profile = Path(arguments.profile)
         if not profile.is_dir():
             there = ", ".join(sorted(each.name for each in PROFILES.iterdir()))
-            raise bad("--profile", arguments.profile, f"must be {there}, or a directory with a config.yaml")
+            raise input_error("--profile", arguments.profile, f"must be {there}, or a directory with a config.yaml")
         command += ["--profile", str(profile.resolve()), "--show-failed-logs"]  # of what failed on another machine
         command += ["--cores", str(arguments.cores)] if arguments.cores else []
     else:

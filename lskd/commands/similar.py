@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.io.errors import bad, positive
+from lskd.io.errors import input_error, positive
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.class_sets import ClassSets, class_indices, read_groups, read_json, write_sets
 from lskd.measure.representations import Representations, read_representations
@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the sets, or the agreement of two methods, and write them."""
     if arguments.agreement and not arguments.agree_with:
-        raise bad("--agreement", arguments.agreement, "needs a second method: --agree-with")
+        raise input_error("--agreement", arguments.agreement, "needs a second method: --agree-with")
     representations = read_representations(arguments.file) if arguments.file else None
     names = representations.class_names if representations else list(imagenet_classes())
     targets = class_indices(arguments.targets, names, "--targets") if arguments.targets else None
@@ -135,25 +135,25 @@ def choose(
         )
     if method == "groups":
         if not arguments.groups:
-            raise bad("--groups", "none", "must be a file of groups")
+            raise input_error("--groups", "none", "must be a file of groups")
         return sets_by_groups(
             read_groups(arguments.groups, names), names, targets, arguments.dissimilar, arguments.seed
         )
     if not representations:
-        raise bad("FILE", "none", "must be a representation file, for distances")
+        raise input_error("FILE", "none", "must be a representation file, for distances")
     counts = representations.moments.counts
     if arguments.points == "centroids":
         if not counts.any():
-            raise bad("--from", "centroids", f"must be templates: {arguments.file} has no samples")
+            raise input_error("--from", "centroids", f"must be templates: {arguments.file} has no samples")
         points = representations.moments.centroids()
     elif (points := representations.weight) is None:
-        raise bad("--from", "templates", f"must be centroids: {arguments.file} has no last layer")
+        raise input_error("--from", "templates", f"must be centroids: {arguments.file} has no last layer")
     least = arguments.least or int(counts.any())
     candidates = np.flatnonzero(counts >= least).tolist()
     if arguments.words:
         candidates = frequent_word_tokens(names, counts, least)
     if without := [label for label in targets or () if not np.isfinite(points[label]).all()]:
-        raise bad("--targets", names[without[0]], f"must have samples in {arguments.file}")
+        raise input_error("--targets", names[without[0]], f"must have samples in {arguments.file}")
     return sets_by_distance(points, targets, *arguments.rates, candidates)
 
 

@@ -87,7 +87,7 @@ def is_real(value: object) -> bool:
     return isinstance(value, kinds.Real)
 
 
-def checked_labels(labels: object, classes: int, argument: str = "labels") -> np.ndarray:
+def validate_labels(labels: object, classes: int, argument: str = "labels") -> np.ndarray:
     """``labels`` as (N,) int64.
 
     Raises:

@@ -19,10 +19,10 @@ class InputError(ValueError):
     """
 
 
-def bad(argument: str, value: object, valid: str) -> InputError:
+def input_error(argument: str, value: object, valid: str) -> InputError:
     """An :class:`InputError` in the project's wording; of a value that is longer than :data:`LONGEST`, the beginning.
 
-    >>> print(bad("--temperature", 0.0, "must be above 0"))
+    >>> print(input_error("--temperature", 0.0, "must be above 0"))
     --temperature: 0.0 (must be above 0)
     """
     text = str(value)
@@ -30,7 +30,7 @@ def bad(argument: str, value: object, valid: str) -> InputError:
 
 
 @contextlib.contextmanager
-def naming(name: object) -> Iterator[None]:
+def error_context(name: object) -> Iterator[None]:
     """Put ``name``, as of a file, before a ValueError's message and make it an :class:`InputError`.
 
     An InputError, which names what it is about, passes as it is.
@@ -44,10 +44,10 @@ def naming(name: object) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing(path: str | os.PathLike) -> Iterator[None]:
+def file_error_context(path: str | os.PathLike) -> Iterator[None]:
     """Let an error of the system name ``path`` where it names no file, as that of a full disk, or a hidden one beside.
 
-    >>> with writing("run.json"):
+    >>> with file_error_context("run.json"):
     ...     raise OSError(28, "No space left on device")
     Traceback (most recent call last):
     OSError: [Errno 28] No space left on device: 'run.json'

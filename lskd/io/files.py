@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from lskd.io.errors import bad, writing
+from lskd.io.errors import file_error_context, input_error
 
 LARGEST_YAML = 100_000  # values
 
@@ -35,7 +35,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     beside = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
-        with writing(path):
+        with file_error_context(path):
             yield beside
             with open(beside, "rb") as file:
                 os.fsync(file.fileno())
@@ -73,7 +73,7 @@ def check_writable(argument: str, directory: Path) -> None:
     whole = directory.absolute()
     there = next(place for place in (whole, *whole.parents) if os.path.lexists(place))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise bad(argument, directory, f"must be a directory that can be written to; {there} is not")
+        raise input_error(argument, directory, f"must be a directory that can be written to; {there} is not")
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.files import parse_json
 
 LARGEST = 1e15  # of a figure: beyond, it is a mistake, and NaN and infinity are not within
@@ -23,7 +23,7 @@ class Fields:
 
     def __init__(self, content: object, where: str):
         if not isinstance(content, dict):
-            raise bad("file", where, "must hold a JSON object")
+            raise input_error("file", where, "must hold a JSON object")
         self.content, self.where = content, where
 
     def __contains__(self, name: str) -> bool:
@@ -37,7 +37,7 @@ class Fields:
     def needed_text(self, name: str) -> str:
         """A text that has to be there."""
         if not (text := self.text(name)):
-            raise bad(self.where, name, "must be there, a text")
+            raise input_error(self.where, name, "must be there, a text")
         return text
 
     def number(self, name: str) -> float | None:
@@ -46,13 +46,13 @@ class Fields:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
-            raise bad(self.where, f"{name} = {_short(value)}", "must be a number")
+            raise input_error(self.where, f"{name} = {_short(value)}", "must be a number")
         return value
 
     def needed_number(self, name: str) -> float:
         """A number that has to be there."""
         if (value := self.number(name)) is None:
-            raise bad(self.where, name, "must be there, a number")
+            raise input_error(self.where, name, "must be there, a number")
         return value
 
     def object(self, name: str) -> "Fields":
@@ -71,12 +71,12 @@ class Fields:
     def _list(self, name: str) -> list:
         value = self.content.get(name)
         if not isinstance(value, list):
-            raise bad(self.where, name, "must be a list")
+            raise input_error(self.where, name, "must be a list")
         return value
 
     def _text(self, name: str, value: object) -> str:
         if not isinstance(value, str) or len(value) > LONGEST:
-            raise bad(self.where, f"{name} = {_short(value)}", f"must be a text of at most {LONGEST} letters")
+            raise input_error(self.where, f"{name} = {_short(value)}", f"must be a text of at most {LONGEST} letters")
         return "".join(letter if letter.isprintable() else " " for letter in value)
 
 
@@ -89,7 +89,7 @@ def read_fields(path: str | os.PathLike) -> Fields:
     try:
         content = parse_json(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise bad("file", path, f"must be JSON: {error}") from None
+        raise input_error("file", path, f"must be JSON: {error}") from None
     return Fields(content, str(path))
 
 

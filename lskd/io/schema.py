@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 
 LARGEST = 1e15  # beyond this a measurement is a mistake; NaN and infinity are
 PATTERNS = (r"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f]*\Z", r"\A[^\x00-\x1f\x7f-\x9f]+\Z")  # no control characters
@@ -69,10 +69,10 @@ def _input_error(error: Exception, where: str) -> InputError:
     """``where: place (what was expected)``, from msgspec's "Expected `int`, got `str` - at `$.rows[0].n`"."""
     if not isinstance(error, msgspec.ValidationError):
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        return bad("file", where, f"must be JSON: {reason}")
+        return input_error("file", where, f"must be JSON: {reason}")
     message, _, place = str(error).replace("`", "").partition(" - at ")
     for pattern in PATTERNS:
         message = message.replace(f"str matching regex {pattern!r}", "text without control characters")
     message = message.replace(f">= {-LARGEST}", "of at least -1e15").replace(f"<= {LARGEST}", "of at most 1e15")
     place = place.removeprefix("key in ").removeprefix("$").removeprefix(".")
-    return bad(where, place or "content", message[0].lower() + message[1:])
+    return input_error(where, place or "content", message[0].lower() + message[1:])

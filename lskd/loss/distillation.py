@@ -37,7 +37,7 @@ CHUNK_ELEMENTS = {"cpu": 2**17, "cpu compiled": 2**17, "gpu": 2**22, "gpu compil
 # How to compute some rows: in which precision, and whether with care for logits of -inf. Each is for what the one
 # before it was not enough for, and for the chunks that follow. Double precision may be 64 times slower on a GPU.
 WAYS = {"cpu": [(torch.float32, False), (torch.float64, False), (torch.float64, True)], "gpu": [(torch.float32, True)]}
-ROOMS = threading.local()
+WORKSPACES = threading.local()
 PROJECTED_ROWS = 256  # at least so many at a time: a matrix product of few rows only waits for the matrix
 
 
@@ -182,8 +182,8 @@ def _chunks(student, teacher, target, settings, topk, fused, with_gradient):
         part = _kept(part, settings.temperature, topk)
         while True:
             dtype, masked = ways[0]
-            room = _room(shape, dtype, student.device)
-            found = rows(student[chunk], part, target[chunk], settings, with_gradient, room, masked)
+            workspace = _workspace(shape, dtype, student.device)
+            found = rows(student[chunk], part, target[chunk], settings, with_gradient, workspace, masked)
             if len(ways) == 1:
                 break
             if not found[0].sum().isfinite():
@@ -196,15 +196,15 @@ def _chunks(student, teacher, target, settings, topk, fused, with_gradient):
         yield chunk, *found
 
 
-def _room(shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
+def _workspace(shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Room for some rows' computation; a processor's is kept for the next loss of the thread, 2 or 4 MiB."""
     count = math.prod(shape)
     if device.type != "cpu" or count > 4 * CHUNK_ELEMENTS["cpu"]:
         return torch.empty(shape, dtype=dtype, device=device)
-    if (kept := getattr(ROOMS, str(dtype), None)) is None or kept.numel() < count:
+    if (kept := getattr(WORKSPACES, str(dtype), None)) is None or kept.numel() < count:
         with torch.inference_mode(False):  # whatever it is asked for first, any loss can use it
             kept = torch.empty(4 * CHUNK_ELEMENTS["cpu"], dtype=dtype)
-        setattr(ROOMS, str(dtype), kept)
+        setattr(WORKSPACES, str(dtype), kept)
     return kept[:count].view(shape)
 
 

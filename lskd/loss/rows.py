@@ -92,7 +92,7 @@ def rows(
     target: Tensor,
     settings: Settings,
     with_gradient: bool,
-    room: Tensor,
+    workspace: Tensor,
     masked: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """``parts`` and the gradient, in the precision of ``room``; None for the gradient where it is not wanted.
@@ -108,15 +108,15 @@ def rows(
         masked: there may be logits of -inf, also -inf by overflow.
     """
     _, student_temperature, kd_weight, alpha = settings
-    room = room[:, : len(student)]
-    softmax = _softmax(student, student_temperature, room[:2])
+    workspace = workspace[:, : len(student)]
+    softmax = _softmax(student, student_temperature, workspace[:2])
     if student_temperature == 1:
         nll, hard = _cross_entropies(softmax, target, alpha)
     soft = _sparse if isinstance(teacher, TopkLogits) else _dense
-    kl, entropy, best, largest, gradient = soft(softmax, teacher, settings, with_gradient, room[2:], masked)
+    kl, entropy, best, largest, gradient = soft(softmax, teacher, settings, with_gradient, workspace[2:], masked)
     with_hard_gradient = with_gradient and kd_weight != 1
     if student_temperature != 1 or with_hard_gradient:
-        softmax = _softmax(student, 1.0, room[2:])
+        softmax = _softmax(student, 1.0, workspace[2:])
     if student_temperature != 1:
         nll, hard = _cross_entropies(softmax, target, alpha)
     if with_hard_gradient:
@@ -199,11 +199,11 @@ class _Softmax(NamedTuple):
     total: Tensor
 
 
-def _softmax(logits: Tensor, temperature: float, room: Tensor) -> _Softmax:
+def _softmax(logits: Tensor, temperature: float, workspace: Tensor) -> _Softmax:
     """Of (n, V) logits, in the (2, n, V) numbers that there is room for."""
-    power, exponential = room
-    largest = logits.amax(1, keepdim=True).to(room.dtype)
-    if logits.dtype == room.dtype:
+    power, exponential = workspace
+    largest = logits.amax(1, keepdim=True).to(workspace.dtype)
+    if logits.dtype == workspace.dtype:
         torch.sub(logits, largest, out=power)
     else:
         power.copy_(logits).sub_(largest)
@@ -224,19 +224,19 @@ def _cross_entropies(softmax: _Softmax, target: Tensor, alpha: float) -> tuple[T
 
 
 def _dense(
-    student: _Softmax, teachers: list[Tensor], settings: Settings, with_gradient: bool, room: Tensor, masked: bool
+    student: _Softmax, teachers: list[Tensor], settings: Settings, with_gradient: bool, workspace: Tensor, masked: bool
 ):
     """KL, H(p_t), the teacher's best symbol, the largest p_s + the largest p_t (n, 1); β·T_s·(p_s - p_t) (n, V)."""
     factor = settings.kd_weight * settings.student_temperature
     if len(teachers) == 1:
         # By its logits: tempering could make two of them equal.
         best = _argmax(teachers[0])
-        power, weight, total = _softmax(teachers[0], settings.temperature, room)
+        power, weight, total = _softmax(teachers[0], settings.temperature, workspace)
         if masked:
             power.masked_fill_(weight == 0, 0)
         entropy = (total.log2() - _dot(weight, power) / total) / LOG2_E
     else:
-        each = [torch.softmax(logits.to(room.dtype) / settings.temperature, 1) for logits in teachers]
+        each = [torch.softmax(logits.to(workspace.dtype) / settings.temperature, 1) for logits in teachers]
         weight = torch.stack(each).mean(0)
         best, total = weight.argmax(1, keepdim=True), torch.ones_like(student.total)
         entropy = -torch.special.xlogy(weight, weight).sum(1, keepdim=True)
@@ -253,14 +253,14 @@ def _dense(
 
 
 def _sparse(
-    student: _Softmax, teacher: TopkLogits, settings: Settings, with_gradient: bool, room: Tensor, masked: bool
+    student: _Softmax, teacher: TopkLogits, settings: Settings, with_gradient: bool, workspace: Tensor, masked: bool
 ):
     """As :func:`_dense`; the symbols that are not among the k share what is left evenly, where something is.
 
     Of so few symbols, all are treated as if they were ``masked``.
     """
     factor = settings.kd_weight * settings.student_temperature
-    vocabulary, k, dtype = room.size(2), teacher.symbols.size(1), room.dtype
+    vocabulary, k, dtype = workspace.size(2), teacher.symbols.size(1), workspace.dtype
     log_teacher = teacher.values.to(dtype) / settings.temperature
     if teacher.log_normaliser is None:
         log_teacher = torch.log_softmax(log_teacher, 1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.files import parse_json, write_json
 from lskd.measure.wordnet import imagenet_classes, imagenet_wnid
 
@@ -57,7 +57,7 @@ def class_indices(wanted: Iterable[str | int], class_names: Sequence[str], argum
             index = int(name)
         if index is None:
             some = ", ".join(_like(name, class_names))
-            raise bad(argument, repr(item), f"must be a class, such as {some}, or its index")
+            raise input_error(argument, repr(item), f"must be a class, such as {some}, or its index")
         found.append(index)
     return found
 
@@ -70,7 +70,7 @@ def read_groups(path: str | os.PathLike, class_names: Sequence[str]) -> dict[str
     """
     content = read_json(path)
     if not content or not all(isinstance(group, list) and group for group in content.values()):
-        raise bad("groups", path, 'must hold lists of classes by name: {"footwear": ["Sandal", "Sneaker"]}')
+        raise input_error("groups", path, 'must hold lists of classes by name: {"footwear": ["Sandal", "Sneaker"]}')
     return {name: class_indices(group, class_names, f"{path}, {name}") for name, group in content.items()}
 
 
@@ -107,14 +107,14 @@ def read_sets(path: str | os.PathLike, class_names: Sequence[str]) -> dict[int, 
     sets = {}
     for name, each in _content(path)[1].items():
         if not isinstance(each, dict) or not all(isinstance(each.get(kind), list) for kind in KINDS):
-            raise bad(f"{path}, {name}", each, 'must be {"similar": [classes], "dissimilar": [classes]}')
+            raise input_error(f"{path}, {name}", each, 'must be {"similar": [classes], "dissimilar": [classes]}')
         (target,) = class_indices([name], class_names, str(path))
         similar, dissimilar = (
             class_indices(each[k], class_names, f"{path}, {name}") for k in ("similar", "dissimilar")
         )
         members = [target, *similar, *dissimilar]
         if not similar or not dissimilar or len(set(members)) < len(members):
-            raise bad(f"{path}", name, "must have two sets, not empty, that share no class and do not hold it")
+            raise input_error(f"{path}", name, "must have two sets, not empty, that share no class and do not hold it")
         sets[target] = ClassSets(similar, dissimilar)
     return sets
 
@@ -135,10 +135,10 @@ def _content(path: str | os.PathLike) -> tuple[dict | None, dict]:
         return None, content
     origin, sets = content["origin"], content["sets"]
     if not isinstance(sets, dict) or not isinstance(origin, dict | None):
-        raise bad("sets", path, 'must hold objects under "origin" and "sets"')
+        raise input_error("sets", path, 'must hold objects under "origin" and "sets"')
     for name, value in (origin or {}).items():
         if not isinstance(value, str | None):
-            raise bad("sets", path, f"{name} of its origin must be a string")
+            raise input_error("sets", path, f"{name} of its origin must be a string")
     return origin, sets
 
 
@@ -158,7 +158,7 @@ def read_json(path: str | os.PathLike) -> dict:
     try:
         content = parse_json(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise bad("file", path, f"must be JSON: {error}") from None
+        raise input_error("file", path, f"must be JSON: {error}") from None
     if not isinstance(content, dict):
-        raise bad("file", path, "must hold a JSON object")
+        raise input_error("file", path, "must hold a JSON object")
     return content

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.measure.representations import Representations, read_representations
 from lskd.records.runs import is_number, read_run
 
@@ -30,7 +30,7 @@ def accuracy_of_representations(path: str | os.PathLike) -> ModelAccuracy:
     file = read_representations(path)
     samples = file.moments.counts.tolist()
     if not sum(samples):
-        raise bad("PATH", path, "must hold samples")
+        raise input_error("PATH", path, "must hold samples")
     if file.correct is not None:
         classwise = [100 * right / n if n else None for right, n in zip(file.correct[0].tolist(), samples, strict=True)]
         top1, top5 = (100 * float(row.sum()) / sum(samples) for row in file.correct)
@@ -38,7 +38,7 @@ def accuracy_of_representations(path: str | os.PathLike) -> ModelAccuracy:
         counts = _count(file)
         top1, top5, classwise = counts.top1(), counts.top5(), counts.class_accuracy()
     else:
-        raise bad("PATH", path, "must hold counts of correct samples, or all features and the last layer")
+        raise input_error("PATH", path, "must hold counts of correct samples, or all features and the last layer")
     return ModelAccuracy(str(path), file.provenance, sum(samples), top1, top5, file.class_names, classwise)
 
 
@@ -50,7 +50,9 @@ def _count(file: Representations):
 
         from lskd.measure.accuracy import ClassCounts
     except ModuleNotFoundError as error:
-        raise bad(error.name, "not installed", "logits are counted with it: pip install 'lskd[vision]'") from None
+        raise input_error(
+            error.name, "not installed", "logits are counted with it: pip install 'lskd[vision]'"
+        ) from None
     counts = ClassCounts(len(file.class_names))
     start = 0
     with tqdm(total=len(file.labels), desc="logits", unit=" samples", disable=None, leave=False) as progress:
@@ -81,21 +83,23 @@ def accuracy_of_run(path: str | os.PathLike, split: str, checkpoint: str) -> Mod
     """
     record = read_run(path)
     if split not in record.figures:
-        raise bad("--split", split, f"must be one that {path} has figures of: {', '.join(record.figures) or 'none'}")
+        raise input_error(
+            "--split", split, f"must be one that {path} has figures of: {', '.join(record.figures) or 'none'}"
+        )
     names = list(record.figures[split])
     fitting = [name for name in names if name == checkpoint] or [name for name in names if checkpoint in name]
     if len(fitting) != 1:
-        raise bad("--checkpoint", checkpoint, f"must be one that {path} has figures of: {', '.join(names)}")
+        raise input_error("--checkpoint", checkpoint, f"must be one that {path} has figures of: {', '.join(names)}")
     figures = record.figures[split][fitting[0]]
     if missing := {"top1", "top5", "samples", "classwise"} - figures.keys():
-        raise bad("PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of images")
+        raise input_error("PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of images")
     configuration, classwise = record.configuration, figures["classwise"]
     if not isinstance(classwise, dict):
-        raise bad("run record", path, f"figures of {split}: classwise must be numbers by class")
+        raise input_error("run record", path, f"figures of {split}: classwise must be numbers by class")
     known = {"samples": figures["samples"], **classwise}
     for name, value in known.items():
         if not is_number(value) or (value is None and name == "samples"):
-            raise bad("run record", path, f"figures of {split}: {name} must be a number")
+            raise input_error("run record", path, f"figures of {split}: {name} must be a number")
     provenance = {"model": configuration.get("model"), "configuration": configuration, "seed": record.seed}
     provenance |= {"teacher": record.teacher, "data": record.data, "split": split, "checkpoint": fitting[0]}
     top1, top5, values = figures["top1"], figures["top5"], list(classwise.values())

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from lskd.io.arrays import as_array, checked_labels, described, numbers, whole
+from lskd.io.arrays import as_array, described, numbers, validate_labels, whole
 
 READ_BYTES = 2**22  # of float64: rows that are read and converted while those before them are summed
 BLOCK_BYTES = 2**20  # of float64: rows that stay in a core's cache while they are used several times
@@ -88,7 +88,7 @@ class ClassMoments:
             ValueError: shapes that do not fit, a label out of range, or a feature that is not finite or too large to be
                 squared. Nothing is added then but the blocks before the feature.
         """
-        labels = checked_labels(labels, self.classes)
+        labels = validate_labels(labels, self.classes)
         features, shape = as_array("features", features), (len(labels), self.dimension)
         if features.shape != shape or features.dtype.kind != "f":
             raise ValueError(f"features: {described(features)} (must be floating, of shape {shape})")

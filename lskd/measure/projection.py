@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lskd.io.arrays import as_array, checked_labels, class_list, numbers, whole
-from lskd.io.errors import bad
+from lskd.io.arrays import as_array, class_list, numbers, validate_labels, whole
+from lskd.io.errors import input_error
 from lskd.measure.representations import Representations
 from lskd.records.runs import look_up, teacher_smoothing
 
@@ -80,7 +80,7 @@ def fit_projection(
     classes = class_list("classes", classes, len(weight))
     if labels.shape != features.shape[:1]:
         raise ValueError(f"labels: shape {labels.shape} (must be one for each of {len(features)} features)")
-    labels = checked_labels(labels, len(weight))
+    labels = validate_labels(labels, len(weight))
     from_three = np.isin(labels, classes)
     features, labels = _finite("features", features[from_three]), labels[from_three]
     templates = _templates(classes, weight, bias, features.shape[1])
@@ -195,7 +195,9 @@ def _pca():
     try:
         from sklearn.decomposition import PCA
     except ImportError:
-        raise bad("scikit-learn", "not installed", "the projection needs it: pip install 'lskd[report]'") from None
+        raise input_error(
+            "scikit-learn", "not installed", "the projection needs it: pip install 'lskd[report]'"
+        ) from None
     return PCA
 
 

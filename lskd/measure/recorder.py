@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from lskd.io.arrays import as_array, checked_labels, class_list, whole
+from lskd.io.arrays import as_array, class_list, validate_labels, whole
 from lskd.measure.moments import ClassMoments
 from lskd.measure.representations import Representations, checked_names
 
@@ -50,7 +50,7 @@ class Recorder:
             ValueError: as :meth:`ClassMoments.update`, or a feature that is too large for the dtype.
         """
         first = int(self.moments.counts.sum())
-        features, labels = as_array("features", features), checked_labels(labels, self.moments.classes)
+        features, labels = as_array("features", features), validate_labels(labels, self.moments.classes)
         largest = np.abs(features).max(initial=0) if features.dtype.kind == "f" else 0
         if np.finfo(self._dtype).max < largest < np.inf:
             wider = "float32" if self._dtype == np.float16 else "float64"

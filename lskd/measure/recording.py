@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 from lskd.measure.accuracy import ClassCounts
 from lskd.measure.recorder import Recorder
 from lskd.measure.representations import write_representations
@@ -64,18 +64,18 @@ def check_options(arguments: argparse.Namespace) -> None:
     """
     check_one_process()
     if arguments.keep_per_class is not None and arguments.keep_per_class < 0:
-        raise bad("--keep-per-class", arguments.keep_per_class, "must be a whole number, 0 or more")
+        raise input_error("--keep-per-class", arguments.keep_per_class, "must be a whole number, 0 or more")
     try:
         EntropySums(arguments.temperatures)
     except ValueError:
         values = " ".join(f"{each:g}" for each in arguments.temperatures)
-        raise bad("--temperatures", values, "must be finite, above 0 and all different") from None
+        raise input_error("--temperatures", values, "must be finite, above 0 and all different") from None
 
 
 def check_one_process() -> None:
     """Check that this is the only process. Raises InputError."""
     if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
-        raise bad("WORLD_SIZE", processes, "must be 1: one process records, start it without torchrun")
+        raise input_error("WORLD_SIZE", processes, "must be 1: one process records, start it without torchrun")
 
 
 def output_files(arguments: argparse.Namespace, checkpoint: Path, splits: Sequence[str]) -> dict[str, Path]:
@@ -90,12 +90,14 @@ def output_files(arguments: argparse.Namespace, checkpoint: Path, splits: Sequen
     else:
         files = dict.fromkeys(splits, arguments.output)
         if len(splits) > 1:
-            raise bad("--output", arguments.output, f"must be left out for several splits: {' '.join(splits)}")
+            raise input_error("--output", arguments.output, f"must be left out for several splits: {' '.join(splits)}")
     if len(set(files.values())) < len(splits):
-        raise bad("--split", " ".join(splits), "must not repeat a split")
+        raise input_error("--split", " ".join(splits), "must not repeat a split")
     for file in files.values():
         if not file.name.endswith(SUFFIX) or not os.access(file.parent, os.W_OK) or file.is_dir():
-            raise bad("--output", file, f"must end in {SUFFIX}, in a directory that exists and can be written to")
+            raise input_error(
+                "--output", file, f"must end in {SUFFIX}, in a directory that exists and can be written to"
+            )
     return files
 
 
@@ -126,7 +128,7 @@ def class_indices(chosen: Sequence[str] | None, class_names: Sequence[str]) -> l
         if name not in labels:
             near = difflib.get_close_matches(name, class_names, n=3)
             some = f"perhaps {', '.join(near)}" if near else f"such as {', '.join(class_names[:3])}"
-            raise bad("--keep-classes", name, f"must be classes of the data, {some}")
+            raise input_error("--keep-classes", name, f"must be classes of the data, {some}")
     return [labels[name] for name in chosen]
 
 
@@ -144,15 +146,17 @@ def check_last_layer(layer: object, features: Tensor, logits: Tensor, argument: 
         InputError: the layer is not linear, or the logits are others.
     """
     if not isinstance(layer, nn.Linear):
-        raise bad(argument, path, f"has a last layer that is no linear one ({type(layer).__name__})")
+        raise input_error(argument, path, f"has a last layer that is no linear one ({type(layer).__name__})")
     shapes = (features.dim(), features.shape[-1]), logits.shape
     if shapes != ((2, layer.in_features), (len(features), layer.out_features)):
-        raise bad(
+        raise input_error(
             argument, path, f"has features of shape {tuple(features.shape)} before a layer {tuple(layer.weight.shape)}"
         )
     expected = nn.functional.linear(*(t if t is None else t.double() for t in (features, layer.weight, layer.bias)))
     if (expected - logits).abs().max() > TOLERANCE * logits.abs().max():
-        raise bad(argument, path, "has logits that are not its last layer's of its features (must be linear in them)")
+        raise input_error(
+            argument, path, "has logits that are not its last layer's of its features (must be linear in them)"
+        )
 
 
 class Recording:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.io.arrays import as_array, checked_labels, described, numbers, whole
-from lskd.io.errors import InputError, bad
+from lskd.io.arrays import as_array, described, numbers, validate_labels, whole
+from lskd.io.errors import InputError, input_error
 from lskd.io.files import json_text
 from lskd.io.tensor_files import mapped_tensors, read_about, write_tensors
 from lskd.measure.moments import ClassMoments
@@ -76,7 +76,7 @@ class Representations:
         classes, dimension = len(self.class_names), self.moments.dimension
         if self.moments.classes != classes:
             raise ValueError(f"class_names: {classes} (must be {self.moments.classes}, as many as the moments are of)")
-        self.labels = checked_labels(self.labels, classes)
+        self.labels = validate_labels(self.labels, classes)
         kept = len(self.labels)
         shapes = {"features": ("f", (kept, dimension)), "index": ("iu", (kept,))}
         shapes |= {"weight": ("f", (classes, dimension)), "bias": ("f", (classes,)), "correct": ("iu", (2, classes))}
@@ -169,7 +169,7 @@ def record(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str],
         ([[1.0, 0.0], [0.0, 1.0]], True)
     """
     names = checked_names(class_names)
-    features, labels = as_array("features", features), checked_labels(labels, len(names))
+    features, labels = as_array("features", features), validate_labels(labels, len(names))
     if features.ndim != 2:
         raise ValueError(f"features: shape {features.shape} (must be samples by dimensions)")
     moments = ClassMoments(len(names), features.shape[1])
@@ -184,7 +184,7 @@ def write_representations(path: str | os.PathLike, representations: Representati
         InputError: the name does not end in ``.representations.safetensors``, or the provenance is no JSON.
     """
     if not str(path).endswith(SUFFIX):
-        raise bad("representations", path, f"must end in {SUFFIX}")
+        raise input_error("representations", path, f"must end in {SUFFIX}")
     moments = representations.moments
     tensors = {
         "counts": moments.counts,
@@ -206,7 +206,7 @@ def write_representations(path: str | os.PathLike, representations: Representati
     try:
         json_text(about)
     except (TypeError, ValueError) as error:
-        raise bad("provenance", representations.provenance, f"must be what JSON can hold: {error}") from None
+        raise input_error("provenance", representations.provenance, f"must be what JSON can hold: {error}") from None
     write_tensors(path, tensors, about)
 
 
@@ -218,23 +218,25 @@ def read_representations(path: str | os.PathLike) -> Representations:
         OSError: the file cannot be read.
     """
     if not Path(path).is_file():
-        raise bad("representations", path, "must be a file, made by `python -m lskd_vision.representations` or alike")
+        raise input_error(
+            "representations", path, "must be a file, made by `python -m lskd_vision.representations` or alike"
+        )
     try:
         about, mapped = read_about(path), mapped_tensors(path)
         tensors = {name: np.array(tensor) for name, tensor in mapped.items() if name != "features"}
         tensors["features"] = mapped["features"]
     except (ValueError, KeyError) as error:
-        raise bad("representations", path, f"must be a representation file: {error}") from None
+        raise input_error("representations", path, f"must be a representation file: {error}") from None
     if not isinstance(about, dict) or not isinstance(about.get("schema_version"), int):
-        raise bad("representations", path, "must be a representation file, with lskd's metadata")
+        raise input_error("representations", path, "must be a representation file, with lskd's metadata")
     if about["schema_version"] > SCHEMA_VERSION:
-        raise bad(
+        raise input_error(
             "representations", path, f"has schema version {about['schema_version']}, read is up to {SCHEMA_VERSION}"
         )
     try:
         return dataclasses.replace(_checked(about, tensors), path=str(path))
     except (KeyError, TypeError, ValueError) as error:
-        raise bad("representations", path, f"is not as it should be: {error}") from None
+        raise input_error("representations", path, f"is not as it should be: {error}") from None
 
 
 def checked_names(class_names: Sequence[str]) -> list[str]:

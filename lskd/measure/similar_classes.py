@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lskd.io.arrays import as_array, described
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.wordnet import Hierarchy
 
@@ -65,11 +65,11 @@ def sets_by_wordnet(
     """
     classes = len(hierarchy.synsets)
     if not _is_whole(similar, 1) or similar >= classes:
-        raise bad("similar", similar, f"must be between 1 and {classes - 1}, the number of other classes")
+        raise input_error("similar", similar, f"must be between 1 and {classes - 1}, the number of other classes")
     if not _is_whole(dissimilar, 1):
-        raise bad("dissimilar", dissimilar, "must be a whole number, 1 or more")
+        raise input_error("dissimilar", dissimilar, "must be a whole number, 1 or more")
     if not 0 <= apart < 1:
-        raise bad("apart", apart, "must be at least 0 and below 1")
+        raise input_error("apart", apart, "must be at least 0 and below 1")
     by_synset = sorted(range(classes), key=hierarchy.synsets.__getitem__)
     sets = {}
     for target in _checked(targets, classes):
@@ -78,7 +78,9 @@ def sets_by_wordnet(
         nearest = sorted(order, key=lambda other: (breadth[other], path[other]))[:similar]
         far = [other for other in order if breadth[other] > apart * classes and other not in nearest]
         if not far:
-            raise bad("apart", apart, f"must be lower: no other class is that far from {hierarchy.synsets[target]}")
+            raise input_error(
+                "apart", apart, f"must be lower: no other class is that far from {hierarchy.synsets[target]}"
+            )
         sets[target] = ClassSets(nearest, far[:dissimilar])
     return sets
 
@@ -115,28 +117,28 @@ def sets_by_distance(
     """
     points = as_array("points", points)
     if points.ndim != 2 or points.dtype.kind not in "fiu":
-        raise bad("points", described(points), "must be numbers, classes by dimensions")
+        raise input_error("points", described(points), "must be numbers, classes by dimensions")
     points = points.astype(np.float64)
     classes = len(points)
     if np.isinf(points).any():
-        raise bad("points", "infinite", "must be finite, or NaN for a class without samples")
+        raise input_error("points", "infinite", "must be finite, or NaN for a class without samples")
     known = ~np.isnan(points).any(1)
     among = np.zeros(classes, bool)
     among[_checked(candidates, classes, "candidates")] = True
     among &= known
     if among.sum() < 3 and targets is None:
-        raise bad("candidates", among.sum(), "must be at least three classes with samples")
+        raise input_error("candidates", among.sum(), "must be at least three classes with samples")
     sets = {}
     for target in np.flatnonzero(among).tolist() if targets is None else _checked(targets, classes):
         if not known[target]:
-            raise bad("target", target, "must be a class with samples")
+            raise input_error("target", target, "must be a class with samples")
         others = np.flatnonzero(among & (np.arange(classes) != target))
         if len(others) < 2:
-            raise bad("candidates", len(others), "must be at least two classes beside the target")
+            raise input_error("candidates", len(others), "must be at least two classes beside the target")
         difference = points - points[target]
         distances = np.einsum("kd,kd->k", difference, difference)
         if np.isinf(distances[others]).any():
-            raise bad("points", f"{np.nanmax(np.abs(points)):.3g}", "must be small enough to be squared")
+            raise input_error("points", f"{np.nanmax(np.abs(points)):.3g}", "must be small enough to be squared")
         order = others[np.argsort(distances[others], kind="stable")].tolist()
         close = min(_number("similar", similar, len(order)), len(order) - 1)
         far = min(_number("dissimilar", dissimilar, len(order)), len(order) - close)
@@ -169,7 +171,7 @@ def sets_by_groups(
         {4: ClassSets(similar=[3], dissimilar=[0, 1, 2])}
     """
     if dissimilar is not None and not _is_whole(dissimilar, 1):
-        raise bad("dissimilar", dissimilar, "must be a whole number, 1 or more")
+        raise input_error("dissimilar", dissimilar, "must be a whole number, 1 or more")
     classes = len(class_names)
     shared = {target: set() for target in range(classes)}
     for name, group in groups.items():
@@ -181,9 +183,9 @@ def sets_by_groups(
     for target in _checked(targets, classes):
         outside = [other for other in range(classes) if other != target and other not in shared[target]]
         if not shared[target]:
-            raise bad("target", target, "must be in a group with another class")
+            raise input_error("target", target, "must be in a group with another class")
         if not outside:
-            raise bad("groups", ", ".join(groups), f"must leave a class that shares none with class {target}")
+            raise input_error("groups", ", ".join(groups), f"must leave a class that shares none with class {target}")
         if dissimilar is not None:
             outside.sort(key=class_names.__getitem__)
             outside = _shuffled(outside, target, class_names[target], seed)[:dissimilar]
@@ -218,7 +220,7 @@ def agreement(first: Mapping[int, ClassSets], second: Mapping[int, ClassSets]) -
     found = {}
     for target, sets in first.items():
         if not sets.similar or not sets.dissimilar:
-            raise bad("first", f"target {target} with an empty set", "must have classes in both sets")
+            raise input_error("first", f"target {target} with an empty set", "must have classes in both sets")
         if target in second:
             pairs = (sets.similar, second[target].similar), (sets.dissimilar, second[target].dissimilar)
             found[target] = Agreement(*(len(set(a) & set(b)) / len(a) for a, b in pairs))
@@ -232,7 +234,7 @@ def mean_agreement(found: Mapping[int, Agreement]) -> Agreement:
         InputError: no target.
     """
     if not found:
-        raise bad("targets", "none in common", "must be at least one")
+        raise input_error("targets", "none in common", "must be at least one")
     return Agreement(*(math.fsum(column) / len(found) for column in zip(*found.values(), strict=True)))
 
 
@@ -245,7 +247,7 @@ def chance_agreement(second: Mapping[int, ClassSets], classes: int) -> Agreement
         InputError: no target, or no other class.
     """
     if not _is_whole(classes, 2):
-        raise bad("classes", classes, "must be a whole number, 2 or more")
+        raise input_error("classes", classes, "must be a whole number, 2 or more")
     shares = {
         target: Agreement(len(sets.similar) / (classes - 1), len(sets.dissimilar) / (classes - 1))
         for target, sets in second.items()
@@ -258,7 +260,7 @@ def _checked(indices: Iterable[int] | None, classes: int, argument: str = "targe
     indices = list(range(classes) if indices is None else indices)
     for index in indices:
         if not _is_whole(index, 0) or index >= classes:
-            raise bad(argument, index, f"must be a class, between 0 and {classes - 1}")
+            raise input_error(argument, index, f"must be a class, between 0 and {classes - 1}")
     return [int(index) for index in indices]
 
 
@@ -271,7 +273,7 @@ def _number(argument: str, wanted: float | int, others: int) -> int:
     if _is_whole(wanted, 1):
         return int(wanted)
     if not isinstance(wanted, Real) or not 0 < wanted < 1:
-        raise bad(argument, wanted, "must be a share between 0 and 1, or a whole number above 0")
+        raise input_error(argument, wanted, "must be a share between 0 and 1, or a whole number above 0")
     return max(1, math.ceil(wanted * others - 1e-9))  # 0.07 * 100 is a little more than 7
 
 

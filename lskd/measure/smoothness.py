@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from lskd.io.arrays import as_array, checked_labels, class_list, described, is_real, numbers, whole
+from lskd.io.arrays import as_array, class_list, described, is_real, numbers, validate_labels, whole
 
 BLOCK = 2**18  # numbers in a block of rows: 2 MB, which stay in a core's cache while they are used several times
 TEMPERATURES = (1e-2, 1e4)  # where a temperature is searched
@@ -208,7 +208,7 @@ def mean_soft_outputs(
     labels, start, sums = as_array("labels", labels), 0, None
     for block in blocks(logits):
         if sums is None:
-            labels, classes = checked_labels(labels, block.shape[1]), class_list("classes", classes, block.shape[1])
+            labels, classes = validate_labels(labels, block.shape[1]), class_list("classes", classes, block.shape[1])
             if not classes:
                 raise ValueError("classes: none (must be at least one)")
             sums = np.zeros((len(classes), block.shape[1]))

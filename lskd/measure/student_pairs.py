@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 from lskd.measure.representations import Representations
 from lskd.records.runs import deciding_settings, look_up, read_run, teacher_smoothing
 
@@ -49,7 +49,7 @@ def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -
             temperatures = {"temperature": ("temperature", _temperature(each), _temperature(expected))}
             for what, value, wanted in (temperatures | _differences(expected, each)).values():
                 if value != wanted:
-                    raise bad(argument, path, f"has {what} {value}, must be {wanted} as {start}")
+                    raise input_error(argument, path, f"has {what} {value}, must be {wanted} as {start}")
     _check_seeds(first, second)
     (start, one), (path, other) = first[0], second[0]
     wrong = [
@@ -142,9 +142,9 @@ def check_origin(
 
 
 def refuse_unless_allowed(word: str, argument: str, value: object, valid: str, allowed: Collection[str]) -> list[str]:
-    """Raise the InputError of :func:`lskd.io.errors.bad`, or return the sentence that says it was allowed."""
+    """Raise the InputError of :func:`lskd.io.errors.input_error`, or return the sentence that says it was allowed."""
     if word not in allowed:
-        raise bad(argument, value, f"{valid}; --allow {word} takes it as it is")
+        raise input_error(argument, value, f"{valid}; --allow {word} takes it as it is")
     return [f"{argument}: {value} ({valid}), allowed."]
 
 
@@ -154,20 +154,20 @@ def _check_samples(first: Files, second: Files) -> None:
     for argument, files in (("--first", first), ("--second", second)):
         for other_path, each in files:
             if each.class_names != expected.class_names:
-                raise bad(argument, other_path, f"must have the classes of {path}, in their order")
+                raise input_error(argument, other_path, f"must have the classes of {path}, in their order")
             for what, a, b in zip(("split", "data"), _samples(expected), _samples(each), strict=True):
                 if None not in (a, b) and a != b:
-                    raise bad(argument, other_path, f"is of {what} {b}, must be of {a} as {path}")
+                    raise input_error(argument, other_path, f"is of {what} {b}, must be of {a} as {path}")
     for (path, one), (other_path, other) in zip(first, second, strict=True):
         weights = one.provenance.get("fingerprint")
         if weights is not None and weights == other.provenance.get("fingerprint"):
-            raise bad("--second", other_path, f"has the weights of {path}, must be another student")
+            raise input_error("--second", other_path, f"has the weights of {path}, must be another student")
 
 
 def _check_seeds(first: Files, second: Files) -> None:
     seeds = [[each.provenance.get("seed") for _, each in files] for files in (first, second)]
     if seeds[0] != seeds[1] and sorted(map(str, seeds[0])) == sorted(map(str, seeds[1])):
-        raise bad("--second", f"seeds {seeds[1]}", f"must be in the order of --first: {seeds[0]}")
+        raise input_error("--second", f"seeds {seeds[1]}", f"must be in the order of --first: {seeds[0]}")
 
 
 def _samples(representations: Representations) -> tuple:

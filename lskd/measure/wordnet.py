@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 
 DATA = Path(__file__).parents[1] / "data"
 WNID = re.compile(r"n[0-9]{8}")
@@ -133,7 +133,7 @@ def find_hierarchy(
     """
     synsets = {name: str(synset) for name, synset in (synsets or {}).items()}
     if unknown := synsets.keys() - set(class_names):
-        raise bad("synsets", sorted(unknown)[0], "must be a class")
+        raise input_error("synsets", sorted(unknown)[0], "must be a class")
     wnids = [imagenet_wnid(synsets.get(name, name)) for name in class_names]
     if all(wnids) and directory is None:
         return Hierarchy(wnids, imagenet_hypernyms())
@@ -160,7 +160,7 @@ def _nltk_reader(directory: str | Path | None) -> Iterator:
         import nltk
         from nltk.corpus.reader.wordnet import WordNetCorpusReader
     except ImportError:
-        raise bad("WordNet", "nltk is not installed", "install it with `pip install nltk`") from None
+        raise input_error("WordNet", "nltk is not installed", "install it with `pip install nltk`") from None
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that other languages are not there, that a wnid is not
         if directory is None:
@@ -168,7 +168,7 @@ def _nltk_reader(directory: str | Path | None) -> Iterator:
                 nltk.corpus.wordnet.ensure_loaded()
             except LookupError:
                 valid = "name WordNet's directory, or run `python -m nltk.downloader wordnet`"
-                raise bad("WordNet", "nltk has no data", valid) from None
+                raise input_error("WordNet", "nltk has no data", valid) from None
             yield nltk.corpus.wordnet
             return
         root = Path(temporary) / "corpora" / "wordnet"
@@ -180,14 +180,14 @@ def _nltk_reader(directory: str | Path | None) -> Iterator:
             for name in NOUNS:
                 shutil.copyfile(Path(directory) / name, root / name)
         except OSError:
-            raise bad("WordNet", directory, f"must be a directory with the files {', '.join(NOUNS)}") from None
+            raise input_error("WordNet", directory, f"must be a directory with the files {', '.join(NOUNS)}") from None
         nltk.data.path.insert(0, temporary)
         try:
             yield WordNetCorpusReader(nltk.data.find("corpora/wordnet"), None)
         except InputError:
             raise
         except Exception as error:  # nltk trips over a damaged file in any way, also when it is looked up
-            raise bad("WordNet", directory, f"nltk cannot read it: {type(error).__name__} {error}") from None
+            raise input_error("WordNet", directory, f"nltk cannot read it: {type(error).__name__} {error}") from None
         finally:
             nltk.data.path.remove(temporary)
 
@@ -206,12 +206,12 @@ def _find_synset(reader, name: str, given: str | None):
         except (WordNetError, ValueError):
             found = None
         if not found:
-            raise bad("synset", wanted, f"must be in WordNet, for class {name!r}")
+            raise input_error("synset", wanted, f"must be in WordNet, for class {name!r}")
         return found
     for words in _readings(name):
         if senses := reader.synsets(words, "n"):
             return senses[0]
-    raise bad("class", repr(name), "is not in WordNet: give its synset, such as 'crane.n.05'")
+    raise input_error("class", repr(name), "is not in WordNet: give its synset, such as 'crane.n.05'")
 
 
 def _readings(name: str) -> list[str]:

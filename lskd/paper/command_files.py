@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 from lskd.io.json_fields import Fields, read_fields
 from lskd.measure.model_accuracy import ModelAccuracy
 from lskd.measure.wordnet import imagenet_classes
@@ -39,7 +39,7 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
     """
     content = read_fields(path)
     if "rows" not in content:
-        raise bad("INPUT", path, "must be what lskd eta, entropy, accuracy or similar --agreement writes")
+        raise input_error("INPUT", path, "must be what lskd eta, entropy, accuracy or similar --agreement writes")
     rows = content.objects("rows")
     if "variant" in content:
         return list(_eta(content, rows))

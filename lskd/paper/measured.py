@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 from lskd.measure.model_accuracy import accuracy_of_representations
 from lskd.paper.command_files import Row, accuracy_rows, is_result, read_rows
 from lskd.paper.published import FIELDS, Figure, published
@@ -82,7 +82,7 @@ def measure(
     if any(figure.target_class == "average" for figure in printed):
         rows += _averages(rows)
     if not rows:
-        raise bad("INPUT", " ".join(map(str, inputs)), f"must have a figure of Table {table}")
+        raise input_error("INPUT", " ".join(map(str, inputs)), f"must have a figure of Table {table}")
     _check(table, printed, rows)
     return _sorted(_with_stand_ins(rows, stand_ins or {}), printed), list(notes)
 
@@ -91,7 +91,7 @@ def _nothing(table: str, path: object, printed: Sequence[Figure]) -> InputError:
     wanted = ", ".join(dict.fromkeys(figure.metric for figure in printed))
     whom = {figure.student is None for figure in printed}
     of = "teachers and students" if len(whom) > 1 else "teachers" if True in whom else "students"
-    return bad("INPUT", path, f"must have a figure of Table {table}: {wanted} of {of}")
+    return input_error("INPUT", path, f"must have a figure of Table {table}: {wanted} of {of}")
 
 
 def _fits(row: Mapping, printed: Sequence[Figure]) -> bool:
@@ -129,10 +129,12 @@ def _of_runs(table: str, printed: Sequence[Figure], runs: Sequence[Run]) -> Iter
         kind = alike[0].record.configuration.get("host", {}).get("kd_distill_type") or "logit"
         if student and kind not in kinds:
             needed = " or ".join(KINDS[each] for each in sorted(kinds))
-            raise bad("INPUT", alike[0].directory, f"must be distilled by {needed} for Table {table}")
+            raise input_error("INPUT", alike[0].directory, f"must be distilled by {needed} for Table {table}")
         for run in alike:
             if missing := [name for name in wanted if run.figures.get(name) is None and name != OTHER_BLEU]:
-                raise bad("INPUT", run.directory, f"must have figures for Table {table}: it has no {missing[0]}")
+                raise input_error(
+                    "INPUT", run.directory, f"must have figures for Table {table}: it has no {missing[0]}"
+                )
         known = {
             "data": alike[0].data,
             "teacher": study.teacher if student else alike[0].model,
@@ -153,7 +155,9 @@ def _place(cells: dict, key: tuple, study: Study, runs: Sequence[Run]) -> None:
         first, other = cells[key][1][0], runs[0]
         names = [name for name in first.settings | other.settings if _setting(first, name) != _setting(other, name)]
         what = ", ".join(names[:3]) or "data or teacher"
-        raise bad("INPUT", other.directory, f"differs from {first.directory} in {what}, must be compared by itself")
+        raise input_error(
+            "INPUT", other.directory, f"differs from {first.directory} in {what}, must be compared by itself"
+        )
     cells[key] = study, list(runs)
 
 
@@ -173,9 +177,11 @@ def _teachers(studies: Sequence[Study]) -> dict[float | None, list[Run]]:
         alike = found.setdefault(run.label_smoothing, {})
         for other in alike.values():
             if other.directory != run.directory and other.record.seed == run.record.seed:
-                raise bad("INPUT", run.directory, f"is a teacher of the seed of {other.directory}; must be given once")
+                raise input_error(
+                    "INPUT", run.directory, f"is a teacher of the seed of {other.directory}; must be given once"
+                )
             if (other.model, other.settings) != (run.model, run.settings):
-                raise bad(
+                raise input_error(
                     "INPUT", run.directory, f"is made otherwise than {other.directory}, must be compared by itself"
                 )
         alike[run.directory] = run
@@ -201,7 +207,9 @@ def _over_seeds(table: str, given: Sequence[tuple[Path, Row]]) -> list[Measured]
         key = tuple(row.figure.get(name) for name in CELL)
         seeds = cells.setdefault(key, {})
         if row.seed in seeds:
-            raise bad("INPUT", path, f"has {row.seed} at T = {row.figure['temperature']:g} twice, or as another input")
+            raise input_error(
+                "INPUT", path, f"has {row.seed} at T = {row.figure['temperature']:g} twice, or as another input"
+            )
         seeds[row.seed] = row.figure
     for seeds in cells.values():
         known = next(iter(seeds.values()))
@@ -217,7 +225,7 @@ def _targets(
     for path in dict.fromkeys(path for path, _ in given):
         rows = [_figure(table, row.figure) for other, row in given if other == path]
         if not any(_taught(row, each) for row in rows for each in students):
-            raise bad("INPUT", path, f"must have the entropy at α and T of a student of Table {table}")
+            raise input_error("INPUT", path, f"must have the entropy at α and T of a student of Table {table}")
     return [
         replace(targets, **{name: getattr(student, name) for name in OF_STUDENT})
         for student in students
@@ -267,9 +275,9 @@ def _check(table: str, printed: Sequence[Figure], rows: Iterable[Measured]) -> N
         ]
         what = ", ".join(each for each in named if each)
         if with_smoothing and row.label_smoothing is None:
-            raise bad("INPUT", what, "must be of a teacher whose α is known")
+            raise input_error("INPUT", what, "must be of a teacher whose α is known")
         if what in seen:
-            raise bad("INPUT", what, f"must be given once for Table {table}: two inputs have it")
+            raise input_error("INPUT", what, f"must be given once for Table {table}: two inputs have it")
         seen.add(what)
 
 
@@ -277,7 +285,9 @@ def _with_stand_ins(rows: Sequence[Measured], stand_ins: Mapping[str, str]) -> l
     models = {name for row in rows for name in (row.student, row.teacher) if name}
     for name in stand_ins:
         if not any(name in _names(model) for model in models):
-            raise bad("--as", name, f"must be a model of the inputs: {', '.join(sorted(models)) or 'none is known'}")
+            raise input_error(
+                "--as", name, f"must be a model of the inputs: {', '.join(sorted(models)) or 'none is known'}"
+            )
     return [
         replace(row, stands_for=next((stand_ins[name] for name in _names(row.student) if name in stand_ins), None))
         for row in rows

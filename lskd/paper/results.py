@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.files import write_json
 from lskd.io.json_fields import Fields, read_fields
 from lskd.paper.measured import Measured
@@ -50,14 +50,14 @@ def read_result(path: str | os.PathLike) -> Result:
     content = read_fields(path)
     table = content.needed_text("table")
     if table not in tables():
-        raise bad(content.where, f"table = {table}", "must be a table that `lskd published` lists")
+        raise input_error(content.where, f"table = {table}", "must be a table that `lskd published` lists")
     rows = [_row(table, each) for each in content.objects("rows")]
     if not rows:
-        raise bad(content.where, "rows", "must hold at least one figure")
+        raise input_error(content.where, "rows", "must hold at least one figure")
     try:
         grid(rows, published(table))
     except ValueError as error:
-        raise bad(content.where, "rows", str(error)) from None
+        raise input_error(content.where, "rows", str(error)) from None
     return Result(
         table,
         content.needed_text("title"),
@@ -75,13 +75,13 @@ def _row(table: str, row: Fields) -> Measured:
         known[name] = row.number(name) if name in NUMBERS or name == "n" else row.text(name)
     for name in NEEDED:
         if known[name] is None:
-            raise bad(row.where, name, "must be there")
+            raise input_error(row.where, name, "must be there")
     for name, valid in (("metric", METRICS), ("unit", UNITS)):
         if known[name] not in valid:
-            raise bad(row.where, f"{name} = {known[name]}", f"must be one of {', '.join(valid)}")
+            raise input_error(row.where, f"{name} = {known[name]}", f"must be one of {', '.join(valid)}")
     for name in ("temperature", "reference_temperature", "n"):
         if known[name] is not None and known[name] <= 0:
-            raise bad(row.where, f"{name} = {known[name]:g}", "must be above 0")
+            raise input_error(row.where, f"{name} = {known[name]:g}", "must be above 0")
     if known["n"] is not None:
         known["n"] = int(known["n"])
     return Measured(**(known | {"table": table}))

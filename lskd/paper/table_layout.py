@@ -6,7 +6,7 @@ The same layout serves what the paper printed and what was measured, in the term
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.paper.published import Figure
 
 METRICS = {
@@ -67,7 +67,7 @@ def grid(figures: Sequence[Figure], like: Sequence[Figure] = ()) -> Grid:
         place = titles.index(_title(figure, across))
         if cells[place] is not None:
             named = ", ".join(str(shown(figure, name)) for name in (*down, *across))
-            raise bad("figures", named, "must be there once")
+            raise input_error("figures", named, "must be there once")
         cells[place] = figure
     return Grid(down, titles, list(rows.values()))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.records.inputs import RECORD, SUFFIX, find_inputs
 from lskd.records.runs import (
     RunRecord,
@@ -134,7 +134,7 @@ def find_runs(places: Sequence[str | os.PathLike]) -> list[Run]:
     valid = f"must be a directory: of a run, or above runs; it must hold {RECORD} files, which every training leaves"
     found = find_inputs("runs", places, valid)
     if not found.runs:
-        raise bad("runs", places[0], valid)
+        raise input_error("runs", places[0], valid)
     runs = [Run(path, _checked(read_run(path), path / RECORD)) for path in found.runs]
     return sorted(runs, key=lambda run: str(run.directory))
 
@@ -147,19 +147,19 @@ def _checked(record: RunRecord, path: Path) -> RunRecord:
         known = teacher.get("label_smoothing") or {}
         numbers["the teacher's label_smoothing"] = known.get("alpha") if isinstance(known, dict) else known
         if configuration.get("temperature") is None:
-            raise bad("run record", path, "configuration must have the temperature of a student")
+            raise input_error("run record", path, "configuration must have the temperature of a student")
         numbers["temperature"] = configuration["temperature"]
     for name in ("seconds", "together"):
         numbers |= {f"history {i}, {name}": look_up(row, name) for i, row in enumerate(record.history, start=1)}
     for name, value in numbers.items():
         if not is_number(value):
-            raise bad("run record", path, f"{name} must be a number")
+            raise input_error("run record", path, f"{name} must be a number")
     content = {"configuration": configuration, "data": record.data, "teacher": teacher}
     for keys, kind in KINDS.items():
         if not isinstance(look_up(content, *keys), kind | None):
-            raise bad("run record", path, f"{', '.join(keys)} must be {NAMES[kind]}")
+            raise input_error("run record", path, f"{', '.join(keys)} must be {NAMES[kind]}")
     if not all(isinstance(each, str) for each in (*(look_up(teacher, "paths") or ()), *record.warnings)):
-        raise bad("run record", path, "the teacher's paths and the warnings must be texts")
+        raise input_error("run record", path, "the teacher's paths and the warnings must be texts")
     if not all(isinstance(row, dict) for row in record.history):
-        raise bad("run record", path, "history must be a list of objects")
+        raise input_error("run record", path, "history must be a list of objects")
     return record

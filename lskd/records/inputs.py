@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 
 RECORD = "run.json"
 SUFFIX = ".representations.safetensors"
@@ -67,7 +67,7 @@ def find_inputs(
     found = Inputs()
     for place in map(Path, places):
         if not place.exists():
-            raise bad(argument, place, valid)
+            raise input_error(argument, place, valid)
         if place.is_dir():
             models = [record.parent for record in sorted(place.rglob(RECORD))] or sorted(place.rglob(f"*{SUFFIX}"))
         else:
@@ -77,7 +77,7 @@ def find_inputs(
             (found.others if place.is_file() and is_other(place) else found.skipped).append(place)
     found.models, found.others = _each_once(found.models), _each_once(found.others)
     if not found.models and not found.others:
-        raise bad(argument, found.skipped[0] if found.skipped else "none", valid)
+        raise input_error(argument, found.skipped[0] if found.skipped else "none", valid)
     return found
 
 

@@ -19,7 +19,7 @@ import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.files import json_text, parse_json, write_text
 
 SCHEMA_VERSION = 1
@@ -103,17 +103,17 @@ def read_run(directory: str | os.PathLike) -> RunRecord | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise bad("run record", path, f"must be JSON: {error}") from None
+        raise input_error("run record", path, f"must be JSON: {error}") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int):
-        raise bad("run record", path, "must be an object with a schema_version")
+        raise input_error("run record", path, "must be an object with a schema_version")
     if version > SCHEMA_VERSION:
-        raise bad(
+        raise input_error(
             "run record", path, f"has schema version {version}, this version of lskd reads up to {SCHEMA_VERSION}"
         )
     known = {each.name for each in fields(RunRecord)}
     if missing := {"configuration", "seed", "data"} - content.keys():
-        raise bad("run record", path, f"lacks {', '.join(sorted(missing))}")
+        raise input_error("run record", path, f"lacks {', '.join(sorted(missing))}")
     record = RunRecord(**{key: value for key, value in content.items() if key in known})
     _check_types(record, path)
     return record
@@ -127,16 +127,18 @@ def _check_types(record: RunRecord, path: Path) -> None:
     lists |= {"nondeterminism": record.nondeterminism or []}
     for name, value in (objects | lists).items():
         if not isinstance(value, dict if name in objects else list):
-            raise bad("run record", path, f"{name} must be {'an object' if name in objects else 'a list'}")
+            raise input_error("run record", path, f"{name} must be {'an object' if name in objects else 'a list'}")
     for split, checkpoints in record.figures.items():
         if not isinstance(checkpoints, dict) or not all(isinstance(each, dict) for each in checkpoints.values()):
-            raise bad("run record", path, f"figures of {split} must be objects by checkpoint")
+            raise input_error("run record", path, f"figures of {split} must be objects by checkpoint")
         for figures in checkpoints.values():
             percent = dict.fromkeys(("top1", "top5", "bleu", "tokenised_lowercased_bleu"), 100)
             for name, most in (percent | {"samples": math.inf}).items():
                 value = figures.get(name)
                 if not is_number(value) or not 0 <= (value or 0) <= most:
-                    raise bad("run record", path, f"figures of {split}: {name} must be a number from 0 to {most}")
+                    raise input_error(
+                        "run record", path, f"figures of {split}: {name} must be a number from 0 to {most}"
+                    )
 
 
 def is_number(value: object) -> bool:

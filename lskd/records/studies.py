@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.records.found_runs import METRICS, Metric, Run
 from lskd.records.spread import Spread, over_seeds
 
@@ -183,11 +183,13 @@ def _check_once(study: Study) -> None:
         for run in runs:
             other = seen.setdefault(pair(run), run)
             if other is not run:
-                raise bad("runs", run.directory, f"is the same run as {other.directory}; must be given once")
+                raise input_error("runs", run.directory, f"is the same run as {other.directory}; must be given once")
     for runs in study.teachers.values():
         counts = Counter(run.record.seed for run in runs)
         if twice := [run for run in runs if counts[run.record.seed] > 1]:
-            raise bad("runs", twice[1].directory, f"is the same run as {twice[0].directory}; must be given once")
+            raise input_error(
+                "runs", twice[1].directory, f"is the same run as {twice[0].directory}; must be given once"
+            )
 
 
 def _tell_apart(studies: Sequence[Study]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.json_fields import Fields, read_fields
 from lskd.paper.results import Result, read_result
 from lskd.records.found_runs import Run, find_runs
@@ -91,7 +91,7 @@ def read_contents(path: str | os.PathLike) -> Contents:
     content, place = read_fields(path), Path(path).parent
     experiments = [_experiment(each, place) for each in content.objects("experiments")]
     if not experiments:
-        raise bad(content.where, "experiments", "must hold at least one")
+        raise input_error(content.where, "experiments", "must hold at least one")
     return Contents(
         content.needed_text("title"),
         content.text("scale"),
@@ -103,7 +103,7 @@ def read_contents(path: str | os.PathLike) -> Contents:
 
 def _experiment(content: Fields, place: Path) -> Experiment:
     if ("result" in content) == ("figure" in content):
-        raise bad(content.where, "result, figure", "must have the one or the other")
+        raise input_error(content.where, "result, figure", "must have the one or the other")
     return Experiment(
         content.needed_text("id"),
         content.needed_text("title"),
@@ -117,7 +117,7 @@ def _experiment(content: Fields, place: Path) -> Experiment:
 def _file(content: Fields, name: str, place: Path) -> Path:
     path = place / content.needed_text(name)
     if not path.is_file():
-        raise bad(content.where, f"{name} = {path}", "must be a file")
+        raise input_error(content.where, f"{name} = {path}", "must be a file")
     return path
 
 
@@ -125,7 +125,7 @@ def _drawing(content: Fields, place: Path) -> Drawing:
     numbers = read_fields(_file(content, "numbers", place))
     rows = numbers.objects("rows")
     if not 1 <= len(rows) <= MOST_ROWS:
-        raise bad(numbers.where, f"{len(rows)} rows", f"must be 1 to {MOST_ROWS}")
+        raise input_error(numbers.where, f"{len(rows)} rows", f"must be 1 to {MOST_ROWS}")
     return Drawing(
         read_svg(_file(content, "figure", place)),
         [{name: _value(row, name) for name in row.content if name not in NOT_SHOWN} for row in rows],
@@ -151,19 +151,21 @@ def read_svg(path: str | os.PathLike) -> tuple[str, int, int]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise bad("figure", path, "must be SVG, which is UTF-8") from None
+        raise input_error("figure", path, "must be SVG, which is UTF-8") from None
     root = re.search(r"<svg\b[^>]*>", text[:10_000])
     sides = root and [re.search(rf'\s{side}="([0-9.]{{1,12}})(pt|px|)"', root[0]) for side in ("width", "height")]
     if not sides or None in sides:
-        raise bad("figure", path, "must be SVG with width and height in pt or px")
+        raise input_error("figure", path, "must be SVG with width and height in pt or px")
     pixels = []
     for side in sides:
         try:
             pixels.append(round(float(side[1]) * (PIXELS_PER_INCH / POINTS_PER_INCH if side[2] == "pt" else 1)))
         except ValueError:
-            raise bad("figure", path, f"must have sides that are numbers, not {side[1]}") from None
+            raise input_error("figure", path, f"must have sides that are numbers, not {side[1]}") from None
     if not all(1 <= side <= MOST_PIXELS for side in pixels):
-        raise bad("figure", path, f"must have sides of 1 to {MOST_PIXELS} pixels, not {pixels[0]} and {pixels[1]}")
+        raise input_error(
+            "figure", path, f"must have sides of 1 to {MOST_PIXELS} pixels, not {pixels[0]} and {pixels[1]}"
+        )
     return text, *pixels
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.measure.class_sets import ClassSets, read_origin
 from lskd.measure.diffusion import DiffusionIndex
 from lskd.measure.eta import EtaMeasurement, measure_eta
@@ -116,7 +116,7 @@ def _measured(
         students = [(each.path, each) for pair in pairs for each in pair]
         chosen = student_of_origin(origin, students)
         if chosen is not None and not chosen[1]:
-            raise bad("--sets", given[0], f"S1 and S2 were chosen in {chosen[0]}, a student under test")
+            raise input_error("--sets", given[0], f"S1 and S2 were chosen in {chosen[0]}, a student under test")
     return measure_eta(pairs, sets, resamples=RESAMPLES, seed=1)
 
 

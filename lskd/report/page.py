@@ -9,7 +9,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 from lskd.records.found_runs import Run, find_runs
 from lskd.records.runs import TrainingTime, training_time
 from lskd.records.studies import group, smoothing
@@ -61,7 +61,7 @@ def _check_options(sources: Sequence[Sources], options: Options) -> None:
     for argument, value, check in checks:
         errors, with_files = [], [files for files in sources if files.class_names is not None]
         if not with_files:
-            raise bad(
+            raise input_error(
                 argument,
                 value if argument == "--sets" else " ".join(value),
                 "must have representation files to be used on: none is beside these runs",

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.report.projection_figure import COLOURS as FIRST_COLOURS
 from lskd.report.projection_figure import MARKERS as FIRST_MARKERS
 from lskd.report.projection_figure import STYLE as FIGURE_STYLE
@@ -169,5 +169,5 @@ def _drawing(width: float, height: float):
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise bad("matplotlib", "not installed", "figures need it: pip install 'lskd[report]'") from None
+        raise input_error("matplotlib", "not installed", "figures need it: pip install 'lskd[report]'") from None
     return matplotlib.rc_context, Figure(figsize=(width, height), layout="constrained")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.files import replacing
 from lskd.measure.projection import Panel, distance_to_third
 
@@ -46,7 +46,7 @@ def figure(panels: Sequence[Panel]):
         from matplotlib.lines import Line2D
         from matplotlib.ticker import MaxNLocator
     except ImportError:
-        raise bad("matplotlib", "not installed", "figures need it: pip install 'lskd[report]'") from None
+        raise input_error("matplotlib", "not installed", "figures need it: pip install 'lskd[report]'") from None
     places = _grid(panels)
     rows, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
     scales = [distance_to_third(each.projection.centroids) for each in panels]
@@ -82,7 +82,7 @@ def write_figure(path: str | os.PathLike, drawing) -> None:
 
     suffix = Path(path).suffix
     if suffix not in FORMATS:
-        raise bad("figure", path, f"must end in {', '.join(FORMATS)}")
+        raise input_error("figure", path, f"must end in {', '.join(FORMATS)}")
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[suffix]
     content = io.BytesIO()  # in a full file matplotlib's PDF would trip over itself
     with matplotlib.rc_context(STYLE):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.report.projection_figure import COLOURS, STYLE
 
 MOST_PANELS = 60  # beyond, nobody reads them, and drawing takes minutes
@@ -72,7 +72,7 @@ def soft_output_figure(rows: Sequence[SoftOutputs]):
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise bad("matplotlib", "not installed", "figures need it: pip install 'lskd[report]'") from None
+        raise input_error("matplotlib", "not installed", "figures need it: pip install 'lskd[report]'") from None
     columns = len(rows[0].temperatures)
     positive = np.concatenate([row.means[row.means > 0] for row in rows])
     decades = int(np.floor(np.log10(positive.min())))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from lskd.io.errors import InputError, bad
+from lskd.io.errors import InputError, input_error
 from lskd.measure.class_sets import ClassSets, class_indices, read_sets
 from lskd.measure.representations import Representations, read_representations
 from lskd.records.found_runs import Run
@@ -56,10 +56,10 @@ class Sources:
         each = self._read(path)
         self.class_names = self.class_names or each.class_names
         if each.class_names != self.class_names:
-            raise bad("representations", path, "has other classes than other runs on these data")
+            raise input_error("representations", path, "has other classes than other runs on these data")
         recorded = each.provenance.get("configuration", {}).get("temperature")
         if recorded is not None and recorded != run.record.configuration.get("temperature"):
-            raise bad("representations", path, f"is of T = {recorded:g}, which the run.json beside it is not")
+            raise input_error("representations", path, f"is of T = {recorded:g}, which the run.json beside it is not")
         return each
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.io.files import sha256, write_json
 from lskd.io.json_fields import LARGEST, Fields, read_fields
 
@@ -114,10 +114,10 @@ def read_manifest(directory: Path, argument: str = "--teacher-cache") -> Manifes
     """
     path = Path(directory) / MANIFEST
     if not path.is_file():
-        raise bad(argument, directory, "must be a directory made by `python -m lskd_fairseq.cache_teacher`")
+        raise input_error(argument, directory, "must be a directory made by `python -m lskd_fairseq.cache_teacher`")
     fields = read_fields(path)
     if (version := _whole(fields, "schema_version", 1)) > SCHEMA_VERSION:
-        raise bad(argument, directory, f"has schema version {version}, read is up to {SCHEMA_VERSION}")
+        raise input_error(argument, directory, f"has schema version {version}, read is up to {SCHEMA_VERSION}")
     manifest = Manifest(
         format=_one_of(fields, "format", FORMATS),
         dtype=_one_of(fields, "dtype", DTYPES),
@@ -133,9 +133,9 @@ def read_manifest(directory: Path, argument: str = "--teacher-cache") -> Manifes
         finished=fields.content.get("finished") is True,
     )
     if not (manifest.topk <= manifest.vocabulary and bool(manifest.topk) == (manifest.format == "topk")):
-        raise bad(str(path), f"topk = {manifest.topk}", "must be at most the vocabulary, and 0 without a top-k")
+        raise input_error(str(path), f"topk = {manifest.topk}", "must be at most the vocabulary, and 0 without a top-k")
     if manifest.finished and any(manifest.done(split) != number for split, number in manifest.splits.items()):
-        raise bad(str(path), "files", "must hold the sentences of every split")
+        raise input_error(str(path), "files", "must hold the sentences of every split")
     return manifest
 
 
@@ -158,7 +158,7 @@ def _data(fields: Fields) -> dict:
 def _file(fields: Fields) -> File:
     name = fields.needed_text("name")
     if name != Path(name).name or name.startswith("."):
-        raise bad(fields.where, f"name = {name}", "must be the name of a file in the directory")
+        raise input_error(fields.where, f"name = {name}", "must be the name of a file in the directory")
     numbers = {each: _whole(fields, each) for each in ("bytes", "sentences", "tokens")}
     return File(name, sha256=fields.needed_text("sha256"), split=fields.text("split"), **numbers)
 
@@ -167,20 +167,20 @@ def _temperatures(fields: Fields) -> list[float]:
     found = fields.content.get("temperatures")
     numbers = found if isinstance(found, list) else [None]
     if not all(isinstance(each, int | float) and 0 < each <= LARGEST for each in numbers):
-        raise bad(fields.where, "temperatures", "must be a list of numbers above 0")
+        raise input_error(fields.where, "temperatures", "must be a list of numbers above 0")
     return [float(each) for each in numbers]
 
 
 def _whole(fields: Fields, name: str, least: int = 0) -> int:
     value = fields.needed_number(name)
     if value != int(value) or value < least:
-        raise bad(fields.where, f"{name} = {value}", f"must be a whole number, at least {least}")
+        raise input_error(fields.where, f"{name} = {value}", f"must be a whole number, at least {least}")
     return int(value)
 
 
 def _one_of(fields: Fields, name: str, known: Sequence[str]) -> str:
     if (value := fields.needed_text(name)) not in known:
-        raise bad(fields.where, f"{name} = {value}", f"must be {' or '.join(known)}")
+        raise input_error(fields.where, f"{name} = {value}", f"must be {' or '.join(known)}")
     return value
 
 

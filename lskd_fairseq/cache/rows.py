@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from tqdm import tqdm
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.measure.recording import CHUNK
 from lskd_fairseq import representations
 from lskd_fairseq.cache.manifest import DTYPES, Manifest
@@ -69,10 +69,10 @@ def stored(features: Tensor, layer: nn.Linear, there: Manifest) -> dict[str, np.
     features, dtype = features.float(), DTYPES[there.dtype]
     largest = features.abs().max().item() if len(features) else 0.0
     if not math.isfinite(largest):
-        raise bad("--path", there.teacher["paths"][0], "gives features that are not finite")
+        raise input_error("--path", there.teacher["paths"][0], "gives features that are not finite")
     if there.format == "features":
         if largest > float(np.finfo(dtype).max):
-            raise bad("--dtype", there.dtype, f"must be fp32: a feature is {largest:.3g}")
+            raise input_error("--dtype", there.dtype, f"must be fp32: a feature is {largest:.3g}")
         return {"features": features.cpu().numpy().astype(dtype)}
     parts = [largest_logits(chunk, layer, there) for chunk in features.split(max(1, CHUNK // layer.out_features))]
     values, symbols, normalisers = (torch.cat(each).cpu().numpy() for each in zip(*parts, strict=True))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.io.errors import InputError, bad, naming
+from lskd.io.errors import InputError, error_context, input_error
 from lskd.io.tensor_files import mapped_tensors
 from lskd_fairseq.cache.manifest import MANIFEST, PROJECTION, File, damage, read_manifest
 
@@ -42,10 +42,12 @@ class Shards:
         self.directory = Path(directory)
         self.manifest = read_manifest(self.directory, argument)
         if not self.manifest.finished:
-            raise bad(argument, directory, "must be finished; the command that makes it goes on where it stopped")
+            raise input_error(
+                argument, directory, "must be finished; the command that makes it goes on where it stopped"
+            )
         if found := damage(self.directory, self.manifest.files):
             path = self.directory / self.manifest.files[found[0]].name
-            raise bad(argument, path, f"{found[1]}; the command that made the cache makes it anew")
+            raise input_error(argument, path, f"{found[1]}; the command that made the cache makes it anew")
         shards = [file for file in self.manifest.files if file.split is not None]
         tensors = [self._shard(file) for file in shards]
         self.projection = self._projection()
@@ -85,9 +87,9 @@ class Shards:
             return {}
         path = self.directory / PROJECTION
         if all(file.name != PROJECTION for file in self.manifest.files):
-            raise bad(str(self.directory / MANIFEST), "files", f"must hold {PROJECTION}")
+            raise input_error(str(self.directory / MANIFEST), "files", f"must hold {PROJECTION}")
         expected = {"weight": (self.manifest.vocabulary, self.manifest.dimension), "bias": (self.manifest.vocabulary,)}
-        with naming(path):
+        with error_context(path):
             tensors = mapped_tensors(path)
             if "weight" not in tensors:
                 raise ValueError("has no weight")
@@ -102,7 +104,7 @@ class Shards:
         expected["offsets"] = (np.dtype(np.int64), (file.sentences + 1,))
         for name, (dtype, width) in self.manifest.row_tensors().items():
             expected[name] = (dtype, (file.tokens, width))
-        with naming(path):
+        with error_context(path):
             tensors = {name: np.asarray(tensor) for name, tensor in mapped_tensors(path).items()}
             if missing := expected.keys() - tensors.keys():
                 raise ValueError(f"has no {min(missing)}")
@@ -130,7 +132,7 @@ def open_cache(directory: str | os.PathLike) -> Shards:
         files = tuple((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in sorted(path.iterdir()))
     except OSError as error:
         made = "must be a directory made by `python -m lskd_fairseq.cache_teacher`"
-        raise bad("--teacher-cache", directory, f"{made}: {error.strerror}") from None
+        raise input_error("--teacher-cache", directory, f"{made}: {error.strerror}") from None
     return _opened(path, files)
 
 

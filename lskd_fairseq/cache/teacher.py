@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lskd.io.errors import bad
+from lskd.io.errors import input_error
 from lskd.loss.distillation import ProjectedLogits, TopkLogits
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_fairseq.cache.manifest import Manifest
@@ -54,15 +54,17 @@ class CachedTeacher:
         for directory, manifest in zip(directories, manifests, strict=True):
             if data.pair and manifest.data["pair"] != data.pair:
                 found = f"is of a teacher that translates {manifest.data['pair']}"
-                raise bad("--teacher-cache", directory, f"{found}, must translate {data.pair}")
+                raise input_error("--teacher-cache", directory, f"{found}, must translate {data.pair}")
             for side, dictionary in data.dictionaries.items():
                 if manifest.data["dictionaries"][side] != dictionary_fingerprint(dictionary):
-                    raise bad("--teacher-cache", directory, f"must be of the student's {side} dictionary")
+                    raise input_error("--teacher-cache", directory, f"must be of the student's {side} dictionary")
             if manifest.vocabulary != len(target):
-                raise bad("--teacher-cache", directory, f"must be of the {len(target)} symbols of the student's data")
+                raise input_error(
+                    "--teacher-cache", directory, f"must be of the {len(target)} symbols of the student's data"
+                )
             _check_topk(directory, manifest, temperature, teacher_topk)
         if len(manifests) > 1 and any(manifest.format == "topk" for manifest in manifests):
-            raise bad("--teacher-cache", ":".join(directories), "must be one where it has the format topk")
+            raise input_error("--teacher-cache", ":".join(directories), "must be one where it has the format topk")
         self.models: list = []
         self.paths = [path for manifest in manifests for path in manifest.teacher["paths"]]
         self.fingerprints = [manifest.teacher["weights_fingerprint"] for manifest in manifests]
@@ -100,15 +102,17 @@ class CachedTeacher:
             manifest = cache.manifest
             if manifest.data["fingerprint"] != fingerprint:
                 made = f"it was made from {manifest.data['path']}, and that differs"
-                raise bad("--teacher-cache", directory, f"must be of the data {':'.join(data)}: {made}")
+                raise input_error("--teacher-cache", directory, f"must be of the data {':'.join(data)}: {made}")
             if missing := [split for split in splits if split not in manifest.splits]:
                 has = ", ".join(manifest.splits)
-                raise bad("--teacher-cache", directory, f"must hold the split {missing[0]}, was made of {has}")
+                raise input_error("--teacher-cache", directory, f"must hold the split {missing[0]}, was made of {has}")
         if paths:
             weights = [read_checkpoint(path, "--teacher-path")["model"] for path in paths]
             theirs = joint_fingerprint([weights_fingerprint(each) for each in weights])
             if theirs != self.fingerprint:
-                raise bad("--teacher-cache", ":".join(self.directories), f"must be of the weights of {':'.join(paths)}")
+                raise input_error(
+                    "--teacher-cache", ":".join(self.directories), f"must be of the weights of {':'.join(paths)}"
+                )
 
     @torch.no_grad()
     def logits(self, sample: dict, keep: Tensor, like: Tensor) -> list[Tensor | ProjectedLogits] | TopkLogits:
@@ -132,7 +136,9 @@ class CachedTeacher:
             if (sentences := cache.find(hashes, lengths)) is None:
                 why = "are they of another split, truncated, or prepared otherwise?"
                 has = ", ".join(cache.manifest.splits)
-                raise bad("--teacher-cache", directory, f"must hold the sentences of this batch, has {has}: {why}")
+                raise input_error(
+                    "--teacher-cache", directory, f"must hold the sentences of this batch, has {has}: {why}"
+                )
             found.append((cache, sentences))
         if found[0][0].manifest.format == "topk":
             return self._topk(*found[0], like)
@@ -161,10 +167,10 @@ def _check_topk(directory: str, manifest: Manifest, temperature: float, teacher_
     if manifest.format != "topk":
         return
     if teacher_topk > manifest.topk:
-        raise bad("--teacher-topk", teacher_topk, f"must be at most {manifest.topk}, of {directory}")
+        raise input_error("--teacher-topk", teacher_topk, f"must be at most {manifest.topk}, of {directory}")
     if not teacher_topk and temperature not in manifest.temperatures:
         known = ", ".join(f"{each:g}" for each in manifest.temperatures)
-        raise bad("--temperature", temperature, f"must be of {known} with {directory}, or --teacher-topk given")
+        raise input_error("--temperature", temperature, f"must be of {known} with {directory}, or --teacher-topk given")
 
 
 def sentence_hashes(source: Tensor, target: Tensor, pad: int) -> Tensor:

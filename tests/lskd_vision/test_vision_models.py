@@ -9,7 +9,7 @@ import torch
 
 from lskd.io.errors import InputError
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint, save_checkpoint
-from lskd_vision.models import build, check_input, create, options_of, outline, rebuild, wants_image_size
+from lskd_vision.models import build, check_input, create, meta_model, options_of, rebuild, wants_image_size
 
 CLASSIFIER = {"fc.weight", "fc.bias"}
 NAMES = list("abcdefghi")
@@ -158,7 +158,7 @@ def test_an_initial_checkpoint_that_does_not_fit_is_refused(checkpoint, tmp_path
     "name", ["resnet50", "test_vit", "test_convnext", "test_efficientnet", "swin_tiny_patch4_window7_224"]
 )
 def test_an_outline_has_no_memory_and_takes_no_random_numbers(name):
-    model, after = drawn(1, outline, options(in_chans=1), name, 7)
+    model, after = drawn(1, meta_model, options(in_chans=1), name, 7)
     assert {tensor.device.type for tensor in model.parameters()} == {"meta"}
     assert (model.num_classes, model.in_chans) == (7, 1)
     torch.manual_seed(1)
@@ -167,7 +167,7 @@ def test_an_outline_has_no_memory_and_takes_no_random_numbers(name):
 
 def test_an_outline_has_the_shapes_of_the_model():
     given = options(in_chans=1, img_size=64)
-    first, second = outline(given, "test_vit", 7).state_dict(), build(given, "test_vit", NAMES[:7]).state_dict()
+    first, second = meta_model(given, "test_vit", 7).state_dict(), build(given, "test_vit", NAMES[:7]).state_dict()
     assert {name: tensor.shape for name, tensor in first.items()} == {
         name: tensor.shape for name, tensor in second.items()
     }

@@ -22,14 +22,14 @@ from pathlib import Path
 from helpers.commands import SMALL, prepare, run
 from helpers.tiny_scale import write_tiny_scale
 from helpers.vision_commands import train_images
-from torture import subjects
-from torture.sessions import ANY, Session, session
-from torture.subjects import Subject
 from tqdm import tqdm
 
 from lskd.io.errors import OneLineParser, positive, run_command
 from lskd.io.files import parse_json
 from lskd.io.torch_files import load_plain
+from torture import subjects
+from torture.sessions import ANY, Session, session
+from torture.subjects import Subject
 
 KILLS_OF_A_LIFE = 5
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.commands import ROOT
+
 from torture.subjects import Subject
 
 ANY = "at any time"

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from lskd.io.errors import InputError, OneLineParser, bad, naming, positive, report, run_command, writing
+from lskd.io.errors import (
+    InputError,
+    OneLineParser,
+    error_context,
+    file_error_context,
+    input_error,
+    positive,
+    report,
+    run_command,
+)
 
 
 def call(command, *arguments, monkeypatch):
@@ -27,7 +36,7 @@ def raising(error):
 
 
 def test_the_message_names_argument_value_and_what_is_valid():
-    error = bad("--temperature", 0.0, "must be above 0")
+    error = input_error("--temperature", 0.0, "must be above 0")
     assert isinstance(error, InputError)
     assert isinstance(error, ValueError)
     assert str(error) == "--temperature: 0.0 (must be above 0)"
@@ -36,7 +45,7 @@ def test_the_message_names_argument_value_and_what_is_valid():
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (bad("--temperature", 0.0, "must be above 0"), "tool: error: --temperature: 0.0 (must be above 0)\n"),
+        (input_error("--temperature", 0.0, "must be above 0"), "tool: error: --temperature: 0.0 (must be above 0)\n"),
         (InputError("two\nlines\r\n\tand more"), "tool: error: two lines and more\n"),
         (OSError(28, "No space left on device", "run.json"), "[Errno 28] No space left on device: 'run.json'\n"),
         (PermissionError(13, "Permission denied", "out"), "[Errno 13] Permission denied: 'out'\n"),
@@ -52,7 +61,7 @@ def test_bad_input_and_a_failing_system_are_one_line_and_status_2(error, line, m
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("error", [bad("--temperature", 0.0, "must be above 0"), OSError(28, "full")])
+@pytest.mark.parametrize("error", [input_error("--temperature", 0.0, "must be above 0"), OSError(28, "full")])
 def test_debug_shows_where_an_error_comes_from(error, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tool", "--debug"])
     with pytest.raises(type(error)) as raised:
@@ -127,12 +136,12 @@ def test_report_writes_one_line_and_gives_status_2(capsys):
 
 
 def test_a_value_that_would_command_a_terminal_is_shown_and_does_not(capsys):
-    report("tool", bad("class", "\x1b]0;gone\x07\x1b[2Jα", "must be a name"))
+    report("tool", input_error("class", "\x1b]0;gone\x07\x1b[2Jα", "must be a name"))
     assert capsys.readouterr().err == "tool: error: class: �]0;gone��[2Jα (must be a name)\n"
 
 
 def test_of_a_long_value_the_beginning_is_shown():
-    assert str(bad("class", "x" * 20_000, "must be a name")) == f"class: {'x' * 500}… (must be a name)"
+    assert str(input_error("class", "x" * 20_000, "must be a name")) == f"class: {'x' * 500}… (must be a name)"
 
 
 def start(code, **streams):
@@ -172,16 +181,16 @@ def test_output_that_cannot_be_written_is_one_line_and_status_2():
 
 
 def test_an_error_of_a_function_gets_the_file_s_name_and_one_that_names_it_keeps_its_own():
-    with pytest.raises(InputError, match=r"^a\.file: labels: 3$"), naming("a.file"):
+    with pytest.raises(InputError, match=r"^a\.file: labels: 3$"), error_context("a.file"):
         raise ValueError("labels: 3")
-    with pytest.raises(InputError, match=r"^FILE: none$"), naming("a.file"):
+    with pytest.raises(InputError, match=r"^FILE: none$"), error_context("a.file"):
         raise InputError("FILE: none")
 
 
 @pytest.mark.parametrize("name", [None, "{place}/.run.json.12.partial", "{place}/.new.abc.partial/raw/train.en"])
 def test_an_error_of_the_system_without_a_file_or_with_a_hidden_one_gets_the_file_s_name(name, tmp_path):
     hidden = () if name is None else (name.format(place=tmp_path),)
-    with pytest.raises(OSError, match="No space left") as raised, writing(tmp_path / "run.json"):
+    with pytest.raises(OSError, match="No space left") as raised, file_error_context(tmp_path / "run.json"):
         raise OSError(28, "No space left on device", *hidden)
     assert (raised.value.errno, raised.value.filename) == (28, str(tmp_path / "run.json"))
 
@@ -190,7 +199,7 @@ def test_an_error_of_the_system_without_a_file_or_with_a_hidden_one_gets_the_fil
     "error", [OSError("run.json: cannot be written"), PermissionError(13, "denied", "/other/file")]
 )
 def test_an_error_of_the_system_that_names_its_file_stays(error, tmp_path):
-    with pytest.raises(OSError, match=r"run\.json|other") as raised, writing(tmp_path / "new"):
+    with pytest.raises(OSError, match=r"run\.json|other") as raised, file_error_context(tmp_path / "new"):
         raise error
     assert raised.value is error
 
