@@ -31,9 +31,11 @@ fuzz: install          ## thousands of damaged files for every reader; the small
 audit: install         ## known vulnerabilities and licences of what is installed
 	$(BIN)/python scripts/audit.py
 
-lint: install          ## style
+lint: install          ## style, spelling, and which module may import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 install: $(INSTALLED)  ## everything into .venv
 

@@ -93,7 +93,7 @@ def validate_labels(labels: object, classes: int, argument: str = "labels") -> n
     Raises:
         ValueError: not a row of integers from 0 to ``classes`` - 1.
 
-    >>> checked_labels([2, 0], 3).tolist()
+    >>> validate_labels([2, 0], 3).tolist()
     [2, 0]
     """
     labels = as_array(argument, labels)

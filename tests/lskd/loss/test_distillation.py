@@ -425,7 +425,7 @@ def test_nothing_of_the_size_of_the_logits_is_made_but_the_gradient_and_not_even
     if form == "fused in float32":
         pytest.skip("only the compiler makes it so: scripts/bench_loss.py measures it")
     monkeypatch.setitem(distillation.CHUNK_ELEMENTS, "cpu", elements)
-    monkeypatch.setattr(distillation, "ROOMS", threading.local())
+    monkeypatch.setattr(distillation, "WORKSPACES", threading.local())
     student, teacher, target = make(rows=32, vocabulary=100)
     leaf = student.clone().requires_grad_()
     inputs = {tensor.untyped_storage().data_ptr() for tensor in (leaf, teacher)}
@@ -484,7 +484,7 @@ def test_a_teachers_features_and_its_projection_are_as_good_as_its_logits(teache
 
 
 def test_a_loss_in_inference_mode_leaves_nothing_that_training_could_not_use(monkeypatch):
-    monkeypatch.setattr(distillation, "ROOMS", threading.local())
+    monkeypatch.setattr(distillation, "WORKSPACES", threading.local())
     student, teacher, target = make(vocabulary=10)
     with torch.inference_mode():
         distillation_loss(student, teacher, target)
