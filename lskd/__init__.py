@@ -1,6 +1,39 @@
-"""What both sides of the project share: the distillation loss, and the record that a run leaves.
+"""Distil a teacher into a student at a temperature, and measure what the temperature did.
 
-Importing this package needs nothing but the standard library; modules that work on tensors import torch themselves.
+The names below are imported when they are first used: importing the package costs nothing.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lskd.loss.distillation import distillation_loss as distillation_loss
+    from lskd.loss.module import DistillationLoss as DistillationLoss
+    from lskd.measure.diffusion import diffusion_indices as diffusion_indices
+    from lskd.measure.representations import read_representations as read_representations
+    from lskd.measure.representations import record as record
+    from lskd.measure.representations import write_representations as write_representations
+    from lskd.measure.smoothing_estimate import estimate_label_smoothing as estimate_label_smoothing
+
+_MODULES = {
+    "DistillationLoss": "loss.module",
+    "distillation_loss": "loss.distillation",
+    "diffusion_indices": "measure.diffusion",
+    "estimate_label_smoothing": "measure.smoothing_estimate",
+    "read_representations": "measure.representations",
+    "record": "measure.representations",
+    "write_representations": "measure.representations",
+}
+__all__ = [*_MODULES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'lskd' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lskd.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

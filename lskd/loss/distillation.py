@@ -75,6 +75,7 @@ def distillation_loss(
     teacher_topk: int = 0,
     overwrite: bool = False,
     compiled: bool | None = None,
+    each_row: bool = False,
 ) -> DistillationSums:
     """The distillation loss and what one wants to know beside it, summed over rows.
 
@@ -94,6 +95,7 @@ def distillation_loss(
             size is made.
         compiled: let torch.compile fuse it, for one teacher's dense logits; takes seconds, once a process. None: on
             a GPU alone.
+        each_row: ``loss`` is that of each row, (N,), and not the sum.
 
     Returns:
         The sums; ``loss.backward()`` reaches ``student_logits``, once: the gradient is there already and is handed
@@ -124,13 +126,13 @@ def distillation_loss(
     if fused:
         fused = _fused_rows(student_logits.device, compiled is not False)
     problem = teacher, target.long(), settings, teacher_topk, fused
-    loss, *parts = _DistillationLoss.apply(student_logits, problem, with_gradient, overwrite)
+    loss, *parts = _DistillationLoss.apply(student_logits, problem, with_gradient, overwrite, each_row)
     return DistillationSums(loss, *parts)
 
 
 class _DistillationLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, student, problem, with_gradient, overwrite):
+    def forward(ctx, student, problem, with_gradient, overwrite, each_row):
         # A gradient in half precision must not be rounded before it is multiplied, by a GradScaler's factor above all:
         # it is made once that is known.
         later = with_gradient and student.dtype in (torch.float16, torch.bfloat16)
@@ -138,8 +140,11 @@ class _DistillationLoss(torch.autograd.Function):
         if with_gradient and not later:
             gradient = student if overwrite else torch.empty_like(student)
         sums = torch.zeros(5, dtype=torch.float64, device=student.device)
+        weight, losses = problem[2].kd_weight, torch.empty(len(student) if each_row else 0, device=student.device)
         for chunk, parts, part_gradient in _chunks(student, *problem, gradient is not None):
             sums += parts[:5].sum(1, dtype=torch.float64)
+            if each_row:
+                losses[chunk] = _weighted(parts, weight)
             if gradient is not None:
                 gradient[chunk] = part_gradient
         ctx.gradient, ctx.overwrite, ctx.done = gradient, overwrite, False
@@ -147,43 +152,52 @@ class _DistillationLoss(torch.autograd.Function):
             ctx.save_for_backward(student)
             ctx.problem = problem
         ctx.mark_non_differentiable(*(parts := sums.unbind()))
-        weight = problem[2].kd_weight
-        weighted = [factor * part for factor, part in ((weight, sums[0]), (1 - weight, sums[1])) if factor]
-        return sum(weighted).float(), *parts
+        return losses if each_row else _weighted(sums, weight).float(), *parts
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_loss, *_):
+        if torch.is_grad_enabled():
+            raise RuntimeError("the distillation loss has no second derivative: call backward without create_graph")
         if ctx.done:
             raise RuntimeError("the gradient of this distillation loss has been handed over already: compute it anew")
+        grad_loss = grad_loss[:, None] if grad_loss.dim() else grad_loss
         if ctx.saved_tensors:
             (student,) = ctx.saved_tensors
             gradient = student.detach() if ctx.overwrite else torch.empty_like(student)
             for chunk, _, part in _chunks(student, *ctx.problem, True):
-                gradient[chunk] = part.mul_(grad_loss)
+                gradient[chunk] = part.mul_(grad_loss[chunk] if grad_loss.dim() else grad_loss)
         else:
             gradient = ctx.gradient.mul_(grad_loss)
         ctx.gradient, ctx.problem, ctx.done = None, None, True
-        return gradient, None, None, None
+        return gradient, None, None, None, None
+
+
+def _weighted(parts: Tensor, kd_weight: float) -> Tensor:
+    """β · KL + (1 - β) · H of each column; a term of weight 0 is left out, also where it is not finite."""
+    return sum(weight * part for weight, part in zip((kd_weight, 1 - kd_weight), parts, strict=False) if weight)
 
 
 def _chunks(student, teacher, target, settings, topk, fused, with_gradient):
-    """Of some rows after the others: which ones, their ``parts`` and their gradient; see ``distillation_rows``."""
+    """Of some rows after the others: which ones, their ``parts`` and their gradient; see :mod:`lskd.loss.rows`."""
     kind = "cpu" if student.device.type == "cpu" else "gpu"
     kind += " compiled" if fused and fused.compiled else ""
     step = max(1, CHUNK_ELEMENTS[kind] // student.size(1))
     ways = WAYS["cpu" if kind == "cpu" else "gpu"]
     ways = ways[kind == "cpu" and student.dtype != torch.float32 :]
     shape = 4, min(step, len(student)), student.size(1)
+    exact = torch.autocast(student.device.type, enabled=False)  # it would make products in half precision
     for chunk, part in _teacher_chunks(teacher, len(student), step):
         if fused:
-            yield chunk, *fused(student[chunk], part[0], target[chunk], settings, with_gradient)
+            with exact:
+                found = fused(student[chunk], part[0], target[chunk], settings, with_gradient)
+            yield chunk, *found
             continue
         part = _kept(part, settings.temperature, topk)
         while True:
             dtype, masked = ways[0]
             workspace = _workspace(shape, dtype, student.device)
-            found = rows(student[chunk], part, target[chunk], settings, with_gradient, workspace, masked)
+            with exact:
+                found = rows(student[chunk], part, target[chunk], settings, with_gradient, workspace, masked)
             if len(ways) == 1:
                 break
             if not found[0].sum().isfinite():

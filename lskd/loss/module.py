@@ -1,0 +1,115 @@
+"""The distillation loss as a module of torch: shapes, ``ignore_index`` and ``reduction`` as of torch's own losses."""
+
+import torch
+from torch import Tensor, nn
+from torch._compile import _disable_dynamo  # torch.compiler.disable, but for importing the compiler when it is defined
+
+from lskd.loss.checks import check_settings
+from lskd.loss.distillation import distillation_loss
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+class DistillationLoss(nn.Module):
+    """A student against its teacher's soft targets: (1 - β)·H(y_LS, p_s(1)) + β·T_s²·KL(p_t(T) ‖ p_s(T_s)).
+
+    With the defaults, the paper's: pure distillation at T = 1. Exact whatever the precision of the logits
+    (:mod:`lskd.loss.distillation`); logits of -inf have probability 0. The loss is float32.
+
+    Args:
+        temperature: T of the teacher's distribution, above 0.
+        student_temperature: T_s of the student's; the same as ``temperature`` when None.
+        kd_weight: β in [0, 1]; the hard-label loss has 1 - β.
+        label_smoothing: α of the hard labels in [0, 1), the mixture with the uniform distribution.
+        ignore_index: positions with this target count for nothing.
+        reduction: ``mean`` over the positions that count (NaN of none, as in torch), ``sum``, or ``none``.
+
+    Shapes:
+        Logits of student and teacher: (C,), (N, C) or (N, C, d…). Targets: without C. Output: a scalar, or with
+        ``none`` that of the targets, 0 where they are ignored.
+
+    Raises:
+        ValueError: a setting out of range.
+
+    Example:
+        >>> loss = DistillationLoss(temperature=2.0)
+        >>> student = torch.tensor([[2.0, 0.0, 0.0]], requires_grad=True)
+        >>> value = loss(student, torch.tensor([[0.0, 2.0, 0.0]]), torch.tensor([1]))
+        >>> round(value.item(), 3)
+        1.457
+        >>> value.backward()
+        >>> [round(g, 3) for g in student.grad[0].tolist()]
+        [0.728, -0.728, 0.0]
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        *,
+        student_temperature: float | None = None,
+        kd_weight: float = 1.0,
+        label_smoothing: float = 0.0,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ):
+        super().__init__()
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction: {reduction!r} (must be one of {', '.join(REDUCTIONS)})")
+        student_temperature = temperature if student_temperature is None else student_temperature
+        check_settings(temperature, student_temperature, kd_weight, label_smoothing, 0)
+        self.temperature, self.student_temperature, self.kd_weight = temperature, student_temperature, kd_weight
+        self.label_smoothing, self.ignore_index, self.reduction = label_smoothing, ignore_index, reduction
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        names = ("temperature", "student_temperature", "kd_weight", "label_smoothing", "ignore_index", "reduction")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+    @_disable_dynamo
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None = None) -> Tensor:
+        """The loss.
+
+        Args:
+            student_logits: see Shapes of the class.
+            teacher_logits: of the same shape; no gradient reaches them.
+            target: class indices, 0 to C-1 or ``ignore_index``; needed for the hard-label loss and to ignore positions.
+
+        Raises:
+            ValueError: shapes or types that do not fit, or no target where β is below 1.
+        """
+        if teacher_logits.shape != student_logits.shape:
+            valid = f"must be {tuple(student_logits.shape)}, as student_logits"
+            raise ValueError(f"teacher_logits: shape {tuple(teacher_logits.shape)} ({valid})")
+        student, teacher = _rows(student_logits), _rows(teacher_logits.detach())
+        shape = student.shape[:-1]
+        if target is None:
+            if self.kd_weight < 1:
+                raise ValueError(f"target: None (must be given for kd_weight = {self.kd_weight}, below 1)")
+            target = torch.zeros(shape, dtype=torch.int64, device=student.device)
+        elif target.shape != shape:
+            raise ValueError(f"target: shape {tuple(target.shape)} (must be {tuple(shape)})")
+        target = target.reshape(-1)
+        student, teacher = (logits.reshape(-1, logits.size(-1)) for logits in (student, teacher))
+        keep = target != self.ignore_index
+        ignored = not bool(keep.all())
+        if ignored:
+            student, teacher, target = student[keep], teacher[keep], target[keep]
+        sums = distillation_loss(
+            student,
+            teacher,
+            target,
+            temperature=self.temperature,
+            student_temperature=self.student_temperature,
+            kd_weight=self.kd_weight,
+            label_smoothing=self.label_smoothing,
+            each_row=self.reduction == "none",
+        )
+        if self.reduction == "none":
+            loss = sums.loss if not ignored else sums.loss.new_zeros(keep.shape).masked_scatter(keep, sums.loss)
+            return loss.view(shape)
+        return sums.loss / len(target) if self.reduction == "mean" else sums.loss
+
+
+def _rows(logits: Tensor) -> Tensor:
+    """(…, C) of (C,), (N, C) or (N, C, d…)."""
+    return logits.movedim(1, -1) if logits.dim() > 2 else logits
