@@ -52,6 +52,10 @@ class Data:
             "path": str(arguments.data_dir.resolve()),
             "dataset": arguments.dataset or "folders",
             "splits": {arguments.train_split: len(self.train), arguments.val_split: len(self.val)},
+            "split_fingerprints": {
+                arguments.train_split: fingerprint(self.train),
+                arguments.val_split: fingerprint(self.val),
+            },
             "classes": self.class_names,
             "fingerprint": fingerprint(self.train, self.val),
         }

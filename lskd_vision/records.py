@@ -4,17 +4,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 from timm.utils import NativeScaler
+from torch.utils.data import Dataset
 
-from lskd.io.errors import input_error
+from lskd.io.errors import InputError, input_error
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd.records.determinism import nondeterminism, switches
 from lskd.records.runs import RunRecord, look_up, read_run
-from lskd_vision.checkpoints import read_state
+from lskd_vision.checkpoints import Checkpoint, read_state
+from lskd_vision.data import fingerprint, read_split
 
 # Options that say where and beside whom a run is trained, and not what comes of it.
 INDIFFERENT = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
 INDIFFERENT |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
 INDIFFERENT |= {"rank", "local_rank", "distributed", "validation_batch_size"}
+PREPARATION = ("input_img_mode", "max_pixel_value")  # of an image, beside the data configuration
 CHECKPOINTS = LAST, BEST = "last.pth.tar", "model_best.pth.tar"  # of every run, in its directory
 
 
@@ -131,6 +134,47 @@ def another_run(run, made: dict) -> str | None:
         found = f"its weights were {str(theirs)[:12]}, and are {run.teacher.fingerprint[:12]} (SHA-256)"
         return f"the teacher differs, {found}"
     return None
+
+
+def own_record(checkpoint: Checkpoint) -> RunRecord | None:
+    """The record of the run that has written a checkpoint, where it still lies beside it."""
+    record = read_run(checkpoint.path.parent)
+    ours = record is not None and record.configuration == checkpoint.provenance.get("configuration")
+    return record if ours else None
+
+
+def other_images(record: RunRecord, arguments, split: str, data: Dataset, config: dict) -> str | None:
+    """How images differ from those that a run was validated on, or from another split of its data; None if they do not.
+
+    Args:
+        record: of the run.
+        arguments: the command line that has loaded the images.
+        split: its name.
+        data: the split.
+        config: how an image becomes an input, see :func:`lskd_vision.data.data_config`.
+    """
+    host = record.configuration["host"]
+    theirs = host["data_config"] | {name: host.get(name) for name in PREPARATION}
+    ours = plain(config | {name: getattr(arguments, name) for name in PREPARATION})
+    for name, value in ours.items():
+        if value != theirs.get(name):
+            return f"{name} is {value}, and was {theirs.get(name)} in the training"
+    if _is_of(record.data, host, arguments, split, data):
+        return None
+    return f"{arguments.data_dir}, split {split}, has other images or labels than the run's data"
+
+
+def _is_of(recorded: dict, host: dict, arguments, split: str, data: Dataset) -> bool:
+    """Whether a split is of the data in a run's record."""
+    known = recorded.get("split_fingerprints", {})  # earlier versions wrote one of both splits together
+    if split in known:
+        return fingerprint(data) == known[split]
+    names = host["train_split"], host["val_split"]
+    try:
+        splits = [data if name == split else read_split(arguments, name) for name in names]
+    except (InputError, OSError):
+        return False
+    return fingerprint(*splits) == recorded["fingerprint"]
 
 
 def _check_own_files(run) -> None:

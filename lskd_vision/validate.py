@@ -3,7 +3,8 @@
     python -m lskd_vision.validate runs/DATA/RUN/model_best.pth.tar --data-dir DIR
 
 A checkpoint of ``lskd_vision.train`` knows its model, its data set and how its images were prepared, and the figures go
-into its run record. Any other checkpoint that the teacher may come from is scored too, with ``--model``.
+into its run record; those of other images, or of images prepared otherwise, are printed and go to ``--results-file``.
+Any other checkpoint that the teacher may come from is scored too, with ``--model``.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from torch.utils.data import Dataset
 from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import write_json
 from lskd.measure.accuracy import accuracy_figures
-from lskd.records.runs import read_run, write_run
+from lskd.records.runs import write_run
 from lskd_vision import options
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint
 from lskd_vision.class_names import check_classes
@@ -27,6 +28,7 @@ from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.models import check_input, rebuild
 from lskd_vision.other_order import OtherOrder
+from lskd_vision.records import other_images, own_record
 from lskd_vision.teacher import what_is_known
 from lskd_vision.train import start_processes
 
@@ -116,12 +118,15 @@ def main(arguments: argparse.Namespace) -> None:
         logger.warning(f"{path} {order.described(counts, *others)}")
     suffix = "_ema" if checkpoint.ema else ""
     figures |= {"fingerprint": fingerprint(data)}
-    record = read_run(path.parent)
-    if record is not None and record.configuration == checkpoint.provenance.get("configuration"):
-        key = "valid" if split == arguments.val_split else split
-        record.add_figures(key, path.name, {f"{name}{suffix}": value for name, value in figures.items()})
-        write_run(record, path.parent)
-        print(f"recorded in {path.parent / 'run.json'}")
+    if record := own_record(checkpoint):
+        file = path.parent / "run.json"
+        if difference := other_images(record, arguments, split, data, data_config(arguments, loaded.model)):
+            print(f"not recorded in {file}: {difference}")
+        else:
+            key = "valid" if split == arguments.val_split else split
+            record.add_figures(key, path.name, {f"{name}{suffix}": value for name, value in figures.items()})
+            write_run(record, path.parent)
+            print(f"recorded in {file}")
     if arguments.results_file:
         write_json(arguments.results_file, {"checkpoint": str(path), "split": split, **figures})
 
