@@ -4,14 +4,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from timm.utils import NativeScaler
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from lskd.io.errors import InputError, input_error
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd.records.determinism import nondeterminism, switches
 from lskd.records.runs import RunRecord, look_up, read_run
-from lskd_vision.checkpoints import Checkpoint, read_state
+from lskd_vision.checkpoints import Checkpoint, first_difference, read_state
 from lskd_vision.data import fingerprint, read_split
+from lskd_vision.models import meta_model
 
 # Options that say where and beside whom a run is trained, and not what comes of it.
 INDIFFERENT = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
@@ -116,6 +118,13 @@ def check_state(run, path: Path) -> None:
         )
     if difference := another_run(run, made):
         raise input_error("--resume", path, f"is of another run: {difference}")
+    model = meta_model(run.arguments, run.setting.model, len(run.data_record["classes"]))
+    for key in ("state_dict", "state_dict_ema")[: 1 + run.arguments.model_ema]:
+        weights = state[key]
+        if not isinstance(weights, dict) or not all(isinstance(each, Tensor) for each in weights.values()):
+            raise input_error("--resume", path, f"does not fit the run: {key} must hold tensors")
+        if difference := first_difference(weights, model):
+            raise input_error("--resume", path, f"does not fit the run: {key} has {', '.join(difference)}")
 
 
 def another_run(run, made: dict) -> str | None:
