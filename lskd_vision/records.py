@@ -1,5 +1,7 @@
 """The run record of an image model: what it was made with, and whether a directory holds the same run already."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +22,12 @@ INDIFFERENT = {"output", "experiment", "resume", "group_size", "workers", "pin_m
 INDIFFERENT |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
 INDIFFERENT |= {"rank", "local_rank", "distributed", "validation_batch_size"}
 PREPARATION = ("input_img_mode", "max_pixel_value")  # of an image, beside the data configuration
+TELLS_APART = {
+    "--model": lambda run: run.setting.model,
+    "--smoothing": lambda run: run.setting.smoothing,
+    "--kd-temperature": lambda run: run.setting.temperature,
+    "--kd-checkpoint": lambda run: run.teacher and (run.teacher.path or run.teacher.name),
+}
 CHECKPOINTS = LAST, BEST = "last.pth.tar", "model_best.pth.tar"  # of every run, in its directory
 
 
@@ -58,6 +66,20 @@ def own_arguments(run) -> dict:
         own |= {"kd_checkpoint": run.teacher.path}
     own |= {"num_classes": len(run.data_record["classes"])}
     return vars(run.arguments) | own
+
+
+def check_directories_differ(runs: Sequence) -> None:
+    """Check that no two runs of a command have the same directory, whose name has six digits of α and T.
+
+    Raises:
+        InputError: two have; the message has what tells them apart.
+    """
+    for first, second in itertools.combinations(runs, 2):
+        if first.directory == second.directory:
+            ours, theirs = ({option: tell(run) for option, tell in TELLS_APART.items()} for run in (first, second))
+            option = next(option for option in ours if ours[option] != theirs[option])
+            both = f"and {ours[option]} would both write {first.directory}"
+            raise input_error(option, theirs[option], both)
 
 
 def check_directory(run) -> int:

@@ -9,6 +9,7 @@ Any other checkpoint that the teacher may come from is scored too, with ``--mode
 
 import argparse
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,10 +103,13 @@ def load_images(arguments: argparse.Namespace, loaded: Loaded, split: str) -> tu
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Score the checkpoint and print the figures."""
-    path = arguments.checkpoint
+    """Score the checkpoint, print the figures, and add them to the run's record where they are of its images."""
+    path, results = arguments.checkpoint, arguments.results_file
+    if results and not results.parent.is_dir():
+        raise input_error("--results-file", results, "must be in a directory that exists")
     loaded = load(arguments)
-    checkpoint, device = loaded.checkpoint, loaded.device
+    device = loaded.device
+    record = own_record(loaded.checkpoint)  # a broken one is noticed before the work
     split = arguments.split or arguments.val_split
     data, names, batches = load_images(arguments, loaded, split)
     model = loaded.model.to(device)
@@ -116,19 +120,22 @@ def main(arguments: argparse.Namespace) -> None:
     print(report(path, split, figures))
     if order and order.explains(counts, *others):
         logger.warning(f"{path} {order.described(counts, *others)}")
-    suffix = "_ema" if checkpoint.ema else ""
     figures |= {"fingerprint": fingerprint(data)}
-    if record := own_record(checkpoint):
-        file = path.parent / "run.json"
-        if difference := other_images(record, arguments, split, data, data_config(arguments, loaded.model)):
-            print(f"not recorded in {file}: {difference}")
-        else:
-            key = "valid" if split == arguments.val_split else split
-            record.add_figures(key, path.name, {f"{name}{suffix}": value for name, value in figures.items()})
-            write_run(record, path.parent)
-            print(f"recorded in {file}")
-    if arguments.results_file:
-        write_json(arguments.results_file, {"checkpoint": str(path), "split": split, **figures})
+    if results:
+        write_json(results, {"checkpoint": str(path), "split": split, **figures})
+    if record is None:
+        return
+    file, suffix = path.parent / "run.json", "_ema" if loaded.checkpoint.ema else ""
+    difference = other_images(record, arguments, split, data, data_config(arguments, model))
+    if difference is None and not os.access(path.parent, os.W_OK):
+        difference = "the directory cannot be written to"
+    if difference:
+        print(f"not recorded in {file}: {difference}")
+        return
+    key = "valid" if split == arguments.val_split else split
+    record.add_figures(key, path.name, {f"{name}{suffix}": value for name, value in figures.items()})
+    write_run(record, path.parent)
+    print(f"recorded in {file}")
 
 
 def report(path: Path, split: str, figures: dict) -> str:

@@ -170,6 +170,18 @@ def test_figures_of_other_images_stay_out_of_the_record(
     assert json.loads((tmp_path / "f.json").read_text())["split"] == split
 
 
+def test_a_run_that_cannot_be_written_to_is_scored_all_the_same(directory, images, tmp_path, monkeypatch, capsys):
+    # Root may write everywhere, so that permissions are none to test with.
+    monkeypatch.setattr("os.access", lambda path, mode: path != directory)
+    before = (directory / "run.json").read_bytes()
+    words = [str(directory / "last.pth.tar"), "--data-dir", str(images), "--results-file", str(tmp_path / "f.json")]
+    validation.main(validation.parser().parse_args([*words, *DATA.split()]))
+    said = f"not recorded in {directory / 'run.json'}: the directory cannot be written to"
+    assert capsys.readouterr().out.splitlines()[-1] == said
+    assert (directory / "run.json").read_bytes() == before
+    assert json.loads((tmp_path / "f.json").read_text())["samples"] > 0
+
+
 def test_representations_of_other_images_need_another_name(directory, images, monkeypatch, capsys):
     words = ["lskd_vision.representations", directory / "last.pth.tar", "--data-dir", images, *DATA.split()]
     line = refused([*map(str, words), "--crop-pct", "0.5"], directory, monkeypatch, capsys)
@@ -273,9 +285,10 @@ def test_what_cannot_be_scored_is_refused_in_one_line_and_the_record_stays(direc
         (last, images, "--model test_efficientnet", "test_efficientnet"),
         (last, images, "--in-chans 3", "cannot take images of 3x28x28"),
         (last, images, "--device no_such", "--device: no_such"),
+        (last, images, f"--results-file {tmp_path}/no/f.json", "must be in a directory that exists"),
         (last, images, "--no-such-option", "no such option: --no-such-option"),
     ):
-        line = refusal(checkpoint, "--data-dir", data, DATA, options, "--results-file", results)
+        line = refusal(checkpoint, "--results-file", results, "--data-dir", data, DATA, options)
         assert words in line
     assert not results.exists()
     assert (directory / "run.json").read_bytes() == before
