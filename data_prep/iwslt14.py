@@ -23,7 +23,7 @@ from sacremoses import MosesTokenizer
 from tgz import read_tgz, verify
 from tqdm import tqdm
 
-from lskd.io.errors import input_error, positive, run_command
+from lskd.io.errors import OneLineParser, input_error, positive, run_command
 
 WHERE = "officially from WIT3, the site of FBK, release 2014-01"
 MAX_TOKENS = 175
@@ -259,7 +259,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
+    options = OneLineParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
     options.add_argument("--pair", choices=PAIRS, required=True, help="source and target language")
     options.add_argument("--dest", type=Path, required=True, help="directory to make; must be new")
     origin = options.add_mutually_exclusive_group()

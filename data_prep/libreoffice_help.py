@@ -14,7 +14,7 @@ from pathlib import Path
 from archives import already_prepared
 from corpus import SPLITS, Pairs, add_options, describe, write_data_bin
 
-from lskd.io.errors import input_error, run_command
+from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import sha256
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
@@ -108,7 +108,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
+    options = OneLineParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
     add_options(options, vocab_size=4000)
     options.add_argument("--rebuild", action="store_true", help="first make the sample afresh from Debian's packages")
     return options

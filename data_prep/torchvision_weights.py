@@ -15,7 +15,7 @@ import pickle
 import sys
 from pathlib import Path
 
-from lskd.io.errors import input_error, run_command
+from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import replacing, sha256
 
 
@@ -63,7 +63,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
+    options = OneLineParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
     options.add_argument("--model", required=True, help="torchvision's name of the network, such as mobilenet_v2")
     options.add_argument("--weights", required=True, help="torchvision's name of the weights, such as IMAGENET1K_V1")
     options.add_argument("--dest", type=Path, required=True, metavar="FILE.pth", help="file to write")

@@ -186,7 +186,7 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, argument: str) -> Non
     """
     converted, original = _converted(checkpoint.weights, model)
     made_by = f", a checkpoint of {checkpoint.arch}," if checkpoint.arch else ""
-    if difference := _first_difference(converted, model):
+    if difference := first_difference(converted, model):
         found, valid = difference
         raise input_error(argument, f"{checkpoint.path}{made_by} has {found}", valid)
     if original and not _compute_the_same(model, converted, original, checkpoint.weights):
@@ -311,8 +311,11 @@ def _compute_the_same(model: nn.Module, converted: dict[str, Tensor], network: s
     return bool(depends_on_image > 0 and (found - expected).abs().max() <= TOLERANCE * depends_on_image)
 
 
-def _first_difference(weights: dict[str, Tensor], model: nn.Module) -> tuple[str, str] | None:
-    """What keeps the weights from fitting: what they have, and what would be valid."""
+def first_difference(weights: dict[str, Tensor], model: nn.Module) -> tuple[str, str] | None:
+    """What keeps weights from fitting a model, which may be on the meta device: what they have, and what is valid.
+
+    None where they fit.
+    """
     architecture = _architecture(model)
     if name := _wrong_names(weights, model):
         if name in weights:

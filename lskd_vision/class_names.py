@@ -4,6 +4,7 @@ import functools
 import hashlib
 import logging
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -199,7 +200,7 @@ def _readings(name: str) -> frozenset[str]:
 
 
 def _words(text: str) -> str:
-    return re.sub(r"[\W_]+", " ", text.casefold()).strip()
+    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFC", text).casefold()).strip()
 
 
 @functools.cache

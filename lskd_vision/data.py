@@ -3,8 +3,10 @@
 import argparse
 import functools
 import hashlib
+import logging
 import os
 import sys
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from lskd_vision.class_order import torchvision_order
 from lskd_vision.image_folders import ImageFolders, read_class_map, shortened
 from lskd_vision.processes import same_in_all_processes
 
+logger = logging.getLogger(__name__)
 # A folder for each class, and the order of the classes; without --dataset another may be asked for.
 FOLDERS = {"": "natural", "torch/image_folder": "torchvision", "torch/folder": "torchvision"}
 SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))  # to timm, in its order
@@ -52,6 +55,10 @@ class Data:
             "path": str(arguments.data_dir.resolve()),
             "dataset": arguments.dataset or "folders",
             "splits": {arguments.train_split: len(self.train), arguments.val_split: len(self.val)},
+            "split_fingerprints": {
+                arguments.train_split: fingerprint(self.train),
+                arguments.val_split: fingerprint(self.val),
+            },
             "classes": self.class_names,
             "fingerprint": fingerprint(self.train, self.val),
         }
@@ -75,7 +82,13 @@ def load_data(arguments: argparse.Namespace) -> Data:
         raise input_error("--data-dir", arguments.data_dir, f"has {len(names or ())} classes (must be at least 2)")
     if (others := class_names(val)) != names:
         odd = sorted(set(names).symmetric_difference(others or ()))
-        raise input_error("--data-dir", arguments.data_dir, f"train and validation differ in their classes: {odd[:3]}")
+        # Composed and decomposed characters, as of a Mac's archive, look alike.
+        alike = len({unicodedata.normalize("NFC", name) for name in odd}) < len(odd)
+        shown = ascii(odd[:3]) if alike else odd[:3]
+        raise input_error("--data-dir", arguments.data_dir, f"train and validation differ in their classes: {shown}")
+    roots = [getattr(getattr(split, "reader", None), "root", None) for split in (train, val)]
+    if all(roots) and os.path.samefile(*roots):
+        logger.warning(f"train and validation are the same images: {roots[1]}")
     name = arguments.dataset.split("/")[-1].replace(":", "-") or arguments.data_dir.resolve().name
     return Data(name, train, val, names)
 

@@ -1,20 +1,33 @@
 """The run record of an image model: what it was made with, and whether a directory holds the same run already."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from timm.utils import NativeScaler
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from lskd.io.errors import input_error
+from lskd.io.errors import InputError, input_error
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd.records.determinism import nondeterminism, switches
 from lskd.records.runs import RunRecord, look_up, read_run
-from lskd_vision.checkpoints import read_state
+from lskd_vision.checkpoints import Checkpoint, first_difference, read_state
+from lskd_vision.data import fingerprint, read_split
+from lskd_vision.models import meta_model
 
 # Options that say where and beside whom a run is trained, and not what comes of it.
 INDIFFERENT = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
 INDIFFERENT |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
 INDIFFERENT |= {"rank", "local_rank", "distributed", "validation_batch_size"}
+PREPARATION = ("input_img_mode", "max_pixel_value")  # of an image, beside the data configuration
+TELLS_APART = {
+    "--model": lambda run: run.setting.model,
+    "--smoothing": lambda run: run.setting.smoothing,
+    "--kd-temperature": lambda run: run.setting.temperature,
+    "--kd-checkpoint": lambda run: run.teacher and (run.teacher.path or run.teacher.name),
+}
 CHECKPOINTS = LAST, BEST = "last.pth.tar", "model_best.pth.tar"  # of every run, in its directory
 
 
@@ -53,6 +66,20 @@ def own_arguments(run) -> dict:
         own |= {"kd_checkpoint": run.teacher.path}
     own |= {"num_classes": len(run.data_record["classes"])}
     return vars(run.arguments) | own
+
+
+def check_directories_differ(runs: Sequence) -> None:
+    """Check that no two runs of a command have the same directory, whose name has six digits of α and T.
+
+    Raises:
+        InputError: two have; the message has what tells them apart.
+    """
+    for first, second in itertools.combinations(runs, 2):
+        if first.directory == second.directory:
+            ours, theirs = ({option: tell(run) for option, tell in TELLS_APART.items()} for run in (first, second))
+            option = next(option for option in ours if ours[option] != theirs[option])
+            both = f"and {ours[option]} would both write {first.directory}"
+            raise input_error(option, theirs[option], both)
 
 
 def check_directory(run) -> int:
@@ -113,6 +140,13 @@ def check_state(run, path: Path) -> None:
         )
     if difference := another_run(run, made):
         raise input_error("--resume", path, f"is of another run: {difference}")
+    model = meta_model(run.arguments, run.setting.model, len(run.data_record["classes"]))
+    for key in ("state_dict", "state_dict_ema")[: 1 + run.arguments.model_ema]:
+        weights = state[key]
+        if not isinstance(weights, dict) or not all(isinstance(each, Tensor) for each in weights.values()):
+            raise input_error("--resume", path, f"does not fit the run: {key} must hold tensors")
+        if difference := first_difference(weights, model):
+            raise input_error("--resume", path, f"does not fit the run: {key} has {', '.join(difference)}")
 
 
 def another_run(run, made: dict) -> str | None:
@@ -131,6 +165,47 @@ def another_run(run, made: dict) -> str | None:
         found = f"its weights were {str(theirs)[:12]}, and are {run.teacher.fingerprint[:12]} (SHA-256)"
         return f"the teacher differs, {found}"
     return None
+
+
+def own_record(checkpoint: Checkpoint) -> RunRecord | None:
+    """The record of the run that has written a checkpoint, where it still lies beside it."""
+    record = read_run(checkpoint.path.parent)
+    ours = record is not None and record.configuration == checkpoint.provenance.get("configuration")
+    return record if ours else None
+
+
+def other_images(record: RunRecord, arguments, split: str, data: Dataset, config: dict) -> str | None:
+    """How images differ from those that a run was validated on, or from another split of its data; None if they do not.
+
+    Args:
+        record: of the run.
+        arguments: the command line that has loaded the images.
+        split: its name.
+        data: the split.
+        config: how an image becomes an input, see :func:`lskd_vision.data.data_config`.
+    """
+    host = record.configuration["host"]
+    theirs = host["data_config"] | {name: host.get(name) for name in PREPARATION}
+    ours = plain(config | {name: getattr(arguments, name) for name in PREPARATION})
+    for name, value in ours.items():
+        if value != theirs.get(name):
+            return f"{name} is {value}, and was {theirs.get(name)} in the training"
+    if _is_of(record.data, host, arguments, split, data):
+        return None
+    return f"{arguments.data_dir}, split {split}, has other images or labels than the run's data"
+
+
+def _is_of(recorded: dict, host: dict, arguments, split: str, data: Dataset) -> bool:
+    """Whether a split is of the data in a run's record."""
+    known = recorded.get("split_fingerprints", {})  # earlier versions wrote one of both splits together
+    if split in known:
+        return fingerprint(data) == known[split]
+    names = host["train_split"], host["val_split"]
+    try:
+        splits = [data if name == split else read_split(arguments, name) for name in names]
+    except (InputError, OSError):
+        return False
+    return fingerprint(*splits) == recorded["fingerprint"]
 
 
 def _check_own_files(run) -> None:

@@ -26,7 +26,7 @@ from lskd.records.fingerprints import weights_fingerprint
 from lskd_vision import options
 from lskd_vision.data import data_config, fingerprint
 from lskd_vision.precision import autocast
-from lskd_vision.records import plain
+from lskd_vision.records import other_images, own_record, plain
 from lskd_vision.teacher import what_is_known
 from lskd_vision.validate import Loaded, add_options, load, load_images
 
@@ -70,7 +70,13 @@ def main(arguments: argparse.Namespace) -> None:
     splits = arguments.split or [arguments.val_split]
     files = recording.output_files(arguments, path, splits)
     data = {split: load_images(arguments, loaded, split) for split in splits}
-    layer = check_head(model, data_config(arguments, model)["input_size"], path)
+    config = data_config(arguments, model)
+    if arguments.output is None and (record := own_record(loaded.checkpoint)):
+        for split, (dataset, _, _) in data.items():
+            if difference := other_images(record, arguments, split, dataset, config):
+                valid = f"not what {files[split].name} of the run is of, name another --output: {difference}"
+                raise input_error("--data-dir", arguments.data_dir, valid)
+    layer = check_head(model, config["input_size"], path)
     origin = {"fingerprint": weights_fingerprint(model.state_dict())} | origin_of(loaded, arguments)
     chosen = {split: recording.class_indices(arguments.keep_classes, names) for split, (_, names, _) in data.items()}
     model.to(device)
@@ -85,7 +91,7 @@ def main(arguments: argparse.Namespace) -> None:
             "path": str(arguments.data_dir.resolve()),
             "dataset": arguments.dataset or "folders",
             "fingerprint": fingerprint(dataset),
-            "preparation": plain(data_config(arguments, model)),
+            "preparation": plain(config),
         }
         found.write(files[split], recording.provenance(**origin, split=split, data=about_data))
 

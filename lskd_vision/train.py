@@ -30,7 +30,7 @@ from lskd_vision.logs import Logs, check_logs
 from lskd_vision.memory_groups import free_memory, groups_of, weight_bytes
 from lskd_vision.models import meta_model
 from lskd_vision.precision import autocast
-from lskd_vision.records import BEST, LAST, check_directory
+from lskd_vision.records import BEST, LAST, check_directories_differ, check_directory
 from lskd_vision.run import Run, Setting
 from lskd_vision.scoring import score_teachers
 from lskd_vision.teacher import Normalisation, Teacher, load_teacher
@@ -123,11 +123,7 @@ def plan(arguments: argparse.Namespace, data: Data, device: torch.device) -> lis
             setting = Setting(model, seed, smoothing, temperature, teacher)
             teaching = teachers[teacher] if teachers else None
             runs.append(Run(setting, arguments, teaching, data.name, record, configs[model]))
-    for first, second in itertools.combinations(runs, 2):
-        if first.directory == second.directory:
-            raise input_error(
-                "--kd-checkpoint", second.teacher.path, f"and {first.teacher.path} would both write {first.directory}"
-            )
+    check_directories_differ(runs)
     for run in runs:
         run.next_epoch = check_directory(run)
     if arguments.distributed:  # nobody writes while another still looks

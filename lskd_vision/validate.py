@@ -3,11 +3,13 @@
     python -m lskd_vision.validate runs/DATA/RUN/model_best.pth.tar --data-dir DIR
 
 A checkpoint of ``lskd_vision.train`` knows its model, its data set and how its images were prepared, and the figures go
-into its run record. Any other checkpoint that the teacher may come from is scored too, with ``--model``.
+into its run record; those of other images, or of images prepared otherwise, are printed and go to ``--results-file``.
+Any other checkpoint that the teacher may come from is scored too, with ``--model``.
 """
 
 import argparse
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from torch.utils.data import Dataset
 from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import write_json
 from lskd.measure.accuracy import accuracy_figures
-from lskd.records.runs import read_run, write_run
+from lskd.records.runs import write_run
 from lskd_vision import options
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint
 from lskd_vision.class_names import check_classes
@@ -27,6 +29,7 @@ from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.models import check_input, rebuild
 from lskd_vision.other_order import OtherOrder
+from lskd_vision.records import other_images, own_record
 from lskd_vision.teacher import what_is_known
 from lskd_vision.train import start_processes
 
@@ -100,10 +103,13 @@ def load_images(arguments: argparse.Namespace, loaded: Loaded, split: str) -> tu
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Score the checkpoint and print the figures."""
-    path = arguments.checkpoint
+    """Score the checkpoint, print the figures, and add them to the run's record where they are of its images."""
+    path, results = arguments.checkpoint, arguments.results_file
+    if results and not results.parent.is_dir():
+        raise input_error("--results-file", results, "must be in a directory that exists")
     loaded = load(arguments)
-    checkpoint, device = loaded.checkpoint, loaded.device
+    device = loaded.device
+    record = own_record(loaded.checkpoint)  # a broken one is noticed before the work
     split = arguments.split or arguments.val_split
     data, names, batches = load_images(arguments, loaded, split)
     model = loaded.model.to(device)
@@ -114,16 +120,22 @@ def main(arguments: argparse.Namespace) -> None:
     print(report(path, split, figures))
     if order and order.explains(counts, *others):
         logger.warning(f"{path} {order.described(counts, *others)}")
-    suffix = "_ema" if checkpoint.ema else ""
     figures |= {"fingerprint": fingerprint(data)}
-    record = read_run(path.parent)
-    if record is not None and record.configuration == checkpoint.provenance.get("configuration"):
-        key = "valid" if split == arguments.val_split else split
-        record.add_figures(key, path.name, {f"{name}{suffix}": value for name, value in figures.items()})
-        write_run(record, path.parent)
-        print(f"recorded in {path.parent / 'run.json'}")
-    if arguments.results_file:
-        write_json(arguments.results_file, {"checkpoint": str(path), "split": split, **figures})
+    if results:
+        write_json(results, {"checkpoint": str(path), "split": split, **figures})
+    if record is None:
+        return
+    file, suffix = path.parent / "run.json", "_ema" if loaded.checkpoint.ema else ""
+    difference = other_images(record, arguments, split, data, data_config(arguments, model))
+    if difference is None and not os.access(path.parent, os.W_OK):
+        difference = "the directory cannot be written to"
+    if difference:
+        print(f"not recorded in {file}: {difference}")
+        return
+    key = "valid" if split == arguments.val_split else split
+    record.add_figures(key, path.name, {f"{name}{suffix}": value for name, value in figures.items()})
+    write_run(record, path.parent)
+    print(f"recorded in {file}")
 
 
 def report(path: Path, split: str, figures: dict) -> str:

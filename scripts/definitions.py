@@ -192,6 +192,7 @@ def read_scale(name: str) -> Scale:
         if missing := {"name", "prepare", "first_seed", "train"} - settings.keys():
             raise input_error("--scale", f"{path}: {data}", f"lacks {min(missing)}")
         _check_whole(path, f"{data}: first_seed", settings["first_seed"], 0)
+        _check_trainings(path, data, settings)
     return Scale(
         path.stem,
         content["gpu"],
@@ -201,6 +202,35 @@ def read_scale(name: str) -> Scale:
         content["slurm"],
         content["data"],
     )
+
+
+def _check_trainings(path: Path, data: str, settings: dict) -> None:
+    """Check what a data set's models are and how long they are trained. Raises InputError."""
+
+    def section(name: str, within: dict) -> dict:
+        *_, key = name.split(": ")
+        if not isinstance(found := within.get(key), dict):
+            raise input_error(f"--scale {path}: {data}: {name}", found, "must hold settings")
+        return found
+
+    train = section("train", settings)
+    if settings["kind"] == "images":
+        teacher, student, models = (section(name, settings) for name in ("teacher", "student", "models"))
+        roles = {"teacher": teacher}
+        roles |= {f"models: {name}": student | section(f"models: {name}", models) for name in models}
+        for name, role in roles.items():
+            if not isinstance(role.get("model"), str):
+                raise input_error(f"--scale {path}: {data}: {name}: model", role.get("model"), "must be a timm model")
+            _check_whole(path, f"{data}: {name}: epochs", role.get("epochs"), 1)
+        return
+    _check_whole(path, f"{data}: train: max-epoch", train.get("max-epoch"), 1)
+    recipes = section("recipes", settings)
+    for name in recipes:
+        recipe = section(f"recipes: {name}", recipes)
+        for role in ("teacher", "student"):
+            shape = section(f"recipes: {name}: {role}", recipe)
+            for size in ("layers", "dim", "ffn", "heads"):
+                _check_whole(path, f"{data}: recipes: {name}: {role}: {size}", shape.get(size), 1)
 
 
 def _check_whole(path: Path, name: str, value: object, least: int) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, positive, run_command
+from lskd.io.errors import InputError, OneLineParser, positive, run_command
 from lskd.records.runs import RunRecord, read_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -288,7 +288,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog="scripts/demo_nmt.py", description=__doc__.split("\n")[0])
+    options = OneLineParser(prog="scripts/demo_nmt.py", description=__doc__.split("\n")[0])
     options.add_argument(
         "--dest", type=Path, default=Path("runs/demo"), help="where everything goes (default runs/demo)"
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from demo_nmt import lskd, mean_and_deviation, recorded, representations
 
-from lskd.io.errors import InputError, positive, run_command
+from lskd.io.errors import InputError, OneLineParser, positive, run_command
 from lskd.records.runs import RunRecord, read_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,7 +124,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog="scripts/demo_vision.py", description=__doc__.split("\n")[0])
+    options = OneLineParser(prog="scripts/demo_vision.py", description=__doc__.split("\n")[0])
     options.add_argument("--dest", type=Path, default=Path("runs/demo"), help="where everything goes (runs/demo)")
     options.add_argument("--seeds", type=positive, nargs="+", default=[1], help="of weights and data alike (default 1)")
     options.add_argument("--quick", action="store_true", help="640 images, one epoch: does it run? No figures to trust")

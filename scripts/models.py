@@ -216,7 +216,7 @@ class Models:
             command += ["--kd-distill-type", one.distill_type]
         start, before = self.start(model, model["model"], alpha)
         runs = list(dict.fromkeys(map(self.run, group)))
-        return self.trained(name, "student", command + start, after + before, runs, settings["student"]["epochs"])
+        return self.trained(name, "student", command + start, after + before, runs, role["epochs"])
 
     def translation_student(self, student: Student) -> str:
         """The job that trains a student of translation."""

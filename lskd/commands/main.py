@@ -74,9 +74,10 @@ class InstalledCommandParser(OneLineParser):
         found = module.parser()
         found.prog = self.prog
         _add_debug(found)
-        arguments = found.parse_args(args)
-        arguments.run = module.main
-        return arguments, []
+        own = found.parse_args(args)
+        # It gets its own arguments alone, as from `python -m`: a training records them, and compares them to resume.
+        shared = {"debug": own.debug} if hasattr(own, "debug") else {}
+        return argparse.Namespace(run=lambda _: module.main(own), **shared), []
 
 
 def parser() -> argparse.ArgumentParser:

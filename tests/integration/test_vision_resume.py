@@ -86,6 +86,14 @@ def with_state(**changes):
     return lambda run: change(run / "last.pth.tar", **changes)
 
 
+def with_two_classes(key):
+    def spoil(run):
+        weights = state_of(run / "last.pth.tar")[key]
+        change(run / "last.pth.tar", **{key: weights | {"fc.bias": weights["fc.bias"][:2]}})
+
+    return spoil
+
+
 def with_the_others_checkpoint(run):
     shutil.copy(run.with_name(FIRST) / "last.pth.tar", run / "last.pth.tar")
 
@@ -104,6 +112,18 @@ def with_a_truncated_checkpoint(run):
         (with_state(optimizer=None), "--resume: {run}/last.pth.tar (lacks optimizer: put back the one"),
         (with_state(state_dict_ema=None), "--resume: {run}/last.pth.tar (lacks state_dict_ema: put back the one"),
         (with_state(lskd=None), "--resume: {run}/last.pth.tar (lacks best, configuration, data, history, lskd, "),
+        (
+            with_two_classes("state_dict"),
+            "--resume: {run}/last.pth.tar (does not fit the run: state_dict has fc.",
+        ),
+        (
+            with_two_classes("state_dict_ema"),
+            "--resume: {run}/last.pth.tar (does not fit the run: state_dict_ema has",
+        ),
+        (
+            with_state(state_dict=[1]),
+            "--resume: {run}/last.pth.tar (does not fit the run: state_dict must hold",
+        ),
         (with_the_others_checkpoint, "--resume: {run}/last.pth.tar (is of another run: smoothing differs"),
         (with_a_truncated_checkpoint, "--resume: {run}/last.pth.tar (is truncated or no checkpoint"),
     ],
@@ -122,14 +142,6 @@ def test_half_of_one_of_two_runs_is_refused_before_the_other_goes_on(spoil, comp
 def test_other_settings_are_another_run(words, difference, half, monkeypatch, capsys):
     line = refusal(words_of(half, "runs", f"{WORDS} {words}"), half / "runs", monkeypatch, capsys)
     assert line.endswith(f"{FIRST} (holds another run: {difference} differs)")
-
-
-def test_weights_of_another_shape_are_refused_in_one_line(half, monkeypatch, capsys):
-    path = half / "runs/clothes" / FIRST / "last.pth.tar"
-    weights = state_of(path)["state_dict"]
-    change(path, state_dict=weights | {"fc.bias": weights["fc.bias"][:2]})
-    line = refusal(words_of(half, "runs"), half / "runs", monkeypatch, capsys)
-    assert f"--resume: {path} (does not fit the run: " in line
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(ended, half, monkeypatch):

@@ -9,6 +9,7 @@ import timm
 import torch
 import torchvision
 from helpers.commands import last_line, run
+from helpers.refusals import refusal as refused
 from helpers.vision_commands import state_of, train_images
 
 from lskd.io.errors import run_command
@@ -135,6 +136,69 @@ def test_another_split_has_figures_of_its_own(directory, images, tmp_path):
     assert written["fingerprint"] != before["valid"]["last.pth.tar"].get("fingerprint")
 
 
+@pytest.mark.parametrize(
+    ("options", "difference", "split", "earlier"),
+    [
+        ("", "has other images or labels than the run's data", "validation", False),
+        ("", "has other images or labels than the run's data", "validation", True),
+        ("", "has other images or labels than the run's data", "train", False),
+        ("--crop-pct 0.5", "crop_pct is 0.5, and was 1.0 in the training", "validation", False),
+        ("--max-pixel-value 4095", "max_pixel_value is 4095.0, and was None in the training", "train", False),
+    ],
+)
+def test_figures_of_other_images_stay_out_of_the_record(
+    options, difference, split, earlier, directory, images, tmp_path, capsys
+):
+    record = record_of(directory)
+    if earlier:  # one fingerprint of both splits, as earlier versions have written it
+        del record["data"]["split_fingerprints"]
+    (directory / "run.json").write_text(json.dumps(record))
+    data = shutil.copytree(images, tmp_path / "others")
+    if not options:
+        for kind in ("train", "t10k"):
+            path = next(data.rglob(f"{kind}-images-idx3-ubyte"))
+            content = bytearray(path.read_bytes())
+            content[-1] ^= 1
+            path.write_bytes(content)
+    words = [directory / "last.pth.tar", "--data-dir", data, "--split", split, "--results-file", tmp_path / "f.json"]
+    words = [*map(str, words), *DATA.split(), *options.split()]
+    validation.main(validation.parser().parse_args(words))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"not recorded in {directory / 'run.json'}: ")
+    assert last.endswith(difference)
+    assert record_of(directory) == record
+    assert json.loads((tmp_path / "f.json").read_text())["split"] == split
+
+
+def test_a_run_that_cannot_be_written_to_is_scored_all_the_same(directory, images, tmp_path, monkeypatch, capsys):
+    # Root may write everywhere, so that permissions are none to test with.
+    monkeypatch.setattr("os.access", lambda path, mode: path != directory)
+    before = (directory / "run.json").read_bytes()
+    words = [str(directory / "last.pth.tar"), "--data-dir", str(images), "--results-file", str(tmp_path / "f.json")]
+    validation.main(validation.parser().parse_args([*words, *DATA.split()]))
+    said = f"not recorded in {directory / 'run.json'}: the directory cannot be written to"
+    assert capsys.readouterr().out.splitlines()[-1] == said
+    assert (directory / "run.json").read_bytes() == before
+    assert json.loads((tmp_path / "f.json").read_text())["samples"] > 0
+
+
+def test_representations_of_other_images_need_another_name(directory, images, monkeypatch, capsys):
+    words = ["lskd_vision.representations", directory / "last.pth.tar", "--data-dir", images, *DATA.split()]
+    line = refused([*map(str, words), "--crop-pct", "0.5"], directory, monkeypatch, capsys)
+    assert f"--data-dir: {images} (not what last.validation.representations.safetensors of the run is of, " in line
+    assert line.endswith("name another --output: crop_pct is 0.5, and was 1.0 in the training)")
+
+
+@pytest.mark.parametrize("split", ["validation", "train"])
+def test_the_runs_data_are_known_by_an_earlier_record_too(split, directory, images, capsys):
+    record = record_of(directory)
+    del record["data"]["split_fingerprints"]
+    (directory / "run.json").write_text(json.dumps(record))
+    words = [str(directory / "last.pth.tar"), "--data-dir", str(images), "--split", split, *DATA.split()]
+    validation.main(validation.parser().parse_args(words))
+    assert capsys.readouterr().out.splitlines()[-1] == f"recorded in {directory / 'run.json'}"
+
+
 def test_a_checkpoint_of_others_needs_a_model_and_leaves_no_record(directory, images, tmp_path):
     weights = state_of(directory / "last.pth.tar")["state_dict"]
     foreign = directory / "weights.pth"  # beside a run record that is not its own
@@ -221,9 +285,10 @@ def test_what_cannot_be_scored_is_refused_in_one_line_and_the_record_stays(direc
         (last, images, "--model test_efficientnet", "test_efficientnet"),
         (last, images, "--in-chans 3", "cannot take images of 3x28x28"),
         (last, images, "--device no_such", "--device: no_such"),
+        (last, images, f"--results-file {tmp_path}/no/f.json", "must be in a directory that exists"),
         (last, images, "--no-such-option", "no such option: --no-such-option"),
     ):
-        line = refusal(checkpoint, "--data-dir", data, DATA, options, "--results-file", results)
+        line = refusal(checkpoint, "--results-file", results, "--data-dir", data, DATA, options)
         assert words in line
     assert not results.exists()
     assert (directory / "run.json").read_bytes() == before

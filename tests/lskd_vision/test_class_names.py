@@ -55,6 +55,11 @@ def said(monkeypatch) -> list[str]:
 # ---- comparing
 
 
+def test_composed_and_decomposed_characters_are_the_same(said):
+    check(["Bag", "Ta\u0308sche"], ["Bag", "T\xe4sche"])
+    assert not said
+
+
 def test_the_first_class_that_differs_is_named(said):
     check(NAMES, NAMES)
     expected = "--kd-checkpoint: t.pth (has 'Dress' as class 0, the data have 'Bag')"

@@ -1,6 +1,7 @@
 """Images and their order: functions of ``--data-seed``, epoch and number alone; checked before they are used."""
 
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -580,6 +581,22 @@ def test_a_split_without_images_is_refused(copy, dataset):
         path.unlink()
     with pytest.raises(InputError, match=rf"--data-dir: {copy}/validation \(has no images of Bag, Dress, Sneaker\)"):
         load_data(arguments(copy, dataset))
+
+
+def test_names_that_look_alike_are_shown_by_their_characters(copy):
+    for split, name in (("train", "Ta\u0308sche"), ("validation", "T\xe4sche")):
+        (copy / split / "Bag").rename(copy / split / name)
+    with pytest.raises(InputError, match=re.escape(r"['Ta\u0308sche', 'T\xe4sche']")):
+        load_data(arguments(copy))
+
+
+def test_a_validation_split_that_is_the_training_split_is_told(copy, caplog):
+    load_data(arguments(copy))
+    assert not caplog.messages
+    shutil.rmtree(copy / "validation")
+    (copy / "validation").symlink_to("train")
+    load_data(arguments(copy))
+    assert caplog.messages == [f"train and validation are the same images: {copy / 'validation'}"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from lskd.io.tensor_files import mapped_tensors, read_about
 from lskd.records.nonfinite_batch import NAME
 from lskd.records.runs import write_run
 from lskd_vision import options
-from lskd_vision.records import check_directory
+from lskd_vision.records import check_directories_differ, check_directory
 from lskd_vision.run import OVERFLOWS, Run, Setting
 from lskd_vision.task import SmoothedCrossEntropy
 from lskd_vision.teacher import Teacher
@@ -45,6 +45,26 @@ def started(tmp_path):
         return run
 
     return started
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (("a/b", 1, 0.0), ("a-b", 1, 0.0), "--model: a-b (and a/b would both write "),
+        (("a", 1, 0.1), ("a", 1, 0.1000001), "--smoothing: 0.1000001 (and 0.1 would both write "),
+        (("a", 1, 0.0, 1.0, 0), ("a", 1, 0.0, 1.0000001, 0), "--kd-temperature: 1.0000001 (and 1.0 would both write "),
+    ],
+)
+def test_two_runs_with_one_directory_are_refused_and_told_apart(first, second, said, tmp_path):
+    import timm
+
+    teacher = Teacher(timm.create_model("test_resnet", num_classes=10, in_chans=1), "test_resnet")
+    made = arguments(tmp_path)
+    taught = teacher if len(first) > 3 else None
+    runs = [Run(Setting(*each), made, taught, "letters", RECORD, CONFIG) for each in (first, second)]
+    with pytest.raises(InputError) as error:
+        check_directories_differ(runs)
+    assert str(error.value).startswith(said)
 
 
 def rates(run: Run, epochs: range) -> list[float]:

@@ -331,6 +331,18 @@ def test_a_scale_of_ones_own_is_checked(tmp_path):
         (("threads: 1 ", "threads: 1.5 "), "threads: 1.5 (must be a whole number, 1 or more)"),
         (("first_seed: 1", "first_seed: -1"), "ImageNet-1K: first_seed: -1 (must be a whole number, 0 or more)"),
         (("together: true", "together: 2"), "together: 2 (must be true or false)"),
+        (
+            ("{model: test_resnet}", "{model: test_resnet, epochs: abc}"),
+            "ImageNet-1K: models: ResNet-18: epochs: abc (must be a whole number, 1 or more)",
+        ),
+        (("epochs: 3}", "epochs: 0}"), "ImageNet-1K: models: ResNet-18: epochs: 0 (must be a whole number, 1 or more)"),
+        (("{model: resnet10t, epochs: 2}", "5"), "ImageNet-1K: teacher: 5 (must hold settings)"),
+        (("{model: test_resnet}", "{model: 18}"), "ImageNet-1K: models: ResNet-18: model: 18 (must be a timm model)"),
+        (("max-epoch: 5", "max-epoch: x"), "IWSLT En-De: train: max-epoch: x (must be a whole number, 1 or more)"),
+        (
+            ("layers: 2, dim", "layers: 2.5, dim"),
+            "IWSLT En-De: recipes: paper: teacher: layers: 2.5 (must be a whole number, 1 or more)",
+        ),
     ],
 )
 def test_numbers_of_a_scale_of_ones_own_are_checked(change, said, tmp_path):
@@ -339,6 +351,17 @@ def test_numbers_of_a_scale_of_ones_own_are_checked(change, said, tmp_path):
     with pytest.raises(InputError) as error:
         read_scale(str(tmp_path / "own.yaml"))
     assert str(error.value) == f"--scale {tmp_path / 'own.yaml'}: {said}"
+
+
+def test_a_models_own_epochs_are_those_of_its_job(tmp_path):
+    text = (ROOT / "scripts" / "scales" / "mini.yaml").read_text(encoding="utf-8")
+    own = tmp_path / "own.yaml"
+    own.write_text(text.replace("{model: test_resnet}", "{model: test_resnet, epochs: 7}", 1), encoding="utf-8")
+    jobs, _ = make_plan([EXPERIMENTS["2A"]], read_scale(str(own)), "runs/own")
+    students = [job for job in jobs.values() if job.kind == "student" and job.trains.endswith("/test_resnet")]
+    assert students
+    for job in students:
+        assert job.epochs == int(job.command[job.command.index("--epochs") + 1]) == 7
 
 
 def test_the_classes_of_a_scale_are_those_of_its_data():

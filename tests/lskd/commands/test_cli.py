@@ -44,6 +44,17 @@ def test_a_command_of_a_side_is_called_by_its_name_in_help_and_errors(words):
     assert last_line(run("lskd", words, "--no-such-option", status=2)).startswith(f"lskd {words}: error: ")
 
 
+@pytest.mark.parametrize("words", ["vision train --data-dir .", "vision validate a.pth.tar --data-dir ."])
+def test_a_command_of_a_side_gets_the_arguments_that_it_has_by_itself(words, monkeypatch, capsys):
+    given = []
+    _, name, *rest = words.split()
+    module = importlib.import_module(f"lskd_vision.{name}")
+    monkeypatch.setattr(module, "main", given.append)
+    arguments = parser().parse_args(words.split())
+    arguments.run(arguments)
+    assert given == [module.parser().parse_args(rest)]
+
+
 def test_a_side_that_cannot_be_imported_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "timm", None)
     for name in [name for name in sys.modules if name.startswith("lskd_vision")]:
