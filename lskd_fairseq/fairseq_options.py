@@ -19,19 +19,22 @@ LOGGED = {  # by criterion, in a validation
     "label_smoothed_cross_entropy": COMMON,
     "label_smoothed_cross_entropy_with_alignment": (*COMMON, "alignment_loss"),
 }
+NO_METRICS = ("bsz", "wpb", "wps")  # of what fairseq logs
 HIGHER_IS_BETTER = ("bleu", "teacher_agreement", "accuracy")
 
 
 def check_best_metric(cfg: DictConfig) -> None:
     """Check that validation logs ``--best-checkpoint-metric``, and that the best one is not taken for the worst.
 
-    A criterion that is not in :data:`LOGGED` may log anything.
+    A criterion that is not in :data:`LOGGED` may log anything: :func:`check_logged` asks it after a validation.
 
     Raises:
         InputError: it does not, or ``--maximize-best-checkpoint-metric`` is the wrong way round.
     """
     metric, maximize = cfg.checkpoint.best_checkpoint_metric, cfg.checkpoint.maximize_best_checkpoint_metric
     known = LOGGED.get(name_of(cfg.criterion))
+    if name_of(cfg.criterion) == "cross_entropy":  # which is nll where the loss is of tokens, and logged once
+        known = COMMON if cfg.optimization.sentence_avg else ("loss", "ppl")
     if cfg.dataset.disable_validation or known is None:
         return
     if cfg.criterion.get("report_accuracy"):
@@ -45,6 +48,17 @@ def check_best_metric(cfg: DictConfig) -> None:
         raise input_error("--best-checkpoint-metric", metric, "must come with --maximize-best-checkpoint-metric")
     if metric in (*COMMON, "kd_loss", "alignment_loss") and maximize:
         raise input_error("--maximize-best-checkpoint-metric", f"set for {metric}", "must be left out: lower is better")
+
+
+def check_logged(cfg: DictConfig, logged: dict) -> None:
+    """Check that a validation has logged the metric of the best checkpoint: fairseq would end in a traceback.
+
+    Raises:
+        InputError: it has not.
+    """
+    if (metric := cfg.checkpoint.best_checkpoint_metric) not in logged:
+        numbers = sorted(name for name in logged if name not in NO_METRICS)
+        raise input_error("--best-checkpoint-metric", metric, f"must be one of {', '.join(numbers)}")
 
 
 def check_data(cfg: DictConfig, task) -> None:
