@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from lskd.io.errors import input_error
 from lskd_fairseq import options
-from lskd_fairseq.splits import load_split
+from lskd_fairseq.splits import cached_parts, load_split
 from lskd_fairseq.supported import OUR_TASKS, name_of
 from lskd_fairseq.translate import check_lengths
 
@@ -74,6 +74,9 @@ def check_data(cfg: DictConfig, task) -> None:
     train, dataset, directories = cfg.dataset.train_subset, cfg.dataset, utils.split_paths(cfg.task.data)
     for number, directory in reversed([*enumerate(directories, 1)]):  # the first one stays loaded
         load_split(task, directory, train, True, "--train-subset", epoch=number)
+        if cached_parts(task.dataset(train)):
+            found = cfg.task.get("dataset_impl") or "not given"
+            raise input_error("--dataset-impl", found, f"must be lazy for the old format that {directory} is in")
         shortest = int(_lengths(task, train).min())
         if dataset.max_tokens is not None and shortest > dataset.max_tokens:
             raise input_error(
