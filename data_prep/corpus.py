@@ -21,7 +21,7 @@ from pathlib import Path
 import sentencepiece
 from archives import building
 
-from lskd.io.errors import InputError, file_error_context, input_error, positive
+from lskd.io.errors import InputError, file_error_context, input_error, joinable_path, positive
 from lskd.io.files import sha256, write_json
 
 PAIRS = ("en-de", "en-ru")
@@ -107,7 +107,7 @@ def write_data_bin(
 def add_options(options: argparse.ArgumentParser, vocab_size: int) -> None:
     """What to make of a corpus, and where; ``vocab_size`` is the default."""
     options.add_argument("--pair", choices=PAIRS, required=True, help="source and target language")
-    options.add_argument("--dest", type=Path, required=True, help="directory to make; must be new")
+    options.add_argument("--dest", type=joinable_path, required=True, help="directory to make; must be new")
     options.add_argument(
         "--vocab-size",
         type=positive,

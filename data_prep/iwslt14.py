@@ -23,7 +23,7 @@ from sacremoses import MosesTokenizer
 from tgz import read_tgz, verify
 from tqdm import tqdm
 
-from lskd.io.errors import OneLineParser, input_error, positive, run_command
+from lskd.io.errors import OneLineParser, input_error, joinable_path, positive, run_command
 
 WHERE = "officially from WIT3, the site of FBK, release 2014-01"
 MAX_TOKENS = 175
@@ -261,7 +261,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = OneLineParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
     options.add_argument("--pair", choices=PAIRS, required=True, help="source and target language")
-    options.add_argument("--dest", type=Path, required=True, help="directory to make; must be new")
+    options.add_argument("--dest", type=joinable_path, required=True, help="directory to make; must be new")
     origin = options.add_mutually_exclusive_group()
     origin.add_argument("--archive", type=Path, help="the official de-en.tgz (for en-de) or ru-en.tgz (for en-ru)")
     origin.add_argument("--url", help="https or file address to download the archive from, to a file beside --dest")

@@ -24,7 +24,7 @@ import torch
 from fairseq import utils
 from torch import nn
 
-from lskd.io.errors import OneLineParser, input_error, positive, run_command
+from lskd.io.errors import OneLineParser, input_error, joinable_path, positive, run_command
 from lskd.io.files import check_writable, sha256
 from lskd.io.tensor_files import write_tensors
 from lskd.measure.recording import check_one_process
@@ -232,7 +232,7 @@ def parser() -> argparse.ArgumentParser:
         "--path", required=True, metavar="CHECKPOINT", help="of the teacher, a Transformer or lightconv"
     )
     command.add_argument(
-        "--dest", required=True, type=Path, metavar="DIR", help="directory to write, for --teacher-cache"
+        "--dest", required=True, type=joinable_path, metavar="DIR", help="directory to write, for --teacher-cache"
     )
     command.add_argument("--split", nargs="+", default=["train", "valid"], help="which splits (default train valid)")
     command.add_argument("--format", choices=cache_manifest.FORMATS, default="features", help="default features")

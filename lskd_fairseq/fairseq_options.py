@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from lskd.io.errors import input_error
 from lskd_fairseq import options
-from lskd_fairseq.splits import load_split
+from lskd_fairseq.splits import cached_parts, load_split
 from lskd_fairseq.supported import OUR_TASKS, name_of
 from lskd_fairseq.translate import check_lengths
 
@@ -19,19 +19,22 @@ LOGGED = {  # by criterion, in a validation
     "label_smoothed_cross_entropy": COMMON,
     "label_smoothed_cross_entropy_with_alignment": (*COMMON, "alignment_loss"),
 }
+NO_METRICS = ("bsz", "wpb", "wps")  # of what fairseq logs
 HIGHER_IS_BETTER = ("bleu", "teacher_agreement", "accuracy")
 
 
 def check_best_metric(cfg: DictConfig) -> None:
     """Check that validation logs ``--best-checkpoint-metric``, and that the best one is not taken for the worst.
 
-    A criterion that is not in :data:`LOGGED` may log anything.
+    A criterion that is not in :data:`LOGGED` may log anything: :func:`check_logged` asks it after a validation.
 
     Raises:
         InputError: it does not, or ``--maximize-best-checkpoint-metric`` is the wrong way round.
     """
     metric, maximize = cfg.checkpoint.best_checkpoint_metric, cfg.checkpoint.maximize_best_checkpoint_metric
     known = LOGGED.get(name_of(cfg.criterion))
+    if name_of(cfg.criterion) == "cross_entropy":  # which is nll where the loss is of tokens, and logged once
+        known = COMMON if cfg.optimization.sentence_avg else ("loss", "ppl")
     if cfg.dataset.disable_validation or known is None:
         return
     if cfg.criterion.get("report_accuracy"):
@@ -47,6 +50,17 @@ def check_best_metric(cfg: DictConfig) -> None:
         raise input_error("--maximize-best-checkpoint-metric", f"set for {metric}", "must be left out: lower is better")
 
 
+def check_logged(cfg: DictConfig, logged: dict) -> None:
+    """Check that a validation has logged the metric of the best checkpoint: fairseq would end in a traceback.
+
+    Raises:
+        InputError: it has not.
+    """
+    if (metric := cfg.checkpoint.best_checkpoint_metric) not in logged:
+        numbers = sorted(name for name in logged if name not in NO_METRICS)
+        raise input_error("--best-checkpoint-metric", metric, f"must be one of {', '.join(numbers)}")
+
+
 def check_data(cfg: DictConfig, task) -> None:
     """Check the data of a training: every shard is whole, and no sentence too long for a score or for a batch.
 
@@ -60,6 +74,9 @@ def check_data(cfg: DictConfig, task) -> None:
     train, dataset, directories = cfg.dataset.train_subset, cfg.dataset, utils.split_paths(cfg.task.data)
     for number, directory in reversed([*enumerate(directories, 1)]):  # the first one stays loaded
         load_split(task, directory, train, True, "--train-subset", epoch=number)
+        if cached_parts(task.dataset(train)):
+            found = cfg.task.get("dataset_impl") or "not given"
+            raise input_error("--dataset-impl", found, f"must be lazy for the old format that {directory} is in")
         shortest = int(_lengths(task, train).min())
         if dataset.max_tokens is not None and shortest > dataset.max_tokens:
             raise input_error(

@@ -102,6 +102,10 @@ def kept_validation(get_valid_stats):
     def get_and_keep(cfg, trainer, stats, tracking_best):
         if getattr(trainer.task.cfg, "eval_bleu", False):
             stats.setdefault("bleu", 0.0)  # where all translations are empty fairseq logs none, and would look for it
+        try:
+            fairseq_options.check_logged(cfg, stats)
+        except InputError as error:
+            options.exit_with_error(error)
         found = get_valid_stats(cfg, trainer, stats, tracking_best)
         if tracking_best:
             trainer.lskd_validation = dict(found)

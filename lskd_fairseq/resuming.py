@@ -20,9 +20,9 @@ from fairseq.file_io import PathManager
 from omegaconf import DictConfig
 
 from lskd.io import torch_files
-from lskd.io.errors import LONGEST, input_error
+from lskd.io.errors import LONGEST, InputError, input_error
 from lskd.io.files import remove_partials, replacing
-from lskd.records.runs import read_run, write_run
+from lskd.records.runs import read_run
 from lskd_fairseq import options, records
 from lskd_fairseq.training_checks import restores_own
 
@@ -112,8 +112,8 @@ def save_with_record(save_checkpoint):
         trainer.task.state.merge_state_dict({"lskd": records.provenance(record)})
         try:
             path = save_checkpoint(cfg, trainer, epoch_itr, val_loss)
-            write_run(record, cfg.save_dir)
-        except OSError as error:
+            records.write_record(record, cfg.save_dir)
+        except (InputError, OSError) as error:
             options.exit_with_error(error)
         return path
 
@@ -151,7 +151,7 @@ def recorded_loading(load_checkpoint):
                 record = records.record_of(trainer)
                 if history and history != record.history:
                     records.put_history(record, history)
-                    write_run(record, cfg.save_dir)
+                    records.write_record(record, cfg.save_dir)
         return found
 
     return load_and_record

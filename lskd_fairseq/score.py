@@ -23,7 +23,7 @@ from sacrebleu.significance import PairedTest
 from lskd.io.errors import InputError, OneLineParser, input_error, positive, run_command
 from lskd.io.files import check_writable, write_json, write_text
 from lskd.records.fingerprints import weights_fingerprint
-from lskd.records.runs import RunRecord, read_run, write_run
+from lskd.records.runs import add_to_run, read_run
 from lskd_fairseq import text
 from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint
 from lskd_fairseq.options import joined_paths
@@ -147,11 +147,12 @@ def main(arguments: argparse.Namespace) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     files = [Path(path) for path in joined_paths("--path", arguments.path)]
     directory = arguments.output or files[0].parent
-    record, written = None, True
+    has_record, written = False, True
     if arguments.output:
         check_writable("--output", arguments.output)
     else:
-        record = read_run(directory) if len(files) == 1 else None  # a broken one is noticed before the work, not after
+        # A broken one is noticed before the work, not after.
+        has_record = len(files) == 1 and read_run(directory) is not None
         try:
             check_writable("--path", directory)
         except InputError:
@@ -170,7 +171,7 @@ def main(arguments: argparse.Namespace) -> None:
     show(figures, arguments)
     if written:
         stem = f"{arguments.split}.{'+'.join(file.stem for file in files)}"
-        keep(directory, stem, ours, figures, record, arguments)
+        keep(directory, stem, ours, figures, has_record, arguments)
 
 
 def show(figures: dict, arguments: argparse.Namespace) -> None:
@@ -190,7 +191,7 @@ def show(figures: dict, arguments: argparse.Namespace) -> None:
 
 
 def keep(
-    directory: Path, stem: str, ours: Translated, figures: dict, record: RunRecord | None, arguments: argparse.Namespace
+    directory: Path, stem: str, ours: Translated, figures: dict, has_record: bool, arguments: argparse.Namespace
 ) -> None:
     """Write hypotheses, references and figures; the latter into the run's record where there is one.
 
@@ -199,9 +200,8 @@ def keep(
     directory.mkdir(parents=True, exist_ok=True)
     for name, lines in (("hypotheses", ours.hypotheses), ("references", ours.references)):
         write_text(directory / f"{stem}.{name}.txt", "".join(line + "\n" for line in lines))
-    if record is not None and not ours.postprocessing.leaves_tokens():
-        record.add_figures(arguments.split, Path(arguments.path).name, figures)
-        write_run(record, directory)
+    if has_record and not ours.postprocessing.leaves_tokens():
+        add_to_run(directory, arguments.split, Path(arguments.path).name, figures)
         return
     # A model without a run beside it, such as an exported one, an ensemble, or a directory of one's own.
     files = utils.split_paths(arguments.path)

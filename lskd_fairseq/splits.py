@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from fairseq.data.indexed_dataset import MMapIndexedDataset
+from fairseq.data.indexed_dataset import IndexedCachedDataset, MMapIndexedDataset
 
 from lskd.io.errors import input_error
 
@@ -18,6 +18,8 @@ def load_split(task, data: str, split: str, combine: bool = False, argument: str
     """
     try:
         task.load_dataset(split, epoch, combine)
+        for part in cached_parts(task.dataset(split)):
+            part.prefetch(range(len(part)))  # nothing is there before
         check_tokens(task, split)
     except FileNotFoundError:
         raise input_error(argument, split, f"{data} has no such split") from None
@@ -36,7 +38,7 @@ def check_tokens(task, split: str) -> None:
     if not len(dataset):
         raise ValueError("it has no sentences")
     for side, dictionary in ((dataset.src, task.source_dictionary), (dataset.tgt, task.target_dictionary)):
-        for part in _mapped(side):
+        for part in _files(side, MMapIndexedDataset):
             index, buffer = part._index, np.frombuffer(part._bin_buffer, np.uint8)
             size = np.dtype(index.dtype).itemsize
             begin, length = index._pointers, index._sizes.astype(np.int64)
@@ -48,10 +50,15 @@ def check_tokens(task, split: str) -> None:
                 raise ValueError(f"tokens from {tokens.min()} to {tokens.max()}, of {len(dictionary)} symbols")
 
 
-def _mapped(dataset) -> Iterator[MMapIndexedDataset]:
-    """The files that a data set is made of."""
-    if isinstance(dataset, MMapIndexedDataset):
+def cached_parts(pairs) -> list[IndexedCachedDataset]:
+    """The files of sentence pairs that are in fairseq's format of before 2019, of which its trainer can read none."""
+    return [part for side in (pairs.src, pairs.tgt) for part in _files(side, IndexedCachedDataset)]
+
+
+def _files(dataset, kind: type) -> Iterator:
+    """The files of a kind that a data set is made of."""
+    if isinstance(dataset, kind):
         yield dataset
     for inner in getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]:
         if inner is not None:
-            yield from _mapped(inner)
+            yield from _files(inner, kind)

@@ -62,6 +62,11 @@ def check_training(cfg: DictConfig) -> None:
     fairseqs = CRITERION_REGISTRY[criterion].__module__.startswith("fairseq.")
     if fairseqs and criterion not in CRITERIONS:
         raise input_error("--criterion", criterion, f"must be kd or one for translation: {', '.join(CRITERIONS)}")
+    train, validated = cfg.dataset.train_subset, cfg.dataset.valid_subset
+    if task in OUR_TASKS and not cfg.dataset.disable_validation and train in validated.split(","):
+        raise input_error(
+            "--valid-subset", validated, f"must be without {train}, which is trained on, for --task {task}"
+        )
 
 
 def check_checkpoint(argument: str, path: str, state: dict) -> None:

@@ -144,7 +144,7 @@ class LabelSmoothedKDTask(TranslationTask):
         super().begin_epoch(epoch, model)
         if self.teacher is None or self.cfg.skip_teacher_score or self.teacher_scores is not None:
             return
-        if "valid" not in self._raw_references:  # validation is switched off, or is of another split
+        if "valid" not in self._raw_references:  # validation is switched off, or of another split, or trained on
             return
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not distributed or torch.distributed.get_rank() == 0:

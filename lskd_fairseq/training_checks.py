@@ -88,12 +88,14 @@ def check_checkpoints(cfg: DictConfig) -> None:
 
     Raises:
         InputError: the directory cannot be written; the checkpoint is not there, not fairseq's, would run code, or
-            is not finite.
+            is not finite; there are two to begin from.
     """
     if not cfg.no_save:
         check_writable("--save-dir", Path(cfg.save_dir))
     path = restored_checkpoint(cfg)
     begins = {"--restore-file": path} if path.is_file() or cfg.restore_file != LAST else {}
+    if cfg.finetune_from_model and cfg.restore_file != LAST:
+        raise input_error("--finetune-from-model", cfg.finetune_from_model, "must be given without --restore-file")
     begins |= {"--finetune-from-model": Path(cfg.finetune_from_model)} if cfg.finetune_from_model else {}
     for argument, path in begins.items():
         check_finite(path, read_checkpoint(path, argument), argument)

@@ -75,6 +75,13 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
+def joinable_path(text: str) -> Path:
+    """A path that fairseq is to be given, as an argument type for argparse: fairseq takes several, joined by ``:``."""
+    if ":" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} (must be without ':', at which fairseq would split it)")
+    return named_path(text)
+
+
 def percent(text: str) -> float:
     """A percentage above 0 and below 100, as an argument type for argparse; a fraction below 1 means the same.
 

@@ -8,6 +8,7 @@ A record says how a run was made (command, configuration, seed, data, teacher, v
 import contextlib
 import csv
 import datetime
+import fcntl
 import importlib.metadata
 import io
 import json
@@ -16,6 +17,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -91,6 +93,31 @@ def write_run(record: RunRecord, directory: str | os.PathLike) -> None:
     write_text(Path(directory) / "run.json", text)
 
 
+@contextlib.contextmanager
+def locked(directory: str | os.PathLike) -> Iterator[None]:
+    """Keep other processes that ask for it from changing the record in an existing ``directory``; no file is left."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: two may then come at the same moment
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def add_to_run(directory: str | os.PathLike, split: str, checkpoint: str, figures: dict) -> None:
+    """Add figures of a checkpoint to the record in ``directory`` as it is now: its training may have gone on meanwhile.
+
+    Raises:
+        InputError: there is no record, or it cannot be read.
+    """
+    with locked(directory):
+        if (record := read_run(directory)) is None:
+            raise input_error("run record", Path(directory) / "run.json", "was there before, and is gone")
+        record.add_figures(split, checkpoint, figures)
+        write_run(record, directory)
+
+
 def read_run(directory: str | os.PathLike) -> RunRecord | None:
     """The record in ``directory``, or None where there is none.
 
@@ -100,7 +127,7 @@ def read_run(directory: str | os.PathLike) -> RunRecord | None:
     path = Path(directory) / "run.json"
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         raise input_error("run record", path, f"must be JSON: {error}") from None

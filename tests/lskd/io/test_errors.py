@@ -12,6 +12,7 @@ from lskd.io.errors import (
     error_context,
     file_error_context,
     input_error,
+    joinable_path,
     positive,
     report,
     run_command,
@@ -214,3 +215,11 @@ def test_an_empty_path_is_not_the_working_directory(empty, capsys):
         with pytest.raises(SystemExit):
             command.parse_args(words)
         assert capsys.readouterr().err.endswith(f"error: {argument}: {empty!r} (must be a path)\n")
+
+
+def test_a_path_for_fairseq_has_no_colon():
+    assert joinable_path("data-bin/ü x") == Path("data-bin/ü x")
+    with pytest.raises(argparse.ArgumentTypeError, match=r"'a:b' \(must be without ':'"):
+        joinable_path("a:b")
+    with pytest.raises(argparse.ArgumentTypeError, match="must be a path"):
+        joinable_path("")

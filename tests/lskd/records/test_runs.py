@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -322,3 +323,33 @@ def test_a_record_says_what_may_come_out_otherwise_and_an_older_one_does_not(tmp
     (tmp_path / "run.json").write_text(json.dumps(content | {"nondeterminism": "cuDNN"}), encoding="utf-8")
     with pytest.raises(InputError, match="nondeterminism must be a list"):
         read_run(tmp_path)
+
+
+def test_figures_are_added_to_the_record_as_it_is_now(tmp_path):
+    record = make_record()
+    record.add_validation({"updates": 10, "nll_loss": 3.0})
+    write_run(record, tmp_path)
+    runs.add_to_run(tmp_path, "valid", "checkpoint_best.pt", {"bleu": 33.0})
+    record.add_validation({"updates": 20, "nll_loss": 2.0})  # a training that goes on
+    write_run(record, tmp_path)
+    runs.add_to_run(tmp_path, "test", "checkpoint_best.pt", {"bleu": 34.5})
+    found = read_run(tmp_path)
+    assert [row["updates"] for row in found.history] == [10, 20]
+    assert found.figures == {"test": {"checkpoint_best.pt": {"bleu": 34.5}}}
+
+
+def test_scores_that_end_at_the_same_moment_are_all_recorded(tmp_path):
+    write_run(make_record(), tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: runs.add_to_run(tmp_path, f"split{n}", "a.pt", {"bleu": float(n)}), range(24)))
+    assert read_run(tmp_path).figures == {f"split{n}": {"a.pt": {"bleu": float(n)}} for n in range(24)}
+
+
+def test_figures_of_a_record_that_is_gone_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"run\.json \(was there before, and is gone\)"):
+        runs.add_to_run(tmp_path, "test", "a.pt", {})
+
+
+def test_there_is_no_record_below_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    assert read_run(tmp_path / "file") is None
