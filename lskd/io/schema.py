@@ -14,7 +14,11 @@ from msgspec import Meta
 from lskd.io.errors import InputError, input_error
 
 LARGEST = 1e15  # beyond this a measurement is a mistake; NaN and infinity are
-PATTERNS = (r"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f]*\Z", r"\A[^\x00-\x1f\x7f-\x9f]+\Z")  # no control characters
+# No control characters, nor those that end lines elsewhere or turn the direction of text around.
+PATTERNS = (
+    r"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z",
+    r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+\Z",
+)
 
 Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
 Positive = Annotated[float, Meta(gt=0, le=LARGEST)]
