@@ -32,6 +32,12 @@ Name = Annotated[str, Meta(min_length=1, max_length=10_000, pattern=PATTERNS[1])
 T = TypeVar("T")
 
 
+class Versioned(msgspec.Struct):
+    """A file that says by which version of its schema the rest of it is to be read."""
+
+    schema_version: Count
+
+
 def read_json(path: str | os.PathLike, kind: type[T]) -> T:
     """The content of a JSON file.
 
@@ -50,13 +56,14 @@ def read_json(path: str | os.PathLike, kind: type[T]) -> T:
         raise _input_error(error, str(path)) from None
 
 
-def convert(value: object, kind: type[T], where: str) -> T:
-    """A value that was read from YAML, a checkpoint or safetensors' metadata, as ``kind``.
+def convert(value: object, kind: type[T], where: str, strict: bool = True) -> T:
+    """A value that was read from YAML, CSV, a checkpoint or safetensors' metadata, as ``kind``.
 
     Args:
         value: of dictionaries, lists, strings and numbers.
         kind: as of :func:`read_json`.
         where: the argument and the file it comes from, for messages.
+        strict: false where numbers are still text.
 
     Raises:
         InputError: a value of another type or out of range.
@@ -66,12 +73,12 @@ def convert(value: object, kind: type[T], where: str) -> T:
     lskd.io.errors.InputError: sets.json: [1] (expected int, got str)
     """
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, strict=strict)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise _input_error(error, where) from None
+        raise _input_error(error, where, ascii(value)) from None
 
 
-def _input_error(error: Exception, where: str) -> InputError:
+def _input_error(error: Exception, where: str, whole: str = "content") -> InputError:
     """``where: place (what was expected)``, from msgspec's "Expected `int`, got `str` - at `$.rows[0].n`"."""
     if not isinstance(error, msgspec.ValidationError):
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -81,4 +88,4 @@ def _input_error(error: Exception, where: str) -> InputError:
         message = message.replace(f"str matching regex {pattern!r}", "text without control characters")
     message = message.replace(f">= {-LARGEST}", "of at least -1e15").replace(f"<= {LARGEST}", "of at most 1e15")
     place = place.removeprefix("key in ").removeprefix("$").removeprefix(".")
-    return input_error(where, place or "content", message[0].lower() + message[1:])
+    return input_error(where, place or whole, message[0].lower() + message[1:])
