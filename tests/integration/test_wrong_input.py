@@ -346,7 +346,7 @@ ANALYSIS = [
     ("lskd entropy {good.r} --temperatures nan", "--temperatures: nan", "must be a finite number above 0"),
     ("lskd entropy {good.r} --temperatures inf", "--temperatures: inf", "must be a finite number above 0"),
     ("lskd entropy {good.r} --temperatures 2 2", "--temperatures: 2 2", "must be all different"),
-    ("lskd entropy {good.r} --temperatures {rows.json}", "-2", "must be numbers above 0"),
+    ("lskd entropy {good.r} --temperatures {rows.json}", "rows.json", "expected float > 0"),
     ("lskd entropy {good.r} --temperatures {deep.json}", "deep.json", "must be JSON"),
     ("lskd entropy {no-last-layer.r}", "no-last-layer", "must hold the last layer"),
     ("lskd entropy {nan-features.r}", "nan-features.*sample 2", "finite"),
