@@ -235,7 +235,7 @@ def parser() -> argparse.ArgumentParser:
         "--dest", required=True, type=joinable_path, metavar="DIR", help="directory to write, for --teacher-cache"
     )
     command.add_argument("--split", nargs="+", default=["train", "valid"], help="which splits (default train valid)")
-    command.add_argument("--format", choices=cache_manifest.FORMATS, default="features", help="default features")
+    command.add_argument("--format", choices=("features", "topk"), default="features", help="default features")
     command.add_argument("--dtype", choices=DTYPES, default="fp16", help="of what is stored (default fp16)")
     command.add_argument("--topk", type=positive, metavar="K", help=f"of the format topk: k (default {TOPK})")
     command.add_argument(

@@ -8,6 +8,7 @@ import logging
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 
 import sacrebleu
 import torch
@@ -17,11 +18,10 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from lskd.io.errors import InputError
 from lskd.io.files import write_json
-from lskd.io.json_fields import Fields, read_fields
+from lskd.io.schema import Name, Number, convert, read_json
 from lskd.measure.smoothing_estimate import REVISION, SmoothingEstimate, estimate_label_smoothing, most_smoothed
-from lskd.measure.teacher_smoothing import temperature_warnings, with_estimate
+from lskd.measure.teacher_smoothing import Estimate, temperature_warnings, with_estimate
 from lskd_fairseq import eval_bleu, options
-from lskd_fairseq.cache.manifest import ESTIMATE
 from lskd_fairseq.decoder_output import output_logits
 from lskd_fairseq.records import data_fingerprint
 from lskd_fairseq.text import Detokeniser, chosen_postprocessing, decoded_references, raw_references
@@ -38,6 +38,15 @@ class KDTaskConfig(TranslationConfig):
     skip_teacher_score: bool = field(
         default=False, metadata={"help": "do not score the teacher on the validation split at the start"}
     )
+
+
+class Scores(TypedDict):
+    """A teacher's figures on valid, remembered beside its checkpoint; the first ones had no estimate."""
+
+    bleu: Number
+    signature: Name
+    nll_loss: Number
+    smoothing_estimate: NotRequired[Estimate]
 
 
 @register_task("label_smoothed_kd", dataclass=KDTaskConfig)
@@ -192,11 +201,12 @@ class LabelSmoothedKDTask(TranslationTask):
             return None
         key = f"{self.teacher.fingerprint} {data_fingerprint([self._data()])}{eval_bleu.identity(self.cfg)}"
         try:
-            remembered = read_fields(path)
-            scores = _scores(remembered.object(key)) if key in remembered else None
-            remembered = remembered.content
+            remembered = read_json(path, dict[str, Any])
+            scores = convert(remembered.get(key), Scores | None, str(path))
         except (OSError, InputError):  # none yet, or not as it is written here
             remembered, scores = {}, None
+        if scores and scores.get("smoothing_estimate", {}).get("revision") != REVISION:  # an earlier rule's
+            scores.pop("smoothing_estimate", None)
         if scores is None or (self.teacher.models and "smoothing_estimate" not in scores):
             if not self.teacher.models:
                 return None
@@ -232,18 +242,6 @@ class LabelSmoothedKDTask(TranslationTask):
             "signature": f"{bleu.get_signature()} beam:5",
             "nll_loss": round(total / tokens / math.log(2), 4),
         }
-
-
-def _scores(fields: Fields) -> dict:
-    """What :meth:`KDTask._measure_teacher` gave, as it was written. Raises InputError."""
-    known = {"bleu": fields.needed_number("bleu"), "signature": fields.needed_text("signature")}
-    known["nll_loss"] = fields.needed_number("nll_loss")
-    if "smoothing_estimate" in fields:
-        estimate = fields.object("smoothing_estimate")
-        estimate = {name: read(estimate, name) for name, read in ESTIMATE.items()}
-        if estimate["revision"] == REVISION:  # what an earlier rule said is asked again
-            known["smoothing_estimate"] = estimate
-    return known
 
 
 @torch.no_grad()

@@ -3,11 +3,12 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fairseq.data import Dictionary
 
 from lskd.io.errors import input_error
-from lskd.io.files import parse_json
+from lskd.io.schema import read_json
 from lskd.records.runs import look_up
 
 UNKNOWN = "⁇"  # of a hypothesis: what sentencepiece itself prints; stands in no reference
@@ -160,14 +161,9 @@ def manifest(data: str | Path) -> dict:
     """What the data directory says of itself; empty where there is no manifest."""
     path = Path(data) / "manifest.json"
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        return read_json(path, dict[str, Any])
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise input_error("data", path, f"must be JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise input_error("data", path, "must hold a JSON object")
-    return content
 
 
 def load_dictionary(path: str | Path) -> Dictionary:

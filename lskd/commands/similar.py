@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from lskd.io.errors import input_error, positive
+from lskd.io.schema import read_json
 from lskd.io.tables import Column, output_file, show, write
-from lskd.measure.class_sets import ClassSets, class_indices, read_groups, read_json, write_sets
+from lskd.measure.class_sets import ClassSets, class_indices, read_groups, write_sets
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.similar_classes import (
     agreement,
@@ -125,7 +126,7 @@ def choose(
 ) -> dict[int, ClassSets]:
     """The sets of ``targets`` by a method, with the options of the command line."""
     if method == "wordnet":
-        synsets = read_json(arguments.synsets) if arguments.synsets else None
+        synsets = read_json(arguments.synsets, dict[str, str]) if arguments.synsets else None
         hierarchy = find_hierarchy(names, synsets, arguments.wordnet)
         if not set(hierarchy.synsets) <= imagenet_hypernyms().keys():
             senses = ", ".join(f"{name}: {synset}" for name, synset in zip(names, hierarchy.synsets, strict=True))

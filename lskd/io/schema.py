@@ -14,16 +14,28 @@ from msgspec import Meta
 from lskd.io.errors import InputError, input_error
 
 LARGEST = 1e15  # beyond this a measurement is a mistake; NaN and infinity are
-PATTERNS = (r"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f]*\Z", r"\A[^\x00-\x1f\x7f-\x9f]+\Z")  # no control characters
+# No control characters, nor those that end lines elsewhere or turn the direction of text around.
+PATTERNS = (
+    r"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z",
+    r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+\Z",
+)
 
 Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+Integer = Annotated[int, Meta(ge=-(10**15), le=10**15)]
 Positive = Annotated[float, Meta(gt=0, le=LARGEST)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+# Must be in no union with a list or an object, or msgspec 0.22.0 frees memory twice and the process aborts at its end.
 Text = Annotated[str, Meta(max_length=10_000, pattern=PATTERNS[0])]
 Name = Annotated[str, Meta(min_length=1, max_length=10_000, pattern=PATTERNS[1])]  # of one line
 
 T = TypeVar("T")
+
+
+class Versioned(msgspec.Struct):
+    """A file that says by which version of its schema the rest of it is to be read."""
+
+    schema_version: Count
 
 
 def read_json(path: str | os.PathLike, kind: type[T]) -> T:
@@ -44,13 +56,14 @@ def read_json(path: str | os.PathLike, kind: type[T]) -> T:
         raise _input_error(error, str(path)) from None
 
 
-def convert(value: object, kind: type[T], where: str) -> T:
-    """A value that was read from YAML, a checkpoint or safetensors' metadata, as ``kind``.
+def convert(value: object, kind: type[T], where: str, strict: bool = True) -> T:
+    """A value that was read from YAML, CSV, a checkpoint or safetensors' metadata, as ``kind``.
 
     Args:
         value: of dictionaries, lists, strings and numbers.
         kind: as of :func:`read_json`.
         where: the argument and the file it comes from, for messages.
+        strict: false where numbers are still text.
 
     Raises:
         InputError: a value of another type or out of range.
@@ -60,12 +73,12 @@ def convert(value: object, kind: type[T], where: str) -> T:
     lskd.io.errors.InputError: sets.json: [1] (expected int, got str)
     """
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, strict=strict)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise _input_error(error, where) from None
+        raise _input_error(error, where, ascii(value)) from None
 
 
-def _input_error(error: Exception, where: str) -> InputError:
+def _input_error(error: Exception, where: str, whole: str = "content") -> InputError:
     """``where: place (what was expected)``, from msgspec's "Expected `int`, got `str` - at `$.rows[0].n`"."""
     if not isinstance(error, msgspec.ValidationError):
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -75,4 +88,4 @@ def _input_error(error: Exception, where: str) -> InputError:
         message = message.replace(f"str matching regex {pattern!r}", "text without control characters")
     message = message.replace(f">= {-LARGEST}", "of at least -1e15").replace(f"<= {LARGEST}", "of at most 1e15")
     place = place.removeprefix("key in ").removeprefix("$").removeprefix(".")
-    return input_error(where, place or "content", message[0].lower() + message[1:])
+    return input_error(where, place or whole, message[0].lower() + message[1:])

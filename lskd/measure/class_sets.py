@@ -4,13 +4,17 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from lskd.io.errors import input_error
-from lskd.io.files import parse_json, write_json
+from lskd.io.files import write_json
+from lskd.io.schema import convert, read_json
 from lskd.measure.wordnet import imagenet_classes, imagenet_wnid
 
-KINDS = ("similar", "dissimilar")
+Classes = Annotated[list[str | int], Meta(min_length=1)]  # names or indices
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,16 @@ class ClassSets:
 
     similar: list[int]
     dissimilar: list[int]
+
+
+class _NamedSets(msgspec.Struct):
+    similar: Classes
+    dissimilar: Classes
+
+
+class _File(msgspec.Struct):
+    origin: dict[str, str | None] | None
+    sets: dict[str, Any]
 
 
 def members(sets: Mapping[int, ClassSets]) -> list[int]:
@@ -68,10 +82,11 @@ def read_groups(path: str | os.PathLike, class_names: Sequence[str]) -> dict[str
     Raises:
         InputError: not such a file, or not a class.
     """
-    content = read_json(path)
-    if not content or not all(isinstance(group, list) and group for group in content.values()):
+    content = read_json(path, dict[str, Any])
+    if not content:
         raise input_error("groups", path, 'must hold lists of classes by name: {"footwear": ["Sandal", "Sneaker"]}')
-    return {name: class_indices(group, class_names, f"{path}, {name}") for name, group in content.items()}
+    groups = {name: convert(group, Classes, f"{path}, {name}") for name, group in content.items()}
+    return {name: class_indices(group, class_names, f"{path}, {name}") for name, group in groups.items()}
 
 
 def write_sets(
@@ -106,15 +121,14 @@ def read_sets(path: str | os.PathLike, class_names: Sequence[str]) -> dict[int, 
     """
     sets = {}
     for name, each in _content(path)[1].items():
-        if not isinstance(each, dict) or not all(isinstance(each.get(kind), list) for kind in KINDS):
-            raise input_error(f"{path}, {name}", each, 'must be {"similar": [classes], "dissimilar": [classes]}')
+        named = convert(each, _NamedSets, f"{path}, {name}")
         (target,) = class_indices([name], class_names, str(path))
         similar, dissimilar = (
-            class_indices(each[k], class_names, f"{path}, {name}") for k in ("similar", "dissimilar")
+            class_indices(which, class_names, f"{path}, {name}") for which in (named.similar, named.dissimilar)
         )
         members = [target, *similar, *dissimilar]
-        if not similar or not dissimilar or len(set(members)) < len(members):
-            raise input_error(f"{path}", name, "must have two sets, not empty, that share no class and do not hold it")
+        if len(set(members)) < len(members):
+            raise input_error(f"{path}", name, "must have two sets that share no class and do not hold it")
         sets[target] = ClassSets(similar, dissimilar)
     return sets
 
@@ -130,16 +144,11 @@ def read_origin(path: str | os.PathLike) -> dict | None:
 
 def _content(path: str | os.PathLike) -> tuple[dict | None, dict]:
     """Origin and sets of a file."""
-    content = read_json(path)
+    content = read_json(path, dict[str, Any])
     if content.keys() != {"origin", "sets"}:
         return None, content
-    origin, sets = content["origin"], content["sets"]
-    if not isinstance(sets, dict) or not isinstance(origin, dict | None):
-        raise input_error("sets", path, 'must hold objects under "origin" and "sets"')
-    for name, value in (origin or {}).items():
-        if not isinstance(value, str | None):
-            raise input_error("sets", path, f"{name} of its origin must be a string")
-    return origin, sets
+    file = convert(content, _File, str(path))
+    return file.origin, file.sets
 
 
 def _like(name: str, class_names: Sequence[str]) -> list[str]:
@@ -147,18 +156,3 @@ def _like(name: str, class_names: Sequence[str]) -> list[str]:
     known = [imagenet_classes().get(each, each) for each in class_names]
     within = [each for each in known if name.casefold() in each.casefold()]
     return (within or difflib.get_close_matches(name, known) or known)[:3]
-
-
-def read_json(path: str | os.PathLike) -> dict:
-    """The object in a JSON file.
-
-    Raises:
-        InputError: not JSON, or not an object.
-    """
-    try:
-        content = parse_json(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise input_error("file", path, f"must be JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise input_error("file", path, "must hold a JSON object")
-    return content

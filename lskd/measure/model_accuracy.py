@@ -3,9 +3,21 @@
 import os
 from dataclasses import dataclass
 
+import msgspec
+
 from lskd.io.errors import input_error
+from lskd.io.schema import Count, Number, convert
 from lskd.measure.representations import Representations, read_representations
-from lskd.records.runs import is_number, read_run
+from lskd.records.runs import read_run
+
+
+class _Figures(msgspec.Struct):
+    """What a run's record has of images."""
+
+    samples: Count
+    classwise: dict[str, Number | None]
+    top1: Number | None
+    top5: Number | None
 
 
 @dataclass
@@ -93,14 +105,9 @@ def accuracy_of_run(path: str | os.PathLike, split: str, checkpoint: str) -> Mod
     figures = record.figures[split][fitting[0]]
     if missing := {"top1", "top5", "samples", "classwise"} - figures.keys():
         raise input_error("PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of images")
-    configuration, classwise = record.configuration, figures["classwise"]
-    if not isinstance(classwise, dict):
-        raise input_error("run record", path, f"figures of {split}: classwise must be numbers by class")
-    known = {"samples": figures["samples"], **classwise}
-    for name, value in known.items():
-        if not is_number(value) or (value is None and name == "samples"):
-            raise input_error("run record", path, f"figures of {split}: {name} must be a number")
+    measured = convert(figures, _Figures, f"{path}: figures of {split}")
+    configuration = record.configuration
     provenance = {"model": configuration.get("model"), "configuration": configuration, "seed": record.seed}
     provenance |= {"teacher": record.teacher, "data": record.data, "split": split, "checkpoint": fitting[0]}
-    top1, top5, values = figures["top1"], figures["top5"], list(classwise.values())
-    return ModelAccuracy(str(path), provenance, figures["samples"], top1, top5, list(classwise), values)
+    names, values = list(measured.classwise), list(measured.classwise.values())
+    return ModelAccuracy(str(path), provenance, measured.samples, measured.top1, measured.top5, names, values)

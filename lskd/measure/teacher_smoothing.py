@@ -1,13 +1,35 @@
 """What is known of the label smoothing of a teacher, and the warnings that a temperature asks for."""
 
 from dataclasses import asdict
+from typing import NotRequired, TypedDict
 
+from lskd.io.schema import Name, Number
 from lskd.measure.smoothing_estimate import REVISION, SmoothingEstimate
 
 RULE_OF_THUMB = (
     "{what} and T = {temperature:g} is above 1: the paper found that high temperatures undo what a smoothed teacher "
     "gains; its rule: a smoothed teacher with T = 1"
 )
+
+
+class Estimate(TypedDict):
+    """A :class:`SmoothingEstimate` in a file; the first ones had no revision."""
+
+    alpha: Number | None
+    low: Number | None
+    high: Number | None
+    verdict: Name
+    reason: Name
+    revision: NotRequired[int | None]
+
+
+class LabelSmoothing(TypedDict):
+    """What a file says of a teacher's smoothing, see :func:`with_estimate`; ``epsilon`` is fairseq's."""
+
+    alpha: Number | None
+    epsilon: NotRequired[Number | None]
+    source: Name
+    estimate: NotRequired[Estimate]
 
 
 def with_estimate(label_smoothing: dict, estimate: SmoothingEstimate) -> dict:

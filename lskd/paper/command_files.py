@@ -4,12 +4,17 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import field
 
 from lskd.io.errors import InputError, input_error
-from lskd.io.json_fields import Fields, read_fields
+from lskd.io.schema import Count, Name, Number, Text, convert, read_json
 from lskd.measure.model_accuracy import ModelAccuracy
 from lskd.measure.wordnet import imagenet_classes
-from lskd.records.runs import data_name, look_up, teacher_smoothing
+from lskd.paper.published import FIELDS
+from lskd.records.runs import data_name, teacher_smoothing
 
 SPLITS = {"valid": "val", "validation": "val"}  # as the paper has it
 ETA = {"centroid": "eta", "pairwise": "eta_pairwise"}  # the variants of η that the paper has
@@ -31,20 +36,138 @@ class Row:
     note: str = ""
 
 
+class _Smoothing(msgspec.Struct):
+    alpha: Number | None = None
+
+
+class _Teacher(msgspec.Struct):
+    model: Text | None = None
+    label_smoothing: _Smoothing | Number | None = None
+
+
+class _Host(msgspec.Struct):
+    kd_distill_type: Text | None = None
+
+
+class _Configuration(msgspec.Struct):
+    temperature: Number | None = None
+    label_smoothing: Number | None = None
+    host: _Host | None = None
+
+
+class _Provenance(msgspec.Struct):
+    """How a model was made, of a representation file or a run."""
+
+    model: Text | None = None
+    teacher: _Teacher | None = None
+    configuration: _Configuration | None = None
+    data: Any = None
+    split: Text | None = None
+    seed: Number | None = None
+
+    @property
+    def made(self) -> _Configuration:
+        return self.configuration or _Configuration()
+
+    @property
+    def smoothing(self) -> float | None:
+        """α as :func:`lskd.records.runs.teacher_smoothing` has it, rounded."""
+        alpha = teacher_smoothing(msgspec.to_builtins(self))
+        return None if alpha is None else round(alpha, 3)
+
+
+class _Measured(msgspec.Struct):
+    """A file that η was measured in."""
+
+    provenance: _Provenance
+
+
+class _Eta(msgspec.Struct):
+    variant: Text
+    first: list[_Measured]
+    second: list[_Measured]
+
+
+class _EtaRow(msgspec.Struct):
+    target: Name
+    eta_similar_percent: Number
+    eta_dissimilar_percent: Number
+    eta_similar_sd_percent: Number | None = None
+    eta_dissimilar_sd_percent: Number | None = None
+    n: Count | None = None
+
+
+class _ModelRow(msgspec.Struct):
+    """A row about a model, by the names of :class:`lskd.paper.published.Figure`."""
+
+    data: Text | None = None
+    label_smoothing: Number | None = None
+    temperature: Number | None = None
+    split: Text | None = None
+
+    def figure(self, metric: str, **other: object) -> dict:
+        """Its fields, as the paper writes them, and ``other`` ones."""
+        found = {name: getattr(self, name) for name in FIELDS if hasattr(self, name)} | other
+        alpha, name = self.label_smoothing, found.get("target_class")
+        found |= {"label_smoothing": None if alpha is None else round(alpha, 3), "split": _split(self.split)}
+        return found | {"target_class": name and _class(name), "metric": metric, "unit": UNITS[metric]}
+
+
+class _TeacherRow(_ModelRow, kw_only=True):
+    teacher: Text | None = field(name="model", default=None)
+    seed: Number | None = None
+    file: Name
+
+    @property
+    def which(self) -> str:
+        return f"seed {self.seed:g}" if self.seed is not None else self.file
+
+
+class _EntropyRow(_TeacherRow, kw_only=True):
+    mean: Number = field(name="entropy_nats")
+    temperature: Number
+    largest_entropy_nats: Number | None = None
+
+
+class _CountRow(_TeacherRow, kw_only=True):
+    mean: Number = field(name="far_below_second")
+    temperature: Number
+    target_class: Name = field(name="class")
+    classes: Count | None = None
+
+
+class _AccuracyRow(_ModelRow, kw_only=True):
+    student: Name | None = field(name="model")
+    teacher: Text | None = None
+    target_class: Name = field(name="class")
+    mean: Number = field(name="top1")
+    standard_deviation: Number | None = field(name="top1_sd", default=None)
+    n: Count | None = None
+
+
+class _AgreementRow(msgspec.Struct):
+    target: Name
+    similar: Number
+    dissimilar: Number
+    shown: Text | None = None
+
+
 def read_rows(path: str | os.PathLike) -> list[Row]:
     """The figures that may be in a table, of a file that ``lskd eta``, ``entropy``, ``accuracy`` or ``similar`` wrote.
 
     Raises:
         InputError: no such file, or a field of another type than the command writes.
     """
-    content = read_fields(path)
-    if "rows" not in content:
+    content = read_json(path, dict[str, Any])
+    if content.get("rows") is None:
         raise input_error("INPUT", path, "must be what lskd eta, entropy, accuracy or similar --agreement writes")
-    rows = content.objects("rows")
-    if "variant" in content:
-        return list(_eta(content, rows))
-    about = content.object("provenance")
-    return [found for row in rows for found in (*_entropy(row), *_accuracy(row), *_agreement(row, about))]
+    rows = convert(content["rows"], list[dict[str, Any]], f"{path}: rows")
+    numbered = [(row, f"{path}: rows[{i}]") for i, row in enumerate(rows)]
+    if content.get("variant") is not None:
+        eta = convert(content, _Eta, str(path))
+        return list(_eta(eta, [convert(row, _EtaRow, where) for row, where in numbered], str(path)))
+    about = convert(content.get("provenance") or {}, _Provenance, f"{path}: provenance")
+    return [found for row, where in numbered for found in _row(row, where, about)]
 
 
 def is_result(path: Path) -> bool:
@@ -52,25 +175,23 @@ def is_result(path: Path) -> bool:
     if path.suffix != ".json":
         return False
     try:
-        return "rows" in read_fields(path)
+        return read_json(path, dict[str, Any]).get("rows") is not None
     except InputError:
         return True
 
 
 def accuracy_rows(measured: ModelAccuracy) -> list[Row]:
     """Top-1 and top-5 on validation, and top-1 of each class, of a representation file."""
-    provenance = Fields(measured.provenance, measured.path)
-    student = provenance.text("model") if measured.provenance.get("teacher") else None
+    made = convert(measured.provenance, _Provenance, measured.path)
     about = {
-        "data": data_name(look_up(provenance.content, "data")),
-        "student": student,
-        "teacher": provenance.object("teacher").text("model") if student else provenance.text("model"),
-        "label_smoothing": _smoothing(provenance),
-        "temperature": provenance.object("configuration").number("temperature") if student else None,
+        "data": data_name(made.data),
+        "student": made.model if made.teacher else None,
+        "teacher": made.teacher.model if made.teacher else made.model,
+        "label_smoothing": made.smoothing,
+        "temperature": made.made.temperature if made.teacher else None,
     }
-    seed = provenance.number("seed")
-    seed = f"seed {seed:g}" if seed is not None else measured.path
-    split = _split(provenance)
+    seed = f"seed {made.seed:g}" if made.seed is not None else measured.path
+    split = _split(made.split)
     overall = {"top1": measured.top1, "top5": measured.top5} if split == "val" else {}
     figures = [about | {"metric": metric, "unit": "%", "mean": mean} for metric, mean in overall.items()]
     figures += [
@@ -81,92 +202,64 @@ def accuracy_rows(measured: ModelAccuracy) -> list[Row]:
     return [Row(each, seed) for each in figures]
 
 
-def _eta(content: Fields, rows: list[Fields]) -> Iterator[Row]:
+def _eta(content: _Eta, rows: list[_EtaRow], path: str) -> Iterator[Row]:
     """η of each target, in %."""
-    name = ETA.get(content.text("variant"))
-    files = [content.objects(which) for which in ("first", "second")]
-    if name is None or not all(files):
+    name = ETA.get(content.variant)
+    if name is None or not content.first or not content.second:
         return
-    first, second = (each[0].object("provenance") for each in files)
+    first, second = content.first[0].provenance, content.second[0].provenance
+    if first.made.temperature is None or second.made.temperature is None:
+        raise input_error(path, "temperature", "must be in the configuration of both students")
     about = {
-        "data": data_name(look_up(second.content, "data")),
-        "teacher": second.object("teacher").text("model"),
-        "student": second.text("model") or "student",
-        "distill_type": look_up(second.content, "configuration", "host", "kd_distill_type") or "logit",
-        "label_smoothing": _smoothing(second),
-        "temperature": second.object("configuration").needed_number("temperature"),
-        "reference_temperature": first.object("configuration").needed_number("temperature"),
-        "split": _split(second),
+        "data": data_name(second.data),
+        "teacher": second.teacher and second.teacher.model,
+        "student": second.model or "student",
+        "distill_type": (second.made.host and second.made.host.kd_distill_type) or "logit",
+        "label_smoothing": second.smoothing,
+        "temperature": second.made.temperature,
+        "reference_temperature": first.made.temperature,
+        "split": _split(second.split),
         "unit": UNITS["eta"],
     }
     for row in rows:
-        known = about | {"target_class": _class(row.needed_text("target")), "n": _count(row)}
-        for kind in ("similar", "dissimilar"):
-            figures = {
-                "metric": f"{name}_{kind}",
-                "mean": row.needed_number(f"eta_{kind}_percent"),
-                "standard_deviation": row.number(f"eta_{kind}_sd_percent"),
-            }
-            yield Row(known | figures)
+        known = about | {"target_class": _class(row.target), "n": row.n}
+        similar = {"mean": row.eta_similar_percent, "standard_deviation": row.eta_similar_sd_percent}
+        yield Row(known | {"metric": f"{name}_similar"} | similar)
+        dissimilar = {"mean": row.eta_dissimilar_percent, "standard_deviation": row.eta_dissimilar_sd_percent}
+        yield Row(known | {"metric": f"{name}_dissimilar"} | dissimilar)
 
 
-def _entropy(row: Fields) -> Iterator[Row]:
-    """The entropy of a teacher's outputs, and how many classes are far below the second in a class's mean output."""
-    if not {"entropy_nats", "far_below_second"} & row.content.keys() or row.number("label_smoothing") is None:
-        return  # another command's, or a student's
-    about = {
-        "data": row.text("data"),
-        "teacher": row.text("model"),
-        "label_smoothing": round(row.needed_number("label_smoothing"), 3),
-        "temperature": row.needed_number("temperature"),
-        "split": _split(row),
-    }
-    seed = row.number("seed")
-    seed = f"seed {seed:g}" if seed is not None else row.needed_text("file")
-    if "entropy_nats" in row:
-        figures = {"metric": "entropy", "unit": UNITS["entropy"], "mean": row.number("entropy_nats")}
-        most = row.number("largest_entropy_nats")
-        yield Row(about | figures, seed, f"Measured entropies are at most ln K = {most:.3f} nats." if most else "")
-    elif "far_below_second" in row:
-        figures = {"metric": "count", "unit": UNITS["count"], "mean": row.number("far_below_second")}
-        figures["target_class"] = _class(row.needed_text("class"))
-        classes = row.number("classes")
-        yield Row(about | figures, seed, f"Measured counts are of {classes:g} classes." if classes else "")
+def _row(row: dict[str, Any], where: str, made: _Provenance) -> Iterator[Row]:
+    """What a row of the other commands holds; a student's entropies are in no table."""
+    has = {name for name, value in row.items() if value is not None}
+    if {"entropy_nats", "label_smoothing"} <= has:
+        entropy = convert(row, _EntropyRow, where)
+        most = entropy.largest_entropy_nats
+        note = f"Measured entropies are at most ln K = {most:.3f} nats." if most else ""
+        yield Row(entropy.figure("entropy"), entropy.which, note)
+    elif {"far_below_second", "label_smoothing"} <= has:  # in a class's mean output
+        count = convert(row, _CountRow, where)
+        note = f"Measured counts are of {count.classes} classes." if count.classes else ""
+        yield Row(count.figure("count"), count.which, note)
+    if {"class", "top1"} <= has:
+        accuracy = convert(row, _AccuracyRow, where)
+        model = str(accuracy.student).partition(" ")[2]  # "#2 student resnet18"
+        role, _, name = model.partition(" ")
+        who = {"student": name if role == "student" else model}
+        yield Row(
+            accuracy.figure("class_accuracy", **({"student": None, "teacher": name} if role == "teacher" else who))
+        )
+    if "target" in has and "entropy_nats" not in has:
+        yield from _agreement(convert(row, _AgreementRow, where), made)
 
 
-def _accuracy(row: Fields) -> Iterator[Row]:
-    """Accuracy of a class, over seeds."""
-    if "class" not in row or "top1" not in row:
-        return
-    model = row.needed_text("model").partition(" ")[2]  # "#2 student resnet18"
-    role, _, name = model.partition(" ")
-    smoothing = row.number("label_smoothing")
-    about = {
-        "data": row.text("data"),
-        "student": None if role == "teacher" else name if role == "student" else model,
-        "teacher": name if role == "teacher" else row.text("teacher"),
-        "label_smoothing": None if smoothing is None else round(smoothing, 3),
-        "temperature": row.number("temperature"),
-        "split": _split(row),
-        "target_class": _class(row.needed_text("class")),
-    }
-    figures = {"mean": row.number("top1"), "standard_deviation": row.number("top1_sd"), "n": _count(row)}
-    yield Row(about | figures | {"metric": "class_accuracy", "unit": UNITS["class_accuracy"]})
-
-
-def _agreement(row: Fields, provenance: Fields) -> Iterator[Row]:
+def _agreement(row: _AgreementRow, made: _Provenance) -> Iterator[Row]:
     """Agreement of two ways to choose similar and dissimilar classes, one of which may look at a model."""
-    if "target" not in row or "entropy_nats" in row:
-        return
-    name = row.text("shown") or _class(row.needed_text("target"))
-    about = {
-        "data": data_name(look_up(provenance.content, "data")),
-        "teacher": provenance.text("model"),
-        "split": _split(provenance),
-    }
-    for kind in ("similar", "dissimilar"):
-        figures = {"metric": f"agreement_{kind}", "unit": UNITS["agreement"], "mean": row.needed_number(kind)}
-        yield Row(about | figures | {"target_class": "average" if name == "mean" else name})
+    name = row.shown or _class(row.target)
+    about = {"data": data_name(made.data), "teacher": made.model, "split": _split(made.split)}
+    about |= {"unit": UNITS["agreement"], "target_class": "average" if name == "mean" else name}
+    for kind, mean in (("similar", row.similar), ("dissimilar", row.dissimilar)):
+        yield Row(about | {"metric": f"agreement_{kind}", "mean": mean})
 
 
 def _class(name: str) -> str:
@@ -174,17 +267,5 @@ def _class(name: str) -> str:
     return imagenet_classes().get(name, name)
 
 
-def _split(row: Fields) -> str | None:
-    name = row.text("split")
-    return SPLITS.get(name, name)
-
-
-def _count(row: Fields) -> int | None:
-    n = row.number("n")
-    return None if n is None else int(n)
-
-
-def _smoothing(provenance: Fields) -> float | None:
-    known = Fields({"label_smoothing": teacher_smoothing(provenance.content)}, provenance.where)
-    alpha = known.number("label_smoothing")
-    return None if alpha is None else round(alpha, 3)
+def _split(name: str | None) -> str | None:
+    return SPLITS.get(name or "", name)

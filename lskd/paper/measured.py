@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lskd.io.errors import InputError, input_error
+from lskd.io.schema import Text
 from lskd.measure.model_accuracy import accuracy_of_representations
 from lskd.paper.command_files import Row, accuracy_rows, is_result, read_rows
-from lskd.paper.published import FIELDS, Figure, published
+from lskd.paper.published import Figure, published
 from lskd.records.found_runs import Run, find_runs
 from lskd.records.inputs import find_inputs
 from lskd.records.spread import over_seeds
@@ -28,7 +29,7 @@ OF_STUDENT = ("data", "teacher", "student", "distill_type", "temperature")
 KINDS = {"logit": "the logits alone", "overhaul": "features too (--kd-distill-type overhaul)"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured(Figure):
     """One measured figure; models and data have their own names.
 
@@ -36,7 +37,7 @@ class Measured(Figure):
         stands_for: the paper's model in whose place ``student`` is, None where it is that model or nobody said.
     """
 
-    stands_for: str | None = None
+    stands_for: Text | None = None
 
 
 def measure(
@@ -104,7 +105,7 @@ def _fits(row: Mapping, printed: Sequence[Figure]) -> bool:
 
 
 def _figure(table: str, known: Mapping) -> Measured:
-    return Measured(**(dict.fromkeys(FIELDS) | known | {"table": table}))
+    return Measured(**{**known, "table": table})
 
 
 # Of runs

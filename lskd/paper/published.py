@@ -13,6 +13,11 @@ import importlib.resources
 import math
 import re
 from dataclasses import dataclass, fields
+from typing import Annotated
+
+from msgspec import Meta
+
+from lskd.io.schema import Name, Number, Positive, Text
 
 SOURCE = "Chandrasegaran et al., ICML 2022"
 TABLES = {
@@ -66,7 +71,7 @@ MODELS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figure:
     """One figure of one table.
 
@@ -89,22 +94,22 @@ class Figure:
         flag: what is off about the figure, or None; several notes are separated by `` | ``.
     """
 
-    table: str
-    data: str
-    teacher: str
-    student: str | None
-    distill_type: str | None
-    label_smoothing: float | None
-    temperature: float | None
-    reference_temperature: float | None
-    split: str | None
-    target_class: str | None
-    metric: str
-    unit: str
-    mean: float
-    standard_deviation: float | None
-    n: int | None
-    flag: str | None
+    table: Text = ""
+    data: Text | None = None
+    teacher: Text | None = None
+    student: Text | None = None
+    distill_type: Text | None = None
+    label_smoothing: Number | None = None
+    temperature: Positive | None = None
+    reference_temperature: Positive | None = None
+    split: Text | None = None
+    target_class: Text | None = None
+    metric: Name
+    unit: Name
+    mean: Number
+    standard_deviation: Number | None = None
+    n: Annotated[int, Meta(ge=1)] | None = None
+    flag: Text | None = None
 
 
 FIELDS = tuple(field.name for field in fields(Figure))

@@ -2,17 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 
-from lskd.io.errors import input_error
+from lskd.io.errors import InputError, input_error
 from lskd.io.files import write_json
-from lskd.io.json_fields import Fields, read_fields
+from lskd.io.schema import Name, Text, read_json
 from lskd.paper.measured import Measured
-from lskd.paper.published import NUMBERS, published, tables
+from lskd.paper.published import published, tables
 from lskd.paper.table_layout import METRICS, grid
 
 UNITS = ("%", "BLEU", "nats", "fraction", "classes")
-NEEDED = ("metric", "unit", "mean")
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,12 @@ class Result:
         rows: the figures, at least one.
     """
 
-    table: str
-    title: str
-    scale: str | None
-    notes: Sequence[str]
-    inputs: Sequence[str]
-    rows: Sequence[Measured]
+    table: Name
+    title: Name
+    scale: Text | None = None
+    notes: Sequence[Text] = ()
+    inputs: Sequence[Text] = ()
+    rows: Sequence[Measured] = ()
 
 
 def write_result(path: str | os.PathLike, result: Result) -> None:
@@ -47,41 +46,18 @@ def read_result(path: str | os.PathLike) -> Result:
     Raises:
         InputError: not such a file, a field of another type, no rows, or a figure that is there twice.
     """
-    content = read_fields(path)
-    table = content.needed_text("table")
-    if table not in tables():
-        raise input_error(content.where, f"table = {table}", "must be a table that `lskd published` lists")
-    rows = [_row(table, each) for each in content.objects("rows")]
-    if not rows:
-        raise input_error(content.where, "rows", "must hold at least one figure")
+    result = read_json(path, Result)
+    if result.table not in tables():
+        raise input_error(str(path), f"table = {result.table}", "must be a table that `lskd published` lists")
+    if not result.rows:
+        raise input_error(str(path), "rows", "must hold at least one figure")
+    for number, row in enumerate(result.rows):
+        for name, valid in (("metric", METRICS), ("unit", UNITS)):
+            if (value := getattr(row, name)) not in valid:
+                raise input_error(f"{path}: rows[{number}].{name}", value, f"must be one of {', '.join(valid)}")
+    result = replace(result, rows=[replace(row, table=result.table) for row in result.rows])
     try:
-        grid(rows, published(table))
-    except ValueError as error:
-        raise input_error(content.where, "rows", str(error)) from None
-    return Result(
-        table,
-        content.needed_text("title"),
-        content.text("scale"),
-        content.texts("notes"),
-        content.texts("inputs"),
-        rows,
-    )
-
-
-def _row(table: str, row: Fields) -> Measured:
-    known = {}
-    for field in fields(Measured):
-        name = field.name
-        known[name] = row.number(name) if name in NUMBERS or name == "n" else row.text(name)
-    for name in NEEDED:
-        if known[name] is None:
-            raise input_error(row.where, name, "must be there")
-    for name, valid in (("metric", METRICS), ("unit", UNITS)):
-        if known[name] not in valid:
-            raise input_error(row.where, f"{name} = {known[name]}", f"must be one of {', '.join(valid)}")
-    for name in ("temperature", "reference_temperature", "n"):
-        if known[name] is not None and known[name] <= 0:
-            raise input_error(row.where, f"{name} = {known[name]:g}", "must be above 0")
-    if known["n"] is not None:
-        known["n"] = int(known["n"])
-    return Measured(**(known | {"table": table}))
+        grid(result.rows, published(result.table))
+    except InputError as error:
+        raise input_error(str(path), "rows", str(error)) from None
+    return result

@@ -6,33 +6,59 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
+
 from lskd.io.errors import input_error
+from lskd.io.schema import Number, Text, convert
 from lskd.records.inputs import RECORD, SUFFIX, find_inputs
 from lskd.records.runs import (
     RunRecord,
     data_name,
     deciding_settings,
-    is_number,
     is_translation,
-    look_up,
     read_run,
     teacher_smoothing,
 )
 
-# What a record may hold in these places, beside nothing.
-KINDS = {
-    ("configuration", "model"): str,
-    ("configuration", "host"): dict,
-    ("data", "path"): str,
-    ("data", "dataset"): str,
-    ("data", "fingerprint"): str,
-    ("data", "classes"): list,
-    ("teacher", "model"): str,
-    ("teacher", "fingerprint"): str,
-    ("teacher", "paths"): list,
-    ("teacher", "valid"): dict,
-}
-NAMES = {str: "a text", dict: "an object", list: "a list"}
+
+class _Configuration(msgspec.Struct):
+    model: Text | None = None
+    host: dict | None = None
+    temperature: Number | None = None
+    label_smoothing: Number | None = None
+
+
+class _Data(msgspec.Struct):
+    path: Text | None = None
+    dataset: Text | None = None
+    fingerprint: Text | None = None
+    classes: list | None = None
+
+
+class _Smoothing(msgspec.Struct):
+    alpha: Number | None = None
+
+
+class _Teacher(msgspec.Struct):
+    model: Text | None = None
+    fingerprint: Text | None = None
+    paths: list[Text] | None = None
+    valid: dict | None = None
+    label_smoothing: _Smoothing | Number | None = None
+
+
+class _Validation(msgspec.Struct):
+    seconds: Number | None = None
+    together: Number | None = None
+
+
+class _Parts(msgspec.Struct):
+    """What a report relies on in a record, beside what :func:`lskd.records.runs.read_run` has checked."""
+
+    configuration: _Configuration
+    data: _Data
+    teacher: _Teacher | None
+    history: list[_Validation]
 
 
 @dataclass(frozen=True)
@@ -140,26 +166,8 @@ def find_runs(places: Sequence[str | os.PathLike]) -> list[Run]:
 
 
 def _checked(record: RunRecord, path: Path) -> RunRecord:
-    """A record whose parts have what a report relies on beside what :func:`lskd.records.runs.read_run` has checked."""
-    configuration, teacher = record.configuration, record.teacher
-    numbers = {"label_smoothing": configuration.get("label_smoothing"), "seed": record.seed}
-    if teacher:
-        known = teacher.get("label_smoothing") or {}
-        numbers["the teacher's label_smoothing"] = known.get("alpha") if isinstance(known, dict) else known
-        if configuration.get("temperature") is None:
-            raise input_error("run record", path, "configuration must have the temperature of a student")
-        numbers["temperature"] = configuration["temperature"]
-    for name in ("seconds", "together"):
-        numbers |= {f"history {i}, {name}": look_up(row, name) for i, row in enumerate(record.history, start=1)}
-    for name, value in numbers.items():
-        if not is_number(value):
-            raise input_error("run record", path, f"{name} must be a number")
-    content = {"configuration": configuration, "data": record.data, "teacher": teacher}
-    for keys, kind in KINDS.items():
-        if not isinstance(look_up(content, *keys), kind | None):
-            raise input_error("run record", path, f"{', '.join(keys)} must be {NAMES[kind]}")
-    if not all(isinstance(each, str) for each in (*(look_up(teacher, "paths") or ()), *record.warnings)):
-        raise input_error("run record", path, "the teacher's paths and the warnings must be texts")
-    if not all(isinstance(row, dict) for row in record.history):
-        raise input_error("run record", path, "history must be a list of objects")
+    """A record that a report can rely on."""
+    parts = convert(vars(record), _Parts, str(path))
+    if record.teacher and parts.configuration.temperature is None:
+        raise input_error("run record", path, "configuration must have the temperature of a student")
     return record

@@ -12,17 +12,21 @@ import fcntl
 import importlib.metadata
 import io
 import json
-import math
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
 
 from lskd.io.errors import input_error
-from lskd.io.files import json_text, parse_json, write_text
+from lskd.io.files import json_text, write_text
+from lskd.io.schema import Versioned, convert, read_json
 
 SCHEMA_VERSION = 1
 LARGEST = 1e300  # of a number in a record: NaN and infinity are not within
@@ -32,6 +36,7 @@ INDIFFERENT |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_
 INDIFFERENT |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
 INDIFFERENT |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
 INDIFFERENT |= {"teacher_path", "teacher_cache", "kd_checkpoint"}
+Percent = Annotated[float, Meta(ge=0, le=100)]
 PACKAGES = ("lskd", "torch", "fairseq-fixed", "timm", "torchvision", "sacrebleu", "sentencepiece", "numpy")
 
 
@@ -61,7 +66,7 @@ class RunRecord:
     revision: str | None = field(default_factory=lambda: source_revision())
     started: str = field(default_factory=lambda: now())
     updated: str = field(default_factory=lambda: now())
-    figures: dict = field(default_factory=dict)
+    figures: dict[str, dict[str, dict]] = field(default_factory=dict)
     history: list[dict] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     nondeterminism: list[str] | None = None
@@ -74,6 +79,16 @@ class RunRecord:
     def add_figures(self, split: str, checkpoint: str, figures: dict) -> None:
         """Set or replace figures of one checkpoint on one split; other figures of the same checkpoint stay."""
         self.figures.setdefault(split, {}).setdefault(checkpoint, {}).update(figures)
+
+
+class _Figures(msgspec.Struct):
+    """What is checked of the figures of a checkpoint."""
+
+    top1: Percent | None = None
+    top5: Percent | None = None
+    bleu: Percent | None = None
+    tokenised_lowercased_bleu: Percent | None = None
+    samples: Annotated[float, Meta(ge=0)] | None = None
 
 
 def write_run(record: RunRecord, directory: str | os.PathLike) -> None:
@@ -126,46 +141,18 @@ def read_run(directory: str | os.PathLike) -> RunRecord | None:
     """
     path = Path(directory) / "run.json"
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        version = read_json(path, Versioned).schema_version
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
-        raise input_error("run record", path, f"must be JSON: {error}") from None
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if not isinstance(version, int):
-        raise input_error("run record", path, "must be an object with a schema_version")
     if version > SCHEMA_VERSION:
         raise input_error(
             "run record", path, f"has schema version {version}, this version of lskd reads up to {SCHEMA_VERSION}"
         )
-    known = {each.name for each in fields(RunRecord)}
-    if missing := {"configuration", "seed", "data"} - content.keys():
-        raise input_error("run record", path, f"lacks {', '.join(sorted(missing))}")
-    record = RunRecord(**{key: value for key, value in content.items() if key in known})
-    _check_types(record, path)
-    return record
-
-
-def _check_types(record: RunRecord, path: Path) -> None:
-    """Check that the parts of a record have the types that everybody relies on. Raises InputError."""
-    objects = {name: getattr(record, name) for name in ("configuration", "data", "figures", "versions", "hardware")}
-    objects |= {"teacher": {} if record.teacher is None else record.teacher}
-    lists = {name: getattr(record, name) for name in ("history", "warnings", "command")}
-    lists |= {"nondeterminism": record.nondeterminism or []}
-    for name, value in (objects | lists).items():
-        if not isinstance(value, dict if name in objects else list):
-            raise input_error("run record", path, f"{name} must be {'an object' if name in objects else 'a list'}")
+    record = read_json(path, RunRecord)
     for split, checkpoints in record.figures.items():
-        if not isinstance(checkpoints, dict) or not all(isinstance(each, dict) for each in checkpoints.values()):
-            raise input_error("run record", path, f"figures of {split} must be objects by checkpoint")
         for figures in checkpoints.values():
-            percent = dict.fromkeys(("top1", "top5", "bleu", "tokenised_lowercased_bleu"), 100)
-            for name, most in (percent | {"samples": math.inf}).items():
-                value = figures.get(name)
-                if not is_number(value) or not 0 <= (value or 0) <= most:
-                    raise input_error(
-                        "run record", path, f"figures of {split}: {name} must be a number from 0 to {most}"
-                    )
+            convert(figures, _Figures, f"{path}: figures of {split}")
+    return record
 
 
 def is_number(value: object) -> bool:

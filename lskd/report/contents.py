@@ -5,9 +5,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
 
 from lskd.io.errors import input_error
-from lskd.io.json_fields import Fields, read_fields
+from lskd.io.schema import Integer, Name, Number, Text, convert, read_json
 from lskd.paper.results import Result, read_result
 from lskd.records.found_runs import Run, find_runs
 from lskd.report.plots import PIXELS_PER_INCH
@@ -88,58 +92,74 @@ def read_contents(path: str | os.PathLike) -> Contents:
     Raises:
         InputError: a field that is missing or of another type, a file that is not there or not what it should be.
     """
-    content, place = read_fields(path), Path(path).parent
-    experiments = [_experiment(each, place) for each in content.objects("experiments")]
-    if not experiments:
-        raise input_error(content.where, "experiments", "must hold at least one")
-    return Contents(
-        content.needed_text("title"),
-        content.text("scale"),
-        content.texts("intro"),
-        experiments,
-        _runs(content, place),
+    content, place = read_json(path, _Page), Path(path).parent
+    experiments = [_experiment(each, f"{path}: experiments[{i}]", place) for i, each in enumerate(content.experiments)]
+    return Contents(content.title, content.scale, content.intro, experiments, _runs(content.runs, place))
+
+
+class _Experiment(msgspec.Struct):
+    """A table, with a ``result``, or a figure with what is ``published`` and its ``numbers``; paths are of files."""
+
+    id: Name
+    title: Name
+    command: Name
+    notes: list[Text] = []
+    result: Name | None = None
+    figure: Name | None = None
+    numbers: Name | None = None
+    published: Text | None = None
+
+
+class _Page(msgspec.Struct):
+    """FILE.json, with the directories of its runs."""
+
+    title: Name
+    experiments: Annotated[list[_Experiment], Meta(min_length=1)]
+    scale: Text | None = None
+    intro: list[Text] = []
+    runs: list[Name] = []
+
+
+class _Numbers(msgspec.Struct):
+    """The numbers of a drawing."""
+
+    rows: Annotated[list[dict[Name, object]], Meta(min_length=1, max_length=MOST_ROWS)]
+
+
+def _experiment(content: _Experiment, where: str, place: Path) -> Experiment:
+    if (content.result is None) == (content.figure is None):
+        raise input_error(where, "result, figure", "must have the one or the other")
+    made = Experiment(content.id, content.title, content.command, content.notes, None, None)
+    if content.result is not None:
+        return replace(made, result=read_result(_file(content, "result", where, place)))
+    if not content.published:
+        raise input_error(where, "published", "must be there")
+    numbers = _file(content, "numbers", where, place)
+    rows = [
+        {name: _shown(value, f"{numbers}: rows[{i}].{name}") for name, value in row.items() if name not in NOT_SHOWN}
+        for i, row in enumerate(read_json(numbers, _Numbers).rows)
+    ]
+    drawing = Drawing(
+        read_svg(_file(content, "figure", where, place)),
+        rows,
+        content.published,
+        [str(content.figure), str(content.numbers)],
     )
+    return replace(made, drawing=drawing)
 
 
-def _experiment(content: Fields, place: Path) -> Experiment:
-    if ("result" in content) == ("figure" in content):
-        raise input_error(content.where, "result, figure", "must have the one or the other")
-    return Experiment(
-        content.needed_text("id"),
-        content.needed_text("title"),
-        content.needed_text("command"),
-        content.texts("notes"),
-        read_result(_file(content, "result", place)) if "result" in content else None,
-        _drawing(content, place) if "figure" in content else None,
-    )
-
-
-def _file(content: Fields, name: str, place: Path) -> Path:
-    path = place / content.needed_text(name)
+def _file(content: _Experiment, name: str, where: str, place: Path) -> Path:
+    path = place / (getattr(content, name) or "")
     if not path.is_file():
-        raise input_error(content.where, f"{name} = {path}", "must be a file")
+        raise input_error(where, f"{name} = {path}", "must be a file")
     return path
 
 
-def _drawing(content: Fields, place: Path) -> Drawing:
-    numbers = read_fields(_file(content, "numbers", place))
-    rows = numbers.objects("rows")
-    if not 1 <= len(rows) <= MOST_ROWS:
-        raise input_error(numbers.where, f"{len(rows)} rows", f"must be 1 to {MOST_ROWS}")
-    return Drawing(
-        read_svg(_file(content, "figure", place)),
-        [{name: _value(row, name) for name in row.content if name not in NOT_SHOWN} for row in rows],
-        content.needed_text("published"),
-        [content.needed_text("figure"), content.needed_text("numbers")],
-    )
-
-
-def _value(row: Fields, name: str) -> str | float | None:
+def _shown(value: object, where: str) -> str | float | None:
     """A number or a text, of a list of texts one text."""
-    value = row.content[name]
     if isinstance(value, list):
-        return ", ".join(row.texts(name))
-    return row.text(name) if isinstance(value, str) else row.number(name)
+        return ", ".join(convert(value, list[Text], where))
+    return convert(value, Integer | Number | Text | None, where)
 
 
 def read_svg(path: str | os.PathLike) -> tuple[str, int, int]:
@@ -169,10 +189,10 @@ def read_svg(path: str | os.PathLike) -> tuple[str, int, int]:
     return text, *pixels
 
 
-def _runs(content: Fields, place: Path) -> list[Run]:
+def _runs(names: Sequence[str], place: Path) -> list[Run]:
     """The runs, in the order of FILE.json, each once, under the names that it has for them."""
     runs: dict[Path, Run] = {}
-    for name in content.texts("runs"):
+    for name in names:
         for run in find_runs([place / name]):
             named = Path(name) / run.directory.relative_to(place / name)
             runs.setdefault(run.directory.resolve(), replace(run, directory=named))

@@ -1,38 +1,67 @@
 """``cache.json``: what a cached teacher is of, and the size and SHA-256 of every file of it.
 
-It may come from anyone: nothing in it is run, and every field is checked as it is taken.
+It may come from anyone: nothing in it is run, and every field is checked as it is read.
 """
 
 import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Literal, TypedDict
 
 import numpy as np
+from msgspec import Meta
 from tqdm import tqdm
 
 from lskd.io.errors import input_error
 from lskd.io.files import sha256, write_json
-from lskd.io.json_fields import LARGEST, Fields, read_fields
+from lskd.io.schema import Count, Name, Positive, Text, Versioned, read_json
+from lskd.measure.teacher_smoothing import LabelSmoothing
 
 SCHEMA_VERSION = 1
 MANIFEST, PROJECTION = "cache.json", "projection.safetensors"
-FORMATS = ("features", "topk")
 DTYPES = {"fp16": np.float16, "fp32": np.float32}
-ESTIMATE = {"alpha": Fields.number, "low": Fields.number, "high": Fields.number, "revision": Fields.number}
-ESTIMATE |= {"verdict": Fields.needed_text, "reason": Fields.needed_text}
+Size = Annotated[int, Meta(ge=1, le=2**53)]
 
 
 @dataclass(frozen=True)
 class File:
     """A file of a cache; ``split`` is None, and there are no sentences, in the projection's."""
 
-    name: str
-    bytes: int
-    sha256: str
-    split: str | None = None
-    sentences: int = 0
-    tokens: int = 0
+    name: Name
+    bytes: Count
+    sha256: Name
+    split: Name | None = None
+    sentences: Count = 0
+    tokens: Count = 0
+
+    def __post_init__(self):
+        if self.name != Path(self.name).name or self.name.startswith("."):
+            raise ValueError(f"name = {self.name}, must be the name of a file in the directory")
+
+
+class Teacher(TypedDict):
+    """Of what a cache is."""
+
+    paths: list[Name]
+    weights_fingerprint: Name
+    label_smoothing: LabelSmoothing
+
+
+class Dictionaries(TypedDict):
+    """Fingerprints of the dictionaries."""
+
+    source: Name
+    target: Name
+
+
+class Data(TypedDict):
+    """On what."""
+
+    path: Name
+    fingerprint: Name
+    pair: Name
+    dictionaries: Dictionaries
 
 
 @dataclass(frozen=True)
@@ -54,16 +83,16 @@ class Manifest:
         finished: whether all of them are there.
     """
 
-    format: str
-    dtype: str
-    topk: int
-    temperatures: list[float]
-    vocabulary: int
-    dimension: int
-    teacher: dict
-    data: dict
-    splits: dict[str, int]
-    versions: dict
+    format: Literal["features", "topk"]
+    dtype: Literal["fp16", "fp32"]
+    topk: Count
+    temperatures: list[Positive]
+    vocabulary: Size
+    dimension: Size
+    teacher: Teacher
+    data: Data
+    splits: dict[Name, Count]
+    versions: dict[Name, Text | None]
     files: list[File]
     finished: bool = False
 
@@ -107,7 +136,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(directory: Path, argument: str = "--teacher-cache") -> Manifest:
-    """Read ``cache.json``, finished or not, field by field; ``argument`` is what errors call the directory.
+    """Read ``cache.json``, finished or not; ``argument`` is what errors call the directory.
 
     Raises:
         InputError: there is none, it is of a newer version of the project, or a field is not as it should be.
@@ -115,73 +144,14 @@ def read_manifest(directory: Path, argument: str = "--teacher-cache") -> Manifes
     path = Path(directory) / MANIFEST
     if not path.is_file():
         raise input_error(argument, directory, "must be a directory made by `python -m lskd_fairseq.cache_teacher`")
-    fields = read_fields(path)
-    if (version := _whole(fields, "schema_version", 1)) > SCHEMA_VERSION:
+    if (version := read_json(path, Versioned).schema_version) > SCHEMA_VERSION:
         raise input_error(argument, directory, f"has schema version {version}, read is up to {SCHEMA_VERSION}")
-    manifest = Manifest(
-        format=_one_of(fields, "format", FORMATS),
-        dtype=_one_of(fields, "dtype", DTYPES),
-        topk=_whole(fields, "topk"),
-        temperatures=_temperatures(fields),
-        vocabulary=_whole(fields, "vocabulary", 1),
-        dimension=_whole(fields, "dimension", 1),
-        teacher=_teacher(fields.object("teacher")),
-        data=_data(fields.object("data")),
-        splits={name: _whole(fields.object("splits"), name) for name in fields.object("splits").content},
-        versions={name: fields.object("versions").text(name) for name in fields.object("versions").content},
-        files=[_file(each) for each in fields.objects("files")],
-        finished=fields.content.get("finished") is True,
-    )
+    manifest = read_json(path, Manifest)
     if not (manifest.topk <= manifest.vocabulary and bool(manifest.topk) == (manifest.format == "topk")):
         raise input_error(str(path), f"topk = {manifest.topk}", "must be at most the vocabulary, and 0 without a top-k")
     if manifest.finished and any(manifest.done(split) != number for split, number in manifest.splits.items()):
         raise input_error(str(path), "files", "must hold the sentences of every split")
     return manifest
-
-
-def _teacher(fields: Fields) -> dict:
-    smoothing = fields.object("label_smoothing")
-    known = {"alpha": smoothing.number("alpha"), "epsilon": smoothing.number("epsilon")}
-    known["source"] = smoothing.needed_text("source")
-    if "estimate" in smoothing:
-        estimate = smoothing.object("estimate")
-        known["estimate"] = {name: read(estimate, name) for name, read in ESTIMATE.items()}
-    fingerprint = fields.needed_text("weights_fingerprint")
-    return {"paths": fields.texts("paths"), "weights_fingerprint": fingerprint, "label_smoothing": known}
-
-
-def _data(fields: Fields) -> dict:
-    dictionaries = {side: fields.object("dictionaries").needed_text(side) for side in ("source", "target")}
-    return {name: fields.needed_text(name) for name in ("path", "fingerprint", "pair")} | {"dictionaries": dictionaries}
-
-
-def _file(fields: Fields) -> File:
-    name = fields.needed_text("name")
-    if name != Path(name).name or name.startswith("."):
-        raise input_error(fields.where, f"name = {name}", "must be the name of a file in the directory")
-    numbers = {each: _whole(fields, each) for each in ("bytes", "sentences", "tokens")}
-    return File(name, sha256=fields.needed_text("sha256"), split=fields.text("split"), **numbers)
-
-
-def _temperatures(fields: Fields) -> list[float]:
-    found = fields.content.get("temperatures")
-    numbers = found if isinstance(found, list) else [None]
-    if not all(isinstance(each, int | float) and 0 < each <= LARGEST for each in numbers):
-        raise input_error(fields.where, "temperatures", "must be a list of numbers above 0")
-    return [float(each) for each in numbers]
-
-
-def _whole(fields: Fields, name: str, least: int = 0) -> int:
-    value = fields.needed_number(name)
-    if value != int(value) or value < least:
-        raise input_error(fields.where, f"{name} = {value}", f"must be a whole number, at least {least}")
-    return int(value)
-
-
-def _one_of(fields: Fields, name: str, known: Sequence[str]) -> str:
-    if (value := fields.needed_text(name)) not in known:
-        raise input_error(fields.where, f"{name} = {value}", f"must be {' or '.join(known)}")
-    return value
 
 
 def damage(directory: Path, files: Sequence[File]) -> tuple[int, str] | None:

@@ -36,6 +36,7 @@ ROW = {"metric": "bleu", "mean": 20.5, "n": 3}
         ({"n": 1.5}, "rows[0].n (expected int | null, got float)"),
         ({"metric": ""}, "rows[0].metric (expected str of length >= 1)"),
         ({"metric": "a\nb"}, "rows[0].metric (expected text without control characters)"),
+        ({"note": "gnp.\u202eexe"}, "rows[0].note (expected text without control characters)"),
         ({"note": "\x1b[2J"}, "rows[0].note (expected text without control characters)"),
     ],
 )

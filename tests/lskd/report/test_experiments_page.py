@@ -272,16 +272,16 @@ def test_the_same_files_give_the_same_bytes_in_any_process(contents):
     ("change", "message"),
     [
         ({"result": "results/9.json"}, "results/9.json (must be a file)"),
-        ({"result": 3}, "result = 3 (must be a text"),
+        ({"result": 3}, "experiments[0].result (expected str | null, got int)"),
         ({"result": None}, "must have the one or the other"),
         ({"figure": "results/1.svg"}, "must have the one or the other"),
-        ({"title": None}, "title (must be there"),
-        ({"id": ["x"]}, "id = a list (must be a text"),
-        ({"command": ""}, "command (must be there"),
-        ({"notes": "x"}, "notes (must be a list)"),
+        ({"title": None}, "experiments[0].title (expected str, got null)"),
+        ({"id": ["x"]}, "experiments[0].id (expected str, got array)"),
+        ({"command": ""}, "experiments[0].command (expected str of length >= 1)"),
+        ({"notes": "x"}, "experiments[0].notes (expected array, got str)"),
         (DRAWING | {"result": None, "figure": "results/2.svg"}, "results/2.svg (must be a file)"),
         (DRAWING | {"result": None, "numbers": "results/2.json"}, "results/2.json (must be a file)"),
-        (DRAWING | {"result": None, "numbers": None}, "numbers (must be there"),
+        (DRAWING | {"result": None, "numbers": None}, "experiments[0]: numbers = "),
         (DRAWING | {"result": None, "published": None}, "published (must be there"),
         (DRAWING | {"result": None, "figure": "results/1.json"}, "1.json (must be SVG"),
         (DRAWING | {"result": None, "numbers": "results/2B.json", "figure": "results"}, "results (must be a file)"),
@@ -298,12 +298,12 @@ def test_an_experiment_that_cannot_be_shown_is_refused_in_one_line(results, chan
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"rows": []}, "0 rows (must be 1 to 1000)"),
-        ({"rows": [{"a": 1}] * 1001}, "1001 rows"),
-        ({"rows": [{"a": {"b": 1}}]}, "a = a dict (must be a number)"),
-        ({"rows": [{"a": [1]}]}, "a = 1 (must be a text"),
-        ({"rows": [{"a": True}]}, "a = True (must be a number)"),
-        ([], "must hold a JSON object"),
+        ({"rows": []}, "1.json: rows (expected array of length >= 1)"),
+        ({"rows": [{"a": 1}] * 1001}, "1.json: rows (expected array of length <= 1000)"),
+        ({"rows": [{"a": {"b": 1}}]}, "1.json: rows[0].a: content (expected int | float | str | null, got object)"),
+        ({"rows": [{"a": [1]}]}, "1.json: rows[0].a: [0] (expected str, got int)"),
+        ({"rows": [{"a": True}]}, "1.json: rows[0].a: content (expected int | float | str | null, got bool)"),
+        ([], "1.json: content (expected object, got array)"),
     ],
 )
 def test_numbers_that_are_no_table_are_refused(results, numbers, message):
@@ -334,7 +334,7 @@ def test_a_drawing_without_a_size_is_refused(tmp_path, text):
 def test_runs_that_are_not_there_are_named(results):
     with pytest.raises(InputError, match=r"runs/nowhere \(must be a directory"):
         experiments_page(write(results, [TABLES[0]], runs=["runs/nowhere"]))
-    with pytest.raises(InputError, match="must hold at least one"):
+    with pytest.raises(InputError, match=r"experiments \(expected array of length >= 1"):
         experiments_page(write(results, []))
 
 

@@ -773,32 +773,50 @@ def test_directories_that_overlap_give_each_run_once(tmp_path):
     ("content", "message"),
     [
         ("{", "must be JSON"),
-        ("[]", "must be an object"),
+        ("[]", "content (expected object, got array)"),
         ('{"schema_version": 99}', "has schema version 99"),
-        ('{"schema_version": 1, "configuration": {}, "seed": 1, "data": []}', "data must be an object"),
-        ('{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "teacher": 3}', "teacher must be"),
+        ('{"schema_version": 1, "configuration": {}, "seed": 1, "data": []}', "data (expected object, got array)"),
+        (
+            '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "teacher": 3}',
+            "teacher (expected object | null, got int)",
+        ),
         ('{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "teacher": {"a": 1}}', "the temperature"),
         (
             '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "figures": {"valid": 3}}',
-            "figures of valid",
+            "figures[...] (expected object, got int)",
         ),
         (
             '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "figures": {"v": {"a": {"top1": "9"}}}}',
-            "figures of v: top1 must be a number",
+            "figures of v: top1 (expected float | null, got str)",
         ),
-        ('{"schema_version": 1, "configuration": {"label_smoothing": "a"}, "seed": 1, "data": {}}', "label_smoothing"),
-        ('{"schema_version": 1, "configuration": {"model": 3}, "seed": 1, "data": {}}', "model must be a text"),
-        ('{"schema_version": 1, "configuration": {"host": 3}, "seed": 1, "data": {}}', "host must be an object"),
-        ('{"schema_version": 1, "configuration": {}, "seed": 1, "data": {"path": {}}}', "data, path must be a text"),
-        ('{"schema_version": 1, "configuration": {}, "seed": 1e999, "data": {}}', "seed must be a number"),
-        ('{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "history": [3]}', "history must be"),
+        (
+            '{"schema_version": 1, "configuration": {"label_smoothing": "a"}, "seed": 1, "data": {}}',
+            "configuration.label_smoothing (expected",
+        ),
+        (
+            '{"schema_version": 1, "configuration": {"model": 3}, "seed": 1, "data": {}}',
+            "configuration.model (expected str | null, got int)",
+        ),
+        (
+            '{"schema_version": 1, "configuration": {"host": 3}, "seed": 1, "data": {}}',
+            "configuration.host (expected object | null, got int)",
+        ),
+        (
+            '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {"path": {}}}',
+            "data.path (expected str | null, got object)",
+        ),
+        ('{"schema_version": 1, "configuration": {}, "seed": 1e999, "data": {}}', "number out of range"),
+        (
+            '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "history": [3]}',
+            "history[0] (expected object, got int)",
+        ),
         (
             '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "history": [{"seconds": "a"}]}',
-            "history 1, seconds must be a number",
+            "history[0].seconds (expected float | null, got str)",
         ),
         (
             '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "warnings": [3]}',
-            "warnings must be texts",
+            "warnings[0] (expected str, got int)",
         ),
     ],
 )
