@@ -12,7 +12,9 @@ from lskd.measure.wordnet import imagenet_classes
 from lskd.records.runs import data_name, look_up, teacher_smoothing
 
 SPLITS = {"valid": "val", "validation": "val"}  # as the paper has it
-ETA = {"centroid": "eta", "pairwise": "eta_pairwise"}  # the variants of η that the paper has
+# The variants of η that the paper has, and the one that corrects its first for the noise of few samples.
+ETA = {"centroid": "eta", "corrected": "eta", "pairwise": "eta_pairwise"}
+CORRECTED = "η of {data} is corrected for the noise of few samples (variant corrected); the paper's is not."
 UNITS = {"entropy": "nats", "count": "classes", "class_accuracy": "%", "eta": "%", "agreement": "fraction"}
 
 
@@ -23,12 +25,12 @@ class Row:
     Attributes:
         figure: fields of :class:`lskd.paper.published.Figure` that are known.
         seed: what tells it from those of other seeds, where the command does not sum these up.
-        note: what a reader has to know of it.
+        notes: what a reader has to know of it, a sentence each.
     """
 
     figure: dict
     seed: str = ""
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def read_rows(path: str | os.PathLike) -> list[Row]:
@@ -83,9 +85,12 @@ def accuracy_rows(measured: ModelAccuracy) -> list[Row]:
 
 def _eta(content: Fields, rows: list[Fields]) -> Iterator[Row]:
     """η of each target, in %."""
-    name = ETA.get(content.text("variant"))
+    variant = content.needed_text("variant")
+    if variant not in ETA:
+        valid = f"has η of variant {variant}; must be centroid or corrected for Table 3, pairwise for Table K.1"
+        raise input_error("INPUT", content.where, valid)
     files = [content.objects(which) for which in ("first", "second")]
-    if name is None or not all(files):
+    if not all(files):
         return
     first, second = (each[0].object("provenance") for each in files)
     about = {
@@ -99,15 +104,18 @@ def _eta(content: Fields, rows: list[Fields]) -> Iterator[Row]:
         "split": _split(second),
         "unit": UNITS["eta"],
     }
+    notes = (*content.texts("warnings"),)
+    if variant == "corrected":
+        notes += (CORRECTED.format(data=about["data"] or "these data"),)
     for row in rows:
         known = about | {"target_class": _class(row.needed_text("target")), "n": _count(row)}
         for kind in ("similar", "dissimilar"):
             figures = {
-                "metric": f"{name}_{kind}",
+                "metric": f"{ETA[variant]}_{kind}",
                 "mean": row.needed_number(f"eta_{kind}_percent"),
                 "standard_deviation": row.number(f"eta_{kind}_sd_percent"),
             }
-            yield Row(known | figures)
+            yield Row(known | figures, notes=notes)
 
 
 def _entropy(row: Fields) -> Iterator[Row]:
@@ -126,12 +134,14 @@ def _entropy(row: Fields) -> Iterator[Row]:
     if "entropy_nats" in row:
         figures = {"metric": "entropy", "unit": UNITS["entropy"], "mean": row.number("entropy_nats")}
         most = row.number("largest_entropy_nats")
-        yield Row(about | figures, seed, f"Measured entropies are at most ln K = {most:.3f} nats." if most else "")
+        most_there_is = (f"Measured entropies are at most ln K = {most:.3f} nats.",) if most else ()
+        yield Row(about | figures, seed, most_there_is)
     elif "far_below_second" in row:
         figures = {"metric": "count", "unit": UNITS["count"], "mean": row.number("far_below_second")}
         figures["target_class"] = _class(row.needed_text("class"))
         classes = row.number("classes")
-        yield Row(about | figures, seed, f"Measured counts are of {classes:g} classes." if classes else "")
+        of_classes = (f"Measured counts are of {classes:g} classes.",) if classes else ()
+        yield Row(about | figures, seed, of_classes)
 
 
 def _accuracy(row: Fields) -> Iterator[Row]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from lskd.paper.published import Figure, counterparts, published
-from lskd.records.found_runs import Metric, Run
+from lskd.records.found_runs import Metric, Run, score_notes
 from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, at, number, signed, smoothing, spread
 from lskd.report.html import Head, Markup, Notes, Page, code, element, join, paragraph, table
@@ -61,6 +61,7 @@ def _own_table(study: Study) -> list[Markup]:
     signatures = sorted({str(run.figures.get("bleu_signature")) for run in study.runs} - {"None"})
     if signatures:
         content.append(paragraph("sacreBLEU's signature: ", *(code(f"{each} ") for each in signatures), class_="faint"))
+    content += [paragraph(note, class_="faint") for note in score_notes(run.figures for run in study.runs)]
     if len(signatures) > 1:
         content.append(paragraph("Scores of different signatures do not compare.", class_="warning"))
     return content

@@ -79,6 +79,7 @@ def test_the_version_is_the_packages():
         ("etta", "invalid choice: 'etta'"),
         ("eta --first a", "--second"),
         ("published 9Z", "9Z"),
+        ("published 2A 2B", "unexpected argument: 2B"),
         ("entropy missing.representations.safetensors", "missing.representations.safetensors"),
         ("published 2A --output table.txt", "must end in .csv or .json"),
     ],
