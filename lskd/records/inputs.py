@@ -85,7 +85,7 @@ def find_inputs(
 
 
 def _files_below(place: Path) -> Iterator[Path]:
-    """Every file in a directory and below it, also where links lead; each directory once, by its own name if it can be."""
+    """Every file in a directory and below it, also where links lead; each directory once, by its own name first."""
     seen: set[str] = set()
     starts = [place]
     for start in starts:
