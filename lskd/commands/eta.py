@@ -116,11 +116,6 @@ def _paths(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
         raise input_error(
             "--second", f"{len(arguments.second)} files", f"must be {len(arguments.first)}, one for each --first"
         )
-    for name, paths in (("--first", arguments.first), ("--second", arguments.second)):
-        if len(set(paths)) < len(paths):
-            raise input_error(name, next(path for path in paths if paths.count(path) > 1), "must be given once")
-    if same := set(arguments.first) & set(arguments.second):
-        raise input_error("--second", min(same), "must be another file than --first")
     return arguments.first, arguments.second
 
 

@@ -116,7 +116,7 @@ class _Fit:
     """The line of one pair of students: what does not change when the first distances are drawn anew."""
 
     def __init__(self, first: np.ndarray, second: np.ndarray, classes: Sequence[int], sets: Mapping[int, ClassSets]):
-        self.size = len(classes)
+        self.size, self.distances = len(classes), second
         self.upper = np.triu_indices(self.size, 1)
         place = {label: number for number, label in enumerate(classes)}
         pair = np.zeros((self.size, self.size), np.int64)
@@ -173,6 +173,7 @@ class _Fit:
         dimension = centroids.shape[1]
         left, sizes, _ = np.linalg.svd(centroids - centroids.mean(0), full_matrices=False)
         places = left * sizes
+        noise = ((places[:, None] - places) ** 2).sum(-1) - self.distances  # of samples, which corrected ones lack
         deviation = self._noise(dimension)
         batch = max(1, BATCH_BYTES // (8 * self.size * max(dimension, self.size)))
         found = []
@@ -181,7 +182,7 @@ class _Fit:
             moved = deviation * generator.standard_normal((number, self.size, dimension))
             moved[..., : places.shape[1]] += places
             norms = (moved**2).sum(-1)
-            distances = norms[:, :, None] + norms[:, None, :] - 2 * moved @ moved.transpose(0, 2, 1)
+            distances = norms[:, :, None] + norms[:, None, :] - 2 * moved @ moved.transpose(0, 2, 1) - noise
             found.append(self.statistics(self._scaled(distances)))
             progress(number)
         return np.concatenate(found)

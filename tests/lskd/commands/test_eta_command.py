@@ -340,10 +340,17 @@ def test_lists_of_files_that_do_not_fit_are_refused(lskd_eta, pair, sets):
     assert refused(lskd_eta([first, second], second, "--sets", sets)) == (
         "--second: 1 files (must be 2, one for each --first)"
     )
-    assert (
-        refused(lskd_eta([first, first], [second, second], "--sets", sets)) == f"--first: {first} (must be given once)"
-    )
-    assert refused(lskd_eta(first, first, "--sets", sets)) == f"--second: {first} (must be another file than --first)"
+
+
+def test_one_student_given_twice_is_refused_under_any_name(lskd_eta, pair, sets, tmp_path):
+    first, second = pair
+    link, copy = tmp_path / f"link{SUFFIX}", tmp_path / f"copy{SUFFIX}"
+    link.symlink_to(first)
+    copy.write_bytes(first.read_bytes())
+    for other in (first, link, copy):
+        what = f"{other} (holds the features of {first}, must be another student)"
+        assert refused(lskd_eta(first, other, "--sets", sets)) == f"--second: {what}"
+        assert refused(lskd_eta([first, other], [second, second], "--sets", sets)) == f"--first: {what}"
 
 
 @pytest.mark.parametrize(
