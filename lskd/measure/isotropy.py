@@ -36,6 +36,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lskd.io.arrays import class_list
 from lskd.measure.class_distances import squared_distances
 from lskd.measure.class_sets import ClassSets, members
 from lskd.measure.diffusion import relative_changes
@@ -82,7 +83,7 @@ def isotropy_test(
         seed: of the draws.
         progress: is told of draws that are done.
     """
-    classes = members(sets)
+    classes = class_list("sets", members(sets), min((len(each.counts) for pair in pairs for each in pair), default=0))
     fits = [_Fit(*(_distances(each, classes) for each in pair), classes, sets) for pair in pairs]
     known = [bool(fits) and all(fit.defined[place] for fit in fits) for place in range(len(sets))]
     none = dict.fromkeys(sets)
