@@ -16,6 +16,7 @@ from lskd.paper.command_files import Row, accuracy_rows, is_result, read_rows
 from lskd.paper.published import FIELDS, Figure, published
 from lskd.records.found_runs import Run, find_runs, score_notes
 from lskd.records.inputs import find_inputs
+from lskd.records.runs import unfinished
 from lskd.records.spread import over_seeds
 from lskd.records.studies import Study, group
 
@@ -66,6 +67,7 @@ def measure(
     runs = find_runs(found_inputs.runs) if found_inputs.runs else []
     rows = list(_of_runs(table, printed, runs)) if runs else []
     notes = dict.fromkeys(score_notes(run.figures for run in runs))
+    notes |= {f"{run.name} {short}.": None for run in runs if (short := unfinished(run.record))}
     given: list[tuple[Path, Row]] = []
     sources = [(path, read_rows(path)) for path in found_inputs.others]
     sources += [(path, accuracy_rows(accuracy_of_representations(path))) for path in found_inputs.representations]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from lskd.paper.published import Figure, counterparts, published
 from lskd.records.found_runs import Metric, Run, score_notes
+from lskd.records.runs import unfinished
 from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, at, number, signed, smoothing, spread
 from lskd.report.html import Head, Markup, Notes, Page, code, element, join, paragraph, table
@@ -37,6 +38,7 @@ def _own_table(study: Study) -> list[Markup]:
     def cell(alpha: float | None, T: float | None, metric: Metric) -> Markup:
         runs = study.teachers.get(alpha, []) if T is None else study.students.get((alpha, T), [])
         texts = [f"Warning of the training: {_of_this(str(text), T)}" for run in runs for text in run.record.warnings]
+        texts += [f"{run.name} {short}." for run in runs if (short := unfinished(run.record))]
         value = study.spread(alpha, T, metric.key)
         texts += [UNSCORED] if value is None and runs else []
         marks = map(notes.mark, dict.fromkeys(texts) if metric is first else [])

@@ -24,6 +24,7 @@ from lskd.measure.recorder import Recorder
 from lskd.measure.representations import read_representations, write_representations
 from lskd.measure.similar_classes import sets_by_distance
 from lskd.measure.student_pairs import identity
+from lskd.paper.measured import measure
 from lskd.records.found_runs import find_runs
 from lskd.records.runs import read_run, write_run
 from lskd.records.studies import group
@@ -207,6 +208,21 @@ def test_the_page_says_of_which_text_bleu_is(tmp_path):
         write_run(record, run)
         assert f"BLEU is of {text}, against the raw references." in page_of(tmp_path).text
     assert "Scores of different texts do not compare." in page_of(tmp_path).text
+
+
+def test_runs_that_are_not_at_their_end_are_named(tmp_path):
+    unfinished = image_run(tmp_path, 0.1, 3.0)
+    image_run(tmp_path, 0.1, 1.0)
+    assert "epochs" not in page_of(tmp_path).text.partition("How each figure")[0]
+    record = read_run(unfinished)
+    record.history[-1]["epoch"] = 2
+    write_run(record, unfinished)
+    text = page_of(tmp_path).text
+    assert f"Not at the end of their training, but counted: data/{unfinished.name}." in text
+    assert f"data/{unfinished.name} ended after 2 of 3 epochs." in text
+    assert measure("2A", [tmp_path])[1] == [f"data/{unfinished.name} ended after 2 of 3 epochs."]
+    said = run("python -m lskd accuracy", unfinished).stderr
+    assert said == f"lskd accuracy: warning: {unfinished} ended after 2 of 3 epochs.\n"
 
 
 def test_seeds_are_summed_up_as_mean_and_sample_standard_deviation(tmp_path):
