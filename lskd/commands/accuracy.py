@@ -10,12 +10,12 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from lskd.io.errors import input_error
+from lskd.io.errors import input_error, warn
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.class_sets import class_indices
 from lskd.measure.model_accuracy import ModelAccuracy, accuracy_of_representations, accuracy_of_run, has_accuracy
 from lskd.records.inputs import SUFFIX, find_inputs, say_skipped
-from lskd.records.runs import data_name, look_up, teacher_smoothing
+from lskd.records.runs import data_name, look_up, read_run, teacher_smoothing, unfinished
 
 EXAMPLE = "lskd accuracy runs/cub200/resnet18_a0.1_T{1,3}_s* --classes"
 COLUMNS = (
@@ -66,10 +66,16 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output:
         write(arguments.output, [each for row, classes in zip(rows, by_class, strict=True) for each in (row, *classes)])
     print("\n".join([show(rows, COLUMNS), *_notes(rows, groups)]))
+    warn("lskd accuracy", _unfinished(found.runs))
     say_skipped(found.skipped)
     say_skipped(without, "without the accuracy of images")
     if chosen:
         print("\n" + _class_table(by_class))
+
+
+def _unfinished(runs: Sequence[Path]) -> list[str]:
+    """Of runs that are short of their end, a sentence each."""
+    return [f"{run} {short}." for run in runs if (short := unfinished(read_run(run)))]
 
 
 def _groups(measured: Sequence[ModelAccuracy]) -> list[list[ModelAccuracy]]:

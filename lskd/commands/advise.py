@@ -1,7 +1,7 @@
 """Which temperature to distil a teacher at, and why.
 
-Says whether the teacher was trained with label smoothing, as its file records it and as its outputs show it, and what
-the paper found for such teachers. The estimate needs the last layer and some features; labels are not used.
+Says of each teacher whether it was trained with label smoothing, as its file records it and as its outputs show it,
+and what the paper found for such teachers. The estimate needs the last layer and some features; labels are not used.
 """
 
 import argparse
@@ -36,31 +36,41 @@ LIMITS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd advise``."""
-    parser.add_argument("file", metavar="FILE", help="representations of the teacher")
-    parser.add_argument("--output", type=output_file, metavar="FILE", help="the answer, .csv or .json")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="representations of a teacher, or of several")
+    parser.add_argument("--output", type=output_file, metavar="FILE", help="the answers, .csv or .json")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what is known, the advice and its reasons; write the answer."""
-    representations = read_representations(arguments.file)
+    """Print what is known of each teacher, the advice and its reasons; write the answers."""
+    answers = [_answer(file) for file in arguments.files]
+    if arguments.output:
+        flat = arguments.output.suffix == ".csv"
+        rows = [row | {"temperatures": " ".join(map(str, row["temperatures"]))} if flat else row for row, _ in answers]
+        write(arguments.output, rows)
+    smoothed = {row["smoothed"] for row, _ in answers}
+    print("\n\n".join(text for _, text in answers))
+    print(f"\n{_evidence(smoothed.pop() if len(smoothed) == 1 else None)}\n\n{LIMITS}")
+
+
+def _answer(path: str) -> tuple[dict, str]:
+    """What is known of a teacher and what follows, as a row and in words."""
+    representations = read_representations(path)
     recorded, source = recorded_alpha(representations.provenance)
-    estimate = _estimate(arguments.file, representations)
+    estimate = _estimate(path, representations)
     smoothed = recorded > 0 if recorded is not None else {"smoothed": True, "not smoothed": False}.get(estimate.verdict)
     disagreement = disagrees(recorded, estimate)
-    temperatures = [1] if smoothed else [1, 2, 3, 4]
-    if arguments.output:
-        row = {"file": arguments.file, "label_smoothing": recorded, "source": source}
-        row |= {f"estimated_{name}": value for name, value in dataclasses.asdict(estimate).items()}
-        row |= {"smoothed": smoothed, "disagreement": disagreement}
-        joined = " ".join(map(str, temperatures))
-        write(arguments.output, [row | {"temperatures": joined if arguments.output.suffix == ".csv" else temperatures}])
-    print(f"teacher    {representations.provenance.get('model') or arguments.file}")
-    print(f"recorded   {source if recorded is None else f'label smoothing α = {recorded:.3g} ({source})'}")
-    print(f"estimated  {_said(estimate)}")
-    if disagreement:
-        print(f"These disagree: {disagreement}. The advice follows the record.")
-    print(f"rests on   {_basis(recorded, estimate)}")
-    print(f"\nadvice     {_indented(ADVICE[smoothed])}\n\n{_evidence(smoothed)}\n\n{LIMITS}")
+    row = {"file": path, "label_smoothing": recorded, "source": source}
+    row |= {f"estimated_{name}": value for name, value in dataclasses.asdict(estimate).items()}
+    row |= {"smoothed": smoothed, "disagreement": disagreement, "temperatures": [1] if smoothed else [1, 2, 3, 4]}
+    text = [
+        f"teacher    {representations.provenance.get('model') or path}",
+        f"recorded   {source if recorded is None else f'label smoothing α = {recorded:.3g} ({source})'}",
+        f"estimated  {_said(estimate)}",
+        *([f"These disagree: {disagreement}. The advice follows the record."] if disagreement else []),
+        f"rests on   {_basis(recorded, estimate)}",
+        f"\nadvice     {_indented(ADVICE[smoothed])}",
+    ]
+    return row, "\n".join(text)
 
 
 def recorded_alpha(provenance: dict) -> tuple[float | None, str]:

@@ -22,6 +22,7 @@ EXAMPLE = (
     "lskd eta --first T1.representations.safetensors --second T3.representations.safetensors --by wordnet "
     "--targets golden_retriever"
 )
+LEAST_RESAMPLES, MOST_RESAMPLES = 20, 100_000  # an interval of fewer is of its extremes; more take memory
 USED_BY = {
     "reference": ("distance",),
     "groups": ("groups",),
@@ -78,9 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print where the files come from, η of each target, and what the figures mean; write the table."""
-    for name, value in (("--resamples", arguments.resamples), ("--seed", arguments.seed)):
-        if value < 0:
-            raise input_error(name, value, "must be 0 or above")
+    if arguments.seed < 0:
+        raise input_error("--seed", arguments.seed, "must be 0 or above")
+    if arguments.resamples and not LEAST_RESAMPLES <= arguments.resamples <= MOST_RESAMPLES:
+        valid = f"must be 0, for no intervals, or from {LEAST_RESAMPLES} to {MOST_RESAMPLES}"
+        raise input_error("--resamples", arguments.resamples, valid)
     first, second = ([(path, read_representations(path)) for path in paths] for paths in _paths(arguments))
     warnings = check_students(first, second, arguments.allow)
     names = first[0][1].class_names
@@ -116,11 +119,6 @@ def _paths(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
         raise input_error(
             "--second", f"{len(arguments.second)} files", f"must be {len(arguments.first)}, one for each --first"
         )
-    for name, paths in (("--first", arguments.first), ("--second", arguments.second)):
-        if len(set(paths)) < len(paths):
-            raise input_error(name, next(path for path in paths if paths.count(path) > 1), "must be given once")
-    if same := set(arguments.first) & set(arguments.second):
-        raise input_error("--second", min(same), "must be another file than --first")
     return arguments.first, arguments.second
 
 

@@ -10,10 +10,11 @@ import ast
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 from pathlib import Path
 
 from lskd import __version__
-from lskd.io.errors import OneLineParser, run_command
+from lskd.io.errors import OneLineParser, input_error, run_command
 
 COMMANDS = (
     "eta",
@@ -29,6 +30,7 @@ COMMANDS = (
     "reproduce",
 )
 GROUP = "lskd.commands"
+OUTPUTS = ("output", "table", "coordinates", "agreement")  # options that name a file to write
 
 
 class CommandParser(OneLineParser):
@@ -124,9 +126,32 @@ def _summary(module: str) -> str:
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
+def _run(arguments: argparse.Namespace) -> int | None:
+    _check_outputs(arguments)
+    return arguments.run(arguments)
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuse an output that is an input too, or another output."""
+    given = [
+        (name, os.path.realpath(each))
+        for name, value in vars(arguments).items()
+        for each in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(each, str | Path)
+    ]
+    for output in OUTPUTS:
+        if not isinstance(path := getattr(arguments, output, None), Path):
+            continue
+        for name, other in given:
+            if name != output and other == os.path.realpath(path) and (name in OUTPUTS or path.is_file()):
+                raise input_error(
+                    f"--{output}", path, f"is given as {name.replace('_', '-')} too, must be another file"
+                )
+
+
 def main() -> None:
     """Run the command line."""
-    run_command(parser(), lambda arguments: arguments.run(arguments))
+    run_command(parser(), _run)
 
 
 if __name__ == "__main__":

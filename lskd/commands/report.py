@@ -68,8 +68,6 @@ def _only_contents(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> str:
     if not arguments.runs:
         raise input_error("RUNS", "none", "must be run directories, or there must be --contents")
-    if arguments.first == arguments.second:
-        raise input_error("--second", f"{arguments.second:g}", "must differ from --first")
     page = report(arguments.runs, Options(arguments.sets, arguments.classes, arguments.first, arguments.second))
     found = find_inputs("runs", arguments.runs, "must hold runs")
     say_skipped([*found.skipped, *found.representations], "not a run")

@@ -106,7 +106,10 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str):
         """Leave with exit status 2 and the message in one line."""
-        message = message.removeprefix("argument ").replace("unrecognized arguments:", "no such option:")
+        message = message.removeprefix("argument ")
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            message = f"no such option: {unknown}" if unknown.startswith("-") else f"unexpected argument: {unknown}"
         sys.exit(report(self.prog, ValueError(message)))
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from lskd.io.files import write_json, write_text
 
+RUN_FILES = ("run.json", "summary.csv")  # which every training leaves beside its checkpoints
+
 
 @dataclass(frozen=True)
 class Column:
@@ -62,6 +64,10 @@ def output_file(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{path} (must end in .csv or .json)")
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{path} (must be in a directory that exists)")
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} (must be a file)")
+    if path.name in RUN_FILES and (path.parent / "run.json").is_file():
+        raise argparse.ArgumentTypeError(f"{path} (is a file of a training, must be another)")
     return path
 
 

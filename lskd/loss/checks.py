@@ -1,6 +1,9 @@
 """Arguments of the distillation loss, checked: one line ``name: value (what is valid)`` for each that does not fit."""
 
 import math
+import operator
+from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -34,11 +37,21 @@ def checked_teacher(teacher, student: Tensor, topk: int) -> list[Tensor] | TopkL
         for name, shape in expected.items():
             if (tensor := getattr(teacher, name)) is not None and tensor.shape != shape:
                 raise ValueError(f"teacher_logits: {name} of shape {tuple(tensor.shape)} (must be {shape})")
+        if not teacher.values.is_floating_point() or teacher.symbols.dtype not in INTEGERS:
+            found = f"{teacher.values.dtype} and {teacher.symbols.dtype}"
+            raise ValueError(f"teacher_logits: values and symbols of {found} (must be floating and integers)")
+        if count and teacher.symbols.device.type == "cpu":
+            least, most = teacher.symbols.min(), teacher.symbols.max()
+            if not 0 <= least <= most < vocabulary:
+                wrong = least if least < 0 else most
+                raise ValueError(f"teacher_logits: symbol {wrong} (must be between 0 and {vocabulary - 1})")
         if not 1 <= k <= vocabulary:
             raise ValueError(f"teacher_logits: {k} largest (must be 1 to {vocabulary}, the number of symbols)")
         if topk > k:
             raise ValueError(f"teacher_topk: {topk} (must be at most {k}, as many as the teacher's logits are)")
         return TopkLogits(teacher.values[:, :topk], teacher.symbols[:, :topk]) if topk else teacher
+    if not isinstance(teacher, Tensor | ProjectedLogits | Sequence):
+        raise ValueError(f"teacher_logits: {type(teacher).__name__} (must be tensors)")
     teachers = [teacher] if isinstance(teacher, Tensor | ProjectedLogits) else list(teacher)
     if not teachers:
         raise ValueError("teacher_logits: none (must be those of at least one teacher)")
@@ -59,11 +72,19 @@ def check_settings(
 ) -> None:
     """Raise ValueError, in the words ``name: value (what is valid)``, for a setting out of range (NaN is)."""
     for name, value in (("temperature", temperature), ("student_temperature", student_temperature)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name}: {value} (must be a finite number above 0)")
-    if not 0 <= kd_weight <= 1:
-        raise ValueError(f"kd_weight: {kd_weight} (must be between 0 and 1)")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing: {label_smoothing} (must be at least 0 and below 1)")
-    if teacher_topk < 0:
-        raise ValueError(f"teacher_topk: {teacher_topk} (must be 0, for the full vocabulary, or more)")
+        if not _is_number(value) or not 0 < value < math.inf:
+            raise ValueError(f"{name}: {value!r} (must be a finite number above 0)")
+    if not _is_number(kd_weight) or not 0 <= kd_weight <= 1:
+        raise ValueError(f"kd_weight: {kd_weight!r} (must be between 0 and 1)")
+    if not _is_number(label_smoothing) or not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing: {label_smoothing!r} (must be at least 0 and below 1)")
+    try:
+        valid = not isinstance(teacher_topk, bool) and operator.index(teacher_topk) >= 0
+    except TypeError:
+        valid = False
+    if not valid:
+        raise ValueError(f"teacher_topk: {teacher_topk!r} (must be 0, for the full vocabulary, or more)")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real | Tensor)

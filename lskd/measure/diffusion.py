@@ -20,7 +20,7 @@ from itertools import chain, combinations
 
 import numpy as np
 
-from lskd.io.arrays import as_array, described, numbers, whole
+from lskd.io.arrays import as_array, class_list, described, is_real, numbers, whole
 from lskd.measure.class_distances import VARIANTS, target_distances
 from lskd.measure.class_resampling import Resampling
 from lskd.measure.class_sets import ClassSets
@@ -127,10 +127,11 @@ def diffusion_indices(
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant: {variant!r} (must be one of {', '.join(VARIANTS)})")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence: {confidence} (must be above 0 and below 1)")
+    if not is_real(confidence) or not 0 < confidence < 1:
+        raise ValueError(f"confidence: {confidence!r} (must be above 0 and below 1)")
     if first.class_names != second.class_names:
         raise ValueError("second: other classes (must be those of first)")
+    resamples, seed = whole("resamples", resamples, 0), whole("seed", seed, 0)
     students = (first, second)
     for target, each in sets.items():
         _check_sets(students, target, each, variant, bool(resamples))
@@ -224,9 +225,8 @@ def _check_distances(
 
 def _check_sets(students, target: int, sets: ClassSets, variant: str, intervals: bool) -> None:
     """Raise a ValueError where η of the target is not defined, or its samples are too few."""
-    names, classes = students[0].class_names, [*sets.similar, *sets.dissimilar]
-    if outside := [label for label in (target, *classes) if not 0 <= label < len(names)]:
-        raise ValueError(f"sets: class {outside[0]} (must be between 0 and {len(names) - 1})")
+    names = students[0].class_names
+    target, *classes = class_list("sets", [target, *sets.similar, *sets.dissimilar], len(names))
     name = names[target]
     if not len(sets.similar) or not len(sets.dissimilar):
         empty = "dissimilar" if len(sets.similar) else "similar"

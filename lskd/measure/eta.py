@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lskd.io.errors import InputError
+from lskd.io.errors import InputError, input_error
 from lskd.measure.class_sets import ClassSets, members
 from lskd.measure.diffusion import DiffusionIndex, diffusion_indices
 from lskd.measure.isotropy import DRAWS, IsotropyTest, isotropy_test
@@ -63,6 +63,8 @@ def measure_eta(
     """
     from tqdm import tqdm
 
+    if not pairs:
+        raise input_error("pairs", "none", "must be at least one")
     sets, notes = usable_sets(pairs, sets, variant or "centroid")
     if variant is None and (unequal := unequal_counts(pairs, members(sets))):
         variant = "corrected"

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lskd.io.arrays import class_list
 from lskd.measure.class_distances import squared_distances
 from lskd.measure.class_sets import ClassSets, members
 from lskd.measure.diffusion import relative_changes
@@ -82,7 +83,7 @@ def isotropy_test(
         seed: of the draws.
         progress: is told of draws that are done.
     """
-    classes = members(sets)
+    classes = class_list("sets", members(sets), min((len(each.counts) for pair in pairs for each in pair), default=0))
     fits = [_Fit(*(_distances(each, classes) for each in pair), classes, sets) for pair in pairs]
     known = [bool(fits) and all(fit.defined[place] for fit in fits) for place in range(len(sets))]
     none = dict.fromkeys(sets)
@@ -116,7 +117,7 @@ class _Fit:
     """The line of one pair of students: what does not change when the first distances are drawn anew."""
 
     def __init__(self, first: np.ndarray, second: np.ndarray, classes: Sequence[int], sets: Mapping[int, ClassSets]):
-        self.size = len(classes)
+        self.size, self.distances = len(classes), second
         self.upper = np.triu_indices(self.size, 1)
         place = {label: number for number, label in enumerate(classes)}
         pair = np.zeros((self.size, self.size), np.int64)
@@ -173,6 +174,7 @@ class _Fit:
         dimension = centroids.shape[1]
         left, sizes, _ = np.linalg.svd(centroids - centroids.mean(0), full_matrices=False)
         places = left * sizes
+        noise = ((places[:, None] - places) ** 2).sum(-1) - self.distances  # of samples, which corrected ones lack
         deviation = self._noise(dimension)
         batch = max(1, BATCH_BYTES // (8 * self.size * max(dimension, self.size)))
         found = []
@@ -181,7 +183,7 @@ class _Fit:
             moved = deviation * generator.standard_normal((number, self.size, dimension))
             moved[..., : places.shape[1]] += places
             norms = (moved**2).sum(-1)
-            distances = norms[:, :, None] + norms[:, None, :] - 2 * moved @ moved.transpose(0, 2, 1)
+            distances = norms[:, :, None] + norms[:, None, :] - 2 * moved @ moved.transpose(0, 2, 1) - noise
             found.append(self.statistics(self._scaled(distances)))
             progress(number)
         return np.concatenate(found)

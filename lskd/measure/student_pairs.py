@@ -43,6 +43,7 @@ def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -
         InputError: other classes or samples, students of one side that are not alike, or a difference.
     """
     _check_samples(first, second)
+    _check_features(first, second)
     for argument, files in (("--first", first), ("--second", second)):
         start, expected = files[0]
         for path, each in files[1:]:
@@ -162,6 +163,17 @@ def _check_samples(first: Files, second: Files) -> None:
         weights = one.provenance.get("fingerprint")
         if weights is not None and weights == other.provenance.get("fingerprint"):
             raise input_error("--second", other_path, f"has the weights of {path}, must be another student")
+
+
+def _check_features(first: Files, second: Files) -> None:
+    """Refuse one student given twice, whatever its files are called."""
+    seen: dict[str | None, str] = {}
+    for argument, files in (("--first", first), ("--second", second)):
+        for path, each in files:
+            own = identity(each)["fingerprint"]
+            if own in seen:
+                raise input_error(argument, path, f"holds the features of {seen[own]}, must be another student")
+            seen[own] = path
 
 
 def _check_seeds(first: Files, second: Files) -> None:

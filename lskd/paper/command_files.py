@@ -17,7 +17,9 @@ from lskd.paper.published import FIELDS
 from lskd.records.runs import data_name, teacher_smoothing
 
 SPLITS = {"valid": "val", "validation": "val"}  # as the paper has it
-ETA = {"centroid": "eta", "pairwise": "eta_pairwise"}  # the variants of η that the paper has
+# The variants of η that the paper has, and the one that corrects its first for the noise of few samples.
+ETA = {"centroid": "eta", "corrected": "eta", "pairwise": "eta_pairwise"}
+CORRECTED = "η of {data} is corrected for the noise of few samples (variant corrected); the paper's is not."
 UNITS = {"entropy": "nats", "count": "classes", "class_accuracy": "%", "eta": "%", "agreement": "fraction"}
 
 
@@ -28,12 +30,12 @@ class Row:
     Attributes:
         figure: fields of :class:`lskd.paper.published.Figure` that are known.
         seed: what tells it from those of other seeds, where the command does not sum these up.
-        note: what a reader has to know of it.
+        notes: what a reader has to know of it, a sentence each.
     """
 
     figure: dict
     seed: str = ""
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class _Smoothing(msgspec.Struct):
@@ -86,6 +88,7 @@ class _Eta(msgspec.Struct):
     variant: Text
     first: list[_Measured]
     second: list[_Measured]
+    warnings: list[Text] = []
 
 
 class _EtaRow(msgspec.Struct):
@@ -204,8 +207,11 @@ def accuracy_rows(measured: ModelAccuracy) -> list[Row]:
 
 def _eta(content: _Eta, rows: list[_EtaRow], path: str) -> Iterator[Row]:
     """η of each target, in %."""
-    name = ETA.get(content.variant)
-    if name is None or not content.first or not content.second:
+    if content.variant not in ETA:
+        valid = f"has η of variant {content.variant}; must be centroid or corrected for Table 3, pairwise for Table K.1"
+        raise input_error("INPUT", path, valid)
+    name = ETA[content.variant]
+    if not content.first or not content.second:
         return
     first, second = content.first[0].provenance, content.second[0].provenance
     if first.made.temperature is None or second.made.temperature is None:
@@ -221,12 +227,15 @@ def _eta(content: _Eta, rows: list[_EtaRow], path: str) -> Iterator[Row]:
         "split": _split(second.split),
         "unit": UNITS["eta"],
     }
+    notes = tuple(content.warnings)
+    if content.variant == "corrected":
+        notes += (CORRECTED.format(data=about["data"] or "these data"),)
     for row in rows:
         known = about | {"target_class": _class(row.target), "n": row.n}
         similar = {"mean": row.eta_similar_percent, "standard_deviation": row.eta_similar_sd_percent}
-        yield Row(known | {"metric": f"{name}_similar"} | similar)
+        yield Row(known | {"metric": f"{name}_similar"} | similar, notes=notes)
         dissimilar = {"mean": row.eta_dissimilar_percent, "standard_deviation": row.eta_dissimilar_sd_percent}
-        yield Row(known | {"metric": f"{name}_dissimilar"} | dissimilar)
+        yield Row(known | {"metric": f"{name}_dissimilar"} | dissimilar, notes=notes)
 
 
 def _row(row: dict[str, Any], where: str, made: _Provenance) -> Iterator[Row]:
@@ -235,12 +244,12 @@ def _row(row: dict[str, Any], where: str, made: _Provenance) -> Iterator[Row]:
     if {"entropy_nats", "label_smoothing"} <= has:
         entropy = convert(row, _EntropyRow, where)
         most = entropy.largest_entropy_nats
-        note = f"Measured entropies are at most ln K = {most:.3f} nats." if most else ""
-        yield Row(entropy.figure("entropy"), entropy.which, note)
+        notes = (f"Measured entropies are at most ln K = {most:.3f} nats.",) if most else ()
+        yield Row(entropy.figure("entropy"), entropy.which, notes)
     elif {"far_below_second", "label_smoothing"} <= has:  # in a class's mean output
         count = convert(row, _CountRow, where)
-        note = f"Measured counts are of {count.classes} classes." if count.classes else ""
-        yield Row(count.figure("count"), count.which, note)
+        notes = (f"Measured counts are of {count.classes} classes.",) if count.classes else ()
+        yield Row(count.figure("count"), count.which, notes)
     if {"class", "top1"} <= has:
         accuracy = convert(row, _AccuracyRow, where)
         model = str(accuracy.student).partition(" ")[2]  # "#2 student resnet18"

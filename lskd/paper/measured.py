@@ -15,8 +15,9 @@ from lskd.io.schema import Text
 from lskd.measure.model_accuracy import accuracy_of_representations
 from lskd.paper.command_files import Row, accuracy_rows, is_result, read_rows
 from lskd.paper.published import Figure, published
-from lskd.records.found_runs import Run, find_runs
+from lskd.records.found_runs import Run, find_runs, score_notes
 from lskd.records.inputs import find_inputs
+from lskd.records.runs import unfinished
 from lskd.records.spread import over_seeds
 from lskd.records.studies import Study, group
 
@@ -66,7 +67,8 @@ def measure(
     found_inputs = find_inputs("INPUT", inputs, VALID, is_result)
     runs = find_runs(found_inputs.runs) if found_inputs.runs else []
     rows = list(_of_runs(table, printed, runs)) if runs else []
-    notes: dict[str, None] = {}
+    notes = dict.fromkeys(score_notes(run.figures for run in runs))
+    notes |= {f"{run.name} {short}.": None for run in runs if (short := unfinished(run.record))}
     given: list[tuple[Path, Row]] = []
     sources = [(path, read_rows(path)) for path in found_inputs.others]
     sources += [(path, accuracy_rows(accuracy_of_representations(path))) for path in found_inputs.representations]
@@ -75,7 +77,7 @@ def measure(
         if not found and path in found_inputs.others:
             raise _nothing(table, path, printed)
         given += [(path, row) for row in found]
-        notes |= {row.note: None for row in found if row.note}
+        notes |= {note: None for row in found for note in row.notes}
     from_files = _over_seeds(table, given)
     if {figure.metric for figure in printed if figure.student} >= {"entropy", "top1"}:
         from_files = _targets(table, given, from_files, rows)

@@ -1,7 +1,8 @@
 """The runs of a report: found, their records checked, and what a record says in a report's words."""
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -163,6 +164,20 @@ def find_runs(places: Sequence[str | os.PathLike]) -> list[Run]:
         raise input_error("runs", places[0], valid)
     runs = [Run(path, _checked(read_run(path), path / RECORD)) for path in found.runs]
     return sorted(runs, key=lambda run: str(run.directory))
+
+
+def score_notes(scores: Iterable[dict]) -> list[str]:
+    """What the scores of translations are of, a sentence each: of which text, and whether they compare.
+
+    >>> score_notes([{"bleu": 20.1, "of": "of detokenised text, against the raw references"}, {"top1": 80.0}])
+    ['BLEU is of detokenised text, against the raw references.']
+    """
+    of = Counter(each.get("of") for each in scores if "bleu" in each)
+    untold = of.pop(None, 0)
+    notes = [f"BLEU is {each}." for each in sorted(map(str, of))]
+    if of and untold:
+        notes.append(f"Of which text the BLEU of {untold} run{'s' * (untold > 1)} is, their records do not say.")
+    return [*notes, "Scores of different texts do not compare."] if len(of) > 1 else notes
 
 
 def _checked(record: RunRecord, path: Path) -> RunRecord:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,7 +53,8 @@ def find_inputs(
 ) -> Inputs:
     """Find what the places hold: what a shell's ``runs/mine/*`` names beside runs is skipped.
 
-    A directory stands for the runs in it and below it; where there are none, for the representation files there.
+    A directory stands for the runs in it and below it, where links lead too; where there are none, for the
+    representation files there.
 
     Args:
         argument: what the user gave the places by, for messages.
@@ -69,7 +70,9 @@ def find_inputs(
         if not place.exists():
             raise input_error(argument, place, valid)
         if place.is_dir():
-            models = [record.parent for record in sorted(place.rglob(RECORD))] or sorted(place.rglob(f"*{SUFFIX}"))
+            files = sorted(_files_below(place))
+            models = [file.parent for file in files if file.name == RECORD]
+            models = models or [file for file in files if file.name.endswith(SUFFIX)]
         else:
             models = [place.parent] if place.name == RECORD else [place] if place.name.endswith(SUFFIX) else []
         found.models += models
@@ -79,6 +82,20 @@ def find_inputs(
     if not found.models and not found.others:
         raise input_error(argument, found.skipped[0] if found.skipped else "none", valid)
     return found
+
+
+def _files_below(place: Path) -> Iterator[Path]:
+    """Every file in a directory and below it, also where links lead; each directory once, by its own name first."""
+    seen: set[str] = set()
+    starts = [place]
+    for start in starts:
+        for directory, below, files in os.walk(start):
+            if (real := os.path.realpath(directory)) in seen:
+                below.clear()
+                continue
+            seen.add(real)
+            starts += [path for name in sorted(below) if (path := Path(directory, name)).is_symlink()]
+            yield from (Path(directory, name) for name in files)
 
 
 def _each_once(paths: Sequence[Path]) -> list[Path]:

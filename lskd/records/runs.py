@@ -133,6 +133,19 @@ def add_to_run(directory: str | os.PathLike, split: str, checkpoint: str, figure
         write_run(record, directory)
 
 
+def unfinished(record: RunRecord) -> str | None:
+    """How far a training of images came that is short of its end, in words; None where it is done, or nobody knows.
+
+    >>> unfinished(RunRecord({"host": {"epochs": 90}}, seed=1, data={}, history=[{"epoch": 30, "updates": 3000}]))
+    'ended after 30 of 90 epochs'
+    """
+    epochs = look_up(record.configuration, "host", "epochs")
+    done = look_up(record.history[-1], "epoch") if record.history else None
+    if isinstance(epochs, int) and isinstance(done, int) and done < epochs:
+        return f"ended after {done} of {epochs} epochs"
+    return None
+
+
 def read_run(directory: str | os.PathLike) -> RunRecord | None:
     """The record in ``directory``, or None where there is none.
 

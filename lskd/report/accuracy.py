@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from lskd.paper.published import Figure, counterparts, published
-from lskd.records.found_runs import Metric, Run
+from lskd.records.found_runs import Metric, Run, score_notes
+from lskd.records.runs import unfinished
 from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, at, number, signed, smoothing, spread
 from lskd.report.html import Head, Markup, Notes, Page, code, element, join, paragraph, table
@@ -37,6 +38,7 @@ def _own_table(study: Study) -> list[Markup]:
     def cell(alpha: float | None, T: float | None, metric: Metric) -> Markup:
         runs = study.teachers.get(alpha, []) if T is None else study.students.get((alpha, T), [])
         texts = [f"Warning of the training: {_of_this(str(text), T)}" for run in runs for text in run.record.warnings]
+        texts += [f"{run.name} {short}." for run in runs if (short := unfinished(run.record))]
         value = study.spread(alpha, T, metric.key)
         texts += [UNSCORED] if value is None and runs else []
         marks = map(notes.mark, dict.fromkeys(texts) if metric is first else [])
@@ -61,6 +63,7 @@ def _own_table(study: Study) -> list[Markup]:
     signatures = sorted({str(run.figures.get("bleu_signature")) for run in study.runs} - {"None"})
     if signatures:
         content.append(paragraph("sacreBLEU's signature: ", *(code(f"{each} ") for each in signatures), class_="faint"))
+    content += [paragraph(note, class_="faint") for note in score_notes(run.figures for run in study.runs)]
     if len(signatures) > 1:
         content.append(paragraph("Scores of different signatures do not compare.", class_="warning"))
     return content

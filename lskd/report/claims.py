@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, Comparison, Groups, holm, mean_test
+from lskd.records.runs import unfinished
 from lskd.records.spread import Spread
 from lskd.records.studies import Study, at, number, pair, signed, smoothing, unknown_last
 from lskd.report.diffusion import Diffusion, MeasuredEta
@@ -115,6 +116,10 @@ class Claims:
                 sentences.append(seeds)
             sentences = sentences or ["There are no students at two temperatures to compare."]
             sentences += [self._eta(finding) for finding in findings if finding.eta]
+            if short := [run for run in study.runs if unfinished(run.record)]:
+                sentences.append(
+                    f"Not at the end of their training, but counted: {', '.join(run.name for run in short)}."
+                )
             if study.students and not any(finding.eta for finding in findings):
                 sentences.append(f"η, {self.change}, was not measured.")
             items = element("ul", *(element("li", each) for each in sentences))

@@ -23,13 +23,20 @@ class Options:
         classes: three for the projection, two similar ones first; when None the first target of the sets with the
             first of its similar and of its dissimilar classes, or by feature distance.
         first: T1 of η.
-        second: T2 of η.
+        second: T2 of η, above ``first``.
+
+    Raises:
+        InputError: ``second`` is not above ``first``.
     """
 
     sets: Sequence[str | os.PathLike] = ()
     classes: Sequence[str] | None = None
     first: float = 1.0
     second: float = 3.0
+
+    def __post_init__(self):
+        if not self.first < self.second:
+            raise input_error("--second", f"{self.second:g}", f"must be above --first, {self.first:g}")
 
 
 class Sources:

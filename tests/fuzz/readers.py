@@ -58,7 +58,7 @@ def read_representation_file(place: Path, path: Path) -> None:
     lskd("entropy", path, "--temperatures", 1, 3)
     lskd("accuracy", path, "--classes")
     first, second = sorted((path, other))  # students of T = 1 and 3, or one and the teacher
-    words = ["--sets", place / "sets.json", "--resamples", 5, "--allow", *DIFFERENCES]
+    words = ["--sets", place / "sets.json", "--resamples", 20, "--allow", *DIFFERENCES]
     lskd("eta", "--first", first, "--second", second, *words)
     lskd("similar", path, "--by", "distance", "--output", place / "out" / "sets.json")
     lskd("match-temperature", teacher, path)
@@ -118,7 +118,7 @@ def read_choice(place: Path, path: Path) -> None:
     first, second, teacher = sorted(place.rglob(f"*train{SUFFIX}"))
     commands = {
         "temperatures": ("entropy", teacher, "--temperatures", path),
-        "sets": ("eta", "--first", first, "--second", second, "--sets", path, "--resamples", 5),
+        "sets": ("eta", "--first", first, "--second", second, "--sets", path, "--resamples", 20),
         "groups": ("similar", teacher, "--by", "groups", "--groups", path),
         "synsets": ("similar", "--by", "wordnet", "--targets", "n02099601", "--synsets", path),
     }

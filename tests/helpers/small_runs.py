@@ -74,6 +74,7 @@ def image_run(
             "fingerprint": "d",
         },
         teacher=teacher if student else None,
+        history=[{"epoch": options.get("host", {}).get("epochs", 3), "updates": 10, "seconds": 90.0}],
         warnings=options.get("warnings", temperature_warnings({"alpha": alpha}, temperature) if student else []),
     )
 

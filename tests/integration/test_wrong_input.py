@@ -310,7 +310,7 @@ ANALYSIS = [
     (ETA.replace("sets.json", "sets-of-unknown.json"), "unicorn", "must be a class, such as cat"),
     (ETA.replace("sets.json", "sets-of-text.json"), "sets-of-text.json, cat: similar", "expected array, got str"),
     (ETA + " --targets dog", "--targets: dog", "must have its sets"),
-    (ETA + " --resamples -1", "--resamples: -1", "must be 0 or above"),
+    (ETA + " --resamples -1", "--resamples: -1", "must be 0, for no intervals"),
     (ETA + " --confidence nan", "--confidence: 'nan'", "must be in percent, above 0"),
     (ETA + " --confidence 100", "--confidence: '100'", "must be in percent, above 0"),
     (ETA + " --output {new}/eta.csv", "--output: .*eta.csv", "must be .*director"),

@@ -90,6 +90,7 @@ def test_the_version_is_the_packages():
         ("etta", "invalid choice: 'etta'"),
         ("eta --first a", "--second"),
         ("published 9Z", "9Z"),
+        ("published 2A 2B", "unexpected argument: 2B"),
         ("entropy missing.representations.safetensors", "missing.representations.safetensors"),
         ("published 2A --output table.txt", "must end in .csv or .json"),
     ],
@@ -100,6 +101,24 @@ def test_a_mistake_is_one_line_and_exit_status_2(words, message, tmp_path):
     assert len(answer.stderr.strip().splitlines()) == 1
     assert answer.stdout == ""
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("eta --first a --second b --sets s.json --output ./s.json", "--output: s.json (is given as sets too, must be"),
+        ("compare 3 s.json x --output link.json", "--output: link.json (is given as inputs too, must be another file)"),
+        ("accuracy . --output run.json", "--output: run.json (is a file of a training, must be another)"),
+        ("accuracy . --output summary.csv", "--output: summary.csv (is a file of a training, must be another)"),
+        ("project a --classes A B C --table t.csv --coordinates t.csv", "(is given as coordinates too, must be"),
+    ],
+)
+def test_no_input_is_written_over(words, message, tmp_path):
+    for name in ("s.json", "run.json", "summary.csv"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "link.json").symlink_to("s.json")
+    assert message in last_line(run("lskd", words, cwd=tmp_path, status=2))
+    assert all((tmp_path / name).read_text() == "{}" for name in ("s.json", "run.json", "summary.csv"))
 
 
 def test_debug_shows_where_an_error_came_from(tmp_path):

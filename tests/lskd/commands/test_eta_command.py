@@ -246,7 +246,7 @@ def test_sets_by_distance_are_of_the_reference(lskd_eta, pair, tmp_path):
 def test_sets_by_wordnet_name_imagenets_classes(lskd_eta, tmp_path):
     names = ["n02099601", "n02099712", "n01728920", "n02951358"]  # golden retriever, Labrador, ringneck snake, canoe
     first, second = (student(tmp_path, t, names=names) for t in (1.0, 3.0))
-    options = ["--by", "wordnet", "--similar", 1, "--targets", "golden_retriever", "--resamples", 10]
+    options = ["--by", "wordnet", "--similar", 1, "--targets", "golden_retriever", "--resamples", 20]
     status, out, err = lskd_eta(first, second, *options, "--output", tmp_path / "eta.json")
     assert status == 0, err
     (row,) = json.loads((tmp_path / "eta.json").read_text())["rows"]
@@ -283,7 +283,7 @@ def test_too_few_samples_for_an_interval_are_said_to_be(lskd_eta, sets, tmp_path
 
 def test_students_of_other_dimensions_can_be_compared(lskd_eta, sets, tmp_path):
     first, second = student(tmp_path, 1.0), student(tmp_path, 3.0, dimension=5)
-    assert lskd_eta(first, second, "--sets", sets, "--resamples", 10)[0] == 0
+    assert lskd_eta(first, second, "--sets", sets, "--resamples", 20)[0] == 0
 
 
 def test_files_that_say_nothing_of_their_origin_can_be_compared(lskd_eta, sets, tmp_path):
@@ -340,16 +340,25 @@ def test_lists_of_files_that_do_not_fit_are_refused(lskd_eta, pair, sets):
     assert refused(lskd_eta([first, second], second, "--sets", sets)) == (
         "--second: 1 files (must be 2, one for each --first)"
     )
-    assert (
-        refused(lskd_eta([first, first], [second, second], "--sets", sets)) == f"--first: {first} (must be given once)"
-    )
-    assert refused(lskd_eta(first, first, "--sets", sets)) == f"--second: {first} (must be another file than --first)"
+
+
+def test_one_student_given_twice_is_refused_under_any_name(lskd_eta, pair, sets, tmp_path):
+    first, second = pair
+    link, copy = tmp_path / f"link{SUFFIX}", tmp_path / f"copy{SUFFIX}"
+    link.symlink_to(first)
+    copy.write_bytes(first.read_bytes())
+    for other in (first, link, copy):
+        what = f"{other} (holds the features of {first}, must be another student)"
+        assert refused(lskd_eta(first, other, "--sets", sets)) == f"--second: {what}"
+        assert refused(lskd_eta([first, other], [second, second], "--sets", sets)) == f"--first: {what}"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resamples", "-1"], "--resamples: -1 (must be 0 or above)"),
+        (["--resamples", "-1"], "--resamples: -1 (must be 0, for no intervals, or from 20 to 100000)"),
+        (["--resamples", "1"], "--resamples: 1 (must be 0, for no intervals, or from 20 to 100000)"),
+        (["--resamples", "1000000000000"], "--resamples: 1000000000000 (must be 0, "),
         (["--seed", "-1"], "--seed: -1 (must be 0 or above)"),
         (["--confidence", "100"], "--confidence: '100' (must be in percent, above 0 and below 100, or a fraction)"),
         (["--targets", "Bag"], "--targets: Bag (must have its sets in "),

@@ -281,6 +281,18 @@ def test_a_smoothed_teacher_is_distilled_at_1(lskd, teacher, tmp_path):
     assert line.split() == ["2B", "CUB200-2011", "ResNet-18", "0.1", "80.95", "80.43", "78.20", "67.16", "1"]
 
 
+def test_several_teachers_have_an_answer_each(lskd, teacher, tmp_path):
+    files = [teacher("a", alpha=0.1), teacher("b", alpha=0.0)]
+    printed = lskd("advise", *files, "--output", tmp_path / "answers.json")
+    rows = json.loads((tmp_path / "answers.json").read_text())["rows"]
+    assert [(row["file"], row["smoothed"]) for row in rows] == [(str(files[0]), True), (str(files[1]), False)]
+    assert [line.partition(" ")[2].strip()[:5] for line in printed.splitlines() if line.startswith("advice")] == [
+        "T = 1",
+        "try T",
+    ]
+    assert len([line for line in printed.splitlines() if line.startswith("2B")]) == 4  # of both kinds, once
+
+
 def test_without_smoothing_several_temperatures_are_to_be_tried(lskd, teacher, tmp_path):
     printed, row = answer(lskd, teacher("a", alpha=0.0), tmp_path)
     assert (row["smoothed"], row["temperatures"], row["estimated_verdict"]) == (False, [1, 2, 3, 4], "not smoothed")

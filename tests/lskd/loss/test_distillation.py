@@ -765,6 +765,12 @@ def test_one_teacher_at_one_temperature_keeps_its_relative_accuracy_however_near
         ({"label_smoothing": -0.1}, "label_smoothing: -0.1 "),
         ({"label_smoothing": 1.0}, "label_smoothing: 1.0 "),
         ({"label_smoothing": float("nan")}, "label_smoothing: nan "),
+        ({"temperature": "2"}, "temperature: '2' "),
+        ({"temperature": None}, "temperature: None "),
+        ({"kd_weight": "1"}, "kd_weight: '1' "),
+        ({"label_smoothing": "0"}, "label_smoothing: '0' "),
+        ({"teacher_topk": 1.5}, "teacher_topk: 1.5 "),
+        ({"teacher_topk": True}, "teacher_topk: True "),
         ({"teacher_topk": -1}, "teacher_topk: -1 "),
         ({"teacher_topk": 11}, "teacher_topk: 11 (must be at most 10"),
     ],
@@ -774,6 +780,10 @@ def test_a_setting_out_of_range_is_named_with_its_value(options, message):
     with pytest.raises(ValueError, match=r"\(must be") as error:
         distillation_loss(student, teacher, target, **options)
     assert str(error.value).startswith(message)
+
+
+def largest(symbols):
+    return TopkLogits(torch.zeros(2, 2), torch.tensor(symbols))
 
 
 @pytest.mark.parametrize(
@@ -789,6 +799,10 @@ def test_a_setting_out_of_range_is_named_with_its_value(options, message):
         (torch.zeros(2, 3), torch.zeros(2, 3).numpy(), torch.tensor([0, 1]), "teacher_logits: ndarray"),
         (torch.zeros(2, 3), torch.zeros(2, 3).long(), torch.tensor([0, 1]), "teacher_logits: torch.int64"),
         (torch.zeros(2, 0), torch.zeros(2, 0), torch.tensor([0, 1]), "student_logits: torch.float32 of shape (2, 0)"),
+        (torch.zeros(2, 3), None, torch.tensor([0, 1]), "teacher_logits: NoneType"),
+        (torch.zeros(2, 3), largest([[0, 3], [0, 1]]), torch.tensor([0, 1]), "teacher_logits: symbol 3 (must be"),
+        (torch.zeros(2, 3), largest([[0, -1], [0, 1]]), torch.tensor([0, 1]), "teacher_logits: symbol -1 (must be"),
+        (torch.zeros(2, 3), largest([[0.0, 1], [0, 1]]), torch.tensor([0, 1]), "teacher_logits: values and symbols of"),
     ],
 )
 def test_what_is_no_tensor_or_no_class_is_named(student, teacher, target, message):

@@ -477,8 +477,10 @@ def test_one_sample_a_class_is_enough_for_an_index_but_not_for_an_interval():
         ({0: ClassSets([0, 1], [3])}, "sets: 'class 0' is in its own sets (must be other classes)"),
         ({0: ClassSets([1], [3, 0])}, "sets: 'class 0' is in its own sets (must be other classes)"),
         ({0: ClassSets([1, 2], [3, 2])}, "sets: 'class 2' twice for 'class 0' (must be in one set, once)"),
-        ({0: ClassSets([1], [6])}, "sets: class 6 (must be between 0 and 5)"),
-        ({-1: ClassSets([1], [2])}, "sets: class -1 (must be between 0 and 5)"),
+        ({0: ClassSets([1], [6])}, "sets: 6 (must be between 0 and 5)"),
+        ({-1: ClassSets([1], [2])}, "sets: -1 (must be between 0 and 5)"),
+        ({0: ClassSets([1.5], [2])}, "sets: 1.5 (must be between 0 and 5)"),
+        ({0.0: ClassSets([1], [2])}, "sets: 0.0 (must be between 0 and 5)"),
     ],
 )
 def test_sets_that_cannot_be_are_refused(sets, message):
@@ -514,6 +516,8 @@ def test_other_classes_and_unknown_options_are_refused():
     for options, message in (
         ({"variant": "cosine"}, "variant: 'cosine' (must be one of centroid, corrected, pairwise, pairwise-squared)"),
         ({"confidence": 1.0}, "confidence: 1.0 (must be above 0 and below 1)"),
+        ({"confidence": "a"}, "confidence: 'a' (must be above 0 and below 1)"),
+        ({"resamples": 1.5}, "resamples: 1.5 (must be a whole number, 0 or more)"),
     ):
         with pytest.raises(ValueError) as error:  # noqa: PT011
             measure(first, second, **options)

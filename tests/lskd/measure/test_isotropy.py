@@ -147,6 +147,16 @@ def test_unequal_numbers_of_samples_are_no_diffusion():
     assert np.mean(claims) < 0.1
 
 
+def test_students_that_are_alike_have_no_small_p_where_classes_spread_unequally():
+    generator = np.random.default_rng(12)
+    labels = np.repeat(np.arange(9), 12)
+    spread = np.exp(generator.normal(size=9))[labels, None]
+    same = record(class_means(12)[labels] + spread * generator.normal(size=(108, 12)), labels, list("abcdefghi"))
+    found = isotropy_test([(same.moments, same.moments)], SETS, draws=99)
+    assert set(found.p_values.values()) == {1.0}
+    assert found.p_together == 1.0
+
+
 def test_draws_come_from_the_seed_and_scale_changes_nothing():
     generator = np.random.default_rng(8)
     means = class_means(8)

@@ -12,6 +12,7 @@ from lskd.measure.representations import write_representations
 from lskd.paper.measured import measure
 from lskd.paper.published import published
 from lskd.paper.table_layout import grid
+from lskd.records.runs import read_run, write_run
 from lskd.report.origins import described, of_figures
 
 
@@ -119,9 +120,42 @@ def test_eta_is_of_the_table_whose_variant_it_is(tmp_path):
     assert (similar.reference_temperature, similar.unit, similar.data) == (1.0, "%", "clothes")
     assert found["student_net", 0.1, 3.0, "golden retriever", "train", "eta_dissimilar"].mean == 0.25
     assert {f.metric for f in measure("K.1", [pairwise])[0]} == {"eta_pairwise_similar", "eta_pairwise_dissimilar"}
-    for table, path in (("3", pairwise), ("K.1", centroid), ("3", eta_file(tmp_path / "x.json", variant="corrected"))):
+    for table, path in (("3", pairwise), ("K.1", centroid)):
         with pytest.raises(InputError, match=re.escape(f"INPUT: {path} (must have a figure of Table {table}: eta_")):
             measure(table, [path])
+    squared = eta_file(tmp_path / "x.json", variant="pairwise-squared")
+    with pytest.raises(InputError, match=re.escape(f"INPUT: {squared} (has η of variant pairwise-squared; must be")):
+        measure("3", [squared])
+
+
+def test_eta_corrected_for_few_samples_is_taken_with_a_note_and_its_warnings(tmp_path):
+    path = eta_file(tmp_path / "c.json", variant="corrected")
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"warnings": ["--second: b (has label smoothing 0.1 …), allowed."]}))
+    figures, notes = measure("3", [path])
+    assert {(f.metric, f.mean) for f in figures} == {("eta_similar", -1.5), ("eta_dissimilar", 0.25)}
+    assert notes == [
+        "--second: b (has label smoothing 0.1 …), allowed.",
+        "η of clothes is corrected for the noise of few samples (variant corrected); the paper's is not.",
+    ]
+
+
+def test_scores_are_told_to_be_of_which_text(tmp_path):
+    for temperature, text in ((1.0, "tokenised text"), (3.0, "detokenised text")):
+        scored(translation_run(tmp_path, temperature), text)
+    assert measure("5", [tmp_path])[1] == [
+        "BLEU is of detokenised text.",
+        "BLEU is of tokenised text.",
+        "Scores of different texts do not compare.",
+    ]
+    translation_run(tmp_path, 2.0)
+    assert "Of which text the BLEU of 1 run is, their records do not say." in measure("5", [tmp_path])[1]
+
+
+def scored(run, text):
+    record = read_run(run)
+    record.figures["test"]["checkpoint_best.pt"]["of"] = f"of {text}"
+    write_run(record, run)
 
 
 def test_entropies_of_teachers_are_summed_up_over_seeds(tmp_path):

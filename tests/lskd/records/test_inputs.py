@@ -97,6 +97,18 @@ def test_what_is_in_one_place_twice_counts_once(place):
     assert found.skipped == []
 
 
+def test_links_to_runs_are_followed_and_no_run_is_found_twice(place, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    moved = image_run(elsewhere, 0.1, 64.0)
+    (place / "data" / "a_link").symlink_to(moved)
+    (place / "data" / "again").symlink_to(place / "data" / "teacher_net_a0.1_s1")
+    (place / "data" / "round").symlink_to(place)
+    names = [path.name for path in find_inputs("PATH", [place], "must be a run").runs]
+    assert len(names) == 5
+    assert "a_link" in names
+    assert "teacher_net_a0.1_s1" in names
+
+
 def test_a_run_s_representation_files_are_the_run(place, tmp_path):
     representations(place / "data" / "teacher_net_a0.1_s1" / "last.validation.representations.safetensors", 100.0)
     assert find_inputs("PATH", [place], "must be a run").representations == []

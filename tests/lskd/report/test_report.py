@@ -24,7 +24,9 @@ from lskd.measure.recorder import Recorder
 from lskd.measure.representations import read_representations, write_representations
 from lskd.measure.similar_classes import sets_by_distance
 from lskd.measure.student_pairs import identity
+from lskd.paper.measured import measure
 from lskd.records.found_runs import find_runs
+from lskd.records.runs import read_run, write_run
 from lskd.records.studies import group
 from lskd.report.accuracy import neighbours
 from lskd.report.claims import Claims, Finding, MeanEta
@@ -196,6 +198,31 @@ def test_the_table_of_translations_holds_bleu_and_its_signature(page):
     assert [re.sub("[a-z]$", "", row[1]) for row in rows[2:]] == ["22.05", "16.86", "12.17"]
     assert [row[2] for row in rows[2:]] == ["23.05", "17.86", "13.17"]
     assert "nrefs:1|case:mixed" in page.text
+
+
+def test_the_page_says_of_which_text_bleu_is(tmp_path):
+    for temperature, text in ((1.0, "tokenised text"), (3.0, "detokenised text")):
+        run = translation_run(tmp_path, temperature)
+        record = read_run(run)
+        record.figures["test"]["checkpoint_best.pt"]["of"] = f"of {text}, against the raw references"
+        write_run(record, run)
+        assert f"BLEU is of {text}, against the raw references." in page_of(tmp_path).text
+    assert "Scores of different texts do not compare." in page_of(tmp_path).text
+
+
+def test_runs_that_are_not_at_their_end_are_named(tmp_path):
+    unfinished = image_run(tmp_path, 0.1, 3.0)
+    image_run(tmp_path, 0.1, 1.0)
+    assert "epochs" not in page_of(tmp_path).text.partition("How each figure")[0]
+    record = read_run(unfinished)
+    record.history[-1]["epoch"] = 2
+    write_run(record, unfinished)
+    text = page_of(tmp_path).text
+    assert f"Not at the end of their training, but counted: data/{unfinished.name}." in text
+    assert f"data/{unfinished.name} ended after 2 of 3 epochs." in text
+    assert measure("2A", [tmp_path])[1] == [f"data/{unfinished.name} ended after 2 of 3 epochs."]
+    said = run("python -m lskd accuracy", unfinished).stderr
+    assert said == f"lskd accuracy: warning: {unfinished} ended after 2 of 3 epochs.\n"
 
 
 def test_seeds_are_summed_up_as_mean_and_sample_standard_deviation(tmp_path):
@@ -513,9 +540,8 @@ def test_sets_that_were_chosen_in_a_student_of_the_page_are_refused(runs, tmp_pa
 
 @pytest.mark.slow
 def test_other_temperatures_of_eta_can_be_chosen(runs):
-    page = page_of(runs, first=3.0, second=1.0)
-    assert "Diffusion index η, T = 3 → 1" in page.text
     assert "others are compared by" in page_of(runs, first=2.0).text
+    assert "Diffusion index η, T = 1 → 64" in page_of(runs, second=64.0).text
 
 
 @pytest.mark.slow
@@ -873,7 +899,8 @@ def test_the_command_writes_the_page(tmp_path, runs, html):
         (["{runs}", "--output", "{empty}/directory.html"], "must be a file in a directory"),
         (["{runs}", "--output", "{empty}/no/report.html"], "must be a file in a directory"),
         (["{runs}", "--output", "{out}", "--first", "0"], "must be a finite number above 0"),
-        (["{runs}", "--output", "{out}", "--first", "3"], "must differ from --first"),
+        (["{runs}", "--output", "{out}", "--first", "3"], "--second: 3 (must be above --first, 3)"),
+        (["{runs}", "--output", "{out}", "--first", "3", "--second", "1"], "--second: 1 (must be above --first, 3)"),
         (["{runs}", "--output", "{out}", "--classes", "Bag", "Coat", "Hat"], "must be a class"),
         (["{runs}", "--output", "{out}", "--sets", "{empty}/sets.json"], "must be a class"),
         (["{runs}", "--output", "{out}", "--sets", "{empty}/none.json"], "No such file"),
