@@ -57,6 +57,7 @@ def test_a_training_that_has_ended_makes_no_more_update(cfg, trainer, ended, mon
 def test_a_model_that_says_nothing_has_a_bleu_of_zero():
     """fairseq logs none where all translations are empty, and looks for it as the best checkpoint's metric."""
     trainer = SimpleNamespace(task=SimpleNamespace(cfg=Namespace(eval_bleu=True)))
-    stats = kept_validation(lambda cfg, trainer, stats, tracking_best: stats)(None, trainer, {"loss": 1.0}, True)
+    cfg = SimpleNamespace(checkpoint=SimpleNamespace(best_checkpoint_metric="bleu"))
+    stats = kept_validation(lambda cfg, trainer, stats, tracking_best: stats)(cfg, trainer, {"loss": 1.0}, True)
     assert stats == {"loss": 1.0, "bleu": 0.0}
     assert trainer.lskd_validation == stats
