@@ -285,9 +285,9 @@ def test_there_is_no_revision_outside_a_checkout_or_below_that_of_another_projec
     git_checkout(other)
     installed = other / "venv" / "lskd"
     installed.mkdir(parents=True)
-    monkeypatch.setattr(runs, "__file__", str(installed / "runs.py"))
+    monkeypatch.setattr(runs, "__file__", str(installed / "records" / "runs.py"))
     assert runs.source_revision() is None
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "lskd" / "runs.py"))
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "lskd" / "records" / "runs.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     assert runs.source_revision() is None
     monkeypatch.setenv("PATH", str(tmp_path))
