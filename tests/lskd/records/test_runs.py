@@ -251,8 +251,8 @@ def test_a_directory_that_is_not_there_cannot_be_written_to(tmp_path):
 
 def git_checkout(directory):
     git = ["git", "-C", str(directory), "-c", "user.name=n", "-c", "user.email=e@example.org"]
-    (directory / "lskd").mkdir()
-    source = directory / "lskd" / "runs.py"
+    (directory / "lskd" / "records").mkdir(parents=True)
+    source = directory / "lskd" / "records" / "runs.py"
     source.write_text("first\n")
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         runs.subprocess.run([*git, *command], check=True, capture_output=True)
