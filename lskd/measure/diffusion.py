@@ -190,6 +190,7 @@ def permutation_p(changes: np.ndarray, similar: int, seed: int = 0) -> float:
     0.25
     """
     changes = numbers("changes", changes, None)
+    changes = changes / (np.abs(changes).max(initial=0) or 1)  # whose sums cannot overflow
     similar = whole("similar", similar, 1, len(changes) - 1)
     drawn = math.comb(len(changes), similar) > EXACT_SUBSETS
     subsets = _subsets(len(changes), similar, seed if drawn else None)

@@ -15,6 +15,7 @@ from lskd.measure.moments import ClassMoments
 from lskd.measure.recorder import Recorder
 from lskd.measure.representations import record
 from lskd.measure.smoothing_estimate import estimate_label_smoothing
+from lskd.records import spread
 
 NAN, INF = math.nan, math.inf
 RANDOM = np.random.default_rng(1)
@@ -82,7 +83,7 @@ def sets_of(found):
 CALLS = {
     "permutation_p": (lambda *a: diffusion.permutation_p(*a), anything, wholes),
     "relative_changes": (lambda *a: diffusion.relative_changes(*a), anything, anything),
-    "over_seeds": (lambda a: vars(diffusion.over_seeds(a))["mean"], anything),
+    "over_seeds": (lambda a: vars(spread.over_seeds(a))["mean"], anything),
     "squared_distances": (
         lambda t, c, v: class_distances.squared_distances(MADE.moments, t, c, v),
         labels,
@@ -163,8 +164,8 @@ def test_any_input_gives_finite_numbers_or_one_line(name, data):
         (lambda: diffusion.permutation_p([1, 2], 3), r"similar: 3 \(must be between 1 and 1\)"),
         (lambda: diffusion.permutation_p([1, 2], 0), r"similar: 0 \(must be between 1 and 1\)"),
         (lambda: diffusion.permutation_p([[1, 2], [3, 4]], 1), r"changes: int64 of shape \(2, 2\)"),
-        (lambda: diffusion.over_seeds([]), r"values: none"),
-        (lambda: diffusion.over_seeds([1, INF]), r"values: inf \(must be finite numbers\)"),
+        (lambda: spread.over_seeds([]), r"values: none"),
+        (lambda: spread.over_seeds([1, INF]), r"values: inf \(must be finite numbers\)"),
         (lambda: class_distances.squared_distances(MADE.moments, [-1]), r"targets: -1 \(must be between 0 and 3\)"),
         (lambda: class_distances.mean_distances(FEATURES * NAN, FEATURES, ONE, ONE), r"own: nan"),
         (

@@ -253,8 +253,8 @@ def test_a_directory_that_is_not_there_cannot_be_written_to(tmp_path):
 
 def git_checkout(directory):
     git = ["git", "-C", str(directory), "-c", "user.name=n", "-c", "user.email=e@example.org"]
-    (directory / "lskd").mkdir()
-    source = directory / "lskd" / "runs.py"
+    (directory / "lskd" / "records").mkdir(parents=True)
+    source = directory / "lskd" / "records" / "runs.py"
     source.write_text("first\n")
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         runs.subprocess.run([*git, *command], check=True, capture_output=True)
@@ -287,9 +287,9 @@ def test_there_is_no_revision_outside_a_checkout_or_below_that_of_another_projec
     git_checkout(other)
     installed = other / "venv" / "lskd"
     installed.mkdir(parents=True)
-    monkeypatch.setattr(runs, "__file__", str(installed / "runs.py"))
+    monkeypatch.setattr(runs, "__file__", str(installed / "records" / "runs.py"))
     assert runs.source_revision() is None
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "lskd" / "runs.py"))
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "lskd" / "records" / "runs.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     assert runs.source_revision() is None
     monkeypatch.setenv("PATH", str(tmp_path))
