@@ -297,7 +297,7 @@ def test_something_else_is_refused_by_name(tmp_path):
 def test_analysis_needs_numpy_alone():
     modules = ["representations", "diffusion", "projection", "smoothness", "similar_classes"]
     heavy = {"torch", "timm", "fairseq", "sklearn", "matplotlib", "scipy", "safetensors"}
-    code = f"import sys, {', '.join('lskd.' + name for name in modules)}; print({heavy} & set(sys.modules))"
+    code = f"import sys, {', '.join('lskd.measure.' + name for name in modules)}; print({heavy} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
 

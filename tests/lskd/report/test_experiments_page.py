@@ -300,9 +300,9 @@ def test_an_experiment_that_cannot_be_shown_is_refused_in_one_line(results, chan
     [
         ({"rows": []}, "1.json: rows (expected array of length >= 1)"),
         ({"rows": [{"a": 1}] * 1001}, "1.json: rows (expected array of length <= 1000)"),
-        ({"rows": [{"a": {"b": 1}}]}, "1.json: rows[0].a: content (expected int | float | str | null, got object)"),
+        ({"rows": [{"a": {"b": 1}}]}, "1.json: rows[0].a: {'b': 1} (expected int | float | str | null, got object)"),
         ({"rows": [{"a": [1]}]}, "1.json: rows[0].a: [0] (expected str, got int)"),
-        ({"rows": [{"a": True}]}, "1.json: rows[0].a: content (expected int | float | str | null, got bool)"),
+        ({"rows": [{"a": True}]}, "1.json: rows[0].a: True (expected int | float | str | null, got bool)"),
         ([], "1.json: content (expected object, got array)"),
     ],
 )
