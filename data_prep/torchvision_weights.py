@@ -1,7 +1,7 @@
 """The weights that torchvision publishes for a network, as a file to start a training from.
 
     python data_prep/torchvision_weights.py --model mobilenet_v2 --weights IMAGENET1K_V1 --dest models/mobilenet_v2.pth
-    python -m lskd_vision.train --model mobilenetv2_100 --initial-checkpoint models/mobilenet_v2.pth …
+    lskd vision train --model mobilenetv2_100 --initial-checkpoint models/mobilenet_v2.pth …
 
 timm's own weights of a network with the same name may come from another recipe. torch keeps what it has downloaded in
 its cache ($TORCH_HOME) and reads it from there the next time.

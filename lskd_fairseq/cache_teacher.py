@@ -1,6 +1,6 @@
 """Store what a teacher makes of every target token once, so that its students train without its forward pass.
 
-    python -m lskd_fairseq.cache_teacher --data data-bin/help.en-de --path teacher.pt --dest teacher-cache
+    lskd nmt cache --data data-bin/help.en-de --path teacher.pt --dest teacher-cache
     fairseq-train data-bin/help.en-de --user-dir lskd_fairseq --criterion kd --teacher-cache teacher-cache …
 
 Format ``features``: what enters the teacher's output projection, d numbers a token. Students project it again, to the

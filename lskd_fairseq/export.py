@@ -1,6 +1,6 @@
 """A clean student from a training checkpoint: the model and its configuration, nothing of how it was trained.
 
-    python -m lskd_fairseq.export runs/student/checkpoint_best.pt student.pt
+    lskd nmt export runs/student/checkpoint_best.pt student.pt
 
 Stock fairseq generates from the outcome with torch's safe loading, without this package and without the teacher.
 """

@@ -1,6 +1,6 @@
 """Record what a translation model makes of the target tokens of a split: decoder features, class moments, entropy.
 
-    python -m lskd_fairseq.representations --data data-bin/help.en-de --path runs/student/checkpoint_best.pt \
+    lskd nmt representations --data data-bin/help.en-de --path runs/student/checkpoint_best.pt \
         --split train valid
 
 The features are what enters the output projection, teacher-forced, one vector for each target token, end of sentence

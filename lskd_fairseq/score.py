@@ -1,6 +1,6 @@
 r"""Translate every sentence of a split and score it, into the run's record.
 
-    python -m lskd_fairseq.score --data data-bin/help.en-de --path runs/student/checkpoint_best.pt \
+    lskd nmt score --data data-bin/help.en-de --path runs/student/checkpoint_best.pt \
         --against runs/other/checkpoint_best.pt
 
 Beside the checkpoint it leaves ``<split>.<checkpoint>.hypotheses.txt`` and ``.references.txt``, one sentence a line.

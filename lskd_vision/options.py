@@ -1,4 +1,4 @@
-"""The options of ``python -m lskd_vision.train``: timm's names where timm has the option, and the paper's defaults.
+"""The options of ``lskd vision train``: timm's names where timm has the option, and the paper's defaults.
 
 ``--model``, ``--seed``, ``--kd-temperature`` and ``--kd-checkpoint`` take several values: all combinations are trained
 in one process. The same words in a YAML file (``--config``) are read as if they stood first on the command line.

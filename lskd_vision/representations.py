@@ -1,11 +1,11 @@
 """Record what a model makes of the images of a split: penultimate features, class moments, accuracy, entropy.
 
-    python -m lskd_vision.representations runs/DATA/RUN/last.pth.tar --data-dir DIR --split train validation
+    lskd vision representations runs/DATA/RUN/last.pth.tar --data-dir DIR --split train validation
 
 For each split one pass, as ``lskd_vision.validate`` makes it: evaluation transforms, every image once, in the split's
 order. Beside the checkpoint it leaves ``last.train.representations.safetensors`` and so on, for the ``lskd`` command.
 
-    python -m lskd_vision.representations model.safetensors --last-layer-only
+    lskd vision representations model.safetensors --last-layer-only
 
 needs no images: ``model.last-layer.representations.safetensors`` has the classes and the last layer, whose rows are
 their templates, and no sample.

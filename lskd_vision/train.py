@@ -1,7 +1,7 @@
 """Train image classifiers: teachers with label smoothing, students at temperatures.
 
-    python -m lskd_vision.train --data-dir DIR --model resnet50 --smoothing 0.1
-    python -m lskd_vision.train --data-dir DIR --model resnet18 --kd-checkpoint TEACHER --kd-temperature 1 2 3 64
+    lskd vision train --data-dir DIR --model resnet50 --smoothing 0.1
+    lskd vision train --data-dir DIR --model resnet18 --kd-checkpoint TEACHER --kd-temperature 1 2 3 64
 
 Several models, seeds, temperatures and teachers are all combined. The combinations are trained in one process, which
 decodes and augments an image once and asks each teacher once; each leaves a run directory as if it had been alone.

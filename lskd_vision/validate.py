@@ -1,6 +1,6 @@
 """Score checkpoints on a split: top-1, top-5, class-wise accuracy and loss.
 
-    python -m lskd_vision.validate runs/DATA/RUN/model_best.pth.tar --data-dir DIR
+    lskd vision validate runs/DATA/RUN/model_best.pth.tar --data-dir DIR
 
 A checkpoint of ``lskd_vision.train`` knows its model, its data set and how its images were prepared, and the figures go
 into its run record; those of other images, or of images prepared otherwise, are printed and go to ``--results-file``.

@@ -218,9 +218,7 @@ def read_representations(path: str | os.PathLike) -> Representations:
         OSError: the file cannot be read.
     """
     if not Path(path).is_file():
-        raise input_error(
-            "representations", path, "must be a file, made by `python -m lskd_vision.representations` or alike"
-        )
+        raise input_error("representations", path, "must be a file, made by `lskd vision representations` or alike")
     try:
         about, mapped = read_about(path), mapped_tensors(path)
         tensors = {name: np.array(tensor) for name, tensor in mapped.items() if name != "features"}

@@ -7,6 +7,7 @@ from lskd.io.arrays import numbers
 
 LARGEST = 1e150
 
+
 @dataclass(frozen=True)
 class Spread:
     """Mean, standard deviation (n − 1; None for n = 1) and number of values, one for each pair of seeds."""

@@ -14,7 +14,7 @@ CLASSES_SHOWN = 30  # all of so many; of more, those that changed most
 # Where the paper has not these data: a table of its own data that is nearest in kind, and its student.
 NEAREST = {"vision": ("2B", "ResNet-18"), "translation": ("5", "Transformer")}
 LEAST_SPAN = 4.0  # points of accuracy or BLEU on the axis, so that small differences look small
-UNSCORED = "no figure: python -m lskd_fairseq.score makes BLEU, the last epoch of a training makes accuracy"
+UNSCORED = "no figure: lskd nmt score makes BLEU, the last epoch of a training makes accuracy"
 
 
 def accuracy(page: Page, study: Study) -> None:
@@ -235,7 +235,7 @@ def class_changes(page: Page, study: Study, base: float) -> None:
         page.add(
             paragraph(
                 "No class-wise accuracy at two temperatures: ",
-                code("python -m lskd_vision.train … --kd-temperature 1 2 3 64"),
+                code("lskd vision train … --kd-temperature 1 2 3 64"),
                 " leaves it in run.json.",
                 class_="absent",
             )

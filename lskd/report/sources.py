@@ -124,10 +124,10 @@ class Sources:
         run = next(iter(every.values()), [self.study.first])[0]
         if run.kind == "vision":
             checkpoint = f"{run.directory}/last.pth.tar --data-dir {run.record.data.get('path', 'DIR')}"
-            return f"python -m lskd_vision.representations {checkpoint} --split train validation"
+            return f"lskd vision representations {checkpoint} --split train validation"
         data = run.record.data.get("path", "DIR")
         checkpoint = f"{run.directory}/checkpoint_best.pt"
-        return f"python -m lskd_fairseq.representations --data {data} --path {checkpoint} --split train valid"
+        return f"lskd nmt representations --data {data} --path {checkpoint} --split train valid"
 
 
 def fitting(read: Callable, given: object) -> object | None:

@@ -143,7 +143,7 @@ def read_manifest(directory: Path, argument: str = "--teacher-cache") -> Manifes
     """
     path = Path(directory) / MANIFEST
     if not path.is_file():
-        raise input_error(argument, directory, "must be a directory made by `python -m lskd_fairseq.cache_teacher`")
+        raise input_error(argument, directory, "must be a directory made by `lskd nmt cache`")
     if (version := read_json(path, Versioned).schema_version) > SCHEMA_VERSION:
         raise input_error(argument, directory, f"has schema version {version}, read is up to {SCHEMA_VERSION}")
     manifest = read_json(path, Manifest)

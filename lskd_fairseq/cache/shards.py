@@ -131,7 +131,7 @@ def open_cache(directory: str | os.PathLike) -> Shards:
     try:
         files = tuple((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in sorted(path.iterdir()))
     except OSError as error:
-        made = "must be a directory made by `python -m lskd_fairseq.cache_teacher`"
+        made = "must be a directory made by `lskd nmt cache`"
         raise input_error("--teacher-cache", directory, f"{made}: {error.strerror}") from None
     return _opened(path, files)
 

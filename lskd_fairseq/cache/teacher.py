@@ -1,6 +1,6 @@
 """The teacher without its forward pass: last decoder features, or top-k logits, that were stored once.
 
-    python -m lskd_fairseq.cache_teacher --data DATA-BIN --path teacher.pt --dest DIR
+    lskd nmt cache --data DATA-BIN --path teacher.pt --dest DIR
     fairseq-train DATA-BIN --user-dir lskd_fairseq --criterion kd --temperature 1 --teacher-cache DIR …
 
 A sentence is not augmented, so what a teacher makes of its target tokens is the same in every epoch. From the features

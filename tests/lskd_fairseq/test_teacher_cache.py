@@ -292,7 +292,7 @@ def first(cache):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda cache: shutil.rmtree(cache), "must be a directory made by `python -m lskd_fairseq.cache_teacher`"),
+        (lambda cache: shutil.rmtree(cache), "must be a directory made by `lskd nmt cache`"),
         (lambda cache: (cache / "cache.json").unlink(), "must be a directory made by"),
         (lambda cache: flipped(first(cache)), "00000-train.safetensors (has another SHA-256 than cache.json says"),
         (lambda cache: shortened(first(cache)), " bytes, must have "),
@@ -377,7 +377,7 @@ def others(data_bin, task, place):
         (
             "data",
             {"teacher_cache": "{place}/missing"},
-            "must be a directory made by `python -m lskd_fairseq.cache_teac",
+            "must be a directory made by `lskd nmt cache`",
         ),
         ("other_data", {}, "must be of the data "),
         ("symbols", {}, "must be of the student's source dictionary"),

@@ -616,7 +616,7 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(tmp_path):
     image_run(tmp_path, temperature=3.0)
     page = page_of(tmp_path)
     run = tmp_path / "data/student_net_a0.1_T1_s1/last.pth.tar"
-    command = f"python -m lskd_vision.representations {run} --data-dir /data --split train validation"
+    command = f"lskd vision representations {run} --data-dir /data --split train validation"
     assert page.text.count(command) == 3  # η, projection, entropy
     assert len(page.images) == 2  # lines, and the paper's
 
@@ -626,7 +626,7 @@ def test_missing_representations_of_translations_are_said_too(tmp_path):
         translation_run(tmp_path, temperature)
     page = page_of(tmp_path)
     run = tmp_path / "en-de/student_a0.1_T1_s1/checkpoint_best.pt"
-    assert f"python -m lskd_fairseq.representations --data /bin/help.en-de --path {run}" in page.text
+    assert f"lskd nmt representations --data /bin/help.en-de --path {run}" in page.text
     assert "Accuracy by class" not in page.text
 
 
@@ -691,7 +691,7 @@ def test_runs_without_figures_are_dashes_with_a_note(tmp_path):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"figures": {}, "history": []}))
     page = page_of(tmp_path)
     assert page.table("These runs")[3][1] == "–a"
-    assert "python -m lskd_fairseq.score makes BLEU" in page.text
+    assert "lskd nmt score makes BLEU" in page.text
     assert "No figures to draw." in page.text
 
 
