@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from lskd.io.errors import InputError
 from lskd.io.files import sha256
 from lskd.records.determinism import nondeterminism, switches
-from lskd.records.runs import RunRecord, locked, now, read_run, write_run
+from lskd.records.runs import RunRecord, now, read_run, write_training_record
 from lskd_fairseq import options
 from lskd_fairseq.teacher_checks import PairedData, dictionary_fingerprint
 
@@ -112,12 +112,7 @@ def put_history(record: RunRecord, history: list[dict]) -> None:
 
 def write_record(record: RunRecord, directory: str) -> None:
     """Write the record of a training, with the scores that others have added to its file since it was read."""
-    with locked(directory):
-        found = read_run(directory)
-        if found is not None and found.started == record.started:
-            own, record.figures = record.figures["valid"]["checkpoint_last.pt"], found.figures
-            record.add_figures("valid", "checkpoint_last.pt", own)
-        write_run(record, directory)
+    write_training_record(record, directory, ["checkpoint_last.pt"])
 
 
 def data_fingerprint(directories: list[str]) -> str:

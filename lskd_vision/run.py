@@ -20,7 +20,7 @@ from torch.nn import SyncBatchNorm
 
 from lskd.io.errors import input_error
 from lskd.records.nonfinite_batch import keep_batch
-from lskd.records.runs import now, read_run, write_run
+from lskd.records.runs import now, read_run, write_training_record
 from lskd_vision.checkpoints import read_state, save_checkpoint
 from lskd_vision.feature_distillation import StudentWithConnectors, margins, teacher_batch_norms
 from lskd_vision.models import build, first_line
@@ -336,7 +336,7 @@ class Run:
             # The best first: a kill between the two repeats the epoch, and comes to the same.
             for name in [BEST] * better + [LAST]:
                 save_checkpoint(self.directory / name, state)
-            write_run(self.record, self.directory)
+            write_training_record(self.record, self.directory, [LAST] + [BEST] * better)
 
     def state(self, epoch: int, score: float) -> dict:
         """A checkpoint in timm's format, of plain values; ``lskd`` says how it was made."""

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import write_json
 from lskd.measure.accuracy import accuracy_figures
-from lskd.records.runs import write_run
+from lskd.records.runs import add_to_run
 from lskd_vision import options
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint
 from lskd_vision.class_names import check_classes
@@ -133,8 +133,7 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"not recorded in {file}: {difference}")
         return
     key = "valid" if split == arguments.val_split else split
-    record.add_figures(key, path.name, {f"{name}{suffix}": value for name, value in figures.items()})
-    write_run(record, path.parent)
+    add_to_run(path.parent, key, path.name, {f"{name}{suffix}": value for name, value in figures.items()})
     print(f"recorded in {file}")
 
 

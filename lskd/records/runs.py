@@ -16,7 +16,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -130,6 +130,22 @@ def add_to_run(directory: str | os.PathLike, split: str, checkpoint: str, figure
         if (record := read_run(directory)) is None:
             raise input_error("run record", Path(directory) / "run.json", "was there before, and is gone")
         record.add_figures(split, checkpoint, figures)
+        write_run(record, directory)
+
+
+def write_training_record(record: RunRecord, directory: str | os.PathLike, checkpoints: Sequence[str]) -> None:
+    """Write the record of a training that goes on, with the figures that others have added to its file meanwhile.
+
+    Args:
+        record: of the training.
+        directory: of the run.
+        checkpoints: those whose figures on ``valid`` are the training's own, and new.
+    """
+    with locked(directory):
+        found = read_run(directory)
+        if found is not None and found.started == record.started:
+            own = {name: record.figures["valid"][name] for name in checkpoints}
+            record.figures = found.figures | {"valid": found.figures.get("valid", {}) | own}
         write_run(record, directory)
 
 

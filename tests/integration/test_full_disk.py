@@ -168,7 +168,6 @@ def test_figures_and_tables_of_before_are_kept(command, earlier, kind, place, tm
 
 OF_IMAGES = "--data-dir {images} --workers 0 --device cpu"
 IMAGES = [
-    (f"lskd_vision.validate {{disk}}/student/last.pth.tar {OF_IMAGES}", "student", 0),
     (f"lskd_vision.validate {{teacher.pth.tar}} {OF_IMAGES} --results-file {{disk}}/figures.json", "figures.json", 0),
     (f"lskd_vision.representations {{disk}}/student/last.pth.tar {OF_IMAGES}", "student", 0),
     (f"lskd_vision.representations {{teacher.pth.tar}} {OF_IMAGES} --output {{disk}}/x.r", f"x{SUFFIX}", 3000),
@@ -197,22 +196,39 @@ def test_commands_of_translation(command, earlier, room, kind, with_translation,
     refuses(command, earlier, kind, room, with_translation, tmp_path, monkeypatch, capsys)
 
 
+SCORES = {
+    "lskd_fairseq.score": (
+        f"lskd_fairseq.score --path {{disk}}/run/teacher.pt {OF_TRANSLATION} --beam 1",
+        r"  BLEU +\d+\.\d\d  nrefs:1",
+        "run cannot be written to: the score is printed only (--output keeps it)",
+    ),
+    "lskd_vision.validate": (
+        f"lskd_vision.validate {{disk}}/student/last.pth.tar {OF_IMAGES}",
+        r"top-1 \d+\.\d\d %",
+        "student/run.json: the directory cannot be written to",
+    ),
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_score_is_printed_also_where_it_cannot_be_kept(kind, with_translation, tmp_path, monkeypatch, capsys):
-    command = f"lskd_fairseq.score --path {{disk}}/run/teacher.pt {OF_TRANSLATION} --beam 1"
+@pytest.mark.parametrize("module", SCORES)
+def test_a_score_is_printed_also_where_it_cannot_be_kept(module, kind, request, tmp_path, monkeypatch, capsys):
+    command, score, kept = SCORES[module]
+    place = request.getfixturevalue("with_translation" if module.startswith("lskd_fairseq") else "with_images")
+    run_directory = "run" if module.startswith("lskd_fairseq") else "student"
     with a_disk(kind, tmp_path / "disk") as disk:
-        shutil.copytree(with_translation / "run", disk / "run")
+        shutil.copytree(place / run_directory, disk / run_directory)
         with full(kind, disk):
             before = snapshot(disk)
-            monkeypatch.setattr(sys, "argv", words_of(command, with_translation, disk))
+            monkeypatch.setattr(sys, "argv", words_of(command, place, disk))
             with pytest.raises(SystemExit) as ended:
-                run("lskd_fairseq.score")
+                run(module)
             said = capsys.readouterr()
             assert snapshot(disk) == before
-    assert re.search(r"  BLEU +\d+\.\d\d  nrefs:1", said.out)
+    assert re.search(score, said.out)
     if kind == "a read-only directory":
         assert ended.value.code == 0
-        assert f"{disk}/run cannot be written to: the score is printed only (--output keeps it)" in said.err
+        assert kept in said.out + said.err
     else:
         checked(ended.value.code, said.err, disk)
 

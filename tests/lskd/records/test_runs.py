@@ -9,7 +9,14 @@ import torch
 
 from lskd.io.errors import InputError
 from lskd.records import runs
-from lskd.records.runs import RunRecord, read_run, teacher_smoothing, write_run
+from lskd.records.runs import (
+    RunRecord,
+    add_to_run,
+    read_run,
+    teacher_smoothing,
+    write_run,
+    write_training_record,
+)
 
 
 def make_record(**changes):
@@ -354,3 +361,22 @@ def test_figures_of_a_record_that_is_gone_are_refused(tmp_path):
 def test_there_is_no_record_below_a_file(tmp_path):
     (tmp_path / "file").touch()
     assert read_run(tmp_path / "file") is None
+
+
+def test_a_training_keeps_the_figures_that_others_add_while_it_goes_on(tmp_path):
+    record = RunRecord({}, seed=1, data={})
+    record.add_figures("valid", "last", {"top1": 50.0})
+    write_run(record, tmp_path)
+    add_to_run(tmp_path, "test", "best", {"top1": 70.0})
+    add_to_run(tmp_path, "valid", "last", {"top1": 51.0, "top5": 90.0})
+    record.figures["valid"]["last"] = {"top1": 60.0}
+    write_training_record(record, tmp_path, ["last"])
+    assert read_run(tmp_path).figures == {"valid": {"last": {"top1": 60.0}}, "test": {"best": {"top1": 70.0}}}
+    assert record.figures == read_run(tmp_path).figures
+
+
+def test_the_figures_of_another_run_that_lies_there_are_replaced(tmp_path):
+    write_run(RunRecord({}, seed=1, data={}, started="2020", figures={"test": {"best": {"top1": 70.0}}}), tmp_path)
+    record = RunRecord({}, seed=2, data={}, figures={"valid": {"last": {"top1": 60.0}}})
+    write_training_record(record, tmp_path, ["last"])
+    assert read_run(tmp_path).figures == record.figures == {"valid": {"last": {"top1": 60.0}}}
