@@ -270,7 +270,7 @@ ANALYSIS = [
     ("lskd eta --first {nan-weight.r} --second {other.r} --sets {sets.json} --variant pairwise", "weight", "finite"),
     ("lskd eta --first {good.r} --second {other-classes.r} --sets {sets.json}", "--second.*other-classes", "must have"),
     ("lskd eta --first {good.r} --second {validation.r} --sets {sets.json}", "split validation", "must be of train"),
-    ("lskd eta --first {good.r} --second {good.r} --sets {sets.json}", "--second.*good", "another file"),
+    ("lskd eta --first {good.r} --second {good.r} --sets {sets.json}", "--second.*good", "another student"),
     (
         "lskd eta --first {good.r} {other.r} --second {validation.r} --sets {sets.json}",
         "--second: 1 files",
@@ -454,8 +454,8 @@ IMAGES = [
     ),
     (
         f"{TRAIN} --data-dir {{images}} --kd-checkpoint {{teacher.pth.tar}} --kd-temperature {{rows.json}}",
-        "-2",
-        "above 0",
+        r"rows\[0\]\.temperature",
+        "> 0.0",
     ),
     (f"{TRAIN} --data-dir {{images}} --kd-checkpoint {{teacher.pth.tar}} --task-loss-weight 1.5", "1.5", "at most 1"),
     (
