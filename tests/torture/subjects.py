@@ -17,7 +17,8 @@ from helpers.vision_commands import DROPOUT, SMALL_IMAGES
 
 import lskd_fairseq  # noqa: F401 (names what fairseq stores in checkpoints as safe to load)
 
-NO_FIGURES = {"time", "seconds", "started", "updated", "made", "command", "revision"}
+# What differs between a run that was killed and one that was not, and may: "together" is of the process.
+NO_FIGURES = {"time", "seconds", "together", "started", "updated", "made", "command", "revision"}
 BIN = Path(sys.executable).parent
 
 
