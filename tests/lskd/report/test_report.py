@@ -599,7 +599,7 @@ def test_names_that_are_markup_stay_text(tmp_path):
 
 @pytest.mark.slow
 def test_markup_in_class_names_of_figures_stays_text(tmp_path, monkeypatch):
-    monkeypatch.setattr("small_runs.CLASSES", [HOSTILE, "$x_1$", "c", "d", "e"])
+    monkeypatch.setattr("helpers.small_runs.CLASSES", [HOSTILE, "$x_1$", "c", "d", "e"])
     add_representations(image_run(tmp_path, 0.1), 0.1)
     for temperature in (1.0, 3.0):
         add_representations(image_run(tmp_path, 0.1, temperature), 0.1, temperature)
