@@ -7,20 +7,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/installed
+# The tests of a file run in one process, so their shared fixtures are made once. Files run in the order of their names,
+# the slow ones first, so that quick ones fill the gaps.
+PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
+	-n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 demo: install          ## train teachers, distil students, measure: images, then translation; then write a report
 	$(BIN)/python scripts/demo_vision.py
 	$(BIN)/python scripts/demo_nmt.py
 	$(BIN)/lskd report runs/demo --sets runs/demo/*/sets.json --output runs/demo/report.html
 
-# The tests of a file run in one process, so their shared fixtures are made once. Files run in the order of their names,
-# the slow ones first, so that quick ones fill the gaps.
 test: install lint     ## run lint and all tests with coverage
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --cov \
-		-n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) --cov --durations 40
 
 test-fast: install     ## run the quick tests
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 torture: install       ## kill trainings, caches and experiments at random moments; takes an hour, writes docs/torture.csv
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} PYTHONPATH=.:scripts:data_prep:tests \

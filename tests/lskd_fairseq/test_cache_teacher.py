@@ -73,6 +73,7 @@ def features_that_a_hook_sees(task, model, split):
     return torch.cat(seen).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["--shard-mb 0.1", "--shard-mb 0.01 --max-tokens 60"])
 def test_features_are_those_that_enter_the_projection_token_by_token(data_bin, task, model, teacher, tmp_path, options):
     cache = make_cache(tmp_path / "cache", data_bin, teacher, f"--dtype fp32 {options}")

@@ -359,6 +359,7 @@ def assert_computes_the_same(model, network):
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "architecture"),
     [

@@ -128,6 +128,7 @@ def test_after_a_loss_that_is_not_finite_no_step_is_taken(started):
     assert run.images == 8  # of the first two steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [1, OVERFLOWS - 1, OVERFLOWS])
 def test_with_a_scaler_losses_may_overflow_for_some_steps(started, bad):
     run = started("--amp --amp-dtype float16")
