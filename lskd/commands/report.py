@@ -13,8 +13,8 @@ from pathlib import Path
 from lskd.io.errors import input_error
 from lskd.io.files import write_text
 from lskd.records.inputs import find_inputs, say_skipped
-from lskd.report.experiments import experiments_page
-from lskd.report.page import report
+from lskd.report.experiments_page import experiments_page
+from lskd.report.runs_page import runs_page
 from lskd.report.sources import Options
 
 EXAMPLE = "lskd report runs/demo --output report.html --sets runs/demo/*/sets.json"
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         _only_contents(arguments)
         text = experiments_page(arguments.contents)
     else:
-        text = _report(arguments)
+        text = _runs_page(arguments)
     write_text(arguments.output, text)
     print(f"{arguments.output}, {arguments.output.stat().st_size / 1e6:.1f} MB")
 
@@ -65,10 +65,10 @@ def _only_contents(arguments: argparse.Namespace) -> None:
             raise input_error(f"--{name}", getattr(arguments, name), "is for RUNS, must not be with --contents")
 
 
-def _report(arguments: argparse.Namespace) -> str:
+def _runs_page(arguments: argparse.Namespace) -> str:
     if not arguments.runs:
         raise input_error("RUNS", "none", "must be run directories, or there must be --contents")
-    page = report(arguments.runs, Options(arguments.sets, arguments.classes, arguments.first, arguments.second))
+    page = runs_page(arguments.runs, Options(arguments.sets, arguments.classes, arguments.first, arguments.second))
     found = find_inputs("runs", arguments.runs, "must hold runs")
     say_skipped([*found.skipped, *found.representations], "not a run")
     return page

@@ -10,8 +10,7 @@ from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, Comparison, Groups, hol
 from lskd.records.runs import unfinished
 from lskd.records.spread import Spread
 from lskd.records.studies import Study, at, number, pair, signed, smoothing, unknown_last
-from lskd.report.diffusion import Diffusion, MeasuredEta
-from lskd.report.html import Markup, element, join, paragraph
+from lskd.report.measured_eta import Diffusion, MeasuredEta
 
 TIE = 0.005  # what two decimals cannot tell apart
 EXPLANATION = (
@@ -85,6 +84,19 @@ class Finding:
     eta: MeanEta | None
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a page says first.
+
+    Attributes:
+        studies: the title of each study, and its sentences.
+        explanation: what p is; None where nothing was tested.
+    """
+
+    studies: Sequence[tuple[str, Sequence[str]]]
+    explanation: str | None
+
+
 @dataclass
 class Claims:
     """What may be said of a page's studies.
@@ -107,30 +119,29 @@ class Claims:
             tested |= {(eta, "over seeds"): eta.p, (eta, "isotropic"): eta.p_isotropic}
         self.adjusted = adjusted(tested)
 
-    def answer(self) -> Markup:
-        """A paragraph for each study, one for its η, and what p is."""
-        parts = []
-        for (study, _), findings in zip(self.studies, self.findings, strict=True):
-            sentences = [self._accuracy(study, finding) for finding in findings if len(finding.means) > 1]
-            if sentences and (seeds := _few_seeds(study, findings)):
-                sentences.append(seeds)
-            sentences = sentences or ["There are no students at two temperatures to compare."]
-            sentences += [self._eta(finding) for finding in findings if finding.eta]
-            if short := [run for run in study.runs if unfinished(run.record)]:
-                sentences.append(
-                    f"Not at the end of their training, but counted: {', '.join(run.name for run in short)}."
-                )
-            if study.students and not any(finding.eta for finding in findings):
-                sentences.append(f"η, {self.change}, was not measured.")
-            items = element("ul", *(element("li", each) for each in sentences))
-            parts.append(join([paragraph(element("strong", study.title)), items]))
-        if self.adjusted:
-            count = len(self.adjusted)
-            several = (
-                f"p is adjusted for the {count} tests of this page (Holm); intervals are not. " if count > 1 else ""
-            )
-            parts.append(paragraph(EXPLANATION.format(level=LEVEL, adjusted=several), class_="faint"))
-        return join(parts)
+    def answer(self) -> Answer:
+        """Sentences on each study and its η, and what p is."""
+        said = [
+            (study.title, self._sentences(study, findings))
+            for (study, _), findings in zip(self.studies, self.findings, strict=True)
+        ]
+        if not self.adjusted:
+            return Answer(said, None)
+        count = len(self.adjusted)
+        several = f"p is adjusted for the {count} tests of this page (Holm); intervals are not. " if count > 1 else ""
+        return Answer(said, EXPLANATION.format(level=LEVEL, adjusted=several))
+
+    def _sentences(self, study: Study, findings: Sequence[Finding]) -> list[str]:
+        sentences = [self._accuracy(study, finding) for finding in findings if len(finding.means) > 1]
+        if sentences and (seeds := _few_seeds(study, findings)):
+            sentences.append(seeds)
+        sentences = sentences or ["There are no students at two temperatures to compare."]
+        sentences += [self._eta(finding) for finding in findings if finding.eta]
+        if short := [run for run in study.runs if unfinished(run.record)]:
+            sentences.append(f"Not at the end of their training, but counted: {', '.join(run.name for run in short)}.")
+        if study.students and not any(finding.eta for finding in findings):
+            sentences.append(f"η, {self.change}, was not measured.")
+        return sentences
 
     def _accuracy(self, study: Study, finding: Finding) -> str:
         means, unit = finding.means, study.unit

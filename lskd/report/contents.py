@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -14,27 +14,30 @@ from lskd.io.errors import input_error
 from lskd.io.schema import Integer, Name, Number, Text, convert, read_json
 from lskd.paper.results import Result, read_result
 from lskd.records.found_runs import Run, find_runs
-from lskd.report.plots import PIXELS_PER_INCH
+from lskd.report.drawing_style import PIXELS_PER_INCH
+from lskd.report.elements import Svg
 
 POINTS_PER_INCH = 72
 MOST_PIXELS = 20_000  # of a drawing's side
 MOST_ROWS = 1000  # of a drawing's numbers: more is no table for readers
 NOT_SHOWN = ("file", "files", "checkpoint")  # paths of the machine that made the numbers
 
+Value = str | float | None  # of a drawing's numbers
+
 
 @dataclass(frozen=True)
-class Drawing:
+class RedrawnFigure:
     """A figure of the paper, drawn anew.
 
     Attributes:
-        svg: its text, width and height in pixels, as :func:`lskd.report.plots.svg` has them.
-        rows: its numbers, by name: numbers, text or None.
+        svg: the drawing.
+        rows: its numbers, by name.
         published: what the paper's shows, in words.
         files: the drawing's and its numbers', as FILE.json names them.
     """
 
-    svg: tuple[str, int, int]
-    rows: Sequence[dict]
+    svg: Svg
+    rows: Sequence[Mapping[str, Value]]
     published: str
     files: Sequence[str]
 
@@ -57,7 +60,7 @@ class Experiment:
     command: str
     notes: Sequence[str]
     result: Result | None
-    drawing: Drawing | None
+    drawing: RedrawnFigure | None
 
     @property
     def name(self) -> str:
@@ -139,7 +142,7 @@ def _experiment(content: _Experiment, where: str, place: Path) -> Experiment:
         {name: _shown(value, f"{numbers}: rows[{i}].{name}") for name, value in row.items() if name not in NOT_SHOWN}
         for i, row in enumerate(read_json(numbers, _Numbers).rows)
     ]
-    drawing = Drawing(
+    drawing = RedrawnFigure(
         read_svg(_file(content, "figure", where, place)),
         rows,
         content.published,
@@ -155,18 +158,18 @@ def _file(content: _Experiment, name: str, where: str, place: Path) -> Path:
     return path
 
 
-def _shown(value: object, where: str) -> str | float | None:
+def _shown(value: object, where: str) -> Value:
     """A number or a text, of a list of texts one text."""
     if isinstance(value, list):
         return ", ".join(convert(value, list[Text], where))
     return convert(value, Integer | Number | Text | None, where)
 
 
-def read_svg(path: str | os.PathLike) -> tuple[str, int, int]:
-    """An SVG's text, with its width and height in CSS pixels.
+def read_svg(path: str | os.PathLike) -> Svg:
+    """Read an SVG.
 
     Raises:
-        InputError: it is none, or does not say how large it is in pt or px.
+        InputError: it is not SVG, or does not say how large it is in pt or px.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -186,7 +189,7 @@ def read_svg(path: str | os.PathLike) -> tuple[str, int, int]:
         raise input_error(
             "figure", path, f"must have sides of 1 to {MOST_PIXELS} pixels, not {pixels[0]} and {pixels[1]}"
         )
-    return text, *pixels
+    return Svg(text, *pixels)
 
 
 def _runs(names: Sequence[str], place: Path) -> list[Run]:
