@@ -1,4 +1,4 @@
-"""The page of experiments: what was measured of each table of the paper beside what it printed, and its figures anew."""
+"""The page of experiments: each table of the paper, measured beside printed, and its figures drawn anew."""
 
 import os
 

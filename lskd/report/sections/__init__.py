@@ -1,1 +1,1 @@
-"""The sections of the pages: each module has one section's data, ``templates/sections`` has its HTML by the same name."""
+"""The sections of the pages: a module gathers the data of one, its template in ``templates/sections`` shows them."""

@@ -20,7 +20,7 @@ class ClassAccuracySection(Section):
 
 
 def class_accuracy_section(study: Study, base: float) -> ClassAccuracySection | None:
-    """Accuracy of each class at ``base``, or the lowest T without it, and its changes; None without images' students."""
+    """Accuracy of each class at ``base``, else the lowest T, and its changes; None without students of images."""
     if study.first.kind == "translation" or not study.students:
         return None
     tables = [table for alpha in study.smoothings if (table := _changes(study, alpha, base))]

@@ -168,7 +168,8 @@ def test_nothing_is_fetched_and_nothing_runs(html, page):
 @pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes_in_any_process_and_order(runs, html):
     parts = [runs / "en-de", runs / "data"]
-    code = "import sys; from lskd.report.runs_page import runs_page; sys.stdout.buffer.write(runs_page(sys.argv[1:]).encode())"
+    code = "import sys; from lskd.report.runs_page import runs_page as page; "
+    code += "sys.stdout.buffer.write(page(sys.argv[1:]).encode())"
     environment = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     again = subprocess.run(
         [sys.executable, "-c", code, *parts], cwd=ROOT, env=environment, capture_output=True, check=True
