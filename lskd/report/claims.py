@@ -3,15 +3,17 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, Comparison, Groups, holm, mean_test
 from lskd.records.runs import unfinished
-from lskd.records.spread import Spread
+from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, at, number, pair, signed, smoothing, unknown_last
-from lskd.report.measured_eta import Diffusion, MeasuredEta
+from lskd.report.measured_eta import Diffusion, Interval, MeasuredEta
 
+Test = TypeVar("Test", bound=Hashable)
 TIE = 0.005  # what two decimals cannot tell apart
 EXPLANATION = (
     "Something is claimed where p ≤ {level:g}. Over seeds: the best T against the worst by the studentised range, "
@@ -51,15 +53,13 @@ class MeanEta:
     def of(cls, split: str, measured: MeasuredEta) -> "MeanEta":
         """From η of each target."""
         rows = measured.rows
-        pairs = range(len(rows[0].found))
-        similar, dissimilar = (
-            tuple(100 * float(np.mean([getattr(row.found[place], kind) for row in rows])) for place in pairs)
-            for kind in ("eta_similar", "eta_dissimilar")
-        )
+        pairs = list(zip(*(row.found for row in rows), strict=True))  # of each pair of students the η of all targets
+        similar = tuple(100 * float(np.mean([each.eta_similar for each in indices])) for indices in pairs)
+        dissimilar = tuple(100 * float(np.mean([each.eta_dissimilar for each in indices])) for indices in pairs)
         excluding = None
-        if len(pairs) == 1 and all(row.similar_interval and row.dissimilar_interval for row in rows):
-            intervals = ([row.similar_interval for row in rows], [row.dissimilar_interval for row in rows])
-            excluding = tuple(sum(low > 0 or high < 0 for low, high in each) for each in intervals)
+        intervals = [(row.similar_interval, row.dissimilar_interval) for row in rows]
+        if len(pairs) == 1 and all(one and other for one, other in intervals):
+            excluding = sum(_leaves_out_0(one) for one, _ in intervals), sum(_leaves_out_0(two) for _, two in intervals)
         signs = sum(row.similar < 0 for row in rows), sum(row.dissimilar > 0 for row in rows)
         p = None
         if tested := mean_test(similar):
@@ -111,7 +111,7 @@ class Claims:
     findings: list[list[Finding]] = field(init=False)
     adjusted: Mapping[Hashable, float] = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.findings = [_findings(study, diffusion) for study, diffusion in self.studies]
         every = [each for findings in self.findings for each in findings]
         tested: dict[Hashable, float | None] = {each: each.p for finding in every for each in finding.comparisons}
@@ -136,7 +136,7 @@ class Claims:
         if sentences and (seeds := _few_seeds(study, findings)):
             sentences.append(seeds)
         sentences = sentences or ["There are no students at two temperatures to compare."]
-        sentences += [self._eta(finding) for finding in findings if finding.eta]
+        sentences += [self._eta(finding.alpha, finding.eta) for finding in findings if finding.eta]
         if short := [run for run in study.runs if unfinished(run.record)]:
             sentences.append(f"Not at the end of their training, but counted: {', '.join(run.name for run in short)}.")
         if study.students and not any(finding.eta for finding in findings):
@@ -157,10 +157,9 @@ class Claims:
             said += " " + difference_in_words(each, self.adjusted[each], points)
         return said
 
-    def _eta(self, finding: Finding) -> str:
-        eta = finding.eta
+    def _eta(self, alpha: float | None, eta: MeanEta) -> str:
         below, above = eta.signs
-        teacher = smoothing(finding.alpha)
+        teacher = smoothing(alpha)
         said = [f"η, {self.change}, teacher with {teacher}, {eta.split} split, mean of {eta.targets} targets:"]
         for name, values, sign in (
             ("η(S1)", eta.similar, f"below 0 for {below}"),
@@ -189,8 +188,12 @@ class Claims:
         return " ".join(said)
 
 
-def adjusted(tested: Mapping[Hashable, float | None]) -> dict[Hashable, float]:
-    """p of all that is tested on a page, each adjusted for their number; without what has none."""
+def _leaves_out_0(interval: Interval | None) -> bool:
+    return interval is not None and (interval[0] > 0 or interval[1] < 0)
+
+
+def adjusted(tested: Mapping[Test, float | None]) -> dict[Test, float]:
+    """Adjust the p of everything that is tested on a page for their number; tests without p are left out."""
     known = {each: p for each, p in tested.items() if p is not None}
     return dict(zip(known, holm(list(known.values())), strict=True))
 
@@ -222,7 +225,7 @@ def p_in_words(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def _interval(interval: tuple[float, float], digits: int = 1) -> str:
+def _interval(interval: Interval, digits: int = 1) -> str:
     return f"95\u00a0% interval {signed(interval[0], digits)} to {signed(interval[1], digits)}"
 
 
@@ -234,9 +237,8 @@ def _findings(study: Study, diffusion: Diffusion) -> list[Finding]:
     """Of each teacher, the most smoothed first."""
     metric, found = study.metrics[0].key, []
     for alpha in sorted(study.smoothings, key=unknown_last, reverse=True):
-        values = {T: _by_pair(study, alpha, T, metric) for T in study.temperatures}
-        values = {T: each for T, each in values.items() if each}
-        means = {T: study.spread(alpha, T, metric) for T in values}
+        values = {T: each for T in study.temperatures if (each := _by_pair(study, alpha, T, metric))}
+        means = {T: over_seeds(list(each.values())) for T, each in values.items()}
         groups = Groups(values)
         comparisons = [groups.best_against_worst(), groups.one_against_rest()]
         split = next((split for split, etas in diffusion.etas.items() if alpha in etas), None)
@@ -245,7 +247,7 @@ def _findings(study: Study, diffusion: Diffusion) -> list[Finding]:
     return found
 
 
-def _by_pair(study: Study, alpha: float | None, T: float, metric: str) -> dict[tuple, float]:
+def _by_pair(study: Study, alpha: float | None, T: float, metric: str) -> dict[Hashable, float]:
     runs = study.students.get((alpha, T), [])
     return {pair(run): run.figures[metric] for run in runs if run.figures.get(metric) is not None}
 
@@ -258,12 +260,12 @@ def _few_seeds(study: Study, findings: Sequence[Finding]) -> str:
         return ""
     seeds = "One seed each" if all(each.n == 1 for each in spreads) else f"Fewer than {LEAST_SEEDS} seeds somewhere"
     said = f"{seeds}: no test there, so nothing is claimed of T"
-    samples = [run.figures.get("samples") for runs in study.students.values() for run in runs]
-    if study.unit == "%" and all(samples):
-        share = np.clip(np.mean([each.mean for each in spreads]) / 100, 0, 1)
-        error = 100 * math.sqrt(2 * share * (1 - share) / min(samples))
+    samples = min(run.figures.get("samples") or 0 for runs in study.students.values() for run in runs)
+    if study.unit == "%" and samples:
+        share = float(np.clip(np.mean([each.mean for each in spreads]) / 100, 0, 1))
+        error = 100 * math.sqrt(2 * share * (1 - share) / samples)
         said += (
-            f"; the {min(samples)} images alone leave the difference of two such accuracies a standard error of up to "
+            f"; the {samples} images alone leave the difference of two such accuracies a standard error of up to "
             f"{error:.1f} points"
         )
     return said + "."

@@ -51,23 +51,21 @@ class Experiment:
         title: in words.
         command: that makes it.
         notes: where it deviates from the paper.
-        result: of a table.
-        drawing: of a figure.
+        outcome: what was measured of a table, or the drawing of a figure.
     """
 
     id: str
     title: str
     command: str
     notes: Sequence[str]
-    result: Result | None
-    drawing: RedrawnFigure | None
+    outcome: Result | RedrawnFigure
 
     @property
     def name(self) -> str:
         """What the paper calls it."""
-        if self.drawing is not None:
+        if isinstance(self.outcome, RedrawnFigure):
             return f"Figure {self.id}"
-        return f"Appendix {self.id}" if self.result.table == "E" else f"Table {self.id}"
+        return f"Appendix {self.id}" if self.outcome.table == "E" else f"Table {self.id}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Contents:
     runs: Sequence[Run]
 
 
-def read_contents(path: str | os.PathLike) -> Contents:
+def read_contents(path: str | os.PathLike[str]) -> Contents:
     """Read FILE.json and all that it names; paths are relative to its directory.
 
     Raises:
@@ -132,9 +130,11 @@ class _Numbers(msgspec.Struct):
 def _experiment(content: _Experiment, where: str, place: Path) -> Experiment:
     if (content.result is None) == (content.figure is None):
         raise input_error(where, "result, figure", "must have the one or the other")
-    made = Experiment(content.id, content.title, content.command, content.notes, None, None)
-    if content.result is not None:
-        return replace(made, result=read_result(_file(content, "result", where, place)))
+    outcome = read_result(_file(content, "result", where, place)) if content.result else _redrawn(content, where, place)
+    return Experiment(content.id, content.title, content.command, content.notes, outcome)
+
+
+def _redrawn(content: _Experiment, where: str, place: Path) -> RedrawnFigure:
     if not content.published:
         raise input_error(where, "published", "must be there")
     numbers = _file(content, "numbers", where, place)
@@ -142,13 +142,8 @@ def _experiment(content: _Experiment, where: str, place: Path) -> Experiment:
         {name: _shown(value, f"{numbers}: rows[{i}].{name}") for name, value in row.items() if name not in NOT_SHOWN}
         for i, row in enumerate(read_json(numbers, _Numbers).rows)
     ]
-    drawing = RedrawnFigure(
-        read_svg(_file(content, "figure", where, place)),
-        rows,
-        content.published,
-        [str(content.figure), str(content.numbers)],
-    )
-    return replace(made, drawing=drawing)
+    svg = read_svg(_file(content, "figure", where, place))
+    return RedrawnFigure(svg, rows, content.published, [str(content.figure), str(content.numbers)])
 
 
 def _file(content: _Experiment, name: str, where: str, place: Path) -> Path:
@@ -165,7 +160,7 @@ def _shown(value: object, where: str) -> Value:
     return convert(value, Integer | Number | Text | None, where)
 
 
-def read_svg(path: str | os.PathLike) -> Svg:
+def read_svg(path: str | os.PathLike[str]) -> Svg:
     """Read an SVG.
 
     Raises:
@@ -176,20 +171,20 @@ def read_svg(path: str | os.PathLike) -> Svg:
     except UnicodeDecodeError:
         raise input_error("figure", path, "must be SVG, which is UTF-8") from None
     root = re.search(r"<svg\b[^>]*>", text[:10_000])
-    sides = root and [re.search(rf'\s{side}="([0-9.]{{1,12}})(pt|px|)"', root[0]) for side in ("width", "height")]
-    if not sides or None in sides:
+    width, height = (_pixels(root[0] if root else "", side, path) for side in ("width", "height"))
+    if not 1 <= min(width, height) <= max(width, height) <= MOST_PIXELS:
+        raise input_error("figure", path, f"must have sides of 1 to {MOST_PIXELS} pixels, not {width} and {height}")
+    return Svg(text, width, height)
+
+
+def _pixels(root: str, side: str, path: str | os.PathLike[str]) -> int:
+    found = re.search(rf'\s{side}="([0-9.]{{1,12}})(pt|px|)"', root)
+    if found is None:
         raise input_error("figure", path, "must be SVG with width and height in pt or px")
-    pixels = []
-    for side in sides:
-        try:
-            pixels.append(round(float(side[1]) * (PIXELS_PER_INCH / POINTS_PER_INCH if side[2] == "pt" else 1)))
-        except ValueError:
-            raise input_error("figure", path, f"must have sides that are numbers, not {side[1]}") from None
-    if not all(1 <= side <= MOST_PIXELS for side in pixels):
-        raise input_error(
-            "figure", path, f"must have sides of 1 to {MOST_PIXELS} pixels, not {pixels[0]} and {pixels[1]}"
-        )
-    return Svg(text, *pixels)
+    try:
+        return round(float(found[1]) * (PIXELS_PER_INCH / POINTS_PER_INCH if found[2] == "pt" else 1))
+    except ValueError:
+        raise input_error("figure", path, f"must have sides that are numbers, not {found[1]}") from None
 
 
 def _runs(names: Sequence[str], place: Path) -> list[Run]:

@@ -2,7 +2,9 @@
 
 import os
 
-from lskd.report.contents import read_contents
+from lskd.paper.results import Result
+from lskd.report.contents import Experiment, read_contents
+from lskd.report.elements import Section
 from lskd.report.rendering import render
 from lskd.report.sections.experiment_drawing import experiment_drawing_section
 from lskd.report.sections.experiment_table import MEASURED_DIGITS, experiment_table_section
@@ -10,7 +12,7 @@ from lskd.report.sections.overview import overview_section
 from lskd.report.sections.runs import runs_section
 
 
-def experiments_page(path: str | os.PathLike) -> str:
+def experiments_page(path: str | os.PathLike[str]) -> str:
     """The HTML of the page of the experiments that a file names.
 
     Args:
@@ -20,11 +22,8 @@ def experiments_page(path: str | os.PathLike) -> str:
         InputError: what the file says, or a file that it names, cannot be used.
     """
     contents = read_contents(path)
-    sections = [overview_section(contents, MEASURED_DIGITS)]
-    sections += [
-        experiment_table_section(each) if each.result else experiment_drawing_section(each)
-        for each in contents.experiments
-    ]
+    sections: list[Section] = [overview_section(contents, MEASURED_DIGITS)]
+    sections += [_experiment_section(each) for each in contents.experiments]
     if contents.runs:
         sections.append(runs_section("How each run was made", contents.runs))
     return render(
@@ -34,3 +33,9 @@ def experiments_page(path: str | os.PathLike) -> str:
         introduction=contents.intro,
         drawing_word="Drawing",
     )
+
+
+def _experiment_section(experiment: Experiment) -> Section:
+    if isinstance(experiment.outcome, Result):
+        return experiment_table_section(experiment, experiment.outcome)
+    return experiment_drawing_section(experiment, experiment.outcome)

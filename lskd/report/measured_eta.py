@@ -13,7 +13,7 @@ from lskd.measure.eta import EtaMeasurement, measure_eta
 from lskd.measure.similar_classes import sets_by_distance
 from lskd.measure.student_pairs import student_of_origin
 from lskd.records.found_runs import Run
-from lskd.records.spread import over_seeds
+from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, at, pair
 from lskd.report.elements import Missing
 from lskd.report.sources import Options, Sources
@@ -55,21 +55,21 @@ class TargetEta:
     def of(cls, names: Sequence[str], measured: EtaMeasurement, found: Sequence[DiffusionIndex]) -> "TargetEta":
         """From the indices of one target; ``names`` are those of all classes."""
         target = found[0].target
-        spreads = [
-            over_seeds([each.eta_similar for each in found]),
-            over_seeds([each.eta_dissimilar for each in found]),
-        ]
-        intervals = [found[0].similar_interval, found[0].dissimilar_interval]
+        similar = over_seeds([each.eta_similar for each in found])
+        dissimilar = over_seeds([each.eta_dissimilar for each in found])
+        intervals = found[0].similar_interval, found[0].dissimilar_interval
         if len(found) > 1:
-            intervals = [(each.mean - each.sd, each.mean + each.sd) for each in spreads]
+            intervals = _deviation(similar), _deviation(dissimilar)
         return cls(
-            names[target],
-            [names[label] for label in measured.sets[target].similar],
-            found,
-            *(each.mean for each in spreads),
-            *map(_percent, intervals),
+            name=names[target],
+            similar_names=[names[label] for label in measured.sets[target].similar],
+            found=found,
+            similar=similar.mean,
+            dissimilar=dissimilar.mean,
+            similar_interval=_percent(intervals[0]),
+            dissimilar_interval=_percent(intervals[1]),
             whiskers="± σ over seeds" if len(found) > 1 else "95 % interval" if intervals[0] else "–",
-            p_isotropic=measured.isotropy and measured.isotropy.p_values[target],
+            p_isotropic=None if measured.isotropy is None else measured.isotropy.p_values[target],
         )
 
     @property
@@ -129,16 +129,16 @@ def measure_diffusion(files: Sources, options: Options) -> Diffusion:
         return Diffusion(missing=sets)
     etas: dict[str, dict[float | None, MeasuredEta]] = {}
     undefined = {}
-    for split, found in there.items():
-        for alpha, both in found.items():
+    for split, recorded in there.items():
+        for alpha, both in recorded.items():
             try:
                 measured = _measured(files, split, both, sets, sets_file)
             except ValueError as error:
                 undefined[split, alpha] = str(error)
             else:
-                paths = [str(files.path(run, split)) for each in both for run in each]
+                paths = [str(files.paths[run.directory][split]) for each in both for run in each]
                 rows = [TargetEta.of(files.class_names, measured, each) for each in measured.targets]
-                together = measured.isotropy and measured.isotropy.p_together
+                together = None if measured.isotropy is None else measured.isotropy.p_together
                 etas.setdefault(split, {})[alpha] = MeasuredEta(rows, together, measured.notes, paths)
     return Diffusion(etas, undefined, None if sets_file is None else str(sets_file))
 
@@ -154,7 +154,8 @@ def _recorded(
 ) -> dict[float | None, list[tuple[Run, Run]]]:
     """Of the pairs those whose representations are there."""
     there = {
-        alpha: [each for each in found if all(files.path(run, split) for run in each)] for alpha, found in pairs.items()
+        alpha: [each for each in found if all(split in files.splits_of(run) for run in each)]
+        for alpha, found in pairs.items()
     }
     return {alpha: both for alpha, both in there.items() if both}
 
@@ -178,20 +179,25 @@ def _measured(
     split: str,
     both: RunPairs,
     sets: Mapping[int, ClassSets],
-    sets_file: str | os.PathLike | None,
+    sets_file: str | os.PathLike[str] | None,
 ) -> EtaMeasurement:
     """η of pairs of students on a split.
 
     Raises:
         InputError: it is not defined, or the given sets were chosen in one of the students.
     """
-    pairs = [(files.get(one, split), files.get(other, split)) for one, other in both]
+    pairs = [(files.read(one, split), files.read(other, split)) for one, other in both]
     if sets_file is not None and (origin := read_origin(sets_file)):
-        students = [(each.path, each) for pair in pairs for each in pair]
+        students = [(str(each.path), each) for pair in pairs for each in pair]
         chosen = student_of_origin(origin, students)
         if chosen is not None and not chosen[1]:
             raise input_error("--sets", sets_file, f"S1 and S2 were chosen in {chosen[0]}, a student under test")
     return measure_eta(pairs, sets, resamples=RESAMPLES, seed=1)
+
+
+def _deviation(spread: Spread) -> Interval | None:
+    """± σ about the mean."""
+    return None if spread.sd is None else (spread.mean - spread.sd, spread.mean + spread.sd)
 
 
 def _percent(interval: Interval | None) -> Interval | None:

@@ -88,9 +88,9 @@ def lines(
                 capsize=3,
             )
         if level is not None:
-            axes.axhline(level[0], color=style.GREY, linewidth=1, linestyle=(0, (2, 2)))
+            axes.axhline(level[0], color=style.HELP_COLOUR, linewidth=1, linestyle=(0, (2, 2)))
             axes.annotate(level[1], (0, level[0]), xycoords=("axes fraction", "data"), xytext=(4, -12),
-                          textcoords="offset points", color=style.TEXT)  # fmt: skip
+                          textcoords="offset points", color=style.LABEL_COLOUR)  # fmt: skip
         low, high = axes.get_ylim()
         if high - low < least_span:
             axes.set_ylim((low + high - least_span) / 2, (low + high + least_span) / 2)
@@ -98,7 +98,7 @@ def lines(
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         axes.set(xlabel=x_title, ylabel=y_title)
-        axes.grid(axis="y", color=style.PALE_GREY, linewidth=0.8)
+        axes.grid(axis="y", color=style.GRID_COLOUR, linewidth=0.8)
         axes.set_axisbelow(True)
         drawing.legend(loc="outside upper left", ncols=min(3, len(series)), frameon=False, handlelength=3)
     return drawing
@@ -133,16 +133,16 @@ def bars(names: Sequence[str], groups: Sequence[Bars], x_title: str, limits: tup
                 label=each.label,
                 color=style.COLOURS[index],
                 hatch=style.HATCHES[index],
-                edgecolor=style.EDGE,
+                edgecolor=style.EDGE_COLOUR,
                 linewidth=0.7,
             )
             for row, interval in zip(rows, each.intervals, strict=False):
                 if interval is not None:
-                    axes.plot(interval, [row, row], color=style.EDGE, linewidth=1.3, marker="|", markersize=5)
-        axes.axvline(0, color=style.EDGE, linewidth=0.9)
+                    axes.plot(interval, [row, row], color=style.EDGE_COLOUR, linewidth=1.3, marker="|", markersize=5)
+        axes.axvline(0, color=style.EDGE_COLOUR, linewidth=0.9)
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel=x_title, xlim=limits, ylim=(len(names) - 0.4, -0.6))
-        axes.grid(axis="x", color=style.PALE_GREY, linewidth=0.8)
+        axes.grid(axis="x", color=style.GRID_COLOUR, linewidth=0.8)
         axes.set_axisbelow(True)
         drawing.legend(loc="outside upper left", ncols=2, frameon=False)
     return drawing

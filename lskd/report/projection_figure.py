@@ -3,7 +3,7 @@
 import io
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,11 +59,11 @@ def figure(panels: Sequence[Panel]) -> "Figure":
         for panel, (row, column), scale in zip(panels, places, scales, strict=True):
             axes = drawing.add_subplot(rows, columns, row * columns + column + 1, aspect="equal")
             axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-            axes.tick_params(labelsize=style.FIGURE_TICKS)
+            axes.tick_params(labelsize=style.TICK_SIZE)
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             seed = f", seed {panel.provenance.get('seed')}" if several_seeds else ""
-            axes.set_title(panel.title + seed, fontsize=style.FIGURE["font.size"])
+            axes.set_title(panel.title + seed, fontsize=style.FONT_SIZE)
             _draw_panel(axes, panel, scale)
         key = [Line2D([], [], color=COLOURS[i], marker=MARKERS[i], linestyle="") for i in range(3)]
         names = [f"{i + 1}  {name}" for i, name in enumerate(panels[0].class_names)]
@@ -72,7 +72,7 @@ def figure(panels: Sequence[Panel]) -> "Figure":
     return drawing
 
 
-def write_figure(path: str | os.PathLike, drawing: "Figure") -> None:
+def write_figure(path: str | os.PathLike[str], drawing: "Figure") -> None:
     """Write a figure in one step, as its suffix says; the same figure gives the same bytes.
 
     Raises:
@@ -93,7 +93,8 @@ def write_figure(path: str | os.PathLike, drawing: "Figure") -> None:
 
 def _grid(panels: Sequence[Panel]) -> list[tuple[int, int]]:
     """Row and column of each panel; those that would share a place, as seeds do, get columns side by side."""
-    taken, rows, columns = Counter(), [], []
+    taken: Counter[tuple[Hashable, Hashable]] = Counter()
+    rows, columns = [], []
     for panel in panels:
         smoothing = np.inf if panel.label_smoothing is None else panel.label_smoothing
         row = (panel.split != "train", panel.split, smoothing)
@@ -108,13 +109,12 @@ def _grid(panels: Sequence[Panel]) -> list[tuple[int, int]]:
 def _draw_panel(axes: "Axes", panel: Panel, scale: float) -> None:
     points, centroids = panel.coordinates / scale, panel.centroids / scale
     for i in range(3):
-        axes.scatter(*points[panel.labels == i].T, s=7, c=COLOURS[i], marker=MARKERS[i], alpha=0.55, linewidths=0)
-    axes.plot(*centroids[[0, 2, 1]].T, color=style.GREY, linewidth=0.8)
-    axes.plot(*centroids[:2].T, color=style.EDGE, linewidth=1.6)
+        x, y = points[panel.labels == i].T
+        axes.scatter(x, y, s=7, c=COLOURS[i], marker=MARKERS[i], alpha=0.55, linewidths=0)
+    axes.plot(*centroids[[0, 2, 1]].T, color=style.HELP_COLOUR, linewidth=0.8)
+    axes.plot(*centroids[:2].T, color=style.EDGE_COLOUR, linewidth=1.6)
     for i, size in enumerate((110, 100, 190)):  # a triangle has less room for its number
-        ring = {"marker": MARKERS[i], "facecolors": "white", "edgecolors": COLOURS[i], "linewidths": 2}
-        axes.scatter(*centroids[i], s=size, zorder=3, **ring)
-        axes.annotate(
-            i + 1, centroids[i], ha="center", va="center", fontsize=style.FIGURE_TICKS, weight="bold", zorder=4
-        )
+        x, y = centroids[i]
+        axes.scatter(x, y, size, "white", marker=MARKERS[i], edgecolors=COLOURS[i], linewidths=2, zorder=3)
+        axes.annotate(str(i + 1), (x, y), ha="center", va="center", weight="bold", fontsize=style.TICK_SIZE, zorder=4)
     axes.annotate(f"d = {panel.relative_distance:.2f}", (0.97, 0.96), xycoords="axes fraction", ha="right", va="top")

@@ -38,7 +38,7 @@ def render(template: str, sections: Sequence[Section], **content: object) -> str
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["base64"] = lambda text: _base64(text.encode())
+    environment.filters["base64"] = _base64
     style = importlib.resources.files("lskd.report").joinpath("style.css").read_text(encoding="utf-8")
     return environment.get_template(template).render(
         content,
@@ -58,5 +58,5 @@ def numbered(sections: Sequence[Section]) -> list[tuple[str, Section, list[tuple
     ]
 
 
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+def _base64(data: str | bytes) -> str:
+    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()

@@ -5,7 +5,8 @@ the same bytes.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from lskd.io.errors import InputError, input_error
 from lskd.records.found_runs import find_runs
@@ -25,7 +26,7 @@ from lskd.report.sources import Options, Sources
 TITLE = "Label smoothing and distillation: what these runs gave"
 
 
-def runs_page(places: Sequence[str | os.PathLike], options: Options | None = None) -> str:
+def runs_page(places: Sequence[str | os.PathLike[str]], options: Options | None = None) -> str:
     """The HTML of the page.
 
     Args:
@@ -41,7 +42,7 @@ def runs_page(places: Sequence[str | os.PathLike], options: Options | None = Non
     _check_options(sources, options)
     etas = [measure_diffusion(files, options) for files in sources]
     studies = [(files.study, eta) for files, eta in zip(sources, etas, strict=True)]
-    sections = [_study_section(files, options, eta) for files, eta in zip(sources, etas, strict=True)]
+    sections: list[Section] = [_study_section(files, options, eta) for files, eta in zip(sources, etas, strict=True)]
     introduction = "Below each figure are the files it was made from. These are the runs:"
     sections.append(runs_section("How each figure was made", runs, introduction))
     return render(
@@ -67,21 +68,23 @@ def _study_section(files: Sources, options: Options, eta: Diffusion) -> Section:
 
 def _check_options(sources: Sequence[Sources], options: Options) -> None:
     """Each file of sets, and the classes, have to fit a study; in the others the page says what is missing."""
-    checks = [("--sets", path, Sources.given_sets) for path in options.sets]
+    with_files = [files for files in sources if files.paths]
+    for path in options.sets:
+        _check_option("--sets", path, [partial(files.given_sets, path) for files in with_files])
     if options.classes is not None:
-        checks.append(("--classes", options.classes, Sources.given_classes))
-    for argument, value, check in checks:
-        errors, with_files = [], [files for files in sources if files.class_names is not None]
-        if not with_files:
-            raise input_error(
-                argument,
-                value if argument == "--sets" else " ".join(value),
-                "must have representation files to be used on: none is beside these runs",
-            )
-        for files in with_files:
-            try:
-                check(files, value)
-            except InputError as error:
-                errors.append(error)
-        if len(errors) == len(with_files):
-            raise errors[0]
+        reads = [partial(files.given_classes, options.classes) for files in with_files]
+        _check_option("--classes", " ".join(options.classes), reads)
+
+
+def _check_option(name: str, value: object, reads: Sequence[Callable[[], object]]) -> None:
+    """At least one of ``reads``, one for each study with files, has to succeed."""
+    if not reads:
+        raise input_error(name, value, "must have representation files to be used on: none is beside these runs")
+    errors = []
+    for read in reads:
+        try:
+            read()
+        except InputError as error:
+            errors.append(error)
+    if len(errors) == len(reads):
+        raise errors[0]

@@ -86,7 +86,7 @@ def soft_output_figure(rows: Sequence[SoftOutputs]) -> "Figure":
         for line, row in zip(grid, rows, strict=True):
             for axes, temperature, means in zip(line, row.temperatures, row.means, strict=True):
                 _panel(axes, row, means, decades)
-                axes.set_title(f"{row.title}, T = {temperature:g}", fontsize=style.FIGURE["font.size"])
+                axes.set_title(f"{row.title}, T = {temperature:g}", fontsize=style.FONT_SIZE)
         for axes in grid[-1]:
             axes.set_xlabel("mean output (log scale)")
     return drawing
@@ -96,7 +96,7 @@ def _panel(axes: "Axes", row: SoftOutputs, means: NDArray[np.float64], decades: 
     places, low = range(len(row.names)), 10.0 ** (decades - 0.3)
     # A probability of 0, which rounding can make, has no place on the axis: no bar, and its value says so.
     bars = axes.barh(
-        places, np.maximum(means, low), color=style.COLOURS[0], height=0.7, edgecolor=style.EDGE, linewidth=0.6
+        places, np.maximum(means, low), color=style.COLOURS[0], height=0.7, edgecolor=style.EDGE_COLOUR, linewidth=0.6
     )
     if row.own is not None:
         bars[row.own].set(facecolor=style.COLOURS[1], hatch=style.OWN_HATCH)
@@ -110,5 +110,5 @@ def _panel(axes: "Axes", row: SoftOutputs, means: NDArray[np.float64], decades: 
     axes.set_yticks(places, row.names)
     axes.tick_params(labelsize=8)
     axes.minorticks_off()
-    axes.grid(axis="x", color=style.PALE_GREY, linewidth=0.8)
+    axes.grid(axis="x", color=style.GRID_COLOUR, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -13,7 +13,7 @@ from lskd.report.plots import Series, lines, svg
 # Where the paper has not these data: a table of its own data that is nearest in kind, and its student.
 NEAREST = {"vision": ("2B", "ResNet-18"), "translation": ("5", "Transformer")}
 LEAST_SPAN = 4.0  # points of accuracy or BLEU on the axis, so that small differences look small
-UNSCORED = "no figure: lskd nmt score makes BLEU, the last epoch of a training makes accuracy"
+UNSCORED = "no result: lskd nmt score makes BLEU, the last epoch of a training makes accuracy"
 TITLES = {"top1": "top-1 %", "top5": "top-5 %", "bleu": "BLEU"}
 
 
@@ -36,26 +36,23 @@ class AccuracySection(Section):
     without_teacher: Sequence[str]
     signatures: Sequence[str]
     score_notes: Sequence[str]
-    published: Table | None = None
-    relation: str = ""
-    drawings: Sequence[Drawing | Missing] = ()
+    published: Table | None
+    relation: str
+    drawings: Sequence[Drawing | Missing]
 
 
 def accuracy_section(study: Study) -> AccuracySection:
     """The α × T table beside the paper's, and both as lines against T."""
-    drawings, paper = [], {}
-    if study.students:
-        theirs, relation = neighbours(study)
-        paper = {"published": _published_table(theirs), "relation": relation}
-        drawings = [_own_lines(study), _published_lines(theirs)]
+    theirs, relation = neighbours(study) if study.students else ([], "")
     return AccuracySection(
         title="BLEU" if study.first.kind == "translation" else "Accuracy",
         scores=_own_table(study) if study.students else None,
         without_teacher=_without_teacher(study),
         signatures=sorted({str(run.figures.get("bleu_signature")) for run in study.runs} - {"None"}),
         score_notes=score_notes(run.figures for run in study.runs),
-        drawings=drawings,
-        **paper,
+        published=_published_table(theirs) if theirs else None,
+        relation=relation,
+        drawings=[_own_lines(study), _published_lines(theirs)] if theirs else [],
     )
 
 
@@ -71,7 +68,7 @@ def _own_table(study: Study) -> Table:
         if metric is not first:
             return Cell(text)
         runs = study.teachers.get(alpha, []) if T is None else study.students.get((alpha, T), [])
-        notes = [f"Warning of the training: {_of_this(str(each), T)}" for run in runs for each in run.record.warnings]
+        notes = [f"Warning of the training: {_of_this(each, T)}" for run in runs for each in run.record.warnings]
         notes += [f"{run.name} {short}." for run in runs if (short := unfinished(run.record))]
         notes += [UNSCORED] if value is None and runs else []
         return Cell(text, list(dict.fromkeys(notes)))
@@ -115,7 +112,7 @@ def neighbours(study: Study) -> tuple[list[Figure], str]:
             name = "2A"
         chosen = published(name, student=model)[0]
         relation = (
-            "No published figures are of these data and these models, as far as the records say. Nearest in kind is "
+            "No published results are of these data and these models, as far as the records say. Nearest in kind is "
             "the paper's Table {}, {}."
         )
     if study.first.kind == "translation":
@@ -145,7 +142,8 @@ def _models(results: Sequence[Figure]) -> str:
 
 def _axes(results: Sequence[Figure]) -> tuple[list[float], list[float]]:
     """α and T of published results."""
-    return sorted({each.label_smoothing for each in results}), sorted({each.temperature for each in results} - {None})
+    smoothings = {each.label_smoothing for each in results if each.label_smoothing is not None}
+    return sorted(smoothings), sorted({each.temperature for each in results if each.temperature is not None})
 
 
 def _table(
@@ -159,7 +157,7 @@ def _table(
     heads: list[list[str | Head]] = [["", *(Head(smoothing(alpha), len(metrics)) for alpha in smoothings)]]
     if len(metrics) > 1:
         heads.append(["", *(metric.title for _ in smoothings for metric in metrics)])
-    rows = [
+    rows: list[list[str | Cell]] = [
         [name, *(cell(alpha, T, metric) for alpha in smoothings for metric in metrics)]
         for name, T in [("teacher", None), *((f"student, {at(T)}", T) for T in temperatures)]
     ]
@@ -179,7 +177,7 @@ def _own_lines(study: Study) -> Drawing | Missing:
             sd = "–" if each.sd is None else f"{each.sd:.2f}"
             rows.append([smoothing(alpha), f"{T:g}", f"{each.mean:.2f}", sd, str(each.n)])
     if not series:
-        return Missing("No figures to draw.")
+        return Missing("No results to draw.")
     errors = (
         ". Bars: ± σ over seeds, a little to the side of their T."
         if any(any(each.error) for each in series)
@@ -198,11 +196,12 @@ def _published_lines(results: Sequence[Figure]) -> Drawing:
     metric = results[0].metric
     title, series = TITLES[metric], []
     for alpha in _axes(results)[0]:
-        students = [
-            each for each in results if each.metric == metric and each.temperature and each.label_smoothing == alpha
+        points = [
+            (each.temperature, each.mean)
+            for each in results
+            if each.metric == metric and each.temperature and each.label_smoothing == alpha
         ]
-        temperatures, means = [each.temperature for each in students], [each.mean for each in students]
-        series.append(Series(smoothing(alpha), temperatures, means))
+        series.append(Series(smoothing(alpha), [T for T, _ in points], [mean for _, mean in points]))
     rows = [[each.label, f"{T:g}", f"{mean:.2f}"] for each in series for T, mean in zip(each.x, each.y, strict=True)]
     what = f"Table {results[0].table}, {results[0].data}, {_models(results)}"
     return Drawing(

@@ -62,9 +62,9 @@ def _of_split(files: Sources, split: str, etas: Mapping[float | None, MeasuredEt
     summary = [
         [
             smoothing(alpha),
-            signed(100 * np.mean([row.similar for row in eta.rows])),
+            signed(100 * float(np.mean([row.similar for row in eta.rows]))),
             f"{sum(row.similar < 0 for row in eta.rows)} of {len(eta.rows)}",
-            signed(100 * np.mean([row.dissimilar for row in eta.rows])),
+            signed(100 * float(np.mean([row.dissimilar for row in eta.rows]))),
             _p(eta.p_isotropic),
             str(len(eta.rows[0].found)),
         ]

@@ -31,17 +31,16 @@ def entropy_section(files: Sources) -> EntropySection | None:
     study = files.study
     if not study.students and not study.teachers:
         return None
+    title = "Entropy of the teachers' outputs"
     entropies = []
     for alpha in study.smoothings:
         run = next((each for each in study.teachers.get(alpha, []) if each.directory in files.paths), None)
         if run is not None and (found := [each for each in (_stored(files, run), _curve(files, run)) if each]):
             entropies.append((smoothing(alpha), found))
-    if entropies:
-        drawing = _drawing(study.title, entropies, len(files.class_names))
-    else:
+    if not entropies:
         needed = "Entropies need the teachers' representation files with their last layer, which are not there:"
-        drawing = Missing(needed, files.command(teacher=True))
-    return EntropySection(title="Entropy of the teachers' outputs", drawing=drawing)
+        return EntropySection(title=title, drawing=Missing(needed, files.command(teacher=True)))
+    return EntropySection(title=title, drawing=_drawing(study.title, entropies, len(files.class_names)))
 
 
 @dataclass(frozen=True)
@@ -55,21 +54,19 @@ class _Entropies:
 
 def _stored(files: Sources, run: Run) -> _Entropies | None:
     """Those that a file keeps over all samples, of the training split if it is there."""
-    for split in reversed(files.splits):
-        each = files.get(run, split)
-        if each is not None and len(each.entropy):
+    for split in files.splits_of(run):
+        each = files.read(run, split)
+        if len(each.entropy):
             n = int(each.moments.counts.sum())
-            rows = each.entropy[np.argsort(each.entropy[:, 0])]
-            return _Entropies(EntropySums.of_rows(rows, n), files.path(run, split), f"all {n} samples of {split}")
+            sums = EntropySums.of_rows(each.entropy[np.argsort(each.entropy[:, 0])], n)
+            return _Entropies(sums, files.paths[run.directory][split], f"all {n} samples of {split}")
     return None
 
 
 def _curve(files: Sources, run: Run) -> _Entropies | None:
     """Those of features that were kept, of a split where all were if there is one, at more temperatures."""
-    there = [(split, files.get(run, split)) for split in reversed(files.splits)]
-    there = [
-        (split, each) for split, each in there if each is not None and each.weight is not None and len(each.labels)
-    ]
+    there = [(split, files.read(run, split)) for split in files.splits_of(run)]
+    there = [(split, each) for split, each in there if each.weight is not None and len(each.labels)]
     if not there:
         return None
     split, each = min(there, key=lambda item: not item[1].complete)
@@ -77,7 +74,8 @@ def _curve(files: Sources, run: Run) -> _Entropies | None:
     sums.update(each.thinned(LIMIT).logits())
     n = int(each.moments.counts.sum())
     over = f"all {n} samples of {split}" if sums.n == n else f"{sums.n} of {n} samples of {split}"
-    return _Entropies(sums, files.path(run, split), over + ("" if each.complete else ", whose features were kept"))
+    over += "" if each.complete else ", whose features were kept"
+    return _Entropies(sums, files.paths[run.directory][split], over)
 
 
 def _drawing(title: str, entropies: Sequence[tuple[str, Sequence[_Entropies]]], classes: int) -> Drawing:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lskd.report.contents import Experiment, Value
+from lskd.report.contents import Experiment, RedrawnFigure, Value
 from lskd.report.elements import Cell, Drawing, Section, Table
 from lskd.report.origins import of_drawing
 
@@ -40,9 +40,9 @@ class ExperimentDrawingSection(Section):
     notes: Sequence[str]
 
 
-def experiment_drawing_section(experiment: Experiment) -> ExperimentDrawingSection:
-    """The section of an experiment that has a drawing."""
-    redrawn, name = experiment.drawing, experiment.name
+def experiment_drawing_section(experiment: Experiment, redrawn: RedrawnFigure) -> ExperimentDrawingSection:
+    """The drawing, its numbers as tables and in words, and what the paper's shows."""
+    name = experiment.name
     origins = "; ".join(of_drawing(redrawn.rows))
     drawing = Drawing(
         redrawn.svg,
@@ -70,7 +70,9 @@ def _tables(name: str, rows: Sequence[Row]) -> list[Table]:
     tables = []
     for number, part in enumerate(alike.values(), start=1):
         shown = [column for column in part[0] if any(row[column] is not None for row in part)]
-        cells = [[_written(row[shown[0]]), *(_cell(row[column]) for column in shown[1:])] for row in part]
+        cells: list[list[str | Cell]] = [
+            [_written(row[shown[0]]), *(_cell(row[column]) for column in shown[1:])] for row in part
+        ]
         which = f", part {number}" if len(alike) > 1 else ""
         caption = f"Numbers of {name}{which} ({'; '.join(of_drawing(part))})"
         tables.append(Table(caption, [list(map(_column, shown))], cells))

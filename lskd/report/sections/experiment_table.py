@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lskd.paper.published import SOURCE, Figure, published
+from lskd.paper.results import Result
 from lskd.paper.table_layout import WORDS, cell, constants, flags, grid
 from lskd.records.studies import at, signed, smoothing
 from lskd.report.contents import Experiment
@@ -44,9 +45,8 @@ class ExperimentTableSection(Section):
     inputs: Sequence[str]
 
 
-def experiment_table_section(experiment: Experiment) -> ExperimentTableSection:
-    """The section of an experiment that has a result."""
-    result = experiment.result
+def experiment_table_section(experiment: Experiment, result: Result) -> ExperimentTableSection:
+    """What was measured of a table, beside what was printed."""
     printed, scale = published(result.table), f", scale {result.scale}" if result.scale else ""
     about = described(result.rows)
     return ExperimentTableSection(
@@ -64,7 +64,8 @@ def experiment_table_section(experiment: Experiment) -> ExperimentTableSection:
 
 def _table(caption: str, results: Sequence[Figure], like: Sequence[Figure], digits: int) -> Table:
     """Results as the paper lays ``like`` out, their flags as footnotes."""
-    layout, rows = grid(results, like), []
+    layout = grid(results, like)
+    rows: list[list[str | Cell]] = []
     for names, cells in layout.rows:
         known = [_named(name, value) for name, value in zip(layout.down, names, strict=True) if value is not None]
         row: list[str | Cell] = [", ".join(known) or "all"]
@@ -104,32 +105,18 @@ def _lines(student: str, rows: Sequence[Figure], files: Sequence[str]) -> Iterab
     title = "BLEU" if rows[0].metric == "bleu" else "top-1 %"
     what = f"{title} of {student} against T, measured ({'; '.join(of_figures(rows))})"
     for start in range(0, len(smoothings), len(COLOURS)):
-        by_alpha = {
-            smoothing(alpha): sorted((r for r in rows if r.label_smoothing == alpha), key=lambda row: row.temperature)
-            for alpha in smoothings[start : start + len(COLOURS)]
-        }
-        series = [
-            Series(
-                alpha,
-                [row.temperature for row in points],
-                [row.mean for row in points],
-                [row.standard_deviation for row in points],
-            )
-            for alpha, points in by_alpha.items()
-        ]
-        said = "; ".join(
-            f"{alpha}: " + ", ".join(f"{row.mean:.2f} at {at(row.temperature)}" for row in points)
-            for alpha, points in by_alpha.items()
-        )
-        cells = [
-            [alpha, f"{row.temperature:g}", _text(row, MEASURED_DIGITS)]
-            for alpha, points in by_alpha.items()
-            for row in points
-        ]
+        series, said, cells = [], [], []
+        for alpha in smoothings[start : start + len(COLOURS)]:
+            points = [(row.temperature or 0.0, row) for row in rows if row.label_smoothing == alpha]
+            points.sort(key=lambda point: point[0])
+            means, deviations = [row.mean for _, row in points], [row.standard_deviation for _, row in points]
+            series.append(Series(smoothing(alpha), [T for T, _ in points], means, deviations))
+            said.append(f"{smoothing(alpha)}: " + ", ".join(f"{row.mean:.2f} at {at(T)}" for T, row in points))
+            cells += [[smoothing(alpha), f"{T:g}", _text(row, MEASURED_DIGITS)] for T, row in points]
         spread = "Bars: ± σ over seeds." if any(any(each.error) for each in series) else "No σ is known."
         yield Drawing(
             svg(lines(series, "temperature T", title, least_span=LEAST_SPAN)),
-            f"{what}. {said}.",
+            f"{what}. {'; '.join(said)}.",
             f"{what}, a line for each α of the teacher. {spread}",
             [Table(what, [["α", "T", title]], cells)],
             files,

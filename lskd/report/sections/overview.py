@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from lskd.measure.comparisons import LEAST_SEEDS
 from lskd.paper.published import published
+from lskd.paper.results import Result
 from lskd.report.claims import adjusted
 from lskd.report.contents import Contents
 from lskd.report.elements import Cell, Section, Table
@@ -26,15 +27,16 @@ def overview_section(contents: Contents, digits: int) -> OverviewSection:
         contents: what is on the page.
         digits: of measured accuracy and BLEU.
     """
-    results = [experiment.result for experiment in contents.experiments if experiment.result is not None]
+    results = [each.outcome for each in contents.experiments if isinstance(each.outcome, Result)]
     measured = adjusted({each: each.p for result in results for each in compared(result.rows)})
     printed = adjusted({each: each.p for result in results for each in compared(published(result.table))})
     lines = []
     for experiment in contents.experiments:
-        if (result := experiment.result) is not None:
-            said = [headline(result.rows, measured, digits), headline(published(result.table), printed, 3)]
+        outcome = experiment.outcome
+        if isinstance(outcome, Result):
+            said = [headline(outcome.rows, measured, digits), headline(published(outcome.table), printed, 3)]
         else:
-            said = ["a drawing and its numbers", experiment.drawing.published]
+            said = ["a drawing and its numbers", outcome.published]
         lines.append([experiment.name, experiment.title, *said])
     text = " ".join(cell for line in lines for cell in line)
     explanation = "Means over seeds ± standard deviation (number of seeds); without ± it is not known. "
@@ -49,6 +51,6 @@ def overview_section(contents: Contents, digits: int) -> OverviewSection:
         explanation += "Signs of η are only counted: targets share classes."
     scale = f", scale {contents.scale}" if contents.scale else ""
     heads = ["", "what the paper's shows", "measured here", "published"]
-    rows = [[name, *(Cell(each, prose=True) for each in cells)] for name, *cells in lines]
+    rows: list[list[str | Cell]] = [[name, *(Cell(each, prose=True) for each in cells)] for name, *cells in lines]
     table = Table(f"The experiments{scale}", [heads], rows)
     return OverviewSection(title="Overview", table=table, explanation=explanation)

@@ -53,12 +53,12 @@ def _panels(files: Sources, names: Sequence[str]) -> tuple[list[Panel], list[str
         run = next((each for each in runs if each.directory in files.paths), None)
         if run is None:
             continue
-        splits = files.paths[run.directory]
-        order = sorted(splits, key=lambda split: split != "train")
-        fitted, *applied = (files.get(run, split) for split in order)
+        paths = files.paths[run.directory]
+        splits = sorted(paths, key=lambda split: split != "train")
+        fitted, *applied = (files.read(run, split) for split in splits)
         try:
             panels += project(fitted, applied, names)
-            used += [str(splits[split]) for split in order]
+            used += [str(paths[split]) for split in splits]
         except InputError:  # a package that is missing
             raise
         except ValueError as error:
@@ -100,7 +100,7 @@ def _table(panels: Sequence[Panel], title: str) -> Table:
 
 def _classes(files: Sources, options: Options) -> list[str] | None:
     """Two similar classes and a dissimilar one, by name; None where nothing says which."""
-    if names := options.classes and fitting(files.given_classes, options.classes):
+    if options.classes and (names := fitting(files.given_classes, options.classes)):
         return names
     if given := files.fitting_sets(options.sets):
         target, sets = next(iter(given[1].items()))
@@ -112,7 +112,7 @@ def _classes(files: Sources, options: Options) -> list[str] | None:
 
 def _closest_two_and_farthest(reference: Representations) -> list[str]:
     """The two closest classes by their centroids, and the one that is farthest from both."""
-    known = np.flatnonzero(reference.moments.counts)
+    known = np.flatnonzero(reference.moments.counts).tolist()
     distances = squared_distances(reference.moments, known, known)
     np.fill_diagonal(distances, np.inf)
     one, other = np.unravel_index(np.argmin(distances), distances.shape)

@@ -46,7 +46,7 @@ class RunsSection(Section):
 
 def runs_section(title: str, runs: Sequence[Run], introduction: str = "") -> RunsSection:
     """What the runs are, and how each was made."""
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             run.directory.name,
             run.data,
@@ -73,7 +73,7 @@ def minutes(time: TrainingTime | None) -> str:
     if time is None:
         return "–"
     whole = f"{time.seconds / 60:.1f}"
-    if time.together is None:
+    if time.together is None or time.own is None:
         return f"{whole}, perhaps for several together"
     if math.isclose(time.own, time.seconds):
         return whole

@@ -28,7 +28,7 @@ from lskd.paper.measured import measure
 from lskd.records.found_runs import find_runs
 from lskd.records.runs import read_run, write_run
 from lskd.records.studies import group
-from lskd.report.claims import Claims, Finding, MeanEta
+from lskd.report.claims import Claims, MeanEta
 from lskd.report.elements import Cell, Table
 from lskd.report.measured_eta import Diffusion, MeasuredEta, TargetEta
 from lskd.report.runs_page import runs_page
@@ -488,7 +488,7 @@ def test_eta_over_seeds_is_claimed_where_it_is_below_0(shift, verdict):
     assert eta.p == pytest.approx(below.pvalue, abs=1e-5)
     claims = Claims([], "T = 1 → 3")
     claims.adjusted = {(eta, "over seeds"): eta.p, (eta, "isotropic"): 0.4}
-    words = claims._eta(Finding(0.1, {}, [], eta)).replace("\u00a0", " ")
+    words = claims._eta(0.1, eta).replace("\u00a0", " ")
     assert f"Over 3 pairs of seeds η(S1) {verdict} (p" in words
     assert "How near similar classes came may be isotropic change of these students (p = 0.4)." in words
     low, high = scipy.stats.t.interval(0.95, 2, np.mean(eta.similar), np.std(eta.similar, ddof=1) / 3**0.5)
@@ -694,7 +694,7 @@ def test_runs_without_figures_are_dashes_with_a_note(tmp_path):
     page = page_of(tmp_path)
     assert page.table("These runs")[3][1] == "–a"
     assert "lskd nmt score makes BLEU" in page.text
-    assert "No figures to draw." in page.text
+    assert "No results to draw." in page.text
 
 
 def test_an_unknown_smoothing_is_called_unknown(tmp_path):
