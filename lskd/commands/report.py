@@ -14,11 +14,10 @@ from lskd.io.errors import input_error
 from lskd.io.files import write_text
 from lskd.records.inputs import find_inputs, say_skipped
 from lskd.report.experiments_page import experiments_page
+from lskd.report.options import Options
 from lskd.report.runs_page import runs_page
-from lskd.report.sources import Options
 
 EXAMPLE = "lskd report runs/demo --output report.html --sets runs/demo/*/sets.json"
-FIRST, SECOND = 1.0, 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("A", "B", "C"),
         help="of the projection: two similar classes, then a dissimilar one (default: by --sets, or the teacher)",
     )
-    parser.add_argument("--first", type=_temperature, default=FIRST, metavar="T", help="lower T of η (default: 1)")
-    parser.add_argument("--second", type=_temperature, default=SECOND, metavar="T", help="higher T of η (default: 3)")
+    for name, which, default in (("--first", "lower", Options.first), ("--second", "higher", Options.second)):
+        about = f"{which} T of η (default: {default:g})"
+        parser.add_argument(name, type=_temperature, default=default, metavar="T", help=about)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -60,7 +60,7 @@ def _only_contents(arguments: argparse.Namespace) -> None:
     """Refuse what the page of experiments does not use."""
     if arguments.runs:
         raise input_error("--contents", arguments.contents, "must be without RUNS: its file names the runs")
-    for name, default in (("sets", []), ("classes", None), ("first", FIRST), ("second", SECOND)):
+    for name, default in (("sets", []), ("classes", None), ("first", Options.first), ("second", Options.second)):
         if getattr(arguments, name) != default:
             raise input_error(f"--{name}", getattr(arguments, name), "is for RUNS, must not be with --contents")
 

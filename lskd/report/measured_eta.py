@@ -16,7 +16,8 @@ from lskd.records.found_runs import Run
 from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, at, pair
 from lskd.report.elements import Missing
-from lskd.report.sources import Options, Sources
+from lskd.report.options import Options
+from lskd.report.representation_files import RepresentationFiles
 
 RESAMPLES = 1000
 TARGETS = 30  # without --sets, data of more classes have no η: which targets, a reader has to say
@@ -113,7 +114,7 @@ class Diffusion:
     missing: Missing | None = None
 
 
-def measure_diffusion(files: Sources, options: Options) -> Diffusion:
+def measure_diffusion(files: RepresentationFiles, options: Options) -> Diffusion:
     """η between two temperatures, for each split and each α of the teacher."""
     study, (first, second) = files.study, (options.first, options.second)
     pairs = {alpha: found for alpha in study.smoothings if (found := _pairs(study, alpha, first, second))}
@@ -150,7 +151,7 @@ def _pairs(study: Study, alpha: float | None, first: float, second: float) -> li
 
 
 def _recorded(
-    files: Sources, split: str, pairs: Mapping[float | None, RunPairs]
+    files: RepresentationFiles, split: str, pairs: Mapping[float | None, RunPairs]
 ) -> dict[float | None, list[tuple[Run, Run]]]:
     """Of the pairs those whose representations are there."""
     there = {
@@ -160,7 +161,7 @@ def _recorded(
     return {alpha: both for alpha, both in there.items() if both}
 
 
-def _sets_by_distance(files: Sources) -> Mapping[int, ClassSets] | Missing:
+def _sets_by_distance(files: RepresentationFiles) -> Mapping[int, ClassSets] | Missing:
     """S1 and S2 of every class by the least smoothed teacher, or what would make them."""
     if files.study.first.kind == "translation" or len(files.class_names) > TARGETS:
         source = files.reference[0] if files.reference else "TEACHER.representations.safetensors"
@@ -175,7 +176,7 @@ def _sets_by_distance(files: Sources) -> Mapping[int, ClassSets] | Missing:
 
 
 def _measured(
-    files: Sources,
+    files: RepresentationFiles,
     split: str,
     both: RunPairs,
     sets: Mapping[int, ClassSets],

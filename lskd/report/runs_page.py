@@ -14,14 +14,15 @@ from lskd.records.studies import group
 from lskd.report.claims import Claims
 from lskd.report.elements import Section
 from lskd.report.measured_eta import Diffusion, measure_diffusion
+from lskd.report.options import Options
 from lskd.report.rendering import render
+from lskd.report.representation_files import RepresentationFiles
 from lskd.report.sections.accuracy import accuracy_section
 from lskd.report.sections.class_accuracy import class_accuracy_section
 from lskd.report.sections.diffusion import diffusion_section
 from lskd.report.sections.entropy import entropy_section
 from lskd.report.sections.projection import projection_section
 from lskd.report.sections.runs import runs_section
-from lskd.report.sources import Options, Sources
 
 TITLE = "Label smoothing and distillation: what these runs gave"
 
@@ -31,30 +32,30 @@ def runs_page(places: Sequence[str | os.PathLike[str]], options: Options | None 
 
     Args:
         places: run directories, or directories above them.
-        options: see :class:`lskd.report.sources.Options`.
+        options: see :class:`lskd.report.options.Options`.
 
     Raises:
         InputError: no run, a record or a representation file that cannot be read, sets or classes that fit no data.
     """
     options = options or Options()
     runs = find_runs(places)
-    sources = [Sources(study) for study in group(runs)]
-    _check_options(sources, options)
-    etas = [measure_diffusion(files, options) for files in sources]
-    studies = [(files.study, eta) for files, eta in zip(sources, etas, strict=True)]
-    sections: list[Section] = [_study_section(files, options, eta) for files, eta in zip(sources, etas, strict=True)]
+    studies = [RepresentationFiles(study) for study in group(runs)]
+    _check_options(studies, options)
+    etas = [(files, measure_diffusion(files, options)) for files in studies]
+    change = f"T\u00a0=\u00a0{options.first:g} → {options.second:g}"
+    sections: list[Section] = [_study_section(files, options, eta) for files, eta in etas]
     introduction = "Below each figure are the files it was made from. These are the runs:"
     sections.append(runs_section("How each figure was made", runs, introduction))
     return render(
         "runs_page.html",
         sections,
         title=TITLE,
-        answer=Claims(studies, f"T\u00a0=\u00a0{options.first:g} → {options.second:g}").answer(),
+        answer=Claims([(files.study, eta) for files, eta in etas], change).answer(),
         drawing_word="Figure",
     )
 
 
-def _study_section(files: Sources, options: Options, eta: Diffusion) -> Section:
+def _study_section(files: RepresentationFiles, options: Options, eta: Diffusion) -> Section:
     """All about one study; a part that has nothing to show is None."""
     parts = [
         accuracy_section(files.study),
@@ -66,9 +67,9 @@ def _study_section(files: Sources, options: Options, eta: Diffusion) -> Section:
     return Section(title=files.study.title, parts=[part for part in parts if part is not None])
 
 
-def _check_options(sources: Sequence[Sources], options: Options) -> None:
+def _check_options(studies: Sequence[RepresentationFiles], options: Options) -> None:
     """Each file of sets, and the classes, have to fit a study; in the others the page says what is missing."""
-    with_files = [files for files in sources if files.paths]
+    with_files = [files for files in studies if files.paths]
     for path in options.sets:
         _check_option("--sets", path, [partial(files.given_sets, path) for files in with_files])
     if options.classes is not None:

@@ -8,8 +8,9 @@ import numpy as np
 from lskd.records.studies import signed, smoothing
 from lskd.report.elements import Cell, Drawing, Missing, Section, Table
 from lskd.report.measured_eta import Diffusion, Interval, MeasuredEta, TargetEta
+from lskd.report.options import Options
 from lskd.report.plots import Bars, bars, svg
-from lskd.report.sources import Options, Sources
+from lskd.report.representation_files import RepresentationFiles
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class DiffusionSection(Section):
     splits: Sequence[EtaOfSplit]
 
 
-def diffusion_section(files: Sources, options: Options, found: Diffusion) -> DiffusionSection | None:
+def diffusion_section(files: RepresentationFiles, options: Options, found: Diffusion) -> DiffusionSection | None:
     """Bars, intervals and p of what was measured; None without students."""
     if not files.study.students:
         return None
@@ -55,7 +56,7 @@ def diffusion_section(files: Sources, options: Options, found: Diffusion) -> Dif
     )
 
 
-def _of_split(files: Sources, split: str, etas: Mapping[float | None, MeasuredEta]) -> EtaOfSplit:
+def _of_split(files: RepresentationFiles, split: str, etas: Mapping[float | None, MeasuredEta]) -> EtaOfSplit:
     """A table of means and a drawing for each α, all on one scale."""
     title = files.study.title
     notes = [f"η on {split}, {smoothing(alpha)}: {note}" for alpha, eta in etas.items() for note in eta.notes]

@@ -12,7 +12,7 @@ from lskd.records.found_runs import Run
 from lskd.records.studies import at, smoothing
 from lskd.report.elements import Drawing, Missing, Section, Table
 from lskd.report.plots import Series, lines, svg
-from lskd.report.sources import Sources
+from lskd.report.representation_files import RepresentationFiles
 
 LIMIT = 4000  # samples, evenly spread, whose outputs make an entropy curve where none is stored
 TEMPERATURES = (0.5, 1, 2, 4, 8, 16, 32, 64)
@@ -26,7 +26,7 @@ class EntropySection(Section):
     drawing: Drawing | Missing
 
 
-def entropy_section(files: Sources) -> EntropySection | None:
+def entropy_section(files: RepresentationFiles) -> EntropySection | None:
     """Mean entropy of the teachers' outputs; None for runs without any teacher."""
     study = files.study
     if not study.students and not study.teachers:
@@ -52,7 +52,7 @@ class _Entropies:
     over: str
 
 
-def _stored(files: Sources, run: Run) -> _Entropies | None:
+def _stored(files: RepresentationFiles, run: Run) -> _Entropies | None:
     """Those that a file keeps over all samples, of the training split if it is there."""
     for split in files.splits_of(run):
         each = files.read(run, split)
@@ -63,7 +63,7 @@ def _stored(files: Sources, run: Run) -> _Entropies | None:
     return None
 
 
-def _curve(files: Sources, run: Run) -> _Entropies | None:
+def _curve(files: RepresentationFiles, run: Run) -> _Entropies | None:
     """Those of features that were kept, of a split where all were if there is one, at more temperatures."""
     there = [(split, files.read(run, split)) for split in files.splits_of(run)]
     there = [(split, each) for split, each in there if each.weight is not None and len(each.labels)]

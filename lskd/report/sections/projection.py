@@ -10,9 +10,10 @@ from lskd.measure.class_distances import squared_distances
 from lskd.measure.projection import Panel, project
 from lskd.measure.representations import Representations
 from lskd.report.elements import Drawing, Missing, Section, Table
+from lskd.report.options import Options
 from lskd.report.plots import svg
 from lskd.report.projection_figure import figure as projection_figure
-from lskd.report.sources import Options, Sources, fitting
+from lskd.report.representation_files import RepresentationFiles, fitting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class ProjectionSection(Section):
     drawing: Drawing | None = None
 
 
-def projection_section(files: Sources, options: Options) -> ProjectionSection | None:
+def projection_section(files: RepresentationFiles, options: Options) -> ProjectionSection | None:
     """The grid of Figure 1, of one seed; None without students."""
     if not files.study.students:
         return None
@@ -44,7 +45,7 @@ def projection_section(files: Sources, options: Options) -> ProjectionSection | 
     )
 
 
-def _panels(files: Sources, names: Sequence[str]) -> tuple[list[Panel], list[str], dict[str, list[str]]]:
+def _panels(files: RepresentationFiles, names: Sequence[str]) -> tuple[list[Panel], list[str], dict[str, list[str]]]:
     """The panels, the files they are from, and by reason the runs that could not be projected."""
     panels: list[Panel] = []
     used: list[str] = []
@@ -98,7 +99,7 @@ def _table(panels: Sequence[Panel], title: str) -> Table:
     return Table(f"Distance d between the similar classes' centroids. {title}", [heads], rows)
 
 
-def _classes(files: Sources, options: Options) -> list[str] | None:
+def _classes(files: RepresentationFiles, options: Options) -> list[str] | None:
     """Two similar classes and a dissimilar one, by name; None where nothing says which."""
     if options.classes and (names := fitting(files.given_classes, options.classes)):
         return names

@@ -29,11 +29,10 @@ from lskd.records.found_runs import find_runs
 from lskd.records.runs import read_run, write_run
 from lskd.records.studies import group
 from lskd.report.claims import Claims, MeanEta
-from lskd.report.elements import Cell, Table
 from lskd.report.measured_eta import Diffusion, MeasuredEta, TargetEta
+from lskd.report.options import Options
 from lskd.report.runs_page import runs_page
 from lskd.report.sections.accuracy import neighbours
-from lskd.report.sources import Options
 
 VOID = {"meta", "img"}
 HOSTILE = "<script>alert(\"1\")</script> & 'x'"
@@ -919,12 +918,3 @@ def test_input_that_cannot_be_used_is_one_line_and_writes_nothing(tmp_path, runs
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert out.read_text() == "old"
-
-
-def test_notes_are_lettered_by_text():
-    cells = [Cell("x", ["one"]), Cell("x", ["two", "one"]), Cell("x")]
-    table = Table("c", [["", "a", "b", "c"]], [["row", *cells], ["other", "x", Cell("x", ["three"]), "x"]])
-    assert table.notes == ["one", "two", "three"]
-    assert [table.letter(note) for note in ("one", "two", "three")] == ["a", "b", "c"]
-    many = [f"note {index}" for index in range(29)]
-    assert [Table("c", [], [[Cell("x", many)]]).letter(note) for note in many[-4:]] == ["z", "aa", "ab", "ac"]
