@@ -170,8 +170,8 @@ class Claims:
             said.append(f"{name}\u00a0=\u00a0{signed(float(np.mean(values)))}\u00a0% ({sign}{interval}){stop}")
         if eta.p is not None:
             p = self.adjusted[eta, "over seeds"]
-            verdict = "is below 0" if p <= LEVEL else "is not below 0 beyond chance"
-            said.append(f"Over {len(eta.similar)} pairs of seeds η(S1) {verdict} ({p_in_words(p)}).")
+            is_below = "is below 0" if p <= LEVEL else "is not below 0 beyond chance"
+            said.append(f"Over {len(eta.similar)} pairs of seeds η(S1) {is_below} ({p_in_words(p)}).")
         else:
             pairs = "One pair" if len(eta.similar) == 1 else f"{len(eta.similar)} pairs"
             said.append(f"{pairs} of students: nothing is claimed of T.")
@@ -183,8 +183,8 @@ class Claims:
                 )
         if eta.p_isotropic is not None:
             p = self.adjusted[eta, "isotropic"]
-            verdict = "goes beyond isotropic change" if p <= LEVEL else "may be isotropic change"
-            said.append(f"How near similar classes came {verdict} of these students ({p_in_words(p)}).")
+            change = "goes beyond isotropic change" if p <= LEVEL else "may be isotropic change"
+            said.append(f"How near similar classes came {change} of these students ({p_in_words(p)}).")
         return " ".join(said)
 
 

@@ -22,18 +22,10 @@ Row = Mapping[str, Value]
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentDrawingSection(Section):
-    """A figure of the paper.
-
-    Attributes:
-        command: that makes it.
-        origins: of which data and models it is.
-        drawing: the figure.
-        published: what the paper's shows, in words.
-        notes: where it deviates from the paper.
-    """
+    """A figure of the paper: which data and models it is of (``origins``), what the paper's shows, deviations."""
 
     template = "experiment_drawing.html"
-    command: str
+    experiment: Experiment
     origins: str
     drawing: Drawing
     published: str
@@ -54,7 +46,7 @@ def experiment_drawing_section(experiment: Experiment, redrawn: RedrawnFigure) -
     )
     return ExperimentDrawingSection(
         title=f"{name}: {experiment.title}",
-        command=experiment.command,
+        experiment=experiment,
         origins=origins,
         drawing=drawing,
         published=redrawn.published,

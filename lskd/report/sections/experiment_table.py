@@ -21,22 +21,10 @@ MEASURED_DIGITS = 2  # of accuracy and BLEU: the third is never worth anything o
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentTableSection(Section):
-    """A table of the paper.
-
-    Attributes:
-        name: what the paper calls it.
-        command: that makes it.
-        origins: of which data and models the measurements are.
-        measured: the measurements.
-        published: what the paper printed.
-        drawings: of the measurements.
-        notes: where they deviate from the paper.
-        inputs: the files they are from.
-    """
+    """A table of the paper: which data and models were measured (``origins``), both tables, drawings, deviations."""
 
     template = "experiment_table.html"
-    name: str
-    command: str
+    experiment: Experiment
     origins: str
     measured: Table
     published: Table
@@ -51,8 +39,7 @@ def experiment_table_section(experiment: Experiment, result: Result) -> Experime
     about = described(result.rows)
     return ExperimentTableSection(
         title=f"{experiment.name}: {experiment.title}",
-        name=experiment.name,
-        command=experiment.command,
+        experiment=experiment,
         origins="; ".join(of_figures(result.rows)),
         measured=_table(f"Measured{scale}" + (f". {about}" if about else ""), result.rows, printed, MEASURED_DIGITS),
         published=_table(f"Published. {SOURCE}: {constants(printed)}", printed, printed, 3),

@@ -13,14 +13,7 @@ from lskd.report.elements import Cell, Section, Table
 
 @dataclass(frozen=True)
 class RunDetails:
-    """How a run came about.
-
-    Attributes:
-        name: of the run.
-        directory: its own.
-        command: that made it.
-        facts: what else its record says: terms, and what they are.
-    """
+    """How a run came about; ``facts`` are terms, and what its record says of them."""
 
     name: str
     directory: str
@@ -30,13 +23,7 @@ class RunDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsSection(Section):
-    """The runs of a page.
-
-    Attributes:
-        introduction: a sentence; empty for none.
-        table: a run a row.
-        runs: all about each.
-    """
+    """An introduction, which may be empty, a table with a row for each run, and all about each."""
 
     template = "runs.html"
     introduction: str

@@ -12,6 +12,7 @@ from test_report import HOSTILE, Document
 import lskd.report
 from lskd.io.errors import InputError
 from lskd.report.claims import Answer
+from lskd.report.contents import Experiment, RedrawnFigure
 from lskd.report.elements import Cell, Drawing, Head, Missing, Section, Svg, Table
 from lskd.report.rendering import render
 from lskd.report.sections.accuracy import AccuracySection
@@ -30,6 +31,7 @@ X = HOSTILE
 TABLE = Table(X, [["", X, Head(X, 2), ""], ["", X, X, X]], [[X, X, Cell(X, [X]), Cell(X, prose=True)]])
 DRAWING = Drawing(Svg(X, 5, 4), alt=X, caption=X, tables=[TABLE], files=[X], wide=True)
 MISSING = Missing(X, X)
+EXPERIMENT = Experiment(X, X, X, [X], RedrawnFigure(DRAWING.svg, [{X: X}], X, [X]))
 SECTIONS = [
     AccuracySection(
         title=X,
@@ -52,8 +54,7 @@ SECTIONS = [
     OverviewSection(title=X, table=TABLE, explanation=X),
     ExperimentTableSection(
         title=X,
-        name=X,
-        command=X,
+        experiment=EXPERIMENT,
         origins=X,
         measured=TABLE,
         published=TABLE,
@@ -61,7 +62,7 @@ SECTIONS = [
         notes=[X],
         inputs=[X],
     ),
-    ExperimentDrawingSection(title=X, command=X, origins=X, drawing=DRAWING, published=X, notes=[X]),
+    ExperimentDrawingSection(title=X, experiment=EXPERIMENT, origins=X, drawing=DRAWING, published=X, notes=[X]),
 ]
 PAGES = {
     "runs_page.html": {"answer": Answer([(X, [X])], X)},
