@@ -18,10 +18,10 @@ SMALL += " --log-format json --log-interval 10 --required-batch-size-multiple 1"
 
 
 def run(*command, cwd: Path = ROOT, status: int = 0, fresh: bool = False, **environment) -> subprocess.CompletedProcess:
-    """Run a command, ``python`` and ``fairseq-*`` being this environment's, and check its exit status.
+    """Run a command of this environment, and check its exit status.
 
-    It is forked from a process that has imported much of what it needs, unless it is to be ``fresh`` or has variables of
-    its own in the environment.
+    It is forked from a process that has imported much of what it needs, unless it must be ``fresh`` or has environment
+    variables of its own.
     """
     command = [
         str(word)
