@@ -31,9 +31,10 @@ fuzz: install          ## thousands of damaged files for every reader; the small
 audit: install         ## known vulnerabilities and licences of what is installed
 	$(BIN)/python scripts/audit.py
 
-lint: install          ## style, spelling, and which module may import which
+lint: install          ## style, types, spelling, and which module may import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
