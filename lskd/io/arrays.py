@@ -106,6 +106,24 @@ def validate_labels(labels: object, classes: int, argument: str = "labels") -> n
     return labels.astype(np.int64)
 
 
+def validate_class_names(class_names: Iterable[str]) -> list[str]:
+    """``class_names`` as a list.
+
+    Raises:
+        ValueError: no names, equal names, or one that is not a string that UTF-8 can encode.
+    """
+    names = list(class_names)
+    if not names:
+        raise ValueError("class_names: none (must be at least one)")
+    for name in names:
+        if not isinstance(name, str) or any("\ud800" <= character <= "\udfff" for character in name):
+            raise ValueError(f"class_names: {name!r} (must be strings)")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"class_names: {twice!r} twice (must be all different)")
+    return names
+
+
 def described(array: np.ndarray) -> str:
     """The type and shape of an array, for messages.
 

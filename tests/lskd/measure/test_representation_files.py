@@ -170,8 +170,8 @@ def test_a_feature_too_large_for_the_dtype_is_refused_before_anything_is_added()
     [
         (lambda: record(np.zeros((1, 2)), np.array([0]), []), "class_names: none"),
         (lambda: record(np.zeros((1, 2)), np.array([0]), ["a", "a"]), "class_names: 'a' twice"),
-        (lambda: record(np.zeros((1, 2)), np.array([0]), [1, 2]), "class_names: 1 .must be texts"),
-        (lambda: record(np.zeros((1, 2)), np.array([0]), ["\ud800"]), "class_names: .* .must be texts"),
+        (lambda: record(np.zeros((1, 2)), np.array([0]), [1, 2]), "class_names: 1 .must be strings"),
+        (lambda: record(np.zeros((1, 2)), np.array([0]), ["\ud800"]), "class_names: .* .must be strings"),
         (lambda: record(np.zeros(2), np.array([0]), ["a"]), "features: shape"),
         (lambda: record(np.zeros((1, 2)), np.array([1]), ["a"]), "labels: 1"),
         (lambda: record(np.zeros((1, 2)), np.array([-1]), ["a"]), "labels: -1"),
