@@ -143,7 +143,7 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
     except KeyboardInterrupt:
         if arguments.debug:
             raise
-        print(f"{parser.prog}: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print(f"{parser.prog}: interrupted; the same command resumes where it stopped", file=sys.stderr)
         sys.exit(130)
     sys.exit(status or 0)
 

@@ -94,7 +94,7 @@ def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
     and labels of which a share α is replaced at random are smoothed on average.
 
     Args:
-        logits: (N, K) at T = 1, of inputs like those it was trained for; a few hundred are enough. No labels are needed.
+        logits: (N, K) at T = 1, of inputs like those it was trained for; a few hundred are enough, without labels.
 
     Raises:
         ValueError: another shape, or a logit that is not finite.

@@ -116,7 +116,7 @@ def _wnids() -> dict[str, str]:
 
 
 def find_hierarchy(
-    class_names: Sequence[str], synsets: Mapping[str, str] | None = None, directory: str | Path | None = None
+    class_names: Sequence[str], synsets: Mapping[str, object] | None = None, directory: str | Path | None = None
 ) -> Hierarchy:
     """The hierarchy above classes: the one in this package if all are ImageNet-1K's, else WordNet's through nltk.
 
@@ -133,15 +133,15 @@ def find_hierarchy(
     Raises:
         InputError: a name or a synset that is not in WordNet, or nltk or its data are not installed.
     """
-    synsets = synsets or {}
-    if unknown := synsets.keys() - set(class_names):
+    senses = {name: str(synset) for name, synset in (synsets or {}).items()}
+    if unknown := senses.keys() - set(class_names):
         raise input_error("synsets", sorted(unknown)[0], "must be a class")
-    wnids = [imagenet_wnid(synsets.get(name, name)) for name in class_names]
+    wnids = [imagenet_wnid(senses.get(name, name)) for name in class_names]
     known = [wnid for wnid in wnids if wnid is not None]
     if len(known) == len(wnids) and directory is None:
         return Hierarchy(known, imagenet_hypernyms())
     with _nltk_reader(directory) as reader:
-        found = [_find_synset(reader, name, synsets.get(name)) for name in class_names]
+        found = [_find_synset(reader, name, senses.get(name)) for name in class_names]
         hypernyms: dict[str, list[str]] = {}
         waiting = list(found)
         while waiting:
@@ -213,8 +213,8 @@ def _find_synset(reader: Any, name: str, given: str | None) -> Any:
             raise input_error("synset", wanted, f"must be in WordNet, for class {name!r}")
         return found
     for words in _readings(name):
-        if senses := reader.synsets(words, "n"):
-            return senses[0]
+        if nouns := reader.synsets(words, "n"):
+            return nouns[0]
     raise input_error("class", repr(name), "is not in WordNet: give its synset, such as 'crane.n.05'")
 
 

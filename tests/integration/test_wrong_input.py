@@ -251,7 +251,7 @@ ANALYSIS = [
     ("lskd eta --first {truncated.r} --second {other.r} --sets {sets.json}", "truncated", "must be a representation"),
     ("lskd eta --first {text.r} --second {other.r} --sets {sets.json}", "text", "must be a representation file"),
     ("lskd eta --first {of-others.r} --second {other.r} --sets {sets.json}", "of-others", "lskd's metadata"),
-    ("lskd eta --first {newer.r} --second {other.r} --sets {sets.json}", "schema version 99", "read is up to 2"),
+    ("lskd eta --first {newer.r} --second {other.r} --sets {sets.json}", "schema version 99", "reads up to 2"),
     ("lskd eta --first {too-few-names.r} --second {other.r} --sets {sets.json}", "(5, 4)", r"must be .*\(4, 4\)"),
     ("lskd eta --first {name-twice.r} --second {other.r} --sets {sets.json}", "'cat' twice", "must be all different"),
     ("lskd eta --first {label-out-of-range.r} --second {other.r} --sets {sets.json}", "labels: 5", "between 0 and 4"),

@@ -247,14 +247,14 @@ def changed(path, tensors=None, **about):
         ({"features": None}, {}, "features"),
         ({"features": np.zeros((12, 4), np.int32)}, {}, "features: int32 of shape"),
         ({}, {"class_names": ["a", "a", "b"]}, "'a' twice"),
-        ({}, {"schema_version": 3}, "schema version 3, read is up to 2"),
+        ({}, {"schema_version": 3}, "schema version 3, this version of lskd reads up to 2"),
         ({}, {"schema_version": "x"}, "metadata"),
         ({}, {"class_names": [1, 2, 3]}, "class_names"),
         ({}, {"provenance": "text"}, "provenance .must be an object"),
         ({}, {"provenance": {"configuration": []}}, "provenance, configuration .must be an object"),
         ({}, {"provenance": {"configuration": {"label_smoothing": "a"}}}, "label_smoothing .must be a number"),
         ({}, {"provenance": {"teacher": {"label_smoothing": {"alpha": float("inf")}}}}, "alpha .must be a number"),
-        ({}, {"provenance": {"model": 3}}, "provenance, model .must be a text"),
+        ({}, {"provenance": {"model": 3}}, "provenance, model .must be a string"),
     ],
 )
 def test_a_file_that_is_not_as_it_should_be_is_refused_by_name(tmp_path, tensors, about, message):
