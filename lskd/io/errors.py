@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +28,16 @@ def input_error(argument: str, value: object, valid: str) -> InputError:
     """
     text = str(value)
     return InputError(f"{argument}: {text if len(text) <= LONGEST else text[:LONGEST] + '…'} ({valid})")
+
+
+def shortened(values: Sequence[object], most: int) -> str:
+    """The first ``most`` values for a message, and how many more there are.
+
+    >>> shortened(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(values) - most} more" if len(values) > most else ""
+    return ", ".join(map(str, values[:most])) + more
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lskd.io.errors import InputError, input_error
+from lskd.io.errors import InputError, input_error, shortened
 from lskd.measure.representations import Representations
 from lskd.records.runs import deciding_settings, look_up, read_run, teacher_smoothing
 
@@ -68,11 +68,11 @@ def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -
         warnings += refuse_unless_allowed(word, "--second", path, valid, allowed)
     for (start, one), (path, other) in zip(first, second, strict=True):
         if others := _minor_differences(start, one, path, other):
-            named = ", ".join(others[:SHOWN]) + (f" and {len(others) - SHOWN} more" if len(others) > SHOWN else "")
-            warnings.append(f"{path} differs from {start} also in {named}: η is of that too.")
+            named = shortened(others, SHOWN)
+            warnings.append(f"{path} differs from {start} also in {named}, which affects η too.")
     if unknown := [path for path, each in (*first, *second) if _is_unknown(each)]:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        warnings.append(f"T or α is not recorded in {unknown[0]}{more}: that these differ in T alone is not checked.")
+        named = shortened(unknown, 1)
+        warnings.append(f"T or α is not recorded in {named}: it was not checked that these differ in T alone.")
     return warnings
 
 

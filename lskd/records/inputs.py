@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lskd.io.errors import input_error
+from lskd.io.errors import input_error, shortened
 
 RECORD = "run.json"
 SUFFIX = ".representations.safetensors"
@@ -41,8 +41,7 @@ class Inputs:
 def say_skipped(paths: Sequence[Path], why: str = "neither a run nor representations") -> None:
     """Name skipped paths in one line on standard error, if there are any."""
     if paths:
-        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-        print(f"skipped, {why}: {', '.join(map(str, paths[:SHOWN]))}{more}", file=sys.stderr)
+        print(f"skipped, {why}: {shortened(paths, SHOWN)}", file=sys.stderr)
 
 
 def find_inputs(

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lskd.io.errors import shortened
 from lskd.io.tensor_files import write_tensors
 
 NAME = "nan-batch.safetensors"
@@ -53,11 +54,10 @@ def keep_batch(
         where = f"its logits: {path}"
     except OSError as error:  # the non-finite loss is what has to be reported
         where = f"its logits could not be kept: {error}"
-    shown = ", ".join(map(str, ids[:SHOWN])) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
     taught = [tensor for name, tensor in tensors.items() if name.startswith("teacher_logits")]
     finite_teacher = all((tensor < math.inf).all() for tensor in taught)  # -inf masks a class
     advice = "try a smaller learning rate" if finite_teacher else "it is the teacher whose logits are not finite"
-    return f"the loss is {loss} on the batch of {shown} ({where}); {advice}"
+    return f"the loss is {loss} on the batch of {shortened(ids, SHOWN)} ({where}); {advice}"
 
 
 def _plain(tensor: Tensor) -> np.ndarray:

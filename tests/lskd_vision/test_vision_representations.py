@@ -285,8 +285,8 @@ def test_a_model_whose_logits_are_not_linear_in_its_features_is_refused():
 @pytest.mark.parametrize(
     ("name", "size", "words"),
     [
-        ("resnetv2_18", 32, "no linear one .Conv2d"),
-        ("deit_tiny_distilled_patch16_224", 224, "no linear one .tuple"),
+        ("resnetv2_18", 32, "not linear .Conv2d"),
+        ("deit_tiny_distilled_patch16_224", 224, "not linear .tuple"),
     ],
 )
 def test_a_model_without_a_linear_last_layer_is_refused(name, size, words):
