@@ -74,7 +74,7 @@ def _plain_reason(message: str) -> ValueError:
         asks = wanted[1] or wanted[2]
         return CodeError(f"must be plain data and tensors, and asks for {asks}; code from a file is never run")
     reason = message.split("WeightsUnpickler error:")[-1].split("\n\nCheck the documentation")[0].strip()
-    return ValueError(reason.splitlines()[-1] if reason else "it is no pickle")
+    return ValueError(reason.splitlines()[-1] if reason else "it is not a pickle")
 
 
 def _check_records(path: str | os.PathLike[str]) -> None:

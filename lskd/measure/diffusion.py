@@ -106,13 +106,13 @@ def diffusion_indices(
     ``index`` and ``labels``) the same draw is used for both. They say what other images of these classes would have
     given with these two students, and nothing about students of other seeds: for these see :func:`over_seeds`.
 
-    They are percentiles of η of the resampled distances, each less the tr(Σ)/n that resampling adds to a squared
-    distance, and with its variance corrected, so that they surround the estimate. The interval of ``corrected`` is for
+    They are percentiles of η of the resampled distances, each without the tr(Σ)/n that resampling adds to a squared
+    distance, and with its variance corrected, so that they contain the estimate. The interval of ``corrected`` is for
     the η of the classes' true centroids, that of ``centroid`` for the η of distances that carry the noise of samples
     of this size. In simulations with 20 to 150 samples a class, 95 % intervals held the true value in 90 to 97 %.
 
-    Where only some features were kept they stand for all: moved onto the mean and scatter of all samples, drawn as
-    many times as there are samples. ``pairwise`` uses the kept ones alone, for the estimate too.
+    Where only some features were kept they represent all: shifted and scaled to the mean and scatter of all samples,
+    and drawn as many times as there are samples. ``pairwise`` uses the kept ones only, also for the estimate.
 
     Args:
         first: at T1; features are needed for ``pairwise`` and for intervals, the weight for ``pairwise``.
@@ -183,8 +183,8 @@ def _index(
 def permutation_p(changes: np.ndarray, similar: int, seed: int = 0) -> float:
     """The share of subsets of ``similar`` of the classes whose mean change is at most that of the first ``similar``.
 
-    The null says that the names "similar" and "dissimilar" mean nothing: any |S1| of the classes in S1 ∪ S2 could have
-    been S1, with the distances and R as they are. A small p says that the classes in S1 came nearer, relative to the
+    The null hypothesis is that the labels "similar" and "dissimilar" mean nothing: any |S1| of the classes in S1 ∪ S2
+    could have been S1, with the distances and R as they are. A small p says that the classes in S1 came nearer, relative to the
     others, than as many picked at random would have. It says nothing about other samples, other seeds or other
     classes, and changes that share a target and R are not independent: by chance it is at most .05 for about 15 % of
     targets, and for nearly all where noise left the first distances, see :mod:`lskd.measure.isotropy`. It cannot be
@@ -194,7 +194,7 @@ def permutation_p(changes: np.ndarray, similar: int, seed: int = 0) -> float:
     Args:
         changes: (m,) finite, of S1 and then of S2.
         similar: |S1|, 1 to m - 1.
-        seed: of the drawing.
+        seed: of the random draws.
 
     Raises:
         ValueError: a change that is not finite, or no class in one of the sets.

@@ -100,15 +100,17 @@ def accuracy_of_run(path: str | os.PathLike[str], split: str, checkpoint: str) -
     record = read_existing_run(path)
     if split not in record.figures:
         raise input_error(
-            "--split", split, f"must be one that {path} has figures of: {', '.join(record.figures) or 'none'}"
+            "--split", split, f"must be one that {path} has results of: {', '.join(record.figures) or 'none'}"
         )
     names = list(record.figures[split])
     fitting = [name for name in names if name == checkpoint] or [name for name in names if checkpoint in name]
     if len(fitting) != 1:
-        raise input_error("--checkpoint", checkpoint, f"must be one that {path} has figures of: {', '.join(names)}")
+        raise input_error("--checkpoint", checkpoint, f"must be one that {path} has results of: {', '.join(names)}")
     figures = record.figures[split][fitting[0]]
     if missing := {"top1", "top5", "samples", "classwise"} - figures.keys():
-        raise input_error("PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of images")
+        raise input_error(
+            "PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of an image classifier"
+        )
     measured = convert(figures, _Figures, f"{path}: figures of {split}")
     configuration = record.configuration
     provenance: dict[str, Any] = {
