@@ -186,10 +186,10 @@ def permutation_p(changes: np.ndarray, similar: int, seed: int = 0) -> float:
     The null hypothesis is that the labels "similar" and "dissimilar" mean nothing: any |S1| of the classes in S1 ∪ S2
     could have been S1, with the distances and R as they are. A small p says that the classes in S1 came nearer,
     relative to the others, than as many picked at random would have. It says nothing about other samples, other seeds
-    or other classes, and changes that share a target and R are not independent: by chance it is at most .05 for about 15 % of
-    targets, and for nearly all where noise left the first distances, see :mod:`lskd.measure.isotropy`. It cannot be
-    below 1 / number of subsets: 1/36 for 2 of 9. All subsets are counted up to 200 000; beyond, 20 000 are drawn
-    and p = (1 + hits) / (1 + draws).
+    or other classes, and changes that share a target and R are not independent: by chance it is at most .05 for about
+    15 % of targets, and for nearly all where noise left the first distances, see :mod:`lskd.measure.isotropy`. It
+    cannot be below 1 / number of subsets: 1/36 for 2 of 9. All subsets are counted up to 200 000; beyond, 20 000 are
+    drawn and p = (1 + hits) / (1 + draws).
 
     Args:
         changes: (m,) finite, of S1 and then of S2.

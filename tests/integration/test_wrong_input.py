@@ -372,7 +372,11 @@ ANALYSIS = [
     ("lskd accuracy {bad}/poor", "poor", "missing required field configuration"),
     ("lskd accuracy {bad}/figures", "bad/figures", "expected object, got"),
     ("lskd accuracy {bad}/nan", "bad/nan", "top1 .expected float"),
-    ("lskd accuracy {runs}/en-de/student_a0.1_T1_s1 --split test --checkpoint best", "PATH", "must be a run of an image"),
+    (
+        "lskd accuracy {runs}/en-de/student_a0.1_T1_s1 --split test --checkpoint best",
+        "PATH",
+        "must be a run of an image",
+    ),
     ("lskd accuracy {runs}/data/student_net_a0.1_T1_s1 --split blind", "--split: blind", "must be one"),
     ("lskd accuracy {runs}/data/student_net_a0.1_T1_s1 --classes Hat", "--classes: 'Hat'", "must be a class"),
     # published, compare, report, reproduce
