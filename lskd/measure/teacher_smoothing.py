@@ -1,5 +1,6 @@
 """What is known about a teacher's label smoothing, and warnings about the temperature that follow from it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NotRequired, TypedDict
 
@@ -32,7 +33,7 @@ class LabelSmoothing(TypedDict):
     estimate: NotRequired[Estimate]
 
 
-def with_estimate(label_smoothing: dict[str, Any], estimate: SmoothingEstimate) -> dict[str, Any]:
+def with_estimate(label_smoothing: Mapping[str, Any], estimate: SmoothingEstimate) -> dict[str, Any]:
     """Add the estimate from a teacher's outputs where its configuration does not say how it was smoothed.
 
     Args:
@@ -43,13 +44,13 @@ def with_estimate(label_smoothing: dict[str, Any], estimate: SmoothingEstimate) 
         The same, with ``estimate`` where ``alpha`` is None, which stays None: a record never mixes the two.
     """
     if label_smoothing["alpha"] is not None:
-        return label_smoothing
+        return dict(label_smoothing)
     source, _, _ = label_smoothing["source"].partition("; by its outputs: ")  # of an earlier estimate
     source = f"{source}; by its outputs: {estimate.verdict}"
-    return label_smoothing | {"source": source, "estimate": asdict(estimate)}
+    return {**label_smoothing, "source": source, "estimate": asdict(estimate)}
 
 
-def temperature_warnings(label_smoothing: dict[str, Any], temperature: float) -> list[str]:
+def temperature_warnings(label_smoothing: Mapping[str, Any], temperature: float) -> list[str]:
     """Warnings about a run's teacher and T; none where the teacher's smoothing is unknown.
 
     Args:
