@@ -27,7 +27,7 @@ SHOWN = 4  # ids in the message
 
 def keep_batch(
     directory: str | os.PathLike[str],
-    ids: Sequence[int | str],
+    ids: Sequence[object],
     loss: float,
     settings: dict[str, Any],
     tensors: Mapping[str, Tensor],
