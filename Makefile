@@ -33,9 +33,10 @@ fuzz: install          ## give every reader thousands of damaged files; prints t
 audit: install         ## check installed packages for known vulnerabilities and for licences
 	$(BIN)/python scripts/audit.py
 
-lint: install          ## check style, spelling and import contracts
+lint: install          ## check style, types, spelling and import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 

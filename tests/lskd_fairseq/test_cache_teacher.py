@@ -134,7 +134,7 @@ def test_an_interrupted_cache_goes_on_to_the_same_bytes(data_bin, teacher, tmp_p
         write(path, *arguments)
 
     monkeypatch.setattr(cache_teacher, "write_tensors", interrupted)
-    assert command(teacher, dest, options, status=130).endswith("the same command goes on where it stopped")
+    assert command(teacher, dest, options, status=130).endswith("the same command resumes where it stopped")
     with pytest.raises(InputError, match="must be finished"):
         open_cache(dest)
     monkeypatch.setattr(cache_teacher, "write_tensors", lambda *words: written.append(words[0]) or write(*words))
