@@ -1,7 +1,8 @@
 """The order of class names, and with it their labels: timm's natural sort or torchvision's plain one."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 DIGITS = re.compile(r"(\d+)")
 
@@ -39,4 +40,8 @@ def torchvision_order(names: Iterable[str]) -> list[str]:
     return sorted(names)
 
 
-CLASS_ORDERS = {"natural": natural_order, "torchvision": torchvision_order}
+ClassOrder = Literal["natural", "torchvision"]
+CLASS_ORDERS: dict[ClassOrder, Callable[[Iterable[str]], list[str]]] = {
+    "natural": natural_order,
+    "torchvision": torchvision_order,
+}

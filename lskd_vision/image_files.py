@@ -3,6 +3,8 @@
 Grey images of more bits are scaled by the value of white. Pillow's own conversion clips them at 255.
 """
 
+from typing import Literal, get_args
+
 import numpy as np
 from PIL import Image
 
@@ -17,7 +19,8 @@ SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if 
 WHITE = dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N", "I"), 65535) | {"F": 1}
 """The value of white by Pillow's mode; mode I has the 16 bits of PGM and of signed TIFF files."""
 
-MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
+ImageMode = Literal["L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"]
+MODES: tuple[ImageMode, ...] = get_args(ImageMode)
 """Modes of 8 bits a channel."""
 
 

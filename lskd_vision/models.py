@@ -1,8 +1,8 @@
-"""timm models: built as the command line says, or rebuilt from a checkpoint of any origin."""
+"""timm models: built as a configuration says, or rebuilt from a checkpoint of any origin."""
 
-import argparse
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -10,18 +10,13 @@ from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
 from lskd.io.errors import input_error
-from lskd_vision.checkpoints import (
-    Checkpoint,
-    check_finite,
-    input_channels,
-    load_weights,
-    number_of_classes,
-    read_checkpoint,
-)
+from lskd_vision.checkpoints import Checkpoint, check_finite, read_checkpoint
 from lskd_vision.class_names import check_classes, names_of_pretrained
+from lskd_vision.config import InputConfig, ModelConfig
+from lskd_vision.weight_conversion import input_channels, load_weights, number_of_classes
 
 
-def create(name: str, argument: str, **options) -> nn.Module:
+def create(name: str, argument: str, **options: Any) -> nn.Module:
     """``timm.create_model``, with its many errors in one line; options that are None are left to the model.
 
     Raises:
@@ -37,24 +32,24 @@ def create(name: str, argument: str, **options) -> nn.Module:
         raise input_error(argument, name, f"cannot be made: {type(error).__name__}: {error}") from None
 
 
-def build(arguments: argparse.Namespace, name: str, class_names: Sequence[str]) -> nn.Module:
+def build(config: ModelConfig, images: InputConfig, class_names: Sequence[str]) -> nn.Module:
     """The model that is to be trained, its weights drawn from torch's random numbers as they stand.
 
     Args:
-        arguments: the command line.
-        name: of the model.
+        config: the model's name, its options and the weights that it starts from.
+        images: its input.
         class_names: of the data, K.
 
     Raises:
         InputError: it cannot be made like this, or the weights that it is to start from do not fit it, are not finite,
             or have a classifier for K classes in another order.
     """
-    options, num_classes = options_of(arguments, name), len(class_names)
-    model = create(name, "--model", pretrained=arguments.pretrained, num_classes=num_classes, **options)
-    if arguments.pretrained and model.pretrained_cfg["num_classes"] == num_classes:
+    name, options, num_classes = config.model, model_options(config, images), len(class_names)
+    model = create(name, "--model", pretrained=config.pretrained, num_classes=num_classes, **options)
+    if config.pretrained and model.pretrained_cfg["num_classes"] == num_classes:
         check_classes(num_classes, names_of_pretrained(model, name), class_names, "--pretrained", name)
-    if arguments.initial_checkpoint:
-        checkpoint = read_checkpoint(arguments.initial_checkpoint, "--initial-checkpoint")
+    if config.initial_checkpoint:
+        checkpoint = read_checkpoint(config.initial_checkpoint, "--initial-checkpoint")
         classes = number_of_classes(checkpoint.weights, model) or num_classes
         check_finite(checkpoint.weights, "--initial-checkpoint", checkpoint.path)
         if classes == num_classes:
@@ -68,29 +63,29 @@ def build(arguments: argparse.Namespace, name: str, class_names: Sequence[str]) 
             model.load_state_dict(
                 {key: new[key] if new[key].shape != value.shape else value for key, value in twin.state_dict().items()}
             )
-    if arguments.grad_checkpointing:
+    if config.grad_checkpointing:
         model.set_grad_checkpointing(enable=True)
     return model
 
 
-def meta_model(arguments: argparse.Namespace, name: str, num_classes: int) -> nn.Module:
+def meta_model(config: ModelConfig, images: InputConfig, num_classes: int) -> nn.Module:
     """The same model without weights, at no cost, to ask it things.
 
     Raises:
-        InputError: it cannot be made as the command line says.
+        InputError: it cannot be made like this.
     """
     with torch.device("meta"):
-        return create(name, "--model", num_classes=num_classes, **options_of(arguments, name))
+        return create(config.model, "--model", num_classes=num_classes, **model_options(config, images))
 
 
-def options_of(arguments: argparse.Namespace, name: str) -> dict:
-    """What the command line says of a model, in timm's words; None is left to the model."""
+def model_options(config: ModelConfig, images: InputConfig) -> dict[str, Any]:
+    """The options of a model in timm's words; None is left to the model."""
     return {
-        "in_chans": arguments.in_chans or (arguments.input_size[0] if arguments.input_size else None),
-        "drop_rate": arguments.drop,
-        "drop_path_rate": arguments.drop_path,
-        "img_size": arguments.img_size if wants_image_size(name) else None,
-        **arguments.model_kwargs,
+        "in_chans": images.in_chans or (images.input_size[0] if images.input_size else None),
+        "drop_rate": config.drop,
+        "drop_path_rate": config.drop_path,
+        "img_size": images.img_size if wants_image_size(config.model) else None,
+        **config.model_kwargs,
     }
 
 

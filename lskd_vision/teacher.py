@@ -16,7 +16,7 @@ from lskd_vision.checkpoint_metadata import validate_provenance
 from lskd_vision.checkpoints import Checkpoint, check_finite, read_checkpoint
 from lskd_vision.class_names import check_classes, names_of_pretrained
 from lskd_vision.data import per_channel
-from lskd_vision.feature_distillation import PreReluFeatures, batch_statistics
+from lskd_vision.feature_distillation import PreReluFeatures, batch_statistics, margins, teacher_batch_norms
 from lskd_vision.folding import without_batch_norms
 from lskd_vision.models import check_input, create, rebuild
 
@@ -128,6 +128,11 @@ class Teacher:
             if self.features is not None:
                 return TeacherOutput(*self.features(images))
             return TeacherOutput(self.wrapped(images))
+
+    def margins(self) -> list[Tensor]:
+        """The margins (C,) of its stages' features, see :mod:`lskd_vision.feature_distillation`."""
+        device = next(self.model.parameters()).device
+        return [margins(norm).to(device) for norm in teacher_batch_norms(self.model)]
 
     def logits(self, images: Tensor, normalisation: Normalisation | None = None) -> Tensor:
         """Its logits (N, K) alone, always in eval mode: for scoring."""

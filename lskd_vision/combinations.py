@@ -1,0 +1,63 @@
+"""Every combination of the values on a command line, each the configuration of one training."""
+
+import argparse
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lskd.io.errors import input_error
+from lskd_vision.config import DistillationConfig, ModelConfig, RunConfig, TrainingConfig, flag, spaced, training_config
+
+
+def training_configs(arguments: argparse.Namespace) -> list[TrainingConfig]:
+    """A configuration for each model, smoothing, teacher, seed and temperature, in this order, the last the fastest.
+
+    Args:
+        arguments: of :func:`lskd_vision.options.parser`: only what was given.
+
+    Raises:
+        InputError: flags do not fit together, or a value is repeated.
+    """
+    given = vars(arguments)
+    if not arguments.data_dir.is_dir() and not given.get("dataset_download"):
+        raise input_error("--data-dir", arguments.data_dir, "must be the directory of the data set")
+    teachers = _teachers(given.get("kd_model_name"), given.get("kd_checkpoint"))
+    combined = {
+        "model": given.get("model", [ModelConfig.model]),
+        "smoothing": given.get("smoothing", [DistillationConfig.smoothing]),
+        "teacher": teachers or [{}],
+        "seed": given.get("seed", [RunConfig.seed]),
+        "kd_temperature": list(itertools.chain(*given.get("kd_temperature", [[DistillationConfig.kd_temperature]]))),
+    }
+    for name in ("model", "seed", "kd_temperature", "smoothing"):
+        _check_different(name, combined[name])
+    if teachers and len(combined["smoothing"]) > 1:
+        valid = "must be one value beside a teacher: it is the hard-label loss's"
+        raise input_error("--smoothing", spaced(combined["smoothing"]), valid)
+    if not teachers and len(combined["kd_temperature"]) > 1:
+        raise input_error("--kd-temperature", spaced(combined["kd_temperature"]), "needs a teacher: --kd-checkpoint")
+    configs = []
+    for values in itertools.product(*combined.values()):
+        one = dict(zip(combined, values, strict=True))
+        configs.append(training_config(given | one | one["teacher"]))
+    return configs
+
+
+def _teachers(names: Sequence[str] | None, checkpoints: Sequence[Path] | None) -> list[Mapping[str, Any]]:
+    """The model's name and the checkpoint of each teacher, as flags; one of the two may be None."""
+    _check_different("kd_checkpoint", checkpoints or ())
+    if not checkpoints:
+        _check_different("kd_model_name", names or ())
+        return [{"kd_model_name": name, "kd_checkpoint": None} for name in names or ()]
+    if names and len(names) not in (1, len(checkpoints)):
+        valid = f"must be one, or as many as checkpoints: {len(checkpoints)}"
+        raise input_error("--kd-model-name", spaced(names), valid)
+    each = names if names and len(names) > 1 else (names or [None]) * len(checkpoints)
+    return [{"kd_model_name": name, "kd_checkpoint": path} for name, path in zip(each, checkpoints, strict=True)]
+
+
+def _check_different(name: str, values: Sequence[object]) -> None:
+    """Check that no value stands twice. Raises InputError."""
+    if len(set(values)) < len(values):
+        raise input_error(flag(name), spaced(values), "must not repeat a value")
