@@ -1,6 +1,5 @@
 """Teachers before a training: how good they are, whether they are smoothed, and which mistakes show in their score."""
 
-import argparse
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from lskd.io.errors import InputError
 from lskd.measure.accuracy import ClassCounts
+from lskd_vision.config import evaluation_config
 from lskd_vision.other_order import OtherOrder
 from lskd_vision.scoring import score
 from lskd_vision.teacher import Teacher
@@ -53,10 +53,10 @@ class Batches:
         return zip(images.split(100), label.split(100), strict=True)
 
 
-def scored(*models, names=NAMES, label_smoothing=0.1, **arguments):
+def scored(*models, names=NAMES, label_smoothing=0.1, **flags):
     teachers = [Teacher(model, f"teacher {i}", label_smoothing=label_smoothing) for i, model in enumerate(models)]
-    known = {"rank": 0, "amp": False, "validation_batch_size": None, "batch_size": 100, "distributed": False}
-    return score(teachers, Batches(), None, names, argparse.Namespace(**known | arguments), CPU)
+    config = evaluation_config({"device": "cpu", "validation_batch_size": 100} | flags)
+    return score(teachers, Batches(), None, names, config)
 
 
 TORCHVISIONS = OtherOrder.of(NAMES).places
@@ -144,17 +144,19 @@ def test_students_keep_the_score_of_their_own_input(monkeypatch):
         SimpleNamespace(
             teacher=teacher,
             teacher_record=teacher.record(),
-            setting=SimpleNamespace(teacher=0),
-            config={"input_size": (1, size, size), "mean": (0.5,), "std": (0.5,)},
+            config=evaluation_config({"device": "cpu"}),
+            data_config={"input_size": (1, size, size), "mean": (0.5,), "std": (0.5,)},
             directory=None,
         )
         for size in (32, 64, 32)
     ]
     loaded = []
     monkeypatch.setattr(scoring, "read_run", lambda _: None)
-    monkeypatch.setattr(scoring, "Loader", lambda data, config, *_, **__: loaded.append(config["input_size"]))
+    monkeypatch.setattr(
+        scoring.Loader, "for_evaluation", lambda _, data_config, __: loaded.append(data_config["input_size"])
+    )
     monkeypatch.setattr(scoring, "score", lambda *_: [{"valid": {"top1": float(loaded[-1][1])}}])
     data = SimpleNamespace(val=None, class_names=NAMES)
-    scoring.score_teachers(runs, data, argparse.Namespace(), CPU)
+    scoring.score_teachers(runs, data)
     assert [run.teacher_record["valid"]["top1"] for run in runs] == [32.0, 64.0, 32.0]
     assert len(loaded) == 2
