@@ -133,7 +133,7 @@ def read_checkpoint(path: str | os.PathLike, argument: str, use_ema: bool = True
     args = vars(args) if isinstance(args, argparse.Namespace) else args if isinstance(args, dict) else {}
     arch = next((name for name in (state.get("arch"), args.get("model")) if name and isinstance(name, str)), None)
     provenance = state["lskd"] if isinstance(state.get("lskd"), dict) else {}
-    args = validate_training_args(args, bool(provenance), argument, path)
+    validate_training_args(args, bool(provenance), argument, path)
     names = names_in(provenance.get("data")) if provenance else names_of_file(Path(path), state | {"args": args})
     return Checkpoint(Path(path), weights, bool(keys) and keys[0] in EMA_KEYS, arch, args, provenance, names)
 
