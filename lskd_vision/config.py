@@ -1,4 +1,4 @@
-"""The configuration of a command: frozen, built once from the command line, and passed on to what needs a part of it.
+"""The configuration of a command: frozen, built once by :mod:`lskd_vision.command_line`, and passed on in parts.
 
 Each class is one role. Its fields are named as the flags of :mod:`lskd_vision.options`, which explain them; the
 defaults are here. Run records and checkpoints store the fields of all roles in one flat dictionary.
@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 
@@ -19,9 +19,6 @@ from lskd_vision.image_files import ImageMode
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 Schedule = Literal["step", "multistep", "cosine", "tanh", "poly"]
 DistillType = Literal["logit", "overhaul"]
-T = TypeVar("T")
-
-STUDENT_RECIPE = {"epochs": 200, "decay_epochs": 80, "warmup_epochs": 5}  # the paper's, on ImageNet
 
 
 @dataclass(frozen=True)
@@ -115,11 +112,7 @@ class DistillationConfig:
 
 @dataclass(frozen=True)
 class OptimisationConfig:
-    """Optimiser and schedule; the defaults are the paper's for a teacher on ImageNet.
-
-    Raises:
-        InputError: fields do not fit together.
-    """
+    """Optimiser and schedule; by default the paper's for an ImageNet teacher. Raises InputError: they do not fit."""
 
     epochs: int = 90
     batch_size: int = 256
@@ -150,11 +143,7 @@ class OptimisationConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """timm's augmentation of training images, and a rotation.
-
-    Raises:
-        InputError: a field has the wrong number or order of values.
-    """
+    """timm's augmentation of training images, and a rotation. Raises InputError: values do not fit together."""
 
     no_aug: bool = False
     train_crop_mode: Literal["rrc", "rkrc", "rkrr"] | None = None
@@ -209,7 +198,7 @@ class RunConfig:
     """Random numbers, where results go, and how runs are started.
 
     Raises:
-        InputError: ``experiment`` is not the name of a folder, or torch has no such ``torchcompile`` backend.
+        InputError: ``experiment`` is not a folder's name, or torch has no such ``torchcompile`` backend.
     """
 
     seed: int = 42
@@ -275,52 +264,12 @@ class TrainingConfig(EvaluationConfig):
 
     def stored(self) -> dict[str, Any]:
         """The fields of all roles in one dictionary, as run records and checkpoints have them."""
-        stored: dict[str, Any] = {"config": self.config}
-        for role in (self.dataset, self.input, self.loader, self.model, self.distillation, self.optimisation):
-            stored |= asdict(role)
-        for role in (self.augmentation, self.device, self.run, self.processes):
-            stored |= asdict(role)
+        roles = (self.dataset, self.input, self.loader, self.model, self.distillation, self.optimisation)
+        roles += (self.augmentation, self.device, self.run, self.processes)
+        stored = {"config": self.config} | {name: value for role in roles for name, value in asdict(role).items()}
         if not self.distillation.distils:
             stored["kd_temperature"] = [stored["kd_temperature"]]  # a list since the first version
         return stored
-
-
-def evaluation_config(given: Mapping[str, Any]) -> EvaluationConfig:
-    """The configuration of an evaluation, from the flags that are given."""
-    return EvaluationConfig(
-        dataset=from_flags(DatasetConfig, given),
-        input=from_flags(InputConfig, given),
-        loader=from_flags(LoaderConfig, given),
-        device=from_flags(DeviceConfig, given),
-    )
-
-
-def training_config(given: Mapping[str, Any]) -> TrainingConfig:
-    """The configuration of one training, from the flags that are given, a value for each.
-
-    Raises:
-        InputError: flags do not fit together.
-    """
-    distillation = from_flags(DistillationConfig, given)
-    recipe = STUDENT_RECIPE if distillation.distils else {}
-    return TrainingConfig(
-        dataset=from_flags(DatasetConfig, given),
-        input=from_flags(InputConfig, given),
-        loader=from_flags(LoaderConfig, given),
-        model=from_flags(ModelConfig, given),
-        distillation=distillation,
-        optimisation=from_flags(OptimisationConfig, recipe | dict(given)),
-        augmentation=from_flags(AugmentationConfig, given),
-        device=from_flags(DeviceConfig, given),
-        run=from_flags(RunConfig, given),
-        config=given.get("config"),
-    )
-
-
-def from_flags(role: type[T], given: Mapping[str, Any]) -> T:
-    """A role from the given flags that are its fields; the others have their defaults. Lists become tuples."""
-    names = {each.name for each in fields(role)} & given.keys()
-    return role(**{name: tuple(value) if isinstance(value := given[name], list) else value for name in names})
 
 
 def flag(name: str) -> str:

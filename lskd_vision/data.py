@@ -1,4 +1,7 @@
-"""Data sets: timm's, both splits checked, their classes, their fingerprint, and how an image becomes an input."""
+"""Data sets: their splits, read and checked, their classes and fingerprints, and how an image becomes an input.
+
+Another data set is a case of :func:`read_split`.
+"""
 
 import functools
 import hashlib
@@ -24,7 +27,7 @@ from lskd_vision.image_folders import ImageFolders, read_class_map, shortened
 from lskd_vision.processes import same_in_all_processes
 
 logger = logging.getLogger(__name__)
-# A folder for each class, and the order of the classes; without --dataset another may be asked for.
+# Data sets with a folder for each class, and the order of their classes; --class-order may change the first's.
 FOLDERS = {"": "natural", "torch/image_folder": "torchvision", "torch/folder": "torchvision"}
 SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))  # to timm, in its order
 
@@ -71,7 +74,7 @@ class Data:
         return len(self.class_names)
 
     def record(self, config: DatasetConfig) -> dict[str, Any]:
-        """What a run record says of the data."""
+        """What a run record has of the data."""
         return {
             "path": str(config.data_dir.resolve()),
             "dataset": config.dataset or "folders",
@@ -86,7 +89,7 @@ class Data:
 
 
 def load_data(config: DatasetConfig) -> Data:
-    """Both splits, checked: they exist, have images, and the same classes under the same labels.
+    """Load both splits, and check that they exist, have images, and the same classes under the same labels.
 
     Raises:
         InputError: they do not.
@@ -115,7 +118,7 @@ def load_data(config: DatasetConfig) -> Data:
 
 
 def load_split(config: DatasetConfig, split: str) -> Dataset:
-    """One split without a transform, the same in all processes; a line on standard error says what is in it.
+    """Load a split without a transform, the same in all processes, and print a line about it to standard error.
 
     Raises:
         InputError: there is no such data set or split, or not the same in all processes.
@@ -127,7 +130,7 @@ def load_split(config: DatasetConfig, split: str) -> Dataset:
 
 
 def read_split(config: DatasetConfig, split: str) -> Dataset:
-    """One split: our reader's of folders, else as timm's ``create_dataset`` makes it.
+    """Read a split: folders with :class:`ImageFolders`, other data sets with timm's ``create_dataset``.
 
     Raises:
         InputError: there is no such data set or split.
@@ -168,7 +171,7 @@ def read_split(config: DatasetConfig, split: str) -> Dataset:
 
 
 def read_folders(config: DatasetConfig, split: str) -> ImageDataset:
-    """A split that is a folder for each class; its own folder may have another of timm's words for the split.
+    """Read a split with a folder for each class; the split's folder may have any of timm's names for it.
 
     Raises:
         InputError: see :class:`lskd_vision.image_folders.ImageFolders`.
@@ -185,13 +188,13 @@ def read_folders(config: DatasetConfig, split: str) -> ImageDataset:
 
 
 def summary(dataset: Dataset, config: DatasetConfig) -> str:
-    """What a split holds, and what of it is not read, in a line."""
+    """One line about a split: its images and classes, and the files that are not read."""
     names, reader = class_names(dataset) or [], getattr(dataset, "reader", None)
     text = f"{len(dataset)} images" + (f" in {len(names)} classes" if names else "")
     if not isinstance(reader, ImageFolders):
         return text
     if not (config.class_map or config.class_order or config.dataset):
-        # A checkpoint of others does not say which of the two orders its classes have.
+        # A foreign checkpoint does not say which of the two orders its classes have.
         pairs = enumerate(zip(names, torchvision_order(names), strict=True))
         if difference := next(((number, *pair) for number, pair in pairs if pair[0] != pair[1]), None):
             number, ours, theirs = difference
@@ -202,7 +205,7 @@ def summary(dataset: Dataset, config: DatasetConfig) -> str:
 
 
 def class_names(dataset: Dataset) -> list[str] | None:
-    """The classes in the order of their labels; None where the data set does not tell."""
+    """The classes in the order of their labels; None if the data set does not name them."""
     mapping = getattr(getattr(dataset, "reader", None), "class_to_idx", None) or getattr(dataset, "class_to_idx", None)
     if mapping:
         return [str(name) for name, _ in sorted(mapping.items(), key=lambda item: item[1])]
@@ -210,13 +213,13 @@ def class_names(dataset: Dataset) -> list[str] | None:
     return [str(name) for name in names] if names is not None else None
 
 
-def files(dataset: Dataset) -> Sequence[tuple]:
-    """The file and the label of every image; empty where images are not in files of their own."""
+def files(dataset: Dataset) -> Sequence[tuple[Any, ...]]:
+    """The file and the label of every image; empty if images are not in files of their own."""
     return getattr(getattr(dataset, "reader", None), "samples", None) or getattr(dataset, "samples", None) or ()
 
 
 def fingerprint(*splits: Dataset) -> str:
-    """One SHA-256 over the data: pixels and labels where they are in memory, else file names and labels."""
+    """One SHA-256 over splits: of pixels and labels if they are in memory, else of file names and labels."""
     digest = hashlib.sha256()
     for dataset in splits:
         if isinstance(pixels := getattr(dataset, "data", None), torch.Tensor | np.ndarray):

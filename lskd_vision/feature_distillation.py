@@ -4,13 +4,13 @@ The student learns the teacher's features at the end of each stage i = 1..n, bef
 
     total = task loss + 10⁻⁴ · (1/B) · Σ_i 2^-(n-i) · Σ_elements partial L2(connector_i(student_i), teacher_i)
 
-What the teacher's ReLU will cut off is only known to be negative: there the target is no lower than the margin, the
-mean of the channel's negative values, and a student that is below its target is left alone.
+Where the teacher's ReLU cuts a feature off, the target is at least the margin, the mean of the channel's negative
+values, and a student below its target is not penalised.
 """
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -110,7 +110,7 @@ def feature_loss(
 
 
 class RecordingReLU(nn.ReLU):
-    """A ReLU that appends its input to the list :attr:`record` while there is one; the input is not overwritten."""
+    """A ReLU, not in place, that appends its input to the list :attr:`record` while there is one."""
 
     record: list[Tensor] | None = None
 
@@ -132,7 +132,7 @@ class PreReluFeatures:
         argument: the option that chose it, for the error.
 
     Raises:
-        InputError: the model is no timm ResNet of basic or bottleneck blocks that end in a ReLU.
+        InputError: the model is not a timm ResNet of basic or bottleneck blocks that end in a ReLU.
 
     Example:
         >>> import timm
@@ -141,14 +141,14 @@ class PreReluFeatures:
         [(2, 32, 16, 16), (2, 48, 8, 8), (2, 192, 4, 4), (2, 96, 2, 2)]
     """
 
-    def __init__(self, resnet: ResNet, argument: str = "--model"):
+    def __init__(self, resnet: ResNet, argument: str = "--model") -> None:
         self.resnet = resnet
         for block in last_blocks(resnet, argument):
             setattr(block, f"act{LAST[type(block)]}", RecordingReLU())
 
     def __call__(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits (B, K), and the outputs of stages 1 to 4 before their last ReLU, (B, C, H, W) each."""
-        features = []
+        features: list[Tensor] = []
         activations = [_last(block, "act") for block in last_blocks(self.resnet)]
         try:
             for activation in activations:
@@ -202,10 +202,10 @@ def _name(model: nn.Module) -> str:
 
 @contextlib.contextmanager
 def batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Inside, the batch norms of ``module`` normalise by the statistics of the batch, and learn nothing from it.
+    """A context in which the batch norms of ``module`` use the statistics of the batch and do not update their own.
 
-    The authors run their teacher like this. Everything else of ``module`` stays in the mode it is in, the running
-    statistics are not written to, and at the end, also by an exception, all is as it was.
+    The authors run their teacher like this. Everything else of ``module`` keeps its mode, and afterwards, also after an
+    exception, everything is as it was.
 
     Example:
         >>> norm = nn.BatchNorm2d(1).eval()
@@ -232,7 +232,7 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
 class Connectors(nn.ModuleList):
     """For each stage a 1×1 convolution and a batch norm, from the student's number of channels to the teacher's."""
 
-    def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int]):
+    def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:
         super().__init__()
         for student, teacher in zip(student_channels, teacher_channels, strict=True):
             convolution = nn.Conv2d(student, teacher, kernel_size=1, bias=False)
@@ -255,10 +255,10 @@ class StudentWithConnectors(nn.Module):
         teacher_channels: of each of the teacher's stages, as ``PreReluFeatures(teacher).channels``.
 
     Raises:
-        InputError: the student is no ResNet that has the features, see :class:`PreReluFeatures`.
+        InputError: the student is not a ResNet with these features, see :class:`PreReluFeatures`.
     """
 
-    def __init__(self, student: ResNet, teacher_channels: Sequence[int]):
+    def __init__(self, student: ResNet, teacher_channels: Sequence[int]) -> None:
         super().__init__()
         self.student = student
         self.student_features = PreReluFeatures(student, "--model")
@@ -276,7 +276,7 @@ class StudentWithConnectors(nn.Module):
         names = getattr(self.student, "no_weight_decay", set)()
         return {f"student.{name}" for name in names}
 
-    def group_matcher(self, coarse: bool = False):
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         """A function from a parameter's name to its depth; the connectors are as deep as the student's head."""
         depths = group_parameters(self.student, self.student.group_matcher(coarse=coarse), reverse=True)
         head = max(depths.values())

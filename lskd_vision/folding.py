@@ -1,4 +1,4 @@
-"""A frozen model without its batch norms: each is a factor and a constant, which the convolution before it can have."""
+"""Fold the batch norms of a frozen model into the convolutions before them: each is a factor and a constant."""
 
 import copy
 import logging
@@ -12,21 +12,21 @@ TOLERANCE = 1e-5  # of the logits' norm, on random images
 
 
 def without_batch_norms(model: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
-    """The same function of images, computed in less time; the model itself where it cannot be had.
+    """A faster copy of a model that computes the same; the model itself if it cannot be made.
 
     Args:
-        model: in eval mode, without gradients; it stays as it is.
+        model: in eval mode, without gradients; it is not changed.
         input_size: channels, height and width of its images.
 
     Returns:
-        A copy whose batch norms are part of the convolutions that they follow, timm's with their activation left. Of
-        random images it gives the same logits but for rounding, or else ``model`` is returned: one that torch.fx cannot
-        follow, or that has no such batch norms.
+        A copy whose batch norms are part of the convolutions that they follow; of timm's, the activation is left. It
+        gives the same logits for random images, up to rounding. ``model`` where it does not, torch.fx cannot trace it,
+        or there are no such batch norms.
     """
     folded = copy.deepcopy(model)
     try:
         pairs = _pairs(folded)
-    except Exception as error:  # whatever a model's own code raises when it is given a symbol in place of a tensor
+    except Exception as error:  # a model's own code may raise anything for a symbol in place of a tensor
         logger.info(f"batch norms are not folded: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
         return model
     for convolution, name in pairs:
@@ -41,15 +41,16 @@ def without_batch_norms(model: nn.Module, input_size: tuple[int, int, int]) -> n
 
 
 class _Tracer(fx.Tracer):
-    """Does not look into convolutions and batch norms, timm's among them."""
+    """Takes convolutions and batch norms, timm's too, as they are."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return isinstance(module, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(module, name)
 
 
 def _pairs(model: nn.Module) -> list[tuple[nn.Conv2d, str]]:
-    """Each convolution that nothing but a batch norm follows, with the name of that one."""
-    modules, found = dict(model.named_modules()), []
+    """The convolutions that only a batch norm follows, each with the name of the batch norm."""
+    modules = dict(model.named_modules())
+    found: list[tuple[nn.Conv2d, str]] = []
     nodes = _Tracer().trace(model).nodes
     calls = [node.target for node in nodes if node.op == "call_module"]
     for node in nodes:

@@ -1,12 +1,13 @@
 """Read a split that has a folder for each class, and number its classes as timm or as torchvision does.
 
 The class of an image is the first folder below the split, however deep the image lies in it. Every entry below a class
-folder is read or counted in ``left_out``; labels and order depend on names alone.
+folder is read or counted in ``left_out``; labels and order are functions of the names alone.
 """
 
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from timm.data.readers.reader import Reader
 
@@ -29,14 +30,14 @@ class ImageFolders(Reader):
         samples: path and label of every image.
         class_to_idx: the labels by class.
         missing: names of ``class_map`` that have no folder.
-        left_out: what is there and not read: by kind how many, and the first of them.
+        left_out: files that are not read: by kind their number, and the first of them.
 
     Raises:
         InputError: there is no class folder, or one without images; a folder is in two classes; a link is broken.
         OSError: a folder cannot be read.
     """
 
-    def __init__(self, root: str | os.PathLike, order: str = "natural", class_map: Sequence[str] | None = None):
+    def __init__(self, root: str | os.PathLike, order: str = "natural", class_map: Sequence[str] | None = None) -> None:
         super().__init__()
         self.root = str(Path(root))
         self.left_out: dict[str, tuple[int, str]] = {}
@@ -61,7 +62,7 @@ class ImageFolders(Reader):
         else:
             self.samples.sort(key=lambda sample: (sample[1], *os.path.split(sample[0])))
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> tuple[BinaryIO, int]:
         path, label = self.samples[index]
         return open(path, "rb"), label
 
@@ -73,7 +74,7 @@ class ImageFolders(Reader):
         return os.path.basename(path) if basename else path if absolute else self._relative(path)
 
     def left_out_text(self) -> str:
-        """What is there and not read, to end a line with: the largest number first; empty where that is nothing."""
+        """The files that are not read, as the end of a line: the largest number first; empty if there are none."""
         kinds = sorted(self.left_out.items(), key=lambda item: (-item[1][0], item[0]))
         return "; not read: " + shortened(f"{n} {kind} ({first})" for kind, (n, first) in kinds) if kinds else ""
 
@@ -102,7 +103,8 @@ class ImageFolders(Reader):
 
     def _images(self, name: str, folder: str, real: str) -> list[str]:
         """The images below the folder of a class; links come last, so that a folder is read where it lies."""
-        images, links = [], []
+        images: list[str] = []
+        links: list[tuple[str, str]] = []
         self._walk(name, folder, real, images, links)
         while links:
             links.sort(reverse=True)
@@ -136,7 +138,7 @@ class ImageFolders(Reader):
 
 
 def read_class_map(path: str | os.PathLike) -> list[str]:
-    """The names of classes in the order of their labels: a name a line, in UTF-8; blank lines count for nothing.
+    """The names of classes in the order of their labels: a name a line, in UTF-8; blank lines are ignored.
 
     Raises:
         InputError: it cannot be read, or has a name twice or none at all.
@@ -157,7 +159,7 @@ def read_class_map(path: str | os.PathLike) -> list[str]:
 
 
 def shortened(names: Iterable[str]) -> str:
-    """``names`` in a line, the first of them where they are many.
+    """``names`` in a line, the first of them if there are many.
 
     >>> shortened("abcdefg")
     'a, b, c, d, e and 2 more'
@@ -167,7 +169,7 @@ def shortened(names: Iterable[str]) -> str:
 
 
 def _entries(folder: str) -> list[os.DirEntry]:
-    with os.scandir(folder) as entries:  # what it gives is in another order on every file system
+    with os.scandir(folder) as entries:  # in another order on every file system
         return sorted(entries, key=lambda entry: entry.name)
 
 
@@ -177,4 +179,4 @@ def _without_links(entry: os.DirEntry, parent: str) -> str:
 
 
 def _is_unicode(name: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+    return not any("\ud800" <= character <= "\udfff" for character in name)

@@ -19,15 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lskd.io.errors import InputError, file_error_context, input_error
 from lskd_vision.augmentation import Transform, train_transform, val_transform
-from lskd_vision.config import (
-    AugmentationConfig,
-    DeviceConfig,
-    EvaluationConfig,
-    InputConfig,
-    LoaderConfig,
-    Processes,
-    TrainingConfig,
-)
+from lskd_vision.config import AugmentationConfig, EvaluationConfig, TrainingConfig
 from lskd_vision.data import DataConfig, files
 from lskd_vision.image_files import FORMATS, WHITE, ImageMode, convert
 from lskd_vision.randomness import RandomStream, seed_all
@@ -48,7 +40,7 @@ class Images(Dataset):
         mode: ImageMode,
         data_seed: int,
         white: float | None = None,
-    ):
+    ) -> None:
         self.dataset, self.transform, self.mode, self.data_seed = dataset, transform, mode, data_seed
         self.white = white  # of grey images of more than 8 bits
 
@@ -92,7 +84,7 @@ class Order(Sampler):
     process sees in R batches; what does not fill a batch in all of them is left out. Not shuffled: every R-th image.
     """
 
-    def __init__(self, images: Images, batch_size: int, shuffle: bool, rank: int = 0, world_size: int = 1):
+    def __init__(self, images: Images, batch_size: int, shuffle: bool, rank: int = 0, world_size: int = 1) -> None:
         self.images, self.batch_size, self.shuffle = images, batch_size, shuffle
         self.rank, self.world_size, self.epoch = rank, world_size, 0
 
@@ -119,11 +111,8 @@ class Loader:
     Args:
         data: a split.
         data_config: of the model.
-        images: ``input_img_mode`` and ``max_pixel_value`` are used.
+        config: how images are read, loaded, put on the device and divided among processes.
         batch_size: images in a batch of this process.
-        loader: its processes.
-        device: where the batches go, and their memory format.
-        processes: among which the images are divided.
         augmentation: of training images, which are shuffled; None for every image once, in the split's order.
         data_seed: of order and augmentation.
 
@@ -135,24 +124,21 @@ class Loader:
         self,
         data: Dataset,
         data_config: DataConfig,
-        images: InputConfig,
+        config: EvaluationConfig,
         batch_size: int,
-        loader: LoaderConfig,
-        device: DeviceConfig,
-        processes: Processes,
         augmentation: AugmentationConfig | None = None,
         data_seed: int = 0,
-    ):
+    ) -> None:
         training = augmentation is not None
         channels = data_config["input_size"][0]
-        mode = images.input_img_mode or {1: "L", 3: "RGB", 4: "RGBA"}.get(channels)
+        mode = config.input.input_img_mode or {1: "L", 3: "RGB", 4: "RGBA"}.get(channels)
         if mode is None:
             raise input_error("--input-img-mode", None, f"must be given for {channels} channels")
         transform = train_transform(augmentation, data_config) if training else val_transform(data_config)
-        dataset = Images(data, transform, mode, data_seed, images.max_pixel_value)
-        self.order = Order(dataset, batch_size, training, processes.rank, processes.world_size)
+        dataset = Images(data, transform, mode, data_seed, config.input.max_pixel_value)
+        self.order = Order(dataset, batch_size, training, config.processes.rank, config.processes.world_size)
         if training and not len(self.order):
-            most = len(data) // processes.world_size
+            most = len(data) // config.processes.world_size
             raise input_error("--batch-size", batch_size, f"must be at most {most}: {len(data)} images, all processes")
         check_channels(dataset, channels)
         check_white(dataset)
@@ -160,11 +146,11 @@ class Loader:
             dataset,
             batch_size,
             sampler=self.order,
-            num_workers=loader.workers,
+            num_workers=config.loader.workers,
             collate_fn=fast_collate,
             worker_init_fn=raise_lost_batches,
-            pin_memory=loader.pin_mem,
-            persistent_workers=loader.workers > 0,
+            pin_memory=config.loader.pin_mem,
+            persistent_workers=config.loader.workers > 0,
             generator=torch.Generator(),  # the global one belongs to the models
         )
         erasing = {}
@@ -175,33 +161,23 @@ class Loader:
             mean=data_config["mean"],
             std=data_config["std"],
             channels=channels,
-            device=device.torch_device,
+            device=config.device.torch_device,
             **erasing,
         )
-        self.channels_last = device.channels_last
+        self.channels_last = config.device.channels_last
         if self.prefetcher.random_erasing is not None:
             self.erasing, self.prefetcher.random_erasing = self.prefetcher.random_erasing, self._erase
 
     @classmethod
     def for_training(cls, data: Dataset, data_config: DataConfig, config: TrainingConfig) -> "Loader":
         """Augmented images in an order of each epoch."""
-        return cls(
-            data,
-            data_config,
-            config.input,
-            config.optimisation.batch_size,
-            config.loader,
-            config.device,
-            config.processes,
-            config.augmentation,
-            config.run.data_seed,
-        )
+        batch_size, data_seed = config.optimisation.batch_size, config.run.data_seed
+        return cls(data, data_config, config, batch_size, config.augmentation, data_seed)
 
     @classmethod
     def for_evaluation(cls, data: Dataset, data_config: DataConfig, config: EvaluationConfig) -> "Loader":
         """Every image once, as it is, in the split's order."""
-        size = config.validation_batch_size
-        return cls(data, data_config, config.input, size, config.loader, config.device, config.processes)
+        return cls(data, data_config, config, config.validation_batch_size)
 
     def __len__(self) -> int:
         return len(self.prefetcher)

@@ -35,7 +35,7 @@ class Logs:
         name: str,
         configuration: Mapping[str, Any],
         history: Sequence[Mapping[str, Any]],
-    ):
+    ) -> None:
         check_logs(config)
         self.tensorboard = self.wandb = None
         self.place = directory / "tensorboard"

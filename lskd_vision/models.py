@@ -69,7 +69,7 @@ def build(config: ModelConfig, images: InputConfig, class_names: Sequence[str]) 
 
 
 def meta_model(config: ModelConfig, images: InputConfig, num_classes: int) -> nn.Module:
-    """The same model without weights, at no cost, to ask it things.
+    """The same model on the meta device: its shapes and configuration at no cost.
 
     Raises:
         InputError: it cannot be made like this.
@@ -124,7 +124,7 @@ def check_logits(logits: object, images: int, num_classes: int) -> None:
 
 
 def _check_patches(model: nn.Module, input_size: Sequence[int], argument: str, name: object) -> None:
-    """Check that an image is of whole patches: timm would leave out what is beyond the last whole one, silently."""
+    """Check that an image consists of whole patches: timm would silently ignore the rest."""
     embed = getattr(model, "patch_embed", None)
     if not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad:
         return
@@ -135,7 +135,7 @@ def _check_patches(model: nn.Module, input_size: Sequence[int], argument: str, n
 
 
 def by(size: Sequence[int]) -> str:
-    """A size for people.
+    """A size as text.
 
     >>> by((3, 224, 224))
     '3x224x224'
@@ -144,12 +144,12 @@ def by(size: Sequence[int]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, its kind where it has none."""
+    """The first line of an error's message, or its class if it has none."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> nn.Module:
-    """The model of a checkpoint with its weights: frozen, in eval mode, its random numbers taken from nobody.
+    """The model of a checkpoint with its weights: frozen, in eval mode; no random numbers are consumed.
 
     Args:
         checkpoint: of any origin.

@@ -31,7 +31,7 @@ class Optimisation:
 
     def __init__(
         self, config: OptimisationConfig, task: TrainingTask, batches_per_epoch: int, scaled_on: str | None = None
-    ):
+    ) -> None:
         self.config, self.task, self.batches_per_epoch = config, task, batches_per_epoch
         self.updates_per_epoch = math.ceil(batches_per_epoch / config.grad_accum_steps)
         try:

@@ -48,7 +48,7 @@ def assignment(text: str) -> str:
 class ConfigFileParser(OneLineParser):
     """argparse with ``--config FILE``: the settings of a YAML file, read as if they stood first on the command line."""
 
-    def __init__(self, *arguments: Any, **options: Any):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.add_argument("-c", "--config", type=Path, metavar="FILE", help="YAML file of these options")
 

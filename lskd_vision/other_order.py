@@ -1,4 +1,4 @@
-"""The mistake of a model whose classes are in the other of the two orders in which folders are sorted."""
+"""Detect a model whose classes are in the other of the two orders in which folders are sorted."""
 
 import math
 import statistics
@@ -27,7 +27,7 @@ class OtherOrder:
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "OtherOrder | None":
-        """None where both ways come to the same, or ``names``, of the data's K classes, are sorted in neither.
+        """The other order of the data's K class names; None if both are the same, or ``names`` are in neither.
 
         >>> OtherOrder.of(["a", "B"]), OtherOrder.of(["a", "b"])
         (OtherOrder(name='torchvision', places=[1, 0]), None)
@@ -45,7 +45,7 @@ class OtherOrder:
         return CLASS_ORDERS[self.name](names)
 
     def both(self, model: Callable[[Tensor], Tensor]) -> list[Callable[[Tensor], Tensor]]:
-        """Two functions, called in turn for each batch: the model's logits (N, K), and the same in this order."""
+        """Two functions, to be called in turn for each batch: the model's logits (N, K), and the same in this order."""
         last: list[Tensor] = []
 
         def as_they_are(images: Tensor) -> Tensor:
@@ -57,9 +57,8 @@ class OtherOrder:
     def explains(self, counts: ClassCounts, others: ClassCounts) -> bool:
         """Whether a model is hardly better than chance, and in this order at least halfway from chance to 100 %.
 
-        Halfway in logarithms: 100 / √K %. It is the mean over the classes that have another place here that counts, so
-        that a model that always says the same is good in no order; and a difference of less than three standard
-        deviations of a sign test does not count.
+        Halfway in logarithms: 100 / √K %. Only the classes that move count, with equal weights, so that a constant
+        prediction is good in neither order; and the difference must exceed three standard deviations of a sign test.
 
         Args:
             counts: of the model's logits as they are.
@@ -76,7 +75,7 @@ class OtherOrder:
         return clear and mean < HARDLY * chance and mean_there >= 10 * math.sqrt(chance)
 
     def described(self, counts: ClassCounts, others: ClassCounts) -> str:
-        """What both came to, and what to do."""
+        """Both accuracies, and what to do."""
         here, there = (f"{each.top1():.2f} %" for each in (counts, others))
         found = f"is right for {here} of {counts.samples()} validation images, and for {there} if its classes are in"
         return f"{found} {self.name} order: give the data that order, --class-order {self.name}"

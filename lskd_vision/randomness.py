@@ -1,4 +1,4 @@
-"""Streams of random numbers that do not disturb each other."""
+"""Independent streams of random numbers."""
 
 import random
 
@@ -15,13 +15,13 @@ def seed_all(*numbers: int) -> None:
 
 
 class RandomStream:
-    """A stream of its own for torch (CPU and one GPU), numpy and Python, inside a ``with`` block.
+    """The random numbers of torch (CPU and one GPU), numpy and Python inside a ``with`` block, as a stream of its own.
 
-    What happens outside the block does not move it, and it moves nothing outside: a student draws the same numbers
-    alone and in company.
+    Draws outside the block do not advance it, nor it those outside: a student draws the same numbers alone and beside
+    others.
 
     Args:
-        device: the GPU whose numbers belong to the stream, if it is one.
+        device: a GPU whose random numbers belong to the stream; of a CPU they always do.
         numbers: what the stream is seeded with, each 0 or more.
 
     Example:
@@ -35,7 +35,7 @@ class RandomStream:
         True
     """
 
-    def __init__(self, device: torch.device, *numbers: int):
+    def __init__(self, device: torch.device, *numbers: int) -> None:
         self.device = device
         self.outside = self._get()
         seed_all(*numbers)
@@ -49,7 +49,7 @@ class RandomStream:
         self._set(self.inside)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.inside = self._get()
         self._set(self.outside)
 

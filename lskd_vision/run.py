@@ -51,7 +51,7 @@ class Run:
         data_name: str,
         data_record: dict[str, Any],
         data_config: DataConfig,
-    ):
+    ) -> None:
         self.config, self.teacher = config, teacher
         self.data_record, self.data_config = data_record, data_config
         self.directory = config.run.output / (config.run.experiment or data_name) / self.name

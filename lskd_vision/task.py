@@ -57,7 +57,7 @@ class DistillationTask(ClassificationTask):
         label_smoothing: float = 0.0,
         normalisation: Normalisation | None = None,
         device: torch.device | None = None,
-    ):
+    ) -> None:
         super().__init__(model, criterion=nn.Identity(), device=device, verbose=False)  # the loss is distillation_loss
         for_student = temperature if student_temperature is None else student_temperature
         check_settings(temperature, for_student, kd_weight, label_smoothing, 0)
@@ -111,7 +111,7 @@ class OverhaulDistillationTask(DistillationTask):
 
     def __init__(
         self, model: StudentWithConnectors, teacher: Teacher | None = None, *, margins: list[Tensor], **settings: Any
-    ):
+    ) -> None:
         super().__init__(model, teacher, **settings)
         self.margins = margins
 

@@ -97,7 +97,7 @@ class Teacher:
         features: bool = False,
         use_batch_statistics: bool = False,
         device: torch.device | None = None,
-    ):
+    ) -> None:
         self.name, self.path, self.class_names = name, path, class_names
         self.label_smoothing = {"alpha": label_smoothing, "source": source}
         self.num_classes = model.num_classes

@@ -23,7 +23,7 @@ from lskd.io.files import remove_partials
 from lskd.measure.accuracy import accuracy_figures
 from lskd.records.runs import read_run, write_run
 from lskd_vision import options
-from lskd_vision.combinations import training_configs
+from lskd_vision.command_line import training_configs
 from lskd_vision.config import TrainingConfig
 from lskd_vision.data import Data, DataConfig, data_config, load_data
 from lskd_vision.evaluate import evaluate

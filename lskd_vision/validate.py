@@ -25,7 +25,8 @@ from lskd.records.runs import add_to_run
 from lskd_vision import options
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint
 from lskd_vision.class_names import check_classes
-from lskd_vision.config import EvaluationConfig, evaluation_config
+from lskd_vision.command_line import evaluation_config
+from lskd_vision.config import EvaluationConfig
 from lskd_vision.data import class_names, data_config, fingerprint, load_split
 from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader

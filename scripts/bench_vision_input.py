@@ -25,7 +25,7 @@ from timm.data import create_dataset, create_loader
 
 from lskd.io.errors import positive, run_command
 from lskd_vision import options
-from lskd_vision.combinations import training_configs
+from lskd_vision.command_line import training_configs
 from lskd_vision.config import TrainingConfig
 from lskd_vision.data import DataConfig, data_config, load_data
 from lskd_vision.loader import Loader

@@ -29,7 +29,7 @@ from lskd.io.errors import positive, run_command
 from lskd.io.files import write_text
 from lskd.records.runs import hardware, now, source_revision, versions
 from lskd_vision import options
-from lskd_vision.combinations import training_configs
+from lskd_vision.command_line import training_configs
 from lskd_vision.config import TrainingConfig
 from lskd_vision.data import data_config, load_data
 from lskd_vision.loader import Loader

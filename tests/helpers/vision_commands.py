@@ -8,7 +8,7 @@ import torch
 
 from helpers.commands import run
 from lskd_vision import options
-from lskd_vision.combinations import training_configs
+from lskd_vision.command_line import training_configs
 from lskd_vision.config import Processes, TrainingConfig
 
 # Everything that draws random numbers is on: dropout and stochastic depth, crops, flips, random erasing.

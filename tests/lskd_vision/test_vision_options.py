@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lskd.io import tables
 from lskd.io.errors import InputError
 from lskd_vision import options
-from lskd_vision.combinations import training_configs
+from lskd_vision.command_line import training_configs
 from lskd_vision.config import TrainingConfig
 from lskd_vision.option_parser import number
 

@@ -11,7 +11,7 @@ from lskd.io.tensor_files import mapped_tensors, read_about
 from lskd.records.nonfinite_batch import NAME
 from lskd.records.runs import write_run
 from lskd_vision import options
-from lskd_vision.combinations import training_configs
+from lskd_vision.command_line import training_configs
 from lskd_vision.config import TrainingConfig
 from lskd_vision.run import OVERFLOWS, Run
 from lskd_vision.run_directories import check_directories_differ, check_directory

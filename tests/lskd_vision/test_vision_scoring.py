@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lskd.io.errors import InputError
 from lskd.measure.accuracy import ClassCounts
-from lskd_vision.config import evaluation_config
+from lskd_vision.command_line import evaluation_config
 from lskd_vision.other_order import OtherOrder
 from lskd_vision.scoring import score
 from lskd_vision.teacher import Teacher

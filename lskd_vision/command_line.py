@@ -1,13 +1,31 @@
-"""Every combination of the values on a command line, each the configuration of one training."""
+"""From the flags of a command line to its configuration, one for each combination of their values."""
 
 import argparse
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lskd.io.errors import input_error
-from lskd_vision.config import DistillationConfig, ModelConfig, RunConfig, TrainingConfig, flag, spaced, training_config
+from lskd_vision.config import (
+    AugmentationConfig,
+    DatasetConfig,
+    DeviceConfig,
+    DistillationConfig,
+    EvaluationConfig,
+    InputConfig,
+    LoaderConfig,
+    ModelConfig,
+    OptimisationConfig,
+    RunConfig,
+    TrainingConfig,
+    flag,
+    spaced,
+)
+
+T = TypeVar("T")
+STUDENT_RECIPE = {"epochs": 200, "decay_epochs": 80, "warmup_epochs": 5}  # the paper's, on ImageNet
 
 
 def training_configs(arguments: argparse.Namespace) -> list[TrainingConfig]:
@@ -61,3 +79,41 @@ def _check_different(name: str, values: Sequence[object]) -> None:
     """Check that no value stands twice. Raises InputError."""
     if len(set(values)) < len(values):
         raise input_error(flag(name), spaced(values), "must not repeat a value")
+
+
+def evaluation_config(given: Mapping[str, Any]) -> EvaluationConfig:
+    """The configuration of an evaluation, from the flags that are given."""
+    return EvaluationConfig(
+        dataset=from_flags(DatasetConfig, given),
+        input=from_flags(InputConfig, given),
+        loader=from_flags(LoaderConfig, given),
+        device=from_flags(DeviceConfig, given),
+    )
+
+
+def training_config(given: Mapping[str, Any]) -> TrainingConfig:
+    """The configuration of one training, from the flags that are given, a value for each.
+
+    Raises:
+        InputError: flags do not fit together.
+    """
+    distillation = from_flags(DistillationConfig, given)
+    recipe = STUDENT_RECIPE if distillation.distils else {}
+    return TrainingConfig(
+        dataset=from_flags(DatasetConfig, given),
+        input=from_flags(InputConfig, given),
+        loader=from_flags(LoaderConfig, given),
+        model=from_flags(ModelConfig, given),
+        distillation=distillation,
+        optimisation=from_flags(OptimisationConfig, recipe | dict(given)),
+        augmentation=from_flags(AugmentationConfig, given),
+        device=from_flags(DeviceConfig, given),
+        run=from_flags(RunConfig, given),
+        config=given.get("config"),
+    )
+
+
+def from_flags(role: type[T], given: Mapping[str, Any]) -> T:
+    """A role from the given flags that are its fields; the others have their defaults. Lists become tuples."""
+    names = {each.name for each in fields(role)} & given.keys()
+    return role(**{name: tuple(value) if isinstance(value := given[name], list) else value for name in names})
