@@ -164,8 +164,9 @@ def _check_order(theirs: Sequence[str], ours: Sequence[str], argument: str, valu
     for number, (one, other) in enumerate(zip(theirs, ours, strict=True)):
         if not _same_class(one, other, exact):
             order = OtherOrder.of(ours)
-            same = order is not None and list(theirs) == order.sort(ours)
-            hint = f"; --class-order {order.name} gives them the model's order" if same else ""
+            hint = ""
+            if order is not None and list(theirs) == order.sort(ours):
+                hint = f"; --class-order {order.name} gives them the model's order"
             raise input_error(argument, value, f"has {one!r} as class {number}, the data have {other!r}{hint}")
 
 

@@ -68,11 +68,13 @@ def _teachers(names: Sequence[str] | None, checkpoints: Sequence[Path] | None) -
     if not checkpoints:
         _check_different("kd_model_name", names or ())
         return [{"kd_model_name": name, "kd_checkpoint": None} for name in names or ()]
-    if names and len(names) not in (1, len(checkpoints)):
+    models: list[str | None] = [*names] if names else [None]
+    if len(models) == 1:
+        models *= len(checkpoints)
+    if len(models) != len(checkpoints):
         valid = f"must be one, or as many as checkpoints: {len(checkpoints)}"
-        raise input_error("--kd-model-name", spaced(names), valid)
-    each = names if names and len(names) > 1 else (names or [None]) * len(checkpoints)
-    return [{"kd_model_name": name, "kd_checkpoint": path} for name, path in zip(each, checkpoints, strict=True)]
+        raise input_error("--kd-model-name", spaced(models), valid)
+    return [{"kd_model_name": name, "kd_checkpoint": path} for name, path in zip(models, checkpoints, strict=True)]
 
 
 def _check_different(name: str, values: Sequence[object]) -> None:

@@ -264,7 +264,14 @@ class TrainingConfig(EvaluationConfig):
 
     def stored(self) -> dict[str, Any]:
         """The fields of all roles in one dictionary, as run records and checkpoints have them."""
-        roles = (self.dataset, self.input, self.loader, self.model, self.distillation, self.optimisation)
+        roles: tuple[Any, ...] = (
+            self.dataset,
+            self.input,
+            self.loader,
+            self.model,
+            self.distillation,
+            self.optimisation,
+        )
         roles += (self.augmentation, self.device, self.run, self.processes)
         stored = {"config": self.config} | {name: value for role in roles for name, value in asdict(role).items()}
         if not self.distillation.distils:

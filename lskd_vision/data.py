@@ -21,14 +21,14 @@ from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
 from lskd.io.errors import input_error
-from lskd_vision.class_order import torchvision_order
+from lskd_vision.class_order import ClassOrder, torchvision_order
 from lskd_vision.config import DatasetConfig, InputConfig, spaced
 from lskd_vision.image_folders import ImageFolders, read_class_map, shortened
 from lskd_vision.processes import same_in_all_processes
 
 logger = logging.getLogger(__name__)
 # Data sets with a folder for each class, and the order of their classes; --class-order may change the first's.
-FOLDERS = {"": "natural", "torch/image_folder": "torchvision", "torch/folder": "torchvision"}
+FOLDERS: dict[str, ClassOrder] = {"": "natural", "torch/image_folder": "torchvision", "torch/folder": "torchvision"}
 SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))  # to timm, in its order
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from timm.data.readers.reader import Reader
 
 from lskd.io.errors import input_error
-from lskd_vision.class_order import CLASS_ORDERS, natural_key
+from lskd_vision.class_order import CLASS_ORDERS, ClassOrder, natural_key
 from lskd_vision.image_files import SUFFIXES
 
 SHOWN = 5  # names in a line
@@ -37,7 +37,9 @@ class ImageFolders(Reader):
         OSError: a folder cannot be read.
     """
 
-    def __init__(self, root: str | os.PathLike, order: str = "natural", class_map: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, root: str | os.PathLike, order: ClassOrder = "natural", class_map: Sequence[str] | None = None
+    ) -> None:
         super().__init__()
         self.root = str(Path(root))
         self.left_out: dict[str, tuple[int, str]] = {}

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 from multiprocessing.queues import Queue
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from lskd_vision.data import DataConfig, files
 from lskd_vision.image_files import FORMATS, WHITE, ImageMode, convert
 from lskd_vision.randomness import RandomStream, seed_all
 
+MODES_OF_CHANNELS: dict[int, ImageMode] = {1: "L", 3: "RGB", 4: "RGBA"}
 SPREAD = 32  # images that are looked at
 
 
@@ -129,15 +131,16 @@ class Loader:
         augmentation: AugmentationConfig | None = None,
         data_seed: int = 0,
     ) -> None:
-        training = augmentation is not None
         channels = data_config["input_size"][0]
-        mode = config.input.input_img_mode or {1: "L", 3: "RGB", 4: "RGBA"}.get(channels)
+        mode = config.input.input_img_mode or MODES_OF_CHANNELS.get(channels)
         if mode is None:
             raise input_error("--input-img-mode", None, f"must be given for {channels} channels")
-        transform = train_transform(augmentation, data_config) if training else val_transform(data_config)
+        transform = train_transform(augmentation, data_config) if augmentation else val_transform(data_config)
         dataset = Images(data, transform, mode, data_seed, config.input.max_pixel_value)
-        self.order = Order(dataset, batch_size, training, config.processes.rank, config.processes.world_size)
-        if training and not len(self.order):
+        self.order = Order(
+            dataset, batch_size, augmentation is not None, config.processes.rank, config.processes.world_size
+        )
+        if augmentation and not len(self.order):
             most = len(data) // config.processes.world_size
             raise input_error("--batch-size", batch_size, f"must be at most {most}: {len(data)} images, all processes")
         check_channels(dataset, channels)
@@ -153,8 +156,8 @@ class Loader:
             persistent_workers=config.loader.workers > 0,
             generator=torch.Generator(),  # the global one belongs to the models
         )
-        erasing = {}
-        if training and not augmentation.no_aug:
+        erasing: dict[str, Any] = {}
+        if augmentation and not augmentation.no_aug:
             erasing = {"re_prob": augmentation.reprob, "re_mode": augmentation.remode, "re_count": augmentation.recount}
         self.prefetcher = PrefetchLoader(
             batches,

@@ -159,13 +159,12 @@ def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> nn.Modul
     Raises:
         InputError: no model is named, or the weights do not fit it.
     """
-    if name is None and checkpoint.arch is None:
-        raise input_error(argument, checkpoint.path, "does not say of which model it is; name it")
-    if name is None and {":", "/"} & set(checkpoint.arch):
-        raise input_error(
-            argument, checkpoint.path, f"is of {checkpoint.arch[:80]}, which timm would fetch; name it yourself"
-        )
-    name = name or checkpoint.arch
+    if name is None:
+        name = checkpoint.arch
+        if name is None:
+            raise input_error(argument, checkpoint.path, "does not say of which model it is; name it")
+        if {":", "/"} & set(name):
+            raise input_error(argument, checkpoint.path, f"is of {name[:80]}, which timm would fetch; name it yourself")
     made = checkpoint.args
     with torch.device("meta"):
         empty = create(name, argument)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lskd.measure.accuracy import ClassCounts
-from lskd_vision.class_order import CLASS_ORDERS
+from lskd_vision.class_order import CLASS_ORDERS, ClassOrder
 
 HARDLY = 1.5  # times chance: hardly better
 
@@ -22,7 +22,7 @@ class OtherOrder:
         places: (K,) where each of the data's classes would be.
     """
 
-    name: str
+    name: ClassOrder
     places: list[int]
 
     @classmethod
@@ -36,8 +36,8 @@ class OtherOrder:
         others = {name: each for name, each in found.items() if each != list(names)}
         if len(others) != 1:
             return None
-        ((name, others),) = others.items()
-        place = {each: index for index, each in enumerate(others)}
+        ((name, other),) = others.items()
+        place = {each: index for index, each in enumerate(other)}
         return cls(name, [place[each] for each in names])
 
     def sort(self, names: Sequence[str]) -> list[str]:

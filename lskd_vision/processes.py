@@ -52,7 +52,9 @@ def same_in_all_processes(load: Callable[[], Dataset], fingerprint: Callable[[Da
     """
     if not distributed.is_initialized():
         return load()
-    loaded, found, failure = None, None, None
+    loaded: Dataset | None = None
+    found: str | None = None
+    failure: str | None = None
     try:
         loaded = load()
         found = fingerprint(loaded)

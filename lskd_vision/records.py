@@ -41,7 +41,7 @@ def new_record(
         seed=config.run.seed,
         data=data_record,
         teacher=teacher_record,
-        warnings=temperature_warnings(teacher_record["label_smoothing"], temperature) if teacher_record else [],
+        warnings=temperature_warnings(teacher_record["label_smoothing"], loss.kd_temperature) if teacher_record else [],
         nondeterminism=nondeterminism(
             config.device.torch_device.type,
             config.processes.world_size,

@@ -29,8 +29,8 @@ from lskd_vision.task import make_task
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 
 OVERFLOWS = 20  # steps in a row: in as many, fairseq's scale comes to its smallest
-IN_CHECKPOINTS = ("configuration", "seed", "data", "teacher", "versions", "hardware", "revision", "history")
-IN_CHECKPOINTS += ("nondeterminism",)  # of the record
+# What a checkpoint has of the record.
+COPIED = ("configuration", "seed", "data", "teacher", "versions", "hardware", "revision", "history", "nondeterminism")
 
 
 class Run:
@@ -55,7 +55,7 @@ class Run:
         self.config, self.teacher = config, teacher
         self.data_record, self.data_config = data_record, data_config
         self.directory = config.run.output / (config.run.experiment or data_name) / self.name
-        self.teacher_record = teacher and teacher.record()  # with its score, when it is known
+        self.teacher_record = teacher.record() if teacher else None  # with its score, when it is known
         self.next_epoch = 0
         self.best: float | None = None
         self.failure: str | None = None
@@ -170,15 +170,14 @@ class Run:
 
     def _add_to_means(self, result: Mapping[str, Tensor], images: int) -> None:
         """Add the scalars of a step to the means of the epoch."""
-        counted: bool | Tensor = True
-        if self.config.device.scales_loss:  # the scaler skips steps that overflow; so do the means
-            counted = result["loss"].detach().isfinite()
-        weight = images if counted is True else counted * images
+        # A loss scaler skips steps that overflow; so do the means.
+        finite = result["loss"].detach().isfinite() if self.config.device.scales_loss else None
+        weight = images if finite is None else finite * images
         self.images += weight
         for name, value in result.items():
             if name != "output":
                 value = value.detach().double()
-                value = value if counted is True else torch.where(counted, value, 0)
+                value = value if finite is None else torch.where(finite, value, 0)
                 self.sums[name] = self.sums.get(name, 0) + value * weight
 
     def check_last_step(self) -> None:
@@ -254,16 +253,12 @@ class Run:
 
     def state(self, epoch: int, score: float) -> dict[str, Any]:
         """A checkpoint in timm's format, of plain values; ``lskd`` has how it was made."""
-        state = {
-            "epoch": epoch,
-            "arch": self.config.model.model,
-            "version": 2,
-            "args": stored_args(self.config, len(self.class_names)),
-        }
-        state |= {"metric": score} | self.optimisation.state()
+        args = stored_args(self.config, len(self.class_names))
+        state = {"epoch": epoch, "arch": self.config.model.model, "version": 2, "args": args, "metric": score}
+        state |= self.optimisation.state()
         state |= self.task.get_checkpoint_state()
         state |= self.task.get_checkpoint_state(ema=True)
-        state["lskd"] = {key: getattr(self.record, key) for key in IN_CHECKPOINTS}
+        state["lskd"] = {key: getattr(self.record, key) for key in COPIED}
         state["lskd"] |= {"best": self.best, "seconds": self.seconds, "valid": self.record.figures["valid"]}
         return state
 

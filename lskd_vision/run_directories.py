@@ -106,8 +106,8 @@ def check_state(run: Run, path: Path) -> None:
         weights = state[key]
         if not isinstance(weights, dict) or not all(isinstance(each, Tensor) for each in weights.values()):
             raise input_error("--resume", path, f"does not fit the run: {key} must hold tensors")
-        if difference := first_difference(weights, model):
-            raise input_error("--resume", path, f"does not fit the run: {key} has {', '.join(difference)}")
+        if misfit := first_difference(weights, model):
+            raise input_error("--resume", path, f"does not fit the run: {key} has {', '.join(misfit)}")
 
 
 def another_run(run: Run, made: Mapping[str, Any]) -> str | None:
@@ -125,8 +125,8 @@ def another_run(run: Run, made: Mapping[str, Any]) -> str | None:
         return f"{differing[0].replace('_', '-')} differs"
     if run.data_record["fingerprint"] != look_up(made, "data", "fingerprint"):
         return "the data differ"
-    if run.teacher is not None and run.teacher.fingerprint != (theirs := look_up(made, "teacher", "fingerprint")):
-        found = f"its weights were {str(theirs)[:12]}, and are {run.teacher.fingerprint[:12]} (SHA-256)"
+    if run.teacher is not None and run.teacher.fingerprint != (other := look_up(made, "teacher", "fingerprint")):
+        found = f"its weights were {str(other)[:12]}, and are {run.teacher.fingerprint[:12]} (SHA-256)"
         return f"the teacher differs, {found}"
     return None
 

@@ -193,6 +193,7 @@ def load_teacher(
             or cannot take the students' images.
     """
     argument = "--kd-checkpoint" if path else "--kd-model-name"
+    known: TeacherFacts
     if path:
         checkpoint = read_checkpoint(path, argument)
         model = rebuild(checkpoint, name, argument)
@@ -201,7 +202,7 @@ def load_teacher(
     else:
         with torch.random.fork_rng(devices=[]):
             model = create(name, argument, pretrained=True)
-        known: TeacherFacts = {"source": "unknown: timm's pretrained weights"}
+        known = {"source": "unknown: timm's pretrained weights"}
         known["class_names"] = names_of_pretrained(model, name)
     value = path or name
     check_finite(model.state_dict(), argument, value)

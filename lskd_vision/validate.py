@@ -72,7 +72,7 @@ def load(arguments: argparse.Namespace) -> Loaded:
         raise input_error("--use-ema", path, "has no moving average of the weights")
     model = rebuild(checkpoint, arguments.model, "checkpoint")
     known = what_is_known(checkpoint, "checkpoint")
-    names = PREPARATION  # all that is taken from the training of another program
+    names: tuple[str, ...] = PREPARATION  # all that is taken from the training of another program
     if checkpoint.provenance:
         # The order of the classes belongs to the data set, and there is one.
         chosen = any(given.get(name) for name in ("dataset", *CLASSES))
