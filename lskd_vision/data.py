@@ -52,7 +52,7 @@ class DataConfig(TypedDict):
     crop_mode: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Data:
     """The train and validation split.
 

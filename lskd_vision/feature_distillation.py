@@ -248,7 +248,7 @@ class StudentWithConnectors(nn.Module):
     """A student and its connectors: what is optimised, wrapped for several processes, and averaged over time.
 
     Evaluation, checkpoints and predictions are of :attr:`student` alone. Like timm's own module for feature
-    distillation it tells timm's optimisers how its parameters are grouped.
+    distillation it groups its parameters for timm's optimisers.
 
     Args:
         student: a timm ResNet.

@@ -1,4 +1,4 @@
-"""Which models are trained at once: those that can share their batches, and fit in memory."""
+"""Group models that are trained at once: they share their batches, and fit in memory."""
 
 import itertools
 from collections.abc import Mapping, Sequence

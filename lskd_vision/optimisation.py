@@ -75,7 +75,7 @@ class Optimisation:
         return size, batch == first + size - 1
 
     def backward(self, loss: Tensor, update: bool) -> None:
-        """Add the gradient of ``loss`` and, if told to ``update``, let the optimiser use the sum."""
+        """Add the gradient of ``loss``; with ``update``, clip the sum and let the optimiser use it."""
         clip, mode = self.config.clip_grad, self.config.clip_mode
         parameters = list(self.task.get_clip_parameters(exclude_head=mode == "agc")) if clip else None
         if self.scaler is not None:
@@ -100,7 +100,7 @@ class Optimisation:
         return state | ({} if self.scaler is None else {self.scaler.state_dict_key: self.scaler.state_dict()})
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take it from a checkpoint; the schedule is a function of the epoch, see :meth:`begin_epoch`."""
+        """Restore it from a checkpoint; the schedule is a function of the epoch, see :meth:`begin_epoch`."""
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler is not None:
             self.scaler.load_state_dict(state[self.scaler.state_dict_key])

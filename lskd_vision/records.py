@@ -57,7 +57,7 @@ def stored_args(config: TrainingConfig, num_classes: int) -> dict[str, Any]:
 
 
 def own_record(checkpoint: Checkpoint) -> RunRecord | None:
-    """The record of the run that has written a checkpoint, where it still lies beside it."""
+    """The record of the run that wrote a checkpoint, if it is still beside it."""
     record = read_run(checkpoint.path.parent)
     ours = record is not None and record.configuration == checkpoint.provenance.get("configuration")
     return record if ours else None
@@ -66,7 +66,7 @@ def own_record(checkpoint: Checkpoint) -> RunRecord | None:
 def other_images(
     record: RunRecord, config: EvaluationConfig, split: str, data: Dataset, data_config: DataConfig
 ) -> str | None:
-    """How images differ from those that a run was validated on, or from another split of its data; None if they do not.
+    """How images differ from those of a run's data, or in their preparation; None if they do not.
 
     Args:
         record: of the run.

@@ -1,4 +1,4 @@
-"""Record what a model makes of the images of a split: penultimate features, class moments, accuracy, entropy.
+"""Record a model's representations of the images of a split: penultimate features, class moments, accuracy, entropy.
 
     lskd vision representations runs/DATA/RUN/last.pth.tar --data-dir DIR --split train validation
 
@@ -30,7 +30,7 @@ from lskd_vision.records import other_images, own_record, plain
 from lskd_vision.teacher import what_is_known
 from lskd_vision.validate import Loaded, add_options, load, load_images
 
-LAST_LAYER = "last-layer"  # stands where the split does, in the file's name and in what it says of itself
+LAST_LAYER = "last-layer"  # in place of the split, in the file's name and its provenance
 OF_IMAGES = ("data_dir", "split", "keep_classes", "keep_per_class")
 
 

@@ -28,7 +28,7 @@ from lskd_vision.records import BEST, LAST, new_record, stored_args
 from lskd_vision.task import make_task
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 
-OVERFLOWS = 20  # steps in a row: in as many, fairseq's scale comes to its smallest
+OVERFLOWS = 20  # steps in a row, after which fairseq's scale is at its minimum
 # What a checkpoint has of the record.
 COPIED = ("configuration", "seed", "data", "teacher", "versions", "hardware", "revision", "history", "nondeterminism")
 
@@ -246,7 +246,7 @@ class Run:
                 self.record.add_figures("valid", name, {f"{key}{suffix}": value for key, value in figures.items()})
         if self.config.processes.rank == 0:
             state = self.state(epoch, score)
-            # The best first: a kill between the two repeats the epoch, and comes to the same.
+            # The best first: a kill between the two repeats the epoch, with the same result.
             for name in [BEST] * better + [LAST]:
                 save_checkpoint(self.directory / name, state)
             write_training_record(self.record, self.directory, [LAST] + [BEST] * better)

@@ -2,16 +2,13 @@
 
 import functools
 import itertools
-import logging
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from lskd.io.errors import input_error
-from lskd.measure.accuracy import ClassCounts, accuracy_figures
+from lskd.measure.accuracy import accuracy_figures
 from lskd.measure.smoothing_estimate import estimate_label_smoothing
 from lskd.measure.teacher_smoothing import with_estimate
 from lskd.records.runs import read_run
@@ -20,11 +17,11 @@ from lskd_vision.data import Data
 from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.memory_groups import data_key
-from lskd_vision.other_order import HARDLY, OtherOrder
+from lskd_vision.other_order import OtherOrder
 from lskd_vision.run import Run
 from lskd_vision.teacher import Normalisation, Teacher
+from lskd_vision.teacher_checks import check_score
 
-logger = logging.getLogger(__name__)
 SAMPLES = 2000  # of the validation split, from which a teacher's label smoothing is estimated
 
 
@@ -98,28 +95,10 @@ def score(
     found = []
     for number, teacher in enumerate(teachers):
         own, *others = counts[number * len(counts) // len(teachers) :][: len(counts) // len(teachers)]
-        _check_score(teacher, own, order, others[0] if others else None, config.device.scales_loss)
+        argument, value = ("--kd-checkpoint", teacher.path) if teacher.path else ("--kd-model-name", teacher.name)
+        check_score(own, order, others[0] if others else None, argument, value, config.device.scales_loss)
         figures = accuracy_figures(own)
         smoothing = with_estimate(teacher.label_smoothing, estimate_label_smoothing(sampled[number]))
         valid = {name: figures[name] for name in ("top1", "top5", "nll_loss")}
         found.append({"valid": valid, "label_smoothing": smoothing})
     return found
-
-
-def _check_score(
-    teacher: Teacher, counts: ClassCounts, order: OtherOrder | None, others: ClassCounts | None, half: bool
-) -> None:
-    """Print a teacher's accuracy. Raises InputError: its logits are not finite, or its classes in the other order."""
-    argument, value = ("--kd-checkpoint", teacher.path) if teacher.path else ("--kd-model-name", teacher.name)
-    if not math.isfinite(counts.nll()):
-        instead = "; in half precision: try --amp-dtype bfloat16" if half else ""
-        raise input_error(
-            argument, value, f"gives logits that are not finite for images of the validation split{instead}"
-        )
-    if order and order.explains(counts, others):
-        raise input_error(argument, value, order.described(counts, others))
-    print(f"teacher {value}: validation top-1 {counts.top1():.2f} %")
-    chance = 100 / counts.classes
-    if counts.top1() < HARDLY * chance:
-        question = "in either order of the classes" if order else "is the order of its classes the data's?"
-        logger.warning(f"teacher {value} is hardly better than chance, which is {chance:.3g} %: {question}")

@@ -11,18 +11,18 @@ from timm.task import DistillationTeacher
 from timm.utils import unwrap_model
 from torch import Tensor, nn
 
-from lskd.io.errors import input_error
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_vision.checkpoint_metadata import validate_provenance
-from lskd_vision.checkpoints import Checkpoint, check_finite, read_checkpoint
-from lskd_vision.class_names import check_classes, names_of_pretrained
+from lskd_vision.checkpoints import Checkpoint, read_checkpoint
+from lskd_vision.class_names import names_of_pretrained
 from lskd_vision.data import DataConfig, per_channel
 from lskd_vision.feature_distillation import PreReluFeatures, batch_statistics, margins, teacher_batch_norms
 from lskd_vision.folding import without_batch_norms
-from lskd_vision.models import check_input, create, rebuild
+from lskd_vision.models import create, rebuild
+from lskd_vision.teacher_checks import check_teacher
 
 
-@dataclass
+@dataclass(frozen=True)
 class TeacherOutput:
     """A teacher's output for a batch: ``logits`` (N, K) and, if they are distilled, its ``features``."""
 
@@ -40,7 +40,7 @@ class TeacherFacts(TypedDict, total=False):
     source: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Normalisation:
     """How the inputs of a batch were normalised: ``mean`` and ``std`` (1, C, 1, 1), of pixels from 0 to 1."""
 
@@ -205,14 +205,7 @@ def load_teacher(
         known = {"source": "unknown: timm's pretrained weights"}
         known["class_names"] = names_of_pretrained(model, name)
     value = path or name
-    check_finite(model.state_dict(), argument, value)
-    check_classes(model.num_classes, known["class_names"], class_names, argument, value)
-    for input_size in sorted(input_sizes):
-        if getattr(model, "in_chans", input_size[0]) != input_size[0]:
-            raise input_error(
-                argument, value, f"wants {model.in_chans} input channels (must be the student's {input_size[0]})"
-            )
-        check_input(model, input_size, argument, value)
+    check_teacher(model, known["class_names"], class_names, input_sizes, argument, value)
     return Teacher(
         model,
         name,
