@@ -273,7 +273,7 @@ class StudentWithConnectors(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that weight decay leaves alone, beside biases and norms."""
-        names = getattr(self.student, "no_weight_decay", set)()
+        names: set[str] = getattr(self.student, "no_weight_decay", set)()
         return {f"student.{name}" for name in names}
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:

@@ -45,7 +45,7 @@ class Optimisation:
             sched=config.sched,
             num_epochs=config.epochs,
             decay_epochs=config.decay_epochs,
-            decay_milestones=config.decay_milestones or (),
+            decay_milestones=list(config.decay_milestones or ()),
             decay_rate=config.decay_rate,
             warmup_epochs=config.warmup_epochs,
             warmup_lr=config.warmup_lr,

@@ -4,7 +4,6 @@ A teacher's output can be passed in, so that many students share one forward pas
 class here, a value of ``--kd-distill-type``, and a line in :func:`make_task`.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -61,7 +60,7 @@ class DistillationTask(ClassificationTask):
         super().__init__(model, criterion=nn.Identity(), device=device, verbose=False)  # the loss is distillation_loss
         for_student = temperature if student_temperature is None else student_temperature
         check_settings(temperature, for_student, kd_weight, label_smoothing, 0)
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "temperature": temperature,
             "student_temperature": student_temperature,
             "kd_weight": kd_weight,
@@ -85,9 +84,13 @@ class DistillationTask(ClassificationTask):
             differentiable, ``kd_loss`` (T_s²·KL), ``task_loss`` (hard labels, smoothed), ``nll_loss`` (T = 1, not
             smoothed), ``teacher_entropy`` (at T); ``teacher_agreement`` in %. All are 0 of no images.
         """
-        if teacher_output is None:
-            teacher_output = self.teacher[0](input, self.normalisation)
+        teacher_output = teacher_output or self._run_teacher(input)
         return self._losses(self.trainable_module(input), target, teacher_output)
+
+    def _run_teacher(self, images: Tensor) -> TeacherOutput:
+        if (teacher := self.teacher[0]) is None:
+            raise ValueError("teacher_output: None (must be given, the task has no teacher)")
+        return teacher(images, self.normalisation)
 
     def _losses(self, logits: Tensor, target: Tensor, teacher_output: TeacherOutput) -> dict[str, Tensor]:
         sums, images = distillation_loss(logits, teacher_output.logits, target, **self.settings), max(1, len(target))
@@ -117,8 +120,7 @@ class OverhaulDistillationTask(DistillationTask):
 
     def forward(self, input: Tensor, target: Tensor, teacher_output: TeacherOutput | None = None) -> dict[str, Tensor]:
         """As :meth:`DistillationTask.forward`; the teacher's output must have its features."""
-        if teacher_output is None:
-            teacher_output = self.teacher[0](input, self.normalisation)
+        teacher_output = teacher_output or self._run_teacher(input)
         logits, features = self.trainable_module(input, with_features=True)
         result = self._losses(logits, target, teacher_output)
         weighted = FEATURE_WEIGHT * feature_loss(features, teacher_output.features, self.margins)
@@ -135,7 +137,7 @@ class OverhaulDistillationTask(DistillationTask):
         return {"connectors": connectors.state_dict()} if connectors is not None else {}
 
     def load_task_state(
-        self, state: Mapping[str, Any], strict: bool = True, module: nn.Module | None = None, ema: bool = False
+        self, state: dict[str, Any] | None, strict: bool = True, module: nn.Module | None = None, ema: bool = False
     ) -> None:
         """Restore the connectors from a checkpoint."""
         if state:
@@ -165,7 +167,7 @@ def make_task(
     if teacher is None:
         criterion = SmoothedCrossEntropy(label_smoothing=config.smoothing)
         return ClassificationTask(model, criterion=criterion, device=device, verbose=False)
-    settings = {
+    settings: dict[str, Any] = {
         "temperature": config.kd_temperature,
         "student_temperature": config.kd_student_temperature,
         "kd_weight": 1 - config.task_loss_weight,

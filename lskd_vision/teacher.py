@@ -233,8 +233,8 @@ def what_is_known(checkpoint: Checkpoint, argument: str) -> TeacherFacts:
             return known | {"source": distilled}
         return known | {"label_smoothing": made.label_smoothing, "source": "the teacher's configuration"}
     args = checkpoint.args
-    known = {name: tuple(args[name]) for name in ("mean", "std") if args.get(name)}
-    known["class_names"] = checkpoint.class_names
+    known = {"class_names": checkpoint.class_names}
+    known |= {name: tuple(args[name]) for name in ("mean", "std") if args.get(name)}
     if args.get("kd_model_name"):
         return known | {"source": distilled}
     for name in ("smoothing", "label_smoothing"):  # timm's training script, torchvision's
