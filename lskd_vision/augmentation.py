@@ -1,6 +1,7 @@
 """What is done to one image before it is put into a batch: timm's transforms, and a rotation."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,7 +23,7 @@ def train_transform(config: AugmentationConfig, data_config: DataConfig) -> Tran
     """
     jitter = config.color_jitter
     try:
-        transform = create_transform(
+        transform: Any = create_transform(
             data_config["input_size"],
             is_training=True,
             use_prefetcher=True,
@@ -54,12 +55,13 @@ def posterize(image: Image.Image, bits_to_keep: int, **_: object) -> Image.Image
     return auto_augment.posterize(image, bits_to_keep) if bits_to_keep else Image.new(image.mode, image.size)
 
 
-auto_augment.NAME_TO_OP |= dict.fromkeys(("Posterize", "PosterizeIncreasing", "PosterizeOriginal"), posterize)
+OPERATIONS: dict[str, Any] = auto_augment.NAME_TO_OP
+OPERATIONS |= dict.fromkeys(("Posterize", "PosterizeIncreasing", "PosterizeOriginal"), posterize)
 
 
 def val_transform(config: DataConfig) -> Transform:
     """timm's evaluation transform of one image, to uint8: resize and centre crop."""
-    return create_transform(
+    transform: Any = create_transform(
         config["input_size"],
         use_prefetcher=True,
         interpolation=config["interpolation"],
@@ -68,3 +70,4 @@ def val_transform(config: DataConfig) -> Transform:
         crop_pct=config["crop_pct"],
         crop_mode=config["crop_mode"],
     )
+    return transform

@@ -53,7 +53,7 @@ class Checkpoint:
     class_names: list[str] | None = None
 
 
-def save_checkpoint(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
+def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
     """Write ``state`` with torch.save in one step.
 
     Raises:
@@ -67,7 +67,7 @@ def save_checkpoint(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
                 raise TypeError(f"state: {', '.join(sorted(refused))} (must be plain data and tensors)")
 
 
-def read_state(path: str | os.PathLike, argument: str, mapped: bool = False) -> dict[str, Any]:
+def read_state(path: str | os.PathLike[str], argument: str, mapped: bool = False) -> dict[str, Any]:
     """Everything in a checkpoint file, on the CPU, without running code from it.
 
     A .safetensors file becomes a state too: ``state_dict``, and what its metadata has of ``arch`` (text), ``args`` and
@@ -105,7 +105,7 @@ def read_state(path: str | os.PathLike, argument: str, mapped: bool = False) -> 
     return state
 
 
-def read_checkpoint(path: str | os.PathLike, argument: str, use_ema: bool = True) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike[str], argument: str, use_ema: bool = True) -> Checkpoint:
     """Read the model in a checkpoint of any of the formats above.
 
     Args:
@@ -154,7 +154,7 @@ def check_finite(weights: Mapping[str, Tensor], argument: str, value: object) ->
             raise input_error(argument, value, f"has {wrong} of {tensor.numel()} values of {name} that are not finite")
 
 
-def _plain_types() -> list[Callable | tuple[Callable, str]]:
+def _plain_types() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """Types beside tensors that are safe to load: the options of a training, and metrics of numpy's types."""
     multiarray = (numpy._core if hasattr(numpy, "_core") else numpy.core).multiarray
     numbers = ("Bool", "Float16", "Float32", "Float64", "Int32", "Int64")
@@ -163,7 +163,7 @@ def _plain_types() -> list[Callable | tuple[Callable, str]]:
     return [argparse.Namespace, numpy.dtype, *scalars, *(getattr(numpy.dtypes, f"{name}DType") for name in numbers)]
 
 
-def _plain_types_allowed() -> contextlib.AbstractContextManager:
+def _plain_types_allowed() -> contextlib.AbstractContextManager[object]:
     """A context in which they may be loaded; unlike after torch's own, what was allowed before stays allowed."""
     allowed = torch.serialization.get_safe_globals()
     return torch.serialization.safe_globals([each for each in _plain_types() if each not in allowed])
@@ -172,7 +172,7 @@ def _plain_types_allowed() -> contextlib.AbstractContextManager:
 def _read_safetensors(path: Path) -> dict[str, Any]:
     with safetensors.safe_open(path, framework="pt", device="cpu") as file:
         metadata = file.metadata() or {}
-        state = {"state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+        state: dict[str, Any] = {"state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
     for key in ("args", "lskd"):
         with contextlib.suppress(KeyError, ValueError):  # other programs may keep something else under these names
             state[key] = parse_json(metadata[key])

@@ -14,12 +14,12 @@ import huggingface_hub
 import torchvision
 from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models import parse_model_name
-from torch import nn
 
 from lskd.io.errors import input_error
 from lskd.io.files import parse_json
 from lskd.measure.wordnet import imagenet_classes
 from lskd_vision.other_order import OtherOrder
+from lskd_vision.timm_model import TimmModel
 
 logger = logging.getLogger(__name__)
 LISTS = ("label_names", "class_names", "classes", "categories", "CLASSES")
@@ -43,7 +43,7 @@ def names_in(content: object) -> list[str] | None:
     by_name = [content[key] for key in BY_NAME if isinstance(content.get(key), Mapping)]
     found += [_in_order((index, name) for name, index in names.items()) for names in by_name]
     for names in found:
-        if isinstance(names, list | tuple) and len(names) > 1 and all(isinstance(name, str) for name in names):
+        if isinstance(names, (list, tuple)) and len(names) > 1 and all(isinstance(name, str) for name in names):
             return list(names)
     return next((names for key in NESTED if (names := names_in(content.get(key)))), None)
 
@@ -74,7 +74,7 @@ def names_of_file(path: Path, content: Mapping[str, Any]) -> list[str] | None:
     return _torchvision_names(path)
 
 
-def names_of_pretrained(model: nn.Module, name: str) -> list[str] | None:
+def names_of_pretrained(model: TimmModel, name: str) -> list[str] | None:
     """The class names of a model with pretrained weights that timm has found by ``name``.
 
     timm's own label names, else those of the folder or repository, else ImageNet's synset ids if the tag of the weights
@@ -174,9 +174,8 @@ def _same_class(one: str, other: str, exact: set[str]) -> bool:
     """Whether two names are of one class; names in ``exact``, which both sides have as they are, only if equal."""
     if one == other or one in exact or other in exact:
         return one == other
-    synsets = WNID.match(one), WNID.match(other)
-    if all(synsets):
-        return synsets[0][0] == synsets[1][0]
+    if (first := WNID.match(one)) and (second := WNID.match(other)):
+        return first[0] == second[0]
     return bool(_readings(one) & _readings(other))
 
 

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from lskd.io.errors import input_error
 from lskd_vision.config import (
@@ -24,7 +24,12 @@ from lskd_vision.config import (
     spaced,
 )
 
-T = TypeVar("T")
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+T = TypeVar("T", bound=_Dataclass)
 STUDENT_RECIPE = {"epochs": 200, "decay_epochs": 80, "warmup_epochs": 5}  # the paper's, on ImageNet
 
 
@@ -41,7 +46,7 @@ def training_configs(arguments: argparse.Namespace) -> list[TrainingConfig]:
     if not arguments.data_dir.is_dir() and not given.get("dataset_download"):
         raise input_error("--data-dir", arguments.data_dir, "must be the directory of the data set")
     teachers = _teachers(given.get("kd_model_name"), given.get("kd_checkpoint"))
-    combined = {
+    combined: dict[str, list[Any]] = {
         "model": given.get("model", [ModelConfig.model]),
         "smoothing": given.get("smoothing", [DistillationConfig.smoothing]),
         "teacher": teachers or [{}],
@@ -58,7 +63,7 @@ def training_configs(arguments: argparse.Namespace) -> list[TrainingConfig]:
     configs = []
     for values in itertools.product(*combined.values()):
         one = dict(zip(combined, values, strict=True))
-        configs.append(training_config(given | one | one["teacher"]))
+        configs.append(training_config({**given, **one, **one["teacher"]}))
     return configs
 
 

@@ -186,7 +186,7 @@ class DeviceConfig:
         """Whether training scales the loss, as gradients in float16 need it."""
         return self.amp and self.amp_dtype == "float16"
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
         """A context in which models compute in mixed precision if ``amp``; losses see to their own precision."""
         if not self.amp:
             return contextlib.nullcontext()
@@ -294,7 +294,7 @@ def spaced(value: object) -> str:
     >>> spaced((0.5, 1.0))
     '0.5 1.0'
     """
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def check_ascending(argument: str, values: Sequence[float]) -> None:

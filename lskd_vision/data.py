@@ -12,19 +12,19 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import torch
 from timm.data import ImageDataset, create_dataset, resolve_data_config
-from torch import nn
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import IterableDataset
 
 from lskd.io.errors import input_error
 from lskd_vision.class_order import ClassOrder, torchvision_order
 from lskd_vision.config import DatasetConfig, InputConfig, spaced
 from lskd_vision.image_folders import ImageFolders, read_class_map, shortened
 from lskd_vision.processes import same_in_all_processes
+from lskd_vision.timm_model import TimmModel
 
 logger = logging.getLogger(__name__)
 # Data sets with a folder for each class, and the order of their classes; --class-order may change the first's.
@@ -52,20 +52,28 @@ class DataConfig(TypedDict):
     crop_mode: str
 
 
+class Split(Protocol):
+    """A split: a map-style data set of PIL images and integer labels."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Any, Any]: ...
+
+
 @dataclass(frozen=True)
 class Data:
     """The train and validation split.
 
     Attributes:
         name: of the data set, for directories.
-        train: a map-style data set of PIL images and integer labels.
-        val: likewise.
+        train: its split for training.
+        val: its split for validation.
         class_names: K names in the order of their labels.
     """
 
     name: str
-    train: Dataset
-    val: Dataset
+    train: Split
+    val: Split
     class_names: list[str]
 
     @property
@@ -97,10 +105,8 @@ def load_data(config: DatasetConfig) -> Data:
     train, val = (load_split(config, split) for split in (config.train_split, config.val_split))
     for split in (train, val):
         if missing := getattr(getattr(split, "reader", None), "missing", None):
-            root = split.reader.root
-            raise input_error(
-                "--class-map", config.class_map, f"has names without a folder in {root}: {shortened(missing)}"
-            )
+            valid = f"has names without a folder in {_root(split)}: {shortened(missing)}"
+            raise input_error("--class-map", config.class_map, valid)
     names = class_names(train)
     if names is None or len(names) < 2:
         raise input_error("--data-dir", config.data_dir, f"has {len(names or ())} classes (must be at least 2)")
@@ -110,14 +116,13 @@ def load_data(config: DatasetConfig) -> Data:
         alike = len({unicodedata.normalize("NFC", name) for name in odd}) < len(odd)
         shown = ascii(odd[:3]) if alike else odd[:3]
         raise input_error("--data-dir", config.data_dir, f"train and validation differ in their classes: {shown}")
-    roots = [getattr(getattr(split, "reader", None), "root", None) for split in (train, val)]
-    if all(roots) and os.path.samefile(*roots):
-        logger.warning(f"train and validation are the same images: {roots[1]}")
+    if (first := _root(train)) and (second := _root(val)) and os.path.samefile(first, second):
+        logger.warning(f"train and validation are the same images: {second}")
     name = config.dataset.split("/")[-1].replace(":", "-") or config.data_dir.resolve().name
     return Data(name, train, val, names)
 
 
-def load_split(config: DatasetConfig, split: str) -> Dataset:
+def load_split(config: DatasetConfig, split: str) -> Split:
     """Load a split without a transform, the same in all processes, and print a line about it to standard error.
 
     Raises:
@@ -129,7 +134,7 @@ def load_split(config: DatasetConfig, split: str) -> Dataset:
     return dataset
 
 
-def read_split(config: DatasetConfig, split: str) -> Dataset:
+def read_split(config: DatasetConfig, split: str) -> Split:
     """Read a split: folders with :class:`ImageFolders`, other data sets with timm's ``create_dataset``.
 
     Raises:
@@ -149,12 +154,13 @@ def read_split(config: DatasetConfig, split: str) -> Dataset:
         )
     if config.dataset in FOLDERS:
         return read_folders(config, split)
+    class_map: Any = config.class_map  # timm takes a file too
     try:
-        dataset = create_dataset(
+        dataset: Any = create_dataset(
             config.dataset,
             root=str(config.data_dir),
             split=split,
-            class_map=config.class_map,
+            class_map=class_map,
             download=config.dataset_download,
         )
         size = None if isinstance(dataset, IterableDataset) else len(dataset)
@@ -187,7 +193,7 @@ def read_folders(config: DatasetConfig, split: str) -> ImageDataset:
     return ImageDataset(reader.root, reader)
 
 
-def summary(dataset: Dataset, config: DatasetConfig) -> str:
+def summary(dataset: Split, config: DatasetConfig) -> str:
     """One line about a split: its images and classes, and the files that are not read."""
     names, reader = class_names(dataset) or [], getattr(dataset, "reader", None)
     text = f"{len(dataset)} images" + (f" in {len(names)} classes" if names else "")
@@ -204,7 +210,7 @@ def summary(dataset: Dataset, config: DatasetConfig) -> str:
     return text + reader.left_out_text()
 
 
-def class_names(dataset: Dataset) -> list[str] | None:
+def class_names(dataset: Split) -> list[str] | None:
     """The classes in the order of their labels; None if the data set does not name them."""
     mapping = getattr(getattr(dataset, "reader", None), "class_to_idx", None) or getattr(dataset, "class_to_idx", None)
     if mapping:
@@ -213,18 +219,23 @@ def class_names(dataset: Dataset) -> list[str] | None:
     return [str(name) for name in names] if names is not None else None
 
 
-def files(dataset: Dataset) -> Sequence[tuple[Any, ...]]:
+def files(dataset: Split) -> Sequence[tuple[Any, ...]]:
     """The file and the label of every image; empty if images are not in files of their own."""
     return getattr(getattr(dataset, "reader", None), "samples", None) or getattr(dataset, "samples", None) or ()
 
 
-def fingerprint(*splits: Dataset) -> str:
+def _root(split: Split) -> str | None:
+    """The folder of a split that our reader reads."""
+    return getattr(getattr(split, "reader", None), "root", None)
+
+
+def fingerprint(*splits: Split) -> str:
     """One SHA-256 over splits: of pixels and labels if they are in memory, else of file names and labels."""
     digest = hashlib.sha256()
     for dataset in splits:
         if isinstance(pixels := getattr(dataset, "data", None), torch.Tensor | np.ndarray):
             digest.update(np.ascontiguousarray(pixels).data)
-            digest.update(np.asarray(dataset.targets, dtype=np.int64).data)
+            digest.update(np.asarray(getattr(dataset, "targets"), dtype=np.int64).data)  # noqa: B009
             continue
         root = str(getattr(getattr(dataset, "reader", None), "root", None) or getattr(dataset, "root", ""))
         prefix = os.path.join(root, "") if root else ""
@@ -235,7 +246,7 @@ def fingerprint(*splits: Dataset) -> str:
     return digest.hexdigest()
 
 
-def data_config(config: InputConfig, model: nn.Module) -> DataConfig:
+def data_config(config: InputConfig, model: TimmModel) -> DataConfig:
     """How an image becomes an input of ``model``.
 
     What ``config`` leaves open, the model decides. Models with equal configurations can share their batches.
@@ -245,7 +256,7 @@ def data_config(config: InputConfig, model: nn.Module) -> DataConfig:
     """
     names = ("img_size", "input_size", "in_chans", "interpolation", "crop_pct")
     wanted = {name: value for name in names if (value := getattr(config, name)) is not None}
-    found = resolve_data_config(wanted, model=model)
+    found: Any = resolve_data_config(wanted, model=model)
     made_for = config.in_chans or getattr(model, "in_chans", None)
     if made_for and not config.input_size:  # timm knows the channels of the pretrained model alone
         found["input_size"] = (made_for, *found["input_size"][1:])

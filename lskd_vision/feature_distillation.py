@@ -10,7 +10,8 @@ values, and a student below its target is not penalised.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lskd.io.errors import input_error
+from lskd_vision.timm_model import TimmModel
 
 FEATURE_WEIGHT = 1e-4  # of the feature loss beside the task loss, the authors' value for ImageNet
 
@@ -114,11 +116,11 @@ class RecordingReLU(nn.ReLU):
 
     record: list[Tensor] | None = None
 
-    def forward(self, features: Tensor) -> Tensor:
-        """The ReLU of ``features``."""
+    def forward(self, input: Tensor) -> Tensor:
+        """The ReLU of ``input``."""
         if self.record is not None:
-            self.record.append(features)
-        return F.relu(features)
+            self.record.append(input)
+        return F.relu(input)
 
 
 class PreReluFeatures:
@@ -141,7 +143,7 @@ class PreReluFeatures:
         [(2, 32, 16, 16), (2, 48, 8, 8), (2, 192, 4, 4), (2, 96, 2, 2)]
     """
 
-    def __init__(self, resnet: ResNet, argument: str = "--model") -> None:
+    def __init__(self, resnet: nn.Module, argument: str = "--model") -> None:
         self.resnet = resnet
         for block in last_blocks(resnet, argument):
             setattr(block, f"act{LAST[type(block)]}", RecordingReLU())
@@ -164,7 +166,7 @@ class PreReluFeatures:
         return [_last(block, "conv").out_channels for block in last_blocks(self.resnet)]
 
 
-def last_blocks(resnet: ResNet, argument: str = "--model") -> list[BasicBlock | Bottleneck]:
+def last_blocks(resnet: nn.Module, argument: str = "--model") -> list[BasicBlock | Bottleneck]:
     """The last block of each of the four stages.
 
     Raises:
@@ -178,7 +180,7 @@ def last_blocks(resnet: ResNet, argument: str = "--model") -> list[BasicBlock | 
     raise input_error(argument, _name(resnet), valid)
 
 
-def teacher_batch_norms(resnet: ResNet, argument: str = "--kd-model-name") -> list[nn.BatchNorm2d]:
+def teacher_batch_norms(resnet: nn.Module, argument: str = "--kd-model-name") -> list[nn.BatchNorm2d]:
     """The last batch norm before the last ReLU of each stage, from which the authors take the margins.
 
     Raises:
@@ -192,16 +194,17 @@ def teacher_batch_norms(resnet: ResNet, argument: str = "--kd-model-name") -> li
     return norms
 
 
-def _last(block: BasicBlock | Bottleneck, layer: str) -> nn.Module:
+def _last(block: BasicBlock | Bottleneck, layer: str) -> Any:
     return getattr(block, f"{layer}{LAST[type(block)]}")
 
 
 def _name(model: nn.Module) -> str:
-    return getattr(model, "pretrained_cfg", {}).get("architecture") or type(model).__name__
+    config: Any = getattr(model, "pretrained_cfg", {})
+    return config.get("architecture") or type(model).__name__
 
 
 @contextlib.contextmanager
-def batch_statistics(module: nn.Module) -> Iterator[None]:
+def batch_statistics(module: nn.Module) -> Generator[None, None, None]:
     """A context in which the batch norms of ``module`` use the statistics of the batch and do not update their own.
 
     The authors run their teacher like this. Everything else of ``module`` keeps its mode, and afterwards, also after an
@@ -258,7 +261,7 @@ class StudentWithConnectors(nn.Module):
         InputError: the student is not a ResNet with these features, see :class:`PreReluFeatures`.
     """
 
-    def __init__(self, student: ResNet, teacher_channels: Sequence[int]) -> None:
+    def __init__(self, student: TimmModel, teacher_channels: Sequence[int]) -> None:
         super().__init__()
         self.student = student
         self.student_features = PreReluFeatures(student, "--model")
@@ -273,11 +276,11 @@ class StudentWithConnectors(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that weight decay leaves alone, beside biases and norms."""
-        names: set[str] = getattr(self.student, "no_weight_decay", set)()
-        return {f"student.{name}" for name in names}
+        names: Any = getattr(self.student, "no_weight_decay", set)
+        return {f"student.{name}" for name in names()}
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         """A function from a parameter's name to its depth; the connectors are as deep as the student's head."""
-        depths = group_parameters(self.student, self.student.group_matcher(coarse=coarse), reverse=True)
+        depths: Any = group_parameters(self.student, self.student.group_matcher(coarse=coarse), reverse=True)
         head = max(depths.values())
         return lambda name: depths.get(name.removeprefix("student."), head)

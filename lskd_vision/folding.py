@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -43,8 +44,8 @@ def without_batch_norms(model: nn.Module, input_size: tuple[int, int, int]) -> n
 class _Tracer(fx.Tracer):
     """Takes convolutions and batch norms, timm's too, as they are."""
 
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(module, name)
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _pairs(model: nn.Module) -> list[tuple[nn.Conv2d, str]]:
@@ -57,15 +58,15 @@ def _pairs(model: nn.Module) -> list[tuple[nn.Conv2d, str]]:
         if node.op != "call_module" or not isinstance(modules[node.target], nn.BatchNorm2d):
             continue
         before = node.args[0]
-        is_convolution = before.op == "call_module" and type(modules[before.target]) is nn.Conv2d
-        once = is_convolution and calls.count(before.target) == calls.count(node.target) == 1
+        convolution: Any = modules[before.target] if before.op == "call_module" else None
+        once = type(convolution) is nn.Conv2d and calls.count(before.target) == calls.count(node.target) == 1
         if once and len(before.users) == 1 and modules[node.target].track_running_stats:
-            found.append((modules[before.target], node.target))
+            found.append((convolution, node.target))
     return found
 
 
 def _fold(model: nn.Module, convolution: nn.Conv2d, name: str) -> None:
-    norm = model.get_submodule(name)
+    norm: Any = model.get_submodule(name)
     statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     weight, bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, *statistics)
     convolution.weight = nn.Parameter(weight, requires_grad=False)

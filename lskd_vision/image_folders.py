@@ -38,7 +38,7 @@ class ImageFolders(Reader):
     """
 
     def __init__(
-        self, root: str | os.PathLike, order: ClassOrder = "natural", class_map: Sequence[str] | None = None
+        self, root: str | os.PathLike[str], order: ClassOrder = "natural", class_map: Sequence[str] | None = None
     ) -> None:
         super().__init__()
         self.root = str(Path(root))
@@ -71,6 +71,7 @@ class ImageFolders(Reader):
     def __len__(self) -> int:
         return len(self.samples)
 
+    # pyrefly: ignore[bad-override]  (timm declares no result)
     def _filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
         path = self.samples[index][0]
         return os.path.basename(path) if basename else path if absolute else self._relative(path)
@@ -139,7 +140,7 @@ class ImageFolders(Reader):
                 self._leave_out(suffix or "without suffix", entry.path)
 
 
-def read_class_map(path: str | os.PathLike) -> list[str]:
+def read_class_map(path: str | os.PathLike[str]) -> list[str]:
     """The names of classes in the order of their labels: a name a line, in UTF-8; blank lines are ignored.
 
     Raises:
@@ -170,12 +171,12 @@ def shortened(names: Iterable[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _entries(folder: str) -> list[os.DirEntry]:
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:  # in another order on every file system
         return sorted(entries, key=lambda entry: entry.name)
 
 
-def _without_links(entry: os.DirEntry, parent: str) -> str:
+def _without_links(entry: os.DirEntry[str], parent: str) -> str:
     # Not by inodes, which some network file systems make up.
     return os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(parent, entry.name)
 

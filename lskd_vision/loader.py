@@ -6,7 +6,7 @@ The images of an epoch are the same for any number of loader processes, of stude
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing.queues import Queue
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lskd.io.errors import InputError, file_error_context, input_error
 from lskd_vision.augmentation import Transform, train_transform, val_transform
 from lskd_vision.config import AugmentationConfig, EvaluationConfig, TrainingConfig
-from lskd_vision.data import DataConfig, files
+from lskd_vision.data import DataConfig, Split, files
 from lskd_vision.image_files import FORMATS, WHITE, ImageMode, convert
 from lskd_vision.randomness import RandomStream, seed_all
 
@@ -29,7 +29,7 @@ MODES_OF_CHANNELS: dict[int, ImageMode] = {1: "L", 3: "RGB", 4: "RGBA"}
 SPREAD = 32  # images that are looked at
 
 
-class Images(Dataset):
+class Images(Dataset[tuple[np.ndarray, int]]):
     """Inputs and labels of a split; an item depends on ``data_seed``, its epoch and its number alone.
 
     Keys are pairs of epoch and number, from :class:`Order`.
@@ -37,7 +37,7 @@ class Images(Dataset):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Split,
         transform: Transform,
         mode: ImageMode,
         data_seed: int,
@@ -49,8 +49,8 @@ class Images(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
-        epoch, number = key
+    def __getitem__(self, index: tuple[int, int]) -> tuple[np.ndarray, int]:
+        epoch, number = index
         seed_all(self.data_seed, epoch, number)
         with self._error_context(number):
             image, label = self._read(number)
@@ -71,7 +71,7 @@ class Images(Dataset):
         return Image.open(file, formats=FORMATS), label
 
     @contextlib.contextmanager
-    def _error_context(self, number: int) -> Iterator[None]:
+    def _error_context(self, number: int) -> Generator[None, None, None]:
         try:
             yield
         except Exception as error:  # a damaged file may raise anything inside its decoder
@@ -79,7 +79,7 @@ class Images(Dataset):
             raise input_error("--data-dir", which, f"cannot be read as {self.mode}: {error}") from None
 
 
-class Order(Sampler):
+class Order(Sampler[tuple[int, int]]):
     """The images of an epoch in the order of ``--data-seed``, this process's part of it; ``epoch`` is set from outside.
 
     Shuffled: batch b of process r of R is the (b·R + r)-th run of B images, so R processes see in one step what one
@@ -124,7 +124,7 @@ class Loader:
 
     def __init__(
         self,
-        data: Dataset,
+        data: Split,
         data_config: DataConfig,
         config: EvaluationConfig,
         batch_size: int,
@@ -172,13 +172,13 @@ class Loader:
             self.erasing, self.prefetcher.random_erasing = self.prefetcher.random_erasing, self._erase
 
     @classmethod
-    def for_training(cls, data: Dataset, data_config: DataConfig, config: TrainingConfig) -> "Loader":
+    def for_training(cls, data: Split, data_config: DataConfig, config: TrainingConfig) -> "Loader":
         """Augmented images in an order of each epoch."""
         batch_size, data_seed = config.optimisation.batch_size, config.run.data_seed
         return cls(data, data_config, config, batch_size, config.augmentation, data_seed)
 
     @classmethod
-    def for_evaluation(cls, data: Dataset, data_config: DataConfig, config: EvaluationConfig) -> "Loader":
+    def for_evaluation(cls, data: Split, data_config: DataConfig, config: EvaluationConfig) -> "Loader":
         """Every image once, as it is, in the split's order."""
         return cls(data, data_config, config, config.validation_batch_size)
 
@@ -187,10 +187,12 @@ class Loader:
 
     def ids(self, batch: int) -> list[int | str]:
         """The files, or else the numbers, of this process's images in a batch of the current epoch."""
-        images, size = self.order.images, self.prefetcher.loader.batch_size
+        images, size = self.order.images, self.order.batch_size
         numbers = [number for _, number in itertools.islice(self.order, batch * size, (batch + 1) * size)]
         known = files(images.dataset)
-        return [str(getattr(known[number][0], "name", known[number][0])) for number in numbers] if known else numbers
+        if not known:
+            return [*numbers]
+        return [str(getattr(known[number][0], "name", known[number][0])) for number in numbers]
 
     def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batches of epoch ``number``.
@@ -225,7 +227,7 @@ def raise_lost_batches(_: int) -> None:
     By default its traceback is printed, and the training waits for the batch for ever.
     """
 
-    def put_error(queue: Queue, error: Exception, batch: tuple) -> None:
+    def put_error(queue: Queue[Any], error: Exception, batch: tuple[Any, ...]) -> None:
         lost = input_error("--workers", "a batch", f"cannot be handed over in shared memory, /dev/shm: {error}")
         queue.put((batch[0], ExceptionWrapper((InputError, lost, None))))
 

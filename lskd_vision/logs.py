@@ -43,7 +43,8 @@ class Logs:
             from torch.utils.tensorboard import SummaryWriter
 
             # An error of the writing thread is raised at the next call; the thread would also print its traceback.
-            threading.excepthook = without_os_errors(threading.excepthook)
+            if not isinstance(threading.excepthook, WithoutOSErrors):
+                threading.excepthook = WithoutOSErrors(threading.excepthook)
             with file_error_context(self.place):
                 self.tensorboard = SummaryWriter(self.place, purge_step=1)  # hides what was logged before
         if config.log_wandb:
@@ -82,17 +83,15 @@ class Logs:
             self.wandb.finish()
 
 
-def without_os_errors(report: Callable[[threading.ExceptHookArgs], object]) -> Callable[..., object]:
-    """A ``threading.excepthook`` that does not print an OSError."""
-    if getattr(report, "lskd", False):
-        return report
+class WithoutOSErrors:
+    """A ``threading.excepthook`` that does not print an OSError; ``report`` prints the others."""
 
-    def report_others(failed: threading.ExceptHookArgs) -> None:
+    def __init__(self, report: Callable[[threading.ExceptHookArgs], object]) -> None:
+        self.report = report
+
+    def __call__(self, failed: threading.ExceptHookArgs) -> None:
         if not issubclass(failed.exc_type, OSError):
-            report(failed)
-
-    report_others.lskd = True
-    return report_others
+            self.report(failed)
 
 
 def check_logs(config: RunConfig) -> None:

@@ -7,16 +7,17 @@ from typing import Any
 import timm
 import torch
 from timm.layers import PatchEmbed
-from torch import Tensor, nn
+from torch import Tensor
 
 from lskd.io.errors import input_error
 from lskd_vision.checkpoints import Checkpoint, check_finite, read_checkpoint
 from lskd_vision.class_names import check_classes, names_of_pretrained
 from lskd_vision.config import InputConfig, ModelConfig
+from lskd_vision.timm_model import TimmModel
 from lskd_vision.weight_conversion import input_channels, load_weights, number_of_classes
 
 
-def create(name: str, argument: str, **options: Any) -> nn.Module:
+def create(name: str, argument: str, **options: Any) -> TimmModel:
     """``timm.create_model``, with its many errors in one line; options that are None are left to the model.
 
     Raises:
@@ -27,12 +28,13 @@ def create(name: str, argument: str, **options: Any) -> nn.Module:
         near = difflib.get_close_matches(plain, timm.list_models(), n=3)
         raise input_error(argument, name, "must be a timm model" + (f", perhaps {', '.join(near)}" if near else ""))
     try:
-        return timm.create_model(name, **{key: value for key, value in options.items() if value is not None})
+        model: Any = timm.create_model(name, **{key: value for key, value in options.items() if value is not None})
+        return model
     except (TypeError, ValueError, AssertionError, RuntimeError, OSError, KeyError) as error:
         raise input_error(argument, name, f"cannot be made: {type(error).__name__}: {error}") from None
 
 
-def build(config: ModelConfig, images: InputConfig, class_names: Sequence[str]) -> nn.Module:
+def build(config: ModelConfig, images: InputConfig, class_names: Sequence[str]) -> TimmModel:
     """The model that is to be trained, its weights drawn from torch's random numbers as they stand.
 
     Args:
@@ -68,7 +70,7 @@ def build(config: ModelConfig, images: InputConfig, class_names: Sequence[str]) 
     return model
 
 
-def meta_model(config: ModelConfig, images: InputConfig, num_classes: int) -> nn.Module:
+def meta_model(config: ModelConfig, images: InputConfig, num_classes: int) -> TimmModel:
     """The same model on the meta device: its shapes and configuration at no cost.
 
     Raises:
@@ -94,7 +96,7 @@ def wants_image_size(name: str) -> bool:
     return timm.is_model(name.split(".")[0]) and bool(timm.get_pretrained_cfg_value(name, "fixed_input_size"))
 
 
-def check_input(model: nn.Module, input_size: Sequence[int], argument: str, name: object) -> None:
+def check_input(model: TimmModel, input_size: Sequence[int], argument: str, name: object) -> None:
     """Check that a model, in eval mode, gives logits for an image of (C, H, W) and looks at all of it.
 
     The model stays as it is.
@@ -123,7 +125,7 @@ def check_logits(logits: object, images: int, num_classes: int) -> None:
         raise ValueError(f"its output for {images} images is {found}, not the logits {(images, num_classes)}")
 
 
-def _check_patches(model: nn.Module, input_size: Sequence[int], argument: str, name: object) -> None:
+def _check_patches(model: TimmModel, input_size: Sequence[int], argument: str, name: object) -> None:
     """Check that an image consists of whole patches: timm would silently ignore the rest."""
     embed = getattr(model, "patch_embed", None)
     if not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad:
@@ -148,7 +150,7 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> nn.Module:
+def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> TimmModel:
     """The model of a checkpoint with its weights: frozen, in eval mode; no random numbers are consumed.
 
     Args:

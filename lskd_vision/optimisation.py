@@ -34,9 +34,10 @@ class Optimisation:
     ) -> None:
         self.config, self.task, self.batches_per_epoch = config, task, batches_per_epoch
         self.updates_per_epoch = math.ceil(batches_per_epoch / config.grad_accum_steps)
+        module: Any = task.get_trainable_module()
         try:
             self.optimizer = create_optimizer_v2(
-                task.get_trainable_module(), **optimizer_kwargs(config), filter_bias_and_bn=config.filter_bias_and_bn
+                module, **optimizer_kwargs(config), filter_bias_and_bn=config.filter_bias_and_bn
             )
         except (AssertionError, TypeError, ValueError) as error:
             raise input_error("--opt", config.opt, f"cannot be made: {error}") from None

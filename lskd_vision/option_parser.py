@@ -64,7 +64,7 @@ class ConfigFileParser(OneLineParser):
             from_file = self.words_of_config(path) if path else []
         except InputError as error:
             self.error(str(error))
-        return super().parse_known_args(from_file + words, namespace)
+        return super().parse_known_args(from_file + words, namespace or argparse.Namespace())
 
     def words_of_config(self, path: Path) -> list[str]:
         """The settings of a YAML file as words of a command line.

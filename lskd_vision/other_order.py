@@ -68,7 +68,7 @@ class OtherOrder:
         moved = [c for c, place in enumerate(self.places) if place != c and accuracies[0][c] is not None]
         if not moved:
             return False
-        mean, mean_there = (statistics.fmean(each[c] for c in moved) for each in accuracies)
+        mean, mean_there = (statistics.fmean(each[c] or 0.0 for c in moved) for each in accuracies)
         right, right_there = (each.correct()[0, moved].sum().item() for each in (counts, others))
         clear = right_there - right > 3 * math.sqrt(right + right_there)
         chance = 100 / len(self.places)

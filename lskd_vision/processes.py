@@ -6,14 +6,16 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from timm.utils.distributed import init_distributed_device_so
 from torch import distributed
-from torch.utils.data import Dataset
 
 from lskd.io.errors import InputError, input_error
 from lskd_vision.config import DeviceConfig, Processes
+
+T = TypeVar("T")
 
 
 def start_processes(config: DeviceConfig) -> tuple[DeviceConfig, Processes]:
@@ -39,7 +41,7 @@ def start_processes(config: DeviceConfig) -> tuple[DeviceConfig, Processes]:
     return replace(config, device=joined["device"]), processes
 
 
-def same_in_all_processes(load: Callable[[], Dataset], fingerprint: Callable[[Dataset], str], value: object) -> Dataset:
+def same_in_all_processes(load: Callable[[], T], fingerprint: Callable[[T], str], value: object) -> T:
     """Load data, and check that all processes have loaded the same: they may run on machines whose disks differ.
 
     Args:
@@ -52,15 +54,15 @@ def same_in_all_processes(load: Callable[[], Dataset], fingerprint: Callable[[Da
     """
     if not distributed.is_initialized():
         return load()
-    loaded: Dataset | None = None
+    loaded: list[T] = []
     found: str | None = None
     failure: str | None = None
     try:
-        loaded = load()
-        found = fingerprint(loaded)
+        loaded.append(load())
+        found = fingerprint(loaded[0])
     except (InputError, OSError) as error:
         failure = str(error)
-    outcomes: list = [None] * distributed.get_world_size()
+    outcomes: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(outcomes, (socket.gethostname(), found, failure))
     if failure and all(theirs == failure for _, _, theirs in outcomes):
         raise InputError(failure)
@@ -73,4 +75,4 @@ def same_in_all_processes(load: Callable[[], Dataset], fingerprint: Callable[[Da
             raise input_error(
                 "--data-dir", value, f"must hold the same images and labels in all processes: {difference}"
             )
-    return loaded
+    return loaded[0]

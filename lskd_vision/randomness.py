@@ -1,6 +1,7 @@
 """Independent streams of random numbers."""
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,11 +54,11 @@ class RandomStream:
         self.inside = self._get()
         self._set(self.outside)
 
-    def _get(self) -> tuple:
+    def _get(self) -> tuple[Any, ...]:
         gpu = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return torch.get_rng_state(), gpu, np.random.get_state(), random.getstate()
 
-    def _set(self, state: tuple) -> None:
+    def _set(self, state: tuple[Any, ...]) -> None:
         cpu, gpu, numpy_state, python_state = state
         torch.set_rng_state(cpu)
         if gpu is not None:  # pragma: no cover (GPU)

@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import Dataset
-
 from lskd.io.errors import InputError
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd.records.determinism import nondeterminism, switches
 from lskd.records.runs import RunRecord, read_run
 from lskd_vision.checkpoints import Checkpoint
 from lskd_vision.config import DatasetConfig, EvaluationConfig, TrainingConfig
-from lskd_vision.data import DataConfig, fingerprint, read_split
+from lskd_vision.data import DataConfig, Split, fingerprint, read_split
 
 PREPARATION = ("input_img_mode", "max_pixel_value")  # of an image, beside the data configuration
 CHECKPOINTS = LAST, BEST = "last.pth.tar", "model_best.pth.tar"  # of every run, in its directory
@@ -64,7 +62,7 @@ def own_record(checkpoint: Checkpoint) -> RunRecord | None:
 
 
 def other_images(
-    record: RunRecord, config: EvaluationConfig, split: str, data: Dataset, data_config: DataConfig
+    record: RunRecord, config: EvaluationConfig, split: str, data: Split, data_config: DataConfig
 ) -> str | None:
     """How images differ from those of a run's data, or in their preparation; None if they do not.
 
@@ -87,7 +85,7 @@ def other_images(
 
 
 def _is_of(
-    recorded: Mapping[str, Any], host: Mapping[str, Any], config: DatasetConfig, split: str, data: Dataset
+    recorded: Mapping[str, Any], host: Mapping[str, Any], config: DatasetConfig, split: str, data: Split
 ) -> bool:
     """Whether a split is of the data in a run's record."""
     known = recorded.get("split_fingerprints", {})  # earlier versions wrote one of both splits together
@@ -107,7 +105,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     def convert(value: object) -> object:
         if isinstance(value, Path):
             return str(value)
-        if isinstance(value, list | tuple):
+        if isinstance(value, (list, tuple)):
             return [convert(each) for each in value]
         if isinstance(value, dict):
             return {str(key): convert(each) for key, each in value.items()}

@@ -28,19 +28,20 @@ from lskd_vision.config import flag, spaced
 from lskd_vision.data import data_config, fingerprint
 from lskd_vision.records import other_images, own_record, plain
 from lskd_vision.teacher import what_is_known
+from lskd_vision.timm_model import TimmModel
 from lskd_vision.validate import Loaded, add_options, load, load_images
 
 LAST_LAYER = "last-layer"  # in place of the split, in the file's name and its provenance
 OF_IMAGES = ("data_dir", "split", "keep_classes", "keep_per_class")
 
 
-def penultimate(model: nn.Module, images: Tensor) -> Tensor:
+def penultimate(model: TimmModel, images: Tensor) -> Tensor:
     """(N, d) features that enter the last layer of a timm model."""
     return model.forward_head(model.forward_features(images), pre_logits=True)
 
 
 @torch.no_grad()
-def check_head(model: nn.Module, input_size: tuple[int, int, int], path: object) -> nn.Linear:
+def check_head(model: TimmModel, input_size: tuple[int, int, int], path: object) -> nn.Linear:
     """The last layer of a model on the CPU, which must give the model's logits from :func:`penultimate`.
 
     Random images show whether it does.
@@ -49,7 +50,7 @@ def check_head(model: nn.Module, input_size: tuple[int, int, int], path: object)
         InputError: it does not.
     """
     images = torch.randn(4, *input_size, generator=torch.Generator().manual_seed(0))
-    layer = model.get_classifier()
+    layer: Any = model.get_classifier()
     try:
         features = penultimate(model, images)
     except TypeError as error:
@@ -77,7 +78,9 @@ def main(arguments: argparse.Namespace) -> None:
                 valid = f"not what {files[split].name} of the run is of, name another --output: {difference}"
                 raise input_error("--data-dir", config.dataset.data_dir, valid)
     layer = check_head(model, inputs["input_size"], path)
-    origin = {"fingerprint": weights_fingerprint(model.state_dict())} | origin_of(loaded, arguments.model)
+    origin: dict[str, Any] = {"fingerprint": weights_fingerprint(model.state_dict())} | origin_of(
+        loaded, arguments.model
+    )
     chosen = {split: recording.class_indices(arguments.keep_classes, names) for split, (_, names, _) in data.items()}
     model.to(config.device.torch_device)
     for split, (dataset, names, batches) in data.items():
@@ -113,7 +116,9 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
     if len(names) != layer.out_features:
         valid = f"does not name its {layer.out_features} classes (must, unless they are ImageNet-1K's 1000)"
         raise input_error("checkpoint", path, valid)
-    origin = {"fingerprint": weights_fingerprint(loaded.model.state_dict())} | origin_of(loaded, arguments.model)
+    origin: dict[str, Any] = {"fingerprint": weights_fingerprint(loaded.model.state_dict())} | origin_of(
+        loaded, arguments.model
+    )
     found = Recorder(names, layer.in_features).result(
         weight=layer.weight.detach().float().numpy(),
         bias=None if layer.bias is None else layer.bias.detach().float().numpy(),

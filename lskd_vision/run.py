@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from timm.utils import distribute_bn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import SyncBatchNorm
 
 from lskd.io.errors import input_error
@@ -27,6 +27,7 @@ from lskd_vision.randomness import RandomStream
 from lskd_vision.records import BEST, LAST, new_record, stored_args
 from lskd_vision.task import make_task
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
+from lskd_vision.timm_model import TimmModel
 
 OVERFLOWS = 20  # steps in a row, after which fairseq's scale is at its minimum
 # What a checkpoint has of the record.
@@ -86,12 +87,12 @@ class Run:
         """Equal for runs whose models differ in nothing but their initial weights."""
         return self.config.model.model, self.teacher if self.overhaul else None
 
-    def build_model(self) -> nn.Module:
+    def build_model(self) -> TimmModel | StudentWithConnectors:
         """The model before the first step: a function of ``--seed`` and the options of the model alone."""
         with RandomStream(torch.device("cpu"), self.config.run.seed):
             model = build(self.config.model, self.config.input, self.class_names)
-            if self.overhaul:
-                model = StudentWithConnectors(model, self.teacher.features.channels)
+            if self.teacher is not None and self.teacher.features is not None:  # they are distilled too
+                return StudentWithConnectors(model, self.teacher.features.channels)
         return model
 
     def start(self, batches_per_epoch: int) -> None:
@@ -123,7 +124,10 @@ class Run:
         self.optimisation.begin_epoch(self.next_epoch)
 
     def begin_epoch(
-        self, epoch: int, ids_of: Callable[[int], Sequence] = lambda batch: [f"batch {batch}"], together: int = 1
+        self,
+        epoch: int,
+        ids_of: Callable[[int], Sequence[object]] = lambda batch: [f"batch {batch}"],
+        together: int = 1,
     ) -> None:
         """Before the first batch of an epoch.
 
@@ -137,7 +141,7 @@ class Run:
         self.optimisation.optimizer.zero_grad()
         self.sums: dict[str, Tensor] = {}
         self.images: int | Tensor = 0
-        self.before: tuple | None = None  # the step before, for check_last_step
+        self.before: tuple[Any, ...] | None = None  # the step before, for check_last_step
         self.began = time.monotonic()
         device, seed = self.config.device.torch_device, self.config.run.seed
         self.random = RandomStream(device, seed, epoch, self.config.processes.rank)
@@ -275,7 +279,8 @@ class Run:
             raise input_error("--resume", path, f"does not fit the run: {first_line(error)}") from None
         self.next_epoch = state["epoch"] + 1
         self.best, self.seconds = state["lskd"]["best"], state["lskd"]["seconds"]
-        earlier = read_run(self.directory)
+        if (earlier := read_run(self.directory)) is None:
+            raise input_error("--resume", path, "must have its run.json beside it")
         self.record.started, self.record.figures = earlier.started, earlier.figures
         self.record.figures["valid"], self.record.history = state["lskd"]["valid"], state["lskd"]["history"]
 

@@ -68,7 +68,7 @@ def check_directory(run: Run) -> int:
     if difference := another_run(run, asdict(record)):
         raise input_error("--output", run.directory, f"holds another run: {difference}")
     if not run.config.run.resume:
-        raise input_error("--output", run.directory, "holds this run already; --resume goes on with it")
+        raise input_error("--output", run.directory, "holds this run already; --resume resumes it")
     epochs = len(record.history)
     if epochs >= run.config.optimisation.epochs:  # it has ended: its checkpoints may be elsewhere
         return epochs
@@ -117,10 +117,9 @@ def another_run(run: Run, made: Mapping[str, Any]) -> str | None:
         run: this one.
         made: how the other was made, from a run record or a checkpoint.
     """
-    ours, theirs = (
-        own_settings(stored_args(run.config, len(run.class_names))),
-        own_settings(look_up(made, "configuration", "host") or {}),
-    )
+    host = look_up(made, "configuration", "host")
+    ours = own_settings(stored_args(run.config, len(run.class_names)))
+    theirs = own_settings(host if isinstance(host, dict) else {})
     if differing := [name for name in ours if ours[name] != theirs.get(name)]:
         return f"{differing[0].replace('_', '-')} differs"
     if run.data_record["fingerprint"] != look_up(made, "data", "fingerprint"):

@@ -33,29 +33,28 @@ def score_teachers(runs: Sequence[Run], data: Data) -> None:
     Raises:
         InputError: outputs that are not finite, or a teacher of the other order of the data's classes.
     """
-    students = sorted((run for run in runs if run.teacher is not None), key=data_key)
-    for _, same in itertools.groupby(students, key=data_key):
-        by_teacher: dict[Teacher, list[Run]] = {}
+    for _, same in itertools.groupby(sorted(runs, key=data_key), key=data_key):
+        students: dict[Teacher, list[Run]] = {}
         for run in same:
-            by_teacher.setdefault(run.teacher, []).append(run)
-        known = {teacher: _recorded(own) for teacher, own in by_teacher.items()}
-        if unknown := [teacher for teacher, facts in known.items() if facts is None]:
-            first = by_teacher[unknown[0]][0]
+            if run.teacher is not None:
+                students.setdefault(run.teacher, []).append(run)
+        known = {teacher: facts for teacher, own in students.items() if (facts := _recorded(own))}
+        if unknown := [teacher for teacher in students if teacher not in known]:
+            first = students[unknown[0]][0]
             batches = Loader.for_evaluation(data.val, first.data_config, first.config)
             normalisation = Normalisation.of(first.data_config, first.config.device.torch_device)
             found = score(unknown, batches, normalisation, data.class_names, first.config)
             known |= dict(zip(unknown, found, strict=True))
-        for teacher, own in by_teacher.items():
+        for teacher, own in students.items():
             for run in own:
-                run.teacher_record |= known[teacher]
+                run.teacher_record = teacher.record() | known[teacher]
 
 
 def _recorded(runs: Sequence[Run]) -> dict[str, Any] | None:
     """The score of their teacher in the records of all these runs; None if one of them does not have it."""
     records = [read_run(run.directory) for run in runs]
-    if not all(record and record.teacher["valid"] for record in records):
-        return None
-    return {key: records[0].teacher[key] for key in ("valid", "label_smoothing")}
+    teachers = [record.teacher for record in records if record and record.teacher and record.teacher["valid"]]
+    return {key: teachers[0][key] for key in ("valid", "label_smoothing")} if len(teachers) == len(runs) else None
 
 
 def score(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lskd.loss.distillation import check_settings, distillation_loss
 from lskd_vision.config import DistillationConfig
-from lskd_vision.feature_distillation import FEATURE_WEIGHT, StudentWithConnectors, feature_loss
+from lskd_vision.feature_distillation import FEATURE_WEIGHT, feature_loss
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput, input_config
 
 
@@ -113,7 +113,7 @@ class OverhaulDistillationTask(DistillationTask):
     """
 
     def __init__(
-        self, model: StudentWithConnectors, teacher: Teacher | None = None, *, margins: list[Tensor], **settings: Any
+        self, model: nn.Module, teacher: Teacher | None = None, *, margins: list[Tensor], **settings: Any
     ) -> None:
         super().__init__(model, teacher, **settings)
         self.margins = margins
@@ -140,8 +140,8 @@ class OverhaulDistillationTask(DistillationTask):
         self, state: dict[str, Any] | None, strict: bool = True, module: nn.Module | None = None, ema: bool = False
     ) -> None:
         """Restore the connectors from a checkpoint."""
-        if state:
-            self._connectors(ema).load_state_dict(state["connectors"], strict=strict)
+        if state and (connectors := self._connectors(ema)) is not None:
+            connectors.load_state_dict(state["connectors"], strict=strict)
 
     def _connectors(self, ema: bool) -> nn.Module | None:
         module = self.get_trainable_module(ema=ema)

@@ -9,8 +9,9 @@ from typing import Any, TypedDict
 import torch
 from timm.task import DistillationTeacher
 from timm.utils import unwrap_model
-from torch import Tensor, nn
+from torch import Tensor
 
+from lskd.io.errors import input_error
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_vision.checkpoint_metadata import validate_provenance
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint
@@ -20,6 +21,7 @@ from lskd_vision.feature_distillation import PreReluFeatures, batch_statistics, 
 from lskd_vision.folding import without_batch_norms
 from lskd_vision.models import create, rebuild
 from lskd_vision.teacher_checks import check_teacher
+from lskd_vision.timm_model import TimmModel
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class TeacherOutput:
     """A teacher's output for a batch: ``logits`` (N, K) and, if they are distilled, its ``features``."""
 
     logits: Tensor
-    features: list[Tensor] | None = None
+    features: Sequence[Tensor] = ()
 
 
 class TeacherFacts(TypedDict, total=False):
@@ -54,7 +56,7 @@ class Normalisation:
 
 
 def input_config(
-    model: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    model: TimmModel, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> dict[str, Any]:
     """timm's configuration of a model, with ``mean`` and ``std`` where they are given, and one value a channel.
 
@@ -85,7 +87,7 @@ class Teacher:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: TimmModel,
         name: str = "teacher",
         *,
         mean: tuple[float, ...] | None = None,
@@ -111,9 +113,10 @@ class Teacher:
         self.use_batch_statistics = use_batch_statistics
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> TimmModel:
         """The model itself."""
-        return unwrap_model(self.wrapped.model)
+        model: Any = unwrap_model(self.wrapped.model)
+        return model
 
     def speed_up(
         self, input_size: tuple[int, int, int], channels_last: bool = False, backend: str | None = None
@@ -198,12 +201,14 @@ def load_teacher(
         checkpoint = read_checkpoint(path, argument)
         model = rebuild(checkpoint, name, argument)
         known = what_is_known(checkpoint, argument)
-        name = name or checkpoint.arch
-    else:
+        name = name or checkpoint.arch or path.name
+    elif name:
         with torch.random.fork_rng(devices=[]):
             model = create(name, argument, pretrained=True)
         known = {"source": "unknown: timm's pretrained weights"}
         known["class_names"] = names_of_pretrained(model, name)
+    else:
+        raise input_error(argument, name, "must be given, or --kd-checkpoint")
     value = path or name
     check_teacher(model, known["class_names"], class_names, input_sizes, argument, value)
     return Teacher(
@@ -234,7 +239,10 @@ def what_is_known(checkpoint: Checkpoint, argument: str) -> TeacherFacts:
         return known | {"label_smoothing": made.label_smoothing, "source": "the teacher's configuration"}
     args = checkpoint.args
     known = {"class_names": checkpoint.class_names}
-    known |= {name: tuple(args[name]) for name in ("mean", "std") if args.get(name)}
+    if args.get("mean"):
+        known["mean"] = tuple(args["mean"])
+    if args.get("std"):
+        known["std"] = tuple(args["std"])
     if args.get("kd_model_name"):
         return known | {"source": distilled}
     for name in ("smoothing", "label_smoothing"):  # timm's training script, torchvision's

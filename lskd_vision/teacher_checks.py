@@ -4,20 +4,19 @@ import logging
 import math
 from collections.abc import Collection, Sequence
 
-from torch import nn
-
 from lskd.io.errors import input_error
 from lskd.measure.accuracy import ClassCounts
 from lskd_vision.checkpoints import check_finite
 from lskd_vision.class_names import check_classes
 from lskd_vision.models import check_input
 from lskd_vision.other_order import HARDLY, OtherOrder
+from lskd_vision.timm_model import TimmModel
 
 logger = logging.getLogger(__name__)
 
 
 def check_teacher(
-    model: nn.Module,
+    model: TimmModel,
     own_classes: Sequence[str] | None,
     class_names: Sequence[str],
     input_sizes: Collection[tuple[int, int, int]],

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from lskd.io.errors import input_error, report, run_command
@@ -69,7 +70,7 @@ def main(arguments: argparse.Namespace) -> int:
         batch_size = configs[0].optimisation.batch_size
         raise input_error("--batch-size", batch_size, "is too large for the memory of the device") from None
     except KeyboardInterrupt:
-        print("\nlskd_vision.train: interrupted; the same command with --resume goes on", file=sys.stderr)
+        print("\nlskd_vision.train: interrupted; the same command with --resume resumes", file=sys.stderr)
         return 130
     finally:
         if torch.distributed.is_initialized():
@@ -195,17 +196,18 @@ def train_epoch(runs: Sequence[Run], epoch: int, batches: Loader, normalisation:
             with config.device.autocast():
                 outputs = {teacher: teacher(images, normalisation) for teacher in teachers}
             for run in runs:
-                run.step(images, target, outputs.get(run.teacher), epoch, number)
+                run.step(images, target, outputs[run.teacher] if run.teacher else None, epoch, number)
             if not hidden and number % 50 == 0:
                 bar.set_postfix_str(f"loss {runs[0].mean_loss():.3f}")
 
 
 def validate(runs: Sequence[Run], batches: Loader, data: Data) -> dict[Run, dict[str, dict[str, Any]]]:
     """Results on the validation split, of the weights and of their moving averages, by run and by suffix."""
-    models = {(run, ""): run.task.get_eval_model() for run in runs}
-    models |= {(run, "_ema"): run.task.get_eval_model(ema=True) for run in runs if run.task.has_ema()}
-    for model in models.values():
-        model.eval()
+    models: dict[tuple[Run, str], nn.Module] = {}
+    for run in runs:
+        for suffix, ema in (("", False), ("_ema", True))[: 1 + run.task.has_ema()]:
+            if (model := run.task.get_eval_model(ema=ema)) is not None:
+                models[run, suffix] = model.eval()
     device = runs[0].config.device
     counts = evaluate(list(models.values()), batches.epoch(0), data.num_classes, device, len(batches))
     figures: dict[Run, dict[str, dict[str, Any]]] = {run: {} for run in runs}

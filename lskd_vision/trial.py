@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lskd.io.errors import InputError, input_error
-from lskd_vision.feature_distillation import feature_loss
+from lskd_vision.feature_distillation import StudentWithConnectors, feature_loss
 from lskd_vision.models import by, check_input, check_logits, first_line
 from lskd_vision.randomness import RandomStream
 from lskd_vision.run import Run
@@ -25,7 +25,7 @@ def try_out(runs: Sequence[Run]) -> None:
         device = config.device.torch_device
         together = config.processes.world_size if config.model.sync_bn else 1
         model = run.build_model().to(device)
-        check_input(model.student if run.overhaul else model, input_size, "--model", name)
+        check_input(model.student if isinstance(model, StudentWithConnectors) else model, input_size, "--model", name)
         with RandomStream(device, config.run.seed):
             classes, images = len(run.class_names), config.optimisation.batch_size * together
             check_training(_forward(run, model.train()), classes, input_size, images, name, device)
@@ -33,12 +33,13 @@ def try_out(runs: Sequence[Run]) -> None:
 
 def _forward(run: Run, model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
     """A run's forward pass to the logits; also to the loss of features, which fails if they do not fit."""
-    if not run.overhaul:
+    teacher = run.teacher
+    if teacher is None or not run.overhaul:
         return model
 
     def forward(images: Tensor) -> Tensor:
         logits, features = model(images, with_features=True)
-        feature_loss(features, run.teacher(images).features, run.teacher.margins())
+        feature_loss(features, teacher(images).features, teacher.margins())
         return logits
 
     return forward

@@ -15,9 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-from torch.utils.data import Dataset
-
 from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import write_json
 from lskd.measure.accuracy import accuracy_figures
@@ -27,7 +24,7 @@ from lskd_vision.checkpoints import Checkpoint, read_checkpoint
 from lskd_vision.class_names import check_classes
 from lskd_vision.command_line import evaluation_config
 from lskd_vision.config import EvaluationConfig
-from lskd_vision.data import class_names, data_config, fingerprint, load_split
+from lskd_vision.data import Split, class_names, data_config, fingerprint, load_split
 from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.models import check_input, rebuild
@@ -35,6 +32,7 @@ from lskd_vision.other_order import OtherOrder
 from lskd_vision.processes import start_processes
 from lskd_vision.records import other_images, own_record
 from lskd_vision.teacher import what_is_known
+from lskd_vision.timm_model import TimmModel
 
 logger = logging.getLogger("lskd_vision")
 # What a checkpoint's training decides where the command line does not.
@@ -55,7 +53,7 @@ class Loaded:
     """
 
     checkpoint: Checkpoint
-    model: nn.Module
+    model: TimmModel
     class_names: list[str] | None
     config: EvaluationConfig
 
@@ -84,7 +82,7 @@ def load(arguments: argparse.Namespace) -> Loaded:
     return Loaded(checkpoint, model, known.get("class_names"), replace(config, device=device, processes=processes))
 
 
-def load_images(loaded: Loaded, split: str) -> tuple[Dataset, list[str], Loader]:
+def load_images(loaded: Loaded, split: str) -> tuple[Split, list[str], Loader]:
     """A split, the names of its classes, and its images as the model takes them: every one once, in the split's order.
 
     Raises:

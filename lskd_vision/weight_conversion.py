@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from lskd.io.errors import input_error
 from lskd_vision.checkpoints import Checkpoint
+from lskd_vision.timm_model import TimmModel
 
 # timm has these under names that its own conversion knows (regnets), or with other parts (the auxiliary classifiers).
 NOT_BY_ORDER = ["regnet_*", "googlenet", "inception_v3"]
 TOLERANCE = 1e-6  # relative, in float64; another epsilon in the batch norms makes 1e-4 or more
 
 
-def number_of_classes(weights: Mapping[str, Tensor], model: nn.Module) -> int | None:
+def number_of_classes(weights: Mapping[str, Tensor], model: TimmModel) -> int | None:
     """The number of classes of a checkpoint of the architecture of ``model``.
 
     ``model`` may have another number of classes, but at least one. None if its classifier is not in the weights.
@@ -34,7 +35,7 @@ def number_of_classes(weights: Mapping[str, Tensor], model: nn.Module) -> int | 
     return _classes(converted, model)
 
 
-def input_channels(weights: Mapping[str, Tensor], model: nn.Module) -> int | None:
+def input_channels(weights: Mapping[str, Tensor], model: TimmModel) -> int | None:
     """The number of input channels of a checkpoint of the architecture of ``model``.
 
     ``model`` may have another number of channels. None if its first convolution is not in the weights.
@@ -43,7 +44,7 @@ def input_channels(weights: Mapping[str, Tensor], model: nn.Module) -> int | Non
     return _channels(converted, model)
 
 
-def load_weights(model: nn.Module, checkpoint: Checkpoint, argument: str) -> None:
+def load_weights(model: TimmModel, checkpoint: Checkpoint, argument: str) -> None:
     """Load a checkpoint into a timm model; it must have every weight of the model.
 
     By name, else by timm's conversion, else by torchvision's order if the two networks compute the same logits for two
@@ -70,7 +71,7 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, argument: str) -> Non
     model.load_state_dict({name: tensor for name, tensor in converted.items() if shapes.get(name) == tensor.shape})
 
 
-def _converted(weights: Mapping[str, Tensor], model: nn.Module) -> tuple[Mapping[str, Tensor], str | None]:
+def _converted(weights: Mapping[str, Tensor], model: TimmModel) -> tuple[Mapping[str, Tensor], str | None]:
     """The weights under the model's names, and the name of the torchvision network if they were taken by order.
 
     The classifier and the first convolution may be of another size. Weights that do not fit come back unchanged.
@@ -97,12 +98,12 @@ def _converted(weights: Mapping[str, Tensor], model: nn.Module) -> tuple[Mapping
     return weights, None
 
 
-def _fits(weights: Mapping[str, Tensor], model: nn.Module) -> bool:
+def _fits(weights: Mapping[str, Tensor], model: TimmModel) -> bool:
     """Whether names and shapes are the model's, up to the numbers of classes and input channels."""
     return not _wrong_names(weights, model) and not _wrong_shapes(weights, model, _open_dimensions(model))
 
 
-def _timm_conversions(model: nn.Module) -> list[Callable[..., dict[str, Tensor]]]:
+def _timm_conversions(model: TimmModel) -> list[Callable[..., dict[str, Tensor]]]:
     """timm's functions that convert the names of other libraries, from the file that defines the architecture.
 
     timm has no registry of them, so they are found by the names that timm gives them.
@@ -145,7 +146,7 @@ def _length(classifier: Tensor) -> int:
 
 
 def _compute_the_same(
-    model: nn.Module, converted: Mapping[str, Tensor], network: str, weights: Mapping[str, Tensor]
+    model: TimmModel, converted: Mapping[str, Tensor], network: str, weights: Mapping[str, Tensor]
 ) -> bool:
     """Whether the timm model gives the logits that torchvision's network gives with the same weights."""
     ours = copy.deepcopy(model).cpu().double().eval()
@@ -161,7 +162,7 @@ def _compute_the_same(
     return bool(depends_on_image > 0 and (found - expected).abs().max() <= TOLERANCE * depends_on_image)
 
 
-def first_difference(weights: Mapping[str, Tensor], model: nn.Module) -> tuple[str, str] | None:
+def first_difference(weights: Mapping[str, Tensor], model: TimmModel) -> tuple[str, str] | None:
     """The first reason why weights do not fit a model: what they have, and what is valid. None if they fit.
 
     The model may be on the meta device.
@@ -208,30 +209,30 @@ def _without_counters(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in weights.items() if not name.endswith("num_batches_tracked")}
 
 
-def _open_dimensions(model: nn.Module) -> dict[str, int]:
+def _open_dimensions(model: TimmModel) -> dict[str, int]:
     """The dimension of each tensor that is the number of classes or of input channels."""
     return dict.fromkeys(_classifiers(model), 0) | dict.fromkeys(_first_convolutions(model), 1)
 
 
-def _classifiers(model: nn.Module) -> list[str]:
+def _classifiers(model: TimmModel) -> list[str]:
     return [f"{name}.{kind}" for name in _named(model, "classifier") for kind in ("weight", "bias")]
 
 
-def _first_convolutions(model: nn.Module) -> list[str]:
+def _first_convolutions(model: TimmModel) -> list[str]:
     return [f"{name}.weight" for name in _named(model, "first_conv")]
 
 
-def _named(model: nn.Module, role: str) -> tuple[str, ...]:
+def _named(model: TimmModel, role: str) -> tuple[str, ...]:
     """The names of the modules that timm's description gives a role: one, several or none."""
     names = model.pretrained_cfg.get(role) or ()
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _classes(weights: Mapping[str, Tensor], model: nn.Module) -> int | None:
+def _classes(weights: Mapping[str, Tensor], model: TimmModel) -> int | None:
     return next((len(weights[name]) for name in _classifiers(model) if name in weights and weights[name].dim()), None)
 
 
-def _channels(weights: Mapping[str, Tensor], model: nn.Module) -> int | None:
+def _channels(weights: Mapping[str, Tensor], model: TimmModel) -> int | None:
     expected = model.state_dict()
     for name in _first_convolutions(model):
         if name in weights and name in expected and weights[name].dim() > 1:
@@ -240,5 +241,5 @@ def _channels(weights: Mapping[str, Tensor], model: nn.Module) -> int | None:
     return None
 
 
-def _architecture(model: nn.Module) -> str:
+def _architecture(model: TimmModel) -> str:
     return model.pretrained_cfg.get("architecture") or type(model).__name__
