@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lskd.io.errors import InputError
@@ -97,6 +97,7 @@ def test_a_teacher_that_is_bad_in_both_orders_is_warned_of(caplog):
     assert "is the order of its classes the data's?" in caplog.text
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 11), min_size=12, max_size=12), st.integers(1, 40))
 def test_a_teacher_that_is_right_of_a_few_images_by_chance_is_not_taken_for_one_of_the_other_order(said, times):
     order = OtherOrder.of(NAMES)

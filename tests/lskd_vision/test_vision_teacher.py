@@ -82,7 +82,7 @@ def test_a_teacher_is_frozen_and_in_eval_mode():
     assert torch.equal(first.logits, second.logits)
     assert not first.logits.requires_grad
     assert not teacher.logits(batch).requires_grad
-    assert first.features is None
+    assert not first.features
 
 
 def test_a_teacher_asked_takes_no_random_numbers_and_keeps_its_weights():
