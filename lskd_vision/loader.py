@@ -227,7 +227,7 @@ def raise_lost_batches(_: int) -> None:
     By default its traceback is printed, and the training waits for the batch for ever.
     """
 
-    def put_error(queue: Queue[Any], error: Exception, batch: tuple[Any, ...]) -> None:
+    def put_error(queue: "Queue[Any]", error: Exception, batch: tuple[Any, ...]) -> None:
         lost = input_error("--workers", "a batch", f"cannot be handed over in shared memory, /dev/shm: {error}")
         queue.put((batch[0], ExceptionWrapper((InputError, lost, None))))
 
