@@ -312,7 +312,12 @@ def cost(command: str, place: Path) -> tuple[int, str, int]:
 
 BOMBS = [
     (bomb_of_zip, "bomb.pt", "-m lskd_fairseq.score --data {place}/data-bin --path {place}/bomb.pt", "compressed"),
-    (bomb_of_zip, "bomb.pth.tar", "-m lskd_vision.validate {place}/bomb.pth.tar --data-dir {place}/images", "no check"),
+    (
+        bomb_of_zip,
+        "bomb.pth.tar",
+        "-m lskd_vision.validate {place}/bomb.pth.tar --data-dir {place}/images",
+        "not a check",
+    ),
     (
         bomb_of_tgz,
         "bomb.tgz",

@@ -425,7 +425,7 @@ IMAGES = [
     (
         f"{TRAIN} --data-dir {{images}} --kd-checkpoint {{truncated.pth.tar}}",
         "truncated.pth",
-        "is truncated or no check",
+        "is truncated or not a check",
     ),
     (f"{TRAIN} --data-dir {{images}} --kd-checkpoint {{no-weights.pth.tar}}", "no-weights", "has no weights"),
     (f"{TRAIN} --data-dir {{images}} --kd-checkpoint {{list.pth.tar}}", "list.pth", "must be a checkpoint"),
