@@ -10,6 +10,7 @@ import tempfile
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tgz import download
 
@@ -48,7 +49,7 @@ def checksum_argument(text: str) -> str:
     return text.lower()
 
 
-def already_prepared(dest: Path, parameters: dict) -> bool:
+def already_prepared(dest: Path, parameters: dict[str, Any]) -> bool:
     """Whether ``dest`` holds the outcome of these ``parameters``, by its ``manifest.json``.
 
     Raises:

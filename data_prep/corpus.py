@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 from archives import building
@@ -45,10 +46,10 @@ def write_data_bin(
     pair: str,
     splits: dict[str, Pairs],
     vocab_size: int,
-    parameters: dict,
-    origin: dict,
+    parameters: dict[str, Any],
+    origin: dict[str, Any],
     tokenise: dict[str, Callable[[str], str]] | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """Learn the subwords, binarise with ``fairseq-preprocess`` and write the directory in one step.
 
     Args:
@@ -118,7 +119,7 @@ def add_options(options: argparse.ArgumentParser, vocab_size: int) -> None:
     options.add_argument("--max-pairs", type=positive, help="keep this many train pairs, valid and test in proportion")
 
 
-def describe(manifest: dict) -> str:
+def describe(manifest: dict[str, Any]) -> str:
     """One line for people: the pair and the number of sentences of each split."""
     counts = ", ".join(f"{count['sentences']} {name}" for name, count in manifest["counts"].items())
     return f"{manifest['pair']}: {counts} sentences, {manifest['parameters']['vocab_size']} subwords"

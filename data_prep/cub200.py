@@ -17,6 +17,7 @@ import shutil
 import sys
 from collections import Counter
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from archives import already_prepared, building, checksum_argument, obtain
 from tgz import plain_files, verify
@@ -163,7 +164,7 @@ def read_split(lists: dict[str, bytes], images: set[str], path: Path) -> tuple[l
     return classes, split
 
 
-def write_tree(path: Path, parameters: dict, origin: dict, dest: Path) -> dict:
+def write_tree(path: Path, parameters: dict[str, Any], origin: dict[str, Any], dest: Path) -> dict[str, Any]:
     """Make the directory of the archive at ``path``, in one step, and return its manifest.
 
     Args:

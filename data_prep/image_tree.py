@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from archives import building
@@ -20,7 +21,11 @@ def folder_of(name: str) -> str:
 
 
 def write_trees(
-    dest: Path, splits: dict[str, tuple[np.ndarray, np.ndarray]], names: dict[int, str], parameters: dict, origin: dict
+    dest: Path,
+    splits: dict[str, tuple[np.ndarray, np.ndarray]],
+    names: dict[int, str],
+    parameters: dict[str, Any],
+    origin: dict[str, Any],
 ) -> None:
     """Make ``dest`` in one step: the tree of each split, and ``manifest.json``.
 

@@ -23,6 +23,7 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from imagenet_devkit import OFFICIAL, Archive, unpack, val_labels
 from tqdm import tqdm
@@ -178,7 +179,7 @@ def _wrong_counts(tree: Tree, expected: Expected) -> Iterable[str]:
         yield f"train has {total} images instead of {expected.train_images}"
 
 
-def manifest_in(directory: Path) -> dict | None:
+def manifest_in(directory: Path) -> dict[str, Any] | None:
     """The manifest that this command left in ``directory``, or None where there is none.
 
     Raises:
@@ -197,7 +198,7 @@ def manifest_in(directory: Path) -> dict | None:
     raise input_error("--dest", directory, f"has {mine} of another origin, which stay; name another directory")
 
 
-def describe(directory: Path, tree: Tree, archives: dict[str, str] | None = None) -> dict:
+def describe(directory: Path, tree: Tree, archives: dict[str, str] | None = None) -> dict[str, Any]:
     """Write ``class_index.json`` and ``manifest.json``, which is returned, into ``directory``.
 
     A manifest that is there and has the tree's fingerprint stays, with what it says of the archives.
@@ -215,7 +216,7 @@ def describe(directory: Path, tree: Tree, archives: dict[str, str] | None = None
     return manifest
 
 
-def check(directory: Path, dest: Path, expected: Expected) -> dict:
+def check(directory: Path, dest: Path, expected: Expected) -> dict[str, Any]:
     """Examine the tree in ``directory``, describe it in ``dest`` and return the manifest.
 
     Raises:
@@ -230,7 +231,9 @@ def check(directory: Path, dest: Path, expected: Expected) -> dict:
     return describe(dest, tree)
 
 
-def build(train: Archive, val: Archive, devkit: Archive, dest: Path, expected: Expected, md5: dict[str, str]) -> dict:
+def build(
+    train: Archive, val: Archive, devkit: Archive, dest: Path, expected: Expected, md5: dict[str, str]
+) -> dict[str, Any]:
     """Make the tree in ``dest`` from the archives, and return its manifest.
 
     It grows in a hidden folder beside ``dest``, class by class, and becomes ``dest`` when it is whole and right. When

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from archives import already_prepared, checksum_argument, obtain
 from corpus import PAIRS, Pairs, describe, write_data_bin
@@ -189,7 +190,7 @@ def reason_to_drop(source_tokens: int, target_tokens: int) -> str | None:
 
 def clean(
     pairs: Pairs, tokenise_source: Callable[[str], str], tokenise_target: Callable[[str], str]
-) -> tuple[Pairs, dict]:
+) -> tuple[Pairs, dict[str, Any]]:
     """The usable training pairs, and how many were read, kept, and dropped for which reason."""
     kept, reasons = Pairs([], []), Counter()
     both = zip(pairs.source, pairs.target, strict=True)

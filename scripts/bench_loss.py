@@ -18,6 +18,7 @@ import argparse
 import itertools
 import statistics
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +51,7 @@ class Given(nn.Module):
         return images
 
 
-def ways(shape: str, temperature: float, dtype: torch.dtype, device: torch.device) -> dict:
+def ways(shape: str, temperature: float, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     """A function for each way that computes the loss and its gradient; and the student's logits."""
     count, vocabulary = SHAPES[shape]
     generator = torch.Generator(device).manual_seed(1)

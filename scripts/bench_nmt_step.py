@@ -24,6 +24,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +92,7 @@ class Bench:
         words = f"{self.arguments.data} {self.student} --user-dir lskd_fairseq {words}".split()
         return convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), words))
 
-    def some_batches(self) -> list[dict]:
+    def some_batches(self) -> list[dict[str, Any]]:
         """Full batches of sentences of like length, from short to long ones."""
         iterator = self.task.get_batch_iterator(self.task.dataset("valid"), max_tokens=self.arguments.tokens)
         batches = sorted(iterator.next_epoch_itr(shuffle=False), key=lambda batch: batch["target"].size(1))
@@ -116,7 +117,7 @@ class Bench:
 
         return run
 
-    def ways(self) -> dict:
+    def ways(self) -> dict[str, Any]:
         """For each way, what makes a function that takes a step on each batch."""
         temperature = self.arguments.temperature
         kd = f"--criterion kd --temperature {temperature}"
@@ -147,7 +148,7 @@ class Bench:
         """A function of a model and a batch that gives the loss as one would first write it."""
         teacher, temperature = self.teacher(), self.arguments.temperature
 
-        def loss(model: nn.Module, batch: dict) -> torch.Tensor:
+        def loss(model: nn.Module, batch: dict[str, Any]) -> torch.Tensor:
             logits = model(**batch["net_input"])[0]
             with torch.no_grad():
                 p_t = F.softmax(teacher(**batch["net_input"])[0].float() / temperature, -1)

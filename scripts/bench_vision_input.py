@@ -13,6 +13,7 @@ import itertools
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -56,7 +57,7 @@ def settings(words: str, model: str, data_dir: Path, batch_size: int, workers: i
     return arguments
 
 
-def timms(arguments: argparse.Namespace, config: dict, device: torch.device):
+def timms(arguments: argparse.Namespace, config: dict[str, Any], device: torch.device):
     """timm's loader with the same transforms."""
     dataset = create_dataset(arguments.dataset, root=str(arguments.data_dir), split=arguments.train_split)
     return create_loader(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from lskd.io.errors import input_error
 from lskd.io.files import parse_yaml
@@ -90,11 +91,11 @@ class Scale:
     threads: int
     together: bool
     seeds: int | None
-    slurm: dict
-    data: dict[str, dict]
+    slurm: dict[str, Any]
+    data: dict[str, dict[str, Any]]
 
 
-def read_yaml(path: Path, argument: str) -> dict:
+def read_yaml(path: Path, argument: str) -> dict[str, Any]:
     """The settings in a YAML file.
 
     Raises:
@@ -129,7 +130,7 @@ def read_experiments(directory: Path = EXPERIMENTS) -> dict[str, Experiment]:
     return dict(sorted(experiments.items(), key=lambda item: _order(item[1])))
 
 
-def _order(experiment: Experiment) -> tuple:
+def _order(experiment: Experiment) -> tuple[Any, ...]:
     """Main tables and figures first, then the appendices by letter."""
     letter, _, number = experiment.id.rpartition(".")
     if experiment.id == "E":
@@ -204,10 +205,10 @@ def read_scale(name: str) -> Scale:
     )
 
 
-def _check_trainings(path: Path, data: str, settings: dict) -> None:
+def _check_trainings(path: Path, data: str, settings: dict[str, Any]) -> None:
     """Check what a data set's models are and how long they are trained. Raises InputError."""
 
-    def section(name: str, within: dict) -> dict:
+    def section(name: str, within: dict[str, Any]) -> dict[str, Any]:
         *_, key = name.split(": ")
         if not isinstance(found := within.get(key), dict):
             raise input_error(f"--scale {path}: {data}: {name}", found, "must hold settings")

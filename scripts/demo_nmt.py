@@ -18,6 +18,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -34,7 +35,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 running: set[subprocess.Popen] = set()
 
 
-def train_command(data: Path, save_dir: Path, model: dict, seed: int, criterion: list[str]) -> list[str]:
+def train_command(data: Path, save_dir: Path, model: dict[str, Any], seed: int, criterion: list[str]) -> list[str]:
     """The fairseq command that trains one model; ``criterion`` is all that differs between students."""
     shape = []
     for side in ("encoder", "decoder"):
@@ -145,13 +146,13 @@ def score(data: Path, save_dir: Path, threads: int) -> None:
         run(command, save_dir / "score.log", threads)
 
 
-def in_parallel(data: Path, jobs: list[tuple[int, list[str], Path, dict]]) -> None:
+def in_parallel(data: Path, jobs: list[tuple[int, list[str], Path, dict[str, Any]]]) -> None:
     """Train and score models, as many at a time as there are cores: seed, criterion, directory and shape of each."""
     workers = min(CORES, len(jobs))
     places = list(range(workers))
     lock = threading.Lock()
 
-    def one(job: tuple[int, list[str], Path, dict]) -> None:
+    def one(job: tuple[int, list[str], Path, dict[str, Any]]) -> None:
         seed, criterion, save_dir, shape = job
         with lock:
             position = places.pop(0)

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -64,7 +65,7 @@ class Setting:
     groups: tuple[int, ...] = tuple(range(len(GROUPS)))
 
 
-def pulled(share: float, groups: tuple[int, ...], alone: bool = False) -> Callable:
+def pulled(share: float, groups: tuple[int, ...], alone: bool = False) -> Callable[..., Any]:
     """Classes of groups, or the first of each alone, nearer to the group's mean, by a share of the squared distance."""
 
     def change(means: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -141,7 +142,9 @@ def simulate(setting: Setting, generator: np.random.Generator, seed: int) -> dic
     return small | {"both": both, "together": [(together or 1) <= LEVEL]}
 
 
-def _permutation(pairs: list[tuple[Representations, Representations]], sets: dict, variant: str) -> dict[int, float]:
+def _permutation(
+    pairs: list[tuple[Representations, Representations]], sets: dict[str, Any], variant: str
+) -> dict[int, float]:
     """The permutation p of each target, of mean changes over the pairs, as `lskd eta` gives it."""
     kept, _ = usable_sets(pairs, sets, variant)
     found = [diffusion_indices(*pair, kept, variant) for pair in pairs]
@@ -199,7 +202,7 @@ COLUMNS = (
 )
 
 
-def rates(setting: Setting, simulations: int, seed: int) -> dict:
+def rates(setting: Setting, simulations: int, seed: int) -> dict[str, Any]:
     """A row of the table; a setting with an effect has half of the simulations, its rates need no third digit."""
     simulations = number(setting in EFFECTS, simulations)
     claims: dict[str, list[bool]] = {name: [] for name in TESTS}
@@ -216,7 +219,7 @@ def number(effect: bool, simulations: int) -> int:
     return (simulations + 1) // 2 if effect else simulations
 
 
-def done(path: Path | None, simulations: int, seed: int) -> dict[str, dict]:
+def done(path: Path | None, simulations: int, seed: int) -> dict[str, dict[str, Any]]:
     """The rows that an interrupted run with the same options has left, by setting."""
     if path is None or not path.exists():
         return {}

@@ -8,6 +8,7 @@ classes 5 % nearer; its features correlate with the first's, as those of two mod
 
 import argparse
 from itertools import product
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -30,7 +31,7 @@ SETTINGS = (  # samples a class, dimension, how far classes are apart, correlati
 )
 
 
-def coverage(variant: str, setting: tuple, simulations: int, seed: int) -> dict:
+def coverage(variant: str, setting: tuple[Any, ...], simulations: int, seed: int) -> dict[str, Any]:
     """The share of 95 % intervals that hold the true η(S1) and η(S2), in %."""
     samples, dimension, apart, correlation, exponential = setting
     random = np.random.default_rng(seed)

@@ -12,6 +12,7 @@ import csv
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from side_by_side import origin
@@ -32,7 +33,7 @@ FIELDS = ("noise", "seeds_are", "scatter", "effect", "alphas", "seeds")
 RATES = ("any_claim_percent", "best_against_worst_percent", "one_against_rest_percent", "above_its_deviation_percent")
 
 
-def settings() -> Iterator[dict]:
+def settings() -> Iterator[dict[str, Any]]:
     """What is simulated: everything without an effect, and effects of normal noise with paired seeds."""
     grid = product(("normal", "t, 3 degrees", "binomial"), ("paired", "unpaired"), ("equal", "unequal"), (1, 3), SEEDS)
     for noise, seeds_are, scatter, alphas, seeds in grid:
@@ -53,7 +54,7 @@ def accuracies(random: np.random.Generator, noise: str, seeds_are: str, scatter:
     return 80 + luck + sizes * values + effect * (np.array(TEMPERATURES) == 1)
 
 
-def simulate(setting: dict, pages: int, seed: int) -> dict:
+def simulate(setting: dict[str, Any], pages: int, seed: int) -> dict[str, Any]:
     """The share of pages with a claim, in %.
 
     Returns:
@@ -85,7 +86,7 @@ def simulate(setting: dict, pages: int, seed: int) -> dict:
     return setting | {name: round(100 * count / pages, 2) for name, count in zip(RATES, counts, strict=True)}
 
 
-def known(path: Path | None) -> dict[tuple, dict]:
+def known(path: Path | None) -> dict[tuple[Any, ...], dict[str, Any]]:
     """Rows that are there already, by their settings."""
     if path is None or not path.exists():
         return {}
@@ -93,7 +94,7 @@ def known(path: Path | None) -> dict[tuple, dict]:
     return {tuple(row[name] for name in (*FIELDS, "pages", "seed")): row for row in csv.DictReader(lines)}
 
 
-def csv_text(rows: list[dict], head: list[str]) -> str:
+def csv_text(rows: list[dict[str, Any]], head: list[str]) -> str:
     """A table with what is known of its making above."""
     names = [*FIELDS, *RATES, "pages", "seed"]
     lines = [[str(row[name]) for name in names] for row in rows]

@@ -5,6 +5,7 @@ A job's command is what a user would type in the checkout, word by word. The fil
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 SOURCE = "SOURCE"  # in a scale's settings: the archive or directory that the user names
 
@@ -54,7 +55,7 @@ def word(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def flags(settings: dict, *leave_out: str) -> list[str]:
+def flags(settings: dict[str, Any], *leave_out: str) -> list[str]:
     """Settings as options: ``{"lr": 0.1, "amp": True, "scale": [1, 1]}`` is ``--lr 0.1 --amp --scale 1 1``.
 
     >>> flags({"lr": 0.1, "amp": True, "scale": [1, 1], "cpu": False, "model": "resnet18"}, "model")
@@ -66,11 +67,13 @@ def flags(settings: dict, *leave_out: str) -> list[str]:
             continue
         words.append(f"--{name}")
         if value is not True:
-            words += map(word, value if isinstance(value, list | tuple) else [value])
+            words += map(word, value if isinstance(value, list[Any] | tuple[Any, ...]) else [value])
     return words
 
 
-def train_images(settings: dict, role: dict, model: str, data_dir: str, output: str, seed: int) -> list[str]:
+def train_images(
+    settings: dict[str, Any], role: dict[str, Any], model: str, data_dir: str, output: str, seed: int
+) -> list[str]:
     """``lskd_vision.train`` of one model, without what makes it a teacher or a student.
 
     Args:
@@ -90,14 +93,18 @@ def train_images(settings: dict, role: dict, model: str, data_dir: str, output: 
     return command
 
 
-def record_images(settings: dict, keep: dict, checkpoint: str, data_dir: str, splits: Iterable[str]) -> list[str]:
+def record_images(
+    settings: dict[str, Any], keep: dict[str, Any], checkpoint: str, data_dir: str, splits: Iterable[str]
+) -> list[str]:
     """``lskd_vision.representations`` of a checkpoint; how its images are prepared it knows from its training."""
     command = ["python", "-m", "lskd_vision.representations", checkpoint, "--data-dir", data_dir, "--split", *splits]
     same = {name: settings["images"][name] for name in ("workers", "device") if name in settings["images"]}
     return command + flags(same) + flags(keep)
 
 
-def train_translation(settings: dict, shape: dict, data: str, save_dir: str, seed: int) -> list[str]:
+def train_translation(
+    settings: dict[str, Any], shape: dict[str, Any], data: str, save_dir: str, seed: int
+) -> list[str]:
     """``fairseq-train`` of one Transformer, without its criterion.
 
     Args:
@@ -117,13 +124,13 @@ def train_translation(settings: dict, shape: dict, data: str, save_dir: str, see
     return command
 
 
-def score_translation(settings: dict, data: str, checkpoint: str) -> list[str]:
+def score_translation(settings: dict[str, Any], data: str, checkpoint: str) -> list[str]:
     """``lskd_fairseq.score`` of a checkpoint on the test split."""
     cpu = ["--cpu"] if settings["train"].get("cpu") else []
     return ["python", "-m", "lskd_fairseq.score", "--data", data, "--path", checkpoint, *cpu]
 
 
-def cache_translation(settings: dict, data: str, checkpoint: str, dest: str) -> list[str]:
+def cache_translation(settings: dict[str, Any], data: str, checkpoint: str, dest: str) -> list[str]:
     """``lskd_fairseq.cache_teacher`` of a checkpoint: its features in fp16, from which students have all logits."""
     cpu = ["--cpu"] if settings["train"].get("cpu") else []
     return ["python", "-m", "lskd_fairseq.cache_teacher", "--data", data, "--path", checkpoint, "--dest", dest, *cpu]

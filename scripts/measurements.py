@@ -1,6 +1,7 @@
 """The jobs that measure models for one experiment and put the result beside what the paper printed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from definitions import TRAINS, Experiment
 from jobs import Job, flags, lskd, record_images, word
@@ -38,7 +39,7 @@ class Measurements:
         self.models = models
         self.output = models.output
         self.results = f"{models.output}/results"
-        self.entries: list[dict] = []
+        self.entries: list[dict[str, Any]] = []
         self.after: list[str] = []
 
     def add(self, experiment: Experiment) -> None:
@@ -205,7 +206,7 @@ class Measurements:
         return file, self.models.add(job)
 
     @property
-    def cost(self) -> dict:
+    def cost(self) -> dict[str, Any]:
         """What a job without a model needs."""
         return {"threads": 1} | self.models.scale.slurm["other"]
 
@@ -237,7 +238,7 @@ class Measurements:
         self.entry(experiment, title, [job], stands_in, result=file)
 
     def figure(
-        self, experiment: Experiment, command: str, words: list, before: Sequence[Made], drawing: str, numbers: str
+        self, experiment: Experiment, command: str, words: list[Any], before: Sequence[Made], drawing: str, numbers: str
     ) -> None:
         """The job that draws a figure, with its numbers beside it."""
         files = [f"{self.results}/figure-{experiment.id}.{suffix}" for suffix in ("svg", "json")]

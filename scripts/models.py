@@ -1,6 +1,7 @@
 """The jobs that prepare data and train models: teachers, students at temperatures, scores, representations."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from definitions import Experiment, Scale
 from jobs import (
@@ -69,11 +70,11 @@ class Models:
             raise ValueError(f"job: {job.name} (must be one job, and two have this name)")
         return job.name
 
-    def compute(self, kind: str) -> dict:
+    def compute(self, kind: str) -> dict[str, Any]:
         """What a job that runs a model needs; ``kind`` is ``train`` or ``other``."""
         return {"gpu": self.scale.gpu, "threads": self.scale.threads} | self.scale.slurm[kind]
 
-    def settings(self, data: str) -> dict:
+    def settings(self, data: str) -> dict[str, Any]:
         """Of a data set."""
         return self.scale.data[data]
 
@@ -163,7 +164,7 @@ class Models:
         after = [self.prepare(data), *after]
         return self.trained(run, "teacher", command + start, after, [run], role["epochs"])
 
-    def start(self, role: dict, model: str, alpha: float) -> tuple[list[str], list[str]]:
+    def start(self, role: dict[str, Any], model: str, alpha: float) -> tuple[list[str], list[str]]:
         """The options that say from which weights a model starts, and the jobs that make these."""
         if other := role.get("starts_from"):
             job = self.from_labels(other, model, alpha)
@@ -178,7 +179,7 @@ class Models:
 
     def students(self, wanted: list[Student]) -> None:
         """The jobs that train students: one for each, or for all temperatures where the scale says so."""
-        groups: dict[tuple, list[Student]] = {}
+        groups: dict[tuple[Any, ...], list[Student]] = {}
         for each in sorted(set(wanted), key=repr):
             alone = self.settings(each.data)["kind"] == "translation" or not self.scale.together or each.matched
             key = (self.study(each), each.model, each.label_smoothing, each.seed, alone and each.temperature)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from definitions import EXPERIMENTS, ROOT, Experiment, Scale, check_fits, chosen, read_experiments, read_scale
 from jobs import SOURCE, Job
@@ -47,7 +48,7 @@ def make_plan(
     output: str,
     seeds: int | None = None,
     sources: dict[str, str] | None = None,
-) -> tuple[dict[str, Job], dict]:
+) -> tuple[dict[str, Job], dict[str, Any]]:
     """All jobs by name, and the contents of the page.
 
     Args:
@@ -163,7 +164,7 @@ def is_done(job: Job, output: Path) -> bool:
     return all(path.exists() for path in outcome(job, output))
 
 
-def write_plan(jobs: dict[str, Job], contents: dict, output: Path) -> Path:
+def write_plan(jobs: dict[str, Job], contents: dict[str, Any], output: Path) -> Path:
     """Write ``plan.json`` and the page's contents; the plan's path."""
     for name in ("results", "data", "done", "logs"):
         (output / name).mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from smoothed_models.settings import MODELS, Setting, settings
@@ -92,7 +93,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     print("\n\n".join(f"{half} half\n{table(rows)}" for half, rows in halves.items()))
 
 
-def evaluated(dest: Path, half: str, temperature: float) -> Iterator[dict]:
+def evaluated(dest: Path, half: str, temperature: float) -> Iterator[dict[str, Any]]:
     """A row for each model of one half: how it was made, what is said of it, and whether that is right."""
     for setting, its_half in settings().items():
         if its_half != half or not (file := logits_file(dest, setting)).exists():
@@ -122,7 +123,7 @@ def held(alpha: float, estimate) -> bool | None:
     return None if estimate.low is None else estimate.low <= alpha <= estimate.high
 
 
-def table(rows: list[dict]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     """The table for readers."""
     groups = {f"α {sign} 0, {stage}": [] for sign in ("=", ">") for stage in ("early", "converged", "long")}
     groups |= {model: [] for model in MODELS}
@@ -137,7 +138,7 @@ def table(rows: list[dict]) -> str:
     return show([summary(family, group) for family, group in groups.items() if group], COLUMNS)
 
 
-def summary(family: str, rows: list[dict]) -> dict:
+def summary(family: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """A line of the table."""
     told = [row["right"] for row in rows if row["right"] is not None]
     intervals = [row["held"] for row in rows if row["held"] is not None]

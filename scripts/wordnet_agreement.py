@@ -14,6 +14,7 @@ how much of WordNet's S2 is among the farthest 90 %, and what a distance without
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -69,7 +70,7 @@ def _state(checkpoint: Path, expected: Mapping[str, torch.Tensor]) -> dict[str, 
     return dict(zip(expected, state.values(), strict=True))
 
 
-def table(points: np.ndarray, seeds: int) -> list[dict]:
+def table(points: np.ndarray, seeds: int) -> list[dict[str, Any]]:
     """The rows: by targets, by what chose S1 and S2 beside the distance, and by the size of that S1."""
     names = list(imagenet_classes())
     hierarchy = find_hierarchy(names)
@@ -86,7 +87,9 @@ def table(points: np.ndarray, seeds: int) -> list[dict]:
     return rows
 
 
-def row(chosen: list[dict[int, ClassSets]], closest: dict[int, ClassSets], as_many: dict[int, ClassSets]) -> dict:
+def row(
+    chosen: list[dict[int, ClassSets]], closest: dict[int, ClassSets], as_many: dict[int, ClassSets]
+) -> dict[str, Any]:
     """The agreement in %, a mean over targets and draws, of the sets that were ``chosen`` with those by distance."""
     similar, dissimilar = np.mean([mean_agreement(agreement(each, closest)) for each in chosen], 0).tolist()
     same = np.mean([mean_agreement(agreement(each, as_many)) for each in chosen], 0).tolist()[0]

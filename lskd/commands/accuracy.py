@@ -9,6 +9,7 @@ import argparse
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lskd.io.errors import input_error, warn
 from lskd.io.tables import Column, output_file, show, write
@@ -94,7 +95,7 @@ def _groups(measured: Sequence[ModelAccuracy]) -> list[list[ModelAccuracy]]:
     return groups
 
 
-def _key(each: ModelAccuracy) -> dict:
+def _key(each: ModelAccuracy) -> dict[str, Any]:
     """What runs that differ in their seed alone have in common."""
     provenance = each.provenance
     teacher, data = provenance.get("teacher") or {}, provenance.get("data") or {}
@@ -110,7 +111,7 @@ def _key(each: ModelAccuracy) -> dict:
     }
 
 
-def _settings(configuration: dict) -> dict:
+def _settings(configuration: dict[str, Any]) -> dict[str, Any]:
     """A configuration and its host's, on one level."""
     flat = {}
     for name, value in configuration.items():
@@ -124,10 +125,10 @@ def _differences(one: ModelAccuracy, other: ModelAccuracy) -> list[str]:
     return [name for name in first | second if first.get(name) != second.get(name)]
 
 
-def _notes(rows: Sequence[dict], groups: Sequence[Sequence[ModelAccuracy]]) -> list[str]:
+def _notes(rows: Sequence[dict[str, Any]], groups: Sequence[Sequence[ModelAccuracy]]) -> list[str]:
     """Why lines that look alike are not one."""
     notes = []
-    seen: dict[tuple, list[int]] = {}
+    seen: dict[tuple[Any, ...], list[int]] = {}
     for place, row in enumerate(rows):
         looks = (row["model"].partition(" ")[2], row["label_smoothing"], row["temperature"], row["split"])
         alike = seen.setdefault(looks, [])
@@ -154,7 +155,7 @@ def _classes(wanted: list[str] | None, measured: Sequence[ModelAccuracy]) -> lis
     return class_indices(wanted, names, "--classes") or list(range(len(names)))
 
 
-def _row(number: int, group: Sequence[ModelAccuracy], groups: Sequence[Sequence[ModelAccuracy]]) -> dict:
+def _row(number: int, group: Sequence[ModelAccuracy], groups: Sequence[Sequence[ModelAccuracy]]) -> dict[str, Any]:
     """A line of the table."""
     provenance = group[0].provenance
     role = "student" if provenance.get("teacher") else "teacher"
@@ -182,8 +183,8 @@ def _row(number: int, group: Sequence[ModelAccuracy], groups: Sequence[Sequence[
 
 
 def _class_row(
-    row: dict, group: Sequence[ModelAccuracy], label: int, groups: Sequence[Sequence[ModelAccuracy]]
-) -> dict:
+    row: dict[str, Any], group: Sequence[ModelAccuracy], label: int, groups: Sequence[Sequence[ModelAccuracy]]
+) -> dict[str, Any]:
     """The same for one class."""
     mean, deviation = _over_seeds([each.classwise[label] for each in group])
     first = _first(group, groups)
@@ -193,7 +194,7 @@ def _class_row(
     return row | nothing | figures | {"class": group[0].class_names[label]}
 
 
-def _class_table(by_class: Sequence[Sequence[dict]]) -> str:
+def _class_table(by_class: Sequence[Sequence[dict[str, Any]]]) -> str:
     """Classes down, models across, changes beside them, and the mean of the classes last."""
     rows = [{"class": row["class"]} for row in by_class[0]] + [{"class": "average"}]
     columns = [Column("top-1 %", "class")]

@@ -6,6 +6,7 @@ and what the paper found for such teachers. The estimate needs the last layer an
 
 import argparse
 import dataclasses
+from typing import Any
 
 from lskd.commands.entropy import Logits
 from lskd.io.errors import InputError, error_context
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\n{_evidence(smoothed.pop() if len(smoothed) == 1 else None)}\n\n{LIMITS}")
 
 
-def _answer(path: str) -> tuple[dict, str]:
+def _answer(path: str) -> tuple[dict[str, Any], str]:
     """What is known of a teacher and what follows, as a row and in words."""
     representations = read_representations(path)
     recorded, source = recorded_alpha(representations.provenance)
@@ -73,7 +74,7 @@ def _answer(path: str) -> tuple[dict, str]:
     return row, "\n".join(text)
 
 
-def recorded_alpha(provenance: dict) -> tuple[float | None, str]:
+def recorded_alpha(provenance: dict[str, Any]) -> tuple[float | None, str]:
     """The α that a file's provenance records of the model's own training, and where that is known from.
 
     A student's labels are its teacher's outputs: its own α says nothing, and is None.

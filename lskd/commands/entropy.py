@@ -10,6 +10,7 @@ import argparse
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -145,7 +146,7 @@ def entropy_sums(path: str, representations: Representations, temperatures: Sequ
     return sums
 
 
-def _facts(path: str, representations: Representations) -> dict:
+def _facts(path: str, representations: Representations) -> dict[str, Any]:
     provenance = representations.provenance
     alpha = (provenance.get("configuration") or {}).get("label_smoothing")
     return {
@@ -158,7 +159,7 @@ def _facts(path: str, representations: Representations) -> dict:
     }
 
 
-def _entropy_rows(path: str, representations: Representations, temperatures: Sequence[float]) -> list[dict]:
+def _entropy_rows(path: str, representations: Representations, temperatures: Sequence[float]) -> list[dict[str, Any]]:
     sums = entropy_sums(path, representations, temperatures)
     facts = _facts(path, representations) | {"samples": sums.n}
     errors = [None if math.isnan(error) else error for error in sums.standard_error().tolist()]
@@ -170,7 +171,7 @@ def _entropy_rows(path: str, representations: Representations, temperatures: Seq
     ]
 
 
-def _table(rows: Sequence[dict], temperatures: Sequence[float]) -> str:
+def _table(rows: Sequence[dict[str, Any]], temperatures: Sequence[float]) -> str:
     columns = [Column("file", "file"), Column("model", "model"), Column("α", "label_smoothing", ".3g")]
     columns += [Column("split", "split"), Column("samples", "samples")]
     columns += [Column(f"T = {each:.7g}", f"T{each}", ".4f") for each in temperatures]
@@ -206,7 +207,7 @@ def _mean_outputs(
 
 def _output_rows(
     path: str, representations: Representations, labels: Sequence[int], means: dict[float, np.ndarray], top: int
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     names, rows = representations.class_names, []
     for temperature, outputs in means.items():
         for label, mean, far in zip(labels, outputs, far_below_second(outputs).tolist(), strict=True):
@@ -220,7 +221,7 @@ def _output_rows(
     return rows
 
 
-def _panels(path: str, each: Representations, labels: Sequence[int], means: dict, top: int, several: bool):
+def _panels(path: str, each: Representations, labels: Sequence[int], means: dict[str, Any], top: int, several: bool):
     """A :class:`~lskd.report.soft_output_figure.SoftOutputs` of each class; it names the model of several."""
     alpha = teacher_smoothing(each.provenance)
     model = each.provenance.get("model") or Path(path).name
@@ -233,7 +234,7 @@ def _panels(path: str, each: Representations, labels: Sequence[int], means: dict
         yield largest(title, label, names, by_temperature, top)
 
 
-def _output_table(rows: Sequence[dict]) -> str:
+def _output_table(rows: Sequence[dict[str, Any]]) -> str:
     columns = [Column("class", "class"), Column("file", "file"), Column("samples", "samples")]
     columns += [Column("T", "temperature", ".7g"), Column("far below", "far_below_second"), Column("of", "classes")]
     columns += [Column(f"{place}.", str(place)) for place in range(1, 1 + len(rows[0]["outputs"]))]

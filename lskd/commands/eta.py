@@ -6,6 +6,7 @@ come from `lskd similar --output`, or from here with its defaults. Students that
 """
 
 import argparse
+from typing import Any
 
 from lskd.io.errors import input_error, percent, positive, warn
 from lskd.io.tables import output_file, write
@@ -122,7 +123,7 @@ def _paths(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     return arguments.first, arguments.second
 
 
-def _sets(arguments: argparse.Namespace, names: list[str]) -> tuple[dict[int, ClassSets], dict | None]:
+def _sets(arguments: argparse.Namespace, names: list[str]) -> tuple[dict[int, ClassSets], dict[str, Any] | None]:
     """S1 and S2 of each target, of a file or as `lskd similar` chooses them, and how they were chosen."""
     for option, methods in USED_BY.items():
         if getattr(arguments, option) and arguments.by not in methods:

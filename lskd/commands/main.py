@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 from lskd import __version__
 from lskd.io.errors import OneLineParser, input_error, run_command
@@ -136,7 +137,7 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     given = [
         (name, os.path.realpath(each))
         for name, value in vars(arguments).items()
-        for each in (value if isinstance(value, list | tuple) else [value])
+        for each in (value if isinstance(value, list[Any] | tuple[Any, ...]) else [value])
         if isinstance(each, str | Path)
     ]
     for output in OUTPUTS:

@@ -8,6 +8,7 @@ when they name the same checkpoint; a file that names none stands alone.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from lskd.io.errors import InputError, input_error, positive, warn
 from lskd.io.tables import Column, output_file, show, write
@@ -125,7 +126,7 @@ def _read(paths: list[str]) -> Given:
     return [(path, read_representations(path)) for path in paths]
 
 
-def _facts(panel: Panel) -> dict:
+def _facts(panel: Panel) -> dict[str, Any]:
     return {
         "checkpoint": panel.provenance.get("checkpoint"),
         "data": data_name(panel.provenance.get("data")),
@@ -138,7 +139,7 @@ def _facts(panel: Panel) -> dict:
     }
 
 
-def _figures(panel: Panel) -> dict:
+def _figures(panel: Panel) -> dict[str, Any]:
     return {
         "samples": len(panel.labels),
         "relative_distance": panel.relative_distance,
@@ -147,7 +148,7 @@ def _figures(panel: Panel) -> dict:
     }
 
 
-def _coordinates(panel: Panel) -> list[dict]:
+def _coordinates(panel: Panel) -> list[dict[str, Any]]:
     facts = _facts(panel)
     points = zip(panel.index.tolist(), panel.labels.tolist(), panel.coordinates.tolist(), strict=True)
     return [facts | {"sample": i, "class": panel.class_names[label], "x": x, "y": y} for i, label, (x, y) in points]

@@ -12,6 +12,7 @@ import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -165,7 +166,9 @@ def origin(arguments: argparse.Namespace, representations: Representations | Non
     return {"by": arguments.by, "from": arguments.points} | identity(representations)
 
 
-def agreement_rows(first: Mapping[int, ClassSets], second: Mapping[int, ClassSets], names: list[str]) -> list[dict]:
+def agreement_rows(
+    first: Mapping[int, ClassSets], second: Mapping[int, ClassSets], names: list[str]
+) -> list[dict[str, Any]]:
     """Table G.1: by target, the mean, and what a second method that chose at random would reach.
 
     Returns:

@@ -33,7 +33,7 @@ class Row:
         notes: what a reader has to know of it, a sentence each.
     """
 
-    figure: dict
+    figure: dict[str, Any]
     seed: str = ""
     notes: tuple[str, ...] = ()
 
@@ -108,7 +108,7 @@ class _ModelRow(msgspec.Struct):
     temperature: Number | None = None
     split: Text | None = None
 
-    def figure(self, metric: str, **other: object) -> dict:
+    def figure(self, metric: str, **other: object) -> dict[str, Any]:
         """Its fields, as the paper writes them, and ``other`` ones."""
         found = {name: getattr(self, name) for name in FIELDS if hasattr(self, name)} | other
         alpha, name = self.label_smoothing, found.get("target_class")
@@ -155,7 +155,7 @@ class _AgreementRow(msgspec.Struct):
     shown: Text | None = None
 
 
-def read_rows(path: str | os.PathLike) -> list[Row]:
+def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     """The figures that may be in a table, of a file that ``lskd eta``, ``entropy``, ``accuracy`` or ``similar`` wrote.
 
     Raises:

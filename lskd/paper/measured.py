@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lskd.io.errors import InputError, input_error
 from lskd.io.schema import Text
@@ -42,7 +43,7 @@ class Measured(Figure):
 
 
 def measure(
-    table: str, inputs: Sequence[str | os.PathLike], stand_ins: Mapping[str, str] | None = None
+    table: str, inputs: Sequence[str | os.PathLike[str]], stand_ins: Mapping[str, str] | None = None
 ) -> tuple[list[Measured], list[str]]:
     """What was measured of a table.
 
@@ -97,7 +98,7 @@ def _nothing(table: str, path: object, printed: Sequence[Figure]) -> InputError:
     return input_error("INPUT", path, f"must have a figure of Table {table}: {wanted} of {of}")
 
 
-def _fits(row: Mapping, printed: Sequence[Figure]) -> bool:
+def _fits(row: Mapping[str, Any], printed: Sequence[Figure]) -> bool:
     """Whether a table is about such a figure; entropies are always of teachers."""
     of_teacher = row.get("student") is None
     return any(
@@ -106,7 +107,7 @@ def _fits(row: Mapping, printed: Sequence[Figure]) -> bool:
     )
 
 
-def _figure(table: str, known: Mapping) -> Measured:
+def _figure(table: str, known: Mapping[str, Any]) -> Measured:
     return Measured(**{**known, "table": table})
 
 
@@ -120,7 +121,7 @@ def _of_runs(table: str, printed: Sequence[Figure], runs: Sequence[Run]) -> Iter
         raise _nothing(table, runs[0].directory, printed)
     wanted |= {OTHER_BLEU: "BLEU"} if "bleu" in wanted else {}
     studies = group(runs)
-    cells: dict[tuple, tuple[Study, list[Run]]] = {}
+    cells: dict[tuple[Any, ...], tuple[Study, list[Run]]] = {}
     for study in studies:
         for (alpha, temperature), students in study.students.items():
             _place(cells, (study.first.model, alpha, temperature), study, students)
@@ -152,7 +153,7 @@ def _of_runs(table: str, printed: Sequence[Figure], runs: Sequence[Run]) -> Iter
                 yield _figure(table, known | {"metric": metric, "unit": unit} | _spread(values))
 
 
-def _place(cells: dict, key: tuple, study: Study, runs: Sequence[Run]) -> None:
+def _place(cells: dict[str, Any], key: tuple[Any, ...], study: Study, runs: Sequence[Run]) -> None:
     """Runs of one cell; what differs by more than the seed cannot share one."""
     if key in cells:
         first, other = cells[key][1][0], runs[0]
@@ -191,7 +192,7 @@ def _teachers(studies: Sequence[Study]) -> dict[float | None, list[Run]]:
     return {alpha: list(alike.values()) for alpha, alike in found.items()}
 
 
-def _spread(values: Sequence[float]) -> dict:
+def _spread(values: Sequence[float]) -> dict[str, Any]:
     spread = over_seeds(values)
     return {"mean": float(spread.mean), "standard_deviation": spread.sd, "n": spread.n}
 
@@ -202,7 +203,7 @@ def _spread(values: Sequence[float]) -> dict:
 def _over_seeds(table: str, given: Sequence[tuple[Path, Row]]) -> list[Measured]:
     """Figures of different seeds are one; those that the command has summed up itself stay as they are."""
     rows: list[Measured] = []
-    cells: dict[tuple, dict[str, dict]] = {}
+    cells: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for path, row in given:
         if not row.seed:
             rows.append(_figure(table, row.figure))
@@ -245,7 +246,7 @@ def _taught(targets: Measured, student: Measured) -> bool:
 
 def _averages(rows: Sequence[Measured]) -> list[Measured]:
     """Means over classes, where the input had none; their spread over seeds is not known from those of the classes."""
-    alike: dict[tuple, list[Measured]] = {}
+    alike: dict[tuple[Any, ...], list[Measured]] = {}
     for row in rows:
         key = (row.metric, row.student, row.label_smoothing, row.temperature, row.split)
         alike.setdefault(key, []).append(row)
@@ -310,7 +311,7 @@ def _sorted(rows: Sequence[Measured], printed: Sequence[Figure]) -> list[Measure
     metrics = [*dict.fromkeys(figure.metric for figure in printed), OTHER_BLEU]
     last = (None, "average", "by chance")
 
-    def key(row: Measured) -> tuple:
+    def key(row: Measured) -> tuple[Any, ...]:
         return (
             row.student is not None,
             students.index((row.stands_for, row.student)),

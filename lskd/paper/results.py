@@ -35,12 +35,12 @@ class Result:
     rows: Sequence[Measured] = ()
 
 
-def write_result(path: str | os.PathLike, result: Result) -> None:
+def write_result(path: str | os.PathLike[str], result: Result) -> None:
     """Write a result as JSON, in one step."""
     write_json(path, asdict(result))
 
 
-def read_result(path: str | os.PathLike) -> Result:
+def read_result(path: str | os.PathLike[str]) -> Result:
     """Read what :func:`write_result` wrote; the file may come from anyone.
 
     Raises:

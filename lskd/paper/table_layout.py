@@ -5,6 +5,7 @@ The same layout serves what the paper printed and what was measured, in the term
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lskd.io.errors import input_error
 from lskd.paper.published import Figure
@@ -60,7 +61,7 @@ def grid(figures: Sequence[Figure], like: Sequence[Figure] = ()) -> Grid:
     if "metric" not in across and varies(figures, "metric"):
         across.append("metric")
     titles = _titles(figures, across)
-    rows: dict[tuple, tuple[list, list]] = {}
+    rows: dict[tuple[Any, ...], tuple[list[Any], list[Any]]] = {}
     for figure in figures:
         key = tuple(getattr(figure, name) for name in down)
         _, cells = rows.setdefault(key, ([shown(figure, name) for name in down], [None] * len(titles)))

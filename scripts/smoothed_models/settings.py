@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 MODELS = {
     "linear": ("digits", "mixture5", "mixture20", "mixture100", "clothes", "letters"),
@@ -75,6 +76,6 @@ def settings() -> dict[Setting, str]:
     return halves
 
 
-def hash_bit(stratum: tuple) -> int:
+def hash_bit(stratum: tuple[Any, ...]) -> int:
     """0 or 1: which half a stratum begins with."""
     return hashlib.sha256(repr(stratum).encode()).digest()[0] % 2
