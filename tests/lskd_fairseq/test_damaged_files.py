@@ -105,7 +105,7 @@ CHANGES = [
         lambda state: state["model"].update(more=torch.tensor([torch.nan]).to(torch.float8_e4m3fn)),
         "its weight more are",
     ),
-    (lambda state: state["cfg"].pop("task"), "not whole|cannot be used on"),
+    (lambda state: state["cfg"].pop("task"), "incomplete|cannot be used on"),
     (lambda state: state["cfg"]["task"].update(_name="nothing"), "is of the task nothing"),
     (lambda state: setattr(state["cfg"]["model"], "encoder_layers", "many"), "cannot be built|cannot be used on"),
     (lambda state: setattr(state["cfg"]["model"], "arch", ["a"]), "cannot be built|cannot be used on"),

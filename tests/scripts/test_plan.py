@@ -276,7 +276,7 @@ def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
     (place / "run.json").write_text(json.dumps(record))
     said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
     assert f"GPU hours: {24 * 200:.1f} for 24 of 50 trainings" in said  # an hour an epoch, two kinds of student
-    assert "imagenet/resnet18" not in said.partition("tells the speed of")[2]
+    assert "imagenet/resnet18" not in said.partition("shows the speed of")[2]
     (place / "run.json").write_text(json.dumps(record | {"history": [row | {"together": 4}]}))
     said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
     assert f"GPU hours: {24 * 200 / 4:.1f} for 24 of 50 trainings" in said  # four models shared that hour
