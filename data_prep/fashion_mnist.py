@@ -16,7 +16,7 @@ import argparse
 import hashlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,19 @@ def chosen_classes(names: Sequence[str]) -> list[str]:
     return sorted(names)  # as timm sorts their folders
 
 
+def tree_writer(names: Sequence[str]) -> Callable[..., None]:
+    """The function :func:`image_tree.write_trees`.
+
+    Raises:
+        InputError: Pillow is not installed, which only ``--classes`` needs.
+    """
+    try:
+        from image_tree import write_trees
+    except ImportError as error:
+        raise input_error("--classes", " ".join(names), f"needs the package Pillow: {error}") from None
+    return write_trees
+
+
 def main(arguments: argparse.Namespace) -> None:
     """Make the data directory, unless it is there."""
     source, max_images = arguments.source, arguments.max_images
@@ -139,12 +152,9 @@ def main(arguments: argparse.Namespace) -> None:
     if max_images is not None and max_images % number:
         raise input_error("--max-images", max_images, f"must be a multiple of {number}: as many of each class")
     parameters = {"data_set": "Fashion-MNIST", "source": source, "max_images": max_images}
+    write_trees = tree_writer(names) if names else None
     if names:
         parameters["classes"] = names
-        try:
-            import image_tree
-        except ImportError as error:
-            raise input_error("--classes", " ".join(names), f"needs the package Pillow: {error}") from None
     if source == "sample":
         parameters["source_sha256"] = sha256(SAMPLE)
     elif source not in FETCH:
@@ -167,10 +177,10 @@ def main(arguments: argparse.Namespace) -> None:
         arrays = of_classes(arrays, names)
     if max_images is not None:
         arrays = subset(arrays, max_images, number)
-    if names:
+    if names and write_trees:
         splits = {"train": (arrays["x_train"], arrays["y_train"]), "validation": (arrays["x_test"], arrays["y_test"])}
         labels = {CLASSES.index(name): name for name in names}
-        image_tree.write_trees(arguments.dest, splits, labels, parameters, origin)
+        write_trees(arguments.dest, splits, labels, parameters, origin)
     else:
         write_raw(arrays, parameters, origin, arguments.dest)
     sizes = {split: len(arrays[f"y_{split}"]) for split in ("train", "test")}

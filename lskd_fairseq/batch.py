@@ -44,4 +44,5 @@ class Batch(TypedDict):
 def collate(dataset: LanguagePairDataset, numbers: Iterable[int], device: torch.device | None = None) -> Batch:
     """Collate the sentences with these numbers, which fairseq sorts by length; on the CPU if no device is given."""
     batch: Any = dataset.collater([dataset[number] for number in numbers])
-    return utils.move_to_cuda(batch) if device is not None and device.type == "cuda" else batch
+    move: Any = utils.move_to_cuda
+    return move(batch) if device is not None and device.type == "cuda" else batch

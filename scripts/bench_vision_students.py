@@ -1,12 +1,12 @@
-"""How much four students under one teacher cost, side by side with what a user would have without this project.
+"""The cost of four students under one teacher, compared with timm's own distillation.
 
     python scripts/bench_vision_students.py --data-dir runs/demo/fashion-mnist
 
-Three things are timed in turn, round after round, on the same images, and compared by the median of their ratios:
+Three ways are timed in turns on the same images, and compared by the median of their ratios:
 
-- shared: ``lskd_vision.train``'s own step, four temperatures: images loaded once, one teacher forward, four students;
-- timm: ``timm.task.LogitDistillationTask`` four times, each with its own loader and teacher forward;
-- floor: images loaded once, one teacher forward, four steps of ``timm.task.ClassificationTask`` on the labels.
+- shared: ``lskd_vision.train``'s own step, four temperatures: images loaded once, the teacher run once, four students;
+- timm: ``timm.task.LogitDistillationTask`` four times, each with its own loader and teacher;
+- floor: images loaded once, the teacher run once, four steps of ``timm.task.ClassificationTask`` on the labels.
 """
 
 import argparse
@@ -14,13 +14,16 @@ import copy
 import itertools
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from timm.data import create_dataset, create_loader
 from timm.optim import create_optimizer_v2
 from timm.task import ClassificationTask, LogitDistillationTask
+from torch import nn
 from tqdm import tqdm
 
 from lskd.io.errors import positive, run_command
@@ -33,10 +36,11 @@ from lskd_vision.run import Run, Setting
 from lskd_vision.teacher import Normalisation, Teacher
 
 TEMPERATURES = (1.0, 2.0, 3.0, 64.0)
+Steps = Callable[[int], None]  # makes steps on this number of batches
 
 
-def shared(arguments, teacher: Teacher, device: torch.device):
-    """A function that takes ``batches`` steps of four students as ``lskd_vision.train`` does."""
+def shared(arguments: argparse.Namespace, teacher: Teacher, device: torch.device) -> Steps:
+    """Steps of four students as in ``lskd_vision.train``."""
     data = load_data(arguments)
     config = data_config(arguments, teacher.model)
     loader = Loader(data.train, config, arguments, device, training=True)
@@ -59,8 +63,8 @@ def shared(arguments, teacher: Teacher, device: torch.device):
     return steps
 
 
-def timm_parts(arguments, device: torch.device):
-    """A loader and a student with its optimiser, as a user of timm alone makes them."""
+def timm_parts(arguments: argparse.Namespace, device: torch.device) -> tuple[Any, nn.Module, torch.optim.Optimizer]:
+    """A loader, and a student with its optimiser, made with timm alone."""
     dataset = create_dataset(arguments.dataset, root=str(arguments.data_dir), split="train")
     loader = create_loader(
         dataset,
@@ -76,7 +80,7 @@ def timm_parts(arguments, device: torch.device):
         persistent_workers=False,
         device=device,
     )
-    student = timm.create_model(arguments.model[0], num_classes=10, in_chans=arguments.in_chans).to(device)
+    student: Any = timm.create_model(arguments.model[0], num_classes=10, in_chans=arguments.in_chans).to(device)
     if arguments.channels_last:
         student = student.to(memory_format=torch.channels_last)
     student.pretrained_cfg = dict(student.pretrained_cfg, mean=(0.5,), std=(0.5,))
@@ -84,8 +88,8 @@ def timm_parts(arguments, device: torch.device):
     return loader, student, optimizer
 
 
-def with_timm(arguments, teacher: Teacher, device: torch.device):
-    """The same steps by timm's task, a temperature after the other."""
+def with_timm(arguments: argparse.Namespace, teacher: Teacher, device: torch.device) -> Steps:
+    """The same steps with timm's task, one temperature after the other."""
     parts = []
     for temperature in TEMPERATURES:
         loader, student, optimizer = timm_parts(arguments, device)
@@ -113,8 +117,8 @@ def with_timm(arguments, teacher: Teacher, device: torch.device):
     return steps
 
 
-def floor(arguments, teacher: Teacher, device: torch.device):
-    """Loading, one teacher forward and four students that learn the labels."""
+def floor(arguments: argparse.Namespace, teacher: Teacher, device: torch.device) -> Steps:
+    """Steps of loading, running the teacher once, and training four students on the labels."""
     tasks = []
     for _ in TEMPERATURES:
         loader, student, optimizer = timm_parts(arguments, device)
@@ -133,13 +137,13 @@ def floor(arguments, teacher: Teacher, device: torch.device):
     return steps
 
 
-def layout(arguments, images: torch.Tensor) -> torch.Tensor:
-    """The memory layout that is asked for."""
+def layout(arguments: argparse.Namespace, images: torch.Tensor) -> torch.Tensor:
+    """The images in the memory layout of the options."""
     return images.contiguous(memory_format=torch.channels_last) if arguments.channels_last else images
 
 
-def timed(steps, batches: int, device: torch.device) -> float:
-    """Seconds."""
+def timed(steps: Steps, batches: int, device: torch.device) -> float:
+    """Seconds of steps on this number of batches."""
     begin = time.perf_counter()
     steps(batches)
     if device.type == "cuda":
@@ -148,7 +152,7 @@ def timed(steps, batches: int, device: torch.device) -> float:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Measure and print; write the figures with ``--output``."""
+    """Measure and print; write the table with ``--output``."""
     words = f"--data-dir {arguments.data_dir} --dataset torch/fashion_mnist --in-chans 1 --img-size 28 --crop-pct 1"
     words += f" --scale 1 1 --ratio 1 1 --batch-size {arguments.batch_size} --workers 0 --opt adamw --lr 1e-3"
     words += f" --model {arguments.model} --kd-model-name {arguments.teacher} --warmup-epochs 0 --mean .5 --std .5"
@@ -164,9 +168,9 @@ def main(arguments: argparse.Namespace) -> None:
     faster.speed_up((1, 28, 28), arguments.channels_last)  # as lskd_vision.train does
     ways = {"shared": (shared, faster), "timm": (with_timm, teacher), "floor": (floor, teacher)}
     steps = {name: way(settings, taught, device) for name, (way, taught) in ways.items()}
-    seconds = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for each in steps.values():
-        each(2)  # warm
+        each(2)  # warm up
     for _ in tqdm(range(arguments.rounds), desc="rounds"):
         for name, each in steps.items():
             seconds[name].append(timed(each, arguments.batches, device))
@@ -192,15 +196,15 @@ def main(arguments: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser(prog="bench_vision_students.py", description=__doc__.split("\n")[0])
-    command.add_argument("--data-dir", type=Path, required=True, help="as data_prep/fashion_mnist.py makes it")
+    command.add_argument("--data-dir", type=Path, required=True, help="made by data_prep/fashion_mnist.py")
     command.add_argument("--model", default="test_resnet", help="of the students (test_resnet)")
     command.add_argument("--teacher", default="resnet10t", help="its weights do not matter here (resnet10t)")
     command.add_argument("--batch-size", type=positive, default=128, help="default 128")
-    command.add_argument("--batches", type=positive, default=6, help="a way and round (default 6)")
+    command.add_argument("--batches", type=positive, default=6, help="per way and round (default 6)")
     command.add_argument("--rounds", type=positive, default=9, help="default 9")
     command.add_argument("--channels-last", action="store_true", help="memory layout of all three")
-    command.add_argument("--device", help="cuda or cpu; a GPU where there is one by default")
-    command.add_argument("--output", type=Path, help="also write the figures here, as CSV")
+    command.add_argument("--device", help="cuda or cpu; by default a GPU if there is one")
+    command.add_argument("--output", type=Path, help="also write the table here, as CSV")
     return command
 
 
