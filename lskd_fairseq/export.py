@@ -40,9 +40,7 @@ def export(checkpoint: str, out: str | Path) -> None:
     try:
         clean = _clean(state, cfg)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise input_error(
-            "checkpoint", checkpoint, f"must be one of a training, and has no whole state of it: {error}"
-        ) from None
+        raise input_error("checkpoint", checkpoint, f"must have the complete state of a training: {error}") from None
     with replacing(out) as beside:
         torch_files.save(clean, beside)
     torch.load(out, map_location="cpu", weights_only=True, mmap=True)

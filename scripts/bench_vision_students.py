@@ -13,22 +13,20 @@ import argparse
 import copy
 import itertools
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from side_by_side import origin, seconds_in_turns, show
 from timm.data import create_dataset, create_loader
 from timm.optim import create_optimizer_v2
 from timm.task import ClassificationTask, LogitDistillationTask
 from torch import nn
-from tqdm import tqdm
 
 from lskd.io.errors import positive, run_command
-from lskd.io.files import write_text
-from lskd.records.runs import hardware, now, source_revision, versions
 from lskd_vision import options, train
 from lskd_vision.data import data_config, load_data
 from lskd_vision.loader import Loader
@@ -142,15 +140,6 @@ def layout(arguments: argparse.Namespace, images: torch.Tensor) -> torch.Tensor:
     return images.contiguous(memory_format=torch.channels_last) if arguments.channels_last else images
 
 
-def timed(steps: Steps, batches: int, device: torch.device) -> float:
-    """Seconds of steps on this number of batches."""
-    begin = time.perf_counter()
-    steps(batches)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin
-
-
 def main(arguments: argparse.Namespace) -> None:
     """Measure and print; write the table with ``--output``."""
     words = f"--data-dir {arguments.data_dir} --dataset torch/fashion_mnist --in-chans 1 --img-size 28 --crop-pct 1"
@@ -168,29 +157,18 @@ def main(arguments: argparse.Namespace) -> None:
     faster.speed_up((1, 28, 28), arguments.channels_last)  # as lskd_vision.train does
     ways = {"shared": (shared, faster), "timm": (with_timm, teacher), "floor": (floor, teacher)}
     steps = {name: way(settings, taught, device) for name, (way, taught) in ways.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for each in steps.values():
-        each(2)  # warm up
-    for _ in tqdm(range(arguments.rounds), desc="rounds"):
-        for name, each in steps.items():
-            seconds[name].append(timed(each, arguments.batches, device))
-    lines = [f"# {now()}, {source_revision()}", f"# {hardware()}", f"# {versions()}"]
-    lines += [
-        f"# {arguments.model} under {arguments.teacher}, batch {arguments.batch_size}, {arguments.batches} batches"
-    ]
-    lines += [
-        f"# channels_last {arguments.channels_last}, T = {TEMPERATURES}",
-        "way,median ms per batch of four students",
-    ]
+    runs = {name: partial(each, arguments.batches) for name, each in steps.items()}
+    seconds = seconds_in_turns(runs, arguments.rounds, "measuring")
+    about = f"{arguments.model} under {arguments.teacher}, batch {arguments.batch_size}, {arguments.batches} batches, "
+    about += f"channels_last {arguments.channels_last}, T = {TEMPERATURES}"
+    lines = [*origin(about), "way,median ms per batch of four students"]
     for name, values in seconds.items():
         lines.append(f"{name},{1000 * statistics.median(values) / arguments.batches:.1f}")
     lines.append("ratio,median of rounds,least,largest")
     for other in ("timm", "floor"):
         ratios = [a / b for a, b in zip(seconds["shared"], seconds[other], strict=True)]
         lines.append(f"shared / {other},{statistics.median(ratios):.3f},{min(ratios):.3f},{max(ratios):.3f}")
-    print("\n".join(lines))
-    if arguments.output:
-        write_text(arguments.output, "\n".join(lines) + "\n")
+    show(lines, arguments.output)
 
 
 def parser() -> argparse.ArgumentParser:

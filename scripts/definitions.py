@@ -216,7 +216,7 @@ def read_experiments(directory: Path = EXPERIMENTS) -> dict[str, Experiment]:
     return dict(sorted(experiments.items(), key=lambda item: _order(item[1])))
 
 
-def _order(experiment: Experiment) -> tuple[Any, ...]:
+def _order(experiment: Experiment) -> tuple[str, bool, int, str]:
     """Main tables and figures first, then the appendices by letter."""
     letter, _, number = experiment.id.rpartition(".")
     if experiment.id == "E":

@@ -240,7 +240,13 @@ class Measurements:
         self.entry(experiment, title, [job], stands_in, result=file)
 
     def figure(
-        self, experiment: Experiment, command: str, words: list[Any], before: Sequence[Made], drawing: str, numbers: str
+        self,
+        experiment: Experiment,
+        command: str,
+        words: Sequence[object],
+        before: Sequence[Made],
+        drawing: str,
+        numbers: str,
     ) -> None:
         """The job that draws a figure, and writes its numbers."""
         files = [f"{self.results}/figure-{experiment.id}.{suffix}" for suffix in ("svg", "json")]

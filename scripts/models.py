@@ -179,10 +179,11 @@ class Models:
 
     def students(self, wanted: list[Student]) -> None:
         """Add the jobs that train students: one for each, or one for all temperatures if the scale says so."""
-        groups: dict[tuple[Any, ...], list[Student]] = {}
+        groups: dict[tuple[str, str, float, int, float | None], list[Student]] = {}
         for each in sorted(set(wanted), key=repr):
             alone = self.settings(each.data)["kind"] == "translation" or not self.scale.together or each.matched
-            key = (self.study(each), each.model, each.label_smoothing, each.seed, alone and each.temperature)
+            own = each.temperature if alone else None
+            key = (self.study(each), each.model, each.label_smoothing, each.seed, own)
             groups.setdefault(key, []).append(each)
         for group in groups.values():
             group.sort(key=lambda each: each.temperature)

@@ -129,7 +129,7 @@ def _differences(one: ModelAccuracy, other: ModelAccuracy) -> list[str]:
 def _notes(rows: Sequence[dict[str, Any]], groups: Sequence[Sequence[ModelAccuracy]]) -> list[str]:
     """Why lines that look alike are not one line."""
     notes = []
-    seen: dict[tuple[Any, ...], list[int]] = {}
+    seen: dict[tuple[object, ...], list[int]] = {}
     for place, row in enumerate(rows):
         looks = (row["model"].partition(" ")[2], row["label_smoothing"], row["temperature"], row["split"])
         alike = seen.setdefault(looks, [])

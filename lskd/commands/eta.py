@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--variant",
         choices=VARIANTS,
         help="which distance: of centroids (the paper's), the same corrected for the noise of few samples, or the mean "
-        "over pairs of samples (Table K.1), which may be squared (default: centroid; corrected where the students have "
-        "other numbers of samples of a class)",
+        "over pairs of samples (Table K.1), which may be squared (default: centroid; corrected if the students have "
+        "different numbers of samples of a class)",
     )
     parser.add_argument(
         "--allow",

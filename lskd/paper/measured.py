@@ -104,7 +104,7 @@ def _figure(table: str, known: Mapping[str, Any]) -> Measured:
 def _over_seeds(table: str, given: Sequence[tuple[Path, Row]]) -> list[Measured]:
     """Average figures over seeds; those that the command has averaged itself stay as they are."""
     rows: list[Measured] = []
-    cells: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    cells: dict[tuple[object, ...], dict[str, dict[str, Any]]] = {}
     for path, row in given:
         if not row.seed:
             rows.append(_figure(table, row.figure))
@@ -149,7 +149,7 @@ def _taught(targets: Measured, student: Measured) -> bool:
 
 def _averages(rows: Sequence[Measured]) -> list[Measured]:
     """Means over classes, unless the input has them; their spread over seeds is unknown."""
-    alike: dict[tuple[Any, ...], list[Measured]] = {}
+    alike: dict[tuple[object, ...], list[Measured]] = {}
     for row in rows:
         key = (row.metric, row.student, row.label_smoothing, row.temperature, row.split)
         alike.setdefault(key, []).append(row)

@@ -103,11 +103,11 @@ def _teachers(studies: Sequence[Study]) -> dict[float | None, list[Run]]:
         for other in alike.values():
             if other.directory != run.directory and other.record.seed == run.record.seed:
                 raise input_error(
-                    "INPUT", run.directory, f"is a teacher of the seed of {other.directory}; must be given once"
+                    "INPUT", run.directory, f"has the seed of the teacher {other.directory}; must be given once"
                 )
             if (other.model, other.settings) != (run.model, run.settings):
                 raise input_error(
-                    "INPUT", run.directory, f"is made otherwise than {other.directory}, must be compared by itself"
+                    "INPUT", run.directory, f"has other settings than {other.directory}, must be compared by itself"
                 )
         alike[run.directory] = run
     return {alpha: list(alike.values()) for alpha, alike in found.items()}

@@ -5,7 +5,6 @@ The same layout is used for the paper's figures and for measured ones, in the te
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lskd.io.errors import input_error
 from lskd.paper.published import Figure
@@ -61,7 +60,7 @@ def grid(figures: Sequence[Figure], like: Sequence[Figure] = ()) -> Grid:
     if "metric" not in across and varies(figures, "metric"):
         across.append("metric")
     titles = _titles(figures, across)
-    rows: dict[tuple[Any, ...], tuple[list[Any], list[Any]]] = {}
+    rows: dict[tuple[object, ...], tuple[list[str | float | None], list[Figure | None]]] = {}
     for figure in figures:
         key = tuple(getattr(figure, name) for name in down)
         _, cells = rows.setdefault(key, ([shown(figure, name) for name in down], [None] * len(titles)))

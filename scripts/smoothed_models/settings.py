@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 MODELS = {
     "linear": ("digits", "mixture5", "mixture20", "mixture100", "clothes", "letters"),
@@ -77,6 +76,6 @@ def settings() -> dict[Setting, str]:
     return halves
 
 
-def hash_bit(stratum: tuple[Any, ...]) -> int:
+def hash_bit(stratum: tuple[str, str, bool]) -> int:
     """0 or 1: the half with which a stratum begins."""
     return hashlib.sha256(repr(stratum).encode()).digest()[0] % 2
