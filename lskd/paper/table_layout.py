@@ -63,7 +63,8 @@ def grid(figures: Sequence[Figure], like: Sequence[Figure] = ()) -> Grid:
     rows: dict[tuple[object, ...], tuple[list[str | float | None], list[Figure | None]]] = {}
     for figure in figures:
         key = tuple(getattr(figure, name) for name in down)
-        _, cells = rows.setdefault(key, ([shown(figure, name) for name in down], [None] * len(titles)))
+        empty: list[Figure | None] = [None] * len(titles)
+        _, cells = rows.setdefault(key, ([shown(figure, name) for name in down], empty))
         place = titles.index(_title(figure, across))
         if cells[place] is not None:
             named = ", ".join(str(shown(figure, name)) for name in (*down, *across))
