@@ -19,6 +19,7 @@ import os
 import re
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import torch
 from fairseq import utils
@@ -71,9 +72,9 @@ def main(arguments: argparse.Namespace) -> None:
         if not there.files and there.teacher["label_smoothing"]["alpha"] is None:
             split = "valid" if "valid" in arguments.split else arguments.split[-1]
             teacher = there.teacher.copy()
-            teacher["label_smoothing"] = with_estimate(
-                teacher["label_smoothing"], estimate_smoothing([model], task, split)
-            )
+            estimate = estimate_smoothing([model], task, split)
+            known: Any = with_estimate(dict(teacher["label_smoothing"]), estimate)
+            teacher["label_smoothing"] = known
             there = dataclasses.replace(there, teacher=teacher)
         there = write(dest, there, model, layer, task, arguments)
     dense = there.tokens() * there.vocabulary * 2

@@ -55,7 +55,8 @@ class Teacher:
             own = own_task(path, state, str(task.cfg.data), "--teacher-path")
             model = build_model(path, own, "--teacher-path")
             self.models.append(model.eval().requires_grad_(False))
-        self.label_smoothing, self.fingerprint = most_smoothed(smoothing), joint_fingerprint(self.fingerprints)
+        self.label_smoothing: dict[str, Any] = dict(most_smoothed(smoothing))
+        self.fingerprint = joint_fingerprint(self.fingerprints)
         if doubt := "; ".join(filter(None, doubts)):
             say_once(f"teacher {doubt}")
 

@@ -78,7 +78,8 @@ class CachedTeacher:
         self.paths = [path for manifest in manifests for path in manifest.teacher["paths"]]
         self.fingerprints = [manifest.teacher["weights_fingerprint"] for manifest in manifests]
         self.fingerprint = joint_fingerprint(self.fingerprints)
-        self.label_smoothing = most_smoothed([manifest.teacher["label_smoothing"] for manifest in manifests])
+        smoothing = [manifest.teacher["label_smoothing"] for manifest in manifests]
+        self.label_smoothing: dict[str, Any] = dict(most_smoothed(smoothing))
         self.temperature, self.teacher_topk, self.pad = temperature, teacher_topk, target.pad()
         self._projections: dict[tuple[Path, torch.device, torch.dtype], dict[str, Tensor]] = {}
 
