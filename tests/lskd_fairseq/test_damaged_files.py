@@ -139,5 +139,5 @@ def test_a_smoothing_that_is_none_is_not_known(checkpoint, smoothing):
 @pytest.mark.parametrize("value", [None, [], {}, [{}]])
 def test_a_checkpoint_without_its_state_of_training_is_not_exported(checkpoint, tmp_path, name, value):
     path = checkpoint(lambda state: state.update({name: value}))
-    assert "must be one of a training" in refusal(export, path, tmp_path / "out.pt")
+    assert "must have the complete state of a training" in refusal(export, path, tmp_path / "out.pt")
     assert not (tmp_path / "out.pt").exists()
