@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from debian_packages import run_program
+from debian import run_program
 from libreoffice_packages import fault, sentences
 
 from lskd.io.errors import input_error

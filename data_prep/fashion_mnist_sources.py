@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from debian_packages import download, package_files
+from debian import download, files_in_package
 from idx import SIDE, read_idx
 from numpy.typing import NDArray
 
@@ -105,10 +105,11 @@ def fetch_from_debian(scratch: Path) -> dict[str, str]:
     """
     option = "--source debian"
     (package,) = download([PACKAGE], scratch, option)
-    wanted = re.compile(rf"(?:\./)?usr/share/datasets/fashion-mnist/((?:{'|'.join(FILES.values())})(?:\.gz)?)")
-    for name, content in package_files(package, wanted, option):
-        with file_error_context(scratch / name):
-            (scratch / name).write_bytes(content)
+    wanted = re.compile(rf"usr/share/datasets/fashion-mnist/(?:{'|'.join(FILES.values())})(?:\.gz)?")
+    for path, content in files_in_package(package, wanted, option):
+        file = scratch / Path(path).name
+        with file_error_context(file):
+            file.write_bytes(content)
     return {"package": package.name, "sha256": sha256(package)}
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 
-from debian_packages import download, package_files, run_program
+from debian import download, files_in_package, run_program
 
 from lskd.io.errors import input_error
 from lskd.io.files import replacing, sha256
@@ -24,7 +24,6 @@ FOLDERS = {"en": "en-US", "de": "de", "ru": "ru"}  # below usr/share/libreoffice
 
 MIN_TOKENS, MAX_TOKENS = 3, 50
 LEAST_PROSE = 0.75  # share of letters and spaces; with less a line is a formula, a table of numbers or a path
-OPTION = "--rebuild"
 
 _PARAGRAPH_TAGS = {"p", "h1", "h2", "h3", "h4", "h5", "h6"}
 _VOID_TAGS = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
@@ -57,15 +56,15 @@ def rebuild(pair: str, path: Path) -> None:
     """
     languages = pair.split("-")
     with tempfile.TemporaryDirectory() as scratch:
-        archives = download([PACKAGES[language] for language in languages], Path(scratch), OPTION)
-        fields = [run_program("dpkg-deb", "--field", str(each), "Version", option=OPTION) for each in archives]
+        archives = download([PACKAGES[language] for language in languages], Path(scratch))
+        fields = [run_program("dpkg-deb", "--field", str(each), "Version") for each in archives]
         versions = [field.stdout.strip() for field in fields]
         checksums = [sha256(archive) for archive in archives]
         english, translation = map(pages, archives, [FOLDERS[language] for language in languages])
     rows = align(english, translation, cyrillic=pair == "en-ru")
     if not rows:
         names = " and ".join(archive.name for archive in archives)
-        raise input_error(OPTION, names, "no page of one has a sentence that the other translates")
+        raise input_error("--rebuild", names, "no page of one has a sentence that the other translates")
     with replacing(path) as beside, lzma.open(beside, "wt", preset=9, encoding="utf-8", newline="\n") as file:
         file.writelines("\t".join(row) + "\n" for row in rows)
     origin = [f"{PACKAGES[language]} {version}" for language, version in zip(languages, versions, strict=True)]
@@ -87,12 +86,12 @@ def pages(archive: Path, folder: str) -> dict[str, dict[str, str]]:
     Raises:
         InputError: the file cannot be read.
     """
-    wanted = re.compile(rf"(?:\./)?usr/share/libreoffice/help/{re.escape(folder)}/(text/.+\.html)")
+    top = f"usr/share/libreoffice/help/{folder}/"
     try:
-        files = package_files(archive, wanted, OPTION)
-        return {name: paragraphs(content.decode("utf-8")) for name, content in files}
+        files = files_in_package(archive, re.compile(rf"{re.escape(top)}text/.+\.html"))
+        return {path.removeprefix(top): paragraphs(content.decode("utf-8")) for path, content in files}
     except UnicodeDecodeError as error:
-        raise input_error(OPTION, archive.name, f"cannot be read: {error}") from None
+        raise input_error("--rebuild", archive.name, f"cannot be read: {error}") from None
 
 
 def paragraphs(page: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.class_sets import class_indices
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.smoothness import far_below_second, mean_soft_outputs
-from lskd.measure.temperatures import temperatures
+from lskd.measure.temperatures import temperatures as temperatures_argument
 from lskd.measure.wordnet import imagenet_classes
 from lskd.records.runs import data_name, teacher_smoothing
 from lskd.report.projection_figure import FORMATS, write_figure
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="representations of teachers, or of any models")
     parser.add_argument(
         "--temperatures",
-        type=temperatures,
+        type=temperatures_argument,
         nargs="+",
         default=[[1], [2], [3], [64]],
         metavar="T",
@@ -55,22 +55,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the entropies, then the mean outputs; write them, and draw the outputs."""
-    arguments.temperatures = [each for values in arguments.temperatures for each in values]
-    check_temperatures("--temperatures", arguments.temperatures)
+    temperatures = [each for values in arguments.temperatures for each in values]
+    check_temperatures("--temperatures", temperatures)
     if arguments.figure and not arguments.classes:
         raise input_error("--figure", arguments.figure, "must be with --classes, whose mean outputs it shows")
     files = [(path, read_representations(path)) for path in arguments.files]
     chosen = [class_indices(arguments.classes, each.class_names, "--classes") for _, each in files]
     rows, outputs, panels, left_out = [], [], [], []
     for (path, each), wanted in zip(files, chosen, strict=True):
-        rows += _entropy_rows(path, each, arguments.temperatures)
+        rows += _entropy_rows(path, each, temperatures)
         kept = np.bincount(each.labels, minlength=len(each.class_names))
         labels = [label for label in wanted if kept[label]]
         left_out += [
             f"{path}: no samples of {each.class_names[label]!r} were kept." for label in wanted if not kept[label]
         ]
         if labels:
-            means = _mean_outputs(path, each, labels, arguments.temperatures)
+            means = _mean_outputs(path, each, labels, temperatures)
             outputs += _output_rows(path, each, labels, means, arguments.top)
             panels += _panels(path, each, labels, means, arguments.top, len(files) > 1)
     if left_out and not outputs:
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
             write_figure(arguments.figure, soft_output_figure(panels))
     if arguments.output:
         write(arguments.output, rows + [row | {"outputs": ", ".join(row["outputs"])} for row in outputs])
-    print(_table(rows, arguments.temperatures) + "\n\nMean entropy in nats; ln K is the largest possible.")
+    print(_table(rows, temperatures) + "\n\nMean entropy in nats; ln K is the largest possible.")
     if outputs:
         print("\n" + _output_table(outputs))
         print("\nMean soft outputs; far below: classes at least 100 times less probable than the second.")

@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from debian_packages import download
+from debian import download
 from hypothesis import given
 from hypothesis import strategies as st
 from libreoffice_help import SAMPLES, read_sample
@@ -239,7 +239,7 @@ def test_a_failed_download_is_one_line_with_the_reason_and_what_to_run(tmp_path,
 def test_an_apt_get_that_leaves_no_file_is_refused(tmp_path, tools):
     tools("exit 0")
     with pytest.raises(InputError, match=r"libreoffice-help-de .*left no such"):
-        download(["libreoffice-help-de"], tmp_path, "--rebuild")
+        download(["libreoffice-help-de"], tmp_path)
 
 
 @needs_dpkg

@@ -10,7 +10,7 @@ from pathlib import Path
 from lskd.io.errors import InputError, input_error
 
 
-def download(packages: Sequence[str], directory: Path, option: str) -> list[Path]:
+def download(packages: Sequence[str], directory: Path, option: str = "--rebuild") -> list[Path]:
     """Download the newest version of each package that ``apt-get`` knows.
 
     Args:
@@ -29,16 +29,16 @@ def download(packages: Sequence[str], directory: Path, option: str) -> list[Path
     return [archives[0] for archives in found.values()]
 
 
-def package_files(archive: Path, wanted: re.Pattern[str], option: str) -> Iterator[tuple[str, bytes]]:
-    """Read files in a package without unpacking it to disk.
+def files_in_package(archive: Path, wanted: re.Pattern[str], option: str = "--rebuild") -> Iterator[tuple[str, bytes]]:
+    """Read regular files in a package without unpacking it to disk.
 
     Args:
         archive: the .deb file.
-        wanted: matches the whole path of a file; its first group is the name to give.
+        wanted: matches the whole path of a file, such as ``usr/share/fonts/truetype/hack/Hack-Regular.ttf``.
         option: the option of our command that needs the package, for error messages.
 
     Yields:
-        Name and content of each file.
+        Path and content of each file.
 
     Raises:
         InputError: the package cannot be read.
@@ -49,9 +49,9 @@ def package_files(archive: Path, wanted: re.Pattern[str], option: str) -> Iterat
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
                 for member in tar:
-                    match = wanted.fullmatch(member.name) if member.isfile() else None
-                    if match and (file := tar.extractfile(member)):
-                        yield match[1], file.read()
+                    path = member.name.removeprefix("./")
+                    if member.isfile() and wanted.fullmatch(path) and (file := tar.extractfile(member)):
+                        yield path, file.read()
             while process.stdout.read(1 << 20):  # the padding after the last file: dpkg-deb must exit by itself
                 pass
         except (tarfile.TarError, EOFError) as error:
@@ -63,7 +63,7 @@ def package_files(archive: Path, wanted: re.Pattern[str], option: str) -> Iterat
 def run_program(
     program: str,
     *arguments: str,
-    option: str,
+    option: str = "--rebuild",
     directory: Path | None = None,
     missing: str = "this needs Debian's or Ubuntu's apt and dpkg",
 ) -> subprocess.CompletedProcess[str]:
