@@ -17,8 +17,7 @@ from fairseq.tasks.translation import TranslationTask
 from torch import Tensor, nn
 
 from lskd.io.errors import InputError, input_error
-from lskd.loss.distillation import DistillationSums, TopkLogits, distillation_loss
-from lskd.loss.rows import ProjectedLogits
+from lskd.loss.distillation import DistillationSums, ProjectedLogits, TopkLogits, distillation_loss
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd_fairseq import options
 from lskd_fairseq.batch import Batch
