@@ -28,12 +28,12 @@ class Row:
     """A result that a command wrote.
 
     Attributes:
-        figure: the known fields of :class:`lskd.paper.published.Figure`.
+        figure: the known fields of :class:`lskd.paper.published.Measurement`.
         seed: identifies it among results of other seeds, if the command does not average these.
         notes: for readers, a sentence each.
     """
 
-    figure: dict[str, Any]
+    measurement: dict[str, Any]
     seed: str = ""
     notes: tuple[str, ...] = ()
 
@@ -101,13 +101,13 @@ class _EtaRow(msgspec.Struct):
 
 
 class _ModelRow(msgspec.Struct):
-    """A row about a model, with the field names of :class:`lskd.paper.published.Figure`."""
+    """A row about a model, with the field names of :class:`lskd.paper.published.Measurement`."""
 
     data: Text | None = None
     label_smoothing: Number | None = None
     split: Text | None = None
 
-    def figure(self, metric: str, **other: Any) -> dict[str, Any]:
+    def measurement(self, metric: str, **other: Any) -> dict[str, Any]:
         """Its fields, as the paper writes them, and ``other`` ones."""
         found: dict[str, Any] = {name: getattr(self, name) for name in FIELDS if hasattr(self, name)} | other
         alpha, name = self.label_smoothing, found.get("target_class")
@@ -196,13 +196,13 @@ def accuracy_rows(measured: ModelAccuracy) -> list[Row]:
     seed = f"seed {made.seed:g}" if made.seed is not None else measured.path
     split = _split(made.split)
     overall = {"top1": measured.top1, "top5": measured.top5} if split == "val" else {}
-    figures = [about | {"metric": metric, "unit": "%", "mean": mean} for metric, mean in overall.items()]
-    figures += [
+    measurements = [about | {"metric": metric, "unit": "%", "mean": mean} for metric, mean in overall.items()]
+    measurements += [
         about | {"metric": "class_accuracy", "unit": "%", "split": split, "target_class": _class(name), "mean": value}
         for name, value in zip(measured.class_names, measured.classwise, strict=True)
         if value is not None
     ]
-    return [Row(each, seed) for each in figures]
+    return [Row(each, seed) for each in measurements]
 
 
 def _eta(content: _Eta, rows: list[_EtaRow], path: str) -> Iterator[Row]:
@@ -245,18 +245,18 @@ def _row(row: dict[str, Any], where: str, made: _Provenance) -> Iterator[Row]:
         entropy = convert(row, _EntropyRow, where)
         most = entropy.largest_entropy_nats
         notes = (f"Measured entropies are at most ln K = {most:.3f} nats.",) if most else ()
-        yield Row(entropy.figure("entropy"), entropy.which, notes)
+        yield Row(entropy.measurement("entropy"), entropy.which, notes)
     elif {"far_below_second", "label_smoothing"} <= has:  # in a class's mean output
         count = convert(row, _CountRow, where)
         notes = (f"Measured counts are of {count.classes} classes.",) if count.classes else ()
-        yield Row(count.figure("count"), count.which, notes)
+        yield Row(count.measurement("count"), count.which, notes)
     if {"class", "top1"} <= has:
         accuracy = convert(row, _AccuracyRow, where)
         model = str(accuracy.student).partition(" ")[2]  # "#2 student resnet18"
         role, _, name = model.partition(" ")
         who = {"student": name if role == "student" else model}
         yield Row(
-            accuracy.figure("class_accuracy", **({"student": None, "teacher": name} if role == "teacher" else who))
+            accuracy.measurement("class_accuracy", **({"student": None, "teacher": name} if role == "teacher" else who))
         )
     if "target" in has and "entropy_nats" not in has:
         yield from _agreement(convert(row, _AgreementRow, where), made)
