@@ -39,7 +39,7 @@ class Optimisation:
             self.optimizer = create_optimizer_v2(
                 module, **optimizer_kwargs(config), filter_bias_and_bn=config.filter_bias_and_bn
             )
-        except (AssertionError, TypeError, ValueError) as error:
+        except (AssertionError, IndexError, TypeError, ValueError) as error:
             raise input_error("--opt", config.opt, f"cannot be made: {error}") from None
         self.scheduler, _ = create_scheduler_v2(
             self.optimizer,
