@@ -11,7 +11,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 LARGEST = 10_000  # of a model's dimension
 # A model's options that would fetch or read other weights than the file's.
 NOT_FROM_FILES = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
-DATA_SETS = ("torch/",)  # what is on the disk; others timm would fetch
+DATA_SETS = ("torch/", "lskd/")  # what is on the disk; others timm would fetch
 
 
 def validate_training_args(args: dict, ours: bool, argument: str, path: object) -> dict:
@@ -106,7 +106,7 @@ MODEL: dict[str, tuple[Callable[[object], bool], str]] = {
     "model_kwargs": (_options, f"options of a model alone, numbers up to {LARGEST}"),
 }
 DATA = {
-    "dataset": (_data_set, "a data set of torchvision: name others with --dataset"),
+    "dataset": (_data_set, "a data set of torchvision or lskd/arrays: name others with --dataset"),
     "class_map": (_text, "a text"),
     "val_split": (_text, "a text"),
     "class_order": (lambda value: value in tuple(CLASS_ORDERS), f"one of {', '.join(CLASS_ORDERS)}"),

@@ -19,6 +19,8 @@ from torch.utils.data import Dataset, IterableDataset
 
 from lskd.io.errors import input_error
 from lskd_vision.class_order import torchvision_order
+from lskd_vision.image_arrays import NAME as ARRAYS
+from lskd_vision.image_arrays import ImageArrays
 from lskd_vision.image_folders import ImageFolders, read_class_map, shortened
 from lskd_vision.processes import same_in_all_processes
 
@@ -72,10 +74,11 @@ def load_data(arguments: argparse.Namespace) -> Data:
     """
     train, val = (load_split(arguments, split) for split in (arguments.train_split, arguments.val_split))
     for split in (train, val):
-        if missing := getattr(getattr(split, "reader", None), "missing", None):
-            root = split.reader.root
+        source = source_of(split)
+        if missing := getattr(source, "missing", None):
+            what = "that are not in" if isinstance(source, ImageArrays) else "without a folder in"
             raise input_error(
-                "--class-map", arguments.class_map, f"has names without a folder in {root}: {shortened(missing)}"
+                "--class-map", arguments.class_map, f"has names {what} {source.root}: {shortened(missing)}"
             )
     names = class_names(train)
     if names is None or len(names) < 2:
@@ -89,7 +92,8 @@ def load_data(arguments: argparse.Namespace) -> Data:
     roots = [getattr(getattr(split, "reader", None), "root", None) for split in (train, val)]
     if all(roots) and os.path.samefile(*roots):
         logger.warning(f"train and validation are the same images: {roots[1]}")
-    name = arguments.dataset.split("/")[-1].replace(":", "-") or arguments.data_dir.resolve().name
+    dataset = "" if arguments.dataset == ARRAYS else arguments.dataset  # named by its directory, as folders are
+    name = dataset.split("/")[-1].replace(":", "-") or arguments.data_dir.resolve().name
     return Data(name, train, val, names)
 
 
@@ -123,8 +127,10 @@ def read_split(arguments: argparse.Namespace, split: str) -> Dataset:
         raise input_error(
             "--class-order", arguments.class_order, f"is of folders, {arguments.dataset} has an order of its own"
         )
-    if arguments.dataset in FOLDERS:
-        return read_folders(arguments, split)
+    if arguments.dataset in (*FOLDERS, ARRAYS):
+        return read_directory(arguments, split)
+    if arguments.dataset.startswith("lskd/"):
+        raise input_error("--dataset", arguments.dataset, f"must be {ARRAYS}, the one of this project")
     try:
         dataset = create_dataset(
             arguments.dataset,
@@ -146,38 +152,48 @@ def read_split(arguments: argparse.Namespace, split: str) -> Dataset:
     return dataset
 
 
-def read_folders(arguments: argparse.Namespace, split: str) -> ImageDataset:
-    """A split that is a folder for each class; its own folder may have another of timm's words for the split.
+def read_directory(arguments: argparse.Namespace, split: str) -> ImageDataset | ImageArrays:
+    """A split that is a directory: of a folder for each class, or of arrays; timm's other words for a split are tried.
 
     Raises:
-        InputError: see :class:`lskd_vision.image_folders.ImageFolders`.
+        InputError: there is no such directory; or as :class:`lskd_vision.image_folders.ImageFolders` and
+            :class:`lskd_vision.image_arrays.ImageArrays` say.
     """
     names = (split, *next((names for names in SYNONYMS if split in names), ()))
     root = next((root for name in names if (root := arguments.data_dir / name).is_dir()), None)
     if root is None:
-        raise input_error("--data-dir", arguments.data_dir / split, "must be a directory with a folder for each class")
+        what = "images.npy and labels.npy" if arguments.dataset == ARRAYS else "a folder for each class"
+        raise input_error("--data-dir", arguments.data_dir / split, f"must be a directory with {what}")
     class_map = None
     if given := arguments.class_map:  # timm finds it in the split's directory too
         class_map = read_class_map(given if Path(given).exists() or not (root / given).exists() else root / given)
+    if arguments.dataset == ARRAYS:
+        return ImageArrays(root, class_map)
     reader = ImageFolders(root, arguments.class_order or FOLDERS[arguments.dataset], class_map)
     return ImageDataset(reader.root, reader)
 
 
+def source_of(dataset: Dataset) -> object:
+    """What reads the images: timm's reader where there is one, else the data set itself."""
+    return getattr(dataset, "reader", dataset)
+
+
 def summary(dataset: Dataset, arguments: argparse.Namespace) -> str:
     """What a split holds, and what of it is not read, in a line."""
-    names, reader = class_names(dataset) or [], getattr(dataset, "reader", None)
+    names, source = class_names(dataset) or [], source_of(dataset)
     text = f"{len(dataset)} images" + (f" in {len(names)} classes" if names else "")
-    if not isinstance(reader, ImageFolders):
+    if not isinstance(source, ImageFolders | ImageArrays):
         return text
-    if not (arguments.class_map or arguments.class_order or arguments.dataset):
+    if isinstance(source, ImageFolders) and not (arguments.class_map or arguments.class_order or arguments.dataset):
         # A checkpoint of others does not say which of the two orders its classes have.
         pairs = enumerate(zip(names, torchvision_order(names), strict=True))
         if difference := next(((number, *pair) for number, pair in pairs if pair[0] != pair[1]), None):
             number, ours, theirs = difference
             text += f", class {number} is {ours} (torchvision's would be {theirs}: --class-order torchvision)"
-    if reader.missing:
-        text += f"; no folder for {shortened(reader.missing)} of --class-map"
-    return text + reader.left_out_text()
+    if source.missing:
+        what = "folder for" if isinstance(source, ImageFolders) else "images of"
+        text += f"; no {what} {shortened(source.missing)} of --class-map"
+    return text + source.left_out_text()
 
 
 def class_names(dataset: Dataset) -> list[str] | None:
