@@ -192,7 +192,7 @@ def write_data(
         lines = [list(fonts[0]), *(list(row.values()) for row in fonts)]
         write_text(directory / "fonts.tsv", "".join("\t".join(line) + "\n" for line in lines))
         with file_error_context(directory / "contact_sheet.png"):
-            contact_sheet(splits, classes, fonts).save(directory / "contact_sheet.png", optimize=True)
+            contact_sheet(splits, classes, fonts).save(directory / "contact_sheet.png")
         manifest = {
             "parameters": parameters,
             "origin": origin,

@@ -54,16 +54,18 @@ def contact_sheet(splits: Mapping[str, "Letters"], classes: Sequence["Row"], fon
         draw.text((left, 12), f"{split}: {len(splits[split])} images", font=large, fill=TEXT)
         for column, number in enumerate(own):
             _write_upwards(sheet, captions[number], (left + column * CELL, HEAD), longest, small)
-        images = _by_class_and_font(splits[split])
+        letters = splits[split]
+        places = {
+            key: place for place, key in enumerate(zip(letters.label.tolist(), letters.font.tolist(), strict=True))
+        }
         top = top_row
         for labels in shown.values():
             for row, label in enumerate(labels):
                 for column, number in enumerate(own):
-                    if (image := images.get((label, number))) is not None:
-                        large_image = image.resize(
-                            (image.width * SCALE, image.height * SCALE), Image.Resampling.NEAREST
-                        )
-                        sheet.paste(large_image, (left + column * CELL + 1, top + row * CELL + 1))
+                    if (place := places.get((label, number))) is not None:
+                        image = Image.fromarray(letters.images[place])
+                        image = image.resize((image.width * SCALE, image.height * SCALE), Image.Resampling.NEAREST)
+                        sheet.paste(image, (left + column * CELL + 1, top + row * CELL + 1))
             top += len(labels) * CELL + GAP
         left += len(own) * CELL + GAP
     top = top_row
@@ -71,15 +73,10 @@ def contact_sheet(splits: Mapping[str, "Letters"], classes: Sequence["Row"], fon
         more = len(members[group]) - len(labels)
         draw.text((12, top - 22), group + (f", and {more} more" if more else ""), font=small, fill=HEADING)
         for row, label in enumerate(labels):
-            place = (LEFT - 12, top + row * CELL + CELL // 2)
-            draw.text(place, classes[label]["name"], font=small, fill=TEXT, anchor="rm")
+            end = (LEFT - 12, top + row * CELL + CELL // 2)
+            draw.text(end, classes[label]["name"], font=small, fill=TEXT, anchor="rm")
         top += len(labels) * CELL + GAP
     return sheet
-
-
-def _by_class_and_font(letters: "Letters") -> dict[tuple[int, int], Image.Image]:
-    keys = zip(letters.label.tolist(), letters.font.tolist(), strict=True)
-    return {key: Image.fromarray(image) for key, image in zip(keys, letters.images, strict=True)}
 
 
 def _write_upwards(

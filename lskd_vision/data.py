@@ -89,8 +89,8 @@ def load_data(arguments: argparse.Namespace) -> Data:
         alike = len({unicodedata.normalize("NFC", name) for name in odd}) < len(odd)
         shown = ascii(odd[:3]) if alike else odd[:3]
         raise input_error("--data-dir", arguments.data_dir, f"train and validation differ in their classes: {shown}")
-    roots = [getattr(getattr(split, "reader", None), "root", None) for split in (train, val)]
-    if all(roots) and os.path.samefile(*roots):
+    roots = [each.root for each in map(source_of, (train, val)) if isinstance(each, ImageFolders | ImageArrays)]
+    if roots and os.path.samefile(*roots):
         logger.warning(f"train and validation are the same images: {roots[1]}")
     dataset = "" if arguments.dataset == ARRAYS else arguments.dataset  # named by its directory, as folders are
     name = dataset.split("/")[-1].replace(":", "-") or arguments.data_dir.resolve().name

@@ -178,7 +178,9 @@ def add_data_options(options: argparse.ArgumentParser, required: bool = True) ->
     group = options.add_argument_group("data")
     group.add_argument("--data-dir", type=Path, required=required, metavar="DIR", help="where the data set is")
     group.add_argument(
-        "--dataset", default="", help="timm's name: torch/fashion_mnist, …; empty for a folder per class"
+        "--dataset",
+        default="",
+        help="timm's name: torch/fashion_mnist, …; lskd/arrays for NumPy files; empty for a folder per class",
     )
     group.add_argument("--train-split", default="train", help="default train")
     group.add_argument("--val-split", default="validation", help="default validation")
