@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from PIL import Image
 from timm.data import ImageDataset, auto_augment, create_transform
-from timm.data.loader import PrefetchLoader, fast_collate
+from timm.data.loader import PrefetchLoader
 from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
 
 from lskd.io.errors import InputError, file_error_context, input_error
+from lskd_vision.batches import collate, to_tensor
 from lskd_vision.data import files
 from lskd_vision.image_files import FORMATS, WHITE, convert
 from lskd_vision.randomness import RandomStream, seed_all
@@ -122,7 +123,7 @@ class Loader:
             batch_size,
             sampler=self.order,
             num_workers=arguments.workers,
-            collate_fn=fast_collate,
+            collate_fn=collate,
             worker_init_fn=tell_of_lost_batches,
             pin_memory=arguments.pin_mem,
             persistent_workers=arguments.workers > 0,
@@ -191,6 +192,8 @@ def tell_of_lost_batches(_: int) -> None:
 def train_transform(arguments: argparse.Namespace, config: dict):
     """timm's training transform for one image, to uint8, and a rotation where one is asked for."""
     jitter = tuple(arguments.color_jitter)
+    if not (any(jitter) or arguments.grayscale_prob):  # it would draw random numbers, and nothing after it needs them
+        jitter = (None,)
     try:
         transform = create_transform(
             config["input_size"],
@@ -216,6 +219,7 @@ def train_transform(arguments: argparse.Namespace, config: dict):
         steps = transform.transforms
         place = 1 + max(i for i, step in enumerate(steps) if "Crop" in str(step) or "Flip" in str(step))
         steps.insert(place, transforms.RandomRotation(arguments.rotation))
+    transform.transforms[-1] = to_tensor
     return transform
 
 
@@ -229,7 +233,7 @@ auto_augment.NAME_TO_OP |= dict.fromkeys(("Posterize", "PosterizeIncreasing", "P
 
 def val_transform(config: dict):
     """timm's evaluation transform for one image, to uint8: resize and centre crop."""
-    return create_transform(
+    transform = create_transform(
         config["input_size"],
         use_prefetcher=True,
         interpolation=config["interpolation"],
@@ -238,6 +242,8 @@ def val_transform(config: dict):
         crop_pct=config["crop_pct"],
         crop_mode=config["crop_mode"],
     )
+    transform.transforms[-1] = to_tensor
+    return transform
 
 
 def check_channels(images: Images, channels: int) -> None:
