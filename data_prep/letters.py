@@ -62,6 +62,11 @@ class Letters:
         """The images where ``chosen`` (N,) is true."""
         return Letters(self.images[chosen], self.label[chosen], self.font[chosen])
 
+    def of(self, class_rows: Sequence[int], font_rows: Sequence[int]) -> "Letters":
+        """The images of some classes and fonts, with labels and fonts that count these alone; both ascend."""
+        part = self.select(np.isin(self.label, class_rows) & np.isin(self.font, font_rows))
+        return Letters(part.images, np.searchsorted(class_rows, part.label), np.searchsorted(font_rows, part.font))
+
 
 def read_table(path: Path) -> list[Row]:
     """The rows of a table of the sample: tabs between columns, the first line has their names."""
@@ -203,6 +208,12 @@ def write_data(
         write_json(directory / "manifest.json", manifest)
 
 
+def description(rows: list[int], classes: Sequence[Row]) -> str | list[str]:
+    """Chosen classes as a manifest has them: the word of ``--classes`` where there is one, else their names."""
+    words = (word for word in ("all", *CASES) if chosen_classes(word, classes) == rows)
+    return next(words, [classes[row]["name"] for row in rows])
+
+
 def main(arguments: argparse.Namespace) -> None:
     """Make, or recognise, the data directory."""
     classes, fonts = read_table(CLASSES), read_table(FONTS)
@@ -214,18 +225,14 @@ def main(arguments: argparse.Namespace) -> None:
         rebuild(classes, fonts, read_table(PACKAGES), SAMPLE)
     parameters = {
         "data_set": "letters",
-        "classes": [classes[row]["name"] for row in class_rows],
+        "classes": description(class_rows, classes),
         "fonts": arguments.fonts,
         "sample_sha256": sha256(SAMPLE),
     }
     if already_prepared(arguments.dest, parameters):
         print(f"{arguments.dest} is ready")
         return
-    letters = read_sample(SAMPLE, len(classes), len(fonts))
-    letters = letters.select(np.isin(letters.label, class_rows) & np.isin(letters.font, font_rows))
-    letters = Letters(
-        letters.images, np.searchsorted(class_rows, letters.label), np.searchsorted(font_rows, letters.font)
-    )
+    letters = read_sample(SAMPLE, len(classes), len(fonts)).of(class_rows, font_rows)
     classes, fonts = [classes[row] for row in class_rows], [fonts[row] for row in font_rows]
     in_split = {split: np.array([font["split"] == split for font in fonts]) for split in SPLITS}
     splits = {split: letters.select(own[letters.font]) for split, own in in_split.items()}

@@ -1,7 +1,8 @@
 """A contact sheet of the letters: classes of a few groups in some fonts of each split, with their names."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -9,80 +10,75 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from letters import Letters, Row
 
+T = TypeVar("T")
 GROUPS, OF_A_GROUP = 7, 4  # how many groups are shown, and how many classes of each
 COLUMNS = {"train": 14, "validation": 8}  # fonts of each split, spread over the table
-CELL, SCALE, GAP = 66, 2, 28  # pixels a cell, an image's magnification, and pixels between groups and splits
+SIDE, SCALE, GAP = 32, 2, 28  # pixels of an image, its magnification, and pixels between groups and between splits
+CELL = SIDE * SCALE + 2  # with a line between images
 LEFT, HEAD = 290, 44  # for the names of classes, and for those of splits
 PAPER, TEXT, HEADING = "white", "#1d2433", "#5b6478"
 
 
-def spread(count: int, wanted: int) -> list[int]:
-    """At most ``wanted`` of ``range(count)``, evenly spread.
-
-    >>> spread(10, 4)
-    [0, 3, 6, 9]
-    """
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, wanted))})
-
-
 def contact_sheet(splits: Mapping[str, "Letters"], classes: Sequence["Row"], fonts: Sequence["Row"]) -> Image.Image:
     """Rows: :data:`OF_A_GROUP` classes of each of :data:`GROUPS` groups. Columns: fonts, those of the splits apart.
-
-    A cell without an image is a letter that its font does not have.
 
     Args:
         splits: the images, their labels and fonts being rows of the next two.
         classes: with ``name`` and ``group``.
         fonts: with ``family``, ``style`` and ``split``.
     """
-    names = list(dict.fromkeys(row["group"] for row in classes))
-    members = {name: [label for label, row in enumerate(classes) if row["group"] == name] for name in names}
-    shown = {names[place]: members[names[place]][:OF_A_GROUP] for place in spread(len(names), GROUPS)}
-    columns = {}
-    for split, most in COLUMNS.items():
-        own = [number for number, row in enumerate(fonts) if row["split"] == split]
-        columns[split] = [own[place] for place in spread(len(own), most)] if own else []
+    groups: dict[str, list[int]] = {}
+    for label, row in enumerate(classes):
+        groups.setdefault(row["group"], []).append(label)
+    shown = {group: groups[group][:OF_A_GROUP] for group in spread(list(groups), GROUPS)}
+    columns = {
+        split: spread([number for number, row in enumerate(fonts) if row["split"] == split], most)
+        for split, most in COLUMNS.items()
+    }
     small, large = ImageFont.load_default(16), ImageFont.load_default(22)
     captions = [f"{row['family']} {row['style']}" for row in fonts]
     longest = max(int(small.getlength(captions[number])) for own in columns.values() for number in own)
-    top_row = HEAD + longest + GAP
-    width = LEFT + sum(len(own) * CELL + GAP for own in columns.values())
-    sheet = Image.new("RGB", (width, top_row + sum(len(rows) * CELL + GAP for rows in shown.values())), PAPER)
+    *across, width = starts(LEFT, columns.values())
+    *down, height = starts(HEAD + longest + GAP, shown.values())
+    lefts, tops = dict(zip(columns, across, strict=True)), dict(zip(shown, down, strict=True))
+    sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    left = LEFT
     for split, own in columns.items():
-        draw.text((left, 12), f"{split}: {len(splits[split])} images", font=large, fill=TEXT)
+        draw.text((lefts[split], 12), f"{split}: {len(splits[split])} images", font=large, fill=TEXT)
         for column, number in enumerate(own):
-            _write_upwards(sheet, captions[number], (left + column * CELL, HEAD), longest, small)
-        letters = splits[split]
-        places = {
-            key: place for place, key in enumerate(zip(letters.label.tolist(), letters.font.tolist(), strict=True))
-        }
-        top = top_row
-        for labels in shown.values():
-            for row, label in enumerate(labels):
-                for column, number in enumerate(own):
-                    if (place := places.get((label, number))) is not None:
-                        image = Image.fromarray(letters.images[place])
-                        image = image.resize((image.width * SCALE, image.height * SCALE), Image.Resampling.NEAREST)
-                        sheet.paste(image, (left + column * CELL + 1, top + row * CELL + 1))
-            top += len(labels) * CELL + GAP
-        left += len(own) * CELL + GAP
-    top = top_row
+            caption = Image.new("RGB", (longest, 22), PAPER)
+            ImageDraw.Draw(caption).text((0, 2), captions[number], font=small, fill=TEXT)
+            sheet.paste(caption.rotate(90, expand=True), (lefts[split] + column * CELL + (CELL - 22) // 2, HEAD))
+        for group, labels in shown.items():
+            sheet.paste(montage(splits[split], labels, own), (lefts[split], tops[group]))
     for group, labels in shown.items():
-        more = len(members[group]) - len(labels)
-        draw.text((12, top - 22), group + (f", and {more} more" if more else ""), font=small, fill=HEADING)
+        more = len(groups[group]) - len(labels)
+        draw.text((12, tops[group] - 22), group + (f", and {more} more" if more else ""), font=small, fill=HEADING)
         for row, label in enumerate(labels):
-            end = (LEFT - 12, top + row * CELL + CELL // 2)
+            end = LEFT - 12, tops[group] + row * CELL + CELL // 2
             draw.text(end, classes[label]["name"], font=small, fill=TEXT, anchor="rm")
-        top += len(labels) * CELL + GAP
     return sheet
 
 
-def _write_upwards(
-    sheet: Image.Image, text: str, corner: tuple[int, int], length: int, font: ImageFont.FreeTypeFont
-) -> None:
-    """The name of a column of images, from its images upwards to ``corner``."""
-    strip = Image.new("RGB", (length, 22), PAPER)
-    ImageDraw.Draw(strip).text((0, 2), text, font=font, fill=TEXT)
-    sheet.paste(strip.rotate(90, expand=True), (corner[0] + (CELL - 22) // 2, corner[1]))
+def spread(values: Sequence[T], number: int) -> list[T]:
+    """At most ``number`` of ``values``, evenly spread.
+
+    >>> spread("abcdefghij", 4)
+    ['a', 'd', 'g', 'j']
+    """
+    return [values[round(place)] for place in np.linspace(0, len(values) - 1, min(len(values), number))]
+
+
+def starts(first: int, blocks: Iterable[Sequence[int]]) -> list[int]:
+    """Where blocks of cells begin, the first at ``first``, and where the next one would."""
+    return list(itertools.accumulate((len(block) * CELL + GAP for block in blocks), initial=first))
+
+
+def montage(letters: "Letters", labels: Sequence[int], fonts: Sequence[int]) -> Image.Image:
+    """A row of images for each of ``labels``, a column for each of ``fonts``; white where a font lacks the letter."""
+    cells = np.full((len(labels), len(fonts), CELL, CELL), 255, np.uint8)
+    for row, label in enumerate(labels):
+        for column, font in enumerate(fonts):
+            for image in letters.images[(letters.label == label) & (letters.font == font)]:
+                cells[row, column, 1:-1, 1:-1] = image.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    return Image.fromarray(cells.transpose(0, 2, 1, 3).reshape(len(labels) * CELL, len(fonts) * CELL))

@@ -164,7 +164,7 @@ def test_the_manifest_tells_what_the_files_are_made_of(run, tmp_path):
     names = [row["name"] for row in read_table(CLASSES) if row["character"].islower()]
     assert manifest["parameters"] == {
         "data_set": "letters",
-        "classes": names,
+        "classes": "lower",
         "fonts": 3,
         "sample_sha256": hashlib.sha256(SAMPLE.read_bytes()).hexdigest(),
     }
@@ -227,6 +227,10 @@ def test_a_directory_that_is_ready_is_recognised_and_never_written_over(run, nam
     assert run(*same)[0] == 0
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert run(*same) == (0, f"{tmp_path / 'dest'} is ready\n", "")
+    assert json.loads((tmp_path / "dest" / "manifest.json").read_text("utf-8"))["parameters"]["classes"] == [
+        "small_a",
+        "small_e",
+    ]
     for changes in ((*same[:4], "--fonts", 3), same[:4], (*same[:2], "--fonts", 2)):
         status, _, complaint = run(*changes)
         assert (status, complaint.count("\n"), "name a new directory" in complaint) == (2, 1, True)
@@ -308,3 +312,9 @@ def test_a_teacher_and_its_students_learn_a_few_letters(names_file, tmp_path):
             rows = list(csv.DictReader(file))
         assert len(rows) == 2
         assert float(rows[-1]["valid_top1"]) > 3 * 100 / len(names)
+    # The checkpoint knows what its data are, and its classes.
+    scored = run_for_real("python -m lskd_vision.validate", teacher, "--data-dir", dest, "--workers 0 --device cpu")
+    assert f"validation: {48 * len(names)} images in {len(names)} classes" in scored.stderr
+    (dest / "classes.txt").write_text("".join(f"{name}\n" for name in reversed(names)), encoding="utf-8")
+    refused = run_for_real("python -m lskd_vision.validate", teacher, "--data-dir", dest, "--workers 0", status=2)
+    assert f"has {names[0]!r} as class 0, the data have {names[-1]!r}" in refused.stderr
