@@ -73,12 +73,11 @@ def load_data(arguments: argparse.Namespace) -> Data:
         InputError: they do not.
     """
     train, val = (load_split(arguments, split) for split in (arguments.train_split, arguments.val_split))
-    for split in (train, val):
-        source = source_of(split)
-        if missing := getattr(source, "missing", None):
+    for source in map(source_of, (train, val)):
+        if isinstance(source, ImageFolders | ImageArrays) and source.missing:
             what = "that are not in" if isinstance(source, ImageArrays) else "without a folder in"
             raise input_error(
-                "--class-map", arguments.class_map, f"has names {what} {source.root}: {shortened(missing)}"
+                "--class-map", arguments.class_map, f"has names {what} {source.root}: {shortened(source.missing)}"
             )
     names = class_names(train)
     if names is None or len(names) < 2:
