@@ -7,42 +7,45 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/installed
+# The tests of a file run in one process, so their shared fixtures are made once. Files run in the order of their names,
+# the slow ones first, so that quick ones fill the gaps.
+PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
+	-n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
-demo: install          ## train teachers, distil students, measure: images, then translation; ends with a report
+demo: install          ## train teachers, distil students, measure: images, then translation; then write a report
 	$(BIN)/python scripts/demo_vision.py
 	$(BIN)/python scripts/demo_nmt.py
 	$(BIN)/lskd report runs/demo --sets runs/demo/*/sets.json --output runs/demo/report.html
 
-# A file's tests stay together, what they share is made once. The slow files come first by name, and quick ones fill up.
-test: install lint     ## all tests, and which lines they run
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --cov \
-		-n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
+test: install lint     ## run lint and all tests with coverage
+	$(PYTEST) --cov --durations 40
 
-test-fast: install     ## the tests that take no time
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m "not slow"
+test-fast: install     ## run the quick tests
+	$(PYTEST) -m "not slow"
 
-torture: install       ## kill trainings, caches and experiments at random moments; an hour; figures in docs/torture.csv
+torture: install       ## kill trainings, caches and experiments at random moments; takes an hour, writes docs/torture.csv
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} PYTHONPATH=.:scripts:data_prep:tests \
 		$(BIN)/python tests/torture/kill_at_random.py --output docs/torture.csv
 
-fuzz: install          ## thousands of damaged files for every reader; the smallest that one trips over is printed
+fuzz: install          ## give every reader thousands of damaged files; prints the smallest one that fails
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} LSKD_FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/fuzz
 
-audit: install         ## known vulnerabilities and licences of what is installed
+audit: install         ## check installed packages for known vulnerabilities and for licences
 	$(BIN)/python scripts/audit.py
 
-lint: install          ## style, spelling, and which module may import which
+lint: install          ## check style, types, spelling and import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-install: $(INSTALLED)  ## everything into .venv
+install: $(INSTALLED)  ## install everything into .venv
 
-# fairseq is built from source. pip would fetch a second torch into its build environment, so torch comes first and the
-# build uses it. $(VENV)/unfinished marks an install that was interrupted: what it left cannot be trusted and goes, the
-# mark last, in case that is interrupted too. An environment that is there is updated and keeps its Python, so that two
-# never mix: `make clean` before choosing another one.
+# fairseq is built from source. pip would download a second torch into its build environment, so torch is installed first
+# and used for the build. $(VENV)/unfinished marks an interrupted install: what it left is removed, the marker last, in
+# case the removal is interrupted too. An existing environment is updated and keeps its Python, so that two versions never
+# mix: run `make clean` before choosing another one.
 $(INSTALLED): setup.py pyproject.toml
 	@if [ -e $(VENV)/unfinished ]; then echo "the last install was not finished, starting it anew"; \
 		find $(VENV) -mindepth 1 -maxdepth 1 ! -name unfinished -exec rm -rf {} +; fi
@@ -58,5 +61,5 @@ $(INSTALLED): setup.py pyproject.toml
 		import torch, torchvision, timm, sacrebleu, sentencepiece, sklearn, matplotlib, lskd, lskd_vision, lskd_fairseq'
 	@rm $(VENV)/unfinished && touch $@
 
-clean:                 ## the environment and what the demo made
+clean:                 ## remove the environment and what the demo made
 	rm -rf $(VENV) runs data-bin build *.egg-info

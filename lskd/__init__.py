@@ -1,6 +1,6 @@
-"""Distil a teacher into a student at a temperature, and measure what the temperature did.
+"""Distil a teacher into a student at a temperature, and measure the effect of the temperature.
 
-The names below are imported when they are first used: importing the package costs nothing.
+The names below are imported when they are first used, so that importing the package is cheap.
 """
 
 import importlib
@@ -26,7 +26,15 @@ _MODULES = {
     "record": "measure.representations",
     "write_representations": "measure.representations",
 }
-__all__ = [*_MODULES]
+__all__ = [
+    "DistillationLoss",
+    "diffusion_indices",
+    "distillation_loss",
+    "estimate_label_smoothing",
+    "read_representations",
+    "record",
+    "write_representations",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -50,17 +50,17 @@ LOCK = "cache.lock"
 def main(arguments: argparse.Namespace) -> None:
     """Write the cache, or what is missing of it."""
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    check_options(arguments)
+    topk, temperatures = topk_options(arguments)
     dest = arguments.dest
     check_writable("--dest", dest)
     model, task = load(arguments.path, arguments.data)
     model.eval().requires_grad_(False)
-    arguments.split = arguments.split + load_splits(task, arguments)  # a new list: this one may be the default
-    for split in arguments.split:
+    splits = arguments.split + load_splits(task, arguments)
+    for split in splits:
         checked_limits([model], task, split)
     pad = task.target_dictionary.pad()
-    layer = representations.check_decoder(model, task.dataset(arguments.split[0]), pad, arguments.path)
-    wanted = planned(arguments, task, layer)
+    layer = representations.check_decoder(model, task.dataset(splits[0]), pad, arguments.path)
+    wanted = planned(arguments, splits, topk, temperatures, task, layer)
     if (there := begun(dest, wanted)).finished:
         print(f"{dest}: is finished, there is nothing to do")
         return
@@ -68,7 +68,7 @@ def main(arguments: argparse.Namespace) -> None:
     with locked(dest):
         there = begun(dest, wanted)  # another process may have gone on until now
         if not there.files and there.teacher["label_smoothing"]["alpha"] is None:
-            split = "valid" if "valid" in arguments.split else arguments.split[-1]
+            split = "valid" if "valid" in splits else splits[-1]
             known = with_estimate(there.teacher["label_smoothing"], estimate_smoothing([model], task, split))
             there = dataclasses.replace(there, teacher=there.teacher | {"label_smoothing": known})
         there = write(dest, there, model, layer, task, arguments)
@@ -96,8 +96,11 @@ def load_splits(task, arguments: argparse.Namespace) -> list[str]:
     return further
 
 
-def check_options(arguments: argparse.Namespace) -> None:
-    """Check the options and fill in the defaults of the format ``topk``.
+def topk_options(arguments: argparse.Namespace) -> tuple[int, list[float]]:
+    """Check the options.
+
+    Returns:
+        k and the temperatures of the format ``topk``; 0 and none of the format ``features``.
 
     Raises:
         InputError: one cannot be used, or there is more than one process.
@@ -111,29 +114,34 @@ def check_options(arguments: argparse.Namespace) -> None:
         for name in ("topk", "temperatures"):
             if getattr(arguments, name) is not None:
                 raise input_error(f"--{name}", getattr(arguments, name), "must come with --format topk")
-        arguments.topk, arguments.temperatures = 0, []
-        return
-    arguments.topk = arguments.topk or TOPK
+        return 0, []
     temperatures = arguments.temperatures or list(TEMPERATURES)
     if not all(0 < each < math.inf for each in temperatures):
         raise input_error("--temperatures", " ".join(map(str, temperatures)), "must be finite and above 0")
-    arguments.temperatures = sorted(set(temperatures))
+    return arguments.topk or TOPK, sorted(set(temperatures))
 
 
-def planned(arguments: argparse.Namespace, task, layer: nn.Linear) -> Manifest:
+def planned(
+    arguments: argparse.Namespace,
+    splits: list[str],
+    topk: int,
+    temperatures: list[float],
+    task,
+    layer: nn.Linear,
+) -> Manifest:
     """What the cache is to be, before a file of it is there.
 
     Raises:
         InputError: more symbols are to be kept than there are.
     """
-    if arguments.topk > layer.out_features:
-        raise input_error("--topk", arguments.topk, f"must be at most {layer.out_features}, the number of symbols")
+    if topk > layer.out_features:
+        raise input_error("--topk", topk, f"must be at most {layer.out_features}, the number of symbols")
     state, directories = read_checkpoint(arguments.path), utils.split_paths(arguments.data)
     return Manifest(
         format=arguments.format,
         dtype=arguments.dtype,
-        topk=arguments.topk,
-        temperatures=arguments.temperatures,
+        topk=topk,
+        temperatures=temperatures,
         vocabulary=layer.out_features,
         dimension=layer.in_features,
         teacher={
@@ -150,7 +158,7 @@ def planned(arguments: argparse.Namespace, task, layer: nn.Linear) -> Manifest:
                 "target": dictionary_fingerprint(task.target_dictionary),
             },
         },
-        splits={split: len(task.dataset(split)) for split in arguments.split},
+        splits={split: len(task.dataset(split)) for split in splits},
         versions=versions(),
         files=[],
     )

@@ -1,6 +1,6 @@
-"""From the images of a batch to its tensor, with less work per image than torchvision's and timm's functions.
+"""Convert images to tensors and collate them, with less work per image than torchvision's and timm's functions.
 
-For small images that work is most of the loading.
+For small images this work is most of the loading time.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """The pixels of an image of 8 bits a channel, (C, H, W), uint8, as torchvision's ``pil_to_tensor`` gives them.
+    """The pixels of an image of 8 bits per channel, (C, H, W), uint8, equal to torchvision's ``pil_to_tensor``.
 
     >>> to_tensor(Image.new("RGB", (4, 2))).shape
     torch.Size([3, 2, 4])
@@ -22,6 +22,6 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def collate(items: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """Images (N, C, H, W), uint8, and labels (N,), int64, as timm's ``fast_collate`` gives them."""
+    """Images (N, C, H, W), uint8, and labels (N,), int64, equal to timm's ``fast_collate``."""
     images, labels = zip(*items, strict=True)
     return torch.stack(images), torch.tensor([int(label) for label in labels])

@@ -1,115 +1,120 @@
-"""What a checkpoint tells of its training, checked: the file may come from anyone, and timm believes everything."""
+"""Validate the metadata of a checkpoint, which may come from anyone: timm would take every value as it is."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from lskd.io.errors import input_error
-from lskd.records.runs import is_number
-from lskd_vision.class_order import CLASS_ORDERS
-from lskd_vision.image_files import MODES
+import msgspec
+from msgspec import Meta
 
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+from lskd.io.schema import Count, Number, Positive, Text, convert
+from lskd_vision.class_order import ClassOrder
+from lskd_vision.config import Interpolation
+from lskd_vision.image_arrays import NAME as ARRAYS
+from lskd_vision.image_files import ImageMode
+
 LARGEST = 10_000  # of a model's dimension
-# A model's options that would fetch or read other weights than the file's.
+# Options of a model that would make timm fetch or read other weights than the file's.
 NOT_FROM_FILES = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
-DATA_SETS = ("torch/", "lskd/")  # what is on the disk; others timm would fetch
+
+Size = Annotated[int, Meta(gt=0, le=LARGEST)]
+Numbers = Annotated[list[Number], Meta(min_length=1)]  # a channel each
+ModelOption = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)] | bool | str | None
+ModelOptions = Annotated[list[ModelOption], Meta(max_length=100)]
 
 
-def validate_training_args(args: dict, ours: bool, argument: str, path: object) -> dict:
-    """The options of a training as a checkpoint has them, ``ours`` being one of this project, whose data are used too.
+class TrainingArgs(msgspec.Struct):
+    """The options of any training that are used: how its model is built, and how an image becomes its input."""
 
-    ``argument`` and ``path`` are what errors call the file.
+    mean: Numbers | None = None
+    std: Numbers | None = None
+    input_size: tuple[Size, Size, Size] | None = None
+    img_size: Size | None = None
+    in_chans: Size | None = None
+    num_classes: Count | None = None
+    crop_pct: Annotated[float, Meta(gt=0, le=1)] | None = None
+    interpolation: Interpolation | None = None
+    model_kwargs: dict[str, ModelOption | Annotated[list[ModelOption | ModelOptions], Meta(max_length=100)]] = {}
+
+    def __post_init__(self) -> None:
+        if refused := sorted(NOT_FROM_FILES & self.model_kwargs.keys()):
+            raise ValueError(f"model_kwargs must be without {', '.join(refused)}")
+
+
+class OwnTrainingArgs(TrainingArgs):
+    """The options of this project's training, whose data set is used too."""
+
+    dataset: Text = ""
+    class_map: Text = ""
+    val_split: Text = ""
+    class_order: ClassOrder | None = None
+    input_img_mode: ImageMode | None = None
+    max_pixel_value: Positive | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dataset and not self.dataset.startswith("torch/") and self.dataset != ARRAYS:  # timm would fetch others
+            raise ValueError(f"dataset must be a data set of torchvision or {ARRAYS}: name others with --dataset")
+
+
+class _DataConfig(msgspec.Struct):
+    mean: Numbers
+    std: Numbers
+
+
+class _Host(msgspec.Struct):
+    data_config: _DataConfig
+
+
+class _Configuration(msgspec.Struct):
+    host: _Host
+    kd_weight: Number
+    label_smoothing: Number | None
+
+
+class _Data(msgspec.Struct):
+    classes: Annotated[list[str], Meta(min_length=1)]
+
+
+class Provenance(msgspec.Struct):
+    """What this project's training has written about itself, as far as it is used."""
+
+    configuration: _Configuration
+    data: _Data
+
+
+class _WithArgs(msgspec.Struct):
+    args: TrainingArgs
+
+
+class _WithOwnArgs(msgspec.Struct):
+    args: OwnTrainingArgs
+
+
+class _WithProvenance(msgspec.Struct):
+    lskd: Provenance
+
+
+def validate_training_args(args: Mapping[str, Any], ours: bool, argument: str, path: object) -> None:
+    """Validate the options of a training.
+
+    Args:
+        args: by name; empty ones count as not given.
+        ours: whether it is this project's training.
+        argument: what errors call the checkpoint.
+        path: of the checkpoint.
 
     Raises:
-        InputError: one of those that are used is not what it should be.
+        InputError: one of those that are used is not valid.
     """
-    for name, (fits, valid) in (MODEL | (DATA if ours else {})).items():
-        if (value := args.get(name)) and not fits(value):
-            raise input_error(argument, path, f"has {name} = {_short(value)} among its options, must be {valid}")
-    return args
+    names = OwnTrainingArgs.__struct_fields__
+    given = {name: args[name] for name in names if name in args and args[name] is not None and args[name] != ""}
+    convert({"args": given}, _WithOwnArgs if ours else _WithArgs, f"{argument}: {path}")
 
 
-def validate_provenance(provenance: dict, argument: str, path: object) -> dict:
-    """What this project's training has written into its checkpoint.
+def validate_provenance(provenance: Mapping[str, Any], argument: str, path: object) -> Provenance:
+    """Validate what this project's training has written about itself, ``lskd`` in the checkpoint.
 
     Raises:
-        InputError: a part that is used is not there, or not what it should be.
+        InputError: a part that is used is missing or not valid.
     """
-    try:
-        made, classes = provenance["configuration"], provenance["data"]["classes"]
-        config = made["host"]["data_config"]
-        found = {"mean": config["mean"], "std": config["std"], "label_smoothing": made["label_smoothing"]}
-        found |= {"kd_weight": made["kd_weight"], "class_names": classes}
-    except (KeyError, TypeError) as error:
-        raise input_error(argument, path, f"has a record under 'lskd' that is not whole: {error}") from None
-    fits = {"mean": _numbers, "std": _numbers, "label_smoothing": is_number, "class_names": _texts}
-    fits["kd_weight"] = lambda value: is_number(value) and value is not None
-    for name, value in found.items():
-        if not fits[name](value):
-            raise input_error(argument, path, f"has {name} = {_short(value)} in its record under 'lskd', which is none")
-    return found
-
-
-def _short(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else text[:60] + "…"
-
-
-def _numbers(value: object) -> bool:
-    return (
-        isinstance(value, list | tuple) and bool(value) and all(is_number(each) and each is not None for each in value)
-    )
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(each, str) for each in value)
-
-
-def _size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST
-
-
-def _options(value: object) -> bool:
-    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value) or NOT_FROM_FILES & value.keys():
-        return False
-    return all(_moderate(each) for each in value.values())
-
-
-def _moderate(value: object) -> bool:
-    """Whether it is a text, a truth, a number that is not too large, or a short list of them."""
-    if isinstance(value, list | tuple):
-        return len(value) <= 100 and all(_moderate(each) for each in value)
-    if isinstance(value, int | float):
-        return abs(value) <= LARGEST
-    return value is None or isinstance(value, str)
-
-
-def _text(value: object) -> bool:
-    return isinstance(value, str) and "\0" not in value
-
-
-def _data_set(value: object) -> bool:
-    return _text(value) and value.startswith(DATA_SETS)
-
-
-MODEL: dict[str, tuple[Callable[[object], bool], str]] = {
-    "mean": (_numbers, "numbers"),
-    "std": (_numbers, "numbers"),
-    "input_size": (
-        lambda value: isinstance(value, list | tuple) and len(value) == 3 and all(map(_size, value)),
-        "channels, height and width",
-    ),
-    "img_size": (_size, f"a whole number up to {LARGEST}"),
-    "in_chans": (_size, f"a whole number up to {LARGEST}"),
-    "num_classes": (lambda value: isinstance(value, int), "a whole number"),
-    "crop_pct": (lambda value: is_number(value) and 0 < value <= 1, "above 0 and at most 1"),
-    "interpolation": (lambda value: value in INTERPOLATIONS, f"one of {', '.join(INTERPOLATIONS)}"),
-    "model_kwargs": (_options, f"options of a model alone, numbers up to {LARGEST}"),
-}
-DATA = {
-    "dataset": (_data_set, "a data set of torchvision or lskd/arrays: name others with --dataset"),
-    "class_map": (_text, "a text"),
-    "val_split": (_text, "a text"),
-    "class_order": (lambda value: value in tuple(CLASS_ORDERS), f"one of {', '.join(CLASS_ORDERS)}"),
-    "input_img_mode": (lambda value: value in MODES, f"one of {', '.join(MODES)}"),
-    "max_pixel_value": (lambda value: is_number(value) and value > 0, "a number above 0"),
-}
+    return convert({"lskd": provenance}, _WithProvenance, f"{argument}: {path}").lskd

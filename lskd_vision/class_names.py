@@ -1,4 +1,4 @@
-"""The names of a model's classes, wherever a file tells them, and their order against that of the data's classes."""
+"""The names of a model's classes, wherever a file has them, and the comparison with the data's classes."""
 
 import functools
 import hashlib
@@ -8,47 +8,48 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import torchvision
 from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models import parse_model_name
-from torch import nn
 
 from lskd.io.errors import input_error
 from lskd.io.files import parse_json
 from lskd.measure.wordnet import imagenet_classes
 from lskd_vision.other_order import OtherOrder
+from lskd_vision.timm_model import TimmModel
 
 logger = logging.getLogger(__name__)
 LISTS = ("label_names", "class_names", "classes", "categories", "CLASSES")
 BY_INDEX = ("label_names", "id2label", "idx_to_class")
 BY_NAME = ("label2id", "class_to_idx")
-NESTED = ("meta", "pretrained_cfg")  # of OpenMMLab's checkpoints; of timm's config.json
-HUGGING_FACE = re.compile(r"(pytorch_)?model\.(safetensors|bin|pth)")  # weights with a config.json of their own beside
+NESTED = ("meta", "pretrained_cfg")  # in OpenMMLab's checkpoints; in timm's config.json
+HUGGING_FACE = re.compile(r"(pytorch_)?model\.(safetensors|bin|pth)")  # weights with a config.json beside them
 WNID = re.compile(r"n\d{8}(?!\d)")
 
 
 def names_in(content: object) -> list[str] | None:
-    """The class names in a checkpoint or a config.json, under any of the names that are in use for them.
+    """The class names in a checkpoint or a config.json, under any of the usual keys.
 
     >>> names_in({"id2label": {"1": "dog", "0": "cat"}}), names_in({"class_to_idx": {"dog": 1, "cat": 0}})
     (['cat', 'dog'], ['cat', 'dog'])
     """
     if not isinstance(content, Mapping):
         return None
-    found = [content.get(key) for key in LISTS]
+    found: list[object] = [content.get(key) for key in LISTS]
     found += [_in_order(content[key].items()) for key in BY_INDEX if isinstance(content.get(key), Mapping)]
     by_name = [content[key] for key in BY_NAME if isinstance(content.get(key), Mapping)]
     found += [_in_order((index, name) for name, index in names.items()) for names in by_name]
     for names in found:
-        if isinstance(names, list | tuple) and len(names) > 1 and all(isinstance(name, str) for name in names):
+        if isinstance(names, (list, tuple)) and len(names) > 1 and all(isinstance(name, str) for name in names):
             return list(names)
     return next((names for key in NESTED if (names := names_in(content.get(key)))), None)
 
 
-def _in_order(pairs: Iterable[tuple]) -> list | None:
-    """The names of pairs of index and name, where the indices are 0, 1, 2, …."""
+def _in_order(pairs: Iterable[tuple[Any, Any]]) -> list[Any] | None:
+    """The names by index, from pairs of index and name; None unless the indices are 0, 1, 2, …."""
     try:
         names = {int(index): name for index, name in pairs}
     except (OverflowError, TypeError, ValueError):
@@ -56,8 +57,8 @@ def _in_order(pairs: Iterable[tuple]) -> list | None:
     return [names[index] for index in range(len(names))] if names.keys() == set(range(len(names))) else None
 
 
-def names_of_file(path: Path, content: Mapping) -> list[str] | None:
-    """The class names of others' checkpoints: in the file, in a config.json beside, or those of torchvision's weights.
+def names_of_file(path: Path, content: Mapping[str, Any]) -> list[str] | None:
+    """The class names of a foreign checkpoint: in the file, in a config.json beside it, or of torchvision's weights.
 
     Args:
         path: the checkpoint.
@@ -73,11 +74,11 @@ def names_of_file(path: Path, content: Mapping) -> list[str] | None:
     return _torchvision_names(path)
 
 
-def names_of_pretrained(model: nn.Module, name: str) -> list[str] | None:
+def names_of_pretrained(model: TimmModel, name: str) -> list[str] | None:
     """The class names of a model with pretrained weights that timm has found by ``name``.
 
-    timm's own label names, else those of the folder or repository, else ImageNet's, where the tag of the weights says
-    that they are of it, as synset ids. None where nothing tells.
+    timm's own label names, else those of the folder or repository, else ImageNet's synset ids if the tag of the weights
+    names ImageNet; else None.
     """
     source, place = parse_model_name(name) if ":" in name else ("", name)
     names = names_in(model.pretrained_cfg)
@@ -85,13 +86,13 @@ def names_of_pretrained(model: nn.Module, name: str) -> list[str] | None:
         names = names_in(_config_in(Path(place)))
     elif names is None and source == "hf-hub":
         repository, _, revision = place.partition("@")
-        # It is there: timm has made the model from it.
+        # It is in the cache: timm has made the model from it.
         config = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision or None)
         names = names_in(_config_in(Path(config).parent)) if isinstance(config, str) else None
     return names or _imagenet_names(model.pretrained_cfg | {"num_classes": model.num_classes})
 
 
-def _config_in(folder: Path) -> dict | None:
+def _config_in(folder: Path) -> dict[str, Any] | None:
     try:
         config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -99,8 +100,8 @@ def _config_in(folder: Path) -> dict | None:
     return config if isinstance(config, dict) else None
 
 
-def _imagenet_names(pretrained_cfg: Mapping) -> list[str] | None:
-    """Synset ids, where a configuration is of weights that were trained last on a subset of ImageNet, as in1k."""
+def _imagenet_names(pretrained_cfg: Mapping[str, Any]) -> list[str] | None:
+    """Synset ids, if the weights of a configuration were trained last on a subset of ImageNet, as in1k."""
     known = isinstance(pretrained_cfg.get("num_classes"), int)
     subset = infer_imagenet_subset(dict(pretrained_cfg)) if known else None
     of_imagenet = re.search(r"in(1|12|21|22)k", str(pretrained_cfg.get("tag")))
@@ -109,7 +110,7 @@ def _imagenet_names(pretrained_cfg: Mapping) -> list[str] | None:
 
 @functools.cache
 def _torchvision_categories() -> dict[str, list[str]]:
-    """The class names of torchvision's weights, by the beginning of the file's SHA-256, which its name ends in."""
+    """The class names of torchvision's weights by the first digits of the file's SHA-256, with which its name ends."""
     networks = torchvision.models.list_models(module=torchvision.models)
     weights = [each for network in networks for each in torchvision.models.get_model_weights(network)]
     return {Path(each.url).stem.rpartition("-")[2]: each.meta["categories"] for each in weights}
@@ -129,16 +130,16 @@ def _torchvision_names(path: Path) -> list[str] | None:
 def check_classes(
     num_classes: int, theirs: Sequence[str] | None, ours: Sequence[str], argument: str, value: object
 ) -> None:
-    """Check that a model has the data's classes, in their order as far as both have names that can be compared.
+    """Check that a model has the data's classes, and in their order if the names can be compared.
 
-    Names are the same as they stand, or where only case and punctuation differ; those of ImageNet's classes also as
-    synset id, description or lemma: ``n01440764``, ``tench, Tinca tinca``, ``tench``. What cannot be compared is said
-    in one line, once.
+    Names are compared as they are, then without case and punctuation; those of ImageNet's classes also as synset id,
+    description or lemma: ``n01440764``, ``tench, Tinca tinca``, ``tench``. A warning says, once, if the names cannot be
+    compared.
 
     Args:
         num_classes: of the model.
-        theirs: the names of the model's classes, in the order of its outputs; None where nobody knows.
-        ours: K names of the data's.
+        theirs: the names of the model's classes, in the order of its outputs; None if unknown.
+        ours: the names of the data's K classes.
         argument: what an error calls the model.
         value: what was given for it.
 
@@ -163,18 +164,18 @@ def _check_order(theirs: Sequence[str], ours: Sequence[str], argument: str, valu
     for number, (one, other) in enumerate(zip(theirs, ours, strict=True)):
         if not _same_class(one, other, exact):
             order = OtherOrder.of(ours)
-            same = order is not None and list(theirs) == order.sort(ours)
-            hint = f"; --class-order {order.name} gives them the model's order" if same else ""
+            hint = ""
+            if order is not None and list(theirs) == order.sort(ours):
+                hint = f"; --class-order {order.name} gives them the model's order"
             raise input_error(argument, value, f"has {one!r} as class {number}, the data have {other!r}{hint}")
 
 
 def _same_class(one: str, other: str, exact: set[str]) -> bool:
-    """Whether two names are of one class; names in ``exact``, which both sides have as they stand, only if equal."""
+    """Whether two names are of one class; names in ``exact``, which both sides have as they are, only if equal."""
     if one == other or one in exact or other in exact:
         return one == other
-    synsets = WNID.match(one), WNID.match(other)
-    if all(synsets):
-        return synsets[0][0] == synsets[1][0]
+    if (first := WNID.match(one)) and (second := WNID.match(other)):
+        return first[0] == second[0]
     return bool(_readings(one) & _readings(other))
 
 
@@ -188,7 +189,7 @@ def _all_readings(names: Sequence[str]) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=100_000)
 def _readings(name: str) -> frozenset[str]:
-    """What a name may be compared as: its words, what is between commas or before a parenthesis, synset ids.
+    """The forms in which a name is compared: its words, its parts between commas or before a parenthesis, synset ids.
 
     >>> sorted(_readings("tench, Tinca tinca"))
     ['n01440764', 'tench', 'tench tinca tinca', 'tinca tinca']
@@ -205,7 +206,7 @@ def _words(text: str) -> str:
 
 @functools.cache
 def _synsets() -> dict[str, set[str]]:
-    """The synset ids of ImageNet-1K's classes by all that they are called, by timm, by torchvision and here."""
+    """The synset ids of ImageNet-1K's classes by all of their names, in timm, in torchvision and here."""
     info = ImageNetInfo("imagenet-1k")
     torchvisions = torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"]
     found: dict[str, set[str]] = {}

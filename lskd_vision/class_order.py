@@ -1,15 +1,16 @@
 """The order of class names, and with it their labels: timm's natural sort or torchvision's plain one."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 DIGITS = re.compile(r"(\d+)")
 
 
 def natural_key(name: str) -> list[str | int]:
-    """What timm sorts names by: without case, and digits as the number that they are.
+    """timm's key to sort names by: lower case, and digits as a number.
 
-    timm's own function fails on digits that are no decimals, such as "5²".
+    timm's own function fails on digits that are not decimal, such as "5²".
 
     >>> natural_key("Img12.png")
     ['img', 12, '.png']
@@ -20,9 +21,9 @@ def natural_key(name: str) -> list[str | int]:
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
-    """``names`` in timm's order; those that differ in case alone in the order of their characters.
+    """``names`` in timm's order; those that differ in case alone by their characters.
 
-    timm leaves such ties to the order in which a set is iterated, another one in every process.
+    timm leaves such ties to the iteration order of a set, which differs from process to process.
 
     >>> natural_order(["b10", "B2", "b2", "a"])
     ['a', 'B2', 'b2', 'b10']
@@ -39,4 +40,8 @@ def torchvision_order(names: Iterable[str]) -> list[str]:
     return sorted(names)
 
 
-CLASS_ORDERS = {"natural": natural_order, "torchvision": torchvision_order}
+ClassOrder = Literal["natural", "torchvision"]
+CLASS_ORDERS: dict[ClassOrder, Callable[[Iterable[str]], list[str]]] = {
+    "natural": natural_order,
+    "torchvision": torchvision_order,
+}

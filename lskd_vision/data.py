@@ -1,6 +1,8 @@
-"""Data sets: timm's, both splits checked, their classes, their fingerprint, and how an image becomes an input."""
+"""Data sets: their splits, read and checked, their classes and fingerprints, and how an image becomes an input.
 
-import argparse
+Another data set is a case of :func:`read_split`.
+"""
+
 import functools
 import hashlib
 import logging
@@ -10,40 +12,70 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import torch
 from timm.data import ImageDataset, create_dataset, resolve_data_config
-from torch import nn
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import IterableDataset
 
 from lskd.io.errors import input_error
-from lskd_vision.class_order import torchvision_order
+from lskd_vision.class_order import ClassOrder, torchvision_order
+from lskd_vision.config import DatasetConfig, InputConfig, spaced
 from lskd_vision.image_arrays import NAME as ARRAYS
 from lskd_vision.image_arrays import ImageArrays
 from lskd_vision.image_folders import ImageFolders, read_class_map, shortened
 from lskd_vision.processes import same_in_all_processes
+from lskd_vision.timm_model import TimmModel
 
 logger = logging.getLogger(__name__)
-# A folder for each class, and the order of the classes; without --dataset another may be asked for.
-FOLDERS = {"": "natural", "torch/image_folder": "torchvision", "torch/folder": "torchvision"}
+# Data sets with a folder for each class, and the order of their classes; --class-order may change the first's.
+FOLDERS: dict[str, ClassOrder] = {"": "natural", "torch/image_folder": "torchvision", "torch/folder": "torchvision"}
 SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))  # to timm, in its order
 
 
-@dataclass
+class DataConfig(TypedDict):
+    """timm's data configuration of a model: how an image becomes its input.
+
+    Attributes:
+        input_size: channels, height and width.
+        interpolation: of validation images.
+        mean: per channel, of pixels from 0 to 1.
+        std: likewise.
+        crop_pct: the part of a validation image that is kept.
+        crop_mode: which part.
+    """
+
+    input_size: tuple[int, int, int]
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_pct: float
+    crop_mode: str
+
+
+class Split(Protocol):
+    """A split: a map-style data set of PIL images and integer labels."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Any, Any]: ...
+
+
+@dataclass(frozen=True)
 class Data:
     """The train and validation split.
 
     Attributes:
         name: of the data set, for directories.
-        train: a map-style data set of PIL images and integer labels.
-        val: likewise.
+        train: its split for training.
+        val: its split for validation.
         class_names: K names in the order of their labels.
     """
 
     name: str
-    train: Dataset
-    val: Dataset
+    train: Split
+    val: Split
     class_names: list[str]
 
     @property
@@ -51,140 +83,141 @@ class Data:
         """K."""
         return len(self.class_names)
 
-    def record(self, arguments: argparse.Namespace) -> dict:
-        """What a run record says of the data."""
+    def record(self, config: DatasetConfig) -> dict[str, Any]:
+        """What a run record has of the data."""
         return {
-            "path": str(arguments.data_dir.resolve()),
-            "dataset": arguments.dataset or "folders",
-            "splits": {arguments.train_split: len(self.train), arguments.val_split: len(self.val)},
+            "path": str(config.data_dir.resolve()),
+            "dataset": config.dataset or "folders",
+            "splits": {config.train_split: len(self.train), config.val_split: len(self.val)},
             "split_fingerprints": {
-                arguments.train_split: fingerprint(self.train),
-                arguments.val_split: fingerprint(self.val),
+                config.train_split: fingerprint(self.train),
+                config.val_split: fingerprint(self.val),
             },
             "classes": self.class_names,
             "fingerprint": fingerprint(self.train, self.val),
         }
 
 
-def load_data(arguments: argparse.Namespace) -> Data:
-    """Both splits, checked: they exist, have images, and the same classes under the same labels.
+def load_data(config: DatasetConfig) -> Data:
+    """Load both splits, and check that they exist, have images, and the same classes under the same labels.
 
     Raises:
         InputError: they do not.
     """
-    train, val = (load_split(arguments, split) for split in (arguments.train_split, arguments.val_split))
-    for source in map(source_of, (train, val)):
-        if isinstance(source, ImageFolders | ImageArrays) and source.missing:
-            what = "that are not in" if isinstance(source, ImageArrays) else "without a folder in"
-            raise input_error(
-                "--class-map", arguments.class_map, f"has names {what} {source.root}: {shortened(source.missing)}"
-            )
+    train, val = (load_split(config, split) for split in (config.train_split, config.val_split))
+    sources = [own for split in (train, val) if (own := own_source(split))]
+    for source in sources:
+        if source.missing:
+            what = "without a folder" if isinstance(source, ImageFolders) else "of no class"
+            found = f"has names {what} in {source.root}: {shortened(source.missing)}"
+            raise input_error("--class-map", config.class_map, found)
     names = class_names(train)
     if names is None or len(names) < 2:
-        raise input_error("--data-dir", arguments.data_dir, f"has {len(names or ())} classes (must be at least 2)")
+        raise input_error("--data-dir", config.data_dir, f"has {len(names or ())} classes (must be at least 2)")
     if (others := class_names(val)) != names:
         odd = sorted(set(names).symmetric_difference(others or ()))
         # Composed and decomposed characters, as of a Mac's archive, look alike.
         alike = len({unicodedata.normalize("NFC", name) for name in odd}) < len(odd)
         shown = ascii(odd[:3]) if alike else odd[:3]
-        raise input_error("--data-dir", arguments.data_dir, f"train and validation differ in their classes: {shown}")
-    roots = [each.root for each in map(source_of, (train, val)) if isinstance(each, ImageFolders | ImageArrays)]
-    if roots and os.path.samefile(*roots):
-        logger.warning(f"train and validation are the same images: {roots[1]}")
-    dataset = "" if arguments.dataset == ARRAYS else arguments.dataset  # named by its directory, as folders are
-    name = dataset.split("/")[-1].replace(":", "-") or arguments.data_dir.resolve().name
+        raise input_error("--data-dir", config.data_dir, f"train and validation differ in their classes: {shown}")
+    if sources and os.path.samefile(*(source.root for source in sources)):
+        logger.warning(f"train and validation are the same images: {sources[1].root}")
+    origin = "" if config.dataset == ARRAYS else config.dataset  # arrays are named by their directory, as folders are
+    name = origin.split("/")[-1].replace(":", "-") or config.data_dir.resolve().name
     return Data(name, train, val, names)
 
 
-def load_split(arguments: argparse.Namespace, split: str) -> Dataset:
-    """One split without a transform, the same in all processes; a line on standard error says what is in it.
+def load_split(config: DatasetConfig, split: str) -> Split:
+    """Load a split without a transform, the same in all processes, and print a line about it to standard error.
 
     Raises:
         InputError: there is no such data set or split, or not the same in all processes.
     """
-    load = functools.partial(read_split, arguments, split)
-    dataset = same_in_all_processes(load, fingerprint, f"{arguments.data_dir}, split {split}")
-    print(f"{split}: {summary(dataset, arguments)}", file=sys.stderr)
+    load = functools.partial(read_split, config, split)
+    dataset = same_in_all_processes(load, fingerprint, f"{config.data_dir}, split {split}")
+    print(f"{split}: {summary(dataset, config)}", file=sys.stderr)
     return dataset
 
 
-def read_split(arguments: argparse.Namespace, split: str) -> Dataset:
-    """One split: our reader's of folders, else as timm's ``create_dataset`` makes it.
+def read_split(config: DatasetConfig, split: str) -> Split:
+    """Read a split: folders and arrays with this project's readers, other data sets with timm's ``create_dataset``.
 
     Raises:
         InputError: there is no such data set or split.
     """
-    if arguments.dataset and "/" not in arguments.dataset:  # timm would read folders
+    if config.dataset and "/" not in config.dataset:  # timm would read folders
         raise input_error(
-            "--dataset", arguments.dataset, "must be empty for folders, or with its origin: torch/fashion_mnist"
+            "--dataset", config.dataset, "must be empty for folders, or with its origin: torch/fashion_mnist"
         )
-    if arguments.class_map and (Path(arguments.class_map).suffix != ".txt" or arguments.dataset.startswith("torch/")):
+    if config.class_map and (Path(config.class_map).suffix != ".txt" or config.dataset.startswith("torch/")):
         raise input_error(
-            "--class-map", arguments.class_map, "must be a .txt file, a class a line; torchvision's take none"
+            "--class-map", config.class_map, "must be a .txt file, a class a line; torchvision's take none"
         )
-    if arguments.class_order and arguments.dataset:
+    if config.class_order and config.dataset:
         raise input_error(
-            "--class-order", arguments.class_order, f"is of folders, {arguments.dataset} has an order of its own"
+            "--class-order", config.class_order, f"is of folders, {config.dataset} has an order of its own"
         )
-    if arguments.dataset in (*FOLDERS, ARRAYS):
-        return read_directory(arguments, split)
-    if arguments.dataset.startswith("lskd/"):
-        raise input_error("--dataset", arguments.dataset, f"must be {ARRAYS}, the one of this project")
+    if config.dataset in (*FOLDERS, ARRAYS):
+        return read_directory(config, split)
+    if config.dataset.startswith("lskd/"):
+        raise input_error("--dataset", config.dataset, f"must be {ARRAYS}, or a data set of timm's")
+    class_map: Any = config.class_map  # timm takes a file too
     try:
-        dataset = create_dataset(
-            arguments.dataset,
-            root=str(arguments.data_dir),
+        dataset: Any = create_dataset(
+            config.dataset,
+            root=str(config.data_dir),
             split=split,
-            class_map=arguments.class_map,
-            download=arguments.dataset_download,
+            class_map=class_map,
+            download=config.dataset_download,
         )
         size = None if isinstance(dataset, IterableDataset) else len(dataset)
     except (AssertionError, OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
-        raise input_error("--data-dir", arguments.data_dir, f"cannot be read, split {split}: {error}") from None
+        raise input_error("--data-dir", config.data_dir, f"cannot be read, split {split}: {error}") from None
     if getattr(dataset, "train", None) is False and split not in (*SYNONYMS[1], "test"):
         # torchvision's small data sets have two splits, and timm takes any other word for the second.
-        raise input_error("--data-dir", arguments.data_dir, f"has no split {split}, only train and validation")
+        raise input_error("--data-dir", config.data_dir, f"has no split {split}, only train and validation")
     if size is None:
-        raise input_error("--dataset", arguments.dataset, "must be one whose images can be had by their number")
+        raise input_error("--dataset", config.dataset, "must be one whose images can be had by their number")
     if not size:
-        raise input_error("--data-dir", arguments.data_dir, f"split {split} has no images")
+        raise input_error("--data-dir", config.data_dir, f"split {split} has no images")
     return dataset
 
 
-def read_directory(arguments: argparse.Namespace, split: str) -> ImageDataset | ImageArrays:
-    """A split that is a directory: of a folder for each class, or of arrays; timm's other words for a split are tried.
+def read_directory(config: DatasetConfig, split: str) -> ImageDataset | ImageArrays:
+    """Read a split from its directory, which may have any of timm's names for it.
 
     Raises:
-        InputError: there is no such directory; or as :class:`lskd_vision.image_folders.ImageFolders` and
-            :class:`lskd_vision.image_arrays.ImageArrays` say.
+        InputError: there is no such directory; or see :class:`lskd_vision.image_folders.ImageFolders` and
+            :class:`lskd_vision.image_arrays.ImageArrays`.
     """
     names = (split, *next((names for names in SYNONYMS if split in names), ()))
-    root = next((root for name in names if (root := arguments.data_dir / name).is_dir()), None)
+    root = next((root for name in names if (root := config.data_dir / name).is_dir()), None)
     if root is None:
-        what = "images.npy and labels.npy" if arguments.dataset == ARRAYS else "a folder for each class"
-        raise input_error("--data-dir", arguments.data_dir / split, f"must be a directory with {what}")
+        content = "images.npy and labels.npy" if config.dataset == ARRAYS else "a folder for each class"
+        raise input_error("--data-dir", config.data_dir / split, f"must be a directory with {content}")
     class_map = None
-    if given := arguments.class_map:  # timm finds it in the split's directory too
+    if given := config.class_map:  # timm finds it in the split's directory too
         class_map = read_class_map(given if Path(given).exists() or not (root / given).exists() else root / given)
-    if arguments.dataset == ARRAYS:
+    if config.dataset == ARRAYS:
         return ImageArrays(root, class_map)
-    reader = ImageFolders(root, arguments.class_order or FOLDERS[arguments.dataset], class_map)
+    reader = ImageFolders(root, config.class_order or FOLDERS[config.dataset], class_map)
     return ImageDataset(reader.root, reader)
 
 
-def source_of(dataset: Dataset) -> object:
-    """What reads the images: timm's reader where there is one, else the data set itself."""
-    return getattr(dataset, "reader", dataset)
+def own_source(split: Split) -> ImageFolders | ImageArrays | None:
+    """The source of a split's images if it is one of this project's; None for timm's and torchvision's."""
+    source = getattr(split, "reader", split)
+    return source if isinstance(source, ImageFolders | ImageArrays) else None
 
 
-def summary(dataset: Dataset, arguments: argparse.Namespace) -> str:
-    """What a split holds, and what of it is not read, in a line."""
-    names, source = class_names(dataset) or [], source_of(dataset)
+def summary(dataset: Split, config: DatasetConfig) -> str:
+    """One line about a split: its images and classes, and what is not read."""
+    names, source = class_names(dataset) or [], own_source(dataset)
     text = f"{len(dataset)} images" + (f" in {len(names)} classes" if names else "")
-    if not isinstance(source, ImageFolders | ImageArrays):
+    if source is None:
         return text
-    if isinstance(source, ImageFolders) and not (arguments.class_map or arguments.class_order or arguments.dataset):
-        # A checkpoint of others does not say which of the two orders its classes have.
+    if isinstance(source, ImageFolders) and not (config.class_map or config.class_order or config.dataset):
+        # A foreign checkpoint does not say which of the two orders its classes have.
         pairs = enumerate(zip(names, torchvision_order(names), strict=True))
         if difference := next(((number, *pair) for number, pair in pairs if pair[0] != pair[1]), None):
             number, ours, theirs = difference
@@ -195,8 +228,8 @@ def summary(dataset: Dataset, arguments: argparse.Namespace) -> str:
     return text + source.left_out_text()
 
 
-def class_names(dataset: Dataset) -> list[str] | None:
-    """The classes in the order of their labels; None where the data set does not tell."""
+def class_names(dataset: Split) -> list[str] | None:
+    """The classes in the order of their labels; None if the data set does not name them."""
     mapping = getattr(getattr(dataset, "reader", None), "class_to_idx", None) or getattr(dataset, "class_to_idx", None)
     if mapping:
         return [str(name) for name, _ in sorted(mapping.items(), key=lambda item: item[1])]
@@ -204,18 +237,18 @@ def class_names(dataset: Dataset) -> list[str] | None:
     return [str(name) for name in names] if names is not None else None
 
 
-def files(dataset: Dataset) -> Sequence[tuple]:
-    """The file and the label of every image; empty where images are not in files of their own."""
+def files(dataset: Split) -> Sequence[tuple[Any, ...]]:
+    """The file and the label of every image; empty if images are not in files of their own."""
     return getattr(getattr(dataset, "reader", None), "samples", None) or getattr(dataset, "samples", None) or ()
 
 
-def fingerprint(*splits: Dataset) -> str:
-    """One SHA-256 over the data: pixels and labels where they are in memory, else file names and labels."""
+def fingerprint(*splits: Split) -> str:
+    """One SHA-256 over splits: of pixels and labels if they are in memory, else of file names and labels."""
     digest = hashlib.sha256()
     for dataset in splits:
         if isinstance(pixels := getattr(dataset, "data", None), torch.Tensor | np.ndarray):
             digest.update(np.ascontiguousarray(pixels).data)
-            digest.update(np.asarray(dataset.targets, dtype=np.int64).data)
+            digest.update(np.asarray(getattr(dataset, "targets"), dtype=np.int64).data)  # noqa: B009
             continue
         root = str(getattr(getattr(dataset, "reader", None), "root", None) or getattr(dataset, "root", ""))
         prefix = os.path.join(root, "") if root else ""
@@ -226,28 +259,26 @@ def fingerprint(*splits: Dataset) -> str:
     return digest.hexdigest()
 
 
-def data_config(arguments: argparse.Namespace, model: nn.Module) -> dict:
-    """How an image becomes an input of ``model``: timm's ``input_size``, ``mean``, ``std``, ``interpolation``, …
+def data_config(config: InputConfig, model: TimmModel) -> DataConfig:
+    """How an image becomes an input of ``model``.
 
-    What the command line leaves open, the model decides. Models with equal configurations can share their batches.
+    What ``config`` leaves open, the model decides. Models with equal configurations can share their batches.
 
     Raises:
         InputError: ``--mean`` or ``--std`` has not one value, or one for each channel.
     """
-    wanted = {name: getattr(arguments, name) for name in ("img_size", "input_size", "mean", "std")}
-    wanted |= {"in_chans": arguments.in_chans, "interpolation": arguments.interpolation, "crop_pct": arguments.crop_pct}
-    wanted = {name: value for name, value in wanted.items() if value is not None}
-    means = {name: wanted.pop(name) for name in ("mean", "std") if name in wanted}
-    config = resolve_data_config(wanted, model=model)
-    made_for = arguments.in_chans or getattr(model, "in_chans", None)
-    if made_for and not arguments.input_size:  # timm knows the channels of the pretrained model alone
-        config["input_size"] = (made_for, *config["input_size"][1:])
-    channels = config["input_size"][0]
-    for name in ("mean", "std"):
-        if name in means and len(means[name]) not in (1, channels):
-            raise input_error(f"--{name}", " ".join(map(str, means[name])), f"must be one value, or {channels}")
-        config[name] = per_channel(means.get(name) or config[name], channels)
-    return config
+    names = ("img_size", "input_size", "in_chans", "interpolation", "crop_pct")
+    wanted = {name: value for name in names if (value := getattr(config, name)) is not None}
+    found: Any = resolve_data_config(wanted, model=model)
+    made_for = config.in_chans or getattr(model, "in_chans", None)
+    if made_for and not config.input_size:  # timm knows the channels of the pretrained model alone
+        found["input_size"] = (made_for, *found["input_size"][1:])
+    channels = found["input_size"][0]
+    for name, given in (("mean", config.mean), ("std", config.std)):
+        if given is not None and len(given) not in (1, channels):
+            raise input_error(f"--{name}", spaced(given), f"must be one value, or {channels}")
+        found[name] = per_channel(given or found[name], channels)
+    return found
 
 
 def per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:

@@ -4,13 +4,14 @@ The student learns the teacher's features at the end of each stage i = 1..n, bef
 
     total = task loss + 10⁻⁴ · (1/B) · Σ_i 2^-(n-i) · Σ_elements partial L2(connector_i(student_i), teacher_i)
 
-What the teacher's ReLU will cut off is only known to be negative: there the target is no lower than the margin, the
-mean of the channel's negative values, and a student that is below its target is left alone.
+Where the teacher's ReLU cuts a feature off, the target is at least the margin, the mean of the channel's negative
+values, and a student below its target is not penalised.
 """
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lskd.io.errors import input_error
+from lskd_vision.timm_model import TimmModel
 
 FEATURE_WEIGHT = 1e-4  # of the feature loss beside the task loss, the authors' value for ImageNet
 
@@ -110,15 +112,15 @@ def feature_loss(
 
 
 class RecordingReLU(nn.ReLU):
-    """A ReLU that appends its input to the list :attr:`record` while there is one; the input is not overwritten."""
+    """A ReLU, not in place, that appends its input to the list :attr:`record` while there is one."""
 
     record: list[Tensor] | None = None
 
-    def forward(self, features: Tensor) -> Tensor:
-        """The ReLU of ``features``."""
+    def forward(self, input: Tensor) -> Tensor:
+        """The ReLU of ``input``."""
         if self.record is not None:
-            self.record.append(features)
-        return F.relu(features)
+            self.record.append(input)
+        return F.relu(input)
 
 
 class PreReluFeatures:
@@ -132,7 +134,7 @@ class PreReluFeatures:
         argument: the option that chose it, for the error.
 
     Raises:
-        InputError: the model is no timm ResNet of basic or bottleneck blocks that end in a ReLU.
+        InputError: the model is not a timm ResNet of basic or bottleneck blocks that end in a ReLU.
 
     Example:
         >>> import timm
@@ -141,14 +143,14 @@ class PreReluFeatures:
         [(2, 32, 16, 16), (2, 48, 8, 8), (2, 192, 4, 4), (2, 96, 2, 2)]
     """
 
-    def __init__(self, resnet: ResNet, argument: str = "--model"):
+    def __init__(self, resnet: nn.Module, argument: str = "--model") -> None:
         self.resnet = resnet
         for block in last_blocks(resnet, argument):
             setattr(block, f"act{LAST[type(block)]}", RecordingReLU())
 
     def __call__(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits (B, K), and the outputs of stages 1 to 4 before their last ReLU, (B, C, H, W) each."""
-        features = []
+        features: list[Tensor] = []
         activations = [_last(block, "act") for block in last_blocks(self.resnet)]
         try:
             for activation in activations:
@@ -164,7 +166,7 @@ class PreReluFeatures:
         return [_last(block, "conv").out_channels for block in last_blocks(self.resnet)]
 
 
-def last_blocks(resnet: ResNet, argument: str = "--model") -> list[BasicBlock | Bottleneck]:
+def last_blocks(resnet: nn.Module, argument: str = "--model") -> list[BasicBlock | Bottleneck]:
     """The last block of each of the four stages.
 
     Raises:
@@ -178,7 +180,7 @@ def last_blocks(resnet: ResNet, argument: str = "--model") -> list[BasicBlock | 
     raise input_error(argument, _name(resnet), valid)
 
 
-def teacher_batch_norms(resnet: ResNet, argument: str = "--kd-model-name") -> list[nn.BatchNorm2d]:
+def teacher_batch_norms(resnet: nn.Module, argument: str = "--kd-model-name") -> list[nn.BatchNorm2d]:
     """The last batch norm before the last ReLU of each stage, from which the authors take the margins.
 
     Raises:
@@ -192,20 +194,21 @@ def teacher_batch_norms(resnet: ResNet, argument: str = "--kd-model-name") -> li
     return norms
 
 
-def _last(block: BasicBlock | Bottleneck, layer: str) -> nn.Module:
+def _last(block: BasicBlock | Bottleneck, layer: str) -> Any:
     return getattr(block, f"{layer}{LAST[type(block)]}")
 
 
 def _name(model: nn.Module) -> str:
-    return getattr(model, "pretrained_cfg", {}).get("architecture") or type(model).__name__
+    config: Any = getattr(model, "pretrained_cfg", {})
+    return config.get("architecture") or type(model).__name__
 
 
 @contextlib.contextmanager
-def batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Inside, the batch norms of ``module`` normalise by the statistics of the batch, and learn nothing from it.
+def batch_statistics(module: nn.Module) -> Generator[None, None, None]:
+    """A context in which the batch norms of ``module`` use the statistics of the batch and do not update their own.
 
-    The authors run their teacher like this. Everything else of ``module`` stays in the mode it is in, the running
-    statistics are not written to, and at the end, also by an exception, all is as it was.
+    The authors run their teacher like this. Everything else of ``module`` keeps its mode, and afterwards, also after an
+    exception, everything is as it was.
 
     Example:
         >>> norm = nn.BatchNorm2d(1).eval()
@@ -232,7 +235,7 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
 class Connectors(nn.ModuleList):
     """For each stage a 1×1 convolution and a batch norm, from the student's number of channels to the teacher's."""
 
-    def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int]):
+    def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:
         super().__init__()
         for student, teacher in zip(student_channels, teacher_channels, strict=True):
             convolution = nn.Conv2d(student, teacher, kernel_size=1, bias=False)
@@ -248,17 +251,17 @@ class StudentWithConnectors(nn.Module):
     """A student and its connectors: what is optimised, wrapped for several processes, and averaged over time.
 
     Evaluation, checkpoints and predictions are of :attr:`student` alone. Like timm's own module for feature
-    distillation it tells timm's optimisers how its parameters are grouped.
+    distillation it groups its parameters for timm's optimisers.
 
     Args:
         student: a timm ResNet.
         teacher_channels: of each of the teacher's stages, as ``PreReluFeatures(teacher).channels``.
 
     Raises:
-        InputError: the student is no ResNet that has the features, see :class:`PreReluFeatures`.
+        InputError: the student is not a ResNet with these features, see :class:`PreReluFeatures`.
     """
 
-    def __init__(self, student: ResNet, teacher_channels: Sequence[int]):
+    def __init__(self, student: TimmModel, teacher_channels: Sequence[int]) -> None:
         super().__init__()
         self.student = student
         self.student_features = PreReluFeatures(student, "--model")
@@ -273,11 +276,11 @@ class StudentWithConnectors(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that weight decay leaves alone, beside biases and norms."""
-        names = getattr(self.student, "no_weight_decay", set)()
-        return {f"student.{name}" for name in names}
+        names: Any = getattr(self.student, "no_weight_decay", set)
+        return {f"student.{name}" for name in names()}
 
-    def group_matcher(self, coarse: bool = False):
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         """A function from a parameter's name to its depth; the connectors are as deep as the student's head."""
-        depths = group_parameters(self.student, self.student.group_matcher(coarse=coarse), reverse=True)
+        depths: Any = group_parameters(self.student, self.student.group_matcher(coarse=coarse), reverse=True)
         head = max(depths.values())
         return lambda name: depths.get(name.removeprefix("student."), head)

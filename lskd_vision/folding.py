@@ -1,7 +1,8 @@
-"""A frozen model without its batch norms: each is a factor and a constant, which the convolution before it can have."""
+"""Fold the batch norms of a frozen model into the convolutions before them: each is a factor and a constant."""
 
 import copy
 import logging
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -12,21 +13,21 @@ TOLERANCE = 1e-5  # of the logits' norm, on random images
 
 
 def without_batch_norms(model: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
-    """The same function of images, computed in less time; the model itself where it cannot be had.
+    """A faster copy of a model that computes the same; the model itself if it cannot be made.
 
     Args:
-        model: in eval mode, without gradients; it stays as it is.
+        model: in eval mode, without gradients; it is not changed.
         input_size: channels, height and width of its images.
 
     Returns:
-        A copy whose batch norms are part of the convolutions that they follow, timm's with their activation left. Of
-        random images it gives the same logits but for rounding, or else ``model`` is returned: one that torch.fx cannot
-        follow, or that has no such batch norms.
+        A copy whose batch norms are part of the convolutions that they follow; of timm's, the activation is left. It
+        gives the same logits for random images, up to rounding. ``model`` where it does not, torch.fx cannot trace it,
+        or there are no such batch norms.
     """
     folded = copy.deepcopy(model)
     try:
         pairs = _pairs(folded)
-    except Exception as error:  # whatever a model's own code raises when it is given a symbol in place of a tensor
+    except Exception as error:  # a model's own code may raise anything for a symbol in place of a tensor
         logger.info(f"batch norms are not folded: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
         return model
     for convolution, name in pairs:
@@ -41,30 +42,31 @@ def without_batch_norms(model: nn.Module, input_size: tuple[int, int, int]) -> n
 
 
 class _Tracer(fx.Tracer):
-    """Does not look into convolutions and batch norms, timm's among them."""
+    """Takes convolutions and batch norms, timm's too, as they are."""
 
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(module, name)
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _pairs(model: nn.Module) -> list[tuple[nn.Conv2d, str]]:
-    """Each convolution that nothing but a batch norm follows, with the name of that one."""
-    modules, found = dict(model.named_modules()), []
+    """The convolutions that only a batch norm follows, each with the name of the batch norm."""
+    modules = dict(model.named_modules())
+    found: list[tuple[nn.Conv2d, str]] = []
     nodes = _Tracer().trace(model).nodes
     calls = [node.target for node in nodes if node.op == "call_module"]
     for node in nodes:
         if node.op != "call_module" or not isinstance(modules[node.target], nn.BatchNorm2d):
             continue
         before = node.args[0]
-        is_convolution = before.op == "call_module" and type(modules[before.target]) is nn.Conv2d
-        once = is_convolution and calls.count(before.target) == calls.count(node.target) == 1
+        convolution: Any = modules[before.target] if before.op == "call_module" else None
+        once = type(convolution) is nn.Conv2d and calls.count(before.target) == calls.count(node.target) == 1
         if once and len(before.users) == 1 and modules[node.target].track_running_stats:
-            found.append((modules[before.target], node.target))
+            found.append((convolution, node.target))
     return found
 
 
 def _fold(model: nn.Module, convolution: nn.Conv2d, name: str) -> None:
-    norm = model.get_submodule(name)
+    norm: Any = model.get_submodule(name)
     statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     weight, bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, *statistics)
     convolution.weight = nn.Parameter(weight, requires_grad=False)

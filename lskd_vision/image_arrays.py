@@ -1,11 +1,11 @@
-"""Read a split from memory-mapped NumPy files, for small images of which there are many: ``--dataset lskd/arrays``.
+"""Read a split from memory-mapped NumPy files, for many small images: ``--dataset lskd/arrays``.
 
-    DIR/classes.txt                     a class a line, in UTF-8, in the order of their labels
+    DIR/classes.txt                     one class per line, in UTF-8, in the order of their labels
     DIR/train/images.npy                uint8, (N, H, W) for grey images, (N, H, W, 3) for RGB
     DIR/train/labels.npy                integers, (N,), from 0 to K - 1
     DIR/validation/{images,labels}.npy  likewise
 
-One file is opened once and mapped, where a folder per class opens and decodes a file for each image and epoch.
+A file is opened and mapped once; with a folder per class, each image's file is opened and decoded in each epoch.
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ NAME = "lskd/arrays"
 IMAGES, LABELS, CLASSES = "images.npy", "labels.npy", "classes.txt"
 
 
-class ImageArrays(Dataset):
+class ImageArrays(Dataset[tuple[Image.Image, int]]):
     """The images and labels of a split as PIL images and integers.
 
     Args:
         root: the directory of the split, with ``images.npy`` and ``labels.npy``; ``classes.txt`` is beside it.
-        class_map: class names in the order of their labels, instead of all of ``classes.txt`` in theirs. Images of
-            other classes are left out; the rest is then copied to memory.
+        class_map: class names in the order of their labels, instead of those in ``classes.txt``. Images of other
+            classes are left out, and the others are then copied to memory.
 
     Attributes:
         data: (N, H, W) or (N, H, W, 3), uint8, read-only.
         targets: (N,), int64.
-        class_to_idx: the labels by class.
+        class_to_idx: the label of each class.
         missing: names of ``class_map`` that ``classes.txt`` does not have.
 
     Raises:
@@ -53,7 +53,7 @@ class ImageArrays(Dataset):
         if empty := [name for name, count in zip(known, counts, strict=True) if name in names and not count]:
             raise input_error("--data-dir", root, f"has no images of {shortened(empty)}")
         if len(self.missing) == len(names):
-            raise input_error("--class-map", names[0], f"must be of the classes in {root.parent / CLASSES}")
+            raise input_error("--class-map", names[0], f"must name a class in {root.parent / CLASSES}")
         self.class_to_idx = {name: label for label, name in enumerate(names)}
         new_labels = np.array([self.class_to_idx.get(name, -1) for name in known])[labels]
         kept = new_labels >= 0
@@ -67,20 +67,20 @@ class ImageArrays(Dataset):
         return Image.fromarray(self.data[index]), int(self.targets[index])
 
     def left_out_text(self) -> str:
-        """What ``class_map`` leaves out, to end a line with; empty where that is nothing."""
+        """The images that ``class_map`` leaves out, as the end of a line; empty if there are none."""
         if not self.left_out:
             return ""
         return f"; not read: {sum(self.left_out.values())} images of {shortened(self.left_out)}, not in --class-map"
 
 
 def _load(path: Path) -> np.ndarray:
-    """The array in a ``.npy`` file, mapped and read-only; nothing in it is executed."""
+    """The array in a ``.npy`` file, mapped and read-only; nothing in it is executed. Raises InputError."""
     try:
         # A plain view: indexing numpy's memmap class takes four times as long.
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except OSError as error:
         raise input_error("--data-dir", path, f"cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # numpy has no one kind of error for a file that is not what it should be
+    except Exception as error:  # numpy raises many kinds for damaged files
         raise input_error("--data-dir", path, f"must be a .npy file: {error}") from None
 
 

@@ -3,10 +3,12 @@
 Grey images of more bits are scaled by the value of white. Pillow's own conversion clips them at 255.
 """
 
+from typing import Literal, get_args
+
 import numpy as np
 from PIL import Image
 
-# What Pillow knows by its first bytes and cannot decode, and PostScript, which is a program.
+# Formats that Pillow recognises and cannot decode, and PostScript, which is a program.
 NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 Image.preinit()  # an image is tried in this order: the usual formats first
@@ -17,7 +19,8 @@ SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if 
 WHITE = dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N", "I"), 65535) | {"F": 1}
 """The value of white by Pillow's mode; mode I has the 16 bits of PGM and of signed TIFF files."""
 
-MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
+ImageMode = Literal["L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"]
+MODES: tuple[ImageMode, ...] = get_args(ImageMode)
 """Modes of 8 bits a channel."""
 
 
@@ -35,7 +38,7 @@ def convert(image: Image.Image, mode: str, white: float | None = None) -> Image.
     if image.mode in WHITE:
         image = to_grey(image, white or WHITE[image.mode])
     elif image.mode == "P" and mode in ("L", "RGB"):
-        image.info.pop("transparency", None)  # dropped in any case, and with a warning where it is left to Pillow
+        image.info.pop("transparency", None)  # Pillow would drop it with a warning
     return image.convert(mode)
 
 
@@ -43,7 +46,7 @@ def to_grey(image: Image.Image, white: float) -> Image.Image:
     """A grey image of more than 8 bits in mode L, with ``white`` at 255.
 
     Raises:
-        ValueError: it has values below 0, above ``white`` or that are no numbers.
+        ValueError: it has values below 0, above ``white`` or NaN.
     """
     pixels = np.asarray(image).astype(np.float64)
     low, high = pixels.min(), pixels.max()

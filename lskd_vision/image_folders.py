@@ -1,17 +1,18 @@
 """Read a split that has a folder for each class, and number its classes as timm or as torchvision does.
 
 The class of an image is the first folder below the split, however deep the image lies in it. Every entry below a class
-folder is read or counted in ``left_out``; labels and order depend on names alone.
+folder is read or counted in ``left_out``; labels and order are functions of the names alone.
 """
 
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from timm.data.readers.reader import Reader
 
 from lskd.io.errors import input_error
-from lskd_vision.class_order import CLASS_ORDERS, natural_key
+from lskd_vision.class_order import CLASS_ORDERS, ClassOrder, natural_key
 from lskd_vision.image_files import SUFFIXES
 
 SHOWN = 5  # names in a line
@@ -29,14 +30,16 @@ class ImageFolders(Reader):
         samples: path and label of every image.
         class_to_idx: the labels by class.
         missing: names of ``class_map`` that have no folder.
-        left_out: what is there and not read: by kind how many, and the first of them.
+        left_out: files that are not read: by kind their number, and the first of them.
 
     Raises:
         InputError: there is no class folder, or one without images; a folder is in two classes; a link is broken.
         OSError: a folder cannot be read.
     """
 
-    def __init__(self, root: str | os.PathLike, order: str = "natural", class_map: Sequence[str] | None = None):
+    def __init__(
+        self, root: str | os.PathLike[str], order: ClassOrder = "natural", class_map: Sequence[str] | None = None
+    ) -> None:
         super().__init__()
         self.root = str(Path(root))
         self.left_out: dict[str, tuple[int, str]] = {}
@@ -61,19 +64,20 @@ class ImageFolders(Reader):
         else:
             self.samples.sort(key=lambda sample: (sample[1], *os.path.split(sample[0])))
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> tuple[BinaryIO, int]:
         path, label = self.samples[index]
         return open(path, "rb"), label
 
     def __len__(self) -> int:
         return len(self.samples)
 
+    # pyrefly: ignore[bad-override]  (timm declares no result)
     def _filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
         path = self.samples[index][0]
         return os.path.basename(path) if basename else path if absolute else self._relative(path)
 
     def left_out_text(self) -> str:
-        """What is there and not read, to end a line with: the largest number first; empty where that is nothing."""
+        """The files that are not read, as the end of a line: the largest number first; empty if there are none."""
         kinds = sorted(self.left_out.items(), key=lambda item: (-item[1][0], item[0]))
         return "; not read: " + shortened(f"{n} {kind} ({first})" for kind, (n, first) in kinds) if kinds else ""
 
@@ -102,7 +106,8 @@ class ImageFolders(Reader):
 
     def _images(self, name: str, folder: str, real: str) -> list[str]:
         """The images below the folder of a class; links come last, so that a folder is read where it lies."""
-        images, links = [], []
+        images: list[str] = []
+        links: list[tuple[str, str]] = []
         self._walk(name, folder, real, images, links)
         while links:
             links.sort(reverse=True)
@@ -135,12 +140,12 @@ class ImageFolders(Reader):
                 self._leave_out(suffix or "without suffix", entry.path)
 
 
-def read_class_map(path: str | os.PathLike, argument: str = "--class-map") -> list[str]:
-    """The names of classes in the order of their labels: a name a line, in UTF-8; blank lines count for nothing.
+def read_class_map(path: str | os.PathLike[str], argument: str = "--class-map") -> list[str]:
+    """The names of classes in the order of their labels: a name a line, in UTF-8; blank lines are ignored.
 
     Args:
         path: the file.
-        argument: what an error calls it.
+        argument: what errors call it.
 
     Raises:
         InputError: it cannot be read, or has a name twice or none at all.
@@ -161,7 +166,7 @@ def read_class_map(path: str | os.PathLike, argument: str = "--class-map") -> li
 
 
 def shortened(names: Iterable[str]) -> str:
-    """``names`` in a line, the first of them where they are many.
+    """``names`` in a line, the first of them if there are many.
 
     >>> shortened("abcdefg")
     'a, b, c, d, e and 2 more'
@@ -170,15 +175,15 @@ def shortened(names: Iterable[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _entries(folder: str) -> list[os.DirEntry]:
-    with os.scandir(folder) as entries:  # what it gives is in another order on every file system
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:  # in another order on every file system
         return sorted(entries, key=lambda entry: entry.name)
 
 
-def _without_links(entry: os.DirEntry, parent: str) -> str:
+def _without_links(entry: os.DirEntry[str], parent: str) -> str:
     # Not by inodes, which some network file systems make up.
     return os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(parent, entry.name)
 
 
 def _is_unicode(name: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+    return not any("\ud800" <= character <= "\udfff" for character in name)

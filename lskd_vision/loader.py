@@ -1,57 +1,66 @@
-"""Batches: timm's transforms and prefetcher, with an order and an augmentation that depend on three things alone, the
-``--data-seed``, the epoch and the image.
+"""Batches: timm's prefetcher, with an order and an augmentation that are functions of ``--data-seed``, the epoch and
+the image alone.
 
-Whatever the number of loader processes, of students and of restarts, the images of an epoch are the same.
+The images of an epoch are the same for any number of loader processes, of students and of restarts.
 """
 
-import argparse
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing.queues import Queue
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from timm.data import ImageDataset, auto_augment, create_transform
+from timm.data import ImageDataset
 from timm.data.loader import PrefetchLoader
 from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision import transforms
 
 from lskd.io.errors import InputError, file_error_context, input_error
-from lskd_vision.batches import collate, to_tensor
-from lskd_vision.data import files
-from lskd_vision.image_files import FORMATS, WHITE, convert
+from lskd_vision.augmentation import Transform, train_transform, val_transform
+from lskd_vision.batches import collate
+from lskd_vision.config import AugmentationConfig, EvaluationConfig, TrainingConfig
+from lskd_vision.data import DataConfig, Split, files
+from lskd_vision.image_files import FORMATS, WHITE, ImageMode, convert
 from lskd_vision.randomness import RandomStream, seed_all
 
-SPREAD = 32  # images that say what white may be
+MODES_OF_CHANNELS: dict[int, ImageMode] = {1: "L", 3: "RGB", 4: "RGBA"}
+SPREAD = 32  # images that are looked at
 
 
-class Images(Dataset):
+class Images(Dataset[tuple[torch.Tensor, int]]):
     """Inputs and labels of a split; an item depends on ``data_seed``, its epoch and its number alone.
 
     Keys are pairs of epoch and number, from :class:`Order`.
     """
 
-    def __init__(self, dataset: Dataset, transform, mode: str, data_seed: int, white: float | None = None):
+    def __init__(
+        self,
+        dataset: Split,
+        transform: Transform,
+        mode: ImageMode,
+        data_seed: int,
+        white: float | None = None,
+    ) -> None:
         self.dataset, self.transform, self.mode, self.data_seed = dataset, transform, mode, data_seed
         self.white = white  # of grey images of more than 8 bits
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: tuple[int, int]):
-        epoch, number = key
+    def __getitem__(self, index: tuple[int, int]) -> tuple[torch.Tensor, int]:
+        epoch, number = index
         seed_all(self.data_seed, epoch, number)
-        with self._naming(number):
+        with self._error_context(number):
             image, label = self._read(number)
             image = convert(image, self.mode, self.white)
         return self.transform(image), label
 
     def brightest(self, number: int) -> tuple[float, float] | None:
         """The highest value in a grey image of more than 8 bits, and what is white by default; None for others."""
-        with self._naming(number):
+        with self._error_context(number):
             image, _ = self._read(number)
             return (np.asarray(image).max(), WHITE[image.mode]) if image.mode in WHITE else None
 
@@ -63,7 +72,7 @@ class Images(Dataset):
         return Image.open(file, formats=FORMATS), label
 
     @contextlib.contextmanager
-    def _naming(self, number: int) -> Iterator[None]:
+    def _error_context(self, number: int) -> Generator[None, None, None]:
         try:
             yield
         except Exception as error:  # a damaged file may raise anything inside its decoder
@@ -71,14 +80,14 @@ class Images(Dataset):
             raise input_error("--data-dir", which, f"cannot be read as {self.mode}: {error}") from None
 
 
-class Order(Sampler):
+class Order(Sampler[tuple[int, int]]):
     """The images of an epoch in the order of ``--data-seed``, this process's part of it; ``epoch`` is set from outside.
 
     Shuffled: batch b of process r of R is the (b·R + r)-th run of B images, so R processes see in one step what one
     process sees in R batches; what does not fill a batch in all of them is left out. Not shuffled: every R-th image.
     """
 
-    def __init__(self, images: Images, batch_size: int, shuffle: bool, rank: int = 0, world_size: int = 1):
+    def __init__(self, images: Images, batch_size: int, shuffle: bool, rank: int = 0, world_size: int = 1) -> None:
         self.images, self.batch_size, self.shuffle = images, batch_size, shuffle
         self.rank, self.world_size, self.epoch = rank, world_size, 0
 
@@ -100,54 +109,91 @@ class Order(Sampler):
 
 
 class Loader:
-    """Batches of an epoch on the device: (B, C, H, W) float32, normalised, and (B,) int64 labels."""
+    """Batches of an epoch on the device: (B, C, H, W) float32, normalised, and (B,) int64 labels.
+
+    Args:
+        data: a split.
+        data_config: of the model.
+        config: how images are read, loaded, put on the device and divided among processes.
+        batch_size: images in a batch of this process.
+        augmentation: of training images, which are shuffled; None for every image once, in the split's order.
+        data_seed: of order and augmentation.
+
+    Raises:
+        InputError: the images do not fit the model, one cannot be read, or there are fewer than a batch to train on.
+    """
 
     def __init__(
-        self, data: Dataset, config: dict, arguments: argparse.Namespace, device: torch.device, training: bool
-    ):
-        channels = config["input_size"][0]
-        mode = arguments.input_img_mode or {1: "L", 3: "RGB", 4: "RGBA"}.get(channels)
+        self,
+        data: Split,
+        data_config: DataConfig,
+        config: EvaluationConfig,
+        batch_size: int,
+        augmentation: AugmentationConfig | None = None,
+        data_seed: int = 0,
+    ) -> None:
+        channels = data_config["input_size"][0]
+        mode = config.input.input_img_mode or MODES_OF_CHANNELS.get(channels)
         if mode is None:
             raise input_error("--input-img-mode", None, f"must be given for {channels} channels")
-        transform = train_transform(arguments, config) if training else val_transform(config)
-        batch_size = arguments.batch_size if training else arguments.validation_batch_size or arguments.batch_size
-        images = Images(data, transform, mode, getattr(arguments, "data_seed", 0), arguments.max_pixel_value)
-        self.order = Order(images, batch_size, training, arguments.rank, arguments.world_size)
-        if training and not len(self.order):
-            most = len(data) // arguments.world_size
+        transform = train_transform(augmentation, data_config) if augmentation else val_transform(data_config)
+        dataset = Images(data, transform, mode, data_seed, config.input.max_pixel_value)
+        self.order = Order(
+            dataset, batch_size, augmentation is not None, config.processes.rank, config.processes.world_size
+        )
+        if augmentation and not len(self.order):
+            most = len(data) // config.processes.world_size
             raise input_error("--batch-size", batch_size, f"must be at most {most}: {len(data)} images, all processes")
-        check_channels(images, channels)
-        check_white(images)
+        check_channels(dataset, channels)
+        check_white(dataset)
         batches = DataLoader(
-            images,
+            dataset,
             batch_size,
             sampler=self.order,
-            num_workers=arguments.workers,
+            num_workers=config.loader.workers,
             collate_fn=collate,
-            worker_init_fn=tell_of_lost_batches,
-            pin_memory=arguments.pin_mem,
-            persistent_workers=arguments.workers > 0,
+            worker_init_fn=raise_lost_batches,
+            pin_memory=config.loader.pin_mem,
+            persistent_workers=config.loader.workers > 0,
             generator=torch.Generator(),  # the global one belongs to the models
         )
-        erasing = {}
-        if training and not arguments.no_aug:
-            erasing = {"re_prob": arguments.reprob, "re_mode": arguments.remode, "re_count": arguments.recount}
+        erasing: dict[str, Any] = {}
+        if augmentation and not augmentation.no_aug:
+            erasing = {"re_prob": augmentation.reprob, "re_mode": augmentation.remode, "re_count": augmentation.recount}
         self.prefetcher = PrefetchLoader(
-            batches, mean=config["mean"], std=config["std"], channels=channels, device=device, **erasing
+            batches,
+            mean=data_config["mean"],
+            std=data_config["std"],
+            channels=channels,
+            device=config.device.torch_device,
+            **erasing,
         )
-        self.channels_last = arguments.channels_last
+        self.channels_last = config.device.channels_last
         if self.prefetcher.random_erasing is not None:
             self.erasing, self.prefetcher.random_erasing = self.prefetcher.random_erasing, self._erase
+
+    @classmethod
+    def for_training(cls, data: Split, data_config: DataConfig, config: TrainingConfig) -> "Loader":
+        """Augmented images in an order of each epoch."""
+        batch_size, data_seed = config.optimisation.batch_size, config.run.data_seed
+        return cls(data, data_config, config, batch_size, config.augmentation, data_seed)
+
+    @classmethod
+    def for_evaluation(cls, data: Split, data_config: DataConfig, config: EvaluationConfig) -> "Loader":
+        """Every image once, as it is, in the split's order."""
+        return cls(data, data_config, config, config.validation_batch_size)
 
     def __len__(self) -> int:
         return len(self.prefetcher)
 
     def ids(self, batch: int) -> list[int | str]:
-        """The images of a batch of the epoch that has begun last, of this process: their files, or their numbers."""
-        images, size = self.order.images, self.prefetcher.loader.batch_size
+        """The files, or else the numbers, of this process's images in a batch of the current epoch."""
+        images, size = self.order.images, self.order.batch_size
         numbers = [number for _, number in itertools.islice(self.order, batch * size, (batch + 1) * size)]
         known = files(images.dataset)
-        return [str(getattr(known[number][0], "name", known[number][0])) for number in numbers] if known else numbers
+        if not known:
+            return [*numbers]
+        return [str(getattr(known[number][0], "name", known[number][0])) for number in numbers]
 
     def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batches of epoch ``number``.
@@ -176,81 +222,24 @@ class Loader:
             return self.erasing(images)
 
 
-def tell_of_lost_batches(_: int) -> None:
-    """In a loader process, let a batch that cannot be handed over, as where shared memory is full, be an error.
+def raise_lost_batches(_: int) -> None:
+    """Let a loader process report a batch that it cannot hand over, as when shared memory is full, as an error.
 
     By default its traceback is printed, and the training waits for the batch for ever.
     """
 
-    def put_error(queue: Queue, error: Exception, batch: tuple) -> None:
-        told = input_error("--workers", "a batch", f"cannot be handed over in shared memory, /dev/shm: {error}")
-        queue.put((batch[0], ExceptionWrapper((InputError, told, None))))
+    def put_error(queue: "Queue[Any]", error: Exception, batch: tuple[Any, ...]) -> None:
+        lost = input_error("--workers", "a batch", f"cannot be handed over in shared memory, /dev/shm: {error}")
+        queue.put((batch[0], ExceptionWrapper((InputError, lost, None))))
 
     Queue._on_queue_feeder_error = put_error  # made for overriding
 
 
-def train_transform(arguments: argparse.Namespace, config: dict):
-    """timm's training transform for one image, to uint8, and a rotation where one is asked for."""
-    jitter = tuple(arguments.color_jitter)
-    if not (any(jitter) or arguments.grayscale_prob):  # it would draw random numbers, and nothing after it needs them
-        jitter = (None,)
-    try:
-        transform = create_transform(
-            config["input_size"],
-            is_training=True,
-            use_prefetcher=True,
-            no_aug=arguments.no_aug,
-            train_crop_mode=arguments.train_crop_mode,
-            scale=arguments.scale,
-            ratio=arguments.ratio,
-            hflip=arguments.hflip,
-            vflip=arguments.vflip,
-            color_jitter=jitter[0] if len(jitter) == 1 else jitter,
-            grayscale_prob=arguments.grayscale_prob,
-            auto_augment=arguments.aa,
-            interpolation=arguments.train_interpolation,
-            mean=config["mean"],
-            std=config["std"],
-        )
-    except (AssertionError, KeyError, ValueError) as error:
-        raise input_error("--aa", arguments.aa, f"must be a policy in timm's words: {error}") from None
-    if arguments.rotation and not arguments.no_aug:
-        # Before the colours, which follow the crop and the flips.
-        steps = transform.transforms
-        place = 1 + max(i for i, step in enumerate(steps) if "Crop" in str(step) or "Flip" in str(step))
-        steps.insert(place, transforms.RandomRotation(arguments.rotation))
-    transform.transforms[-1] = to_tensor
-    return transform
-
-
-def posterize(image: Image.Image, bits_to_keep: int, **_) -> Image.Image:
-    """timm's operation; with 0 bits, to which RandAugment comes and which Pillow 13 refuses, the image is black."""
-    return auto_augment.posterize(image, bits_to_keep) if bits_to_keep else Image.new(image.mode, image.size)
-
-
-auto_augment.NAME_TO_OP |= dict.fromkeys(("Posterize", "PosterizeIncreasing", "PosterizeOriginal"), posterize)
-
-
-def val_transform(config: dict):
-    """timm's evaluation transform for one image, to uint8: resize and centre crop."""
-    transform = create_transform(
-        config["input_size"],
-        use_prefetcher=True,
-        interpolation=config["interpolation"],
-        mean=config["mean"],
-        std=config["std"],
-        crop_pct=config["crop_pct"],
-        crop_mode=config["crop_mode"],
-    )
-    transform.transforms[-1] = to_tensor
-    return transform
-
-
 def check_channels(images: Images, channels: int) -> None:
-    """Read one image and check that it has the channels that the model wants.
+    """Read one image and check that it has as many channels as the model takes.
 
     Raises:
-        InputError: it has not, or it cannot be read.
+        InputError: it does not, or it cannot be read.
     """
     image, _ = images[0, 0]
     if len(image) != channels:
@@ -260,7 +249,7 @@ def check_channels(images: Images, channels: int) -> None:
 def check_white(images: Images) -> None:
     """Check that grey images of more than 8 bits use more than half of their range, unless white is given.
 
-    Images of 12 bits in files of 16 would be nearly black, without a word. :data:`SPREAD` images are asked.
+    Images of 12 bits in files of 16 would be nearly black, silently. :data:`SPREAD` images are looked at.
 
     Raises:
         InputError: they do not, or one of them cannot be read.

@@ -1,51 +1,58 @@
-"""TensorBoard and Weights & Biases, where they are asked for: the rows of ``summary.csv`` as curves."""
+"""TensorBoard and Weights & Biases, if a flag asks for them: the rows of ``summary.csv`` as curves."""
 
-import argparse
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lskd.io.errors import file_error_context, input_error
+from lskd_vision.config import RunConfig
 
 
 class Logs:
-    """Writers of one run's figures.
+    """Writers of one run's results.
 
     A file that cannot be written is an OSError that names TensorBoard's directory.
 
     Args:
-        arguments: the command line.
+        config: which logs, and the project of Weights & Biases.
         directory: of the run.
         name: of the run.
         configuration: from its record.
-        history: rows of ``summary.csv`` that the run has already. They are logged anew, as a kill may have come between
-            a checkpoint and its row.
+        history: rows of ``summary.csv`` so far. They are logged again, as the process may have been killed between a
+            checkpoint and its row.
 
     Raises:
-        InputError: what is asked for is not installed, or has no key.
+        InputError: a log's package is not installed, or its key is missing.
     """
 
     def __init__(
-        self, arguments: argparse.Namespace, directory: Path, name: str, configuration: dict, history: list[dict]
-    ):
-        check_logs(arguments)
+        self,
+        config: RunConfig,
+        directory: Path,
+        name: str,
+        configuration: Mapping[str, Any],
+        history: Sequence[Mapping[str, Any]],
+    ) -> None:
+        check_logs(config)
         self.tensorboard = self.wandb = None
         self.place = directory / "tensorboard"
-        if arguments.log_tensorboard:
+        if config.log_tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            # The error of the thread that writes is raised where we write to it; by itself it would print a traceback.
-            threading.excepthook = without_system_errors(threading.excepthook)
+            # An error of the writing thread is raised at the next call; the thread would also print its traceback.
+            if not isinstance(threading.excepthook, WithoutOSErrors):
+                threading.excepthook = WithoutOSErrors(threading.excepthook)
             with file_error_context(self.place):
                 self.tensorboard = SummaryWriter(self.place, purge_step=1)  # hides what was logged before
-        if arguments.log_wandb:
+        if config.log_wandb:
             import wandb
 
             # One run of theirs for one of ours, also after a restart; several live beside each other in one process.
             self.wandb = wandb.init(
-                project=arguments.wandb_project,
+                project=config.wandb_project,
                 id=f"{name}-{hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]}",
                 name=name,
                 dir=directory,
@@ -56,7 +63,7 @@ class Logs:
         for row in history:
             self.add(row)
 
-    def add(self, row: dict) -> None:
+    def add(self, row: Mapping[str, Any]) -> None:
         """Log a row of ``summary.csv``, by its epoch."""
         figures = {key: value for key, value in row.items() if isinstance(value, int | float) and key != "epoch"}
         if self.tensorboard:
@@ -76,31 +83,29 @@ class Logs:
             self.wandb.finish()
 
 
-def without_system_errors(report: Callable) -> Callable:
-    """``threading.excepthook`` that says nothing of an OSError."""
-    if getattr(report, "lskd", False):
-        return report
+class WithoutOSErrors:
+    """A ``threading.excepthook`` that does not print an OSError; ``report`` prints the others."""
 
-    def report_others(failed) -> None:
+    def __init__(self, report: Callable[[threading.ExceptHookArgs], object]) -> None:
+        self.report = report
+
+    def __call__(self, failed: threading.ExceptHookArgs) -> None:
         if not issubclass(failed.exc_type, OSError):
-            report(failed)
-
-    report_others.lskd = True
-    return report_others
+            self.report(failed)
 
 
-def check_logs(arguments: argparse.Namespace) -> None:
-    """Check, before anything is made, that what is asked for can be had.
+def check_logs(config: RunConfig) -> None:
+    """Check that the packages and keys of the logs are there.
 
     Raises:
-        InputError: it cannot.
+        InputError: they are not.
     """
-    if arguments.log_tensorboard:
+    if config.log_tensorboard:
         try:
             import tensorboard  # noqa: F401
         except ImportError:
             raise input_error("--log-tensorboard", True, "needs tensorboard: pip install tensorboard") from None
-    if arguments.log_wandb:
+    if config.log_wandb:
         try:
             import wandb  # noqa: F401
         except ImportError:

@@ -1,7 +1,7 @@
-"""Which models are trained at once: those that can share their batches, and fit in memory."""
+"""Group models that are trained at once: they share their batches, and fit in memory."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ COPIES = 5  # of the weights: themselves, gradients, two of an optimiser, a movi
 SHARE = 0.5  # of the free memory for weights; activations, which only one model has at a time, take the rest
 
 
-def groups_of(runs: Sequence[Run], sizes: dict[str, int], free: int | None, limit: int | None) -> list[list[Run]]:
+def groups_of(runs: Sequence[Run], sizes: Mapping[str, int], free: int | None, limit: int | None) -> list[list[Run]]:
     """Split runs into groups that are trained one after the other.
 
     Args:
@@ -22,11 +22,12 @@ def groups_of(runs: Sequence[Run], sizes: dict[str, int], free: int | None, limi
         free: bytes of memory; None where it is unknown.
         limit: the largest group wanted; None for what fits.
     """
-    groups = []
-    for _, same in itertools.groupby(sorted(runs, key=config_key), key=config_key):
-        group, bytes_taken = [], 0
+    groups: list[list[Run]] = []
+    for _, same in itertools.groupby(sorted(runs, key=data_key), key=data_key):
+        group: list[Run] = []
+        bytes_taken = 0
         for run in same:
-            needed = COPIES * sizes[run.setting.model]
+            needed = COPIES * sizes[run.config.model.model]
             full = limit is not None and len(group) == limit
             if group and (full or (limit is None and free is not None and bytes_taken + needed > SHARE * free)):
                 groups.append(group)
@@ -37,9 +38,9 @@ def groups_of(runs: Sequence[Run], sizes: dict[str, int], free: int | None, limi
     return groups
 
 
-def config_key(run: Run) -> str:
+def data_key(run: Run) -> str:
     """Equal for runs that can share their batches."""
-    return repr(sorted(run.config.items()))
+    return repr(sorted(run.data_config.items()))
 
 
 def weight_bytes(model: nn.Module) -> int:
@@ -48,10 +49,10 @@ def weight_bytes(model: nn.Module) -> int:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on the device, the limit of a container included; None where nobody tells."""
+    """Bytes that are free on the device, within the limit of a container; None if the system does not say."""
     if device.type == "cuda":  # pragma: no cover (GPU)
         return torch.cuda.mem_get_info(device)[0]
-    found = []
+    found: list[int] = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]

@@ -1,27 +1,23 @@
-"""timm models: built as the command line says, or rebuilt from a checkpoint of any origin."""
+"""timm models: built as a configuration says, or rebuilt from a checkpoint of any origin."""
 
-import argparse
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
 from timm.layers import PatchEmbed
-from torch import Tensor, nn
+from torch import Tensor
 
 from lskd.io.errors import input_error
-from lskd_vision.checkpoints import (
-    Checkpoint,
-    check_finite,
-    input_channels,
-    load_weights,
-    number_of_classes,
-    read_checkpoint,
-)
+from lskd_vision.checkpoints import Checkpoint, check_finite, read_checkpoint
 from lskd_vision.class_names import check_classes, names_of_pretrained
+from lskd_vision.config import InputConfig, ModelConfig
+from lskd_vision.timm_model import TimmModel
+from lskd_vision.weight_conversion import input_channels, load_weights, number_of_classes
 
 
-def create(name: str, argument: str, **options) -> nn.Module:
+def create(name: str, argument: str, **options: Any) -> TimmModel:
     """``timm.create_model``, with its many errors in one line; options that are None are left to the model.
 
     Raises:
@@ -32,29 +28,30 @@ def create(name: str, argument: str, **options) -> nn.Module:
         near = difflib.get_close_matches(plain, timm.list_models(), n=3)
         raise input_error(argument, name, "must be a timm model" + (f", perhaps {', '.join(near)}" if near else ""))
     try:
-        return timm.create_model(name, **{key: value for key, value in options.items() if value is not None})
+        model: Any = timm.create_model(name, **{key: value for key, value in options.items() if value is not None})
+        return model
     except (TypeError, ValueError, AssertionError, RuntimeError, OSError, KeyError) as error:
         raise input_error(argument, name, f"cannot be made: {type(error).__name__}: {error}") from None
 
 
-def build(arguments: argparse.Namespace, name: str, class_names: Sequence[str]) -> nn.Module:
+def build(config: ModelConfig, images: InputConfig, class_names: Sequence[str]) -> TimmModel:
     """The model that is to be trained, its weights drawn from torch's random numbers as they stand.
 
     Args:
-        arguments: the command line.
-        name: of the model.
+        config: the model's name, its options and the weights that it starts from.
+        images: its input.
         class_names: of the data, K.
 
     Raises:
         InputError: it cannot be made like this, or the weights that it is to start from do not fit it, are not finite,
             or have a classifier for K classes in another order.
     """
-    options, num_classes = options_of(arguments, name), len(class_names)
-    model = create(name, "--model", pretrained=arguments.pretrained, num_classes=num_classes, **options)
-    if arguments.pretrained and model.pretrained_cfg["num_classes"] == num_classes:
+    name, options, num_classes = config.model, model_options(config, images), len(class_names)
+    model = create(name, "--model", pretrained=config.pretrained, num_classes=num_classes, **options)
+    if config.pretrained and model.pretrained_cfg["num_classes"] == num_classes:
         check_classes(num_classes, names_of_pretrained(model, name), class_names, "--pretrained", name)
-    if arguments.initial_checkpoint:
-        checkpoint = read_checkpoint(arguments.initial_checkpoint, "--initial-checkpoint")
+    if config.initial_checkpoint:
+        checkpoint = read_checkpoint(config.initial_checkpoint, "--initial-checkpoint")
         classes = number_of_classes(checkpoint.weights, model) or num_classes
         check_finite(checkpoint.weights, "--initial-checkpoint", checkpoint.path)
         if classes == num_classes:
@@ -68,29 +65,29 @@ def build(arguments: argparse.Namespace, name: str, class_names: Sequence[str]) 
             model.load_state_dict(
                 {key: new[key] if new[key].shape != value.shape else value for key, value in twin.state_dict().items()}
             )
-    if arguments.grad_checkpointing:
+    if config.grad_checkpointing:
         model.set_grad_checkpointing(enable=True)
     return model
 
 
-def meta_model(arguments: argparse.Namespace, name: str, num_classes: int) -> nn.Module:
-    """The same model without weights, at no cost, to ask it things.
+def meta_model(config: ModelConfig, images: InputConfig, num_classes: int) -> TimmModel:
+    """The same model on the meta device: its shapes and configuration at no cost.
 
     Raises:
-        InputError: it cannot be made as the command line says.
+        InputError: it cannot be made like this.
     """
     with torch.device("meta"):
-        return create(name, "--model", num_classes=num_classes, **options_of(arguments, name))
+        return create(config.model, "--model", num_classes=num_classes, **model_options(config, images))
 
 
-def options_of(arguments: argparse.Namespace, name: str) -> dict:
-    """What the command line says of a model, in timm's words; None is left to the model."""
+def model_options(config: ModelConfig, images: InputConfig) -> dict[str, Any]:
+    """The options of a model in timm's words; None is left to the model."""
     return {
-        "in_chans": arguments.in_chans or (arguments.input_size[0] if arguments.input_size else None),
-        "drop_rate": arguments.drop,
-        "drop_path_rate": arguments.drop_path,
-        "img_size": arguments.img_size if wants_image_size(name) else None,
-        **arguments.model_kwargs,
+        "in_chans": images.in_chans or (images.input_size[0] if images.input_size else None),
+        "drop_rate": config.drop,
+        "drop_path_rate": config.drop_path,
+        "img_size": images.img_size if wants_image_size(config.model) else None,
+        **config.model_kwargs,
     }
 
 
@@ -99,7 +96,7 @@ def wants_image_size(name: str) -> bool:
     return timm.is_model(name.split(".")[0]) and bool(timm.get_pretrained_cfg_value(name, "fixed_input_size"))
 
 
-def check_input(model: nn.Module, input_size: Sequence[int], argument: str, name: object) -> None:
+def check_input(model: TimmModel, input_size: Sequence[int], argument: str, name: object) -> None:
     """Check that a model, in eval mode, gives logits for an image of (C, H, W) and looks at all of it.
 
     The model stays as it is.
@@ -128,8 +125,8 @@ def check_logits(logits: object, images: int, num_classes: int) -> None:
         raise ValueError(f"its output for {images} images is {found}, not the logits {(images, num_classes)}")
 
 
-def _check_patches(model: nn.Module, input_size: Sequence[int], argument: str, name: object) -> None:
-    """Check that an image is of whole patches: timm would leave out what is beyond the last whole one, silently."""
+def _check_patches(model: TimmModel, input_size: Sequence[int], argument: str, name: object) -> None:
+    """Check that an image consists of whole patches: timm would silently ignore the rest."""
     embed = getattr(model, "patch_embed", None)
     if not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad:
         return
@@ -140,7 +137,7 @@ def _check_patches(model: nn.Module, input_size: Sequence[int], argument: str, n
 
 
 def by(size: Sequence[int]) -> str:
-    """A size for people.
+    """A size as text.
 
     >>> by((3, 224, 224))
     '3x224x224'
@@ -149,12 +146,12 @@ def by(size: Sequence[int]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, its kind where it has none."""
+    """The first line of an error's message, or its class if it has none."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> nn.Module:
-    """The model of a checkpoint with its weights: frozen, in eval mode, its random numbers taken from nobody.
+def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> TimmModel:
+    """The model of a checkpoint with its weights: frozen, in eval mode; no random numbers are consumed.
 
     Args:
         checkpoint: of any origin.
@@ -164,13 +161,12 @@ def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> nn.Modul
     Raises:
         InputError: no model is named, or the weights do not fit it.
     """
-    if name is None and checkpoint.arch is None:
-        raise input_error(argument, checkpoint.path, "does not say of which model it is; name it")
-    if name is None and {":", "/"} & set(checkpoint.arch):
-        raise input_error(
-            argument, checkpoint.path, f"is of {checkpoint.arch[:80]}, which timm would fetch; name it yourself"
-        )
-    name = name or checkpoint.arch
+    if name is None:
+        name = checkpoint.arch
+        if name is None:
+            raise input_error(argument, checkpoint.path, "does not say of which model it is; name it")
+        if {":", "/"} & set(name):
+            raise input_error(argument, checkpoint.path, f"is of {name[:80]}, which timm would fetch; name it yourself")
     made = checkpoint.args
     with torch.device("meta"):
         empty = create(name, argument)

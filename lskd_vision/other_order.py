@@ -1,4 +1,4 @@
-"""The mistake of a model whose classes are in the other of the two orders in which folders are sorted."""
+"""Detect a model whose classes are in the other of the two orders in which folders are sorted."""
 
 import math
 import statistics
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lskd.measure.accuracy import ClassCounts
-from lskd_vision.class_order import CLASS_ORDERS
+from lskd_vision.class_order import CLASS_ORDERS, ClassOrder
 
 HARDLY = 1.5  # times chance: hardly better
 
@@ -22,12 +22,12 @@ class OtherOrder:
         places: (K,) where each of the data's classes would be.
     """
 
-    name: str
+    name: ClassOrder
     places: list[int]
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "OtherOrder | None":
-        """None where both ways come to the same, or ``names``, of the data's K classes, are sorted in neither.
+        """The other order of the data's K class names; None if both are the same, or ``names`` are in neither.
 
         >>> OtherOrder.of(["a", "B"]), OtherOrder.of(["a", "b"])
         (OtherOrder(name='torchvision', places=[1, 0]), None)
@@ -36,8 +36,8 @@ class OtherOrder:
         others = {name: each for name, each in found.items() if each != list(names)}
         if len(others) != 1:
             return None
-        ((name, others),) = others.items()
-        place = {each: index for index, each in enumerate(others)}
+        ((name, other),) = others.items()
+        place = {each: index for index, each in enumerate(other)}
         return cls(name, [place[each] for each in names])
 
     def sort(self, names: Sequence[str]) -> list[str]:
@@ -45,7 +45,7 @@ class OtherOrder:
         return CLASS_ORDERS[self.name](names)
 
     def both(self, model: Callable[[Tensor], Tensor]) -> list[Callable[[Tensor], Tensor]]:
-        """Two functions, called in turn for each batch: the model's logits (N, K), and the same in this order."""
+        """Two functions, to be called in turn for each batch: the model's logits (N, K), and the same in this order."""
         last: list[Tensor] = []
 
         def as_they_are(images: Tensor) -> Tensor:
@@ -57,9 +57,8 @@ class OtherOrder:
     def explains(self, counts: ClassCounts, others: ClassCounts) -> bool:
         """Whether a model is hardly better than chance, and in this order at least halfway from chance to 100 %.
 
-        Halfway in logarithms: 100 / √K %. It is the mean over the classes that have another place here that counts, so
-        that a model that always says the same is good in no order; and a difference of less than three standard
-        deviations of a sign test does not count.
+        Halfway in logarithms: 100 / √K %. Only the classes that move count, with equal weights, so that a constant
+        prediction is good in neither order; and the difference must exceed three standard deviations of a sign test.
 
         Args:
             counts: of the model's logits as they are.
@@ -69,14 +68,14 @@ class OtherOrder:
         moved = [c for c, place in enumerate(self.places) if place != c and accuracies[0][c] is not None]
         if not moved:
             return False
-        mean, mean_there = (statistics.fmean(each[c] for c in moved) for each in accuracies)
+        mean, mean_there = (statistics.fmean(each[c] or 0.0 for c in moved) for each in accuracies)
         right, right_there = (each.correct()[0, moved].sum().item() for each in (counts, others))
         clear = right_there - right > 3 * math.sqrt(right + right_there)
         chance = 100 / len(self.places)
         return clear and mean < HARDLY * chance and mean_there >= 10 * math.sqrt(chance)
 
     def described(self, counts: ClassCounts, others: ClassCounts) -> str:
-        """What both came to, and what to do."""
+        """Both accuracies, and what to do."""
         here, there = (f"{each.top1():.2f} %" for each in (counts, others))
         found = f"is right for {here} of {counts.samples()} validation images, and for {there} if its classes are in"
         return f"{found} {self.name} order: give the data that order, --class-order {self.name}"

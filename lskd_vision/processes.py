@@ -1,44 +1,78 @@
-"""What the processes of a training have to agree on before the first step."""
+"""The processes of a training: how they start, and what they have to agree on before the first step."""
 
+import logging
+import os
 import socket
+import sys
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
 
+import torch
+from timm.utils.distributed import init_distributed_device_so
 from torch import distributed
-from torch.utils.data import Dataset
 
 from lskd.io.errors import InputError, input_error
+from lskd_vision.config import DeviceConfig, Processes
+
+T = TypeVar("T")
 
 
-def same_in_all_processes(load: Callable[[], Dataset], fingerprint: Callable[[Dataset], str], value: object) -> Dataset:
-    """``load()``, when all processes have loaded the same; they may run on machines whose disks differ.
+def start_processes(config: DeviceConfig) -> tuple[DeviceConfig, Processes]:
+    """Join the other processes where a launcher has started several; only the first of them prints.
+
+    Returns:
+        ``config`` with this process's own device, and its place among the processes.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    kind = config.device.split(":")[0]
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise input_error("--device", config.device, "must be cpu, or cuda where there is a GPU")
+    joined = init_distributed_device_so(config.device)
+    processes = Processes(joined["distributed"], joined["global_rank"], joined["world_size"], joined["local_rank"])
+    if processes.rank:
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        logging.getLogger("lskd_vision").setLevel(logging.CRITICAL)
+    if kind == "cuda":  # pragma: no cover (GPU)
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = True
+    return replace(config, device=joined["device"]), processes
+
+
+def same_in_all_processes(load: Callable[[], T], fingerprint: Callable[[T], str], value: object) -> T:
+    """Load data, and check that all processes have loaded the same: they may run on machines whose disks differ.
 
     Args:
-        load: called once, in every process.
+        load: called once in every process.
         fingerprint: of the images and labels that it returns.
-        value: what an error calls them.
+        value: what an error calls the data.
 
     Raises:
         InputError: in every process, where one cannot load or has loaded something else than the first.
     """
     if not distributed.is_initialized():
         return load()
-    loaded, found, problem = None, None, None
+    loaded: list[T] = []
+    found: str | None = None
+    failure: str | None = None
     try:
-        loaded = load()
-        found = fingerprint(loaded)
+        loaded.append(load())
+        found = fingerprint(loaded[0])
     except (InputError, OSError) as error:
-        problem = str(error)
-    outcomes: list = [None] * distributed.get_world_size()
-    distributed.all_gather_object(outcomes, (socket.gethostname(), found, problem))
-    if problem and all(theirs == problem for _, _, theirs in outcomes):
-        raise InputError(problem)
+        failure = str(error)
+    outcomes: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(outcomes, (socket.gethostname(), found, failure))
+    if failure and all(theirs == failure for _, _, theirs in outcomes):
+        raise InputError(failure)
     first_host, expected, _ = outcomes[0]
-    for rank, (host, theirs, their_problem) in enumerate(outcomes):
-        if their_problem:
-            raise InputError(f"process {rank} on {host}: {their_problem}")
+    for rank, (host, theirs, their_failure) in enumerate(outcomes):
+        if their_failure:
+            raise InputError(f"process {rank} on {host}: {their_failure}")
         if theirs != expected:
             difference = f"process {rank} on {host} differs from process 0 on {first_host}"
             raise input_error(
                 "--data-dir", value, f"must hold the same images and labels in all processes: {difference}"
             )
-    return loaded
+    return loaded[0]

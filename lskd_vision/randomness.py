@@ -1,6 +1,7 @@
-"""Streams of random numbers that do not disturb each other."""
+"""Independent streams of random numbers."""
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +16,13 @@ def seed_all(*numbers: int) -> None:
 
 
 class RandomStream:
-    """A stream of its own for torch (CPU and one GPU), numpy and Python, inside a ``with`` block.
+    """The random numbers of torch (CPU and one GPU), numpy and Python inside a ``with`` block, as a stream of its own.
 
-    What happens outside the block does not move it, and it moves nothing outside: a student draws the same numbers
-    alone and in company.
+    Draws outside the block do not advance it, nor it those outside: a student draws the same numbers alone and beside
+    others.
 
     Args:
-        device: the GPU whose numbers belong to the stream, if it is one.
+        device: a GPU whose random numbers belong to the stream; of a CPU they always do.
         numbers: what the stream is seeded with, each 0 or more.
 
     Example:
@@ -35,7 +36,7 @@ class RandomStream:
         True
     """
 
-    def __init__(self, device: torch.device, *numbers: int):
+    def __init__(self, device: torch.device, *numbers: int) -> None:
         self.device = device
         self.outside = self._get()
         seed_all(*numbers)
@@ -49,15 +50,15 @@ class RandomStream:
         self._set(self.inside)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.inside = self._get()
         self._set(self.outside)
 
-    def _get(self) -> tuple:
+    def _get(self) -> tuple[Any, ...]:
         gpu = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return torch.get_rng_state(), gpu, np.random.get_state(), random.getstate()
 
-    def _set(self, state: tuple) -> None:
+    def _set(self, state: tuple[Any, ...]) -> None:
         cpu, gpu, numpy_state, python_state = state
         torch.set_rng_state(cpu)
         if gpu is not None:  # pragma: no cover (GPU)

@@ -1,4 +1,4 @@
-"""Record what a model makes of the images of a split: penultimate features, class moments, accuracy, entropy.
+"""Record a model's representations of the images of a split: penultimate features, class moments, accuracy, entropy.
 
     lskd vision representations runs/DATA/RUN/last.pth.tar --data-dir DIR --split train validation
 
@@ -12,6 +12,7 @@ their templates, and no sample.
 """
 
 import argparse
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,24 +24,24 @@ from lskd.measure.recorder import Recorder
 from lskd.measure.representations import write_representations
 from lskd.measure.wordnet import imagenet_classes
 from lskd.records.fingerprints import weights_fingerprint
-from lskd_vision import options
+from lskd_vision.config import flag, spaced
 from lskd_vision.data import data_config, fingerprint
-from lskd_vision.precision import autocast
 from lskd_vision.records import other_images, own_record, plain
 from lskd_vision.teacher import what_is_known
+from lskd_vision.timm_model import TimmModel
 from lskd_vision.validate import Loaded, add_options, load, load_images
 
-LAST_LAYER = "last-layer"  # stands where the split does, in the file's name and in what it says of itself
+LAST_LAYER = "last-layer"  # in place of the split, in the file's name and its provenance
 OF_IMAGES = ("data_dir", "split", "keep_classes", "keep_per_class")
 
 
-def penultimate(model: nn.Module, images: Tensor) -> Tensor:
+def penultimate(model: TimmModel, images: Tensor) -> Tensor:
     """(N, d) features that enter the last layer of a timm model."""
     return model.forward_head(model.forward_features(images), pre_logits=True)
 
 
 @torch.no_grad()
-def check_head(model: nn.Module, input_size: tuple[int, int, int], path: object) -> nn.Linear:
+def check_head(model: TimmModel, input_size: tuple[int, int, int], path: object) -> nn.Linear:
     """The last layer of a model on the CPU, which must give the model's logits from :func:`penultimate`.
 
     Random images show whether it does.
@@ -49,7 +50,7 @@ def check_head(model: nn.Module, input_size: tuple[int, int, int], path: object)
         InputError: it does not.
     """
     images = torch.randn(4, *input_size, generator=torch.Generator().manual_seed(0))
-    layer = model.get_classifier()
+    layer: Any = model.get_classifier()
     try:
         features = penultimate(model, images)
     except TypeError as error:
@@ -63,35 +64,37 @@ def main(arguments: argparse.Namespace) -> None:
     recording.check_options(arguments)
     if arguments.last_layer_only:
         return record_last_layer(arguments)
-    if arguments.data_dir is None:
+    if "data_dir" not in arguments:
         raise InputError("the following arguments are required: --data-dir")
     loaded = load(arguments)
-    path, model, device = arguments.checkpoint, loaded.model, loaded.device
-    splits = arguments.split or [arguments.val_split]
+    path, model, config = arguments.checkpoint, loaded.model, loaded.config
+    splits = arguments.split or [config.dataset.val_split]
     files = recording.output_files(arguments, path, splits)
-    data = {split: load_images(arguments, loaded, split) for split in splits}
-    config = data_config(arguments, model)
+    data = {split: load_images(loaded, split) for split in splits}
+    inputs = data_config(config.input, model)
     if arguments.output is None and (record := own_record(loaded.checkpoint)):
         for split, (dataset, _, _) in data.items():
-            if difference := other_images(record, arguments, split, dataset, config):
+            if difference := other_images(record, config, split, dataset, inputs):
                 valid = f"not what {files[split].name} of the run is of, name another --output: {difference}"
-                raise input_error("--data-dir", arguments.data_dir, valid)
-    layer = check_head(model, config["input_size"], path)
-    origin = {"fingerprint": weights_fingerprint(model.state_dict())} | origin_of(loaded, arguments)
+                raise input_error("--data-dir", config.dataset.data_dir, valid)
+    layer = check_head(model, inputs["input_size"], path)
+    origin: dict[str, Any] = {"fingerprint": weights_fingerprint(model.state_dict())} | origin_of(
+        loaded, arguments.model
+    )
     chosen = {split: recording.class_indices(arguments.keep_classes, names) for split, (_, names, _) in data.items()}
-    model.to(device)
+    model.to(config.device.torch_device)
     for split, (dataset, names, batches) in data.items():
         found = recording.Recording(names, layer, arguments, chosen[split])
         with torch.inference_mode():
             for images, labels in tqdm(batches.epoch(0), split, len(batches), leave=False, unit="batch", disable=None):
-                with autocast(arguments, device):
+                with config.device.autocast():
                     features = penultimate(model, images)
                 found.add(features, labels)
         about_data = {
-            "path": str(arguments.data_dir.resolve()),
-            "dataset": arguments.dataset or "folders",
+            "path": str(config.dataset.data_dir.resolve()),
+            "dataset": config.dataset.dataset or "folders",
             "fingerprint": fingerprint(dataset),
-            "preparation": plain(config),
+            "preparation": plain(inputs),
         }
         found.write(files[split], recording.provenance(**origin, split=split, data=about_data))
 
@@ -100,24 +103,22 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
     """Write the last layer and the classes that its rows are the templates of.
 
     Raises:
-        InputError: an option that is about images, or classes whose names nobody knows.
+        InputError: a flag about images is given, or the names of the classes are not known.
     """
     for name in OF_IMAGES:
-        if (value := getattr(arguments, name)) is not None:
-            raise input_error(
-                f"--{name.replace('_', '-')}",
-                options.spaced(value),
-                "must be left out with --last-layer-only, it is of images",
-            )
+        if (value := getattr(arguments, name, None)) is not None:
+            raise input_error(flag(name), spaced(value), "must be left out with --last-layer-only, it is of images")
     path = arguments.checkpoint
     loaded = load(arguments)
     file = recording.output_files(arguments, path, [LAST_LAYER])[LAST_LAYER]
-    layer = check_head(loaded.model, data_config(arguments, loaded.model)["input_size"], path)
+    layer = check_head(loaded.model, data_config(loaded.config.input, loaded.model)["input_size"], path)
     names = loaded.class_names or list(imagenet_classes())
     if len(names) != layer.out_features:
         valid = f"does not name its {layer.out_features} classes (must, unless they are ImageNet-1K's 1000)"
         raise input_error("checkpoint", path, valid)
-    origin = {"fingerprint": weights_fingerprint(loaded.model.state_dict())} | origin_of(loaded, arguments)
+    origin: dict[str, Any] = {"fingerprint": weights_fingerprint(loaded.model.state_dict())} | origin_of(
+        loaded, arguments.model
+    )
     found = Recorder(names, layer.in_features).result(
         weight=layer.weight.detach().float().numpy(),
         bias=None if layer.bias is None else layer.bias.detach().float().numpy(),
@@ -127,15 +128,20 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
     print(f"{file}: no samples, a last layer of {layer.out_features} classes and {layer.in_features} features")
 
 
-def origin_of(loaded: Loaded, arguments: argparse.Namespace) -> dict:
-    """What the checkpoint tells of the model, in the words of :func:`lskd.measure.recording.provenance`."""
+def origin_of(loaded: Loaded, name: str | None) -> dict[str, Any]:
+    """Where the model comes from, in the words of :func:`lskd.measure.recording.provenance`.
+
+    Args:
+        loaded: the model.
+        name: timm's, where the command line has it.
+    """
     checkpoint = loaded.checkpoint
     return {
         "made": checkpoint.provenance,
         "kind": "vision",
         "layer": "penultimate",
-        "model": arguments.model or checkpoint.arch,
-        "checkpoint": arguments.checkpoint,
+        "model": name or checkpoint.arch,
+        "checkpoint": checkpoint.path,
         "moving_average": checkpoint.ema,
         "label_smoothing": what_is_known(checkpoint, "checkpoint").get("label_smoothing"),
         "seed": checkpoint.args.get("seed"),

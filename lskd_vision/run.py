@@ -1,82 +1,62 @@
-"""One model in training, teacher or student: its task, optimiser, schedule, random numbers, checkpoints and record.
+"""One model in training, teacher or student: its task, optimisation, random numbers, checkpoints and record.
 
-A run keeps everything that is its own. Runs that are trained in one process share what is not: images and teachers.
+A run keeps everything that is its own. Runs that are trained in one process share images and teachers.
 """
 
-import argparse
 import contextlib
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, optimizer_kwargs
-from timm.scheduler import create_scheduler_v2
-from timm.task import ClassificationTask, TrainingTask
-from timm.utils import NativeScaler, dispatch_clip_grad, distribute_bn
-from torch import Tensor, nn
+from timm.utils import distribute_bn
+from torch import Tensor
 from torch.nn import SyncBatchNorm
 
 from lskd.io.errors import input_error
 from lskd.records.nonfinite_batch import keep_batch
 from lskd.records.runs import now, read_run, write_training_record
 from lskd_vision.checkpoints import read_state, save_checkpoint
-from lskd_vision.feature_distillation import StudentWithConnectors, margins, teacher_batch_norms
+from lskd_vision.config import TrainingConfig
+from lskd_vision.data import DataConfig
+from lskd_vision.feature_distillation import StudentWithConnectors
 from lskd_vision.models import build, first_line
-from lskd_vision.precision import autocast
+from lskd_vision.optimisation import Optimisation
 from lskd_vision.randomness import RandomStream
-from lskd_vision.records import BEST, LAST, new_record, own_arguments, plain
-from lskd_vision.task import DistillationTask, OverhaulDistillationTask, SmoothedCrossEntropy
+from lskd_vision.records import BEST, LAST, new_record, stored_args
+from lskd_vision.task import make_task
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
+from lskd_vision.timm_model import TimmModel
 
-OVERFLOWS = 20  # steps in a row: in as many, fairseq's scale comes to its smallest
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What tells one run of a command from another.
-
-    Attributes:
-        model: timm's name.
-        seed: of weights and dropout.
-        smoothing: α of the labels.
-        temperature: T; None for a model that has no teacher.
-        teacher: its number among the teachers; None likewise.
-    """
-
-    model: str
-    seed: int
-    smoothing: float
-    temperature: float | None = None
-    teacher: int | None = None
+OVERFLOWS = 20  # steps in a row, after which fairseq's scale is at its minimum
+# What a checkpoint has of the record.
+COPIED = ("configuration", "seed", "data", "teacher", "versions", "hardware", "revision", "history", "nondeterminism")
 
 
 class Run:
     """A model in training.
 
     Args:
-        setting: what is its own.
-        arguments: the command line.
+        config: of this training alone.
         teacher: of a student.
         data_name: of the data set, for the directory.
         data_record: what its record says of the data.
-        config: timm's data configuration, see :func:`lskd_vision.data.data_config`.
+        data_config: of the model.
     """
 
     def __init__(
         self,
-        setting: Setting,
-        arguments: argparse.Namespace,
+        config: TrainingConfig,
         teacher: Teacher | None,
         data_name: str,
-        data_record: dict,
-        config: dict,
-    ):
-        self.setting, self.arguments, self.teacher = setting, arguments, teacher
-        self.data_record, self.config = data_record, config
-        self.directory = arguments.output / (arguments.experiment or data_name) / self.name
-        self.teacher_record = teacher and teacher.record()  # with its score, when it is known
+        data_record: dict[str, Any],
+        data_config: DataConfig,
+    ) -> None:
+        self.config, self.teacher = config, teacher
+        self.data_record, self.data_config = data_record, data_config
+        self.directory = config.run.output / (config.run.experiment or data_name) / self.name
+        self.teacher_record = teacher.record() if teacher else None  # with its score, when it is known
         self.next_epoch = 0
         self.best: float | None = None
         self.failure: str | None = None
@@ -85,129 +65,86 @@ class Run:
     @property
     def name(self) -> str:
         """``<model>_a<α>_T<T>_s<seed>``; α is the teacher's of a student, the model's own of a teacher."""
-        model = self.setting.model.replace("/", "-").replace(":", "-")
+        model, seed = self.config.model.model.replace("/", "-").replace(":", "-"), self.config.run.seed
         if self.teacher is None:
-            return f"{model}_a{self.setting.smoothing:g}_s{self.setting.seed}"
+            return f"{model}_a{self.config.distillation.smoothing:g}_s{seed}"
         alpha = self.teacher.label_smoothing["alpha"]
         known = "unknown" if alpha is None else f"{alpha:g}"
-        return f"{model}_a{known}_T{self.setting.temperature:g}_s{self.setting.seed}"
+        return f"{model}_a{known}_T{self.config.distillation.temperature:g}_s{seed}"
 
-    def build_model(self) -> nn.Module:
-        """The model as it is before the first step: a function of ``--seed`` and the options alone."""
-        with RandomStream(torch.device("cpu"), self.setting.seed):
-            model = build(self.arguments, self.setting.model, self.data_record["classes"])
-            if self.overhaul:
-                model = StudentWithConnectors(model, self.teacher.features.channels)
-        return model
+    @property
+    def class_names(self) -> list[str]:
+        """Of the data, in the order of their labels."""
+        return self.data_record["classes"]
 
     @property
     def overhaul(self) -> bool:
         """Whether features are distilled too."""
-        return self.teacher is not None and self.arguments.kd_distill_type == "overhaul"
+        return self.config.distillation.kd_distill_type == "overhaul"
 
     @property
-    def scales_loss(self) -> bool:
-        """Whether the loss is scaled, as half precision needs it."""
-        return self.arguments.amp and self.arguments.amp_dtype == "float16"
+    def kind(self) -> tuple[str, Teacher | None]:
+        """Equal for runs whose models differ in nothing but their initial weights."""
+        return self.config.model.model, self.teacher if self.overhaul else None
 
-    @property
-    def kind(self) -> tuple:
-        """Equal for runs whose models are alike but for the weights that they begin with."""
-        return self.setting.model, self.setting.teacher if self.overhaul else None
+    def build_model(self) -> TimmModel | StudentWithConnectors:
+        """The model before the first step: a function of ``--seed`` and the options of the model alone."""
+        with RandomStream(torch.device("cpu"), self.config.run.seed):
+            model = build(self.config.model, self.config.input, self.class_names)
+            if self.teacher is not None and self.teacher.features is not None:  # they are distilled too
+                return StudentWithConnectors(model, self.teacher.features.channels)
+        return model
 
-    def margins(self, device: torch.device) -> list[Tensor]:
-        """The margins of the teacher's stages, see :mod:`lskd_vision.feature_distillation`."""
-        return [margins(norm).to(device) for norm in teacher_batch_norms(self.teacher.model)]
-
-    def start(self, device: torch.device, batches_per_epoch: int) -> None:
-        """Make everything that training needs, and go on from the last checkpoint where there is one.
+    def start(self, batches_per_epoch: int) -> None:
+        """Make everything that training needs, and resume from the last checkpoint if there is one.
 
         Args:
-            device: where to train.
             batches_per_epoch: of this process.
         """
-        arguments = self.arguments
-        self.device = device
+        config, device = self.config, self.config.device.torch_device
         model = self.build_model().to(device)
-        if arguments.channels_last:
+        if config.device.channels_last:
             model = model.to(memory_format=torch.channels_last)
-        if arguments.sync_bn and arguments.distributed:
+        if config.model.sync_bn and config.processes.distributed:
             model = SyncBatchNorm.convert_sync_batchnorm(model)
-        self.task = self.make_task(model)
-        options = optimizer_kwargs(arguments) | {"lr": arguments.lr}
-        try:
-            self.optimizer = create_optimizer_v2(
-                self.task.get_trainable_module(), **options, filter_bias_and_bn=arguments.filter_bias_and_bn
-            )
-        except (AssertionError, TypeError, ValueError) as error:
-            raise input_error("--opt", arguments.opt, f"cannot be made: {error}") from None
-        self.updates_per_epoch = math.ceil(batches_per_epoch / arguments.grad_accum_steps)
-        self.batches_per_epoch = batches_per_epoch
-        self.scheduler, _ = create_scheduler_v2(
-            self.optimizer,
-            sched=arguments.sched,
-            num_epochs=arguments.epochs,
-            decay_epochs=arguments.decay_epochs,
-            decay_milestones=arguments.decay_milestones or (),
-            decay_rate=arguments.decay_rate,
-            warmup_epochs=arguments.warmup_epochs,
-            warmup_lr=arguments.warmup_lr,
-            min_lr=arguments.min_lr,
-            step_on_epochs=not arguments.sched_on_updates,
-            updates_per_epoch=self.updates_per_epoch,
-        )
-        self.scaler = NativeScaler(device=device.type) if self.scales_loss else None
-        if arguments.torchcompile:
-            self.task.compile(backend=arguments.torchcompile)
-        if arguments.model_ema:
-            self.task.setup_ema(decay=arguments.model_ema_decay, use_warmup=arguments.model_ema_warmup)
-        self.record = new_record(self)
+        normalisation = Normalisation.of(self.data_config, device)
+        self.task = make_task(model, config.distillation, self.teacher, normalisation, device)
+        scaled_on = device.type if config.device.scales_loss else None
+        self.optimisation = Optimisation(config.optimisation, self.task, batches_per_epoch, scaled_on)
+        if config.run.torchcompile:
+            self.task.compile(backend=config.run.torchcompile)
+        if config.model.model_ema:
+            self.task.setup_ema(decay=config.model.model_ema_decay, use_warmup=config.model.model_ema_warmup)
+        self.record = new_record(self.config, self.data_config, self.data_record, self.teacher_record)
         self.seconds = 0.0
         if self.next_epoch or (self.directory / LAST).exists():
             self.restore()
-        if arguments.distributed:
+        if config.processes.distributed:
             self.task.prepare_distributed(device_ids=[device] if device.type == "cuda" else None)
-        if arguments.sched_on_updates:
-            self.scheduler.step_update(self.next_epoch * self.updates_per_epoch)
-        else:
-            self.scheduler.step(self.next_epoch)
-
-    def make_task(self, model: nn.Module) -> TrainingTask:
-        """timm's classification task for a teacher, ours for a student."""
-        device = self.device
-        if self.teacher is None:
-            smoothing = SmoothedCrossEntropy(label_smoothing=self.setting.smoothing)
-            return ClassificationTask(model, criterion=smoothing, device=device, verbose=False)
-        settings = {
-            "temperature": self.setting.temperature,
-            "student_temperature": self.arguments.kd_student_temperature,
-            "kd_weight": 1 - self.arguments.task_loss_weight,
-            "label_smoothing": self.setting.smoothing,
-            "normalisation": Normalisation.of(self.config, device),
-            "device": device,
-        }
-        if self.overhaul:
-            return OverhaulDistillationTask(model, self.teacher, margins=self.margins(device), **settings)
-        return DistillationTask(model, self.teacher, **settings)
+        self.optimisation.begin_epoch(self.next_epoch)
 
     def begin_epoch(
-        self, epoch: int, ids_of: Callable[[int], list] = lambda batch: [f"batch {batch}"], together: int = 1
+        self,
+        epoch: int,
+        ids_of: Callable[[int], Sequence[object]] = lambda batch: [f"batch {batch}"],
+        together: int = 1,
     ) -> None:
         """Before the first batch of an epoch.
 
         Args:
             epoch: from 0.
-            ids_of: tells which images a batch of it has, for messages.
+            ids_of: gives the images of a batch, for messages.
             together: how many models are trained in this process in this epoch: they share its time.
         """
         self.ids_of, self.together = ids_of, together
         self.task.train()
-        self.optimizer.zero_grad()
+        self.optimisation.optimizer.zero_grad()
         self.sums: dict[str, Tensor] = {}
         self.images: int | Tensor = 0
-        self.before: tuple | None = None  # what look_back looks at
+        self.before: tuple[Any, ...] | None = None  # the step before, for check_last_step
         self.began = time.monotonic()
-        self.random = RandomStream(self.device, self.setting.seed, epoch, self.arguments.rank)
+        device, seed = self.config.device.torch_device, self.config.run.seed
+        self.random = RandomStream(device, seed, epoch, self.config.processes.rank)
 
     def step(
         self, images: Tensor, target: Tensor, teacher_output: TeacherOutput | None, epoch: int, batch: int
@@ -217,72 +154,52 @@ class Run:
         Args:
             images: (N, C, H, W), normalised as the run's data configuration says.
             target: (N,) labels.
-            teacher_output: of the same images.
+            teacher_output: for the same images.
             epoch: from 0.
             batch: of the epoch, from 0.
         """
-        together = self.arguments.grad_accum_steps
-        first = batch // together * together
-        of_group = min(together, self.batches_per_epoch - first)  # the last group of an epoch may be smaller
-        complete = batch == first + of_group - 1
-        updates = epoch * self.updates_per_epoch + batch // together + 1  # after this one
-        self.look_back()
-        if self.failure and not self.arguments.distributed:
+        together, complete = self.optimisation.group_of(batch)
+        self.check_last_step()
+        if self.failure and not self.config.processes.distributed:
             return
         with self.random, contextlib.nullcontext() if complete else self.task.no_sync():
-            with autocast(self.arguments, self.device):
+            with self.config.device.autocast():
                 result = self.task(images, target, teacher_output) if self.teacher else self.task(images, target)
-            loss = result["loss"] / of_group
-            self.backward(loss, complete)
+            self.optimisation.backward(result["loss"] / together, complete)
         if complete:
-            self.optimizer.zero_grad()
-            self.task.update_ema(step=updates)
-            self.scheduler.step_update(updates)
-        taught = () if teacher_output is None else (teacher_output.logits,)
-        self.before = (batch, result["loss"].detach(), target, result["output"].detach(), *taught)
-        counted, images = True, len(target)
-        if self.scaler is not None:  # it skips what has overflowed; so do the means
-            counted = result["loss"].detach().isfinite()
-            images = counted * images
-        self.images += images
+            self.optimisation.end_update(epoch, batch)
+        teacher_logits = () if teacher_output is None else (teacher_output.logits,)
+        self.before = (batch, result["loss"].detach(), target, result["output"].detach(), *teacher_logits)
+        self._add_to_means(result, len(target))
+
+    def _add_to_means(self, result: Mapping[str, Tensor], images: int) -> None:
+        """Add the scalars of a step to the means of the epoch."""
+        # A loss scaler skips steps that overflow; so do the means.
+        finite = result["loss"].detach().isfinite() if self.config.device.scales_loss else None
+        weight = images if finite is None else finite * images
+        self.images += weight
         for name, value in result.items():
             if name != "output":
                 value = value.detach().double()
-                value = value if counted is True else torch.where(counted, value, 0)
-                self.sums[name] = self.sums.get(name, 0) + value * images
+                value = value if finite is None else torch.where(finite, value, 0)
+                self.sums[name] = self.sums.get(name, 0) + value * weight
 
-    def look_back(self) -> None:
-        """Fail where the loss of the step before was no number, and keep its batch. By now, a GPU is done with it.
+    def check_last_step(self) -> None:
+        """Fail if the loss of the last step was not finite, and keep its batch. By now, a GPU has computed it.
 
-        In half precision with a scaler only after :data:`OVERFLOWS` steps in a row: it makes its scale smaller. Of
-        several processes none may leave the others waiting: the training ends with the epoch.
+        With a loss scaler only after :data:`OVERFLOWS` such steps in a row: it reduces its scale. With several
+        processes the training ends with the epoch, so that none waits for another.
         """
         if self.before is None:
             return
         (batch, loss, target, *logits), self.before = self.before, None
         loss = loss.item()
         self.overflows = 0 if math.isfinite(loss) else self.overflows + 1
-        if self.failure or self.overflows < (OVERFLOWS if self.scaler is not None else 1):
+        if self.failure or self.overflows < (OVERFLOWS if self.config.device.scales_loss else 1):
             return
         names = ("student_logits", "teacher_logits")[: len(logits)]
         tensors = {"target": target} | dict(zip(names, logits, strict=True))
-        ids = self.ids_of(batch)
-        self.failure = keep_batch(self.directory, ids, loss, self.record.configuration, tensors)
-
-    def backward(self, loss: Tensor, complete: bool) -> None:
-        """Add the gradient of ``loss`` and, where the group is ``complete``, let the optimiser use it."""
-        clip, mode = self.arguments.clip_grad, self.arguments.clip_mode
-        parameters = list(self.task.get_clip_parameters(exclude_head=mode == "agc")) if clip else None
-        if self.scaler is not None:
-            self.scaler(
-                loss, self.optimizer, clip_grad=clip, clip_mode=mode, parameters=parameters, need_update=complete
-            )
-            return
-        loss.backward()
-        if complete:
-            if clip:
-                dispatch_clip_grad(parameters, value=clip, mode=mode)
-            self.optimizer.step()
+        self.failure = keep_batch(self.directory, self.ids_of(batch), loss, self.record.configuration, tensors)
 
     def mean_loss(self) -> float:
         """The mean loss of the epoch so far, of this process."""
@@ -290,37 +207,37 @@ class Run:
 
     def end_epoch(self) -> dict[str, float]:
         """The means of the epoch over all processes; afterwards all of them have the same BatchNorm statistics."""
-        self.look_back()
+        self.check_last_step()
         names = sorted(self.sums)
-        images = torch.as_tensor(self.images, dtype=torch.float64, device=self.device)
+        images = torch.as_tensor(self.images, dtype=torch.float64, device=self.config.device.torch_device)
         sums = torch.stack([*(self.sums[name] for name in names), images])
-        if self.arguments.distributed:
+        if self.config.processes.distributed:
             torch.distributed.all_reduce(sums)
             for ema in (False, True)[: 1 + self.task.has_ema()]:
-                distribute_bn(self.task.get_trainable_module(ema=ema), self.arguments.world_size, reduce=True)
+                distribute_bn(self.task.get_trainable_module(ema=ema), self.config.processes.world_size, reduce=True)
         *values, images = sums.tolist()
         means = {f"train_{name}": value / images for name, value in zip(names, values, strict=True)}
         if not math.isfinite(means["train_loss"]) and not self.failure:
             self.failure = f"the loss of epoch {self.next_epoch + 1} is {means['train_loss']}; try a smaller --lr"
         return means
 
-    def finish_epoch(self, epoch: int, training: dict[str, float], validation: dict[str, dict]) -> None:
-        """Record an epoch, save the checkpoints, move the schedule on.
+    def finish_epoch(
+        self, epoch: int, training: Mapping[str, float], validation: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Record an epoch, save the checkpoints and set the learning rate of the next.
 
         Args:
             epoch: from 0.
             training: means, from :meth:`end_epoch`.
             validation: by model, ``""`` and ``"_ema"``: :func:`lskd.measure.accuracy.accuracy_figures`.
         """
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = self.optimisation.rate
         self.seconds += time.monotonic() - self.began
         self.next_epoch = epoch + 1
-        if self.arguments.sched_on_updates:
-            self.scheduler.step_update(self.next_epoch * self.updates_per_epoch)
-        else:
-            self.scheduler.step(self.next_epoch)
-        row = {"epoch": epoch + 1, "updates": self.next_epoch * self.updates_per_epoch, "time": now()}
-        row |= {"seconds": round(self.seconds, 1), "together": self.together, "lr": rate} | training
+        self.optimisation.begin_epoch(self.next_epoch)
+        updates = self.next_epoch * self.optimisation.updates_per_epoch
+        row: dict[str, Any] = {"epoch": epoch + 1, "updates": updates, "time": now()}
+        row |= {"seconds": round(self.seconds, 1), "together": self.together, "lr": rate, **training}
         for suffix, figures in validation.items():
             row |= {f"valid_{key}{suffix}": figures[key] for key in ("top1", "top5", "nll_loss")}
         self.record.add_validation(row)
@@ -331,48 +248,43 @@ class Run:
             self.record.figures.get("valid", {}).pop(name, None)
             for suffix, figures in validation.items():
                 self.record.add_figures("valid", name, {f"{key}{suffix}": value for key, value in figures.items()})
-        if self.arguments.rank == 0:
+        if self.config.processes.rank == 0:
             state = self.state(epoch, score)
-            # The best first: a kill between the two repeats the epoch, and comes to the same.
+            # The best first: a kill between the two repeats the epoch, with the same result.
             for name in [BEST] * better + [LAST]:
                 save_checkpoint(self.directory / name, state)
             write_training_record(self.record, self.directory, [LAST] + [BEST] * better)
 
-    def state(self, epoch: int, score: float) -> dict:
-        """A checkpoint in timm's format, of plain values; ``lskd`` says how it was made."""
-        arguments = plain(own_arguments(self))
-        state = {"epoch": epoch, "arch": self.setting.model, "version": 2, "args": arguments, "metric": score}
-        state |= {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
+    def state(self, epoch: int, score: float) -> dict[str, Any]:
+        """A checkpoint in timm's format, of plain values; ``lskd`` has how it was made."""
+        args = stored_args(self.config, len(self.class_names))
+        state = {"epoch": epoch, "arch": self.config.model.model, "version": 2, "args": args, "metric": score}
+        state |= self.optimisation.state()
         state |= self.task.get_checkpoint_state()
         state |= self.task.get_checkpoint_state(ema=True)
-        if self.scaler is not None:
-            state[self.scaler.state_dict_key] = self.scaler.state_dict()
-        keys = ("configuration", "seed", "data", "teacher", "versions", "hardware", "revision", "history")
-        keys += ("nondeterminism",)
-        state["lskd"] = {key: getattr(self.record, key) for key in keys}
+        state["lskd"] = {key: getattr(self.record, key) for key in COPIED}
         state["lskd"] |= {"best": self.best, "seconds": self.seconds, "valid": self.record.figures["valid"]}
         return state
 
     def restore(self) -> None:
-        """Go on from the last checkpoint, which is whole even where a kill kept the record from being written."""
+        """Resume from the last checkpoint, which is whole even where a kill kept the record from being written."""
         path = self.directory / LAST
         state = read_state(path, "--resume")
         try:
             self.task.load_checkpoint_state(state["state_dict"], state.get("task_state"))
             if self.task.has_ema():
                 self.task.load_checkpoint_state(state["state_dict_ema"], state.get("task_state_ema"), ema=True)
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.scaler is not None:
-                self.scaler.load_state_dict(state[self.scaler.state_dict_key])
+            self.optimisation.restore(state)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise input_error("--resume", path, f"does not fit the run: {first_line(error)}") from None
         self.next_epoch = state["epoch"] + 1
         self.best, self.seconds = state["lskd"]["best"], state["lskd"]["seconds"]
-        earlier = read_run(self.directory)
+        if (earlier := read_run(self.directory)) is None:
+            raise input_error("--resume", path, "must have its run.json beside it")
         self.record.started, self.record.figures = earlier.started, earlier.figures
         self.record.figures["valid"], self.record.history = state["lskd"]["valid"], state["lskd"]["history"]
 
     def free(self) -> None:
-        """Let go of everything that takes memory."""
-        for name in ("task", "optimizer", "scheduler", "scaler"):
+        """Release everything that takes memory."""
+        for name in ("task", "optimisation"):
             self.__dict__.pop(name, None)

@@ -1,15 +1,19 @@
 """timm tasks that distil: the forward pass of one student and its loss, for any timm model on either side.
 
-A teacher's output can be handed in, so that many students share one forward pass of their teacher.
+A teacher's output can be passed in, so that many students share one forward pass of their teacher. Another loss is a
+class here, a value of ``--kd-distill-type``, and a line in :func:`make_task`.
 """
 
+from typing import Any
+
 import torch
-from timm.task import ClassificationTask
+from timm.task import ClassificationTask, TrainingTask
 from timm.utils import unwrap_model
 from torch import Tensor, nn
 
 from lskd.loss.distillation import check_settings, distillation_loss
-from lskd_vision.feature_distillation import FEATURE_WEIGHT, StudentWithConnectors, feature_loss
+from lskd_vision.config import DistillationConfig
+from lskd_vision.feature_distillation import FEATURE_WEIGHT, feature_loss
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput, input_config
 
 
@@ -29,12 +33,12 @@ class DistillationTask(ClassificationTask):
 
     Args:
         model: the student, a timm model.
-        teacher: its teacher; may be None where every call brings the teacher's output.
+        teacher: its teacher; may be None if every call passes the teacher's output.
         temperature: T, above 0.
         student_temperature: the student's own temperature, the same as T when None.
         kd_weight: β, in [0, 1]; the paper's 1 leaves the hard labels out.
         label_smoothing: α of the hard-label loss, in [0, 1).
-        normalisation: of the student's inputs, for a teacher that wants another; as its configuration says when None.
+        normalisation: of the student's inputs, which is replaced by the teacher's; the student model's own when None.
         device: of the student.
 
     Raises:
@@ -52,11 +56,11 @@ class DistillationTask(ClassificationTask):
         label_smoothing: float = 0.0,
         normalisation: Normalisation | None = None,
         device: torch.device | None = None,
-    ):
+    ) -> None:
         super().__init__(model, criterion=nn.Identity(), device=device, verbose=False)  # the loss is distillation_loss
         for_student = temperature if student_temperature is None else student_temperature
         check_settings(temperature, for_student, kd_weight, label_smoothing, 0)
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "temperature": temperature,
             "student_temperature": student_temperature,
             "kd_weight": kd_weight,
@@ -68,21 +72,25 @@ class DistillationTask(ClassificationTask):
         self.normalisation = normalisation
 
     def forward(self, input: Tensor, target: Tensor, teacher_output: TeacherOutput | None = None) -> dict[str, Tensor]:
-        """The loss of a batch and what one wants to know beside it.
+        """The loss of a batch, and the other scalars that are logged.
 
         Args:
             input: (N, C, H, W), normalised for the student.
             target: (N,) class indices.
-            teacher_output: of the same images; the task's own teacher is asked where it is None.
+            teacher_output: for the same images; the task's own teacher computes it when None.
 
         Returns:
             ``output`` (N, K), the student's logits, and scalars, means over the images, in nats: ``loss``, which is
             differentiable, ``kd_loss`` (T_s²·KL), ``task_loss`` (hard labels, smoothed), ``nll_loss`` (T = 1, not
             smoothed), ``teacher_entropy`` (at T); ``teacher_agreement`` in %. All are 0 of no images.
         """
-        if teacher_output is None:
-            teacher_output = self.teacher[0](input, self.normalisation)
+        teacher_output = teacher_output or self._run_teacher(input)
         return self._losses(self.trainable_module(input), target, teacher_output)
+
+    def _run_teacher(self, images: Tensor) -> TeacherOutput:
+        if (teacher := self.teacher[0]) is None:
+            raise ValueError("teacher_output: None (must be given, the task has no teacher)")
+        return teacher(images, self.normalisation)
 
     def _losses(self, logits: Tensor, target: Tensor, teacher_output: TeacherOutput) -> dict[str, Tensor]:
         sums, images = distillation_loss(logits, teacher_output.logits, target, **self.settings), max(1, len(target))
@@ -105,15 +113,14 @@ class OverhaulDistillationTask(DistillationTask):
     """
 
     def __init__(
-        self, model: StudentWithConnectors, teacher: Teacher | None = None, *, margins: list[Tensor], **settings
-    ):
+        self, model: nn.Module, teacher: Teacher | None = None, *, margins: list[Tensor], **settings: Any
+    ) -> None:
         super().__init__(model, teacher, **settings)
         self.margins = margins
 
     def forward(self, input: Tensor, target: Tensor, teacher_output: TeacherOutput | None = None) -> dict[str, Tensor]:
-        """As :meth:`DistillationTask.forward`; the teacher's output has to bring its features."""
-        if teacher_output is None:
-            teacher_output = self.teacher[0](input, self.normalisation)
+        """As :meth:`DistillationTask.forward`; the teacher's output must have its features."""
+        teacher_output = teacher_output or self._run_teacher(input)
         logits, features = self.trainable_module(input, with_features=True)
         result = self._losses(logits, target, teacher_output)
         weighted = FEATURE_WEIGHT * feature_loss(features, teacher_output.features, self.margins)
@@ -124,16 +131,50 @@ class OverhaulDistillationTask(DistillationTask):
         module = module if module is not None else self.get_trainable_module(ema=ema)
         return None if module is None else unwrap_model(module).student
 
-    def get_task_state(self, module: nn.Module | None = None, ema: bool = False) -> dict:
+    def get_task_state(self, module: nn.Module | None = None, ema: bool = False) -> dict[str, Any]:
         """The connectors' weights, for checkpoints."""
         connectors = self._connectors(ema)
         return {"connectors": connectors.state_dict()} if connectors is not None else {}
 
-    def load_task_state(self, state, strict: bool = True, module: nn.Module | None = None, ema: bool = False) -> None:
+    def load_task_state(
+        self, state: dict[str, Any] | None, strict: bool = True, module: nn.Module | None = None, ema: bool = False
+    ) -> None:
         """Restore the connectors from a checkpoint."""
-        if state:
-            self._connectors(ema).load_state_dict(state["connectors"], strict=strict)
+        if state and (connectors := self._connectors(ema)) is not None:
+            connectors.load_state_dict(state["connectors"], strict=strict)
 
     def _connectors(self, ema: bool) -> nn.Module | None:
         module = self.get_trainable_module(ema=ema)
         return None if module is None else unwrap_model(module).connectors
+
+
+def make_task(
+    model: nn.Module,
+    config: DistillationConfig,
+    teacher: Teacher | None,
+    normalisation: Normalisation,
+    device: torch.device,
+) -> TrainingTask:
+    """The task of a model in training: timm's classification without a teacher, distillation with one.
+
+    Args:
+        model: on ``device``; with its connectors where features are distilled.
+        config: of the loss.
+        teacher: of a student.
+        normalisation: of the model's inputs.
+        device: of the model.
+    """
+    if teacher is None:
+        criterion = SmoothedCrossEntropy(label_smoothing=config.smoothing)
+        return ClassificationTask(model, criterion=criterion, device=device, verbose=False)
+    settings: dict[str, Any] = {
+        "temperature": config.kd_temperature,
+        "student_temperature": config.kd_student_temperature,
+        "kd_weight": 1 - config.task_loss_weight,
+        "label_smoothing": config.smoothing,
+        "normalisation": normalisation,
+        "device": device,
+    }
+    if config.kd_distill_type == "overhaul":
+        return OverhaulDistillationTask(model, teacher, margins=teacher.margins(), **settings)
+    return DistillationTask(model, teacher, **settings)

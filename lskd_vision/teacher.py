@@ -1,35 +1,48 @@
-"""The teacher: a frozen model in eval mode, outside what is trained, wrapped or saved."""
+"""The teacher: a frozen model in eval mode, outside what is trained, wrapped or saved. Loading checks it."""
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypedDict
 
 import torch
 from timm.task import DistillationTeacher
 from timm.utils import unwrap_model
-from torch import Tensor, nn
+from torch import Tensor
 
 from lskd.io.errors import input_error
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_vision.checkpoint_metadata import validate_provenance
-from lskd_vision.checkpoints import Checkpoint, check_finite, read_checkpoint
-from lskd_vision.class_names import check_classes, names_of_pretrained
-from lskd_vision.data import per_channel
-from lskd_vision.feature_distillation import PreReluFeatures, batch_statistics
+from lskd_vision.checkpoints import Checkpoint, read_checkpoint
+from lskd_vision.class_names import names_of_pretrained
+from lskd_vision.data import DataConfig, per_channel
+from lskd_vision.feature_distillation import PreReluFeatures, batch_statistics, margins, teacher_batch_norms
 from lskd_vision.folding import without_batch_norms
-from lskd_vision.models import check_input, create, rebuild
+from lskd_vision.models import create, rebuild
+from lskd_vision.teacher_checks import check_teacher
+from lskd_vision.timm_model import TimmModel
 
 
-@dataclass
+@dataclass(frozen=True)
 class TeacherOutput:
-    """What a teacher says of a batch: ``logits`` (N, K) and, where they are wanted, its ``features``."""
+    """A teacher's output for a batch: ``logits`` (N, K) and, if they are distilled, its ``features``."""
 
     logits: Tensor
-    features: list[Tensor] | None = None
+    features: Sequence[Tensor] = ()
 
 
-@dataclass
+class TeacherFacts(TypedDict, total=False):
+    """What is known of a teacher's training, as :class:`Teacher` takes it."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_names: list[str] | None
+    label_smoothing: float | None
+    source: str
+
+
+@dataclass(frozen=True)
 class Normalisation:
     """How the inputs of a batch were normalised: ``mean`` and ``std`` (1, C, 1, 1), of pixels from 0 to 1."""
 
@@ -37,12 +50,14 @@ class Normalisation:
     std: Tensor
 
     @classmethod
-    def of(cls, config: dict, device: torch.device) -> "Normalisation":
+    def of(cls, config: DataConfig | Mapping[str, Any], device: torch.device) -> "Normalisation":
         """From timm's data configuration."""
         return cls(*(torch.tensor(config[name], device=device).view(1, -1, 1, 1) for name in ("mean", "std")))
 
 
-def input_config(model: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> dict:
+def input_config(
+    model: TimmModel, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> dict[str, Any]:
     """timm's configuration of a model, with ``mean`` and ``std`` where they are given, and one value a channel.
 
     timm would broadcast three means over the image of a model with one channel.
@@ -54,16 +69,16 @@ def input_config(model: nn.Module, mean: Sequence[float] | None = None, std: Seq
 
 
 class Teacher:
-    """A model that gives logits, and features where they are wanted, for batches as they are given to the student.
+    """A model that gives logits, and features if they are distilled, for batches as the student gets them.
 
     Args:
         model: the teacher, any timm model. It is frozen and put into eval mode.
         name: its name, for reports.
         mean: of its inputs, per channel, of pixels from 0 to 1; its pretrained configuration's when None.
         std: likewise.
-        label_smoothing: α it was trained with; None where nobody knows.
-        source: where that is known from.
-        class_names: of its outputs, in order; None where nobody knows.
+        label_smoothing: α it was trained with; None if unknown.
+        source: how that is known.
+        class_names: of its outputs, in order; None if unknown.
         path: of its checkpoint.
         features: also give the four features before a stage's last ReLU (Heo et al. 2019, timm's ResNets alone).
         use_batch_statistics: its BatchNorms use the statistics of the batch, and keep their own.
@@ -72,7 +87,7 @@ class Teacher:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: TimmModel,
         name: str = "teacher",
         *,
         mean: tuple[float, ...] | None = None,
@@ -84,7 +99,7 @@ class Teacher:
         features: bool = False,
         use_batch_statistics: bool = False,
         device: torch.device | None = None,
-    ):
+    ) -> None:
         self.name, self.path, self.class_names = name, path, class_names
         self.label_smoothing = {"alpha": label_smoothing, "source": source}
         self.num_classes = model.num_classes
@@ -98,19 +113,20 @@ class Teacher:
         self.use_batch_statistics = use_batch_statistics
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> TimmModel:
         """The model itself."""
-        return unwrap_model(self.wrapped.model)
+        model: Any = unwrap_model(self.wrapped.model)
+        return model
 
     def speed_up(
         self, input_size: tuple[int, int, int], channels_last: bool = False, backend: str | None = None
     ) -> None:
-        """Compute the same, but for rounding, in less time: its batch norms folded into its convolutions, and more.
+        """Compute the same up to rounding in less time: fold its batch norms into its convolutions, and more.
 
         Args:
             input_size: channels, height and width of its images.
             channels_last: take on that memory layout.
-            backend: of torch.compile, which it is compiled with; None: it is not.
+            backend: of torch.compile; None: it is not compiled.
         """
         if self.features is None and not self.use_batch_statistics:
             self.wrapped.model = without_batch_norms(self.model, input_size)
@@ -121,13 +137,18 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, normalisation: Normalisation | None = None) -> TeacherOutput:
-        """Its output for ``images`` (N, C, H, W), normalised for the student; for itself where no other is given."""
+        """Its output for ``images`` (N, C, H, W), normalised as given; as for itself when None."""
         images = self._normalised(images, normalisation)
         statistics = batch_statistics(self.model) if self.use_batch_statistics else contextlib.nullcontext()
         with statistics:
             if self.features is not None:
                 return TeacherOutput(*self.features(images))
             return TeacherOutput(self.wrapped(images))
+
+    def margins(self) -> list[Tensor]:
+        """The margins (C,) of its stages' features, see :mod:`lskd_vision.feature_distillation`."""
+        device = next(self.model.parameters()).device
+        return [margins(norm).to(device) for norm in teacher_batch_norms(self.model)]
 
     def logits(self, images: Tensor, normalisation: Normalisation | None = None) -> Tensor:
         """Its logits (N, K) alone, always in eval mode: for scoring."""
@@ -139,8 +160,8 @@ class Teacher:
             return images
         return self.wrapped.normalize_input(images, normalisation.mean, normalisation.std)
 
-    def record(self) -> dict:
-        """What a student's run record says of its teacher, before it is scored."""
+    def record(self) -> dict[str, Any]:
+        """What a student's run record has of its teacher, before it is scored."""
         return {
             "paths": [str(self.path.resolve())] if self.path else [],
             "model": self.name,
@@ -156,9 +177,10 @@ def load_teacher(
     class_names: list[str],
     input_sizes: Collection[tuple[int, int, int]],
     device: torch.device,
-    **options,
+    features: bool = False,
+    use_batch_statistics: bool = False,
 ) -> Teacher:
-    """A teacher from a checkpoint of any origin or, without one, timm's pretrained weights of that name; checked.
+    """Load a teacher from a checkpoint of any origin or, without one, timm's pretrained weights, and check it.
 
     Args:
         name: a timm model; the one that the checkpoint names when None.
@@ -166,51 +188,63 @@ def load_teacher(
         class_names: of the data, K in the order of their labels.
         input_sizes: channels, height and width of the students' images.
         device: where it computes.
-        options: ``features`` and ``use_batch_statistics`` of :class:`Teacher`.
+        features: see :class:`Teacher`.
+        use_batch_statistics: likewise.
 
     Raises:
         InputError: it cannot be loaded safely, has other classes, another order of them, weights that are not finite,
             or cannot take the students' images.
     """
     argument = "--kd-checkpoint" if path else "--kd-model-name"
+    known: TeacherFacts
     if path:
         checkpoint = read_checkpoint(path, argument)
         model = rebuild(checkpoint, name, argument)
         known = what_is_known(checkpoint, argument)
-        name = name or checkpoint.arch
-    else:
+        name = name or checkpoint.arch or path.name
+    elif name:
         with torch.random.fork_rng(devices=[]):
             model = create(name, argument, pretrained=True)
-        known = {"source": "unknown: timm's pretrained weights", "class_names": names_of_pretrained(model, name)}
+        known = {"source": "unknown: timm's pretrained weights"}
+        known["class_names"] = names_of_pretrained(model, name)
+    else:
+        raise input_error(argument, name, "must be given, or --kd-checkpoint")
     value = path or name
-    check_finite(model.state_dict(), argument, value)
-    check_classes(model.num_classes, known["class_names"], class_names, argument, value)
-    for input_size in sorted(input_sizes):
-        if getattr(model, "in_chans", input_size[0]) != input_size[0]:
-            raise input_error(
-                argument, value, f"wants {model.in_chans} input channels (must be the student's {input_size[0]})"
-            )
-        check_input(model, input_size, argument, value)
-    return Teacher(model, name, path=path, device=device, **known, **options)
+    check_teacher(model, known["class_names"], class_names, input_sizes, argument, value)
+    return Teacher(
+        model,
+        name,
+        path=path,
+        features=features,
+        use_batch_statistics=use_batch_statistics,
+        device=device,
+        **known,
+    )
 
 
-def what_is_known(checkpoint: Checkpoint, argument: str) -> dict:
-    """What a checkpoint tells of its training, as :class:`Teacher` takes it: its α and the source, mean, classes, …
+def what_is_known(checkpoint: Checkpoint, argument: str) -> TeacherFacts:
+    """What a checkpoint says of its training: label smoothing and its source, normalisation, classes.
 
     Raises:
-        InputError: it says that this project made it, and does not say how.
+        InputError: it says that this project made it, and its metadata are not valid.
     """
+    distilled = "unknown: trained with distillation"
     if checkpoint.provenance:
-        made = validate_provenance(checkpoint.provenance, argument, checkpoint.path)
-        known = {"mean": tuple(made["mean"]), "std": tuple(made["std"]), "class_names": list(made["class_names"])}
-        if made["kd_weight"] > 0:
-            return known | {"source": "unknown: trained with distillation"}
-        return known | {"label_smoothing": made["label_smoothing"], "source": "the teacher's configuration"}
+        provenance = validate_provenance(checkpoint.provenance, argument, checkpoint.path)
+        made, images = provenance.configuration, provenance.configuration.host.data_config
+        known: TeacherFacts = {"mean": tuple(images.mean), "std": tuple(images.std)}
+        known["class_names"] = provenance.data.classes
+        if made.kd_weight > 0:
+            return known | {"source": distilled}
+        return known | {"label_smoothing": made.label_smoothing, "source": "the teacher's configuration"}
     args = checkpoint.args
-    known = {name: tuple(args[name]) for name in ("mean", "std") if args.get(name)}
-    known["class_names"] = checkpoint.class_names
+    known = {"class_names": checkpoint.class_names}
+    if args.get("mean"):
+        known["mean"] = tuple(args["mean"])
+    if args.get("std"):
+        known["std"] = tuple(args["std"])
     if args.get("kd_model_name"):
-        return known | {"source": "unknown: trained with distillation"}
+        return known | {"source": distilled}
     for name in ("smoothing", "label_smoothing"):  # timm's training script, torchvision's
         if isinstance(args.get(name), int | float):
             return known | {"label_smoothing": float(args[name]), "source": "the teacher's configuration"}

@@ -4,18 +4,19 @@
     lskd vision train --data-dir DIR --model resnet18 --kd-checkpoint TEACHER --kd-temperature 1 2 3 64
 
 Several models, seeds, temperatures and teachers are all combined. The combinations are trained in one process, which
-decodes and augments an image once and asks each teacher once; each leaves a run directory as if it had been alone.
+decodes and augments an image once and runs each teacher once; each leaves a run directory as if it had been alone.
 """
 
 import argparse
 import contextlib
-import itertools
 import logging
-import os
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
-from timm.utils import init_distributed_device
+from torch import nn
 from tqdm import tqdm
 
 from lskd.io.errors import input_error, report, run_command
@@ -23,15 +24,18 @@ from lskd.io.files import remove_partials
 from lskd.measure.accuracy import accuracy_figures
 from lskd.records.runs import read_run, write_run
 from lskd_vision import options
-from lskd_vision.data import Data, data_config, load_data
+from lskd_vision.command_line import training_configs
+from lskd_vision.config import TrainingConfig
+from lskd_vision.data import Data, DataConfig, data_config, load_data
 from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.logs import Logs, check_logs
 from lskd_vision.memory_groups import free_memory, groups_of, weight_bytes
 from lskd_vision.models import meta_model
-from lskd_vision.precision import autocast
-from lskd_vision.records import BEST, LAST, check_directories_differ, check_directory
-from lskd_vision.run import Run, Setting
+from lskd_vision.processes import start_processes
+from lskd_vision.records import BEST, LAST
+from lskd_vision.run import Run
+from lskd_vision.run_directories import check_directories_differ, check_directory
 from lskd_vision.scoring import score_teachers
 from lskd_vision.teacher import Normalisation, Teacher, load_teacher
 from lskd_vision.trial import try_out
@@ -42,187 +46,178 @@ logger = logging.getLogger("lskd_vision")
 def main(arguments: argparse.Namespace) -> int:
     """Train every combination; the exit status is 1 where a run failed, 130 after Ctrl-C or SIGTERM."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
+    configs = training_configs(arguments)
     try:
-        device = start_processes(arguments)
-        check_logs(arguments)
-        data = load_data(arguments)
-        runs = plan(arguments, data, device)
-        unfinished = [run for run in runs if run.next_epoch < arguments.epochs]
-        try_out(unfinished, device)
-        score_teachers(unfinished, data, arguments, device)
-        waiting = groups_of(
-            unfinished,
-            {name: weight_bytes(meta_model(arguments, name, data.num_classes)) for name in arguments.model},
-            free_memory(device),
-            arguments.group_size,
-        )
-        while waiting:
-            group = waiting.pop(0)
-            try:
-                train(group, data, arguments, device)
-            except torch.OutOfMemoryError:
-                if len(group) == 1 or arguments.distributed:
-                    raise
-                half = len(group) // 2
-                waiting = [group[:half], group[half:], *waiting]  # each goes on from its last checkpoint
-                logger.warning("out of memory with %d models at once, trying %d", len(group), len(group) - half)
-            finally:
-                for run in group:
-                    run.free()
-        if arguments.rank == 0:
+        device, processes = start_processes(configs[0].device)
+        configs = [replace(config, device=device, processes=processes) for config in configs]
+        common = configs[0]  # they differ in model, seed, smoothing, teacher and temperature alone
+        check_logs(common.run)
+        data = load_data(common.dataset)
+        runs = plan(configs, data)
+        unfinished = [run for run in runs if run.next_epoch < common.optimisation.epochs]
+        try_out(unfinished)
+        score_teachers(unfinished, data)
+        models = {config.model.model: config.model for config in configs}
+        sizes = {name: weight_bytes(meta_model(each, common.input, data.num_classes)) for name, each in models.items()}
+        train_groups(groups_of(unfinished, sizes, free_memory(device.torch_device), common.run.group_size), data)
+        if processes.rank == 0:
             print(table(runs), flush=True)
             for run in runs:
                 if run.failure:
                     report("lskd_vision.train", RuntimeError(f"{run.name}: {run.failure}"))
         return 1 if any(run.failure for run in runs) else 0
     except torch.OutOfMemoryError:
-        raise input_error("--batch-size", arguments.batch_size, "is too large for the memory of the device") from None
+        batch_size = configs[0].optimisation.batch_size
+        raise input_error("--batch-size", batch_size, "is too large for the memory of the device") from None
     except KeyboardInterrupt:
-        print("\nlskd_vision.train: interrupted; the same command with --resume goes on", file=sys.stderr)
+        print("\nlskd_vision.train: interrupted; the same command with --resume resumes", file=sys.stderr)
         return 130
     finally:
-        if arguments.distributed:
+        if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
-def start_processes(arguments: argparse.Namespace) -> torch.device:
-    """Join the other processes, if there are any, and choose the device; sets ``rank``, ``world_size``, ….
+def plan(configs: Sequence[TrainingConfig], data: Data) -> list[Run]:
+    """Every training as a run that has not begun, checked as far as possible before anything is written.
 
     Raises:
-        InputError: there is no such device.
+        InputError: a configuration does not fit the models, the teachers or what is in the output directory.
     """
-    arguments.distributed, arguments.rank = False, 0
-    arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    kind = arguments.device.split(":")[0]
-    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise input_error("--device", arguments.device, "must be cpu, or cuda where there is a GPU")
-    device = init_distributed_device(arguments)
-    if arguments.rank:  # the first process speaks for all
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-        logger.setLevel(logging.CRITICAL)
-    if device.type == "cuda":  # pragma: no cover (GPU)
-        torch.backends.cudnn.benchmark = True
-        torch.backends.cuda.matmul.allow_tf32 = True
-    return device
-
-
-def plan(arguments: argparse.Namespace, data: Data, device: torch.device) -> list[Run]:
-    """Every combination as a run that has not begun, checked as far as can be checked before anything is written.
-
-    Raises:
-        InputError: an option does not fit the models, the teachers or what is in the output directory.
-    """
-    configs = {name: data_config(arguments, meta_model(arguments, name, data.num_classes)) for name in arguments.model}
-    teachers = load_teachers(arguments, data, configs, device)
-    record = data.record(arguments)
-    smoothings = arguments.smoothing
-    grid = itertools.product(arguments.model, smoothings, range(len(teachers)) or [None], arguments.seed)
+    data_configs = {
+        config.model.model: data_config(config.input, meta_model(config.model, config.input, data.num_classes))
+        for config in configs
+    }
+    teachers = load_teachers(configs, data, list(data_configs.values()))
+    record = data.record(configs[0].dataset)
     runs = []
-    for model, smoothing, teacher, seed in grid:
-        for temperature in arguments.kd_temperature if teachers else [None]:
-            setting = Setting(model, seed, smoothing, temperature, teacher)
-            teaching = teachers[teacher] if teachers else None
-            runs.append(Run(setting, arguments, teaching, data.name, record, configs[model]))
+    for config in configs:
+        teacher = teachers.get((config.distillation.kd_model_name, config.distillation.kd_checkpoint))
+        if teacher is not None:
+            config = replace(config, distillation=replace(config.distillation, kd_model_name=teacher.name))
+        runs.append(Run(config, teacher, data.name, record, data_configs[config.model.model]))
     check_directories_differ(runs)
     for run in runs:
         run.next_epoch = check_directory(run)
-    if arguments.distributed:  # nobody writes while another still looks
+    if torch.distributed.is_initialized():  # no process writes while another still looks
         torch.distributed.barrier()
     return runs
 
 
-def load_teachers(arguments: argparse.Namespace, data: Data, configs: dict, device: torch.device) -> list[Teacher]:
-    """The teachers of the command line, each checked against the data and the students' input."""
-    paths = arguments.kd_checkpoint or [None] * len(arguments.kd_model_name or ())
-    names = arguments.kd_model_name or [None]
-    names = names * len(paths) if len(names) == 1 else names
-    inputs = {tuple(config["input_size"]) for config in configs.values()}
-    teachers = []
-    for name, path in zip(names, paths, strict=True):
+def load_teachers(
+    configs: Sequence[TrainingConfig], data: Data, data_configs: Sequence[DataConfig]
+) -> dict[tuple[Any, Any], Teacher]:
+    """The teachers by name and checkpoint as configured, each checked against the data and the students' input."""
+    inputs = {each["input_size"] for each in data_configs}
+    teachers: dict[tuple[Any, Any], Teacher] = {}
+    for config in configs:
+        loss, name, path = config.distillation, config.distillation.kd_model_name, config.distillation.kd_checkpoint
+        if not loss.distils or (name, path) in teachers:
+            continue
         teacher = load_teacher(
             name,
             path,
             data.class_names,
             inputs,
-            device,
-            features=arguments.kd_distill_type == "overhaul",
-            use_batch_statistics=arguments.kd_batch_statistics,
+            config.device.torch_device,
+            features=loss.kd_distill_type == "overhaul",
+            use_batch_statistics=loss.kd_batch_statistics,
         )
-        teacher.speed_up(max(inputs), arguments.channels_last, arguments.torchcompile)
-        teachers.append(teacher)
+        teacher.speed_up(max(inputs), config.device.channels_last, config.run.torchcompile)
+        teachers[name, path] = teacher
     return teachers
 
 
-def train(runs: list[Run], data: Data, arguments: argparse.Namespace, device: torch.device) -> None:
-    """Train the runs of a group to the end, or on from their last checkpoints."""
-    config = runs[0].config
-    batches = Loader(data.train, config, arguments, device, training=True)
-    validation = Loader(data.val, config, arguments, device, training=False)
-    normalisation = Normalisation.of(config, device)
-    teachers = {run.setting.teacher: run.teacher for run in runs if run.teacher}
+def train_groups(groups: Sequence[Sequence[Run]], data: Data) -> None:
+    """Train one group after the other; one that does not fit in memory in two halves."""
+    waiting = list(groups)
+    while waiting:
+        group = waiting.pop(0)
+        try:
+            train(group, data)
+        except torch.OutOfMemoryError:
+            if len(group) == 1 or group[0].config.processes.distributed:
+                raise
+            half = len(group) // 2
+            waiting = [group[:half], group[half:], *waiting]  # each resumes from its last checkpoint
+            logger.warning("out of memory with %d models at once, trying %d", len(group), len(group) - half)
+        finally:
+            for run in group:
+                run.free()
+
+
+def train(runs: Sequence[Run], data: Data) -> None:
+    """Train the runs of a group to the end, from their last checkpoints where there are some."""
+    common, inputs = runs[0].config, runs[0].data_config
+    batches = Loader.for_training(data.train, inputs, common)
+    validation = Loader.for_evaluation(data.val, inputs, common)
+    normalisation = Normalisation.of(inputs, common.device.torch_device)
     for run in runs:
-        run.start(device, len(batches))
+        run.start(len(batches))
     for warning in dict.fromkeys(warning for run in runs for warning in run.record.warnings):
         logger.warning(warning)
     with contextlib.ExitStack() as stack:
         logs = {}
-        if arguments.rank == 0:
+        if common.processes.rank == 0:
             for run in runs:
                 run.directory.mkdir(parents=True, exist_ok=True)
                 remove_partials(run.directory)
                 write_run(run.record, run.directory)
-                log = Logs(arguments, run.directory, run.name, run.record.configuration, run.record.history)
+                log = Logs(run.config.run, run.directory, run.name, run.record.configuration, run.record.history)
                 logs[run] = stack.enter_context(contextlib.closing(log))
-        for epoch in range(min(run.next_epoch for run in runs), arguments.epochs):
+        for epoch in range(min(run.next_epoch for run in runs), common.optimisation.epochs):
             # After a kill, some have finished an epoch that others have not.
             active = [run for run in runs if run.next_epoch == epoch and not run.failure]
             if not active:
                 continue
-            train_epoch(active, epoch, batches, teachers, normalisation, arguments, device)
+            train_epoch(active, epoch, batches, normalisation)
             means = {run: run.end_epoch() for run in active}
             active = [run for run in active if not run.failure]
             if not active:
                 continue
-            figures = validate(active, validation, arguments, device, data)
+            figures = validate(active, validation, data)
             for run in active:
                 run.finish_epoch(epoch, means[run], figures[run])
                 if run in logs:
                     logs[run].add(run.record.history[-1])
 
 
-def train_epoch(runs, epoch, batches, teachers, normalisation, arguments, device) -> None:
+def train_epoch(runs: Sequence[Run], epoch: int, batches: Loader, normalisation: Normalisation) -> None:
     """One pass over the training images: each teacher runs once a batch, then each student takes its step."""
     for run in runs:
         run.begin_epoch(epoch, batches.ids, len(runs))
-    name = f"epoch {epoch + 1}/{arguments.epochs}"
-    hidden = None if arguments.rank == 0 else True
+    config = runs[0].config
+    teachers = list(dict.fromkeys(run.teacher for run in runs if run.teacher))
+    name = f"epoch {epoch + 1}/{config.optimisation.epochs}"
+    hidden = None if config.processes.rank == 0 else True
     with tqdm(batches.epoch(epoch), total=len(batches), desc=name, unit="batch", disable=hidden) as bar:
         for number, (images, target) in enumerate(bar):
-            if all(run.failure for run in runs) and not arguments.distributed:
+            if all(run.failure for run in runs) and not config.processes.distributed:
                 break
-            with autocast(arguments, device):
-                outputs = {key: teacher(images, normalisation) for key, teacher in teachers.items()}
+            with config.device.autocast():
+                outputs = {teacher: teacher(images, normalisation) for teacher in teachers}
             for run in runs:
-                run.step(images, target, outputs.get(run.setting.teacher), epoch, number)
+                run.step(images, target, outputs[run.teacher] if run.teacher else None, epoch, number)
             if not hidden and number % 50 == 0:
                 bar.set_postfix_str(f"loss {runs[0].mean_loss():.3f}")
 
 
-def validate(runs: list[Run], batches: Loader, arguments, device, data: Data) -> dict[Run, dict[str, dict]]:
-    """Figures on the validation split, of the weights and of their moving averages, by run and by suffix."""
-    models = {(run, ""): run.task.get_eval_model() for run in runs}
-    models |= {(run, "_ema"): run.task.get_eval_model(ema=True) for run in runs if run.task.has_ema()}
-    for model in models.values():
-        model.eval()
-    counts = evaluate(list(models.values()), batches.epoch(0), data.num_classes, arguments, device, len(batches))
-    figures = {run: {} for run in runs}
+def validate(runs: Sequence[Run], batches: Loader, data: Data) -> dict[Run, dict[str, dict[str, Any]]]:
+    """Results on the validation split, of the weights and of their moving averages, by run and by suffix."""
+    models: dict[tuple[Run, str], nn.Module] = {}
+    for run in runs:
+        for suffix, ema in (("", False), ("_ema", True))[: 1 + run.task.has_ema()]:
+            if (model := run.task.get_eval_model(ema=ema)) is not None:
+                models[run, suffix] = model.eval()
+    device = runs[0].config.device
+    counts = evaluate(list(models.values()), batches.epoch(0), data.num_classes, device, len(batches))
+    figures: dict[Run, dict[str, dict[str, Any]]] = {run: {} for run in runs}
     for (run, suffix), count in zip(models, counts, strict=True):
         figures[run][suffix] = accuracy_figures(count, data.class_names)
     return figures
 
 
-def table(runs: list[Run]) -> str:
-    """What came of the runs: best and last accuracy on the validation split, and where everything is."""
+def table(runs: Sequence[Run]) -> str:
+    """The results of the runs: best and last accuracy on the validation split, and where everything is."""
     width = max(len(run.name) for run in runs)
     lines = [f"{'run':<{width}} {'best top-1':>12} {'last top-1':>12}"]
     for run in runs:

@@ -1,4 +1,4 @@
-"""Try out each model of a command before any is trained: built as it will be, with a few images of the real size."""
+"""Try out each model of a command before any is trained: build it, and run it on a few images of the real size."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,38 +6,40 @@ import torch
 from torch import Tensor
 
 from lskd.io.errors import InputError, input_error
-from lskd_vision.feature_distillation import feature_loss
+from lskd_vision.feature_distillation import StudentWithConnectors, feature_loss
 from lskd_vision.models import by, check_input, check_logits, first_line
 from lskd_vision.randomness import RandomStream
 from lskd_vision.run import Run
 
 
-def try_out(runs: Sequence[Run], device: torch.device) -> None:
-    """Build each kind of model that is to be trained, and give it images, in eval mode and in training.
+def try_out(runs: Sequence[Run]) -> None:
+    """Build each kind of model that is to be trained, and run it on images, in eval mode and in training.
 
-    Nothing of it is kept, and random numbers are taken from nobody.
+    Nothing of it is kept, and no other random numbers change.
 
     Raises:
         InputError: it cannot be built, its initial weights do not fit, or it cannot take the images.
     """
     for run in {run.kind: run for run in runs}.values():
-        arguments, name, input_size = run.arguments, run.setting.model, run.config["input_size"]
-        together = arguments.world_size if arguments.distributed and arguments.sync_bn else 1
+        config, name, input_size = run.config, run.config.model.model, run.data_config["input_size"]
+        device = config.device.torch_device
+        together = config.processes.world_size if config.model.sync_bn else 1
         model = run.build_model().to(device)
-        check_input(model.student if run.overhaul else model, input_size, "--model", name)
-        with RandomStream(device, run.setting.seed):
-            classes, images = len(run.data_record["classes"]), arguments.batch_size * together
+        check_input(model.student if isinstance(model, StudentWithConnectors) else model, input_size, "--model", name)
+        with RandomStream(device, config.run.seed):
+            classes, images = len(run.class_names), config.optimisation.batch_size * together
             check_training(_forward(run, model.train()), classes, input_size, images, name, device)
 
 
 def _forward(run: Run, model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
-    """A run's training as far as the logits; the loss of features too, which fails where they do not fit."""
-    if not run.overhaul:
+    """A run's forward pass to the logits; also to the loss of features, which fails if they do not fit."""
+    teacher = run.teacher
+    if teacher is None or not run.overhaul:
         return model
 
     def forward(images: Tensor) -> Tensor:
         logits, features = model(images, with_features=True)
-        feature_loss(features, run.teacher(images).features, run.margins(images.device))
+        feature_loss(features, teacher(images).features, teacher.margins())
         return logits
 
     return forward
@@ -51,18 +53,18 @@ def check_training(
     name: str,
     device: torch.device,
 ) -> None:
-    """Check that a model in training gives logits for a batch of images of (C, H, W).
+    """Check that a model in training gives logits for a batch of images.
 
     Args:
         forward: from images (N, C, H, W) to logits; it may change the model's statistics.
         num_classes: of the logits.
         input_size: channels, height, width.
-        batch_size: how many images it learns from at once; two stand for any larger number.
+        batch_size: images in a step; two stand for any larger number.
         name: of the model.
         device: where the model is.
 
     Raises:
-        InputError: it does not; of ``--batch-size`` where it would with two images, as of a BatchNorm over one value.
+        InputError: it does not; naming ``--batch-size`` if it does with two images, as with a BatchNorm over one value.
     """
 
     def failure(images: int) -> str | None:

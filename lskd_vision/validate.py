@@ -2,20 +2,18 @@
 
     lskd vision validate runs/DATA/RUN/model_best.pth.tar --data-dir DIR
 
-A checkpoint of ``lskd_vision.train`` knows its model, its data set and how its images were prepared, and the figures go
-into its run record; those of other images, or of images prepared otherwise, are printed and go to ``--results-file``.
-Any other checkpoint that the teacher may come from is scored too, with ``--model``.
+A checkpoint of ``lskd_vision.train`` has its model, its data set and the preparation of its images, and the results are
+added to its run record; those of other images, or of images prepared otherwise, are printed and go to
+``--results-file``. Any other checkpoint that a teacher may come from is scored too, with ``--model``.
 """
 
 import argparse
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
-from torch import nn
-from torch.utils.data import Dataset
+from typing import Any
 
 from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import write_json
@@ -24,98 +22,97 @@ from lskd.records.runs import add_to_run
 from lskd_vision import options
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint
 from lskd_vision.class_names import check_classes
-from lskd_vision.data import class_names, data_config, fingerprint, load_split
+from lskd_vision.command_line import evaluation_config
+from lskd_vision.config import EvaluationConfig
+from lskd_vision.data import Split, class_names, data_config, fingerprint, load_split
 from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.models import check_input, rebuild
 from lskd_vision.other_order import OtherOrder
+from lskd_vision.processes import start_processes
 from lskd_vision.records import other_images, own_record
 from lskd_vision.teacher import what_is_known
-from lskd_vision.train import start_processes
+from lskd_vision.timm_model import TimmModel
 
 logger = logging.getLogger("lskd_vision")
+# What a checkpoint's training decides where the command line does not.
 PREPARATION = ("in_chans", "img_size", "input_size", "interpolation", "crop_pct")
 DATA = ("dataset", "input_img_mode", "max_pixel_value", "val_split")
 CLASSES = ("class_map", "class_order")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Loaded:
-    """A checkpoint's model, and how it wants its images.
+    """A checkpoint's model, and how its images are loaded.
 
     Attributes:
         checkpoint: what the file holds.
         model: in eval mode, frozen, on the CPU.
-        class_names: of its outputs, None where nobody knows.
-        device: where it is to compute.
+        class_names: of its outputs, None if they are not known.
+        config: of its evaluation, on this process's device.
     """
 
     checkpoint: Checkpoint
-    model: nn.Module
+    model: TimmModel
     class_names: list[str] | None
-    device: torch.device
+    config: EvaluationConfig
 
 
 def load(arguments: argparse.Namespace) -> Loaded:
-    """The model of ``arguments.checkpoint``; what the command line leaves open about images becomes as in its training.
+    """The model of ``arguments.checkpoint``; its images are prepared as in its training, unless flags say otherwise.
 
     Raises:
         InputError: it cannot be loaded, or there is no such device.
     """
-    path = arguments.checkpoint
+    path, given = arguments.checkpoint, vars(arguments)
     checkpoint = read_checkpoint(path, "checkpoint", use_ema=arguments.use_ema)
     if arguments.use_ema and not checkpoint.ema:
         raise input_error("--use-ema", path, "has no moving average of the weights")
     model = rebuild(checkpoint, arguments.model, "checkpoint")
     known = what_is_known(checkpoint, "checkpoint")
-    # As in training, unless the command line says otherwise; of others' data sets, only how an image becomes an input.
-    names = PREPARATION
+    names: tuple[str, ...] = PREPARATION  # all that is taken from the training of another program
     if checkpoint.provenance:
         # The order of the classes belongs to the data set, and there is one.
-        chosen = any(getattr(arguments, name) for name in ("dataset", *CLASSES))
+        chosen = any(given.get(name) for name in ("dataset", *CLASSES))
         names += DATA + CLASSES * (not chosen)
-    for name in names:
-        if not getattr(arguments, name) and checkpoint.args.get(name):
-            setattr(arguments, name, checkpoint.args[name])
-    arguments.val_split = arguments.val_split or "validation"
-    for name in ("mean", "std"):
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, known.get(name))
-    arguments.batch_size = arguments.validation_batch_size or 256
-    return Loaded(checkpoint, model, known.get("class_names"), start_processes(arguments))
+    trained = {name: value for name in names if (value := checkpoint.args.get(name)) and not given.get(name)}
+    trained |= {name: known[name] for name in ("mean", "std") if name in known and name not in given}
+    config = evaluation_config(given | trained)
+    device, processes = start_processes(config.device)
+    return Loaded(checkpoint, model, known.get("class_names"), replace(config, device=device, processes=processes))
 
 
-def load_images(arguments: argparse.Namespace, loaded: Loaded, split: str) -> tuple[Dataset, list[str], Loader]:
-    """A split, the names of its classes, and its images as the model wants them: every one once, in the split's order.
+def load_images(loaded: Loaded, split: str) -> tuple[Split, list[str], Loader]:
+    """A split, the names of its classes, and its images as the model takes them: every one once, in the split's order.
 
     Raises:
         InputError: no such data, or they do not fit the model.
     """
-    model, path = loaded.model, arguments.checkpoint
-    data = load_split(arguments, split)
+    model, path, config = loaded.model, loaded.checkpoint.path, loaded.config
+    data = load_split(config.dataset, split)
     names = class_names(data)
     if names is None:
-        raise input_error("--dataset", arguments.dataset, "must be one that names its classes")
+        raise input_error("--dataset", config.dataset.dataset, "must be one that names its classes")
     check_classes(model.num_classes, loaded.class_names, names, "checkpoint", path)
-    config = data_config(arguments, model)
-    check_input(model, config["input_size"], "checkpoint", path)
-    return data, names, Loader(data, config, arguments, loaded.device, training=False)
+    inputs = data_config(config.input, model)
+    check_input(model, inputs["input_size"], "checkpoint", path)
+    return data, names, Loader.for_evaluation(data, inputs, config)
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Score the checkpoint, print the figures, and add them to the run's record where they are of its images."""
+    """Score the checkpoint, print the results, and add them to the run's record if they are of its images."""
     path, results = arguments.checkpoint, arguments.results_file
     if results and not results.parent.is_dir():
         raise input_error("--results-file", results, "must be in a directory that exists")
     loaded = load(arguments)
-    device = loaded.device
+    config = loaded.config
     record = own_record(loaded.checkpoint)  # a broken one is noticed before the work
-    split = arguments.split or arguments.val_split
-    data, names, batches = load_images(arguments, loaded, split)
-    model = loaded.model.to(device)
+    split = arguments.split or config.dataset.val_split
+    data, names, batches = load_images(loaded, split)
+    model = loaded.model.to(config.device.torch_device)
     order = OtherOrder.of(names)
     models = order.both(model) if order else [model]
-    counts, *others = evaluate(models, batches.epoch(0), len(names), arguments, device, len(batches), split)
+    counts, *others = evaluate(models, batches.epoch(0), len(names), config.device, len(batches), split)
     figures = accuracy_figures(counts, names)
     print(report(path, split, figures))
     if order and order.explains(counts, *others):
@@ -126,19 +123,19 @@ def main(arguments: argparse.Namespace) -> None:
     if record is None:
         return
     file, suffix = path.parent / "run.json", "_ema" if loaded.checkpoint.ema else ""
-    difference = other_images(record, arguments, split, data, data_config(arguments, model))
+    difference = other_images(record, config, split, data, data_config(config.input, model))
     if difference is None and not os.access(path.parent, os.W_OK):
         difference = "the directory cannot be written to"
     if difference:
         print(f"not recorded in {file}: {difference}")
         return
-    key = "valid" if split == arguments.val_split else split
+    key = "valid" if split == config.dataset.val_split else split
     add_to_run(path.parent, key, path.name, {f"{name}{suffix}": value for name, value in figures.items()})
     print(f"recorded in {file}")
 
 
-def report(path: Path, split: str, figures: dict) -> str:
-    """The figures as a table, the classes last."""
+def report(path: Path, split: str, figures: Mapping[str, Any]) -> str:
+    """The results as a table, the classes last."""
     lines = [f"{path}, {split}: {figures['samples']} images"]
     loss = "not finite" if figures["nll_loss"] is None else f"{figures['nll_loss']:.4f} nats"
     lines.append(f"top-1 {figures['top1']:.2f} %   top-5 {figures['top5']:.2f} %   loss {loss}")
@@ -158,12 +155,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_options(command: argparse.ArgumentParser, data_required: bool = True) -> None:
-    """What :func:`load` and :func:`load_images` read; the second needs the data that ``--data-dir`` names."""
+    """The flags of :func:`load` and :func:`load_images`; the latter needs ``--data-dir``."""
     command.add_argument("checkpoint", type=Path, help="a checkpoint of any origin")
     command.add_argument("--model", help="timm's name, where the checkpoint does not tell")
     command.add_argument("--use-ema", action="store_true", help="the moving average of the weights")
     options.add_data_options(command, data_required)
-    command.set_defaults(val_split=None)
     options.add_device_options(command)
 
 

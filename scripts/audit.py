@@ -1,10 +1,10 @@
-"""Known vulnerabilities of everything that is installed, by pip-audit, and its licences.
+"""Known vulnerabilities of everything that is installed, by pip-audit, and its licences, by pip-licenses.
 
     python scripts/audit.py            # what `make audit` does
     python scripts/audit.py --write    # docs/licences.md anew
 
-What was looked at and may stay is in ``audit.toml`` beside this file, with its reason. Anything else is status 1. Where
-advisories cannot be had, a line says so, and that is no failure.
+What was reviewed and may stay is in ``audit.toml`` beside this file, with its reason. Anything else is status 1. Where
+advisories cannot be fetched, a line says so, and that is no failure.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
-from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 from lskd.io.errors import OneLineParser, run_command
@@ -36,32 +35,29 @@ on a licence that is unknown or not permissive, unless `scripts/audit.toml` says
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print what is found; 1 where something must be looked at."""
+    """Print what is found; 1 where something must be reviewed."""
     reviewed = tomllib.loads((ROOT / "scripts" / "audit.toml").read_text(encoding="utf-8"))
-    licences = {dist.name: licence(dist) for dist in distributions() if dist.name != "lskd"}
+    licences = installed_licences()
     if arguments.write:
-        write_text(LIST, listed(licences, reviewed["licences"]))
+        write_text(LIST, licences_page(licences, reviewed["licences"]))
     found = unreviewed(licences, reviewed["permissive"], reviewed["licences"])
     if new := sorted(name for name in licences if f"\n| {name} |" not in LIST.read_text(encoding="utf-8")):
         print(f"licences: not yet in docs/licences.md: {', '.join(new)}")
-    print(f"licences: {len(licences)} packages, {len(found)} to be looked at", *found, sep="\n  ")
-    known, outcome = vulnerabilities(*asked(), reviewed["vulnerabilities"])
+    print(f"licences: {len(licences)} packages, {len(found)} to be reviewed", *found, sep="\n  ")
+    known, outcome = vulnerabilities(*run_pip_audit(), reviewed["vulnerabilities"])
     print(f"vulnerabilities: {outcome}", *known, sep="\n  ")
     return 1 if found or known else 0
 
 
-def licence(distribution: Distribution) -> str:
-    """What a package says of its licence: an SPDX expression, or else its classifiers, or else the old free text."""
-    metadata = distribution.metadata
-    classifiers = [
-        line.split(" :: ")[-1] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")
-    ]
-    said = metadata.get("License-Expression") or "; ".join(classifiers) or metadata.get("License", "").strip()
-    return said.splitlines()[0] if said else "unknown"
+def installed_licences() -> dict[str, str]:
+    """What every installed package says of its licence, as pip-licenses reads it; ``UNKNOWN`` where it says nothing."""
+    command = [sys.executable, "-m", "piplicenses", "--with-system", "--format", "json"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {package["Name"]: package["License"] for package in json.loads(answer) if package["Name"] != "lskd"}
 
 
 def unreviewed(licences: dict[str, str], permissive: list[str], reviewed: dict[str, str]) -> list[str]:
-    """The packages with a licence of which any part is not permissive, those reviewed apart."""
+    """The packages with a licence of which any part is not permissive, without those that were reviewed."""
     return [
         f"{name}: {said}"
         for name, said in sorted(licences.items())
@@ -70,18 +66,18 @@ def unreviewed(licences: dict[str, str], permissive: list[str], reviewed: dict[s
 
 
 def reason(name: str, reviewed: dict[str, str]) -> str:
-    """Why a package may be here, empty where nobody has said; names may be patterns."""
+    """Why a package may be here, empty if it was not reviewed; names may be patterns."""
     return next((why for pattern, why in reviewed.items() if fnmatch(name.lower(), pattern)), "")
 
 
-def listed(licences: dict[str, str], reviewed: dict[str, str]) -> str:
-    """The page."""
+def licences_page(licences: dict[str, str], reviewed: dict[str, str]) -> str:
+    """``docs/licences.md``."""
     names = sorted(licences, key=str.lower)
     return HEAD + "".join(f"| {name} | {licences[name]} | {reason(name, reviewed)} |\n" for name in names)
 
 
-def asked() -> tuple[str, str]:
-    """What pip-audit answers, in JSON, and its complaint."""
+def run_pip_audit() -> tuple[str, str]:
+    """pip-audit's answer, in JSON, and its standard error."""
     command = [sys.executable, "-m", "pip_audit", "--progress-spinner", "off", "--format", "json", "--desc", "off"]
     command += ["--cache-dir", str(ROOT / "build" / "pip-audit")]
     try:
@@ -91,24 +87,24 @@ def asked() -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def vulnerabilities(answer: str, complaint: str, reviewed: dict[str, str]) -> tuple[list[str], str]:
-    """What must be looked at in pip-audit's answer, and in a line what came of it."""
-    last = (complaint.strip().splitlines() or ["no answer"])[-1]
+def vulnerabilities(answer: str, errors: str, reviewed: dict[str, str]) -> tuple[list[str], str]:
+    """The vulnerabilities in pip-audit's answer that were not reviewed, and a line that sums it up."""
+    last = (errors.strip().splitlines() or ["no answer"])[-1]
     if not answer.strip():
-        return ([], f"not audited: {last}") if re.search(UNREACHABLE, complaint) else ([last], "pip-audit failed")
+        return ([], f"not audited: {last}") if re.search(UNREACHABLE, errors) else ([last], "pip-audit failed")
     packages = json.loads(answer)["dependencies"]
     skipped = [package["name"] for package in packages if "skip_reason" in package]
     if len(skipped) == len(packages):
         return [], f"not audited: advisories for none of {len(packages)} packages ({packages[0]['skip_reason']})"
     found = [
-        f"{package['name']} {package['version']}: {' '.join(sorted(names))}, mended in {mended or 'no version'}"
+        f"{package['name']} {package['version']}: {' '.join(sorted(names))}, fixed in {fixed or 'no version'}"
         for package in packages
         for flaw in package.get("vulns", [])
         if not (names := {flaw["id"], *flaw["aliases"]}) & set(reviewed)
-        for mended in [" ".join(flaw["fix_versions"])]
+        for fixed in [" ".join(flaw["fix_versions"])]
     ]
     unknown = f"; unknown there: {', '.join(skipped)}" if skipped else ""
-    return found, f"{len(packages)} packages, {len(found)} to be looked at{unknown}"
+    return found, f"{len(packages)} packages, {len(found)} to be reviewed{unknown}"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import argparse
 import itertools
 import statistics
 import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +24,12 @@ from side_by_side import origin, seconds_in_turns, show
 from timm.data import create_dataset, create_loader
 
 from lskd.io.errors import positive, run_command
-from lskd_vision import options, train
-from lskd_vision.data import data_config, load_data
+from lskd_vision import options
+from lskd_vision.command_line import training_configs
+from lskd_vision.config import TrainingConfig
+from lskd_vision.data import DataConfig, data_config, load_data
 from lskd_vision.loader import Loader
+from lskd_vision.processes import start_processes
 
 DEMO = (
     "--dataset torch/fashion_mnist --in-chans 1 --img-size 28 --crop-pct 1 --scale 1 1 --ratio 1 1 --mean .5 --std .5"
@@ -46,33 +51,31 @@ def make_jpegs(directory: Path, number: int) -> None:
             small.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{index}.jpg", quality=90)
 
 
-def settings(words: str, model: str, data_dir: Path, batch_size: int, workers: int) -> argparse.Namespace:
+def settings(words: str, model: str, data_dir: Path, batch_size: int, workers: int) -> TrainingConfig:
     """Of ``lskd_vision.train``, ready to load with."""
-    line = (
-        f"--data-dir {data_dir} {words} --model {model} --batch-size {batch_size} --workers {workers} --warmup-epochs 0"
-    )
-    arguments = options.parser().parse_args(line.split())
-    train.start_processes(arguments)
-    return arguments
+    line = f"--data-dir {data_dir} {words} --model {model} --batch-size {batch_size} --workers {workers}"
+    (config,) = training_configs(options.parser().parse_args(line.split()))
+    device, processes = start_processes(config.device)
+    return replace(config, device=device, processes=processes)
 
 
-def timms(arguments: argparse.Namespace, config: dict, device: torch.device):
+def timms(config: TrainingConfig, inputs: DataConfig) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
     """timm's loader with the same transforms."""
-    dataset = create_dataset(arguments.dataset, root=str(arguments.data_dir), split=arguments.train_split)
+    split, how = config.dataset, config.augmentation
     return create_loader(
-        dataset,
-        config["input_size"],
-        arguments.batch_size,
+        create_dataset(split.dataset, root=str(split.data_dir), split=split.train_split),
+        inputs["input_size"],
+        config.optimisation.batch_size,
         is_training=True,
-        scale=arguments.scale,
-        ratio=arguments.ratio,
-        hflip=arguments.hflip,
-        color_jitter=arguments.color_jitter[0],
-        interpolation=arguments.train_interpolation,
-        mean=config["mean"],
-        std=config["std"],
-        num_workers=arguments.workers,
-        device=device,
+        scale=how.scale,
+        ratio=how.ratio,
+        hflip=how.hflip,
+        color_jitter=how.color_jitter[0],
+        interpolation=how.train_interpolation,
+        mean=inputs["mean"],
+        std=inputs["std"],
+        num_workers=config.loader.workers,
+        device=config.device.torch_device,
     )
 
 
@@ -92,13 +95,13 @@ def step_of(model: str, classes: int, channels: int, device: torch.device):
 def measure(name: str, data_dir: Path, workers: int, arguments: argparse.Namespace) -> list[str]:
     """A line of the table for each way."""
     words, model, classes, batch_size = INPUTS[name]
-    chosen = settings(words, model, data_dir, batch_size, workers)
+    chosen = settings(f"{words} --device {arguments.device}", model, data_dir, batch_size, workers)
     device = torch.device(arguments.device)
-    data = load_data(chosen)
-    channels = chosen.in_chans or 3
-    config = data_config(chosen, timm.create_model(model, num_classes=classes, in_chans=channels))
-    ours = Loader(data.train, config, chosen, device, training=True)
-    theirs, step, epochs = timms(chosen, config, device), step_of(model, classes, channels, device), itertools.count()
+    data = load_data(chosen.dataset)
+    channels = chosen.input.in_chans or 3
+    inputs = data_config(chosen.input, timm.create_model(model, num_classes=classes, in_chans=channels))
+    ours = Loader.for_training(data.train, inputs, chosen)
+    theirs, step, epochs = timms(chosen, inputs), step_of(model, classes, channels, device), itertools.count()
 
     def some(batches):
         return itertools.islice(batches, arguments.batches)

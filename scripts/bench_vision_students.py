@@ -14,6 +14,8 @@ import copy
 import itertools
 import statistics
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import timm
@@ -26,27 +28,30 @@ from tqdm import tqdm
 from lskd.io.errors import positive, run_command
 from lskd.io.files import write_text
 from lskd.records.runs import hardware, now, source_revision, versions
-from lskd_vision import options, train
+from lskd_vision import options
+from lskd_vision.command_line import training_configs
+from lskd_vision.config import TrainingConfig
 from lskd_vision.data import data_config, load_data
 from lskd_vision.loader import Loader
-from lskd_vision.run import Run, Setting
+from lskd_vision.processes import start_processes
+from lskd_vision.run import Run
 from lskd_vision.teacher import Normalisation, Teacher
 
 TEMPERATURES = (1.0, 2.0, 3.0, 64.0)
+Steps = Callable[[int], None]  # takes so many steps
 
 
-def shared(arguments, teacher: Teacher, device: torch.device):
+def shared(configs: list[TrainingConfig], teacher: Teacher) -> Steps:
     """A function that takes ``batches`` steps of four students as ``lskd_vision.train`` does."""
-    data = load_data(arguments)
-    config = data_config(arguments, teacher.model)
-    loader = Loader(data.train, config, arguments, device, training=True)
-    record = data.record(arguments)
-    runs = []
-    for temperature in TEMPERATURES:
-        run = Run(Setting(arguments.model[0], 1, 0.0, temperature, 0), arguments, teacher, data.name, record, config)
-        run.start(device, len(loader))
-        runs.append(run)
-    normalisation = Normalisation.of(config, device)
+    first, device = configs[0], configs[0].device.torch_device
+    data = load_data(first.dataset)
+    inputs = data_config(first.input, teacher.model)
+    loader = Loader.for_training(data.train, inputs, first)
+    record = data.record(first.dataset)
+    runs = [Run(config, teacher, data.name, record, inputs) for config in configs]
+    for run in runs:
+        run.start(len(loader))
+    normalisation = Normalisation.of(inputs, device)
 
     def steps(batches: int) -> None:
         for run in runs:
@@ -59,13 +64,13 @@ def shared(arguments, teacher: Teacher, device: torch.device):
     return steps
 
 
-def timm_parts(arguments, device: torch.device):
+def timm_parts(config: TrainingConfig) -> tuple:
     """A loader and a student with its optimiser, as a user of timm alone makes them."""
-    dataset = create_dataset(arguments.dataset, root=str(arguments.data_dir), split="train")
+    size, device = (config.input.in_chans, config.input.img_size, config.input.img_size), config.device.torch_device
     loader = create_loader(
-        dataset,
-        (arguments.in_chans, arguments.img_size, arguments.img_size),
-        arguments.batch_size,
+        create_dataset(config.dataset.dataset, root=str(config.dataset.data_dir), split="train"),
+        size,
+        config.optimisation.batch_size,
         is_training=True,
         scale=(1.0, 1.0),
         ratio=(1.0, 1.0),
@@ -76,27 +81,27 @@ def timm_parts(arguments, device: torch.device):
         persistent_workers=False,
         device=device,
     )
-    student = timm.create_model(arguments.model[0], num_classes=10, in_chans=arguments.in_chans).to(device)
-    if arguments.channels_last:
+    student = timm.create_model(config.model.model, num_classes=10, in_chans=config.input.in_chans).to(device)
+    if config.device.channels_last:
         student = student.to(memory_format=torch.channels_last)
     student.pretrained_cfg = dict(student.pretrained_cfg, mean=(0.5,), std=(0.5,))
-    optimizer = create_optimizer_v2(student, opt=arguments.opt, lr=arguments.lr, weight_decay=arguments.weight_decay)
-    return loader, student, optimizer
+    how = config.optimisation
+    return loader, student, create_optimizer_v2(student, opt=how.opt, lr=how.lr, weight_decay=how.weight_decay)
 
 
-def with_timm(arguments, teacher: Teacher, device: torch.device):
+def with_timm(configs: list[TrainingConfig], teacher: Teacher) -> Steps:
     """The same steps by timm's task, a temperature after the other."""
     parts = []
-    for temperature in TEMPERATURES:
-        loader, student, optimizer = timm_parts(arguments, device)
+    for config in configs:
+        loader, student, optimizer = timm_parts(config)
         task = LogitDistillationTask(
             student,
             teacher_model=copy.deepcopy(teacher.model),
             criterion=torch.nn.CrossEntropyLoss(),
             task_loss_weight=0.0,
             distill_loss_weight=1.0,
-            temperature=temperature,
-            device=device,
+            temperature=config.distillation.temperature,
+            device=config.device.torch_device,
             verbose=False,
         )
         task.train()
@@ -107,23 +112,24 @@ def with_timm(arguments, teacher: Teacher, device: torch.device):
         for loader, task, optimizer in parts:
             for images, target in itertools.islice(loader, batches):
                 optimizer.zero_grad()
-                task(layout(arguments, images), target)["loss"].backward()
+                task(layout(configs[0], images), target)["loss"].backward()
                 optimizer.step()
 
     return steps
 
 
-def floor(arguments, teacher: Teacher, device: torch.device):
+def floor(configs: list[TrainingConfig], teacher: Teacher) -> Steps:
     """Loading, one teacher forward and four students that learn the labels."""
     tasks = []
-    for _ in TEMPERATURES:
-        loader, student, optimizer = timm_parts(arguments, device)
+    for config in configs:
+        loader, student, optimizer = timm_parts(config)
+        device = config.device.torch_device
         task = ClassificationTask(student, criterion=torch.nn.CrossEntropyLoss(), device=device, verbose=False)
         tasks.append((task.train(), optimizer))
 
     def steps(batches: int) -> None:
         for images, target in itertools.islice(loader, batches):
-            images = layout(arguments, images)
+            images = layout(configs[0], images)
             teacher(images)
             for task, optimizer in tasks:
                 optimizer.zero_grad()
@@ -133,12 +139,12 @@ def floor(arguments, teacher: Teacher, device: torch.device):
     return steps
 
 
-def layout(arguments, images: torch.Tensor) -> torch.Tensor:
-    """The memory layout that is asked for."""
-    return images.contiguous(memory_format=torch.channels_last) if arguments.channels_last else images
+def layout(config: TrainingConfig, images: torch.Tensor) -> torch.Tensor:
+    """Images in the configured memory layout."""
+    return images.contiguous(memory_format=torch.channels_last) if config.device.channels_last else images
 
 
-def timed(steps, batches: int, device: torch.device) -> float:
+def timed(steps: Steps, batches: int, device: torch.device) -> float:
     """Seconds."""
     begin = time.perf_counter()
     steps(batches)
@@ -153,8 +159,11 @@ def main(arguments: argparse.Namespace) -> None:
     words += f" --scale 1 1 --ratio 1 1 --batch-size {arguments.batch_size} --workers 0 --opt adamw --lr 1e-3"
     words += f" --model {arguments.model} --kd-model-name {arguments.teacher} --warmup-epochs 0 --mean .5 --std .5"
     words += " --channels-last" * arguments.channels_last + (f" --device {arguments.device}" * bool(arguments.device))
-    settings = options.parser().parse_args(words.split())
-    device = train.start_processes(settings)
+    words += f" --seed 1 --kd-temperature {' '.join(map(str, TEMPERATURES))}"
+    configs = training_configs(options.parser().parse_args(words.split()))
+    where, processes = start_processes(configs[0].device)
+    configs = [replace(config, device=where, processes=processes) for config in configs]
+    device = where.torch_device
     model = timm.create_model(arguments.teacher, num_classes=10, in_chans=1)
     if arguments.channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -163,7 +172,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     faster.speed_up((1, 28, 28), arguments.channels_last)  # as lskd_vision.train does
     ways = {"shared": (shared, faster), "timm": (with_timm, teacher), "floor": (floor, teacher)}
-    steps = {name: way(settings, taught, device) for name, (way, taught) in ways.items()}
+    steps = {name: way(configs, taught) for name, (way, taught) in ways.items()}
     seconds = {name: [] for name in ways}
     for each in steps.values():
         each(2)  # warm

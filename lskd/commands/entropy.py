@@ -49,22 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the entropies, then the mean outputs; write the figures, and draw the outputs."""
-    arguments.temperatures = [each for values in arguments.temperatures for each in values]
-    check_temperatures("--temperatures", arguments.temperatures)
+    temperatures = [each for values in arguments.temperatures for each in values]
+    check_temperatures("--temperatures", temperatures)
     if arguments.figure and not arguments.classes:
         raise input_error("--figure", arguments.figure, "must be with --classes, whose mean outputs it shows")
     files = [(path, read_representations(path)) for path in arguments.files]
     chosen = [class_indices(arguments.classes, each.class_names, "--classes") for _, each in files]
     rows, outputs, panels, left_out = [], [], [], []
     for (path, each), wanted in zip(files, chosen, strict=True):
-        rows += _entropy_rows(path, each, arguments.temperatures)
+        rows += _entropy_rows(path, each, temperatures)
         kept = np.bincount(each.labels, minlength=len(each.class_names))
         labels = [label for label in wanted if kept[label]]
         left_out += [
             f"{path}: no samples of {each.class_names[label]!r} were kept." for label in wanted if not kept[label]
         ]
         if labels:
-            means = _mean_outputs(path, each, labels, arguments.temperatures)
+            means = _mean_outputs(path, each, labels, temperatures)
             outputs += _output_rows(path, each, labels, means, arguments.top)
             panels += _panels(path, each, labels, means, arguments.top, len(files) > 1)
     if left_out and not outputs:
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
             write_figure(arguments.figure, soft_output_figure(panels))
     if arguments.output:
         write(arguments.output, rows + [row | {"outputs": ", ".join(row["outputs"])} for row in outputs])
-    print(_table(rows, arguments.temperatures) + "\n\nMean entropy in nats; ln K is the largest possible.")
+    print(_table(rows, temperatures) + "\n\nMean entropy in nats; ln K is the largest possible.")
     if outputs:
         print("\n" + _output_table(outputs))
         print("\nMean soft outputs; far below: classes at least 100 times less probable than the second.")

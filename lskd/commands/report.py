@@ -13,12 +13,11 @@ from pathlib import Path
 from lskd.io.errors import input_error
 from lskd.io.files import write_text
 from lskd.records.inputs import find_inputs, say_skipped
-from lskd.report.experiments import experiments_page
-from lskd.report.page import report
-from lskd.report.sources import Options
+from lskd.report.experiments_page import experiments_page
+from lskd.report.options import Options
+from lskd.report.runs_page import runs_page
 
 EXAMPLE = "lskd report runs/demo --output report.html --sets runs/demo/*/sets.json"
-FIRST, SECOND = 1.0, 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("A", "B", "C"),
         help="of the projection: two similar classes, then a dissimilar one (default: by --sets, or the teacher)",
     )
-    parser.add_argument("--first", type=_temperature, default=FIRST, metavar="T", help="lower T of η (default: 1)")
-    parser.add_argument("--second", type=_temperature, default=SECOND, metavar="T", help="higher T of η (default: 3)")
+    for name, which, default in (("--first", "lower", Options.first), ("--second", "higher", Options.second)):
+        about = f"{which} T of η (default: {default:g})"
+        parser.add_argument(name, type=_temperature, default=default, metavar="T", help=about)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         _only_contents(arguments)
         text = experiments_page(arguments.contents)
     else:
-        text = _report(arguments)
+        text = _runs_page(arguments)
     write_text(arguments.output, text)
     print(f"{arguments.output}, {arguments.output.stat().st_size / 1e6:.1f} MB")
 
@@ -60,15 +60,15 @@ def _only_contents(arguments: argparse.Namespace) -> None:
     """Refuse what the page of experiments does not use."""
     if arguments.runs:
         raise input_error("--contents", arguments.contents, "must be without RUNS: its file names the runs")
-    for name, default in (("sets", []), ("classes", None), ("first", FIRST), ("second", SECOND)):
+    for name, default in (("sets", []), ("classes", None), ("first", Options.first), ("second", Options.second)):
         if getattr(arguments, name) != default:
             raise input_error(f"--{name}", getattr(arguments, name), "is for RUNS, must not be with --contents")
 
 
-def _report(arguments: argparse.Namespace) -> str:
+def _runs_page(arguments: argparse.Namespace) -> str:
     if not arguments.runs:
         raise input_error("RUNS", "none", "must be run directories, or there must be --contents")
-    page = report(arguments.runs, Options(arguments.sets, arguments.classes, arguments.first, arguments.second))
+    page = runs_page(arguments.runs, Options(arguments.sets, arguments.classes, arguments.first, arguments.second))
     found = find_inputs("runs", arguments.runs, "must hold runs")
     say_skipped([*found.skipped, *found.representations], "not a run")
     return page

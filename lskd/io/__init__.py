@@ -1,1 +1,1 @@
-"""Whole-or-nothing files, safe reading, errors in one line, tables; nothing here knows what is measured."""
+"""Atomic writing, safe reading, errors in one line, tables; nothing here depends on what is measured."""

@@ -1,17 +1,18 @@
-"""Arrays from callers, checked: what comes in as a list or as a tensor on any device, and what its numbers must be."""
+"""Validate arrays from callers, which may be lists, NumPy arrays or tensors on any device."""
 
 import numbers as kinds
 import operator
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 
-def as_array(name: str, value: object) -> np.ndarray:
-    """``value`` as a NumPy array: an array as it is, a tensor from its device and its graph, lists of equal rows.
+def as_array(name: str, value: Any) -> np.ndarray:
+    """``value`` as a NumPy array: an array as it is, a tensor detached and on the CPU, or lists of equal length.
 
     Raises:
-        ValueError: neither of these.
+        ValueError: none of these.
 
     >>> as_array("features", [[1.0, 2.0]]).shape
     (1, 2)
@@ -19,21 +20,21 @@ def as_array(name: str, value: object) -> np.ndarray:
     if isinstance(value, np.ndarray):
         return value if value.dtype != np.longdouble else value.astype(np.float64)
     try:
-        if hasattr(value, "detach"):  # a tensor of torch, which is not imported for it
+        if hasattr(value, "detach"):  # a torch tensor; torch is not imported for it
             value = value.detach().cpu()
             wide = value.is_floating_point() and value.dtype.itemsize < 4  # bfloat16 among them, which NumPy lacks
             half = str(value.dtype) == "torch.float16"
             return (value.float() if wide and not half else value).numpy()
         return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+    except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name}: {type(value).__name__} (must be an array, with rows of one length)") from None
 
 
 def numbers(name: str, value: object, *shape: int | None) -> np.ndarray:
-    """``value`` as a float64 array of finite numbers, of a shape in which None is any length.
+    """``value`` as a float64 array of finite numbers. In ``shape``, None allows any length.
 
     Raises:
-        ValueError: of another shape or type, or a number is not finite.
+        ValueError: another shape or type, or a number that is not finite.
 
     >>> numbers("changes", [1, 2], None).tolist()
     [1.0, 2.0]
@@ -52,11 +53,11 @@ def numbers(name: str, value: object, *shape: int | None) -> np.ndarray:
     return array
 
 
-def whole(name: str, value: object, least: int, most: int | None = None) -> int:
-    """``value`` as an int.
+def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """``value`` as an int between ``least`` and ``most``.
 
     Raises:
-        ValueError: no whole number, or out of range.
+        ValueError: not a whole number, or out of range.
 
     >>> whole("seed", np.int64(3), 0)
     3
@@ -75,7 +76,7 @@ def class_list(name: str, classes: object, among: int) -> list[int]:
     """Class indices as a list of int.
 
     Raises:
-        ValueError: no sequence, or one that is not from 0 to ``among`` - 1.
+        ValueError: not a sequence, or an index that is not from 0 to ``among`` - 1.
     """
     if not isinstance(classes, Iterable):
         raise ValueError(f"{name}: {classes!r} (must be classes, between 0 and {among - 1})")
@@ -83,7 +84,7 @@ def class_list(name: str, classes: object, among: int) -> list[int]:
 
 
 def is_real(value: object) -> bool:
-    """Whether ``value`` is one number, NaN and infinities among them."""
+    """Whether ``value`` is a single real number; NaN and infinities are."""
     return isinstance(value, kinds.Real)
 
 
@@ -91,7 +92,7 @@ def validate_labels(labels: object, classes: int, argument: str = "labels") -> n
     """``labels`` as (N,) int64.
 
     Raises:
-        ValueError: not a row of integers from 0 to ``classes`` - 1.
+        ValueError: not one-dimensional, or not integers from 0 to ``classes`` - 1.
 
     >>> validate_labels([2, 0], 3).tolist()
     [2, 0]
@@ -103,6 +104,24 @@ def validate_labels(labels: object, classes: int, argument: str = "labels") -> n
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise ValueError(f"{argument}: {wrong} (must be between 0 and {classes - 1})")
     return labels.astype(np.int64)
+
+
+def validate_class_names(class_names: Iterable[str]) -> list[str]:
+    """``class_names`` as a list.
+
+    Raises:
+        ValueError: no names, equal names, or one that is not a string that UTF-8 can encode.
+    """
+    names = list(class_names)
+    if not names:
+        raise ValueError("class_names: none (must be at least one)")
+    for name in names:
+        if not isinstance(name, str) or any("\ud800" <= character <= "\udfff" for character in name):
+            raise ValueError(f"class_names: {name!r} (must be strings)")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"class_names: {twice!r} twice (must be all different)")
+    return names
 
 
 def described(array: np.ndarray) -> str:

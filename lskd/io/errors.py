@@ -1,14 +1,15 @@
-"""Bad input is answered with one line and exit status 2."""
+"""Report bad input in one line, with exit status 2."""
 
 import argparse
 import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
-LONGEST = 500  # letters of a value in a message
+LONGEST = 500  # characters of a value in a message
 
 
 class InputError(ValueError):
@@ -20,7 +21,7 @@ class InputError(ValueError):
 
 
 def input_error(argument: str, value: object, valid: str) -> InputError:
-    """An :class:`InputError` in the project's wording; of a value that is longer than :data:`LONGEST`, the beginning.
+    """An :class:`InputError` in the project's wording; a value longer than :data:`LONGEST` is truncated.
 
     >>> print(input_error("--temperature", 0.0, "must be above 0"))
     --temperature: 0.0 (must be above 0)
@@ -29,11 +30,21 @@ def input_error(argument: str, value: object, valid: str) -> InputError:
     return InputError(f"{argument}: {text if len(text) <= LONGEST else text[:LONGEST] + '…'} ({valid})")
 
 
-@contextlib.contextmanager
-def error_context(name: object) -> Iterator[None]:
-    """Put ``name``, as of a file, before a ValueError's message and make it an :class:`InputError`.
+def shortened(values: Sequence[object], most: int) -> str:
+    """The first ``most`` values for a message, and how many more there are.
 
-    An InputError, which names what it is about, passes as it is.
+    >>> shortened(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(values) - most} more" if len(values) > most else ""
+    return ", ".join(map(str, values[:most])) + more
+
+
+@contextlib.contextmanager
+def error_context(name: object) -> Generator[None]:
+    """Turn a ValueError into an :class:`InputError` whose message begins with ``name``, such as a file's.
+
+    An InputError already names what it is about and passes unchanged.
     """
     try:
         yield
@@ -44,8 +55,8 @@ def error_context(name: object) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def file_error_context(path: str | os.PathLike) -> Iterator[None]:
-    """Let an error of the system name ``path`` where it names no file, as that of a full disk, or a hidden one beside.
+def file_error_context(path: str | os.PathLike[str]) -> Generator[None]:
+    """Let an OSError name ``path`` where it names no file (a full disk) or a hidden temporary file beside it.
 
     >>> with file_error_context("run.json"):
     ...     raise OSError(28, "No space left on device")
@@ -83,7 +94,7 @@ def joinable_path(text: str) -> Path:
 
 
 def percent(text: str) -> float:
-    """A percentage above 0 and below 100, as an argument type for argparse; a fraction below 1 means the same.
+    """A percentage above 0 and below 100, as an argument type for argparse; a fraction below 1 is converted.
 
     >>> percent("95"), percent("0.95")
     (95.0, 95.0)
@@ -98,14 +109,14 @@ def percent(text: str) -> float:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """argparse, with one line for a mistake on the command line, no abbreviated options and no empty paths."""
+    """An ArgumentParser that reports a mistake in one line and accepts no abbreviated options and no empty paths."""
 
-    def __init__(self, *arguments, **options):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{"allow_abbrev": False} | options)
         self.register("type", Path, named_path)
 
-    def error(self, message: str):
-        """Leave with exit status 2 and the message in one line."""
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2 and the message in one line."""
         message = message.removeprefix("argument ")
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown != message:
@@ -114,10 +125,10 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int | None]) -> None:
-    """Parse the command line, run ``command(arguments)`` and leave with its exit status.
+    """Parse the command line, run ``command(arguments)`` and exit with its status.
 
     An :class:`InputError` and an operating-system error (a full disk, a directory that cannot be written) become one
-    line and exit status 2, Ctrl-C and SIGTERM exit status 130; ``--debug``, which is added here, shows the traceback.
+    line and exit status 2, Ctrl-C and SIGTERM exit status 130; ``--debug``, added here, shows the traceback.
     """
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args()
@@ -125,7 +136,7 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
     try:
         status = command(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does: nothing is wrong
+    except BrokenPipeError:  # the reader of our output closed it, as `| head` does: no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (InputError, OSError) as error:
@@ -134,7 +145,7 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
         reason = error
         try:
             sys.stdout.flush()
-        except OSError as full:  # Python would try it again at its end, and complain
+        except OSError as full:  # Python would try to flush again at exit, and print a traceback
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if getattr(error, "filename", "") is None:
                 reason = OSError(full.errno, full.strerror, "standard output")
@@ -142,32 +153,32 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
     except KeyboardInterrupt:
         if arguments.debug:
             raise
-        print(f"{parser.prog}: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print(f"{parser.prog}: interrupted; the same command resumes where it stopped", file=sys.stderr)
         sys.exit(130)
     sys.exit(status or 0)
 
 
-def interrupt(*_) -> None:
-    """Let SIGTERM, with which schedulers end a job, do what Ctrl-C does, also where Ctrl-C is ignored."""
+def interrupt(*_: object) -> None:
+    """Handle SIGTERM, with which schedulers end a job, like Ctrl-C, even where Ctrl-C is ignored."""
     raise KeyboardInterrupt
 
 
 def report(program: str, error: Exception) -> int:
     """Print one line about ``error`` to standard error and return the exit status, 2.
 
-    Values come from files of others: what would command a terminal is shown as �.
+    Values come from untrusted files: control characters are shown as �.
     """
     _print_line(program, "error", error)
     return 2
 
 
 def warn(program: str, warnings: Iterable[str]) -> None:
-    """Print a line about each of ``warnings`` to standard error."""
+    """Print each of ``warnings`` as a line on standard error."""
     for warning in warnings:
         _print_line(program, "warning", warning)
 
 
 def _print_line(program: str, kind: str, message: object) -> None:
-    line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(str(message).split()))
-    with contextlib.suppress(OSError):  # what standard error is written to may be what is full
+    line = "".join(character if character.isprintable() else "�" for character in " ".join(str(message).split()))
+    with contextlib.suppress(OSError):  # standard error may be on the disk that is full
         print(f"{program}: {kind}: {line}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writing, and checksums."""
+"""Atomic writing, parsing of untrusted JSON and YAML, and checksums."""
 
 import contextlib
 import hashlib
@@ -6,8 +6,9 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from lskd.io.errors import file_error_context, input_error
 
@@ -15,15 +16,15 @@ LARGEST_YAML = 100_000  # values
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a path beside ``path`` to write to; when the block ends well, it takes ``path``'s place in one step.
+def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
+    """Yield a temporary path beside ``path`` to write to; when the block succeeds, it atomically replaces ``path``.
 
     The file is synced to disk before it is renamed, so after a kill or a power cut ``path`` holds either the old
-    content or the new one. When the block raises, ``path`` is left as it was. A kill leaves a hidden file beside it:
+    content or the new one. When the block raises, ``path`` is left unchanged. A kill leaves a hidden file beside it:
     see :func:`remove_partials`.
 
     Raises:
-        OSError: ``path`` cannot be written, which the error names whatever the block wrote to.
+        OSError: ``path`` cannot be written; the error names ``path``, not the temporary file.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "figures.json"
@@ -41,13 +42,13 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
                 os.fsync(file.fileno())
             os.replace(beside, path)
     except BaseException:
-        with contextlib.suppress(OSError):  # as where the directory is a file: the first error is the one to tell
+        with contextlib.suppress(OSError):  # as where the directory is a file: the first error is the one to report
             beside.unlink(missing_ok=True)
         raise
 
 
-def remove_partials(directory: str | os.PathLike) -> None:
-    """Remove what processes of this machine that were killed have left of :func:`replacing` in a directory."""
+def remove_partials(directory: str | os.PathLike[str]) -> None:
+    """Remove temporary files that killed processes of this machine left in a directory, see :func:`replacing`."""
     for path in Path(directory).glob(".*.partial"):
         left = re.search(r"\.([^/]+)-(\d+)\.partial$", path.name)
         if left and left[1].endswith(f".{socket.gethostname()}") and not _is_running(int(left[2])):
@@ -55,6 +56,7 @@ def remove_partials(directory: str | os.PathLike) -> None:
 
 
 def _is_running(process: int) -> bool:
+    """Whether a process with this id runs on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -65,7 +67,7 @@ def _is_running(process: int) -> bool:
 
 
 def check_writable(argument: str, directory: Path) -> None:
-    """Check that a directory can be written to, or made. Nothing is made.
+    """Check that a directory can be written to, or created, without creating it.
 
     Raises:
         InputError: it cannot.
@@ -76,13 +78,13 @@ def check_writable(argument: str, directory: Path) -> None:
         raise input_error(argument, directory, f"must be a directory that can be written to; {there} is not")
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` as UTF-8 in one step (see :func:`replacing`)."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_json(path: str | os.PathLike, value: object) -> None:
+def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Write ``value`` as readable JSON in one step (see :func:`replacing`). NaN and infinity are refused."""
     write_text(path, json_text(value))
 
@@ -92,32 +94,31 @@ def json_text(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def parse_json(text: str | bytes) -> object:
-    """The value of a JSON text that may come from anyone.
+def parse_json(text: str | bytes) -> Any:
+    """Parse untrusted JSON.
 
     Raises:
-        ValueError: it is no JSON, also where it is nested too deeply to be read, or no UTF-8, which half a letter is
-            not either.
+        ValueError: not JSON, nested too deeply to be read, or not UTF-8, as half a surrogate pair is not.
 
     >>> parse_json('{"T": 1}')
     {'T': 1}
     """
     try:
         content = json.loads(text)
-        json.dumps(content, ensure_ascii=False).encode()  # what comes of it is to be written
+        json.dumps(content, ensure_ascii=False).encode()  # it must be possible to write it again
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except UnicodeEncodeError:
-        raise ValueError("it has half a letter, as \\ud800 is one") from None
+        raise ValueError("it holds an unpaired surrogate, such as \\ud800") from None
     return content
 
 
-def parse_yaml(text: str) -> object:
-    """The value of a YAML text that may come from anyone.
+def parse_yaml(text: str) -> Any:
+    """Parse untrusted YAML.
 
     Raises:
-        ValueError: it is no YAML, or holds more than :data:`LARGEST_YAML` values, each counted as often as aliases
-            repeat it; the message is one line.
+        ValueError: not YAML, or more than :data:`LARGEST_YAML` values, each counted as often as aliases repeat it;
+            the message is one line.
 
     >>> parse_yaml("T: 1")
     {'T': 1}
@@ -129,7 +130,7 @@ def parse_yaml(text: str) -> object:
         size = _size(content, {})
     except RecursionError:
         raise ValueError("it is nested too deeply, or in itself") from None
-    except Exception as error:  # PyYAML's own, and whatever Python says of a number or a date that is none
+    except Exception as error:  # PyYAML's own, and Python's for an invalid number or date
         raise ValueError(" ".join(str(error).split())) from None
     if size > LARGEST_YAML:
         raise ValueError(f"it holds {size:.2g} values by its aliases, at most {LARGEST_YAML} are read")
@@ -137,8 +138,8 @@ def parse_yaml(text: str) -> object:
 
 
 def _size(content: object, known: dict[int, int]) -> int:
-    """How many values are in lists and dictionaries within each other, those that are shared counted each time."""
-    if not isinstance(content, list | dict):
+    """The number of values in nested lists and dictionaries, shared ones counted each time."""
+    if not isinstance(content, (list, dict)):
         return 1
     if id(content) not in known:
         parts = content.values() if isinstance(content, dict) else content
@@ -146,7 +147,7 @@ def _size(content: object, known: dict[int, int]) -> int:
     return known[id(content)]
 
 
-def sha256(path: str | os.PathLike) -> str:
+def sha256(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

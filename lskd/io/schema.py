@@ -1,7 +1,7 @@
 """Read JSON, and values from YAML or checkpoints, into typed classes; a value that does not fit is one line.
 
-What a file must hold is a :class:`msgspec.Struct`, whose fields are its schema. Files may come from anyone: NaN,
-endless numbers or nesting and half surrogates are refused; unknown fields (of a newer version) are ignored.
+What a file must hold is a :class:`msgspec.Struct`, whose fields are its schema. Files are untrusted: NaN, numbers
+out of range, deep nesting and unpaired surrogates are refused; unknown fields (of a newer version) are ignored.
 """
 
 import os
@@ -13,8 +13,8 @@ from msgspec import Meta
 
 from lskd.io.errors import InputError, input_error
 
-LARGEST = 1e15  # beyond this a measurement is a mistake; NaN and infinity are
-# No control characters, nor those that end lines elsewhere or turn the direction of text around.
+LARGEST = 1e15  # a measurement beyond this is a mistake, as are NaN and infinity
+# No control characters, nor others that end lines or change the direction of text.
 PATTERNS = (
     r"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z",
     r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+\Z",
@@ -33,20 +33,20 @@ T = TypeVar("T")
 
 
 class Versioned(msgspec.Struct):
-    """A file that says by which version of its schema the rest of it is to be read."""
+    """A file that states the version of its schema."""
 
     schema_version: Count
 
 
-def read_json(path: str | os.PathLike, kind: type[T]) -> T:
-    """The content of a JSON file.
+def read_json(path: str | os.PathLike[str], kind: type[T]) -> T:
+    """Read a JSON file.
 
     Args:
-        path: of the file.
+        path: the file.
         kind: a :class:`msgspec.Struct`, or any type that msgspec decodes.
 
     Raises:
-        InputError: not JSON, or a value of another type or out of range; the message names its place in the file.
+        InputError: not JSON, or a value of another type or out of range; the message names its path in the file.
         OSError: no such file.
     """
     content = Path(path).read_bytes()
@@ -57,13 +57,13 @@ def read_json(path: str | os.PathLike, kind: type[T]) -> T:
 
 
 def convert(value: object, kind: type[T], where: str, strict: bool = True) -> T:
-    """A value that was read from YAML, CSV, a checkpoint or safetensors' metadata, as ``kind``.
+    """Convert a value that was read from YAML, CSV, a checkpoint or safetensors' metadata to ``kind``.
 
     Args:
-        value: of dictionaries, lists, strings and numbers.
-        kind: as of :func:`read_json`.
+        value: dictionaries, lists, strings and numbers.
+        kind: as for :func:`read_json`.
         where: the argument and the file it comes from, for messages.
-        strict: false where numbers are still text.
+        strict: false where numbers are still strings.
 
     Raises:
         InputError: a value of another type or out of range.

@@ -1,13 +1,14 @@
-"""Tables for people, in the terminal, and for programs, as csv or JSON."""
+"""Print tables on the terminal, and write them as csv or JSON."""
 
 import argparse
 import csv
 import io
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lskd.io.files import write_json, write_text
 
@@ -20,8 +21,8 @@ class Column:
 
     Attributes:
         title: with the unit, as in ``η(S1) %``.
-        key: of the row's value.
-        form: how a number is written, as in ``.1f``.
+        key: the key of the value in a row.
+        form: the format of a number, such as ``.1f``.
     """
 
     title: str
@@ -29,8 +30,8 @@ class Column:
     form: str = ""
 
 
-def show(rows: Sequence[dict], columns: Sequence[Column]) -> str:
-    """A text table, one line a row, the first column to the left and all others to the right; None is a dash.
+def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str:
+    """Format a text table: the first column left-aligned, the others right-aligned; None is a dash.
 
     >>> rows = [{"model": "teacher", "bleu": 22.14}, {"model": "student", "bleu": None}]
     >>> print(show(rows, [Column("model", "model"), Column("BLEU", "bleu", ".1f")]))
@@ -39,7 +40,7 @@ def show(rows: Sequence[dict], columns: Sequence[Column]) -> str:
     student     –
     """
     cells = [[column.title for column in columns]]
-    cells += [[_written(row.get(column.key), column.form) for column in columns] for row in rows]
+    cells += [[_format(row.get(column.key), column.form) for column in columns] for row in rows]
     widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
     lines = []
     for line in cells:
@@ -50,15 +51,15 @@ def show(rows: Sequence[dict], columns: Sequence[Column]) -> str:
 
 
 def width(text: str) -> int:
-    """How many columns of a terminal a text takes: characters of East Asian scripts take two, combining ones none."""
+    """The number of terminal columns a text takes: East Asian characters take two, combining ones none."""
     return sum(
-        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        for letter in text
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
     )
 
 
 def output_file(text: str) -> Path:
-    """A file for :func:`write`, as an argument type for argparse: its name and directory are checked at once."""
+    """A path for :func:`write`, as an argument type for argparse, which checks its suffix and directory."""
     path = Path(text)
     if path.suffix not in (".csv", ".json"):
         raise argparse.ArgumentTypeError(f"{path} (must end in .csv or .json)")
@@ -71,13 +72,15 @@ def output_file(text: str) -> Path:
     return path
 
 
-def write(path: str | os.PathLike, rows: Sequence[dict], about: dict | None = None) -> None:
-    """Write rows, with all their keys, as csv or as JSON, by the suffix, in one step.
+def write(
+    path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any] | None = None
+) -> None:
+    """Write rows, with all their keys, as csv or as JSON by the suffix, atomically.
 
     Args:
         path: ends in .csv or .json.
-        rows: values are numbers, text or None; in JSON also lists and dictionaries.
-        about: what is said once; JSON holds it beside ``rows``, csv leaves it out.
+        rows: values are numbers, strings or None; in JSON also lists and dictionaries.
+        about: further values, which JSON holds beside ``rows`` and csv leaves out.
     """
     if Path(path).suffix == ".json":
         write_json(path, {**(about or {}), "rows": list(rows)})
@@ -89,7 +92,8 @@ def write(path: str | os.PathLike, rows: Sequence[dict], about: dict | None = No
     write_text(path, text.getvalue())
 
 
-def _written(value: object, form: str) -> str:
+def _format(value: object, form: str) -> str:
+    """The text of a cell."""
     if value is None:
         return "–"
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -1,8 +1,9 @@
-"""Tensors in safetensors files: written in one step, read without executing anything, used where they lie."""
+"""Tensors in safetensors files: written atomically, read without executing code, memory-mapped."""
 
 import json
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -12,13 +13,13 @@ DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "I32": np.int
 DTYPES |= {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
 
 
-def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], about: dict) -> None:
-    """Write a safetensors file in one step; the same tensors give the same bytes.
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+    """Write a safetensors file atomically; the same tensors give the same bytes.
 
     Args:
-        path: of the file.
+        path: the file.
         tensors: of any shapes.
-        about: what :func:`read_about` gives back, as JSON has it.
+        about: metadata that JSON can hold, which :func:`read_about` returns.
 
     Raises:
         OSError: the file cannot be written.
@@ -29,7 +30,7 @@ def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], ab
     with replacing(path) as beside:
         tensors = {name: np.ascontiguousarray(value, value.dtype.newbyteorder("=")) for name, value in tensors.items()}
         beside.touch()
-        permissions = beside.stat().st_mode  # of any new file; safetensors would keep it from everybody else
+        permissions = beside.stat().st_mode  # of any new file; safetensors would make it readable by its owner alone
         try:
             save_file(tensors, beside, {"lskd": json.dumps(about, ensure_ascii=False, allow_nan=False)})
         except SafetensorError as error:  # such as a full disk
@@ -37,8 +38,8 @@ def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], ab
         beside.chmod(permissions)
 
 
-def read_about(path: str | os.PathLike) -> object:
-    """What :func:`write_tensors` was told of a file; None where another program made it.
+def read_about(path: str | os.PathLike[str]) -> Any:
+    """The metadata that :func:`write_tensors` was given; None where another program wrote the file.
 
     Raises:
         ValueError: not a safetensors file.
@@ -53,19 +54,19 @@ def read_about(path: str | os.PathLike) -> object:
         raise ValueError(str(error)) from None
 
 
-def mapped_tensors(path: str | os.PathLike) -> dict[str, np.memmap]:
-    """The tensors of a safetensors file as arrays that lie on the disk until they are used, and cannot be written to.
+def mapped_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file as read-only arrays that stay on the disk until they are used.
 
     Raises:
         ValueError: not a safetensors file, or a tensor of another type than :data:`DTYPES`.
         OSError: it cannot be read.
     """
-    read_about(path)  # it is in order: no tensor reaches beyond its place or the file's end
+    read_about(path)  # validates the header: no tensor overlaps another or reaches beyond the file
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = parse_json(file.read(length))
-    content = np.memmap(path, np.uint8, "r")  # one for all: each keeps the file open
-    tensors = {}
+        header: dict[str, Any] = parse_json(file.read(length))
+    content = np.memmap(path, np.uint8, "r")  # one for all tensors, as each would keep the file open
+    tensors: dict[str, np.ndarray] = {}
     for name, entry in header.items():
         if name == "__metadata__":
             continue

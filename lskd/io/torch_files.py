@@ -1,25 +1,26 @@
-"""Files of torch.save. Nothing in those that are read, from anyone, is run, and they take no more memory than disk."""
+"""Write and read files of torch.save. Reading runs no code from the file and takes no more memory than its size."""
 
 import os
 import pickle
 import re
 import zipfile
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
 
 
 class CodeError(ValueError):
-    """A file asks for something that is neither a tensor nor a plain value: to make it would run code."""
+    """A file holds something that is neither a tensor nor a plain value; loading it would run code."""
 
 
-class _Kept:
-    """A file that takes everything and keeps its first error, of which torch's writer in C++ would make another."""
+class _ErrorKeepingFile:
+    """A file that keeps its first OSError, which torch's writer in C++ would turn into another error."""
 
-    def __init__(self, file: BinaryIO):
-        self.file, self.error = file, None
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
 
     def write(self, content: bytes) -> int:
         if self.error is None:
@@ -30,29 +31,29 @@ class _Kept:
         return len(content)
 
     def flush(self) -> None:
-        """Nothing: the file is flushed when it is closed."""
+        """Do nothing: the file is flushed when it is closed."""
 
 
-def save(content: object, path: str | os.PathLike) -> None:
+def save(content: object, path: str | os.PathLike[str]) -> None:
     """torch.save to a file; the same content gives the same bytes, whatever the file is called.
 
     Raises:
         OSError: the file cannot be written.
     """
     with open(path, "wb") as file:
-        kept = _Kept(file)
-        torch.save(content, kept)
-        if kept.error is not None:
-            raise kept.error
+        writer = _ErrorKeepingFile(file)
+        torch.save(content, cast(IO[bytes], writer))  # torch needs no more of a file than write and flush
+        if writer.error is not None:
+            raise writer.error
 
 
-def load_plain(path: str | os.PathLike, mapped: bool = False) -> object:
-    """What is in a file, on the CPU; ``mapped`` weights stay on the disk until they are used, but in the old format.
+def load_plain(path: str | os.PathLike[str], mapped: bool = False) -> Any:
+    """Load a file to the CPU; ``mapped`` weights stay on the disk until they are used, except in the old format.
 
     Raises:
         OSError: the file cannot be read.
-        CodeError: it would run code.
-        Exception: of any kind, where it is damaged, or claims more than it holds.
+        CodeError: loading it would run code.
+        Exception: of any kind, where the file is damaged, or claims more than it holds.
     """
     packed = zipfile.is_zipfile(path)
     if packed:
@@ -68,16 +69,16 @@ def load_plain(path: str | os.PathLike, mapped: bool = False) -> object:
 
 
 def _plain_reason(message: str) -> ValueError:
-    """torch's refusal to unpickle without its advice, which is how to switch the check off."""
+    """torch's refusal to unpickle, without its advice on how to switch the check off."""
     if wanted := re.search(r"GLOBAL (\S+)|unrecognized function (.+?)(?: which|\n|$)", message):
         asks = wanted[1] or wanted[2]
         return CodeError(f"must be plain data and tensors, and asks for {asks}; code from a file is never run")
     reason = message.split("WeightsUnpickler error:")[-1].split("\n\nCheck the documentation")[0].strip()
-    return ValueError(reason.splitlines()[-1] if reason else "it is no pickle")
+    return ValueError(reason.splitlines()[-1] if reason else "it is not a pickle")
 
 
-def _check_records(path: str | os.PathLike) -> None:
-    """torch.save packs nothing: whatever is packed may unpack to anything."""
+def _check_records(path: str | os.PathLike[str]) -> None:
+    """Refuse compressed or overlapping records, which torch.save does not write and which may unpack to any size."""
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
@@ -87,12 +88,13 @@ def _check_records(path: str | os.PathLike) -> None:
 
 
 def _tensors(content: object) -> Iterator[Tensor]:
-    """The tensors in dictionaries and lists within each other, whatever these are nested in."""
-    waiting, seen = [content], set()
+    """The tensors in nested dictionaries, lists and tuples."""
+    waiting: list[Any] = [content]
+    seen: set[int] = set()
     while waiting:
         each = waiting.pop()
         if isinstance(each, Tensor):
             yield each
-        elif isinstance(each, dict | list | tuple) and id(each) not in seen:
+        elif isinstance(each, (dict, list, tuple)) and id(each) not in seen:
             seen.add(id(each))
             waiting += each.values() if isinstance(each, dict) else each

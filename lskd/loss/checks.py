@@ -1,4 +1,4 @@
-"""Arguments of the distillation loss, checked: one line ``name: value (what is valid)`` for each that does not fit."""
+"""Validate the arguments of the distillation loss: ValueErrors of one line, ``name: value (what is valid)``."""
 
 import math
 import operator
@@ -8,13 +8,13 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from lskd.loss.rows import ProjectedLogits, TopkLogits
+from lskd.loss.types import ProjectedLogits, TopkLogits
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def check_student(student: Tensor, target: Tensor) -> None:
-    """Raise ValueError for logits or targets of another type or shape, or a target out of range."""
+    """Raise ValueError for logits or targets of a wrong type or shape, or a target out of range."""
     for name, tensor in (("student_logits", student), ("target", target)):
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{name}: {type(tensor).__name__} (must be a tensor)")
@@ -28,8 +28,8 @@ def check_student(student: Tensor, target: Tensor) -> None:
         raise ValueError(f"target: {wrong} (must be between 0 and {student.size(1) - 1})")
 
 
-def checked_teacher(teacher, student: Tensor, topk: int) -> list[Tensor] | TopkLogits:
-    """The teachers' logits as a list, or the k largest ones. Raises ValueError for shapes that do not fit."""
+def validate_teacher(teacher: object, student: Tensor, topk: int) -> list[Tensor | ProjectedLogits] | TopkLogits:
+    """The teachers' logits as a list, or the k largest ones. Raises ValueError for types or shapes that do not fit."""
     count, vocabulary = student.shape
     if isinstance(teacher, TopkLogits):
         k = teacher.values.shape[-1]
@@ -50,7 +50,7 @@ def checked_teacher(teacher, student: Tensor, topk: int) -> list[Tensor] | TopkL
         if topk > k:
             raise ValueError(f"teacher_topk: {topk} (must be at most {k}, as many as the teacher's logits are)")
         return TopkLogits(teacher.values[:, :topk], teacher.symbols[:, :topk]) if topk else teacher
-    if not isinstance(teacher, Tensor | ProjectedLogits | Sequence):
+    if not isinstance(teacher, (Tensor, ProjectedLogits, Sequence)):
         raise ValueError(f"teacher_logits: {type(teacher).__name__} (must be tensors)")
     teachers = [teacher] if isinstance(teacher, Tensor | ProjectedLogits) else list(teacher)
     if not teachers:
@@ -70,7 +70,7 @@ def checked_teacher(teacher, student: Tensor, topk: int) -> list[Tensor] | TopkL
 def check_settings(
     temperature: float, student_temperature: float, kd_weight: float, label_smoothing: float, teacher_topk: int
 ) -> None:
-    """Raise ValueError, in the words ``name: value (what is valid)``, for a setting out of range (NaN is)."""
+    """Raise ValueError for a setting that is out of range, as NaN is."""
     for name, value in (("temperature", temperature), ("student_temperature", student_temperature)):
         if not _is_number(value) or not 0 < value < math.inf:
             raise ValueError(f"{name}: {value!r} (must be a finite number above 0)")
@@ -87,4 +87,5 @@ def check_settings(
 
 
 def _is_number(value: object) -> bool:
+    """Whether ``value`` is a real number or a tensor."""
     return isinstance(value, Real | Tensor)

@@ -1,8 +1,8 @@
-"""The distillation loss as a module of torch: shapes, ``ignore_index`` and ``reduction`` as of torch's own losses."""
+"""The distillation loss as an ``nn.Module``: shapes, ``ignore_index`` and ``reduction`` as in torch's own losses."""
 
 import torch
 from torch import Tensor, nn
-from torch._compile import _disable_dynamo  # torch.compiler.disable, but for importing the compiler when it is defined
+from torch._compile import _disable_dynamo  # torch.compiler.disable without importing the compiler at this point
 
 from lskd.loss.checks import check_settings
 from lskd.loss.distillation import distillation_loss
@@ -13,7 +13,7 @@ REDUCTIONS = ("mean", "sum", "none")
 class DistillationLoss(nn.Module):
     """A student against its teacher's soft targets: (1 - β)·H(y_LS, p_s(1)) + β·T_s²·KL(p_t(T) ‖ p_s(T_s)).
 
-    With the defaults, the paper's: pure distillation at T = 1. Exact whatever the precision of the logits
+    The defaults are the paper's: pure distillation at T = 1. Exact whatever the precision of the logits
     (:mod:`lskd.loss.distillation`); logits of -inf have probability 0. The loss is float32.
 
     Args:
@@ -22,7 +22,7 @@ class DistillationLoss(nn.Module):
         kd_weight: β in [0, 1]; the hard-label loss has 1 - β.
         label_smoothing: α of the hard labels in [0, 1), the mixture with the uniform distribution.
         ignore_index: positions with this target count for nothing.
-        reduction: ``mean`` over the positions that count (NaN of none, as in torch), ``sum``, or ``none``.
+        reduction: ``mean`` over the positions that count (NaN where none does, as in torch), ``sum``, or ``none``.
 
     Shapes:
         Logits of student and teacher: (C,), (N, C) or (N, C, d…). Targets: without C. Output: a scalar, or with
@@ -51,7 +51,7 @@ class DistillationLoss(nn.Module):
         label_smoothing: float = 0.0,
         ignore_index: int = -100,
         reduction: str = "mean",
-    ):
+    ) -> None:
         super().__init__()
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction: {reduction!r} (must be one of {', '.join(REDUCTIONS)})")
@@ -61,7 +61,7 @@ class DistillationLoss(nn.Module):
         self.label_smoothing, self.ignore_index, self.reduction = label_smoothing, ignore_index, reduction
 
     def extra_repr(self) -> str:
-        """The settings."""
+        """The settings, for ``repr``."""
         names = ("temperature", "student_temperature", "kd_weight", "label_smoothing", "ignore_index", "reduction")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
@@ -80,7 +80,7 @@ class DistillationLoss(nn.Module):
         if teacher_logits.shape != student_logits.shape:
             valid = f"must be {tuple(student_logits.shape)}, as student_logits"
             raise ValueError(f"teacher_logits: shape {tuple(teacher_logits.shape)} ({valid})")
-        student, teacher = _rows(student_logits), _rows(teacher_logits.detach())
+        student, teacher = _classes_last(student_logits), _classes_last(teacher_logits.detach())
         shape = student.shape[:-1]
         if target is None:
             if self.kd_weight < 1:
@@ -110,6 +110,6 @@ class DistillationLoss(nn.Module):
         return sums.loss / len(target) if self.reduction == "mean" else sums.loss
 
 
-def _rows(logits: Tensor) -> Tensor:
-    """(…, C) of (C,), (N, C) or (N, C, d…)."""
+def _classes_last(logits: Tensor) -> Tensor:
+    """Logits of shape (C,), (N, C) or (N, C, d…) with the classes as the last dimension."""
     return logits.movedim(1, -1) if logits.dim() > 2 else logits

@@ -1,9 +1,14 @@
-"""The distillation loss as it is written, in float64: slow, plain, and what the tests compare the fast one with."""
+"""The distillation loss as its formula stands, in float64: slow and plain; the tests compare the fast one with it.
+
+The paper's Eq. of Section 2 has the cross entropy where KL stands here: they differ by the teacher's entropy, a
+constant, so the gradient is the same. The paper sets kd_weight = 1. A term of weight 0 is left out, even where it is
+not finite.
+"""
 
 import torch
 from torch import Tensor
 
-from lskd.loss.distillation import DistillationSums
+from lskd.loss.types import DistillationSums
 
 
 def reference_loss(
@@ -34,18 +39,20 @@ def reference_loss(
     y_smoothed = (1 - label_smoothing) * y + label_smoothing / z.size(1)
     kl = _expectation(p_t, p_t.log() - log_p_s)
     kd, hard = student_temperature**2 * kl, _expectation(y_smoothed, -log_p)
-    loss = sum(weight * term for weight, term in ((kd_weight, kd), (1 - kd_weight, hard)) if weight)
-    agreement = (z.gather(1, p_t.argmax(1, keepdim=True)) == z.amax(1, keepdim=True))[:, 0] & ~kl.isnan()
+    terms = [weight * term for weight, term in ((kd_weight, kd), (1 - kd_weight, hard)) if weight]
+    loss = torch.stack(terms).sum(0)
+    best = p_t.argmax(1, keepdim=True)
+    agreement = (z.gather(1, best) == z.amax(1, keepdim=True))[:, 0] & ~kl.isnan()
     sums = loss, kd, hard, _expectation(y, -log_p), _expectation(p_t, -p_t.log()), agreement
     return DistillationSums(*(each.sum() for each in sums))
 
 
 def teacher_distribution(teachers: list[Tensor], temperature: float = 1.0, topk: int = 0) -> Tensor:
-    """(N, V) the mean of softmax(z_t / T) over teachers with logits (N, V); of the k most probable symbols alone."""
+    """(N, V) the mean of softmax(z_t / T) over teachers with logits (N, V), renormalised over its ``topk`` largest."""
     p_t = torch.stack([torch.softmax(logits.double() / temperature, 1) for logits in teachers]).mean(0)
     if topk:
-        kept, symbols = p_t.topk(topk, 1)
-        p_t = torch.zeros_like(p_t).scatter(1, symbols, kept / kept.sum(1, keepdim=True))
+        largest, indices = p_t.topk(topk, 1)
+        p_t = torch.zeros_like(p_t).scatter(1, indices, largest / largest.sum(1, keepdim=True))
     return p_t
 
 

@@ -1,1 +1,1 @@
-"""From features, logits and labels to numbers: η and the other measurements."""
+"""Measurements on features, logits and labels: η and others."""

@@ -1,19 +1,20 @@
-"""Top-1, top-5 and class-wise accuracy, and the negative log likelihood, from counts that add up over batches.
+"""Top-1, top-5 and class-wise accuracy, and the negative log likelihood, accumulated over batches.
 
 A row is correct within the first k when fewer than k classes come before its target's: those with a larger logit, and
-of those with an equal one the classes of a lower index. So a tie is decided the same way on every device, and a model
-that gives every class the same logit is right for class 0 only. A row with a NaN among its logits is never correct.
+those with an equal logit and a lower index. So ties are broken the same way on every device, and a model that gives
+every class the same logit is right for class 0 only. A row with a NaN among its logits is never correct.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor
 
-from lskd.io.arrays import as_array, described, whole
+from lskd.io.arrays import as_array, described, validate_class_names, whole
 
 TOP = 5
 
@@ -21,12 +22,12 @@ TOP = 5
 class ClassCounts:
     """Counts of samples and of correct ones, per class, and the summed negative log likelihood.
 
-    They stay on ``device``: an update there waits for nothing. Counts are int64, the likelihood float64 in nats at
+    They stay on ``device``, so that an update does not synchronise. Counts are int64, the likelihood float64 in nats at
     temperature 1, of logits in float32 whatever their dtype was. With fewer than 5 classes, top-5 is top-K.
 
     Args:
         classes: K, above 0.
-        device: where the logits will be.
+        device: the device of the logits.
 
     Raises:
         ValueError: no class.
@@ -38,7 +39,7 @@ class ClassCounts:
         (50.0, 100.0, [100.0, 0.0, None])
     """
 
-    def __init__(self, classes: int, device: str | torch.device = "cpu"):
+    def __init__(self, classes: int, device: str | torch.device = "cpu") -> None:
         self.classes = whole("classes", classes, 1)
         self._counts = torch.zeros(3, classes, dtype=torch.int64, device=device)  # samples, top-1, top-5 correct
         self._nll = torch.zeros((), dtype=torch.float64, device=device)
@@ -53,8 +54,8 @@ class ClassCounts:
             target: (N,) integer, 0 to K-1.
 
         Raises:
-            ValueError: shapes or dtypes that do not fit, or a label out of range. On an accelerator labels are known
-                later: the results raise this.
+            ValueError: shapes or dtypes that do not fit, or a label out of range. On an accelerator labels are
+                checked later, when results are computed.
         """
         logits, target = _as_tensor("logits", logits), _as_tensor("target", target)
         if logits.dim() != 2 or logits.size(1) != self.classes or not logits.is_floating_point():
@@ -73,7 +74,7 @@ class ClassCounts:
         if labels.device.type == "cpu":
             self._check(labels)
         self._labels = labels
-        target = target.clamp(0, self.classes - 1)  # an index out of range would end the process on a GPU
+        target = target.clamp(0, self.classes - 1)  # an index out of range would kill the process on a GPU
         logits = logits.float()
         own = logits.gather(1, target[:, None])
         index = torch.arange(self.classes, device=logits.device)
@@ -156,18 +157,22 @@ class ClassCounts:
         return self._nll.item() / self._at_least_one()
 
     def _share(self, row: int) -> float:
+        """A row of the counts as a percentage of all samples."""
         return 100 * sum(self._results()[row]) / self._at_least_one()
 
     def _at_least_one(self) -> int:
+        """The number of samples. Raises ValueError where it is 0."""
         if not (samples := self.samples()):
             raise ValueError("samples: 0 (must be at least 1 for a mean)")
         return samples
 
     def _results(self) -> list[list[int]]:
+        """The counts, with all labels checked."""
         self._check(self._labels)
         return self._counts.tolist()
 
     def _check(self, labels: Tensor) -> None:
+        """Raise ValueError where the least or the largest label is out of range."""
         least, largest = labels[0].item(), -labels[1].item()
         if least < 0 or largest >= self.classes:
             raise ValueError(
@@ -176,7 +181,7 @@ class ClassCounts:
 
 
 def _as_tensor(name: str, value: object) -> Tensor:
-    """``value`` as a tensor. Raises ValueError where it is no array of numbers."""
+    """``value`` as a tensor. Raises ValueError where it is not an array of numbers."""
     if isinstance(value, Tensor):
         return value
     array = as_array(name, value)
@@ -185,27 +190,22 @@ def _as_tensor(name: str, value: object) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
 
 
-def accuracy_figures(counts: ClassCounts, class_names: Sequence[str] | None = None) -> dict:
-    """The figures of a run record: ``top1``, ``top5`` in %, ``nll_loss`` in nats, ``samples``, ``classwise`` in %.
+def accuracy_figures(counts: ClassCounts, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The results for a run record: ``top1``, ``top5`` in %, ``nll_loss`` in nats, ``samples``, ``classwise`` in %.
 
     Args:
-        counts: what was counted, at least one sample.
+        counts: of at least one sample.
         class_names: K different names; the indices when None.
 
     Returns:
-        A dictionary for JSON: a class without samples, and a likelihood that is no finite number, are None.
+        A dictionary for JSON; the accuracy of a class without samples and a likelihood that is not finite are None.
 
     Raises:
         ValueError: no samples, a label out of range, or names that do not fit.
     """
-    names = list(class_names) if class_names is not None else [str(index) for index in range(counts.classes)]
+    names = validate_class_names(map(str, range(counts.classes)) if class_names is None else class_names)
     if len(names) != counts.classes:
         raise ValueError(f"class_names: {len(names)} (must be {counts.classes}, one for each class)")
-    if other := [name for name in names if not isinstance(name, str)]:
-        raise ValueError(f"class_names: {other[0]!r} (must be texts)")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"class_names: {twice!r} twice (must be all different)")
     nll = counts.nll()
     return {
         "top1": counts.top1(),

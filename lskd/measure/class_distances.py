@@ -1,9 +1,9 @@
-"""How far a target class is from others: the distances D that the diffusion index is made of, in four variants.
+"""The distances D of a target class to others, from which the diffusion index is computed, in four variants.
 
 - ``centroid``, the paper's: ‖c_π − c_k‖² of the class means. It carries tr(Σ_π)/n_π + tr(Σ_k)/n_k of sampling noise.
 - ``corrected``: the same less that noise, an unbiased estimate of the distance between the classes' true centroids.
 - ``pairwise``: the mean Euclidean distance of all pairs of samples, in the span of the last layer's templates of
-  {π} ∪ S1 ∪ S2. Our reading of Appendix K, which says neither which projection nor whether distances are squared.
+  {π} ∪ S1 ∪ S2. Our reading of Appendix K, which specifies neither the projection nor whether distances are squared.
 - ``pairwise-squared``: the mean squared distance of all pairs, in the whole feature space, exact from class moments:
   ‖c_π − c_k‖² + tr(Σ_π) + tr(Σ_k), Σ the samples' own (divided by n).
 """
@@ -18,7 +18,7 @@ from lskd.measure.moments import ClassMoments
 from lskd.measure.representations import Representations
 
 VARIANTS = ("centroid", "corrected", "pairwise", "pairwise-squared")
-SIDE = 1024  # samples of either class, whose distances are in memory at once: 8 MiB
+SIDE = 1024  # samples of either class whose distances are in memory at once: 8 MiB
 
 
 def squared_distances(
@@ -33,10 +33,10 @@ def squared_distances(
         moments: of K classes.
         targets: P class indices.
         classes: C class indices, all K when None.
-        variant: ``centroid``, ``corrected`` (can be negative) or ``pairwise-squared``; see the module's head.
+        variant: ``centroid``, ``corrected`` (can be negative) or ``pairwise-squared``; see the module's docstring.
 
     Returns:
-        (P, C) float64, NaN where a class has too few samples; of no meaning where target and class are the same.
+        (P, C) float64, NaN where a class has too few samples; meaningless where target and class are the same.
 
     Raises:
         ValueError: no such class, or no such variant.
@@ -51,7 +51,9 @@ def squared_distances(
     squared = np.array([((centroids[classes] - centroids[target]) ** 2).sum(1) for target in targets])
     if variant == "centroid":
         return squared
-    spread = np.where(share == 0, 0, share * moments.scatter())  # one sample: no scatter is known, none is added
+    spread = np.where(
+        share == 0, 0, share * moments.scatter()
+    )  # with one sample the scatter is unknown, and none is added
     return squared + spread[targets][:, None] + spread[classes]
 
 
@@ -63,10 +65,10 @@ def target_distances(student: Representations, target: int, classes: Sequence[in
 
 
 def scatter_share(variant: str, counts: np.ndarray) -> np.ndarray:
-    """How much of a class's scatter its variant adds to a squared distance of centroids.
+    """The share of a class's scatter that a variant adds to a squared distance of centroids.
 
     Raises:
-        ValueError: no variant of squared distances.
+        ValueError: not a variant with squared distances.
     """
     if variant not in VARIANTS or variant == "pairwise":
         raise ValueError(f"variant: {variant!r} (must be centroid, corrected or pairwise-squared)")
@@ -78,11 +80,11 @@ def scatter_share(variant: str, counts: np.ndarray) -> np.ndarray:
 def template_basis(weight: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     """An orthonormal basis (d, r) of the span of the templates, the rows of ``weight`` (K, d), of ``classes``.
 
-    Distances in the span are the same in any of its bases, QR's among them; this one leaves out directions that are
-    rounding only, where templates depend on each other: r is their rank.
+    Distances in the span are the same in any of its bases, such as QR's; this one leaves out directions that are only
+    rounding errors where templates are linearly dependent: r is their rank.
 
     Raises:
-        ValueError: a weight that is no finite matrix, or no such class.
+        ValueError: a weight that is not a finite matrix, or no such class.
     """
     weight = as_array("weight", weight)
     rows = numbers("weight", weight, None, None)[class_list("classes", classes, len(weight))]
@@ -99,8 +101,10 @@ def mean_distances(
     """Weighted mean Euclidean distance of all pairs of two classes' samples: Σ_ij w_i v_j ‖x_i − y_j‖.
 
     Args:
-        own: (n, d) x; other: (m, d) y. Blocks of pairs are computed at a time, in float64, about their common mean.
-        own_weights: (B, n) w, rows that sum to 1; other_weights: (B, m) v.
+        own: (n, d) x. Blocks of pairs are computed at a time, in float64, relative to their common mean.
+        other: (m, d) y.
+        own_weights: (B, n) w, with rows that sum to 1.
+        other_weights: (B, m) v, likewise.
 
     Returns:
         (B,) float64.

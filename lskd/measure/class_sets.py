@@ -1,4 +1,4 @@
-"""Similar and dissimilar classes of a target: what they are, the files that hold them, and classes by name."""
+"""Similar and dissimilar classes of a target, the files that hold them, and classes by name."""
 
 import difflib
 import os
@@ -26,17 +26,21 @@ class ClassSets:
 
 
 class _NamedSets(msgspec.Struct):
+    """S1 and S2 of a target in a file."""
+
     similar: Classes
     dissimilar: Classes
 
 
 class _File(msgspec.Struct):
+    """A file of sets with their origin."""
+
     origin: dict[str, str | None] | None
     sets: dict[str, Any]
 
 
 def members(sets: Mapping[int, ClassSets]) -> list[int]:
-    """All classes that sets are about, targets too, in order.
+    """All classes in sets, and their targets, in order.
 
     >>> members({4: ClassSets([1], [5, 0])})
     [0, 1, 4, 5]
@@ -50,7 +54,7 @@ def class_indices(wanted: Iterable[str | int], class_names: Sequence[str], argum
     Args:
         wanted: names as in ``class_names``, wnids or names of ImageNet-1K's classes, or indices.
         class_names: of the model's classes.
-        argument: what the user gave them by, for the message.
+        argument: the option that the user gave, for the message.
 
     Raises:
         InputError: not a class.
@@ -59,24 +63,25 @@ def class_indices(wanted: Iterable[str | int], class_names: Sequence[str], argum
         >>> class_indices(["n02099712", "golden_retriever", "0"], ["n02099601", "n02099712"], "--targets")
         [1, 0, 0]
     """
-    places = {name: index for index, name in enumerate(class_names)}
+    indices = {name: index for index, name in enumerate(class_names)}
     for index, name in enumerate(class_names):
         if wnid := imagenet_wnid(name):
-            places.setdefault(wnid, index)
+            indices.setdefault(wnid, index)
     found = []
     for item in wanted:
         name = str(item)
-        index = places.get(name, places.get(imagenet_wnid(name)))
+        wnid = imagenet_wnid(name)
+        index = indices.get(name, indices.get(wnid) if wnid else None)
         if index is None and name.isdecimal() and len(name) < 10 and int(name) < len(class_names):
             index = int(name)
         if index is None:
-            some = ", ".join(_like(name, class_names))
-            raise input_error(argument, repr(item), f"must be a class, such as {some}, or its index")
+            similar = ", ".join(_similar_names(name, class_names))
+            raise input_error(argument, repr(item), f"must be a class, such as {similar}, or its index")
         found.append(index)
     return found
 
 
-def read_groups(path: str | os.PathLike, class_names: Sequence[str]) -> dict[str, list[int]]:
+def read_groups(path: str | os.PathLike[str], class_names: Sequence[str]) -> dict[str, list[int]]:
     """Groups of classes from a JSON file ``{"footwear": ["Sandal", "Sneaker", …], …}`` of names or indices.
 
     Raises:
@@ -85,21 +90,28 @@ def read_groups(path: str | os.PathLike, class_names: Sequence[str]) -> dict[str
     content = read_json(path, dict[str, Any])
     if not content:
         raise input_error("groups", path, 'must hold lists of classes by name: {"footwear": ["Sandal", "Sneaker"]}')
-    groups = {name: convert(group, Classes, f"{path}, {name}") for name, group in content.items()}
-    return {name: class_indices(group, class_names, f"{path}, {name}") for name, group in groups.items()}
+    groups: dict[str, list[int]] = {}
+    for name, group in content.items():
+        where = f"{path}, {name}"
+        members = convert(group, Classes, where)  # pyrefly: ignore[bad-argument-type]  # msgspec takes an Annotated type
+        groups[name] = class_indices(members, class_names, where)
+    return groups
 
 
 def write_sets(
-    path: str | os.PathLike, sets: Mapping[int, ClassSets], class_names: Sequence[str], origin: Mapping | None = None
+    path: str | os.PathLike[str],
+    sets: Mapping[int, ClassSets],
+    class_names: Sequence[str],
+    origin: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write ``{"origin": …, "sets": {target: {"similar": [names], "dissimilar": [names]}}}`` as JSON, in one step.
+    """Write ``{"origin": …, "sets": {target: {"similar": [names], "dissimilar": [names]}}}`` as JSON, atomically.
 
     Args:
-        path: of the file.
+        path: the file.
         sets: S1 and S2 of each target, as indices.
         class_names: of the model's classes.
         origin: how the classes were chosen: ``by``, and the :func:`~lskd.measure.student_pairs.identity` of the model
-            whose features decided; None where nobody knows.
+            whose features decided; None if unknown.
     """
     named = {
         class_names[target]: {
@@ -111,10 +123,10 @@ def write_sets(
     write_json(path, {"origin": None if origin is None else dict(origin), "sets": named})
 
 
-def read_sets(path: str | os.PathLike, class_names: Sequence[str]) -> dict[int, ClassSets]:
-    """Read what :func:`write_sets` wrote, or a user: names may be indices too, and wnids or names of ImageNet-1K's.
+def read_sets(path: str | os.PathLike[str], class_names: Sequence[str]) -> dict[int, ClassSets]:
+    """Read sets that :func:`write_sets` or a user wrote: names, indices, or wnids or names of ImageNet-1K's classes.
 
-    The sets may stand alone, without ``origin``: so users write them, and so did earlier versions.
+    ``origin`` may be missing, as in files of users and of earlier versions.
 
     Raises:
         InputError: not such a file, not a class, or sets that are empty, overlap or hold their target.
@@ -126,14 +138,14 @@ def read_sets(path: str | os.PathLike, class_names: Sequence[str]) -> dict[int, 
         similar, dissimilar = (
             class_indices(which, class_names, f"{path}, {name}") for which in (named.similar, named.dissimilar)
         )
-        members = [target, *similar, *dissimilar]
-        if len(set(members)) < len(members):
+        classes = [target, *similar, *dissimilar]
+        if len(set(classes)) < len(classes):
             raise input_error(f"{path}", name, "must have two sets that share no class and do not hold it")
         sets[target] = ClassSets(similar, dissimilar)
     return sets
 
 
-def read_origin(path: str | os.PathLike) -> dict | None:
+def read_origin(path: str | os.PathLike[str]) -> dict[str, str | None] | None:
     """How the classes in a file of :func:`write_sets` were chosen; None where the file does not say.
 
     Raises:
@@ -142,8 +154,8 @@ def read_origin(path: str | os.PathLike) -> dict | None:
     return _content(path)[0]
 
 
-def _content(path: str | os.PathLike) -> tuple[dict | None, dict]:
-    """Origin and sets of a file."""
+def _content(path: str | os.PathLike[str]) -> tuple[dict[str, str | None] | None, dict[str, Any]]:
+    """The origin and the sets in a file."""
     content = read_json(path, dict[str, Any])
     if content.keys() != {"origin", "sets"}:
         return None, content
@@ -151,8 +163,8 @@ def _content(path: str | os.PathLike) -> tuple[dict | None, dict]:
     return file.origin, file.sets
 
 
-def _like(name: str, class_names: Sequence[str]) -> list[str]:
-    """A few classes that may be meant: those with ``name`` in theirs, or spelt alike, or the first ones."""
+def _similar_names(name: str, class_names: Sequence[str]) -> list[str]:
+    """A few classes that may be meant: those whose name contains ``name``, or is spelt alike, or the first ones."""
     known = [imagenet_classes().get(each, each) for each in class_names]
     within = [each for each in known if name.casefold() in each.casefold()]
     return (within or difflib.get_close_matches(name, known) or known)[:3]

@@ -1,16 +1,16 @@
-"""Test what is said about temperatures: the best against the worst of several, and T = 1 against the rest.
+"""Test claims about temperatures: the best against the worst of several, and T = 1 against the rest.
 
-The best and the worst of k temperatures are chosen by the numbers that are then compared, so their difference is large
-even where temperature does nothing. It is tested against the studentised range of k groups (Tukey 1949), which allows
-for that choice, twice, and the larger p counts:
+The best and the worst of k temperatures are chosen by the numbers that are then compared, so their difference is
+large even where temperature has no effect. It is tested against the studentised range of k groups (Tukey 1949),
+which accounts for that choice, twice, and the larger p counts:
 
     pooled   t = D / sqrt(variance of all groups together), with all their degrees of freedom
     own      t = D / sqrt(variance of these two groups),    with theirs alone
 
 The pooled test has the power; the own one is not misled by a temperature that scatters more than the others. Where
 every temperature has the same seeds, differences within a seed are tested. T = 1 against the mean of the others is
-chosen beforehand: a t-test. How often either claims a difference where there is none, and where there is one:
-``scripts/headline_false_claims.py``.
+chosen beforehand: a t-test. ``scripts/headline_false_claims.py`` measures how often either claims a difference where
+there is none, and where there is one.
 """
 
 import math
@@ -19,27 +19,27 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lskd.records.spread import Spread, over_seeds
 
-LEAST_SEEDS = (
-    3  # two say next to nothing of their spread, and accuracies, which come in steps, are often equal by chance
-)
+# Two say next to nothing about their spread, and accuracies, which come in steps, are often equal by chance.
+LEAST_SEEDS = 3
 LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A difference between temperatures, tested as it was chosen.
+    """A difference between temperatures, with a test that accounts for how it was chosen.
 
     Attributes:
-        higher: the temperature of the higher mean; of a comparison with the rest, the one compared with it.
+        higher: the temperature of the higher mean; in a comparison with the rest, the one compared with it.
         lower: the temperature of the lower mean; None for the mean of all others.
         difference: of the means; at least 0 unless ``lower`` is None.
         interval: of the difference, at 95 %, of the best against the worst simultaneously for all pairs.
-        p: that chance gives as large a difference.
+        p: the probability of as large a difference by chance.
         temperatures: how many were compared.
-        seeds: of each, the fewest.
+        seeds: the fewest of any temperature.
         paired: whether the differences are within seeds.
     """
 
@@ -63,26 +63,27 @@ class _Contrast:
 
 
 class Groups:
-    """Means over seeds at several temperatures, and how far they scatter.
+    """Means over seeds at several temperatures, and their variances.
 
     Args:
         values: by temperature, the values by what pairs them (seed and teacher), or their mean, standard deviation and
             number. Temperatures with fewer than :data:`LEAST_SEEDS` values or no standard deviation are left out.
     """
 
-    def __init__(self, values: Mapping[float, Mapping[Hashable, float] | Spread]):
+    def __init__(self, values: Mapping[float, Mapping[Hashable, float] | Spread]) -> None:
         kept = {T: each for T, each in values.items() if _seeds(each) >= LEAST_SEEDS}
         self.temperatures = sorted(kept)
         every = [kept[T] for T in self.temperatures]
         self.blocks: np.ndarray | None = None  # (seeds, temperatures)
-        if every and all(not isinstance(each, Spread) and each.keys() == every[0].keys() for each in every):
-            self.blocks = np.array([[each[key] for each in every] for key in every[0]], np.float64)
+        by_seed = [each for each in every if not isinstance(each, Spread)]
+        if every and len(by_seed) == len(every) and all(each.keys() == by_seed[0].keys() for each in by_seed):
+            self.blocks = np.array([[each[key] for each in by_seed] for key in by_seed[0]], np.float64)
         spreads = [each if isinstance(each, Spread) else over_seeds(list(each.values())) for each in every]
         self.means = np.array([each.mean for each in spreads])
-        self.variances = np.array([each.sd**2 for each in spreads])
+        self.variances = np.array([each.sd**2 for each in spreads if each.sd is not None])  # it never is
         self.n = np.array([each.n for each in spreads])
 
-    def contrast(self, weights: Sequence[float]) -> _Contrast:
+    def contrast(self, weights: ArrayLike) -> _Contrast:
         """The sum of the means with weights that sum to 0."""
         weights = np.asarray(weights, np.float64)
         difference = float(self.means @ weights)
@@ -127,6 +128,7 @@ class Groups:
         return self._comparison(chosen, None, found.difference, error * _quantile(2, df), p)
 
     def _comparison(self, higher: int, lower: int | None, difference: float, half: float, p: float) -> Comparison:
+        """A comparison with an interval of ``half`` to either side."""
         interval = difference - half, difference + half
         T = self.temperatures
         other = None if lower is None else T[lower]
@@ -135,7 +137,7 @@ class Groups:
 
 
 def _seeds(values: Mapping[Hashable, float] | Spread) -> int:
-    """How many values there are; 0 where their standard deviation is not known."""
+    """The number of values; 0 where their standard deviation is not known."""
     if isinstance(values, Spread):
         return values.n if values.sd is not None and values.n else 0
     return len(values)
@@ -148,29 +150,29 @@ def mean_test(values: Sequence[float]) -> tuple[tuple[float, float], float] | No
     >>> [round(end, 2) for end in interval], round(p, 4)
     ([-3.74, -1.26], 0.0131)
     """
-    if len(values) < LEAST_SEEDS:
+    spread = over_seeds(values) if len(values) >= LEAST_SEEDS else None
+    if spread is None or spread.sd is None:
         return None
-    spread = over_seeds(values)
     error = spread.sd / math.sqrt(spread.n)
     half = error * _quantile(2, spread.n - 1)
     return (spread.mean - half, spread.mean + half), _tail(spread.mean, error, 2, spread.n - 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number by Holm's step-down method: each false claim of a family counts once.
+    """Adjust p-values for their number by Holm's step-down method, which bounds the chance of any false claim.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
     adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = largest
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
     return adjusted
 
 
 def _tail(difference: float, error: float, groups: int, freedom: int) -> float:
-    """p of a difference of two of several means; of two, the two-sided t-test's."""
+    """The p of a difference between two of several means; with two groups, that of the two-sided t-test."""
     if difference == 0:
         return 1.0
     return 0.0 if error == 0 else studentised_range_p(math.sqrt(2) * abs(difference) / error, groups, freedom)
@@ -178,11 +180,12 @@ def _tail(difference: float, error: float, groups: int, freedom: int) -> float:
 
 @lru_cache
 def _quantile(groups: int, freedom: int) -> float:
-    """How many standard errors of a difference the largest difference of several means stays below, at 95 %."""
+    """The 95 % quantile of the largest difference between several means, in standard errors of a difference."""
     return _root(lambda t: studentised_range_p(math.sqrt(2) * t, groups, freedom) - LEVEL)
 
 
 def _root(falling: Callable[[float], float]) -> float:
+    """The root of a falling function above 0, by bisection."""
     low, high = 0.0, 1.0
     while falling(high) > 0:
         high *= 2
@@ -224,7 +227,7 @@ def _estimates(freedom: int) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache
 def _range_tails(groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Widths w, and the probability that the range of so many standard normal values exceeds each.
+    """Widths w, and the probability that the range of ``groups`` standard normal values exceeds each.
 
     1 − k ∫ φ(z) [Φ(z) − Φ(z − w)]^(k − 1) dz.
     """

@@ -26,8 +26,8 @@ from lskd.measure.class_resampling import Resampling
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.representations import Representations
 
-EXACT_SUBSETS = 200_000  # up to so many the permutation null is enumerated
-DRAWS = 20_000  # beyond, so many subsets are drawn
+EXACT_SUBSETS = 200_000  # up to this number the permutation null is enumerated
+DRAWS = 20_000  # subsets drawn where there are more
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def relative_changes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         (…, m), at least −1.
 
     Raises:
-        ValueError: other shapes, a distance that is negative or no finite number, one of 0 at T1, all of them 0 at T2.
+        ValueError: shapes that differ, a distance that is negative or not finite, one of 0 at T1, all of them 0 at T2.
 
     Example:
         >>> relative_changes(np.array([2.0, 2.0]), np.array([1.0, 3.0])).tolist()
@@ -87,6 +87,7 @@ def relative_changes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _changes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """:func:`relative_changes` without checks."""
     return (second / second.sum(-1, keepdims=True)) / (first / first.sum(-1, keepdims=True)) - 1
 
 
@@ -101,17 +102,17 @@ def diffusion_indices(
 ) -> Iterator[DiffusionIndex]:
     """η of each target of ``sets``, in their order, from a student at T1 and one at T2.
 
-    Intervals are over samples: those of each class are drawn anew, and where both students saw the same ones (equal
-    ``index`` and ``labels``) the same draw serves both. They say what other images of these classes would have given
-    with these two students, nothing about students of other seeds: for these see :func:`over_seeds`.
+    Intervals are over samples: those of each class are resampled, and where both students saw the same ones (equal
+    ``index`` and ``labels``) the same draw is used for both. They say what other images of these classes would have
+    given with these two students, and nothing about students of other seeds: for these see :func:`over_seeds`.
 
-    They are percentiles of η of the resampled distances, each less the tr(Σ)/n that resampling adds to a squared
-    distance, and with its variance corrected, so that they surround the estimate. The interval of ``corrected`` is for
+    They are percentiles of η of the resampled distances, each without the tr(Σ)/n that resampling adds to a squared
+    distance, and with its variance corrected, so that they contain the estimate. The interval of ``corrected`` is for
     the η of the classes' true centroids, that of ``centroid`` for the η of distances that carry the noise of samples
     of this size. In simulations with 20 to 150 samples a class, 95 % intervals held the true value in 90 to 97 %.
 
-    Where only some features were kept they stand for all: moved onto the mean and scatter of all samples, drawn as
-    many times as there are samples. ``pairwise`` uses the kept ones alone, for the estimate too.
+    Where only some features were kept they represent all: shifted and scaled to the mean and scatter of all samples,
+    and drawn as many times as there are samples. ``pairwise`` uses the kept ones only, also for the estimate.
 
     Args:
         first: at T1; features are needed for ``pairwise`` and for intervals, the weight for ``pairwise``.
@@ -120,10 +121,10 @@ def diffusion_indices(
         variant: one of :data:`VARIANTS`.
         resamples: 0 for no intervals, or 1000.
         confidence: above 0, below 1.
-        seed: of the resampling and of a null that is too large to enumerate. A target's result depends on no other's.
+        seed: of the resampling, and of a null that is too large to enumerate. Results of targets are independent.
 
     Raises:
-        ValueError: what does not fit, or a distance for which η is not defined.
+        ValueError: arguments that do not fit, or a distance for which η is not defined.
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant: {variant!r} (must be one of {', '.join(VARIANTS)})")
@@ -142,46 +143,58 @@ def diffusion_indices(
     return (_index(students, draws, target, each, variant, confidence, seed) for target, each in sets.items())
 
 
-def _index(students, draws, target, sets, variant, confidence, seed) -> DiffusionIndex:
+def _index(
+    students: Sequence[Representations],
+    draws: Sequence[Resampling],
+    target: int,
+    sets: ClassSets,
+    variant: str,
+    confidence: float,
+    seed: int,
+) -> DiffusionIndex:
+    """η of one target."""
     classes, similar = (*sets.similar, *sets.dissimilar), len(sets.similar)
     distances = [target_distances(each, target, classes, variant) for each in students]
     _check_distances(students[0].class_names, target, classes, distances)
-    changes = relative_changes(*distances)
-    intervals = (None, None)
+    changes = relative_changes(distances[0], distances[1])
+    intervals: list[tuple[float, float] | None] = [None, None]
     if draws:
         resampled = [each.distances(target, classes, variant) for each in draws]
         with np.errstate(divide="ignore", invalid="ignore"):
-            changed = _changes(*resampled)
+            changed = _changes(resampled[0], resampled[1])
         etas = [changed[:, :similar].mean(1), changed[:, similar:].mean(1)]
         bounds = [(1 - confidence) / 2, (1 + confidence) / 2]
         undefined = not np.isfinite(changed).all()
-        intervals = [(math.nan,) * 2 if undefined else tuple(np.quantile(eta, bounds).tolist()) for eta in etas]
+        for place, eta in enumerate(etas):
+            low, high = (math.nan, math.nan) if undefined else np.quantile(eta, bounds).tolist()
+            intervals[place] = low, high
     return DiffusionIndex(
-        target,
-        classes,
-        changes,
-        float(changes[:similar].mean()),
-        float(changes[similar:].mean()),
-        permutation_p(changes, similar, seed),
-        *intervals,
+        target=target,
+        classes=classes,
+        changes=changes,
+        eta_similar=float(changes[:similar].mean()),
+        eta_dissimilar=float(changes[similar:].mean()),
+        p_value=permutation_p(changes, similar, seed),
+        similar_interval=intervals[0],
+        dissimilar_interval=intervals[1],
     )
 
 
 def permutation_p(changes: np.ndarray, similar: int, seed: int = 0) -> float:
     """The share of subsets of ``similar`` of the classes whose mean change is at most that of the first ``similar``.
 
-    The null says that the names "similar" and "dissimilar" mean nothing: any |S1| of the classes in S1 ∪ S2 could have
-    been S1, with the distances and R as they are. A small p says that the classes in S1 came nearer, relative to the
-    others, than as many picked at random would have. It says nothing about other samples, other seeds or other
-    classes, and changes that share a target and R are not independent: by chance it is at most .05 for about 15 % of
-    targets, and for nearly all where noise left the first distances, see :mod:`lskd.measure.isotropy`. It cannot be
-    below 1 / number of subsets: 1/36 for 2 of 9. All subsets are counted up to 200 000; beyond, 20 000 are drawn
-    and p = (1 + hits) / (1 + draws).
+    The null hypothesis is that the labels "similar" and "dissimilar" mean nothing: any |S1| of the classes in S1 ∪ S2
+    could have been S1, with the distances and R as they are. A small p says that the classes in S1 came nearer,
+    relative to the others, than as many picked at random would have. It says nothing about other samples, other seeds
+    or other classes, and changes that share a target and R are not independent: by chance it is at most .05 for about
+    15 % of targets, and for nearly all where noise left the first distances, see :mod:`lskd.measure.isotropy`. It
+    cannot be below 1 / number of subsets: 1/36 for 2 of 9. All subsets are counted up to 200 000; beyond, 20 000 are
+    drawn and p = (1 + hits) / (1 + draws).
 
     Args:
         changes: (m,) finite, of S1 and then of S2.
         similar: |S1|, 1 to m - 1.
-        seed: of the drawing.
+        seed: of the random draws.
 
     Raises:
         ValueError: a change that is not finite, or no class in one of the sets.
@@ -190,7 +203,7 @@ def permutation_p(changes: np.ndarray, similar: int, seed: int = 0) -> float:
     0.25
     """
     changes = numbers("changes", changes, None)
-    changes = changes / (np.abs(changes).max(initial=0) or 1)  # whose sums cannot overflow
+    changes = changes / (np.abs(changes).max(initial=0) or 1)  # so that their sums cannot overflow
     similar = whole("similar", similar, 1, len(changes) - 1)
     drawn = math.comb(len(changes), similar) > EXACT_SUBSETS
     subsets = _subsets(len(changes), similar, seed if drawn else None)
@@ -212,7 +225,7 @@ def _subsets(classes: int, size: int, seed: int | None) -> np.ndarray:
 def _check_distances(
     names: Sequence[str], target: int, classes: Sequence[int], distances: Sequence[np.ndarray]
 ) -> None:
-    """Raise a ValueError where :func:`relative_changes` would, which knows no classes and cannot name them."""
+    """Raise the ValueErrors of :func:`relative_changes`, with the names of the classes."""
     for which, each in zip(("first", "second"), distances, strict=True):
         for label, distance in zip(classes, each.tolist(), strict=True):
             wrong = not (math.isfinite(distance) and distance >= 0)
@@ -224,7 +237,9 @@ def _check_distances(
             raise ValueError(f"{which}: all distances of {names[target]!r} are 0 (η is relative to their sum)")
 
 
-def _check_sets(students, target: int, sets: ClassSets, variant: str, intervals: bool) -> None:
+def _check_sets(
+    students: Sequence[Representations], target: int, sets: ClassSets, variant: str, intervals: bool
+) -> None:
     """Raise a ValueError where η of the target is not defined, or its samples are too few."""
     names = students[0].class_names
     target, *classes = class_list("sets", [target, *sets.similar, *sets.dissimilar], len(names))

@@ -1,4 +1,4 @@
-"""Measure η of pairs of students: what ``lskd eta`` and the report do alike."""
+"""Measure η of pairs of students, for ``lskd eta`` and the report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from lskd.measure.representations import Representations
 from lskd.measure.usable_sets import usable_sets
 
 Pairs = Sequence[tuple[Representations, Representations]]
-OF_CENTROIDS = ("centroid", "corrected")  # variants that the test against isotropic change goes with
+OF_CENTROIDS = ("centroid", "corrected")  # variants to which the test against isotropic change applies
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class EtaMeasurement:
         sets: S1 and S2 that were used.
         variant: of the distance.
         resamples: for the intervals, 0 for none.
-        isotropy: the test against isotropic change; None for distances of pairs of samples.
+        isotropy: the test against isotropic change; None for distances between samples.
         notes: what was left out or corrected for, a sentence each.
-        no_intervals: why there are none although resamples were asked for, a sentence.
+        no_intervals: why there are no intervals although resamples were asked for, a sentence.
     """
 
     targets: list[tuple[DiffusionIndex, ...]]
@@ -47,16 +47,16 @@ def measure_eta(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> EtaMeasurement:
-    """η of each target of which it is defined, with its tests; with progress on a terminal.
+    """Measure η of each target for which it is defined, with its tests; shows progress on a terminal.
 
     Args:
         pairs: students at T1 and at T2, of the same classes; of several seeds, a pair each.
         sets: S1 and S2 of each target.
         variant: of :data:`lskd.measure.class_distances.VARIANTS`; when None the paper's ``centroid``, or ``corrected``
-            where the students of a pair have other numbers of samples of a class.
-        resamples: for the intervals of a single pair; several have none, their spread tells more.
+            where the students of a pair differ in the number of samples of a class.
+        resamples: for the intervals of a single pair; several pairs have none, as their spread says more.
         confidence: of the intervals, a fraction.
-        seed: of everything that is drawn.
+        seed: of all random draws.
 
     Raises:
         InputError: η is not defined for any target, or what :func:`lskd.measure.diffusion.diffusion_indices` refuses.
@@ -73,26 +73,26 @@ def measure_eta(
     variant = variant or "centroid"
     no_intervals = _lacks_features(pairs[0], sets) if resamples and len(pairs) == 1 else None
     resamples = 0 if no_intervals or len(pairs) > 1 else resamples
-    found: list[list[DiffusionIndex]] = []
+    by_pair: list[list[DiffusionIndex]] = []
     with tqdm(total=len(pairs) * len(sets), desc="η", unit=" targets", disable=None, leave=False) as progress:
         for first, second in pairs:
-            found.append([])
+            by_pair.append([])
             try:
                 for index in diffusion_indices(first, second, sets, variant, resamples, confidence, seed):
-                    found[-1].append(index)
+                    by_pair[-1].append(index)
                     progress.update()
             except ValueError as error:
                 message = str(error).replace("first:", f"{first.path or 'first'}:")
                 raise InputError(message.replace("second:", f"{second.path or 'second'}:")) from None
     isotropy = _isotropy(pairs, sets, seed) if variant in OF_CENTROIDS else None
-    return EtaMeasurement(list(zip(*found, strict=True)), sets, variant, resamples, isotropy, notes, no_intervals)
+    return EtaMeasurement(list(zip(*by_pair, strict=True)), sets, variant, resamples, isotropy, notes, no_intervals)
 
 
 def unequal_counts(pairs: Pairs, classes: Sequence[int]) -> str | None:
-    """Where the students of a pair have other numbers of samples of a class, in words; None where nowhere.
+    """Where the students of a pair differ in the number of samples of a class, in words; None if they do not.
 
     A squared distance of centroids carries tr(Σ)/n of noise, which does not cancel where n differs: with 10 and 500
-    samples of one distribution all similar classes seem to come nearer. ``corrected`` distances take it off.
+    samples of one distribution all similar classes seem to come nearer. ``corrected`` distances subtract it.
     """
     for first, second in pairs:
         counts = [each.moments.counts[list(classes)] for each in (first, second)]
@@ -104,7 +104,7 @@ def unequal_counts(pairs: Pairs, classes: Sequence[int]) -> str | None:
 
 
 def _lacks_features(pair: Sequence[Representations], sets: Mapping[int, ClassSets]) -> str | None:
-    """Why no samples can be drawn anew, or None where they can."""
+    """Why samples cannot be resampled, or None where they can."""
     wanted = members(sets)
     for each in pair:
         kept = np.bincount(each.labels, minlength=len(each.class_names))[wanted]
@@ -116,6 +116,7 @@ def _lacks_features(pair: Sequence[Representations], sets: Mapping[int, ClassSet
 
 
 def _isotropy(pairs: Pairs, sets: Mapping[int, ClassSets], seed: int) -> IsotropyTest:
+    """The test against isotropic change, with progress on a terminal."""
     from tqdm import tqdm
 
     total = DRAWS * len(pairs)

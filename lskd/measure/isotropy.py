@@ -5,7 +5,7 @@ contraction scales all of them, so under *isotropic* change
 
     D_ij(T2) = a · D_ij(T1) + b        for every two classes i, j, up to chance.
 
-A constant that is taken off (b < 0) is a larger share of a small distance: similar classes then come nearer *relative*
+A constant that is subtracted (b < 0) is a larger share of a small distance: similar classes then come nearer *relative*
 to the others, η(S1) < 0, although nothing moved towards them. Fewer samples, or noise, in the first student do that.
 
 For a target π with similar classes S1 the line is fitted on all pairs of classes of the sets but those within
@@ -18,7 +18,7 @@ t is positive where S1 was farther at T1 than its distance at T2 says, so came n
 regressed on the second, not the other way round: noise in the regressor flattens a line, which here hides diffusion
 and there would make it up.
 
-Residuals share classes and directions, so no table has the distribution of t. It is drawn: the second student's
+Residuals share classes and directions, so t has no standard distribution. It is simulated: the second student's
 centroids, displaced by independent Gaussian noise in all dimensions whose size gives the residuals seen, stand for the
 first. (Where the noise is in the second student instead, the line is flatter than drawn ones, and p too large rather
 than too small.) p = (1 + draws with t at least as large) / (1 + draws), for each target and, with the same draws, for
@@ -50,13 +50,13 @@ BATCH_BYTES = 2**26  # of displaced centroids
 
 @dataclass(frozen=True)
 class IsotropyTest:
-    """What a test against isotropic change gave.
+    """The result of a test against isotropic change.
 
     Attributes:
         p_values: of each target; None where too few pairs of classes are left to fit a line on, or where the
             distances of the two students have nothing in common.
         expected: η(S1), a fraction, that the fitted scale and constant alone give; the mean over pairs of students.
-        p_together: of all targets that have a p; None without any.
+        p_together: of all targets that have a p; None if there are none.
     """
 
     p_values: dict[int, float | None]
@@ -81,12 +81,12 @@ def isotropy_test(
         sets: S1 and S2 of each target; every class has samples in every student.
         draws: of the null distribution, for each pair.
         seed: of the draws.
-        progress: is told of draws that are done.
+        progress: called with the number of draws that were finished.
     """
     classes = class_list("sets", members(sets), min((len(each.counts) for pair in pairs for each in pair), default=0))
-    fits = [_Fit(*(_distances(each, classes) for each in pair), classes, sets) for pair in pairs]
+    fits = [_Fit(_distances(first, classes), _distances(second, classes), classes, sets) for first, second in pairs]
     known = [bool(fits) and all(fit.defined[place] for fit in fits) for place in range(len(sets))]
-    none = dict.fromkeys(sets)
+    none: dict[int, float | None] = dict.fromkeys(sets)
     if not any(known):
         return IsotropyTest(none, dict(none), None)
     observed = np.mean([fit.statistics(fit.first[None])[0] for fit in fits], 0)
@@ -100,10 +100,10 @@ def isotropy_test(
     scale[scale == 0] = 1
     together = (null[:, tested] / scale).mean(1) >= (observed[tested] / scale).mean() - 1e-9
     found = {target: float((1 + exceeded[place]) / (1 + draws)) for place, target in enumerate(sets) if known[place]}
-    expected = {}
+    expected: dict[int, float | None] = {}
     for place, target in enumerate(sets):
-        values = [fit.expected(place) for fit in fits] if known[place] else [None]
-        expected[target] = None if None in values else float(np.mean(values))
+        values = [value for fit in fits if known[place] and (value := fit.expected(place)) is not None]
+        expected[target] = float(np.mean(values)) if len(values) == len(fits) else None
     return IsotropyTest(none | found, expected, float((1 + together.sum()) / (1 + draws)))
 
 
@@ -114,16 +114,20 @@ def _distances(moments: ClassMoments, classes: Sequence[int]) -> np.ndarray:
 
 
 class _Fit:
-    """The line of one pair of students: what does not change when the first distances are drawn anew."""
+    """The line of one pair of students: all that does not depend on the simulated first distances."""
 
-    def __init__(self, first: np.ndarray, second: np.ndarray, classes: Sequence[int], sets: Mapping[int, ClassSets]):
+    def __init__(
+        self, first: np.ndarray, second: np.ndarray, classes: Sequence[int], sets: Mapping[int, ClassSets]
+    ) -> None:
         self.size, self.distances = len(classes), second
         self.upper = np.triu_indices(self.size, 1)
         place = {label: number for number, label in enumerate(classes)}
         pair = np.zeros((self.size, self.size), np.int64)
         pair[self.upper] = np.arange(len(self.upper[0]))
         pair += pair.T
-        self.tested, self.within, self.others = [], [], []
+        self.tested: list[np.ndarray] = []  # pairs of each target and its similar classes
+        self.within: list[np.ndarray] = []  # pairs within {π} ∪ S1
+        self.others: list[np.ndarray] = []  # pairs of each target and its dissimilar classes
         for target, each in sets.items():
             own, similar = place[target], [place[label] for label in each.similar]
             group = np.array([own, *similar])
@@ -134,7 +138,7 @@ class _Fit:
         if not (self.unit > 0 and first[self.upper].mean() > 0):  # corrected distances of noise alone
             self.defined = np.zeros(len(sets), bool)
             return
-        # In units of their means, about these: sums of squares then lose no digits.
+        # Centred and in units of their means, so that sums of squares lose no digits.
         self.first = self._scaled(first)
         self.second = second[self.upper] / self.unit - 1
         self.variance = FLOOR + np.maximum(1 + self.second, 0)
@@ -169,12 +173,14 @@ class _Fit:
             return None
         return float(relative_changes(first, second)[: len(self.tested[place])].mean())
 
-    def null(self, centroids: np.ndarray, draws: int, generator: np.random.Generator, progress: Callable) -> np.ndarray:
+    def null(
+        self, centroids: np.ndarray, draws: int, generator: np.random.Generator, progress: Callable[[int], object]
+    ) -> np.ndarray:
         """(draws, targets) t where the first student is the second one with isotropic noise."""
         dimension = centroids.shape[1]
         left, sizes, _ = np.linalg.svd(centroids - centroids.mean(0), full_matrices=False)
         places = left * sizes
-        noise = ((places[:, None] - places) ** 2).sum(-1) - self.distances  # of samples, which corrected ones lack
+        noise = ((places[:, None] - places) ** 2).sum(-1) - self.distances  # of samples, which corrected distances lack
         deviation = self._noise(dimension)
         batch = max(1, BATCH_BYTES // (8 * self.size * max(dimension, self.size)))
         found = []

@@ -2,22 +2,26 @@
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from lskd.io.errors import input_error
 from lskd.io.schema import Count, Number, convert
 from lskd.measure.representations import Representations, read_representations
-from lskd.records.runs import read_run
+from lskd.records.runs import read_existing_run
+
+if TYPE_CHECKING:  # it needs torch
+    from lskd.measure.accuracy import ClassCounts
 
 
 class _Figures(msgspec.Struct):
-    """What a run's record has of images."""
+    """The results of an image classifier in a run's record."""
 
     samples: Count
     classwise: dict[str, Number | None]
-    top1: Number | None
-    top5: Number | None
+    top1: Number
+    top5: Number
 
 
 @dataclass
@@ -25,7 +29,7 @@ class ModelAccuracy:
     """Accuracy of one model on one split, in %; a class without samples has None."""
 
     path: str
-    provenance: dict
+    provenance: dict[str, Any]
     samples: int
     top1: float
     top5: float
@@ -33,8 +37,8 @@ class ModelAccuracy:
     classwise: list[float | None]
 
 
-def accuracy_of_representations(path: str | os.PathLike) -> ModelAccuracy:
-    """From the counts in a representation file, else from its logits.
+def accuracy_of_representations(path: str | os.PathLike[str]) -> ModelAccuracy:
+    """The accuracy from the counts in a representation file, or else from its logits.
 
     Raises:
         InputError: no such file, or one with neither.
@@ -54,8 +58,8 @@ def accuracy_of_representations(path: str | os.PathLike) -> ModelAccuracy:
     return ModelAccuracy(str(path), file.provenance, sum(samples), top1, top5, file.class_names, classwise)
 
 
-def _count(file: Representations):
-    """:class:`lskd.measure.accuracy.ClassCounts` of the logits, a chunk at a time."""
+def _count(file: Representations) -> "ClassCounts":
+    """Count correct samples by the logits, chunk by chunk."""
     try:
         import torch
         from tqdm import tqdm
@@ -63,7 +67,7 @@ def _count(file: Representations):
         from lskd.measure.accuracy import ClassCounts
     except ModuleNotFoundError as error:
         raise input_error(
-            error.name, "not installed", "logits are counted with it: pip install 'lskd[vision]'"
+            str(error.name), "not installed", "it is needed to compute accuracy from logits: pip install 'lskd[vision]'"
         ) from None
     counts = ClassCounts(len(file.class_names))
     start = 0
@@ -76,38 +80,44 @@ def _count(file: Representations):
     return counts
 
 
-def has_accuracy(path: str | os.PathLike) -> bool:
-    """Whether a run's figures are of images, or there are none yet."""
-    checkpoints = [each for split in read_run(path).figures.values() for each in split.values()]
+def has_accuracy(path: str | os.PathLike[str]) -> bool:
+    """Whether a run's results are those of an image classifier, or there are none yet."""
+    checkpoints = [each for split in read_existing_run(path).figures.values() for each in split.values()]
     return not checkpoints or any("top1" in figures for figures in checkpoints)
 
 
-def accuracy_of_run(path: str | os.PathLike, split: str, checkpoint: str) -> ModelAccuracy:
-    """From the figures in the ``run.json`` of a run's directory.
+def accuracy_of_run(path: str | os.PathLike[str], split: str, checkpoint: str) -> ModelAccuracy:
+    """The accuracy in the ``run.json`` of a run's directory.
 
     Args:
-        path: of the directory.
-        split: whose figures.
-        checkpoint: a file's name, or a part of it that only one has.
+        path: the directory.
+        split: of the results.
+        checkpoint: the file's name, or a unique part of it.
 
     Raises:
-        InputError: a record without such figures, or with others than those of images.
+        InputError: a record without such results, or not of an image classifier.
     """
-    record = read_run(path)
+    record = read_existing_run(path)
     if split not in record.figures:
         raise input_error(
-            "--split", split, f"must be one that {path} has figures of: {', '.join(record.figures) or 'none'}"
+            "--split", split, f"must be one that {path} has results of: {', '.join(record.figures) or 'none'}"
         )
     names = list(record.figures[split])
     fitting = [name for name in names if name == checkpoint] or [name for name in names if checkpoint in name]
     if len(fitting) != 1:
-        raise input_error("--checkpoint", checkpoint, f"must be one that {path} has figures of: {', '.join(names)}")
+        raise input_error("--checkpoint", checkpoint, f"must be one that {path} has results of: {', '.join(names)}")
     figures = record.figures[split][fitting[0]]
     if missing := {"top1", "top5", "samples", "classwise"} - figures.keys():
-        raise input_error("PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of images")
+        raise input_error(
+            "PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of an image classifier"
+        )
     measured = convert(figures, _Figures, f"{path}: figures of {split}")
     configuration = record.configuration
-    provenance = {"model": configuration.get("model"), "configuration": configuration, "seed": record.seed}
+    provenance: dict[str, Any] = {
+        "model": configuration.get("model"),
+        "configuration": configuration,
+        "seed": record.seed,
+    }
     provenance |= {"teacher": record.teacher, "data": record.data, "split": split, "checkpoint": fitting[0]}
     names, values = list(measured.classwise), list(measured.classwise.values())
     return ModelAccuracy(str(path), provenance, measured.samples, measured.top1, measured.top5, names, values)

@@ -1,4 +1,4 @@
-"""The moments of each class: what a stream of features leaves behind when centroids and their spread are wanted."""
+"""The moments of each class, accumulated over a stream of features, for centroids and their spread."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,16 +7,16 @@ import numpy as np
 
 from lskd.io.arrays import as_array, described, numbers, validate_labels, whole
 
-READ_BYTES = 2**22  # of float64: rows that are read and converted while those before them are summed
-BLOCK_BYTES = 2**20  # of float64: rows that stay in a core's cache while they are used several times
+READ_BYTES = 2**22  # of float64 rows that are read and converted while those before them are summed
+BLOCK_BYTES = 2**20  # of float64 rows that stay in a core's cache while they are used several times
 
 
 class ClassMoments:
-    """Count, mean and squared deviations from it, of the features of each of K classes, in float64.
+    """The count, mean and squared deviations of the features of each of K classes, in float64.
 
     Sums are of differences from the first sample of a class, so that no digits are lost where features are far from 0
-    beside their spread: squared deviations keep 12 digits, whatever the offset; of n samples, log10 n fewer where the
-    first one is an extreme outlier. Moments of parts of the samples add up by :meth:`merge`, in any order.
+    relative to their spread: squared deviations keep 12 digits at any offset, and of n samples log10 n fewer where the
+    first one is an extreme outlier. :meth:`merge` combines the moments of parts of the samples, in any order.
 
     Args:
         classes: K, above 0.
@@ -32,20 +32,20 @@ class ClassMoments:
         ([[2.0], [5.0]], [2.0, nan])
     """
 
-    def __init__(self, classes: int, dimension: int):
+    def __init__(self, classes: int, dimension: int) -> None:
         classes, dimension = whole("classes", classes, 1), whole("dimension", dimension, 1)
         self.counts = np.zeros(classes, np.int64)
-        self._origins = np.zeros((classes, dimension))  # the first sample of each class; 0 of a class without any
+        self._origins = np.zeros((classes, dimension))  # the first sample of each class; 0 for a class without any
         self._sums = np.zeros((classes, dimension))  # Σ (x - origin)
         self._squares = np.zeros(classes)  # Σ ‖x - origin‖²
 
     @classmethod
     def of(cls, counts: np.ndarray, centroids: np.ndarray, squared_deviations: np.ndarray) -> "ClassMoments":
-        """From what :attr:`counts`, :meth:`centroids` and :meth:`squared_deviations` gave.
+        """Restore the moments from :attr:`counts`, :meth:`centroids` and :meth:`squared_deviations`.
 
         Args:
             counts: (K,) integers, at least 0.
-            centroids: (K, d), finite but for classes without samples, whose centroids do not matter.
+            centroids: (K, d), finite; ignored for classes without samples.
             squared_deviations: (K,), at least 0.
 
         Raises:
@@ -69,47 +69,48 @@ class ClassMoments:
 
     @property
     def classes(self) -> int:
-        """K."""
+        """The number of classes, K."""
         return len(self.counts)
 
     @property
     def dimension(self) -> int:
-        """d."""
+        """The dimension of the features, d."""
         return self._sums.shape[1]
 
     def update(self, features: np.ndarray, labels: np.ndarray) -> None:
-        """Add samples; memory does not grow with their number.
+        """Add samples, in constant memory.
 
         Args:
-            features: (N, d), any floating dtype, also an array that lies on the disk, or a tensor.
+            features: (N, d) of any floating dtype, also memory-mapped, or a tensor.
             labels: (N,) integers, 0 to K-1.
 
         Raises:
             ValueError: shapes that do not fit, a label out of range, or a feature that is not finite or too large to be
-                squared. Nothing is added then but the blocks before the feature.
+                squared. Only the blocks before that feature are added then.
         """
         labels = validate_labels(labels, self.classes)
         features, shape = as_array("features", features), (len(labels), self.dimension)
         if features.shape != shape or features.dtype.kind != "f":
             raise ValueError(f"features: {described(features)} (must be floating, of shape {shape})")
         rows = max(1, BLOCK_BYTES // (8 * self.dimension))
-        workspace = np.empty((min(rows, len(labels)), self.dimension))  # memory that is new costs as much as the sums
-        for start, some in _in_float64(features):
-            for first in range(start, start + len(some), rows):
-                block = some[first - start : first - start + rows]
+        workspace = np.empty((min(rows, len(labels)), self.dimension))  # allocating memory costs as much as the sums
+        for start, part in _in_float64(features):
+            for first in range(start, start + len(part), rows):
+                block = part[first - start : first - start + rows]
                 self._add(block, labels[first : first + len(block)], first, workspace[: len(block)])
 
     def _add(self, block: np.ndarray, labels: np.ndarray, first: int, workspace: np.ndarray) -> None:
+        """Add a block of float64 features; ``first`` is the number of its first sample, for messages."""
         origins = np.take(self._origins, labels, 0, out=workspace, mode="clip")
-        new = of_new = np.flatnonzero(self.counts[labels] == 0)
+        of_new = np.flatnonzero(self.counts[labels] == 0)  # rows of classes that had no samples
+        new, at, which = np.unique(labels[of_new], return_index=True, return_inverse=True)
+        firsts = block[of_new[at]]
         if len(of_new):
-            new, at, which = np.unique(labels[of_new], return_index=True, return_inverse=True)
-            firsts = block[of_new[at]]
             origins[of_new] = firsts[which]
         with np.errstate(invalid="ignore", over="ignore"):
             differences = np.subtract(block, origins, out=origins)
             squares = np.einsum("nd,nd->n", differences, differences)
-            if len(new):  # a first sample is itself to be squared when moments are merged
+            if len(new):  # first samples are squared when moments are merged
                 squares[of_new[at]] += 0 * np.einsum("nd,nd->n", firsts, firsts)
         if not (finite := np.isfinite(squares)).all():
             row = int(np.argmin(finite))
@@ -119,13 +120,13 @@ class ClassMoments:
             self._origins[new] = firsts
         np.add.at(self._squares, labels, squares)
         np.add.at(self.counts, labels, 1)
-        starts = np.flatnonzero(np.diff(labels, prepend=-1))  # of each class's rows, which lie together in most data
+        starts = np.flatnonzero(np.diff(labels, prepend=-1))  # of runs of equal labels: most data are sorted by class
         for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(labels)], strict=True):
             total = self._sums[labels[start]]
             total += differences[start] if stop - start == 1 else differences[start:stop].sum(0)
 
     def merge(self, other: "ClassMoments") -> None:
-        """Add the moments of ``other``, of other samples.
+        """Add the moments of ``other``, which is of other samples.
 
         Raises:
             ValueError: ``other`` has other classes or another dimension.
@@ -134,9 +135,9 @@ class ClassMoments:
             raise ValueError(f"other: classes and dimension {other._sums.shape} (must be {self._sums.shape})")
         new = self.counts == 0
         self._origins[new] = other._origins[new]
-        moved = np.where(other.counts[:, None] > 0, other._origins - self._origins, 0)
-        self._squares += other._squares + 2 * (moved * other._sums).sum(1) + other.counts * (moved**2).sum(1)
-        self._sums += other._sums + other.counts[:, None] * moved
+        shift = np.where(other.counts[:, None] > 0, other._origins - self._origins, 0)
+        self._squares += other._squares + 2 * (shift * other._sums).sum(1) + other.counts * (shift**2).sum(1)
+        self._sums += other._sums + other.counts[:, None] * shift
         self.counts += other.counts
 
     def centroids(self) -> np.ndarray:
@@ -155,22 +156,22 @@ class ClassMoments:
 
 
 def _in_float64(features: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """The number of a row, and some rows from there on; the next ones are read by a thread while these are used."""
+    """Yield the number of a row and the rows from there on; a thread reads the next part while this one is used."""
     rows = max(1, READ_BYTES // (8 * features.shape[1]))
-    if len(features) <= rows:  # as a batch is: not worth a thread
+    if len(features) <= rows:  # such as a batch: not worth a thread
         yield 0, np.asarray(features, np.float64)
         return
     buffers = np.empty((2, rows, features.shape[1]))
 
     def read(start: int) -> np.ndarray:
-        some = buffers[start // rows % 2, : len(features) - start]
-        some[...] = features[start : start + rows]
-        return some
+        part = buffers[start // rows % 2, : len(features) - start]
+        part[...] = features[start : start + rows]
+        return part
 
     with ThreadPoolExecutor(1) as thread:
         reading = thread.submit(read, 0)
         for start in range(0, len(features), rows):
-            some = reading.result()
+            part = reading.result()
             if start + rows < len(features):
                 reading = thread.submit(read, start + rows)
-            yield start, some
+            yield start, part

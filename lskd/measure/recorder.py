@@ -1,23 +1,24 @@
-"""Representations collected while a model runs: moments of all samples, features of those that are kept."""
+"""Collect representations while a model runs: moments of all samples, features of those that are kept."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 
-from lskd.io.arrays import as_array, class_list, validate_labels, whole
+from lskd.io.arrays import as_array, class_list, validate_class_names, validate_labels, whole
 from lskd.measure.moments import ClassMoments
-from lskd.measure.representations import Representations, checked_names
+from lskd.measure.representations import Representations
 
 
 class Recorder:
-    """Collects what a representation file holds, batch by batch.
+    """Collects the content of a representation file, batch by batch.
 
     Args:
         class_names: K different names.
         dimension: d.
         keep_classes: the classes whose features are kept, as indices; all when None.
-        keep_per_class: keep the features of at most so many samples of each class, the first ones; all when None.
-        dtype: in which features are kept.
+        keep_per_class: keep the features of at most this number of first samples of each class; all when None.
+        dtype: of the kept features.
 
     Raises:
         ValueError: names that are not different, a class or a number out of range.
@@ -29,19 +30,21 @@ class Recorder:
         dimension: int,
         keep_classes: Collection[int] | None = None,
         keep_per_class: int | None = None,
-        dtype: type = np.float32,
-    ):
-        self.class_names = checked_names(class_names)
+        dtype: type[np.floating[Any]] = np.float32,
+    ) -> None:
+        self.class_names = validate_class_names(class_names)
         self.moments = ClassMoments(len(self.class_names), dimension)
         classes = len(self.class_names)
         kept = range(classes) if keep_classes is None else class_list("keep_classes", keep_classes, classes)
-        self._room = np.zeros(classes, np.int64)
+        self._wanted = np.zeros(classes, np.int64)
         most = np.iinfo(np.int64).max
-        self._room[list(kept)] = most if keep_per_class is None else whole("keep_per_class", keep_per_class, 0)
+        self._wanted[list(kept)] = most if keep_per_class is None else whole("keep_per_class", keep_per_class, 0)
         if dtype not in (np.float16, np.float32, np.float64):
             raise ValueError(f"dtype: {dtype} (must be float16, float32 or float64)")
         self._dtype = dtype
-        self._features, self._labels, self._index = [np.empty((0, dimension), dtype)], [], []
+        self._features: list[np.ndarray] = [np.empty((0, dimension), dtype)]
+        self._labels: list[np.ndarray] = []
+        self._index: list[np.ndarray] = []
 
     def add(self, features: np.ndarray, labels: np.ndarray) -> None:
         """Add a batch: features (N, d) floating, labels (N,) integers 0 to K-1.
@@ -58,16 +61,16 @@ class Recorder:
         self.moments.update(features, labels)
         rows = []
         for row, label in enumerate(labels.tolist()):
-            if self._room[label]:
-                self._room[label] -= 1
+            if self._wanted[label]:
+                self._wanted[label] -= 1
                 rows.append(row)
         if rows:
             self._features.append(features[rows].astype(self._dtype))
             self._labels.append(labels[rows])
             self._index.append(np.array(rows) + first)
 
-    def result(self, **others) -> Representations:
-        """All that was collected; ``others`` are further fields of :class:`Representations`."""
+    def result(self, **others: Any) -> Representations:
+        """The representations collected; ``others`` are further fields of :class:`Representations`."""
         none = np.empty(0, np.int64)
         return Representations(
             class_names=self.class_names,

@@ -1,28 +1,29 @@
-"""What both representation commands do: their options, one pass of features into a file, and where it came from.
+"""The common part of both representation commands: options, one pass of features into a file, and its provenance.
 
-The last layer is applied in float32 to the features as they are recorded: accuracy and entropy in the file are of the
-very logits that its features and its last layer give.
+The last layer is applied in float32 to the features as they are recorded: accuracy and entropy in the file are those of
+the logits that its features and its last layer give.
 """
 
 import argparse
-import difflib
 import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lskd.io.errors import InputError, input_error
+from lskd.measure import class_sets
 from lskd.measure.accuracy import ClassCounts
 from lskd.measure.recorder import Recorder
 from lskd.measure.representations import write_representations
 from lskd.measure.smoothness import EntropySums
 from lskd.records.inputs import SUFFIX
-from lskd.records.runs import hardware, now, source_revision, versions
+from lskd.records.provenance import hardware, now, source_revision, versions
 
 SETTINGS = ("temperature", "student_temperature", "kd_weight", "label_smoothing", "teacher_topk")
 VALIDATION = ("validation", "valid", "val", "eval", "evaluation")
@@ -32,9 +33,9 @@ TOLERANCE = 1e-4  # of the largest logit, in float32
 
 
 def add_options(options: argparse.ArgumentParser, temperatures: Sequence[float], keep_per_class: int | None) -> None:
-    """What is kept and where it goes; the defaults are the caller's."""
+    """Add the options for what is kept and where it is written, with the caller's defaults."""
     group = options.add_argument_group("what is recorded")
-    group.add_argument("--keep-classes", nargs="+", metavar="NAME", help="keep features of these classes alone")
+    group.add_argument("--keep-classes", nargs="+", metavar="NAME", help="keep features of these classes only")
     group.add_argument(
         "--keep-per-class",
         type=int,
@@ -53,11 +54,13 @@ def add_options(options: argparse.ArgumentParser, temperatures: Sequence[float],
     group.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="of kept features (default float32)"
     )
-    group.add_argument("--output", type=Path, metavar="FILE", help="for one split: another file than beside CHECKPOINT")
+    group.add_argument(
+        "--output", type=Path, metavar="FILE", help="for one split: a file other than that beside CHECKPOINT"
+    )
 
 
 def check_options(arguments: argparse.Namespace) -> None:
-    """Check what :func:`add_options` has read, before any work.
+    """Validate the options of :func:`add_options`.
 
     Raises:
         InputError: an option that cannot be used, or more than one process.
@@ -73,16 +76,16 @@ def check_options(arguments: argparse.Namespace) -> None:
 
 
 def check_one_process() -> None:
-    """Check that this is the only process. Raises InputError."""
+    """Raise InputError where this is not the only process."""
     if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
         raise input_error("WORLD_SIZE", processes, "must be 1: one process records, start it without torchrun")
 
 
 def output_files(arguments: argparse.Namespace, checkpoint: Path, splits: Sequence[str]) -> dict[str, Path]:
-    """The file of each split, found fit to be written.
+    """The output file of each split.
 
     Raises:
-        InputError: it is not, or two splits would have the same.
+        InputError: a file that cannot be written, or the same one for two splits.
     """
     if arguments.output is None:
         stem = CHECKPOINT_SUFFIX.sub("", checkpoint.name) + "_ema" * getattr(arguments, "use_ema", False)
@@ -102,7 +105,7 @@ def output_files(arguments: argparse.Namespace, checkpoint: Path, splits: Sequen
 
 
 def split_name(split: str) -> str:
-    """``train``, ``validation``, or what else a split is called, fit for a file name.
+    """``train``, ``validation``, or another name of a split, for use in a file name.
 
     >>> split_name("valid"), split_name("training"), split_name("real/v2")
     ('validation', 'train', 'real-v2')
@@ -113,40 +116,34 @@ def split_name(split: str) -> str:
 
 
 def class_indices(chosen: Sequence[str] | None, class_names: Sequence[str]) -> list[int] | None:
-    """The labels of the chosen classes; None where none are chosen.
+    """The indices of the chosen classes; None where none are chosen.
 
     Raises:
-        InputError: there is no such class; names that are near it are given.
+        InputError: there is no such class.
 
     >>> class_indices(["dog"], ["cat", "dog"])
     [1]
     """
     if chosen is None:
         return None
-    labels = {name: label for label, name in enumerate(class_names)}
-    for name in chosen:
-        if name not in labels:
-            near = difflib.get_close_matches(name, class_names, n=3)
-            some = f"perhaps {', '.join(near)}" if near else f"such as {', '.join(class_names[:3])}"
-            raise input_error("--keep-classes", name, f"must be classes of the data, {some}")
-    return [labels[name] for name in chosen]
+    return class_sets.class_indices(chosen, class_names, "--keep-classes")
 
 
 def check_last_layer(layer: object, features: Tensor, logits: Tensor, argument: str, path: object) -> None:
-    """Check that a model's logits are those of a linear layer on its features, both of the same samples on the CPU.
+    """Check that a model's logits are those of its last layer applied to its features, for the same samples on the CPU.
 
     Args:
-        layer: what the model calls its last layer.
+        layer: the model's last layer.
         features: (N, d) float32.
         logits: (N, K) float32, the model's own.
-        argument: what errors call the model.
+        argument: the option that named the model, for errors.
         path: of its checkpoint.
 
     Raises:
-        InputError: the layer is not linear, or the logits are others.
+        InputError: the layer is not linear, or the logits differ.
     """
     if not isinstance(layer, nn.Linear):
-        raise input_error(argument, path, f"has a last layer that is no linear one ({type(layer).__name__})")
+        raise input_error(argument, path, f"has a last layer that is not linear ({type(layer).__name__})")
     shapes = (features.dim(), features.shape[-1]), logits.shape
     if shapes != ((2, layer.in_features), (len(features), layer.out_features)):
         raise input_error(
@@ -164,7 +161,7 @@ class Recording:
 
     Args:
         class_names: K different names.
-        layer: the last layer, d to K, on the device where the features will be.
+        layer: the last layer, d to K, on the device of the features.
         arguments: of :func:`add_options`.
         keep_classes: labels of the classes whose features are kept; all when None.
 
@@ -178,7 +175,7 @@ class Recording:
         layer: nn.Linear,
         arguments: argparse.Namespace,
         keep_classes: Sequence[int] | None = None,
-    ):
+    ) -> None:
         self.layer, self.dtype = layer, np.dtype(arguments.dtype)
         self.counts = ClassCounts(len(class_names), layer.weight.device)
         self.entropy = EntropySums(arguments.temperatures)
@@ -191,7 +188,7 @@ class Recording:
 
     @torch.no_grad()
     def add(self, features: Tensor, labels: Tensor) -> None:
-        """Add samples, which follow those before them in the split.
+        """Add samples, in the order of the split.
 
         Args:
             features: (N, d), any floating dtype, on the device of the last layer.
@@ -201,20 +198,20 @@ class Recording:
             InputError: a feature that is not finite, or too large for the dtype.
         """
         rows = max(1, CHUNK // self.layer.out_features)
-        for features_, labels_ in zip(features.float().split(rows), labels.split(rows), strict=True):
-            # Outside of any autocast; tensors of inference mode are no obstacle here.
-            logits = nn.functional.linear(features_, self.layer.weight, self.layer.bias)
-            on_host = features_.cpu().numpy()
+        for chunk, chunk_labels in zip(features.float().split(rows), labels.split(rows), strict=True):
+            # Must be outside of autocast; tensors of inference mode are allowed.
+            logits = nn.functional.linear(chunk, self.layer.weight, self.layer.bias)
+            on_host = chunk.cpu().numpy()
             try:
-                self.recorder.add(on_host, labels_.cpu().numpy())
-                self.counts.update(logits, labels_)
+                self.recorder.add(on_host, chunk_labels.cpu().numpy())
+                self.counts.update(logits, chunk_labels)
                 if len(self.entropy.temperatures):
                     self.entropy.update(logits.cpu().numpy())
             except ValueError as error:
                 raise InputError(str(error)) from None
 
-    def write(self, path: Path, provenance: dict) -> None:
-        """Write the file, in one step, and say so."""
+    def write(self, path: Path, provenance: dict[str, Any]) -> None:
+        """Write the file atomically, and print a line about it."""
         weight, bias = (
             None if t is None else t.detach().float().cpu().numpy() for t in (self.layer.weight, self.layer.bias)
         )
@@ -230,11 +227,11 @@ class Recording:
         print(f"{path}: {self.counts.samples()} samples, features of {kept} kept, top-1 {self.counts.top1():.2f} %")
 
 
-def provenance(made: dict, **facts) -> dict:
-    """What a representation file says of its origin; both commands give the same facts.
+def provenance(made: dict[str, Any], **facts: Any) -> dict[str, Any]:
+    """The provenance of a representation file.
 
     Args:
-        made: what this project wrote into the checkpoint about its training; {} in checkpoints of others.
+        made: this project's metadata in the checkpoint; {} in checkpoints of other programs.
         facts: ``kind``, ``layer``, ``model``, ``checkpoint``, ``fingerprint`` of the weights, ``split``, ``data``, and
             ``seed`` and ``label_smoothing`` as far as they are known otherwise.
     """

@@ -1,13 +1,13 @@
-"""Features and labels of a model, the moments of each class, and the file that carries them.
+"""Features and labels of a model, the moments of each class, and the file that holds them.
 
 A feature vector is what enters a model's last layer: the penultimate features of an image classifier, the decoder's of
 a Transformer, one for each target token. The class of an image is its label, that of a token is the token itself.
 
 A file ``NAME.representations.safetensors`` holds the moments of every class over all samples, the features and labels
 of the samples that were kept (all, those of some classes, or none), the last layer, with which the features give the
-logits, and how all this came about. It is read without executing anything, and features stay on the disk until used.
+logits, and their provenance. It is read without executing code, and features stay on the disk until they are used.
 
-Features from anywhere become such a file with :func:`record`:
+Any features can be written to such a file with :func:`record`:
 
     write_representations("mine.representations.safetensors", record(features, labels, class_names))
 """
@@ -17,10 +17,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lskd.io.arrays import as_array, described, numbers, validate_labels, whole
+from lskd.io.arrays import as_array, described, numbers, validate_class_names, validate_labels, whole
 from lskd.io.errors import InputError, input_error
 from lskd.io.files import json_text
 from lskd.io.tensor_files import mapped_tensors, read_about, write_tensors
@@ -29,9 +30,9 @@ from lskd.records.inputs import SUFFIX
 from lskd.records.runs import is_number, look_up
 
 SCHEMA_VERSION = 2  # 1 had sums and summed squares in place of centroids and squared deviations
-PROVENANCE = [  # what may be in these places, beside nothing
+PROVENANCE = [  # the types of known entries, which may also be missing or None
     *((keys, dict, "an object") for keys in ((), ("configuration",), ("teacher",), ("data",))),
-    *((keys, str, "a text") for keys in (("model",), ("split",), ("checkpoint",), ("kind",), ("teacher", "model"))),
+    *((keys, str, "a string") for keys in (("model",), ("split",), ("checkpoint",), ("kind",), ("teacher", "model"))),
     *((("configuration", name), float, "a number") for name in ("temperature", "label_smoothing")),
     *((keys, float, "a number") for keys in (("seed",), ("teacher", "label_smoothing", "alpha"))),
 ]
@@ -39,23 +40,23 @@ PROVENANCE = [  # what may be in these places, beside nothing
 
 @dataclass
 class Representations:
-    """What a representation file holds. Arrays may be given as tensors or lists.
+    """The content of a representation file. Arrays may be given as tensors or lists.
 
     Attributes:
         class_names: K names, all different.
         moments: of each class, over all samples.
-        features: (N, d) float16, float32 or float64 of the samples that were kept; may lie on the disk.
+        features: (N, d) float16, float32 or float64 of the samples that were kept; may be memory-mapped.
         labels: (N,) int64 of the samples that were kept.
-        index: (N,) int64, increasing: which samples of the split they are. Two models on one split: equal.
+        index: (N,) int64, increasing: their indices in the split, which are equal for two models on one split.
         weight: (K, d) of the last layer, or None.
         bias: (K,) of the last layer, or None.
-        correct: (2, K) int64, samples of each class that are right within the first and the first five, or None.
+        correct: (2, K) int64, top-1 and top-5 correct samples of each class, or None.
         entropy: (M, 3) float64, :meth:`lskd.measure.smoothness.EntropySums.rows` over all samples; M may be 0.
-        provenance: how it came about: ``model``, ``checkpoint``, ``split``, ``seed``, ``configuration`` …
-        path: of the file, for messages; None of what is not from a file.
+        provenance: ``model``, ``checkpoint``, ``split``, ``seed``, ``configuration`` …
+        path: of the file, for messages; None if not from a file.
 
     Raises:
-        ValueError: parts that do not fit each other, or are of another type. Features are looked at when they are used.
+        ValueError: parts that do not fit each other, or have another type. Features are validated when they are used.
     """
 
     class_names: list[str]
@@ -67,12 +68,12 @@ class Representations:
     bias: np.ndarray | None = None
     correct: np.ndarray | None = None
     entropy: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
-    provenance: dict = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
     path: str | None = None
 
-    def __post_init__(self):
-        self.class_names = checked_names(self.class_names)
-        self.provenance = _checked_provenance(self.provenance)
+    def __post_init__(self) -> None:
+        self.class_names = validate_class_names(self.class_names)
+        self.provenance = _validate_provenance(self.provenance)
         classes, dimension = len(self.class_names), self.moments.dimension
         if self.moments.classes != classes:
             raise ValueError(f"class_names: {classes} (must be {self.moments.classes}, as many as the moments are of)")
@@ -105,7 +106,7 @@ class Representations:
         return len(self.labels) == int(self.moments.counts.sum())
 
     def of_class(self, label: int, limit: int | None = None) -> np.ndarray:
-        """(n, d) features that were kept of a class, at most the first ``limit``.
+        """(n, d) the kept features of a class, at most the first ``limit``.
 
         Raises:
             ValueError: no such class, or one of the features is not finite.
@@ -115,7 +116,7 @@ class Representations:
         return self._finite(self.features[rows], rows)
 
     def thinned(self, most: int) -> "Representations":
-        """The same with at most ``most`` of the kept samples, at least 1, evenly spread."""
+        """A copy with at most ``most`` of the kept samples, at least 1, evenly spread."""
         step = max(1, -(-len(self.labels) // whole("most", most, 1)))
         kept = {name: getattr(self, name)[::step] for name in ("features", "labels", "index")}
         return dataclasses.replace(self, **kept)
@@ -124,7 +125,7 @@ class Representations:
         """(n, K) float64 logits of the kept samples ``start`` to ``stop``: features · weightᵀ + bias.
 
         Raises:
-            ValueError: the last layer is not there, or a feature is not finite.
+            ValueError: there is no last layer, or a feature is not finite.
         """
         if self.weight is None:
             raise ValueError("weight: none (the file must hold the last layer)")
@@ -139,9 +140,9 @@ class Representations:
             yield self.logits(start, start + rows)
 
     def _finite(self, features: np.ndarray, first: int | np.ndarray) -> np.ndarray:
-        """``features`` of kept samples as they are: of ``first`` and those after it, or of the samples it names.
+        """Validate features of kept samples: those from number ``first`` on, or with the numbers in ``first``.
 
-        They are looked at when they are used, not when a file is opened: there may be more than memory holds.
+        This is done when they are used, not when a file is opened, as they may not fit in memory.
         """
         if not (finite := np.isfinite(features).all(1)).all():
             row = int(np.flatnonzero(~finite)[0])
@@ -151,8 +152,8 @@ class Representations:
         return features
 
 
-def record(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str], **others) -> Representations:
-    """Representations of features and labels from anywhere, everything kept. Arrays, tensors on any device, or lists.
+def record(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str], **others: Any) -> Representations:
+    """Representations of any features and labels, with all samples kept. Takes arrays, tensors on any device, or lists.
 
     Args:
         features: (N, d) floating.
@@ -161,14 +162,14 @@ def record(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str],
         others: further fields of :class:`Representations`, such as ``weight``, ``bias`` and ``provenance``.
 
     Raises:
-        ValueError: what does not fit, or a feature that is not finite.
+        ValueError: arguments that do not fit, or a feature that is not finite.
 
     Example:
         >>> both = record(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]), ["cat", "dog"])
         >>> both.moments.centroids().tolist(), both.complete
         ([[1.0, 0.0], [0.0, 1.0]], True)
     """
-    names = checked_names(class_names)
+    names = validate_class_names(class_names)
     features, labels = as_array("features", features), validate_labels(labels, len(names))
     if features.ndim != 2:
         raise ValueError(f"features: shape {features.shape} (must be samples by dimensions)")
@@ -177,11 +178,11 @@ def record(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str],
     return Representations(names, moments, features, labels, np.arange(len(labels)), **others)
 
 
-def write_representations(path: str | os.PathLike, representations: Representations) -> None:
-    """Write a representation file in one step.
+def write_representations(path: str | os.PathLike[str], representations: Representations) -> None:
+    """Write a representation file atomically.
 
     Raises:
-        InputError: the name does not end in ``.representations.safetensors``, or the provenance is no JSON.
+        InputError: the name does not end in ``.representations.safetensors``, or the provenance is not JSON.
     """
     if not str(path).endswith(SUFFIX):
         raise input_error("representations", path, f"must end in {SUFFIX}")
@@ -210,15 +211,15 @@ def write_representations(path: str | os.PathLike, representations: Representati
     write_tensors(path, tensors, about)
 
 
-def read_representations(path: str | os.PathLike) -> Representations:
+def read_representations(path: str | os.PathLike[str]) -> Representations:
     """Read a representation file; its features stay on the disk until they are used.
 
     Raises:
-        InputError: not such a file, or one of a newer version of the project.
+        InputError: not a representation file, or one of a newer version of the project.
         OSError: the file cannot be read.
     """
     if not Path(path).is_file():
-        raise input_error("representations", path, "must be a file, made by `lskd vision representations` or alike")
+        raise input_error("representations", path, "must be a file, as written by `lskd vision representations`")
     try:
         about, mapped = read_about(path), mapped_tensors(path)
         tensors = {name: np.array(tensor) for name, tensor in mapped.items() if name != "features"}
@@ -229,36 +230,19 @@ def read_representations(path: str | os.PathLike) -> Representations:
         raise input_error("representations", path, "must be a representation file, with lskd's metadata")
     if about["schema_version"] > SCHEMA_VERSION:
         raise input_error(
-            "representations", path, f"has schema version {about['schema_version']}, read is up to {SCHEMA_VERSION}"
+            "representations",
+            path,
+            f"has schema version {about['schema_version']}, this version of lskd reads up to {SCHEMA_VERSION}",
         )
     try:
-        return dataclasses.replace(_checked(about, tensors), path=str(path))
+        return dataclasses.replace(_from_file(about, tensors), path=str(path))
     except (KeyError, TypeError, ValueError) as error:
-        raise input_error("representations", path, f"is not as it should be: {error}") from None
+        raise input_error("representations", path, f"is not valid: {error}") from None
 
 
-def checked_names(class_names: Sequence[str]) -> list[str]:
-    """``class_names`` as a list.
-
-    Raises:
-        ValueError: none, or one of them twice.
-    """
-    names = list(class_names)
-    if not names:
-        raise ValueError("class_names: none (must be at least one)")
-    for name in names:
-        if not isinstance(name, str) or any("\ud800" <= letter <= "\udfff" for letter in name):  # halves of letters
-            raise ValueError(f"class_names: {name!r} (must be texts)")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"class_names: {twice!r} twice (must be all different)")
-    return names
-
-
-def _checked(about: dict, tensors: dict[str, np.ndarray]) -> Representations:
-    """The content of a file, every part compared with the others."""
-    fields = {name: tensors.get(name) for name in ("weight", "bias", "correct", "index")}
-    moments = _moments(about["schema_version"], len(checked_names(about["class_names"])), tensors)
+def _from_file(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Representations:
+    """The validated content of a file."""
+    moments = _moments(about["schema_version"], len(validate_class_names(about["class_names"])), tensors)
     entropy, samples = tensors["entropy"], moments.counts.sum()
     if about["schema_version"] == 1 and entropy.shape[1:] == (3,) and samples:
         entropy[:, 2] = np.maximum(entropy[:, 2] - entropy[:, 1] ** 2 / samples, 0)
@@ -267,30 +251,31 @@ def _checked(about: dict, tensors: dict[str, np.ndarray]) -> Representations:
         moments,
         tensors["features"],
         tensors["labels"],
+        tensors["index"],
+        weight=tensors.get("weight"),
+        bias=tensors.get("bias"),
+        correct=tensors.get("correct"),
         entropy=entropy,
         provenance=about.get("provenance", {}),
-        **fields,
     )
 
 
 def _moments(version: int, classes: int, tensors: dict[str, np.ndarray]) -> ClassMoments:
-    """The moments in a file. Raises ValueError where they do not fit."""
+    """The moments in a file of any schema version. Raises ValueError where they do not fit."""
     counts, dimension = tensors["counts"], tensors["features"].shape[-1]
     if version > 1:
         centroids = numbers("centroids", tensors["centroids"], classes, dimension)
         return ClassMoments.of(counts, centroids, tensors["squared_deviations"])
-    sums, squares = (
-        numbers("sums", tensors["sums"], classes, dimension),
-        numbers("squares", tensors["squares"], classes),
-    )
+    sums = numbers("sums", tensors["sums"], classes, dimension)
+    squares = numbers("squares", tensors["squares"], classes)
     centroids = sums / np.maximum(numbers("counts", counts, classes), 1)[:, None]
     return ClassMoments.of(counts, centroids, np.maximum(squares - counts * (centroids**2).sum(1), 0))
 
 
-def _checked_provenance(provenance: object) -> dict:
-    """What is said of how a file came about, with the types that everybody relies on."""
+def _validate_provenance(provenance: Any) -> dict[str, Any]:
+    """The provenance, with the types that its readers rely on."""
     for keys, kind, valid in PROVENANCE:
         value = look_up({"provenance": provenance}, "provenance", *keys)
-        if not (is_number(value) if kind is float else isinstance(value, kind | None)):
+        if not (is_number(value) if kind is float else value is None or isinstance(value, kind)):
             raise ValueError(f"{', '.join(('provenance', *keys))} (must be {valid})")
     return provenance or {}

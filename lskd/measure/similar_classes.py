@@ -1,19 +1,20 @@
-"""The classes that are similar to a target (S1) and those that are not (S2): paper Section 4 and Appendix G.
+"""Choose the similar (S1) and dissimilar classes (S2) of a target: paper Section 4 and Appendix G.
 
-Three ways to choose them, each a function from a target's index to its sets, ``dict[int, ClassSets]``:
+There are three methods, each of which returns the sets by the target's index, ``dict[int, ClassSets]``:
 
 - :func:`sets_by_wordnet`, G.1: nearest in WordNet's hierarchy; far ones at random;
 - :func:`sets_by_distance`, G.2: the closest 1 % and the farthest 90 % by class centroids or last-layer templates;
-- :func:`sets_by_groups`: groups that a user names.
+- :func:`sets_by_groups`: groups that a user defines.
 
-A target's sets depend on the classes, the target and the seed, and on no other target. Nor do they on the order of the
-classes, as long as these can be told apart: by their synsets, distances, names.
+A target's sets depend on the classes, the target and the seed, and on no other target. They do not depend on the order
+of the classes either, as long as these differ: in their synsets, distances, names.
 """
 
 import math
+import operator
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -44,21 +45,20 @@ def sets_by_wordnet(
     """S1 and S2 by WordNet's hierarchy (G.1), with the numbers of Table 3.
 
     S1 are the ``similar`` nearest classes: those whose most specific common ancestor with the target has the fewest
-    classes below it; of equally specific ones those with the shortest path to the target; of those that are as near,
-    ``seed`` decides. S2 are drawn from the others whose most specific common ancestor with the target has more than
-    ``apart`` of all classes below it, so a dog's are no mammals: these are 22 % of ImageNet-1K's classes.
+    classes below it; among equals, those with the shortest path to the target; remaining ties are broken
+    by ``seed``. S2 are drawn from the others whose most specific common ancestor with the target has more than
+    ``apart`` of all classes below it, so those of a dog are not mammals, which are 22 % of ImageNet-1K's classes.
 
     Args:
-        hierarchy: of K classes, as from :func:`lskd.measure.wordnet.find_hierarchy`.
+        hierarchy: of K classes, from :func:`lskd.measure.wordnet.find_hierarchy`.
         targets: indices; all K when None.
         similar: |S1|, 1 to K - 1.
         dissimilar: |S2|, at least 1; fewer where fewer are apart.
         apart: 0 to below 1.
-        seed: another one gives other S2, and other S1 among those that are as near. With a larger ``dissimilar`` the
-            first ones stay the same.
+        seed: for drawing S2 and for ties of S1. With a larger ``dissimilar`` the first ones stay the same.
 
     Returns:
-        By target; S1 with the nearest first.
+        The sets by target; S1 with the nearest first.
 
     Raises:
         InputError: an argument out of range, or a target from which no class is apart.
@@ -72,7 +72,7 @@ def sets_by_wordnet(
         raise input_error("apart", apart, "must be at least 0 and below 1")
     by_synset = sorted(range(classes), key=hierarchy.synsets.__getitem__)
     sets = {}
-    for target in _checked(targets, classes):
+    for target in _class_indices(targets, classes):
         breadth, path = (values.tolist() for values in hierarchy.nearness(target))
         order = _shuffled(by_synset, target, hierarchy.synsets[target], seed)
         nearest = sorted(order, key=lambda other: (breadth[other], path[other]))[:similar]
@@ -94,8 +94,8 @@ def sets_by_distance(
 ) -> dict[int, ClassSets]:
     """S1 and S2 by Euclidean distance in the feature space (G.2): the closest 1 % and the farthest 90 % of the others.
 
-    A share is rounded up, as in the paper: of 999 others 10 and 900. S1 has at least one class, and S2 as many as S1
-    leaves it.
+    A share is rounded up, as in the paper: of 999 others 10 and 900. S1 has at least one class, and S2 at most those
+    that S1 leaves.
 
     Args:
         points: (K, d) finite centroids of the classes, NaN for a class without samples, or templates: the last layer's
@@ -103,10 +103,10 @@ def sets_by_distance(
         targets: indices; all candidates when None.
         similar: a share of the other candidates, below 1, or a whole number of them.
         dissimilar: likewise.
-        candidates: indices that may be in the sets; all K when None. Classes with NaN are left out.
+        candidates: indices that may be in the sets; all K when None. Classes with NaN are excluded.
 
     Returns:
-        By target; S1 with the closest first, S2 with the farthest first. Equal distances: the lower index is closer.
+        The sets by target; S1 with the closest first, S2 with the farthest first. Ties are broken by index.
 
     Raises:
         InputError: an argument out of range, a target without a point, or fewer than two other candidates.
@@ -122,14 +122,14 @@ def sets_by_distance(
     classes = len(points)
     if np.isinf(points).any():
         raise input_error("points", "infinite", "must be finite, or NaN for a class without samples")
-    known = ~np.isnan(points).any(1)
+    known = np.asarray(~np.isnan(points).any(axis=1))
     among = np.zeros(classes, bool)
-    among[_checked(candidates, classes, "candidates")] = True
+    among[_class_indices(candidates, classes, "candidates")] = True
     among &= known
     if among.sum() < 3 and targets is None:
         raise input_error("candidates", among.sum(), "must be at least three classes with samples")
     sets = {}
-    for target in np.flatnonzero(among).tolist() if targets is None else _checked(targets, classes):
+    for target in np.flatnonzero(among).tolist() if targets is None else _class_indices(targets, classes):
         if not known[target]:
             raise input_error("target", target, "must be a class with samples")
         others = np.flatnonzero(among & (np.arange(classes) != target))
@@ -153,15 +153,15 @@ def sets_by_groups(
     dissimilar: int | None = None,
     seed: int = 1,
 ) -> dict[int, ClassSets]:
-    """S1 are the others of a target's groups, S2 all classes that share no group with it, or some of them at random.
+    """S1 by groups: the other classes in a target's groups; S2 are all that share no group with it, or a random part.
 
     Args:
-        groups: indices of classes by the group's name, as from :func:`lskd.measure.class_sets.read_groups`. A class
+        groups: indices of classes by the group's name, from :func:`lskd.measure.class_sets.read_groups`. A class
             may be in several groups.
         class_names: K different names.
         targets: indices; all classes that share a group with another one when None.
         dissimilar: |S2|, at least 1; all when None or where there are no more.
-        seed: of the drawing of S2.
+        seed: for drawing S2.
 
     Raises:
         InputError: a target that shares no group, or shares one with every class; an argument out of range.
@@ -173,14 +173,14 @@ def sets_by_groups(
     if dissimilar is not None and not _is_whole(dissimilar, 1):
         raise input_error("dissimilar", dissimilar, "must be a whole number, 1 or more")
     classes = len(class_names)
-    shared = {target: set() for target in range(classes)}
+    shared: dict[int, set[int]] = {target: set() for target in range(classes)}
     for name, group in groups.items():
-        for target in _checked(group, classes, f"group {name!r}"):
+        for target in _class_indices(group, classes, f"group {name!r}"):
             shared[target] |= set(group) - {target}
     if targets is None:
         targets = [target for target, similar in shared.items() if similar]
     sets = {}
-    for target in _checked(targets, classes):
+    for target in _class_indices(targets, classes):
         outside = [other for other in range(classes) if other != target and other not in shared[target]]
         if not shared[target]:
             raise input_error("target", target, "must be in a group with another class")
@@ -194,9 +194,9 @@ def sets_by_groups(
 
 
 def frequent_word_tokens(class_names: Sequence[str], counts: Sequence[int], least: int) -> list[int]:
-    """Indices of the tokens that start a word, are of letters alone, and have at least ``least`` samples.
+    """Indices of the tokens that start a word, consist of letters, and have at least ``least`` samples.
 
-    Word pieces and punctuation mean nothing by themselves, and the centroid of a rare token is noise.
+    Word pieces and punctuation have no meaning of their own, and the centroid of a rare token is noise.
 
     >>> frequent_word_tokens(["▁the", "ing", "▁2", "▁rare", "▁"], [90, 80, 70, 1, 60], 50)
     [0]
@@ -209,9 +209,9 @@ def frequent_word_tokens(class_names: Sequence[str], counts: Sequence[int], leas
 
 
 def agreement(first: Mapping[int, ClassSets], second: Mapping[int, ClassSets]) -> dict[int, Agreement]:
-    """The consistency of Table G.1, |A ∩ B| / |A|, of each target that both have; A is of ``first``.
+    """The consistency of Table G.1, |A ∩ B| / |A|, for each target that both have; A is from ``first``.
 
-    It is not symmetric. A second method that chose at random would reach its own share of the classes, see
+    It is not symmetric. A second method that chooses at random reaches its own share of the classes, see
     :func:`chance_agreement`.
 
     Raises:
@@ -239,9 +239,9 @@ def mean_agreement(found: Mapping[int, Agreement]) -> Agreement:
 
 
 def chance_agreement(second: Mapping[int, ClassSets], classes: int) -> Agreement:
-    """The mean agreement to be expected if ``second``'s sets were drawn, in their sizes, from all other classes.
+    """The expected mean agreement if ``second``'s sets were drawn at random in their sizes from all other classes.
 
-    With the rates of G.2 it is .010 for S1 and .901 for S2.
+    With the shares of G.2 it is .010 for S1 and .901 for S2.
 
     Raises:
         InputError: no target, or no other class.
@@ -255,30 +255,31 @@ def chance_agreement(second: Mapping[int, ClassSets], classes: int) -> Agreement
     return mean_agreement(shares)
 
 
-def _checked(indices: Iterable[int] | None, classes: int, argument: str = "targets") -> list[int]:
-    """The indices of classes; all when None."""
+def _class_indices(indices: Iterable[int] | None, classes: int, argument: str = "targets") -> list[int]:
+    """Validate indices of classes; all when None."""
     indices = list(range(classes) if indices is None else indices)
     for index in indices:
         if not _is_whole(index, 0) or index >= classes:
             raise input_error(argument, index, f"must be a class, between 0 and {classes - 1}")
-    return [int(index) for index in indices]
+    return [operator.index(index) for index in indices]
 
 
 def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, Integral) and value >= least
+    """Whether ``value`` is an integer of at least ``least``."""
+    return isinstance(value, (int, np.integer)) and bool(value >= least)
 
 
 def _number(argument: str, wanted: float | int, others: int) -> int:
-    """How many of ``others`` a share or a whole number is, at least 1."""
+    """The number of classes that a share of ``others`` or a whole number means, at least 1."""
     if _is_whole(wanted, 1):
         return int(wanted)
     if not isinstance(wanted, Real) or not 0 < wanted < 1:
         raise input_error(argument, wanted, "must be a share between 0 and 1, or a whole number above 0")
-    return max(1, math.ceil(wanted * others - 1e-9))  # 0.07 * 100 is a little more than 7
+    return max(1, math.ceil(wanted * others - 1e-9))  # 0.07 * 100 rounds to slightly more than 7
 
 
 def _shuffled(classes: Sequence[int], target: int, name: str, seed: int) -> list[int]:
-    """All ``classes`` but the target in an order of the target's own; the same on every machine."""
+    """All ``classes`` but the target, shuffled by target and seed, in the same way on every machine."""
     order = [other for other in classes if other != target]
     random.Random(f"{seed} {name}").shuffle(order)
     return order

@@ -1,4 +1,4 @@
-"""Was this teacher trained with label smoothing, and with which α? An answer from its outputs alone."""
+"""Estimate from a teacher's outputs whether it was trained with label smoothing, and with which α."""
 
 import math
 from collections.abc import Iterable
@@ -6,29 +6,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lskd.measure.smoothness import Logits, blocks
+from lskd.measure.logit_blocks import Logits, blocks
 
-REVISION = 2  # of the rule; what an earlier one said is not relied upon
-CLASSES, SAMPLES = 5, 100  # of fewer, nothing is told
+REVISION = 2  # of the rule; answers of earlier ones are not relied upon
+CLASSES, SAMPLES = 5, 100  # the fewest for an answer
 # Chosen on the tuning half of scripts/smoothing_study.py; see estimate_label_smoothing.
-WEAKEST = 0.01  # α below this is not told from none
-ABSENT = 0.0005  # the α that a teacher without smoothing seems to have is below; a twentieth of WEAKEST
-FAINT, STRONG = 0.01, 0.5  # the least floor and the largest ceiling of α that are told from a small weight norm
-IRREGULAR = 0.22  # OutputShape.irregularity of label smoothing is below
-BELOW, ABOVE = 0.65, 1.35  # the interval's ends, in parts of the α that the confident half and all samples show
+WEAKEST = 0.01  # an α below this cannot be distinguished from 0
+ABSENT = 0.0005  # a teacher without smoothing shows an α below this; a twentieth of WEAKEST
+FAINT, STRONG = 0.01, 0.5  # the least floor and the largest ceiling that differ from those of a small weight norm
+IRREGULAR = 0.22  # label smoothing has an OutputShape.irregularity below this
+BELOW, ABOVE = 0.65, 1.35  # the interval's ends, relative to α of the confident half and of all samples
 
 
 @dataclass(frozen=True)
 class SmoothingEstimate:
-    """What a teacher's outputs tell of the label smoothing that it was trained with.
+    """What a teacher's outputs say about the label smoothing that it was trained with.
 
     Attributes:
-        alpha: the paper's α; 0.0 where it was not smoothed, None where the outputs do not tell.
-        low: α is at least this; None where they do not tell.
+        alpha: the paper's α; 0.0 where it was not smoothed, None where the outputs do not decide.
+        low: α is at least this; None where they do not decide.
         high: α is at most this; likewise.
         verdict: "smoothed", "not smoothed" or "cannot tell".
-        reason: the figures that it rests on, in one line.
-        revision: of the rule that said so; None in files from before there was a second one.
+        reason: the measurements that it is based on, in one line.
+        revision: of the rule; None in files that are older than the second one.
     """
 
     alpha: float | None
@@ -41,13 +41,13 @@ class SmoothingEstimate:
 
 @dataclass(frozen=True)
 class OutputShape:
-    """What label smoothing leaves its mark on; of the more confident half of the samples where nothing else is said.
+    """The properties of outputs that label smoothing affects, of the more confident half of the samples unless noted.
 
     Attributes:
         samples: N, of both halves.
         classes: K.
-        alpha: √(floor · ceiling), what α would be.
-        alpha_of_all: the same of all samples.
+        alpha: √(floor · ceiling), the α that it suggests.
+        alpha_of_all: the same for all samples.
         floor: K times the median probability of the wrong classes (median over samples).
         ceiling: K/(K-1) times the median of 1 - p(top).
         variation: standard deviation ÷ mean, over samples, of the log-odds of the top class as they would be if all
@@ -69,12 +69,12 @@ class OutputShape:
 
     @property
     def irregularity(self) -> float:
-        """How far the outputs are from the same log-odds for all samples and all wrong classes, which is 0."""
+        """How far the log-odds are from being the same for all samples and all wrong classes; 0 where they are."""
         return self.variation + self.unevenness / 4
 
 
 def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
-    """Whether a teacher was trained with label smoothing, and with which α, from its outputs alone.
+    """Estimate whether a teacher was trained with label smoothing, and with which α, from its outputs alone.
 
     A model that has learned labels smoothed by α gives α/K to every wrong class of a sample that it is sure of, and
     1 - α + α/K to the top one, whatever the sample and the class. So its outputs are
@@ -85,19 +85,19 @@ def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
       keep probabilities from 0, but not all of them at one value. The spread of the logits lowers the floor, a lack of
       confidence raises 1 - p(top), and α is between them: it comes out too small of the confident half and too large
       of all samples, and the interval reaches from the one to the other;
-    - not told otherwise.
+    - undecided otherwise.
 
     The bounds were chosen on half of the models of known α of ``scripts/smoothing_study.py``; ``docs/reproduction.md``
-    has what came of the other half.
+    has the results of the other half.
 
-    Outputs do not tell how the smoothing came about: a student of a smoothed teacher, at T = 1, has its teacher's α,
+    Outputs do not show how the smoothing came about: a student of a smoothed teacher, at T = 1, has its teacher's α,
     and labels of which a share α is replaced at random are smoothed on average.
 
     Args:
-        logits: (N, K) at T = 1, of inputs like those it was trained for; a few hundred are enough. No labels.
+        logits: (N, K) at T = 1, of inputs like those it was trained for; a few hundred are enough, without labels.
 
     Raises:
-        ValueError: not of this shape, or a logit that is not finite.
+        ValueError: another shape, or a logit that is not finite.
 
     Example:
         >>> floor = np.full((200, 10), 0.01)  # α = .1: .01 for each wrong class, .91 for the right one
@@ -111,33 +111,33 @@ def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
         return _cannot_tell(f"{shape.classes} classes, at least {CLASSES} are needed")
     if shape.samples < SAMPLES:
         return _cannot_tell(f"{shape.samples} samples, at least {SAMPLES} are needed")
-    figures = (
+    measured = (
         f"in the more confident half of {shape.samples} samples, K × the median p(wrong) is {shape.floor:.2g}, "
         f"1 - p(top) {shape.ceiling:.2g}, their irregularity {shape.irregularity:.2f}"
     )
     if shape.alpha < ABSENT:
-        return SmoothingEstimate(0.0, 0.0, WEAKEST, "not smoothed", figures)
+        return SmoothingEstimate(0.0, 0.0, WEAKEST, "not smoothed", measured)
     if shape.floor < FAINT:
-        return _cannot_tell(f"{figures}: the first is below {FAINT}")
+        return _cannot_tell(f"{measured}: the first is below {FAINT}")
     if shape.ceiling > STRONG:
-        return _cannot_tell(f"{figures}: the second is above {STRONG}, too unsure for any α")
+        return _cannot_tell(f"{measured}: the second is above {STRONG}, too unsure for any α")
     if shape.irregularity > IRREGULAR:
-        return _cannot_tell(f"{figures}, above {IRREGULAR}: weight decay, mixup or a short training do that too")
+        return _cannot_tell(f"{measured}, above {IRREGULAR}: weight decay, mixup or a short training do that too")
     low, high = BELOW * shape.alpha, min(ABOVE * shape.alpha_of_all, 1.0)
-    return SmoothingEstimate(math.sqrt(shape.alpha * shape.alpha_of_all), low, high, "smoothed", figures)
+    return SmoothingEstimate(math.sqrt(shape.alpha * shape.alpha_of_all), low, high, "smoothed", measured)
 
 
 def output_shape(logits: Logits) -> OutputShape:
-    """Measure what :func:`estimate_label_smoothing` decides on.
+    """Measure the properties on which :func:`estimate_label_smoothing` decides.
 
     Args:
         logits: (N, K), or chunks of them.
 
     Returns:
-        The figures; NaN, and K = 0, without samples.
+        The properties; NaN, and K = 0, without samples.
 
     Raises:
-        ValueError: as there.
+        ValueError: as for :func:`estimate_label_smoothing`.
     """
     tops, rests, wrongs = [np.empty(0)], [np.empty(0)], [np.empty(0)]
     classes = 0
@@ -174,7 +174,7 @@ def output_shape(logits: Logits) -> OutputShape:
 
 
 def most_smoothed(estimates: Iterable[SmoothingEstimate]) -> SmoothingEstimate:
-    """What to say of several teachers together: the one with the largest α, or else one that may have been smoothed.
+    """The estimate for several teachers together: that with the largest α, or else one that is undecided.
 
     >>> plain, unknown = SmoothingEstimate(0.0, 0.0, 0.01, "not smoothed", ""), _cannot_tell("few samples")
     >>> most_smoothed([plain, unknown]).verdict
@@ -185,4 +185,5 @@ def most_smoothed(estimates: Iterable[SmoothingEstimate]) -> SmoothingEstimate:
 
 
 def _cannot_tell(reason: str) -> SmoothingEstimate:
+    """An undecided estimate."""
     return SmoothingEstimate(None, None, None, "cannot tell", reason)

@@ -2,27 +2,25 @@
 
 The paper's Appendix H (mean entropy of the targets at each T), Figure 2 and Appendix E (mean soft outputs).
 
-Logits are (N, K) arrays, or iterables of such chunks; they are worked on in blocks of rows, in float64. Entropies are
-in nats.
+Logits are (N, K) arrays, or iterables of such chunks, and are processed in blocks of rows in float64. Entropies are in
+nats.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lskd.io.arrays import as_array, class_list, described, is_real, numbers, validate_labels, whole
+from lskd.io.arrays import as_array, class_list, is_real, numbers, validate_labels, whole
+from lskd.measure.logit_blocks import Logits, blocks, checked_temperature
 
-BLOCK = 2**18  # numbers in a block of rows: 2 MB, which stay in a core's cache while they are used several times
-TEMPERATURES = (1e-2, 1e4)  # where a temperature is searched
-LEAST = -800  # of a logarithm whose exponential is not 0
+TEMPERATURES = (1e-2, 1e4)  # the range in which a temperature is searched
+LEAST = -800  # logarithms below it are clipped: their exponential is 0
 FAR_BELOW = 100  # Appendix E: "at least 100 times"
-
-Logits = np.ndarray | Iterable[np.ndarray]
 
 
 class EntropySums:
-    """Entropies of softmax(logits / T) at several temperatures T, summed over samples; sums of parts add up.
+    """Entropies of softmax(logits / T) at several temperatures T, summed over samples; :meth:`merge` adds sums up.
 
     Args:
         temperatures: M different ones, finite and above 0.
@@ -34,7 +32,7 @@ class EntropySums:
         squared_deviations: (M,) float64, Σ (H - mean)².
 
     Raises:
-        ValueError: a temperature that is none, or is there twice.
+        ValueError: a temperature that is not valid, or is given twice.
 
     Example:
         >>> sums = EntropySums([1.0, 64.0])
@@ -43,7 +41,7 @@ class EntropySums:
         (2, [0.6277, 0.6931])
     """
 
-    def __init__(self, temperatures: Sequence[float]):
+    def __init__(self, temperatures: Sequence[float] | np.ndarray) -> None:
         if is_real(temperatures):
             raise ValueError(f"temperatures: {temperatures} (must be several, or a list of one)")
         self.temperatures = np.array([checked_temperature(each) for each in temperatures], np.float64)
@@ -55,10 +53,10 @@ class EntropySums:
 
     @classmethod
     def of_rows(cls, rows: np.ndarray, n: int) -> "EntropySums":
-        """From what :meth:`rows` gave, and the number of samples.
+        """Restore the sums from :meth:`rows` and the number of samples.
 
         Raises:
-            ValueError: other rows than these.
+            ValueError: rows that :meth:`rows` does not give.
         """
         rows = numbers("rows", rows, None, 3)
         if (rows[:, 1:] < 0).any():
@@ -78,7 +76,7 @@ class EntropySums:
             logits: (N, K) of any floating dtype, or chunks of them.
 
         Raises:
-            ValueError: not of this shape, or a logit that is not finite.
+            ValueError: another shape, or a logit that is not finite.
         """
         for block in blocks(logits):
             part = EntropySums(self.temperatures)
@@ -90,10 +88,10 @@ class EntropySums:
             self.merge(part)
 
     def merge(self, other: "EntropySums") -> None:
-        """Add the sums of ``other``, of other samples.
+        """Add the sums of ``other``, which is of other samples.
 
         Raises:
-            ValueError: ``other`` is of other temperatures.
+            ValueError: ``other`` has other temperatures.
         """
         ours, theirs = self.temperatures.tolist(), other.temperatures.tolist()
         if theirs != ours:
@@ -127,7 +125,7 @@ def entropy(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         (N,) float64 in nats, 0 to ln K; small ones keep their digits.
 
     Raises:
-        ValueError: not of this shape, not finite, or no temperature.
+        ValueError: another shape, logits that are not finite, or a temperature that is not valid.
 
     Example:
         >>> entropy(np.zeros((1, 4))).round(4).tolist()  # ln 4
@@ -141,19 +139,19 @@ def match_temperature(logits: Logits, target: float, bounds: tuple[float, float]
     """The temperature at which the mean entropy of softmax(logits / T) is ``target``.
 
     The entropy of a row grows with T: dH/d ln T is the variance of logits / T under the row's softmax, which is 0 only
-    where all its logits are equal. So there is one such T unless all rows are like that. It is searched by Newton's
-    steps in ln T, and by halving where a step would leave what is known to hold it; about six passes over the logits.
+    where all its logits are equal. So T is unique unless all rows are like that. It is found by Newton's steps in
+    ln T, and by bisection where a step would leave the bracket; about six passes over the logits.
 
     Args:
-        logits: (N, K), or chunks that can be gone through again and again.
+        logits: (N, K), or chunks that can be iterated over repeatedly.
         target: mean entropy in nats, as :meth:`EntropySums.mean` gives it.
         bounds: the least and the largest temperature.
 
     Returns:
-        T, to about 1e-9 of it; less where the entropy hardly depends on it.
+        T, with a relative error of about 1e-9; more where the entropy hardly depends on it.
 
     Raises:
-        ValueError: no samples, rows of equal logits alone, or an entropy that no temperature within the bounds gives.
+        ValueError: no samples, only rows of equal logits, or an entropy that no temperature within the bounds gives.
 
     Example:
         >>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 5.0, 1.0]])
@@ -163,7 +161,7 @@ def match_temperature(logits: Logits, target: float, bounds: tuple[float, float]
     if not is_real(target):
         raise ValueError(f"target: {target!r} (must be a number)")
     if isinstance(logits, Iterator):
-        raise ValueError("logits: an iterator (must be an array, or chunks that can be gone through again)")
+        raise ValueError("logits: an iterator (must be an array, or chunks that can be iterated over again)")
     low, high = (math.log(checked_temperature(each)) for each in bounds)
     (least, _), (largest, slope) = _mean_entropy(logits, bounds[0]), _mean_entropy(logits, bounds[1])
     if least == largest and slope == 0:
@@ -195,17 +193,18 @@ def mean_soft_outputs(
     Args:
         logits: (N, K), or chunks of them.
         labels: (N,) integers, in the order of the logits.
-        classes: which classes.
+        classes: indices of the classes.
         temperature: T, above 0.
 
     Returns:
-        (len(classes), K) float64, each row adds up to 1.
+        (len(classes), K) float64, each row sums to 1.
 
     Raises:
         ValueError: logits that do not fit the labels, or a class without samples.
     """
     temperature = checked_temperature(temperature)
-    labels, start, sums = as_array("labels", labels), 0, None
+    labels, start = as_array("labels", labels), 0
+    sums: np.ndarray | None = None
     for block in blocks(logits):
         if sums is None:
             labels, classes = validate_labels(labels, block.shape[1]), class_list("classes", classes, block.shape[1])
@@ -228,7 +227,7 @@ def mean_soft_outputs(
 
 
 def far_below_second(outputs: np.ndarray, factor: float = FAR_BELOW) -> np.ndarray:
-    """How many classes are so improbable that the second largest probability is ``factor`` times theirs (Appendix E).
+    """Count the classes whose probability is at most 1 / ``factor`` of the second largest (Appendix E).
 
     Args:
         outputs: (C, K) mean soft outputs, K at least 2.
@@ -238,7 +237,7 @@ def far_below_second(outputs: np.ndarray, factor: float = FAR_BELOW) -> np.ndarr
         (C,) int64, 0 to K-2.
 
     Raises:
-        ValueError: fewer than two classes, a number that is none, or a factor not above 1.
+        ValueError: fewer than two classes, a number that is not finite, or a factor not above 1.
 
     Example:
         >>> far_below_second(np.array([[0.9, 0.0994, 0.0005, 0.0001]])).tolist()
@@ -256,48 +255,11 @@ def far_below_second(outputs: np.ndarray, factor: float = FAR_BELOW) -> np.ndarr
     return ((second >= factor * outputs) & (outputs < second)).sum(1)
 
 
-def blocks(logits: Logits) -> Iterator[np.ndarray]:
-    """Rows of ``logits``, at most about :data:`BLOCK` numbers at once, in float64.
-
-    Raises:
-        ValueError: not (N, K) with K above 0 and of a floating dtype, a logit that is not finite, or chunks of other K.
-    """
-    first, classes = 0, None
-    if not isinstance(logits, Iterable):
-        raise ValueError(f"logits: {type(logits).__name__} (must be an array, or chunks of it)")
-    for chunk in [logits] if isinstance(logits, np.ndarray) or hasattr(logits, "detach") else logits:
-        chunk = as_array("logits", chunk)
-        if chunk.ndim != 2 or not chunk.shape[1] or chunk.dtype.kind != "f":
-            raise ValueError(f"logits: {described(chunk)} (must be floating, samples by classes)")
-        if classes not in (None, chunk.shape[1]):
-            raise ValueError(f"logits: {chunk.shape[1]} classes (must be {classes}, as before)")
-        classes = chunk.shape[1]
-        rows = max(1, BLOCK // chunk.shape[1])
-        for start in range(0, len(chunk), rows):
-            block = np.asarray(chunk[start : start + rows], np.float64)
-            if not (finite := np.isfinite(block).all(1)).all():
-                sample = first + start + int(np.argmin(finite))
-                raise ValueError(f"logits: not a finite number in sample {sample} (must be finite)")
-            yield block
-        first += len(chunk)
-
-
-def checked_temperature(temperature: float) -> float:
-    """``temperature`` as a float.
-
-    Raises:
-        ValueError: not finite, or not above 0.
-    """
-    if not (is_real(temperature) and math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature: {temperature} (must be a finite number above 0)")
-    return float(temperature)
-
-
 def _entropy(block: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Entropy of each row, and its derivative by ln T.
+    """The entropy of each row, and its derivative with respect to ln T.
 
-    With u = (z - max z) / T, H = ln Σ exp(u) - Σ p u: two terms that are never negative, so nothing cancels. The first
-    is taken as log1p of what comes beside the largest class, for the digits of an entropy near 0.
+    With u = (z - max z) / T, H = ln Σ exp(u) - Σ p u: both terms are at least 0, so nothing cancels. The first is
+    computed as log1p of the sum without the largest class, to keep the digits of an entropy near 0.
     """
     rows, best = np.arange(len(block)), block.argmax(1)
     with np.errstate(over="ignore"):
@@ -313,6 +275,7 @@ def _entropy(block: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndar
 
 
 def _mean_entropy(logits: Logits, temperature: float) -> tuple[float, float]:
+    """The mean entropy, and its derivative with respect to ln T."""
     total, slope, n = 0.0, 0.0, 0
     for block in blocks(logits):
         each, slopes = _entropy(block, temperature)
@@ -323,6 +286,7 @@ def _mean_entropy(logits: Logits, temperature: float) -> tuple[float, float]:
 
 
 def _softmax(block: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(z / T) of each row."""
     with np.errstate(over="ignore"):
         weight = np.exp((block - block.max(1, keepdims=True)) / temperature)
     return weight / weight.sum(1, keepdims=True)

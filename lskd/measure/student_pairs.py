@@ -1,16 +1,17 @@
-"""Check that students of two temperatures differ in nothing else, as far as it is recorded, before η is taken.
+"""Check before η is measured that students of two temperatures differ in nothing else, as far as it is recorded.
 
-Whatever else two students differ in changes η as well. A difference that decides is refused unless a user allows it by
-its word in :data:`DIFFERENCES`; others, and files that do not say how they were made, become sentences for the reader.
+Any other difference between two students changes η as well. A decisive difference is refused unless the user allows it
+by its key in :data:`DIFFERENCES`; others, and files without provenance, become notes for the reader.
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lskd.io.errors import InputError, input_error
+from lskd.io.errors import InputError, input_error, shortened
 from lskd.measure.representations import Representations
 from lskd.records.runs import deciding_settings, look_up, read_run, teacher_smoothing
 
@@ -25,7 +26,7 @@ DIFFERENCES = {
     "counts": "other numbers of samples of a class, with --variant centroid",
     "sets": "S1 and S2 that were chosen in one of the students",
 }
-SHOWN = 4  # settings that are named
+SHOWN = 4  # settings in a note
 
 
 def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -> list[str]:
@@ -34,13 +35,13 @@ def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -
     Args:
         first: paths and representations of students at T1; of several seeds, in the order of ``second``.
         second: of students at T2, the higher one.
-        allowed: words of :data:`DIFFERENCES`.
+        allowed: keys of :data:`DIFFERENCES`.
 
     Returns:
-        What a reader of η has to know, a sentence each.
+        Notes for the reader of η, a sentence each.
 
     Raises:
-        InputError: other classes or samples, students of one side that are not alike, or a difference.
+        InputError: other classes or samples, students of one side that differ, or a decisive difference.
     """
     _check_samples(first, second)
     _check_features(first, second)
@@ -58,7 +59,7 @@ def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -
         for word, (what, value, wanted) in _differences(one, other).items()
     ]
     lower, higher = _temperature(one), _temperature(other)
-    if None not in (lower, higher) and lower >= higher:
+    if lower is not None and higher is not None and lower >= higher:
         wrong.append(("temperature", f"is of T = {higher:g}, must be above T = {lower:g} of {start}"))
     if _role(one) == _role(other) == "teacher":
         wrong.append(("temperature", "is not distilled, and nor is --first: must be students of two T"))
@@ -66,17 +67,17 @@ def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -
     for word, valid in wrong:
         warnings += refuse_unless_allowed(word, "--second", path, valid, allowed)
     for (start, one), (path, other) in zip(first, second, strict=True):
-        if others := _lesser(start, one, path, other):
-            named = ", ".join(others[:SHOWN]) + (f" and {len(others) - SHOWN} more" if len(others) > SHOWN else "")
-            warnings.append(f"{path} differs from {start} also in {named}: η is of that too.")
+        if others := _minor_differences(start, one, path, other):
+            named = shortened(others, SHOWN)
+            warnings.append(f"{path} differs from {start} also in {named}, which affects η too.")
     if unknown := [path for path, each in (*first, *second) if _is_unknown(each)]:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        warnings.append(f"T or α is not recorded in {unknown[0]}{more}: that these differ in T alone is not checked.")
+        named = shortened(unknown, 1)
+        warnings.append(f"T or α is not recorded in {named}: it was not checked that these differ in T alone.")
     return warnings
 
 
 def identity(representations: Representations) -> dict[str, str | None]:
-    """What tells whose features, of which samples, a representation file holds: what files of sets keep."""
+    """Identifies the model and the samples of a representation file; files of sets keep it as their origin."""
     digest = hashlib.sha256("\0".join(representations.class_names).encode())
     for array in (representations.moments.counts, representations.moments.centroids(), representations.weight):
         digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
@@ -90,14 +91,14 @@ def identity(representations: Representations) -> dict[str, str | None]:
     }
 
 
-def student_of_origin(origin: dict, students: Files) -> tuple[str, bool] | None:
-    """In which of the students S1 and S2 were chosen, and whether on other samples of it; None where in none.
+def student_of_origin(origin: Mapping[str, str | None], students: Files) -> tuple[str, bool] | None:
+    """The student in which S1 and S2 were chosen, and whether that was on other samples; None if there is none.
 
-    Classes that are nearest in a student are so partly by chance, and are nearest by less in another one: η of them is
-    off even where nothing changed.
+    Classes that are nearest in a student are so partly by chance, and less near in another one, so η of them is biased
+    even where nothing changed.
 
     Args:
-        origin: from :func:`lskd.measure.class_sets.read_origin`, or as ``lskd similar`` would write it.
+        origin: from :func:`lskd.measure.class_sets.read_origin`, or what ``lskd similar`` would write.
         students: paths and representations of all that are compared.
     """
     others = None
@@ -113,19 +114,19 @@ def student_of_origin(origin: dict, students: Files) -> tuple[str, bool] | None:
 
 
 def check_origin(
-    origin: dict | None, argument: str, path: object, students: Files, allowed: Collection[str] = ()
+    origin: Mapping[str, str | None] | None, argument: str, path: object, students: Files, allowed: Collection[str] = ()
 ) -> list[str]:
     """Check that S1 and S2 were not chosen in a student under test, see :func:`student_of_origin`.
 
     Args:
-        origin: None where nobody knows.
-        argument: by which the sets were given.
-        path: of the sets, or of the model that they are chosen in.
+        origin: None if unknown.
+        argument: the option that gave the sets.
+        path: of the sets, or of the model in which they are chosen.
         students: all that are compared.
-        allowed: as of :func:`check_students`.
+        allowed: as for :func:`check_students`.
 
     Returns:
-        What a reader has to know, a sentence each.
+        Notes for the reader, a sentence each.
 
     Raises:
         InputError: they were.
@@ -143,7 +144,7 @@ def check_origin(
 
 
 def refuse_unless_allowed(word: str, argument: str, value: object, valid: str, allowed: Collection[str]) -> list[str]:
-    """Raise the InputError of :func:`lskd.io.errors.input_error`, or return the sentence that says it was allowed."""
+    """Raise an InputError, or return a note that it was allowed."""
     if word not in allowed:
         raise input_error(argument, value, f"{valid}; --allow {word} takes it as it is")
     return [f"{argument}: {value} ({valid}), allowed."]
@@ -166,7 +167,7 @@ def _check_samples(first: Files, second: Files) -> None:
 
 
 def _check_features(first: Files, second: Files) -> None:
-    """Refuse one student given twice, whatever its files are called."""
+    """Refuse a student that is given twice, under any file names."""
     seen: dict[str | None, str] = {}
     for argument, files in (("--first", first), ("--second", second)):
         for path, each in files:
@@ -177,12 +178,13 @@ def _check_features(first: Files, second: Files) -> None:
 
 
 def _check_seeds(first: Files, second: Files) -> None:
+    """Refuse the same seeds in another order."""
     seeds = [[each.provenance.get("seed") for _, each in files] for files in (first, second)]
     if seeds[0] != seeds[1] and sorted(map(str, seeds[0])) == sorted(map(str, seeds[1])):
         raise input_error("--second", f"seeds {seeds[1]}", f"must be in the order of --first: {seeds[0]}")
 
 
-def _samples(representations: Representations) -> tuple:
+def _samples(representations: Representations) -> tuple[Any, Any]:
     """Split and data, as far as they are known."""
     provenance = representations.provenance
     data = provenance.get("data")
@@ -190,7 +192,7 @@ def _samples(representations: Representations) -> tuple:
 
 
 def _role(representations: Representations) -> str | None:
-    """``student``, ``teacher``, or None where nobody knows."""
+    """``student``, ``teacher``, or None if unknown."""
     if representations.provenance.get("teacher"):
         return "student"
     return "teacher" if "teacher" in representations.provenance else None
@@ -203,12 +205,13 @@ def _temperature(representations: Representations) -> float | None:
 
 
 def _is_unknown(representations: Representations) -> bool:
+    """Whether T or α is not recorded."""
     known = _role(representations) == "teacher" or _temperature(representations) is not None
     return not known or teacher_smoothing(representations.provenance) is None
 
 
 def _differences(one: Representations, other: Representations) -> dict[str, tuple[str, object, object]]:
-    """What is known of both and decides: by the word of it, its name, the value of ``other``, that of ``one``."""
+    """Decisive differences, by key of :data:`DIFFERENCES`: name, value of ``other``, value of ``one``."""
     facts = [list(_facts(each)) for each in (one, other)]
     found: dict[str, tuple[str, object, object]] = {}
     for (word, what, wanted), (_, _, value) in zip(*facts, strict=True):
@@ -218,6 +221,7 @@ def _differences(one: Representations, other: Representations) -> dict[str, tupl
 
 
 def _facts(representations: Representations) -> Iterator[tuple[str, str, object]]:
+    """Yield the recorded properties that decide: key of :data:`DIFFERENCES`, name, value."""
     provenance = representations.provenance
     configuration = provenance.get("configuration") or {}
     smoothing = teacher_smoothing(provenance)
@@ -232,17 +236,18 @@ def _facts(representations: Representations) -> Iterator[tuple[str, str, object]
         yield "loss", name, configuration.get(name) if distilled else None
 
 
-def _lesser(start: str, one: Representations, path: str, other: Representations) -> list[str]:
-    """What differs that is told, by name."""
-    facts, settings = [_about(each) for each in (one, other)], [_settings(start, one), _settings(path, other)]
+def _minor_differences(start: str, one: Representations, path: str, other: Representations) -> list[str]:
+    """The names of differences that are only noted."""
+    facts = [_minor_facts(each) for each in (one, other)]
     found = [name for name in facts[0] if None not in (both := [known[name] for known in facts]) and both[0] != both[1]]
-    if None not in settings:  # what is off is not listed
-        names = sorted(settings[0].keys() | settings[1].keys())
-        found += [name for name in names if settings[0].get(name) != settings[1].get(name)]
+    own, others = _settings(start, one), _settings(path, other)
+    if own is not None and others is not None:  # settings that are off are missing
+        found += [name for name in sorted(own.keys() | others.keys()) if own.get(name) != others.get(name)]
     return found
 
 
-def _about(representations: Representations) -> dict[str, object]:
+def _minor_facts(representations: Representations) -> dict[str, object]:
+    """The recorded properties that are only noted, by name."""
     provenance = representations.provenance
     return {
         "seed": provenance.get("seed"),
@@ -253,7 +258,7 @@ def _about(representations: Representations) -> dict[str, object]:
 
 
 def _settings(path: str, representations: Representations) -> dict[str, str] | None:
-    """The settings of the training, by the ``run.json`` beside the file; None where none of the same run is there."""
+    """The settings of the training from the ``run.json`` beside the file; None where there is none of this run."""
     try:
         record = read_run(Path(path).parent)
     except (InputError, OSError):

@@ -1,7 +1,8 @@
-"""What is known of the label smoothing of a teacher, and the warnings that a temperature asks for."""
+"""What is known about a teacher's label smoothing, and warnings about the temperature that follow from it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from lskd.io.schema import Name, Number
 from lskd.measure.smoothing_estimate import REVISION, SmoothingEstimate
@@ -13,7 +14,7 @@ RULE_OF_THUMB = (
 
 
 class Estimate(TypedDict):
-    """A :class:`SmoothingEstimate` in a file; the first ones had no revision."""
+    """A :class:`SmoothingEstimate` in a file; older ones have no revision."""
 
     alpha: Number | None
     low: Number | None
@@ -24,7 +25,7 @@ class Estimate(TypedDict):
 
 
 class LabelSmoothing(TypedDict):
-    """What a file says of a teacher's smoothing, see :func:`with_estimate`; ``epsilon`` is fairseq's."""
+    """A teacher's label smoothing in a file, see :func:`with_estimate`; ``epsilon`` is fairseq's."""
 
     alpha: Number | None
     epsilon: NotRequired[Number | None]
@@ -32,29 +33,29 @@ class LabelSmoothing(TypedDict):
     estimate: NotRequired[Estimate]
 
 
-def with_estimate(label_smoothing: dict, estimate: SmoothingEstimate) -> dict:
-    """What is known of a teacher's smoothing, with what its outputs tell where its configuration does not.
+def with_estimate(label_smoothing: Mapping[str, Any], estimate: SmoothingEstimate) -> dict[str, Any]:
+    """Add the estimate from a teacher's outputs where its configuration does not say how it was smoothed.
 
     Args:
-        label_smoothing: as a run record has it: ``alpha``, None where the configuration does not tell, and ``source``.
-        estimate: of its outputs.
+        label_smoothing: from a run record: ``alpha``, None where the configuration does not say, and ``source``.
+        estimate: from its outputs.
 
     Returns:
-        The same, with ``estimate`` where ``alpha`` is None, which it stays: a record never mixes the two.
+        The same, with ``estimate`` where ``alpha`` is None, which stays None: a record never mixes the two.
     """
     if label_smoothing["alpha"] is not None:
-        return label_smoothing
+        return dict(label_smoothing)
     source, _, _ = label_smoothing["source"].partition("; by its outputs: ")  # of an earlier estimate
     source = f"{source}; by its outputs: {estimate.verdict}"
-    return label_smoothing | {"source": source, "estimate": asdict(estimate)}
+    return {**label_smoothing, "source": source, "estimate": asdict(estimate)}
 
 
-def temperature_warnings(label_smoothing: dict, temperature: float) -> list[str]:
-    """What a reader of a run's figures has to know of its teacher and T; nothing where nothing is known of the teacher.
+def temperature_warnings(label_smoothing: Mapping[str, Any], temperature: float) -> list[str]:
+    """Warnings about a run's teacher and T; none where the teacher's smoothing is unknown.
 
     Args:
-        label_smoothing: as a run record has it, see :func:`with_estimate`. An estimate counts where it is of this
-            version's rule: an earlier one has been wrong.
+        label_smoothing: from a run record, see :func:`with_estimate`. An estimate counts only if it is from the current
+            rule: an earlier one was wrong.
         temperature: T of the teacher's outputs.
 
     >>> temperature_warnings({"alpha": 0.1}, 1.0), len(temperature_warnings({"alpha": 0.1}, 4.0))

@@ -1,4 +1,4 @@
-"""Temperatures on command lines: numbers, or the file in which ``lskd match-temperature`` has left what it found."""
+"""Temperatures on command lines: numbers, or the output file of ``lskd match-temperature``."""
 
 import argparse
 import csv
@@ -16,9 +16,9 @@ SUFFIXES = (".csv", ".json")
 
 
 def temperatures(text: str, number: Callable[[str], float] = float) -> list[float]:
-    """An argument type: a temperature, or a file of ``lskd match-temperature --output``, whose rows have one each.
+    """An argument type: a temperature, or a file of ``lskd match-temperature --output`` with one in each row.
 
-    ``number`` reads a single one.
+    ``number`` parses a single one.
     """
     if not text.endswith(SUFFIXES):
         try:
@@ -35,16 +35,16 @@ def temperatures(text: str, number: Callable[[str], float] = float) -> list[floa
 
 
 def read_temperatures(path: Path) -> list[float]:
-    """The temperatures of OTHER, a row each, in the file that ``--output`` makes, .csv or .json.
+    """The temperatures of OTHER, one for each row, in a file that ``--output`` writes, .csv or .json.
 
     Raises:
-        InputError: it is no such file, or a temperature is not a finite number above 0.
+        InputError: not such a file, or a temperature is not a finite number above 0.
         OSError: it cannot be read.
     """
     if path.suffix == ".json":
         return [row.temperature for row in read_json(path, _Matched).rows]
     try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark before a csv's first name
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte-order mark
         rows = list(csv.DictReader(text.splitlines(), strict=True, skipinitialspace=True))
     except (ValueError, csv.Error) as error:
         raise input_error("file", path, f"must be csv: {error}") from None
@@ -52,11 +52,13 @@ def read_temperatures(path: Path) -> list[float]:
 
 
 class _Row(msgspec.Struct):
-    reference_temperature: Positive  # the other alone is in the figures of other commands too
+    """A row of ``lskd match-temperature``."""
+
+    reference_temperature: Positive  # distinguishes the file from those of other commands, which have `temperature` too
     temperature: Positive
 
 
 class _Matched(msgspec.Struct):
-    """What ``lskd match-temperature`` writes."""
+    """The output of ``lskd match-temperature``."""
 
     rows: Annotated[list[_Row], Meta(min_length=1)]

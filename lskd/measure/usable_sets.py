@@ -1,4 +1,4 @@
-"""Leave out classes for which η is not defined, by name, so that one of them does not stop the others."""
+"""Leave out classes for which η is not defined, so that one of them does not stop the others."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +23,7 @@ def usable_sets(
         variant: of the distance, see :mod:`lskd.measure.class_distances`.
 
     Returns:
-        The sets that are left, and a sentence for each class or target that is not in them.
+        The remaining sets, and a sentence for each class or target that was left out.
 
     Raises:
         InputError: no target is left.
@@ -52,11 +52,12 @@ def usable_sets(
 
 
 def _is_used(label: int, sets: Mapping[int, ClassSets]) -> bool:
+    """Whether a class is a target or in the sets of one."""
     return label in sets or any(label in each.similar or label in each.dissimilar for each in sets.values())
 
 
 def _without_samples(students: Sequence[Representations], variant: str) -> dict[int, str]:
-    """Why classes cannot be used at all."""
+    """Classes that cannot be used at all, with the reason."""
     least = 2 if variant == "corrected" else 1
     found: dict[int, str] = {}
     for student in students:
@@ -76,11 +77,11 @@ def _undefined(
     variant: str,
     empty: Mapping[int, str],
 ) -> dict[int, str]:
-    """Why the distance of classes to a target gives no η."""
+    """Classes whose distance to a target gives no η, with the reason."""
     classes = [label for label in (*sets.similar, *sets.dissimilar) if label not in empty]
     found: dict[int, str] = {}
     for place, student in enumerate(student for pair in pairs for student in pair):
-        if classes and (variant != "pairwise" or student.weight is not None):  # whose lack another check tells
+        if classes and (variant != "pairwise" or student.weight is not None):  # a missing weight is reported elsewhere
             distances = target_distances(student, target, classes, variant)
             relative_to_it = place % 2 == 0 or not distances.any()  # at T1 each distance, at T2 their sum
             wrong = ~np.isfinite(distances) | (distances <= 0 if relative_to_it else distances < 0)

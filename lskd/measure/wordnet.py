@@ -1,4 +1,4 @@
-"""The hierarchy of WordNet above a set of classes: what is above ImageNet-1K's ships, nltk reads the rest of it."""
+"""The WordNet hierarchy above a set of classes: that of ImageNet-1K ships with the package, nltk reads the rest."""
 
 import contextlib
 import functools
@@ -7,8 +7,9 @@ import shutil
 import tempfile
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from lskd.io.errors import InputError, input_error
 DATA = Path(__file__).parents[1] / "data"
 WNID = re.compile(r"n[0-9]{8}")
 NOUNS = ("index.noun", "data.noun", "noun.exc")
-# All that nltk opens before it answers; of these, only those of the nouns have to hold anything.
+# All files that nltk opens at first; only those of the nouns must have content.
 NLTK_FILES = (
     *("cntlist.rev", "lexnames", "index.sense"),
     *(f"{kind}.{part}" for part in ("adj", "adv", "noun", "verb") for kind in ("index", "data")),
@@ -30,7 +31,7 @@ class Hierarchy:
 
     Args:
         synsets: of the K classes; several classes may have the same one.
-        hypernyms: of every synset at and above them; the topmost have none.
+        hypernyms: of every synset at and above them; those at the top have none.
 
     Raises:
         ValueError: a synset that ``hypernyms`` lacks.
@@ -42,7 +43,7 @@ class Hierarchy:
         ([1, 2, 3], [0, 2, 3])
     """
 
-    def __init__(self, synsets: Sequence[str], hypernyms: Mapping[str, Sequence[str]]):
+    def __init__(self, synsets: Sequence[str], hypernyms: Mapping[str, Sequence[str]]) -> None:
         self.synsets = list(synsets)
         steps = [_steps_up(synset, hypernyms) for synset in self.synsets]
         column = {synset: place for place, synset in enumerate(dict.fromkeys(each for up in steps for each in up))}
@@ -67,7 +68,7 @@ class Hierarchy:
 
 
 def _steps_up(synset: str, hypernyms: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """The synsets at and above ``synset`` with the least number of steps to each; last ``""``, above all topmost."""
+    """The synsets at and above ``synset`` with the least number of steps to each; last ``""``, the common root."""
     steps, waiting = {synset: 0}, deque([synset])
     while waiting:
         below = waiting.popleft()
@@ -110,36 +111,39 @@ def imagenet_wnid(name: str) -> str | None:
 
 @functools.cache
 def _wnids() -> dict[str, str]:
+    """The wnids of ImageNet-1K's classes by name."""
     return {name: wnid for wnid, name in imagenet_classes().items()}
 
 
 def find_hierarchy(
-    class_names: Sequence[str], synsets: Mapping[str, str] | None = None, directory: str | Path | None = None
+    class_names: Sequence[str], synsets: Mapping[str, object] | None = None, directory: str | Path | None = None
 ) -> Hierarchy:
-    """The hierarchy above classes: the one that ships where all are of ImageNet-1K, else WordNet's through nltk.
+    """The hierarchy above classes: the one in this package if all are ImageNet-1K's, else WordNet's through nltk.
 
-    A name is read as the first (most frequent) sense of the longest end of it that is a noun in WordNet:
+    A name is read as the first (most frequent) sense of its longest ending that is a noun in WordNet:
     ``013.Great_Grey_Shrike`` as shrike; classes that are read alike are each other's nearest.
 
     Args:
         class_names: K wnids or names.
         synsets: wnids (``n02012849``) or names (``crane.n.05``) of synsets by class name, where the first sense is not
-            what is meant.
+            the intended one.
         directory: WordNet's own files (``data.noun``, ``index.noun``), as in Debian's ``/usr/share/wordnet``; nltk's
             data where None.
 
     Raises:
-        InputError: a name that is not in WordNet, a synset that is not there, or neither nltk nor its data.
+        InputError: a name or a synset that is not in WordNet, or nltk or its data are not installed.
     """
-    synsets = {name: str(synset) for name, synset in (synsets or {}).items()}
-    if unknown := synsets.keys() - set(class_names):
+    senses = {name: str(synset) for name, synset in (synsets or {}).items()}
+    if unknown := senses.keys() - set(class_names):
         raise input_error("synsets", sorted(unknown)[0], "must be a class")
-    wnids = [imagenet_wnid(synsets.get(name, name)) for name in class_names]
-    if all(wnids) and directory is None:
-        return Hierarchy(wnids, imagenet_hypernyms())
+    wnids = [imagenet_wnid(senses.get(name, name)) for name in class_names]
+    known = [wnid for wnid in wnids if wnid is not None]
+    if len(known) == len(wnids) and directory is None:
+        return Hierarchy(known, imagenet_hypernyms())
     with _nltk_reader(directory) as reader:
-        found = [_find_synset(reader, name, synsets.get(name)) for name in class_names]
-        hypernyms, waiting = {}, list(found)
+        found = [_find_synset(reader, name, senses.get(name)) for name in class_names]
+        hypernyms: dict[str, list[str]] = {}
+        waiting = list(found)
         while waiting:
             synset = waiting.pop()
             if synset.name() not in hypernyms:
@@ -150,11 +154,11 @@ def find_hierarchy(
 
 
 @contextlib.contextmanager
-def _nltk_reader(directory: str | Path | None) -> Iterator:
-    """nltk's reader of its own data, or of WordNet's files in ``directory``.
+def _nltk_reader(directory: str | Path | None) -> Generator[Any]:
+    """Yield nltk's reader of its own data, or of WordNet's files in ``directory``.
 
-    nltk opens nothing outside its data path, and needs a file ``lexnames``, which Debian's package leaves out; so the
-    nouns are copied to where it finds them.
+    nltk opens nothing outside its data path, and needs a file ``lexnames``, which Debian's package lacks; so the nouns
+    are copied to where it finds them.
     """
     try:
         import nltk
@@ -162,7 +166,7 @@ def _nltk_reader(directory: str | Path | None) -> Iterator:
     except ImportError:
         raise input_error("WordNet", "nltk is not installed", "install it with `pip install nltk`") from None
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that other languages are not there, that a wnid is not
+        warnings.simplefilter("ignore")  # about missing languages and wnids
         if directory is None:
             try:
                 nltk.corpus.wordnet.ensure_loaded()
@@ -186,13 +190,13 @@ def _nltk_reader(directory: str | Path | None) -> Iterator:
             yield WordNetCorpusReader(nltk.data.find("corpora/wordnet"), None)
         except InputError:
             raise
-        except Exception as error:  # nltk trips over a damaged file in any way, also when it is looked up
+        except Exception as error:  # a damaged file raises anything, also in a later look-up
             raise input_error("WordNet", directory, f"nltk cannot read it: {type(error).__name__} {error}") from None
         finally:
             nltk.data.path.remove(temporary)
 
 
-def _find_synset(reader, name: str, given: str | None):
+def _find_synset(reader: Any, name: str, given: str | None) -> Any:
     """nltk's synset of a class."""
     from nltk.corpus.reader.wordnet import WordNetError
 
@@ -209,13 +213,13 @@ def _find_synset(reader, name: str, given: str | None):
             raise input_error("synset", wanted, f"must be in WordNet, for class {name!r}")
         return found
     for words in _readings(name):
-        if senses := reader.synsets(words, "n"):
-            return senses[0]
+        if nouns := reader.synsets(words, "n"):
+            return nouns[0]
     raise input_error("class", repr(name), "is not in WordNet: give its synset, such as 'crane.n.05'")
 
 
 def _readings(name: str) -> list[str]:
-    """What to look a class name up as, longest first.
+    """The words as which to look up a class name, longest first.
 
     >>> _readings("001.Black_footed_Albatross")[:3]
     ['Black_footed_Albatross', 'Black-footed_Albatross', 'Black-footed-Albatross']

@@ -1,1 +1,1 @@
-"""What a run leaves: ``run.json``, its provenance, and finding and grouping runs."""
+"""The records of runs: ``run.json``, its provenance, and finding and grouping runs."""

@@ -1,8 +1,8 @@
-"""What of a run may come out otherwise when it is repeated with the same seeds on the same machine.
+"""Why a run may give other results when it is repeated with the same seeds on the same machine.
 
-On a CPU nothing: with the same number of threads it repeats to the bit, with any number of loader processes. Another
-number of threads or another processor rounds otherwise; a record's ``hardware`` has both. On a GPU it depends on what
-torch has been told, and is said in sentences, which a record has as ``nondeterminism``.
+On a CPU it does not: with the same number of threads it is bitwise reproducible, with any number of loader processes.
+Another number of threads or another processor rounds differently; a record's ``hardware`` has both. On a GPU it depends
+on torch's settings; a record has the causes, a sentence each, as ``nondeterminism``.
 """
 
 import os
@@ -13,7 +13,7 @@ REPEATABLE_WORKSPACES = (":4096:8", ":16:8")  # NVIDIA's
 
 @dataclass(frozen=True)
 class Switches:
-    """What decides how a GPU computes; torch's own defaults.
+    """The settings that decide whether a GPU computes deterministically, with torch's defaults.
 
     Attributes:
         deterministic_algorithms: ``torch.use_deterministic_algorithms``.
@@ -31,7 +31,7 @@ class Switches:
 
 
 def switches() -> Switches:
-    """Those of this process."""
+    """The settings of this process."""
     import torch
 
     return Switches(
@@ -46,13 +46,13 @@ def switches() -> Switches:
 def nondeterminism(
     device: str, processes: int = 1, compiled: bool = False, switches: Switches | None = None
 ) -> list[str]:
-    """A sentence for each cause that may make a repeated run another; none on a CPU.
+    """A sentence for each cause that may make a repeated run differ; none on a CPU.
 
     Args:
-        device: torch's name of its type, ``cpu`` or ``cuda``.
-        processes: that sum up their gradients.
-        compiled: whether a part of it is compiled.
-        switches: how the GPU computes, by default with torch's own defaults.
+        device: torch's device type, ``cpu`` or ``cuda``.
+        processes: how many processes sum up their gradients.
+        compiled: whether a part of the training is compiled.
+        switches: the settings of the GPU, torch's defaults if None.
 
     >>> nondeterminism("cpu", processes=2)
     []
@@ -65,7 +65,7 @@ def nondeterminism(
     if device == "cpu":
         return []
     on = switches or Switches()
-    causes = []
+    causes: list[str] = []
     if not on.deterministic_algorithms:
         causes.append(
             "Kernels of the backward pass (of embeddings, indexing, interpolation, pooling, attention) may add in an "

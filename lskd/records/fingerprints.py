@@ -1,13 +1,14 @@
-"""Fingerprints of weights, whatever file they are in."""
+"""Fingerprints of weights, independent of the file that holds them."""
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 
-def weights_fingerprint(weights: dict[str, Tensor]) -> str:
-    """SHA-256 over the names, dtypes, shapes and bytes of the weights, whatever file they are in."""
+def weights_fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the names, dtypes, shapes and bytes of the weights."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""The runs of a report: found, their records checked, and what a record says in a report's words."""
+"""Find the runs of a report, validate their records, and give access to them in a report's words."""
 
 import os
 from collections import Counter
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,14 +18,14 @@ from lskd.records.runs import (
     data_name,
     deciding_settings,
     is_translation,
-    read_run,
+    read_existing_run,
     teacher_smoothing,
 )
 
 
 class _Configuration(msgspec.Struct):
     model: Text | None = None
-    host: dict | None = None
+    host: dict[str, Any] | None = None
     temperature: Number | None = None
     label_smoothing: Number | None = None
 
@@ -33,7 +34,7 @@ class _Data(msgspec.Struct):
     path: Text | None = None
     dataset: Text | None = None
     fingerprint: Text | None = None
-    classes: list | None = None
+    classes: list[Any] | None = None
 
 
 class _Smoothing(msgspec.Struct):
@@ -44,7 +45,7 @@ class _Teacher(msgspec.Struct):
     model: Text | None = None
     fingerprint: Text | None = None
     paths: list[Text] | None = None
-    valid: dict | None = None
+    valid: dict[str, Any] | None = None
     label_smoothing: _Smoothing | Number | None = None
 
 
@@ -54,7 +55,7 @@ class _Validation(msgspec.Struct):
 
 
 class _Parts(msgspec.Struct):
-    """What a report relies on in a record, beside what :func:`lskd.records.runs.read_run` has checked."""
+    """The parts of a record that a report relies on, beside what :func:`lskd.records.runs.read_run` validates."""
 
     configuration: _Configuration
     data: _Data
@@ -64,7 +65,7 @@ class _Parts(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a run: its name in records and in the paper's tables, and its title with the unit."""
+    """A metric of a run: its key in records and in the paper's tables, and its title with the unit."""
 
     key: str
     title: str
@@ -86,7 +87,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The directory's, below its data set's."""
+        """The name of the directory, below that of its data set."""
         return "/".join(self.directory.parts[-2:])
 
     @property
@@ -101,7 +102,7 @@ class Run:
 
     @property
     def model(self) -> str:
-        """timm's name, or fairseq's architecture with its layers and width."""
+        """timm's name of the model, or fairseq's architecture with its layers and width."""
         if name := self.record.configuration.get("model"):
             return name
         model = self.record.configuration.get("host", {}).get("model", {})
@@ -111,31 +112,36 @@ class Run:
         return f"{model.get('arch', 'model')}, {layers}, d = {model.get('decoder_embed_dim', '?')}"
 
     @property
+    def teacher(self) -> dict[str, Any]:
+        """What the record says of a student's teacher, empty where the run has none."""
+        return self.record.teacher or {}
+
+    @property
     def temperature(self) -> float | None:
-        """T, of a student."""
+        """T of a student; None where the run has no teacher."""
         return self.record.configuration.get("temperature") if self.record.teacher else None
 
     @property
     def label_smoothing(self) -> float | None:
-        """α of the teacher: a student's, or its own where the run has none; to three decimals, None if unknown."""
+        """α of the student's teacher, or of the run itself where it has none; to three decimals, None if unknown."""
         known = teacher_smoothing({"teacher": self.record.teacher, "configuration": self.record.configuration})
         return None if known is None else round(known, 3)
 
     @property
     def own_smoothing(self) -> float | None:
-        """α of its own hard labels."""
+        """α of the run's own hard labels."""
         return self.record.configuration.get("label_smoothing")
 
     @property
-    def figures(self) -> dict:
-        """Of images: the last epoch's, validation split. Of translations: the best checkpoint's, test split."""
+    def figures(self) -> dict[str, Any]:
+        """The results: of images, the last epoch on ``valid``; of translations, the best checkpoint on ``test``."""
         split, checkpoint = ("valid", "last") if self.kind == "vision" else ("test", "best")
         found = self.record.figures.get(split, {})
         names = sorted(found, key=lambda name: (checkpoint not in name, name))
         return found[names[0]] if names and (checkpoint in names[0] or self.kind == "translation") else {}
 
     def representations(self) -> list[Path]:
-        """Representation files beside the checkpoints, those of the checkpoint that :attr:`figures` is of first."""
+        """Representation files of a checkpoint, if possible of the one whose results are :attr:`figures`."""
         first = "last." if self.kind == "vision" else "checkpoint_best."
         files = sorted(self.directory.glob(f"*{SUFFIX}"), key=lambda path: (not path.name.startswith(first), path.name))
         stem = files[0].name.removesuffix(SUFFIX).rpartition(".")[0] if files else ""
@@ -143,17 +149,17 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """What decides about the result beside data, teacher, T and seed; what is off or by default is left out."""
+        """The settings that affect the result, beside data, teacher, T and seed; those that are off are left out."""
         own = self.record.configuration
-        settings = {"β": own.get("kd_weight"), "top-k of the teacher": own.get("teacher_topk")}
+        settings: dict[str, Any] = {"β": own.get("kd_weight"), "top-k of the teacher": own.get("teacher_topk")}
         settings["α of its own labels"] = self.own_smoothing if self.record.teacher else None
         if own.get("student_temperature") not in (None, own.get("temperature")):
             settings["T of the student"] = own["student_temperature"]
         return deciding_settings(settings | own.get("host", {}))
 
 
-def find_runs(places: Sequence[str | os.PathLike]) -> list[Run]:
-    """The runs in directories and below them, in the order of their paths, each once; what else there is, is skipped.
+def find_runs(places: Sequence[str | os.PathLike[str]]) -> list[Run]:
+    """Find the runs in and below directories, in the order of their paths, each once; other files are skipped.
 
     Raises:
         InputError: no run there, a record that cannot be read, or no such directory.
@@ -162,26 +168,26 @@ def find_runs(places: Sequence[str | os.PathLike]) -> list[Run]:
     found = find_inputs("runs", places, valid)
     if not found.runs:
         raise input_error("runs", places[0], valid)
-    runs = [Run(path, _checked(read_run(path), path / RECORD)) for path in found.runs]
+    runs = [Run(path, _validated(read_existing_run(path), path / RECORD)) for path in found.runs]
     return sorted(runs, key=lambda run: str(run.directory))
 
 
-def score_notes(scores: Iterable[dict]) -> list[str]:
-    """What the scores of translations are of, a sentence each: of which text, and whether they compare.
+def score_notes(scores: Iterable[dict[str, Any]]) -> list[str]:
+    """Sentences on the scores of translations: on which text they were computed, and whether they are comparable.
 
     >>> score_notes([{"bleu": 20.1, "of": "of detokenised text, against the raw references"}, {"top1": 80.0}])
     ['BLEU is of detokenised text, against the raw references.']
     """
     of = Counter(each.get("of") for each in scores if "bleu" in each)
-    untold = of.pop(None, 0)
+    unknown = of.pop(None, 0)
     notes = [f"BLEU is {each}." for each in sorted(map(str, of))]
-    if of and untold:
-        notes.append(f"Of which text the BLEU of {untold} run{'s' * (untold > 1)} is, their records do not say.")
+    if of and unknown:
+        notes.append(f"Of which text the BLEU of {unknown} run{'s' * (unknown > 1)} is, their records do not say.")
     return [*notes, "Scores of different texts do not compare."] if len(of) > 1 else notes
 
 
-def _checked(record: RunRecord, path: Path) -> RunRecord:
-    """A record that a report can rely on."""
+def _validated(record: RunRecord, path: Path) -> RunRecord:
+    """Validate what a report relies on in a record."""
     parts = convert(vars(record), _Parts, str(path))
     if record.teacher and parts.configuration.temperature is None:
         raise input_error("run record", path, "configuration must have the temperature of a student")

@@ -1,4 +1,4 @@
-"""What commands are given on their command lines: runs, representation files, and directories of either."""
+"""Find the inputs of commands: runs, representation files, and directories of either."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lskd.io.errors import input_error
+from lskd.io.errors import input_error, shortened
 
 RECORD = "run.json"
 SUFFIX = ".representations.safetensors"
@@ -15,11 +15,11 @@ SHOWN = 4  # names in a note
 
 @dataclass
 class Inputs:
-    """What was found, each in the order given, directories' contents in the order of their paths.
+    """The inputs that were found, in the order given, those in a directory in the order of their paths.
 
     Attributes:
         models: directories with a ``run.json``, and representation files.
-        others: files that the command has a use for besides.
+        others: other files that the command uses.
         skipped: places that hold nothing of these.
     """
 
@@ -39,28 +39,27 @@ class Inputs:
 
 
 def say_skipped(paths: Sequence[Path], why: str = "neither a run nor representations") -> None:
-    """Name what was skipped in one line on standard error, if anything was."""
+    """Name skipped paths in one line on standard error, if there are any."""
     if paths:
-        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-        print(f"skipped, {why}: {', '.join(map(str, paths[:SHOWN]))}{more}", file=sys.stderr)
+        print(f"skipped, {why}: {shortened(paths, SHOWN)}", file=sys.stderr)
 
 
 def find_inputs(
     argument: str,
-    places: Sequence[str | os.PathLike],
+    places: Sequence[str | os.PathLike[str]],
     valid: str,
     is_other: Callable[[Path], bool] = lambda path: False,
 ) -> Inputs:
-    """Find what the places hold: what a shell's ``runs/mine/*`` names beside runs is skipped.
+    """Find runs and representation files; other files, as in a shell's ``runs/mine/*``, are skipped.
 
-    A directory stands for the runs in it and below it, where links lead too; where there are none, for the
-    representation files there.
+    A directory stands for the runs in and below it, also behind links, or, if there are none, for the representation
+    files there.
 
     Args:
-        argument: what the user gave the places by, for messages.
+        argument: the option by which the user gave the places, for messages.
         places: run directories or their ``run.json``, directories above them, representation files, and others.
-        valid: what is said of a place that does not exist, or where nothing at all is found.
-        is_other: whether a file is one that the command has a use for besides.
+        valid: the message for a place that does not exist, or where nothing at all is found.
+        is_other: whether a file is one of the other files that the command uses.
 
     Raises:
         InputError: a place that does not exist, or none that holds anything.
@@ -85,7 +84,7 @@ def find_inputs(
 
 
 def _files_below(place: Path) -> Iterator[Path]:
-    """Every file in a directory and below it, also where links lead; each directory once, by its own name first."""
+    """Yield every file in and below a directory, also behind links; each directory once."""
     seen: set[str] = set()
     starts = [place]
     for start in starts:
@@ -99,7 +98,7 @@ def _files_below(place: Path) -> Iterator[Path]:
 
 
 def _each_once(paths: Sequence[Path]) -> list[Path]:
-    """Each file under the first of its names."""
+    """Each file once, by the first of its paths."""
     once: dict[Path, Path] = {}
     for path in paths:
         once.setdefault(path.resolve(), path)

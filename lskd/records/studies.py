@@ -1,22 +1,25 @@
-"""The studies of a report: runs that may be compared, summed up over seeds, and how figures are written.
+"""The studies of a report: comparable runs, summarised over seeds, and the format of their results.
 
-A study is what may be compared: students of one model, distilled on the same data from teachers of one model with the
-same settings, save α of the teacher, T and the seed.
+The runs of a study are comparable: students of one model, distilled on the same data from teachers of one model with
+the same settings, except α of the teacher, T and the seed.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from lskd.io.errors import input_error
 from lskd.records.found_runs import METRICS, Metric, Run
 from lskd.records.spread import Spread, over_seeds
 
+Key = TypeVar("Key")
+
 
 @dataclass
 class Study:
-    """Students that may be compared, and their teachers.
+    """Comparable students, and their teachers.
 
     Attributes:
         first: one of its runs, for what all share.
@@ -24,7 +27,7 @@ class Study:
         students: by α of the teacher and T, in order of seeds.
         teachers: runs of the teachers, by α.
         alone: runs of the student's model without a teacher, by α of their labels.
-        special: settings that set it apart from a study that is the same otherwise, in words.
+        special: settings that distinguish it from an otherwise equal study, in words.
     """
 
     first: Run
@@ -36,28 +39,28 @@ class Study:
 
     @property
     def runs(self) -> list[Run]:
-        """All, teachers first."""
+        """All runs, teachers first."""
         return [run for part in (self.teachers, self.students, self.alone) for runs in part.values() for run in runs]
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Which figures its runs have."""
+        """The metrics of its runs."""
         return METRICS[self.first.kind]
 
     @property
     def unit(self) -> str:
-        """Of the first of them: ``%`` or ``BLEU``."""
+        """The unit of the first metric: ``%`` or ``BLEU``."""
         return "BLEU" if self.first.kind == "translation" else "%"
 
     @property
     def title(self) -> str:
-        """Data, teacher → student, and what is special."""
+        """Data, teacher → student, and distinguishing settings."""
         taught = f"{self.teacher} → {self.first.model}" if self.teacher else f"{self.first.model}, without a teacher"
         return f"{self.first.data}: {taught}{self.special}"
 
     @property
     def smoothings(self) -> list[float | None]:
-        """α of the teachers, increasing, the unknown last."""
+        """α of the teachers, increasing, unknown ones last."""
         return sorted({alpha for alpha, _ in self.students} | set(self.teachers), key=unknown_last)
 
     @property
@@ -66,7 +69,7 @@ class Study:
         return sorted({temperature for _, temperature in self.students})
 
     def spread(self, alpha: float | None, temperature: float | None, metric: str) -> Spread | None:
-        """Of students over seeds, of teachers where ``temperature`` is None; None where no run has the figure.
+        """Spread of students over seeds, or of teachers if ``temperature`` is None; None where no run has the metric.
 
         Teachers whose own runs were not given are taken from their students' records, each once.
         """
@@ -74,10 +77,10 @@ class Study:
             return spread(self.students.get((alpha, temperature), []), metric)
         if alpha in self.teachers:
             return spread(self.teachers[alpha], metric)
-        valid = {}
+        valid: dict[str | None, dict[str, Any]] = {}
         for (smoothing, _), runs in self.students.items():
             if smoothing == alpha:
-                valid |= {run.record.teacher.get("fingerprint"): run.record.teacher.get("valid", {}) for run in runs}
+                valid |= {run.teacher.get("fingerprint"): run.teacher.get("valid", {}) for run in runs}
         values = [figures[metric] for figures in valid.values() if figures.get(metric) is not None]
         return over_seeds(values) if values else None
 
@@ -87,19 +90,19 @@ def unknown_last(alpha: float | None) -> tuple[bool, float]:
     return alpha is None, alpha or 0.0
 
 
-def pair(run: Run) -> tuple:
-    """What students at different T share that may be compared one by one: the seeds and the teacher."""
+def pair(run: Run) -> tuple[Any, ...]:
+    """What students at different T must share to be compared as a pair: the seeds and the teacher."""
     data_seed = run.record.configuration.get("host", {}).get("data_seed")
-    return run.record.seed, data_seed, run.record.teacher.get("fingerprint")
+    return run.record.seed, data_seed, run.teacher.get("fingerprint")
 
 
 def smoothing(alpha: float | None) -> str:
-    """α in words, ``α = 0.1``, that stay in one line."""
+    """``α = 0.1``, with spaces that do not break."""
     return "α unknown" if alpha is None else f"α = {alpha:g}".replace(" ", "\u00a0")
 
 
 def at(temperature: float) -> str:
-    """T in words, ``T = 3``, that stay in one line."""
+    """``T = 3``, with spaces that do not break."""
     return f"T = {temperature:g}".replace(" ", "\u00a0")
 
 
@@ -117,7 +120,7 @@ def number(value: Spread | None, with_n: bool = False) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A change with its sign, a true minus.
+    """A change with its sign, with a typographic minus.
 
     >>> signed(-2.55, 2), signed(3.0), signed(-0.01)
     ('−2.55', '+3.0', '0.0')
@@ -127,23 +130,29 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def spread(runs: Iterable[Run], metric: str) -> Spread | None:
-    """Mean, standard deviation and n of a figure over the runs that have it; None where none has."""
+    """Mean, standard deviation and n of a metric over the runs that have it; None where none has."""
     values = [run.figures[metric] for run in runs if run.figures.get(metric) is not None]
     return over_seeds(values) if values else None
 
 
 def group(runs: Sequence[Run]) -> list[Study]:
-    """Studies, images before translations.
+    """Group runs into studies, images before translations.
 
     Raises:
-        InputError: one student twice: the same settings, teacher and seed in two directories.
+        InputError: the same student twice: equal settings, teacher and seed in two directories.
     """
-    studies: dict[tuple, Study] = {}
+    studies: dict[tuple[Any, ...], Study] = {}
     for run in runs:
-        if run.record.teacher:
+        if run.temperature is not None:
             teachers = [each for each in runs if not each.record.teacher and _is_teacher(each, run)]
-            model = run.record.teacher.get("model") or (teachers[0].model if teachers else "teacher")
-            key = (run.kind, run.record.data.get("fingerprint"), model, run.model, tuple(sorted(run.settings.items())))
+            model = run.teacher.get("model") or (teachers[0].model if teachers else "teacher")
+            key: tuple[Any, ...] = (
+                run.kind,
+                run.record.data.get("fingerprint"),
+                model,
+                run.model,
+                tuple(sorted(run.settings.items())),
+            )
             study = studies.setdefault(key, Study(run, model))
             _insert(study.students, (run.label_smoothing, run.temperature), run)
             for each in teachers:
@@ -163,23 +172,24 @@ def group(runs: Sequence[Run]) -> list[Study]:
     return sorted(studies.values(), key=lambda study: (study.first.kind != "vision", study.teacher is None))
 
 
-def _insert(runs: dict, key, run: Run) -> None:
+def _insert(runs: dict[Key, list[Run]], key: Key, run: Run) -> None:
     """Add a run under its key, in order of seeds, once."""
-    there = runs.setdefault(key, [])
-    if run not in there:
-        there.append(run)
-        there.sort(key=lambda each: (each.record.seed, str(each.directory)))
+    inserted = runs.setdefault(key, [])
+    if run not in inserted:
+        inserted.append(run)
+        inserted.sort(key=lambda each: (each.record.seed, str(each.directory)))
 
 
 def _is_teacher(run: Run, student: Run) -> bool:
-    """Whether a run's checkpoint taught a student: by the end of its path, since directories move."""
-    ends = {tuple(Path(path).parts[-3:-1]) for path in student.record.teacher.get("paths", [])}
+    """Whether a run is a student's teacher, by the end of its checkpoint's path, since directories may be moved."""
+    ends = {tuple(Path(path).parts[-3:-1]) for path in student.teacher.get("paths", [])}
     return tuple(run.directory.resolve().parts[-2:]) in ends and run.label_smoothing == student.label_smoothing
 
 
 def _check_once(study: Study) -> None:
+    """Raise InputError where a study has the same run twice."""
     for runs in study.students.values():
-        seen: dict[tuple, Run] = {}
+        seen: dict[tuple[Any, ...], Run] = {}
         for run in runs:
             other = seen.setdefault(pair(run), run)
             if other is not run:
@@ -193,7 +203,7 @@ def _check_once(study: Study) -> None:
 
 
 def _tell_apart(studies: Sequence[Study]) -> None:
-    """Say of studies of one title in which settings they differ."""
+    """Add to studies with equal titles the settings in which they differ."""
     for title in {study.title for study in studies}:
         same = [study for study in studies if study.title == title]
         names = sorted({name for study in same for name in study.first.settings})

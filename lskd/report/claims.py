@@ -3,16 +3,17 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, Comparison, Groups, holm, mean_test
 from lskd.records.runs import unfinished
-from lskd.records.spread import Spread
+from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, at, number, pair, signed, smoothing, unknown_last
-from lskd.report.diffusion import Diffusion, MeasuredEta
-from lskd.report.html import Markup, element, join, paragraph
+from lskd.report.measured_eta import Diffusion, Interval, MeasuredEta
 
+Test = TypeVar("Test", bound=Hashable)
 TIE = 0.005  # what two decimals cannot tell apart
 EXPLANATION = (
     "Something is claimed where p ≤ {level:g}. Over seeds: the best T against the worst by the studentised range, "
@@ -52,15 +53,13 @@ class MeanEta:
     def of(cls, split: str, measured: MeasuredEta) -> "MeanEta":
         """From η of each target."""
         rows = measured.rows
-        pairs = range(len(rows[0].found))
-        similar, dissimilar = (
-            tuple(100 * float(np.mean([getattr(row.found[place], kind) for row in rows])) for place in pairs)
-            for kind in ("eta_similar", "eta_dissimilar")
-        )
+        pairs = list(zip(*(row.found for row in rows), strict=True))  # of each pair of students the η of all targets
+        similar = tuple(100 * float(np.mean([each.eta_similar for each in indices])) for indices in pairs)
+        dissimilar = tuple(100 * float(np.mean([each.eta_dissimilar for each in indices])) for indices in pairs)
         excluding = None
-        if len(pairs) == 1 and all(row.similar_interval and row.dissimilar_interval for row in rows):
-            intervals = ([row.similar_interval for row in rows], [row.dissimilar_interval for row in rows])
-            excluding = tuple(sum(low > 0 or high < 0 for low, high in each) for each in intervals)
+        intervals = [(row.similar_interval, row.dissimilar_interval) for row in rows]
+        if len(pairs) == 1 and all(one and other for one, other in intervals):
+            excluding = sum(_leaves_out_0(one) for one, _ in intervals), sum(_leaves_out_0(two) for _, two in intervals)
         signs = sum(row.similar < 0 for row in rows), sum(row.dissimilar > 0 for row in rows)
         p = None
         if tested := mean_test(similar):
@@ -85,6 +84,19 @@ class Finding:
     eta: MeanEta | None
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a page says first.
+
+    Attributes:
+        studies: the title of each study, and its sentences.
+        explanation: what p is; None where nothing was tested.
+    """
+
+    studies: Sequence[tuple[str, Sequence[str]]]
+    explanation: str | None
+
+
 @dataclass
 class Claims:
     """What may be said of a page's studies.
@@ -99,7 +111,7 @@ class Claims:
     findings: list[list[Finding]] = field(init=False)
     adjusted: Mapping[Hashable, float] = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.findings = [_findings(study, diffusion) for study, diffusion in self.studies]
         every = [each for findings in self.findings for each in findings]
         tested: dict[Hashable, float | None] = {each: each.p for finding in every for each in finding.comparisons}
@@ -107,30 +119,29 @@ class Claims:
             tested |= {(eta, "over seeds"): eta.p, (eta, "isotropic"): eta.p_isotropic}
         self.adjusted = adjusted(tested)
 
-    def answer(self) -> Markup:
-        """A paragraph for each study, one for its η, and what p is."""
-        parts = []
-        for (study, _), findings in zip(self.studies, self.findings, strict=True):
-            sentences = [self._accuracy(study, finding) for finding in findings if len(finding.means) > 1]
-            if sentences and (seeds := _few_seeds(study, findings)):
-                sentences.append(seeds)
-            sentences = sentences or ["There are no students at two temperatures to compare."]
-            sentences += [self._eta(finding) for finding in findings if finding.eta]
-            if short := [run for run in study.runs if unfinished(run.record)]:
-                sentences.append(
-                    f"Not at the end of their training, but counted: {', '.join(run.name for run in short)}."
-                )
-            if study.students and not any(finding.eta for finding in findings):
-                sentences.append(f"η, {self.change}, was not measured.")
-            items = element("ul", *(element("li", each) for each in sentences))
-            parts.append(join([paragraph(element("strong", study.title)), items]))
-        if self.adjusted:
-            count = len(self.adjusted)
-            several = (
-                f"p is adjusted for the {count} tests of this page (Holm); intervals are not. " if count > 1 else ""
-            )
-            parts.append(paragraph(EXPLANATION.format(level=LEVEL, adjusted=several), class_="faint"))
-        return join(parts)
+    def answer(self) -> Answer:
+        """Sentences on each study and its η, and what p is."""
+        said = [
+            (study.title, self._sentences(study, findings))
+            for (study, _), findings in zip(self.studies, self.findings, strict=True)
+        ]
+        if not self.adjusted:
+            return Answer(said, None)
+        count = len(self.adjusted)
+        several = f"p is adjusted for the {count} tests of this page (Holm); intervals are not. " if count > 1 else ""
+        return Answer(said, EXPLANATION.format(level=LEVEL, adjusted=several))
+
+    def _sentences(self, study: Study, findings: Sequence[Finding]) -> list[str]:
+        sentences = [self._accuracy(study, finding) for finding in findings if len(finding.means) > 1]
+        if sentences and (seeds := _few_seeds(study, findings)):
+            sentences.append(seeds)
+        sentences = sentences or ["There are no students at two temperatures to compare."]
+        sentences += [self._eta(finding.alpha, finding.eta) for finding in findings if finding.eta]
+        if short := [run for run in study.runs if unfinished(run.record)]:
+            sentences.append(f"Not at the end of their training, but counted: {', '.join(run.name for run in short)}.")
+        if study.students and not any(finding.eta for finding in findings):
+            sentences.append(f"η, {self.change}, was not measured.")
+        return sentences
 
     def _accuracy(self, study: Study, finding: Finding) -> str:
         means, unit = finding.means, study.unit
@@ -146,10 +157,9 @@ class Claims:
             said += " " + difference_in_words(each, self.adjusted[each], points)
         return said
 
-    def _eta(self, finding: Finding) -> str:
-        eta = finding.eta
+    def _eta(self, alpha: float | None, eta: MeanEta) -> str:
         below, above = eta.signs
-        teacher = smoothing(finding.alpha)
+        teacher = smoothing(alpha)
         said = [f"η, {self.change}, teacher with {teacher}, {eta.split} split, mean of {eta.targets} targets:"]
         for name, values, sign in (
             ("η(S1)", eta.similar, f"below 0 for {below}"),
@@ -160,8 +170,8 @@ class Claims:
             said.append(f"{name}\u00a0=\u00a0{signed(float(np.mean(values)))}\u00a0% ({sign}{interval}){stop}")
         if eta.p is not None:
             p = self.adjusted[eta, "over seeds"]
-            verdict = "is below 0" if p <= LEVEL else "is not below 0 beyond chance"
-            said.append(f"Over {len(eta.similar)} pairs of seeds η(S1) {verdict} ({p_in_words(p)}).")
+            is_below = "is below 0" if p <= LEVEL else "is not below 0 beyond chance"
+            said.append(f"Over {len(eta.similar)} pairs of seeds η(S1) {is_below} ({p_in_words(p)}).")
         else:
             pairs = "One pair" if len(eta.similar) == 1 else f"{len(eta.similar)} pairs"
             said.append(f"{pairs} of students: nothing is claimed of T.")
@@ -173,13 +183,17 @@ class Claims:
                 )
         if eta.p_isotropic is not None:
             p = self.adjusted[eta, "isotropic"]
-            verdict = "goes beyond isotropic change" if p <= LEVEL else "may be isotropic change"
-            said.append(f"How near similar classes came {verdict} of these students ({p_in_words(p)}).")
+            change = "goes beyond isotropic change" if p <= LEVEL else "may be isotropic change"
+            said.append(f"How near similar classes came {change} of these students ({p_in_words(p)}).")
         return " ".join(said)
 
 
-def adjusted(tested: Mapping[Hashable, float | None]) -> dict[Hashable, float]:
-    """p of all that is tested on a page, each adjusted for their number; without what has none."""
+def _leaves_out_0(interval: Interval | None) -> bool:
+    return interval is not None and (interval[0] > 0 or interval[1] < 0)
+
+
+def adjusted(tested: Mapping[Test, float | None]) -> dict[Test, float]:
+    """Adjust the p of everything that is tested on a page for their number; tests without p are left out."""
     known = {each: p for each, p in tested.items() if p is not None}
     return dict(zip(known, holm(list(known.values())), strict=True))
 
@@ -211,7 +225,7 @@ def p_in_words(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def _interval(interval: tuple[float, float], digits: int = 1) -> str:
+def _interval(interval: Interval, digits: int = 1) -> str:
     return f"95\u00a0% interval {signed(interval[0], digits)} to {signed(interval[1], digits)}"
 
 
@@ -223,9 +237,8 @@ def _findings(study: Study, diffusion: Diffusion) -> list[Finding]:
     """Of each teacher, the most smoothed first."""
     metric, found = study.metrics[0].key, []
     for alpha in sorted(study.smoothings, key=unknown_last, reverse=True):
-        values = {T: _by_pair(study, alpha, T, metric) for T in study.temperatures}
-        values = {T: each for T, each in values.items() if each}
-        means = {T: study.spread(alpha, T, metric) for T in values}
+        values = {T: each for T in study.temperatures if (each := _by_pair(study, alpha, T, metric))}
+        means = {T: over_seeds(list(each.values())) for T, each in values.items()}
         groups = Groups(values)
         comparisons = [groups.best_against_worst(), groups.one_against_rest()]
         split = next((split for split, etas in diffusion.etas.items() if alpha in etas), None)
@@ -234,7 +247,7 @@ def _findings(study: Study, diffusion: Diffusion) -> list[Finding]:
     return found
 
 
-def _by_pair(study: Study, alpha: float | None, T: float, metric: str) -> dict[tuple, float]:
+def _by_pair(study: Study, alpha: float | None, T: float, metric: str) -> dict[Hashable, float]:
     runs = study.students.get((alpha, T), [])
     return {pair(run): run.figures[metric] for run in runs if run.figures.get(metric) is not None}
 
@@ -247,12 +260,12 @@ def _few_seeds(study: Study, findings: Sequence[Finding]) -> str:
         return ""
     seeds = "One seed each" if all(each.n == 1 for each in spreads) else f"Fewer than {LEAST_SEEDS} seeds somewhere"
     said = f"{seeds}: no test there, so nothing is claimed of T"
-    samples = [run.figures.get("samples") for runs in study.students.values() for run in runs]
-    if study.unit == "%" and all(samples):
-        share = np.clip(np.mean([each.mean for each in spreads]) / 100, 0, 1)
-        error = 100 * math.sqrt(2 * share * (1 - share) / min(samples))
+    samples = min(run.figures.get("samples") or 0 for runs in study.students.values() for run in runs)
+    if study.unit == "%" and samples:
+        share = float(np.clip(np.mean([each.mean for each in spreads]) / 100, 0, 1))
+        error = 100 * math.sqrt(2 * share * (1 - share) / samples)
         said += (
-            f"; the {min(samples)} images alone leave the difference of two such accuracies a standard error of up to "
+            f"; the {samples} images alone leave the difference of two such accuracies a standard error of up to "
             f"{error:.1f} points"
         )
     return said + "."

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -14,27 +14,30 @@ from lskd.io.errors import input_error
 from lskd.io.schema import Integer, Name, Number, Text, convert, read_json
 from lskd.paper.results import Result, read_result
 from lskd.records.found_runs import Run, find_runs
-from lskd.report.plots import PIXELS_PER_INCH
+from lskd.report.drawing_style import PIXELS_PER_INCH
+from lskd.report.elements import Svg
 
 POINTS_PER_INCH = 72
 MOST_PIXELS = 20_000  # of a drawing's side
 MOST_ROWS = 1000  # of a drawing's numbers: more is no table for readers
 NOT_SHOWN = ("file", "files", "checkpoint")  # paths of the machine that made the numbers
 
+Value = str | float | None  # of a drawing's numbers
+
 
 @dataclass(frozen=True)
-class Drawing:
+class RedrawnFigure:
     """A figure of the paper, drawn anew.
 
     Attributes:
-        svg: its text, width and height in pixels, as :func:`lskd.report.plots.svg` has them.
-        rows: its numbers, by name: numbers, text or None.
+        svg: the drawing.
+        rows: its numbers, by name.
         published: what the paper's shows, in words.
         files: the drawing's and its numbers', as FILE.json names them.
     """
 
-    svg: tuple[str, int, int]
-    rows: Sequence[dict]
+    svg: Svg
+    rows: Sequence[Mapping[str, Value]]
     published: str
     files: Sequence[str]
 
@@ -48,23 +51,21 @@ class Experiment:
         title: in words.
         command: that makes it.
         notes: where it deviates from the paper.
-        result: of a table.
-        drawing: of a figure.
+        outcome: what was measured of a table, or the drawing of a figure.
     """
 
     id: str
     title: str
     command: str
     notes: Sequence[str]
-    result: Result | None
-    drawing: Drawing | None
+    outcome: Result | RedrawnFigure
 
     @property
     def name(self) -> str:
         """What the paper calls it."""
-        if self.drawing is not None:
+        if isinstance(self.outcome, RedrawnFigure):
             return f"Figure {self.id}"
-        return f"Appendix {self.id}" if self.result.table == "E" else f"Table {self.id}"
+        return f"Appendix {self.id}" if self.outcome.table == "E" else f"Table {self.id}"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Contents:
     runs: Sequence[Run]
 
 
-def read_contents(path: str | os.PathLike) -> Contents:
+def read_contents(path: str | os.PathLike[str]) -> Contents:
     """Read FILE.json and all that it names; paths are relative to its directory.
 
     Raises:
@@ -129,9 +130,11 @@ class _Numbers(msgspec.Struct):
 def _experiment(content: _Experiment, where: str, place: Path) -> Experiment:
     if (content.result is None) == (content.figure is None):
         raise input_error(where, "result, figure", "must have the one or the other")
-    made = Experiment(content.id, content.title, content.command, content.notes, None, None)
-    if content.result is not None:
-        return replace(made, result=read_result(_file(content, "result", where, place)))
+    outcome = read_result(_file(content, "result", where, place)) if content.result else _redrawn(content, where, place)
+    return Experiment(content.id, content.title, content.command, content.notes, outcome)
+
+
+def _redrawn(content: _Experiment, where: str, place: Path) -> RedrawnFigure:
     if not content.published:
         raise input_error(where, "published", "must be there")
     numbers = _file(content, "numbers", where, place)
@@ -139,13 +142,8 @@ def _experiment(content: _Experiment, where: str, place: Path) -> Experiment:
         {name: _shown(value, f"{numbers}: rows[{i}].{name}") for name, value in row.items() if name not in NOT_SHOWN}
         for i, row in enumerate(read_json(numbers, _Numbers).rows)
     ]
-    drawing = Drawing(
-        read_svg(_file(content, "figure", where, place)),
-        rows,
-        content.published,
-        [str(content.figure), str(content.numbers)],
-    )
-    return replace(made, drawing=drawing)
+    svg = read_svg(_file(content, "figure", where, place))
+    return RedrawnFigure(svg, rows, content.published, [str(content.figure), str(content.numbers)])
 
 
 def _file(content: _Experiment, name: str, where: str, place: Path) -> Path:
@@ -155,38 +153,38 @@ def _file(content: _Experiment, name: str, where: str, place: Path) -> Path:
     return path
 
 
-def _shown(value: object, where: str) -> str | float | None:
+def _shown(value: object, where: str) -> Value:
     """A number or a text, of a list of texts one text."""
     if isinstance(value, list):
         return ", ".join(convert(value, list[Text], where))
     return convert(value, Integer | Number | Text | None, where)
 
 
-def read_svg(path: str | os.PathLike) -> tuple[str, int, int]:
-    """An SVG's text, with its width and height in CSS pixels.
+def read_svg(path: str | os.PathLike[str]) -> Svg:
+    """Read an SVG.
 
     Raises:
-        InputError: it is none, or does not say how large it is in pt or px.
+        InputError: it is not SVG, or does not say how large it is in pt or px.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise input_error("figure", path, "must be SVG, which is UTF-8") from None
     root = re.search(r"<svg\b[^>]*>", text[:10_000])
-    sides = root and [re.search(rf'\s{side}="([0-9.]{{1,12}})(pt|px|)"', root[0]) for side in ("width", "height")]
-    if not sides or None in sides:
+    width, height = (_pixels(root[0] if root else "", side, path) for side in ("width", "height"))
+    if not 1 <= min(width, height) <= max(width, height) <= MOST_PIXELS:
+        raise input_error("figure", path, f"must have sides of 1 to {MOST_PIXELS} pixels, not {width} and {height}")
+    return Svg(text, width, height)
+
+
+def _pixels(root: str, side: str, path: str | os.PathLike[str]) -> int:
+    found = re.search(rf'\s{side}="([0-9.]{{1,12}})(pt|px|)"', root)
+    if found is None:
         raise input_error("figure", path, "must be SVG with width and height in pt or px")
-    pixels = []
-    for side in sides:
-        try:
-            pixels.append(round(float(side[1]) * (PIXELS_PER_INCH / POINTS_PER_INCH if side[2] == "pt" else 1)))
-        except ValueError:
-            raise input_error("figure", path, f"must have sides that are numbers, not {side[1]}") from None
-    if not all(1 <= side <= MOST_PIXELS for side in pixels):
-        raise input_error(
-            "figure", path, f"must have sides of 1 to {MOST_PIXELS} pixels, not {pixels[0]} and {pixels[1]}"
-        )
-    return text, *pixels
+    try:
+        return round(float(found[1]) * (PIXELS_PER_INCH / POINTS_PER_INCH if found[2] == "pt" else 1))
+    except ValueError:
+        raise input_error("figure", path, f"must have sides that are numbers, not {found[1]}") from None
 
 
 def _runs(names: Sequence[str], place: Path) -> list[Run]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 
@@ -28,61 +29,114 @@ P_VALUES = (
 )
 
 
-def target_row(indices: Sequence[DiffusionIndex], measured: EtaMeasurement, names: Sequence[str], seed: int) -> dict:
+class TargetRow(TypedDict):
+    """η of one target, mean over pairs of students; None where there is no such number."""
+
+    target: str
+    eta_similar_percent: float
+    eta_similar_sd_percent: float | None
+    eta_similar_low_percent: float | None
+    eta_similar_high_percent: float | None
+    eta_dissimilar_percent: float
+    eta_dissimilar_sd_percent: float | None
+    eta_dissimilar_low_percent: float | None
+    eta_dissimilar_high_percent: float | None
+    p_value: float
+    p_isotropic: float | None
+    eta_similar_isotropic_percent: float | None
+    n: int
+    similar: list[str]
+    dissimilar: list[str]
+
+
+def target_row(
+    indices: Sequence[DiffusionIndex], measured: EtaMeasurement, names: Sequence[str], seed: int
+) -> TargetRow:
     """The row of one target, from one index for each pair of students; ``seed`` is of a null too large to enumerate."""
-    target = indices[0].target
-    sets, isotropy = measured.sets[target], measured.isotropy
+    first, sets, isotropy = indices[0], measured.sets[indices[0].target], measured.isotropy
     changes = np.mean([each.changes for each in indices], axis=0)
-    row = {"target": names[target]}
-    for name, kind in (("similar", "eta_similar"), ("dissimilar", "eta_dissimilar")):
-        spread = over_seeds([100 * getattr(each, kind) for each in indices])
-        interval = getattr(indices[0], f"{name}_interval") or (None, None)
-        low, high = (None if bound is None or math.isnan(bound) else 100 * bound for bound in interval)
-        row |= {f"{kind}_percent": spread.mean, f"{kind}_sd_percent": spread.sd}
-        row |= {f"{kind}_low_percent": low, f"{kind}_high_percent": high}
-    row["p_value"] = permutation_p(changes, len(sets.similar), seed)  # of the mean over pairs
-    expected = isotropy and isotropy.expected[target]
-    row["p_isotropic"] = isotropy and isotropy.p_values[target]
-    row["eta_similar_isotropic_percent"] = None if expected is None else 100 * expected
-    row["n"] = len(indices)
-    row["similar"] = [names[k] for k in sets.similar]
-    row["dissimilar"] = [names[k] for k in sets.dissimilar]
-    return row
+    similar = over_seeds([100 * each.eta_similar for each in indices])
+    dissimilar = over_seeds([100 * each.eta_dissimilar for each in indices])
+    similar_low, similar_high = _percent(first.similar_interval)
+    dissimilar_low, dissimilar_high = _percent(first.dissimilar_interval)
+    expected = None if isotropy is None else isotropy.expected[first.target]
+    return {
+        "target": names[first.target],
+        "eta_similar_percent": similar.mean,
+        "eta_similar_sd_percent": similar.sd,
+        "eta_similar_low_percent": similar_low,
+        "eta_similar_high_percent": similar_high,
+        "eta_dissimilar_percent": dissimilar.mean,
+        "eta_dissimilar_sd_percent": dissimilar.sd,
+        "eta_dissimilar_low_percent": dissimilar_low,
+        "eta_dissimilar_high_percent": dissimilar_high,
+        "p_value": permutation_p(changes, len(sets.similar), seed),  # of the mean over pairs
+        "p_isotropic": None if isotropy is None else isotropy.p_values[first.target],
+        "eta_similar_isotropic_percent": None if expected is None else 100 * expected,
+        "n": len(indices),
+        "similar": [names[k] for k in sets.similar],
+        "dissimilar": [names[k] for k in sets.dissimilar],
+    }
 
 
-def joined(row: dict) -> dict:
+def _percent(interval: tuple[float, float] | None) -> list[float | None]:
+    """The ends of an interval of fractions; None for one that resamples left undefined."""
+    return [None if math.isnan(end) else 100 * end for end in interval] if interval else [None, None]
+
+
+def joined(row: TargetRow) -> dict[str, object]:
     """A row for csv: lists of classes as text."""
-    return row | {name: "; ".join(row[name]) for name in ("similar", "dissimilar")}
+    return {**row, "similar": "; ".join(row["similar"]), "dissimilar": "; ".join(row["dissimilar"])}
 
 
-def table(rows: Sequence[dict], pairs: int) -> str:
+def table(rows: Sequence[TargetRow], pairs: int) -> str:
     """The rows as text, and their mean."""
-    columns = [Column("target", "shown"), Column("η(S1) %", "eta_similar_percent", "+.2f")]
-    columns += [Column("interval" if pairs == 1 else "±", "spread_similar"), Column("p", "p_value", ".3g")]
-    columns += [Column("iso %", "eta_similar_isotropic_percent", "+.2f"), Column("p iso", "p_isotropic", ".3g")]
-    columns += [Column("η(S2) %", "eta_dissimilar_percent", "+.2f")]
-    columns += [Column("interval" if pairs == 1 else "±", "spread_dissimilar")]
-    columns += [Column("n", "n")] if pairs > 1 else []
-    shown = [row | {"shown": imagenet_classes().get(row["target"], row["target"])} for row in rows]
-    for row in shown:
-        for name in ("similar", "dissimilar"):
-            sd, low, high = (row[f"eta_{name}_{what}_percent"] for what in ("sd", "low", "high"))
-            interval = None if low is None else f"{low:+.2f} to {high:+.2f}"
-            row[f"spread_{name}"] = interval if sd is None else f"{sd:.2f}"
-    mean = {"shown": "mean"}
-    for key in ("eta_similar_percent", "eta_dissimilar_percent"):
-        mean[key] = math.fsum(row[key] for row in rows) / len(rows)
-    return show([*shown, mean] if len(rows) > 1 else shown, columns)
+    spread = "interval" if pairs == 1 else "±"
+    columns = [
+        Column("target", "shown"),
+        Column("η(S1) %", "eta_similar_percent", "+.2f"),
+        Column(spread, "spread_similar"),
+        Column("p", "p_value", ".3g"),
+        Column("iso %", "eta_similar_isotropic_percent", "+.2f"),
+        Column("p iso", "p_isotropic", ".3g"),
+        Column("η(S2) %", "eta_dissimilar_percent", "+.2f"),
+        Column(spread, "spread_dissimilar"),
+        *([Column("n", "n")] if pairs > 1 else []),
+    ]
+    shown: list[dict[str, object]] = [
+        {
+            **row,
+            "shown": imagenet_classes().get(row["target"], row["target"]),
+            "spread_similar": _spread(
+                row["eta_similar_sd_percent"], row["eta_similar_low_percent"], row["eta_similar_high_percent"]
+            ),
+            "spread_dissimilar": _spread(
+                row["eta_dissimilar_sd_percent"], row["eta_dissimilar_low_percent"], row["eta_dissimilar_high_percent"]
+            ),
+        }
+        for row in rows
+    ]
+    if len(rows) > 1:
+        similar = math.fsum(row["eta_similar_percent"] for row in rows) / len(rows)
+        dissimilar = math.fsum(row["eta_dissimilar_percent"] for row in rows) / len(rows)
+        shown.append({"shown": "mean", "eta_similar_percent": similar, "eta_dissimilar_percent": dissimilar})
+    return show(shown, columns)
 
 
-def summary(rows: Sequence[dict], isotropy: IsotropyTest | None) -> list[str]:
-    """For how many targets η is negative, and what may be said of them together."""
-    parts = []
-    for name, key in (("η(S1)", "eta_similar_percent"), ("η(S2)", "eta_dissimilar_percent")):
-        parts.append(f"{name} is negative for {sum(row[key] < 0 for row in rows)} of {len(rows)} targets")
-    lines = [", ".join(parts) + "."]
+def _spread(sd: float | None, low: float | None, high: float | None) -> str | None:
+    if sd is not None:
+        return f"{sd:.2f}"
+    return None if low is None or high is None else f"{low:+.2f} to {high:+.2f}"
+
+
+def summary(rows: Sequence[TargetRow], isotropy: IsotropyTest | None) -> list[str]:
+    """The number of targets with a negative η, and the test of all targets together."""
+    similar = sum(row["eta_similar_percent"] < 0 for row in rows)
+    dissimilar = sum(row["eta_dissimilar_percent"] < 0 for row in rows)
+    targets = f"of {len(rows)} targets"
+    lines = [f"η(S1) is negative for {similar} {targets}, η(S2) is negative for {dissimilar} {targets}."]
     tested = [row for row in rows if row["p_isotropic"] is not None]
-    if tested and isotropy.p_together is not None:
+    if tested and isotropy is not None and isotropy.p_together is not None:
         verdict = "is more than isotropic change" if isotropy.p_together <= LEVEL else "may be isotropic change"
         lines.append(
             f"Nearer than isotropic change explains (p iso at most {LEVEL:g}, η(S1) below 0 and iso): "
@@ -92,10 +146,10 @@ def summary(rows: Sequence[dict], isotropy: IsotropyTest | None) -> list[str]:
     return lines
 
 
-def _is_nearer(row: dict) -> bool:
+def _is_nearer(row: TargetRow) -> bool:
     """Whether S1 came nearer than isotropic change explains, by its distances and relative to the target's others."""
-    isotropic = row["eta_similar_isotropic_percent"]
-    return row["p_isotropic"] <= LEVEL and row["eta_similar_percent"] < min(0, 0 if isotropic is None else isotropic)
+    p, isotropic = row["p_isotropic"], row["eta_similar_isotropic_percent"] or 0.0
+    return p is not None and p <= LEVEL and row["eta_similar_percent"] < min(0.0, isotropic)
 
 
 def head(files: Files, name: str) -> list[str]:
@@ -114,14 +168,14 @@ def head(files: Files, name: str) -> list[str]:
     return lines
 
 
-def origins(files: Files) -> list[dict]:
+def origins(files: Files) -> list[dict[str, object]]:
     """The same for programs."""
     return [{"file": path, "provenance": each.provenance} for path, each in files]
 
 
 def meaning(
     pairs: Sequence[tuple[Representations, Representations]],
-    rows: Sequence[dict],
+    rows: Sequence[TargetRow],
     measured: EtaMeasurement,
     confidence: float,
 ) -> list[str]:

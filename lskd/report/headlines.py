@@ -1,4 +1,4 @@
-"""One line on a table's figures, measured or published: what stands in the overview of a page of experiments."""
+"""One line on the results of a table, measured or published, for the overview of the page of experiments."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,52 +14,52 @@ from lskd.report.claims import p_in_words, verdict
 FIRST = ("top1", "bleu")  # the metric that a headline is about, of those that a table may have several of
 
 
-def compared(figures: Sequence[Figure]) -> list[Comparison]:
-    """The differences between temperatures that a headline speaks of: those of which seeds allow a test."""
-    found = [_comparison(alike) for alike in _groups(_of_students(figures), ("student", "label_smoothing")).values()]
+def compared(results: Sequence[Figure]) -> list[Comparison]:
+    """The differences between temperatures that a headline mentions and that there are enough seeds to test."""
+    found = [_comparison(alike) for alike in _groups(_of_students(results), ("student", "label_smoothing")).values()]
     return [each for each in found if each]
 
 
-def headline(figures: Sequence[Figure], adjusted: Mapping[Comparison, float], digits: int = 2) -> str:
-    """What figures of one table say, by the same rule for measured and published ones.
+def headline(results: Sequence[Figure], adjusted: Mapping[Comparison, float], digits: int = 2) -> str:
+    """Summarise the results of one table, by the same rule for measured and published ones.
 
     Args:
-        figures: of one table.
-        adjusted: p of everything that :func:`compared` finds in these figures, adjusted for what the page compares.
+        results: all of one table.
+        adjusted: p of everything that :func:`compared` finds in these results, adjusted for what the page compares.
         digits: of accuracy and BLEU.
     """
-    metrics = {figure.metric for figure in figures}
+    metrics = {result.metric for result in results}
     if "entropy" in metrics and metrics & {*FIRST}:
-        said = _each([f for f in figures if f.metric in FIRST], digits, lambda f: f"{smoothing(f.label_smoothing)}, ")
+        said = _each([f for f in results if f.metric in FIRST], digits, lambda f: f"{smoothing(f.label_smoothing)}, ")
     elif metrics & {*FIRST}:
-        said = _by_temperature(_of_students(figures), adjusted, digits)
+        said = _by_temperature(_of_students(results), adjusted, digits)
     elif any(metric.startswith("eta") for metric in metrics):
-        said = _signs(figures)
+        said = _signs(results)
     elif "entropy" in metrics:
-        said = _by(figures, ("label_smoothing",), lambda f: f"{cell(f)} at {_at(f)}")
+        said = _by(results, ("label_smoothing",), lambda f: f"{cell(f)} at {_at(f)}")
     elif "class_accuracy" in metrics:
-        average = [figure for figure in figures if figure.target_class == "average"]
+        average = [result for result in results if result.target_class == "average"]
         said = _by(average, ("student", "split"), lambda f: f"{cell(f, digits)} at {_at(f)} on average")
     elif "count" in metrics:
-        said = _by(figures, ("label_smoothing", "temperature"), lambda f: f"{f.target_class} {cell(f)}")
+        said = _by(results, ("label_smoothing", "temperature"), lambda f: f"{f.target_class} {cell(f)}")
     else:
-        kept = [figure for figure in figures if figure.target_class in ("average", "by chance")]
+        kept = [result for result in results if result.target_class in ("average", "by chance")]
         said = _by(kept, ("target_class",), lambda f: f"{shown(f, 'metric')} {cell(f)}")
     return "; ".join(said) or "–"
 
 
-def _of_students(figures: Sequence[Figure]) -> list[Figure]:
-    """Accuracy and BLEU by temperature, unless entropies go with them: then temperatures were matched, not compared."""
-    if any(figure.metric == "entropy" for figure in figures):
+def _of_students(results: Sequence[Figure]) -> list[Figure]:
+    """Accuracy and BLEU of students; none beside entropies, where temperatures were matched, not compared."""
+    if any(result.metric == "entropy" for result in results):
         return []
-    return [f for f in figures if f.metric in FIRST and f.student and f.temperature is not None]
+    return [f for f in results if f.metric in FIRST and f.student and f.temperature is not None]
 
 
-def _by_temperature(figures: Sequence[Figure], adjusted: Mapping[Comparison, float], digits: int) -> list[str]:
-    """For each student and α the highest and the lowest mean, and what their difference is worth."""
+def _by_temperature(results: Sequence[Figure], adjusted: Mapping[Comparison, float], digits: int) -> list[str]:
+    """The highest and the lowest mean of each student and α, and whether their difference is more than chance."""
     said = []
-    for name, alike in _groups(figures, ("student", "label_smoothing")).items():
-        best, worst = (choose(alike, key=lambda figure: figure.mean) for choose in (max, min))
+    for name, alike in _groups(results, ("student", "label_smoothing")).items():
+        best, worst = (choose(alike, key=lambda result: result.mean) for choose in (max, min))
         words = f"{name}{cell(best, digits)}\u00a0{best.unit} at {_at(best)}"
         if len(alike) > 1:
             words += f", highest of {len(alike)} T, {cell(worst, digits)} at {_at(worst)}, lowest: "
@@ -69,20 +69,22 @@ def _by_temperature(figures: Sequence[Figure], adjusted: Mapping[Comparison, flo
     return said
 
 
-def _comparison(figures: Sequence[Figure]) -> Comparison | None:
+def _comparison(results: Sequence[Figure]) -> Comparison | None:
     """The best T against the worst, from means, standard deviations and numbers of seeds."""
-    spreads = {f.temperature: Spread(f.mean, f.standard_deviation, f.n or 0) for f in figures}
+    spreads = {
+        f.temperature: Spread(f.mean, f.standard_deviation, f.n or 0) for f in results if f.temperature is not None
+    }
     return Groups(spreads).best_against_worst()
 
 
-def _each(figures: Sequence[Figure], digits: int, about: Callable[[Figure], str]) -> list[str]:
-    return _by(figures, ("student",), lambda f: f"{about(f)}{_at(f)}: {cell(f, digits)}\u00a0{f.unit}")
+def _each(results: Sequence[Figure], digits: int, about: Callable[[Figure], str]) -> list[str]:
+    return _by(results, ("student",), lambda f: f"{about(f)}{_at(f)}: {cell(f, digits)}\u00a0{f.unit}")
 
 
-def _signs(figures: Sequence[Figure]) -> list[str]:
-    """η, mean over targets, and for how many it has the signs that diffusion gives it."""
+def _signs(results: Sequence[Figure]) -> list[str]:
+    """η, mean over targets, and the number of targets with the sign that systematic diffusion predicts."""
     said = []
-    for name, alike in _groups(figures, ("student", "split")).items():
+    for name, alike in _groups(results, ("student", "split")).items():
         words = []
         for title, end, sign in (("η(S1)", "_similar", -1), ("η(S2)", "dissimilar", 1)):
             means = [f.mean for f in alike if f.metric.endswith(end) and f.target_class != "average"]
@@ -94,24 +96,24 @@ def _signs(figures: Sequence[Figure]) -> list[str]:
     return said
 
 
-def _by(figures: Sequence[Figure], fields: Sequence[str], words: Callable[[Figure], str]) -> list[str]:
-    return [name + ", ".join(map(words, alike)) for name, alike in _groups(figures, fields).items()]
+def _by(results: Sequence[Figure], fields: Sequence[str], words: Callable[[Figure], str]) -> list[str]:
+    return [name + ", ".join(map(words, alike)) for name, alike in _groups(results, fields).items()]
 
 
-def _groups(figures: Sequence[Figure], fields: Sequence[str]) -> dict[str, list[Figure]]:
-    """Figures that are the same in ``fields``, by these in words; what all figures share is not said."""
+def _groups(results: Sequence[Figure], fields: Sequence[str]) -> dict[str, list[Figure]]:
+    """Results that share ``fields``, by these in words; a field that all results share is left out."""
     found: dict[str, list[Figure]] = {}
-    for figure in figures:
-        parts = []
-        for name in fields:
-            if varies(figures, name) or name == "label_smoothing":
-                value = shown(figure, name)
-                parts.append(
-                    smoothing(value) if name == "label_smoothing" else _at(figure) if name == "temperature" else value
-                )
-        found.setdefault(", ".join(map(str, parts)) + ": " if parts else "", []).append(figure)
+    for result in results:
+        named = [_named(result, name) for name in fields if name == "label_smoothing" or varies(results, name)]
+        found.setdefault(", ".join(named) + ": " if named else "", []).append(result)
     return found
 
 
-def _at(figure: Figure) -> str:
-    return "no T" if figure.temperature is None else at(figure.temperature)
+def _named(result: Figure, name: str) -> str:
+    if name == "label_smoothing":
+        return smoothing(result.label_smoothing)
+    return _at(result) if name == "temperature" else str(shown(result, name))
+
+
+def _at(result: Figure) -> str:
+    return "no T" if result.temperature is None else at(result.temperature)

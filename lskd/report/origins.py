@@ -1,4 +1,4 @@
-"""Of which models and data numbers are, by what stands beside them in the files that they were read from."""
+"""Which models and data results are of, by what the files that they were read from say."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,38 +9,41 @@ UNKNOWN = "data not recorded"
 WITHOUT_DATA = "last-layer"  # in the place of a split: weights alone, no images
 
 
-def of_figures(figures: Sequence[Figure]) -> list[str]:
-    """Data, models and splits of a table's figures, each combination once."""
+def of_figures(results: Sequence[Figure]) -> list[str]:
+    """Data, models and splits of the results of a table, each combination once."""
     return _described(
         (
-            figure.data,
-            f"{figure.teacher} → {figure.student}" if figure.teacher and figure.student else _model(figure),
-            figure.split,
+            result.data,
+            f"{result.teacher} → {result.student}" if result.teacher and result.student else _model(result),
+            result.split,
         )
-        for figure in figures
+        for result in results
     )
 
 
-def described(figures: Sequence[Figure]) -> str:
-    """What all figures of a table have in common, and of which data and models they are where that does not say it."""
-    named = all((figure.data or figure.split == WITHOUT_DATA) and _model(figure) for figure in figures)
-    origins = [] if named and not varies(figures, "data") else of_figures(figures)
-    return ", ".join(filter(None, [constants(figures), "; ".join(origins)]))
+def described(results: Sequence[Figure]) -> str:
+    """What all results of a table have in common, and their data and models where that leaves them out."""
+    named = all((result.data or result.split == WITHOUT_DATA) and _model(result) for result in results)
+    origins = [] if named and not varies(results, "data") else of_figures(results)
+    return ", ".join(filter(None, [constants(results), "; ".join(origins)]))
 
 
-def of_drawing(rows: Sequence[Mapping]) -> list[str]:
-    """Data, models and splits of a drawing's numbers; what is no text is not shown."""
-    known = [[row.get(name) for name in ("data", "model", "split")] for row in rows]
-    return _described(tuple(each if isinstance(each, str) else None for each in row) for row in known)
+def of_drawing(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Data, models and splits of the numbers of a drawing; what is not text is left out."""
+    return _described((_text(row.get("data")), _text(row.get("model")), _text(row.get("split"))) for row in rows)
 
 
-def _model(figure: Figure) -> str | None:
-    teacher = figure.teacher if figure.split == WITHOUT_DATA or not figure.teacher else f"teacher {figure.teacher}"
-    return figure.student or teacher
+def _model(result: Figure) -> str | None:
+    teacher = result.teacher if result.split == WITHOUT_DATA or not result.teacher else f"teacher {result.teacher}"
+    return result.student or teacher
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _described(origins: Iterable[tuple[str | None, str | None, str | None]]) -> list[str]:
-    splits: dict[tuple, dict[str, None]] = {}
+    splits: dict[tuple[str | None, str], dict[str, None]] = {}
     for data, model, split in origins:
         nothing = split == WITHOUT_DATA
         place = splits.setdefault((None if nothing else data or UNKNOWN, model or "model not recorded"), {})

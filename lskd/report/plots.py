@@ -1,24 +1,18 @@
-"""Drawings of a report: figures against T, bars of η. Colours of Okabe and Ito, and never by colour alone.
-
-They are small, since on a phone they are the whole width: text is 11 pt at 4.8 inches.
-"""
+"""Drawings of a page: lines against T, and bars about 0."""
 
 import io
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lskd.io.errors import input_error
-from lskd.report.projection_figure import COLOURS as FIRST_COLOURS
-from lskd.report.projection_figure import MARKERS as FIRST_MARKERS
-from lskd.report.projection_figure import STYLE as FIGURE_STYLE
+from lskd.report import drawing_style as style
+from lskd.report.elements import Svg
 
-COLOURS = (*FIRST_COLOURS, "#D55E00", "#CC79A7", "#56B4E9", "#000000")
-MARKERS = (*FIRST_MARKERS, "D", "v", "P", "X")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
-HATCHES = ("", "////", "....", "xxxx")
-# Letters are drawn as outlines: the reader's fonts do not matter, and an image's text cannot be selected anyway.
-STYLE = FIGURE_STYLE | {"svg.fonttype": "path", "font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
-PIXELS_PER_INCH = 96
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 ASIDE = 1.05  # how far, as a factor of T, the error bars of one series are from those of the next
 
 
@@ -54,8 +48,14 @@ class Bars:
     intervals: Sequence[tuple[float, float] | None] = ()
 
 
-def lines(series: Sequence[Series], x_title: str, y_title: str, level: tuple[float, str] | None = None, least_span=0.0):
-    """Lines over a logarithmic axis whose ticks are the points'.
+def lines(
+    series: Sequence[Series],
+    x_title: str,
+    y_title: str,
+    level: tuple[float, str] | None = None,
+    least_span: float = 0.0,
+) -> "Figure":
+    """Draw lines over a logarithmic axis whose ticks are the points'.
 
     Args:
         series: at most seven, each with a colour, a marker and a dash of its own.
@@ -64,16 +64,13 @@ def lines(series: Sequence[Series], x_title: str, y_title: str, level: tuple[flo
         level: a height to be marked by a thin line, and its name.
         least_span: how much of y there is at least.
 
-    Returns:
-        A ``matplotlib.figure.Figure``.
-
     Raises:
         ValueError: no series, or more than can be told apart.
     """
-    if not 1 <= len(series) <= len(COLOURS):
-        raise ValueError(f"series: {len(series)} (must be between 1 and {len(COLOURS)})")
-    rc_context, drawing = _drawing(4.8, 3.4)
-    with rc_context(STYLE):
+    if not 1 <= len(series) <= len(style.COLOURS):
+        raise ValueError(f"series: {len(series)} (must be between 1 and {len(style.COLOURS)})")
+    drawing = _new_drawing(3.4)
+    with _page_style():
         axes = drawing.add_subplot()
         axes.set_xscale("log")
         for index, each in enumerate(series):
@@ -84,16 +81,16 @@ def lines(series: Sequence[Series], x_title: str, y_title: str, level: tuple[flo
                 each.y,
                 errors,
                 label=each.label,
-                color=COLOURS[index],
-                marker=MARKERS[index],
-                linestyle=DASHES[index],
+                color=style.COLOURS[index],
+                marker=style.MARKERS[index],
+                linestyle=style.DASHES[index],
                 linewidth=1.8,
                 capsize=3,
             )
         if level is not None:
-            axes.axhline(level[0], color="0.35", linewidth=1, linestyle=(0, (2, 2)))
+            axes.axhline(level[0], color=style.HELP_COLOUR, linewidth=1, linestyle=(0, (2, 2)))
             axes.annotate(level[1], (0, level[0]), xycoords=("axes fraction", "data"), xytext=(4, -12),
-                          textcoords="offset points", color="0.2")  # fmt: skip
+                          textcoords="offset points", color=style.LABEL_COLOUR)  # fmt: skip
         low, high = axes.get_ylim()
         if high - low < least_span:
             axes.set_ylim((low + high - least_span) / 2, (low + high + least_span) / 2)
@@ -101,14 +98,14 @@ def lines(series: Sequence[Series], x_title: str, y_title: str, level: tuple[flo
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         axes.set(xlabel=x_title, ylabel=y_title)
-        axes.grid(axis="y", color="0.88", linewidth=0.8)
+        axes.grid(axis="y", color=style.GRID_COLOUR, linewidth=0.8)
         axes.set_axisbelow(True)
         drawing.legend(loc="outside upper left", ncols=min(3, len(series)), frameon=False, handlelength=3)
     return drawing
 
 
-def bars(names: Sequence[str], groups: Sequence[Bars], x_title: str, limits: tuple[float, float]):
-    """Horizontal bars about 0, a row for each name, the first on top; groups differ in colour and hatching.
+def bars(names: Sequence[str], groups: Sequence[Bars], x_title: str, limits: tuple[float, float]) -> "Figure":
+    """Draw horizontal bars about 0, a row for each name, the first on top; groups differ in colour and hatching.
 
     Args:
         names: of the rows.
@@ -116,17 +113,16 @@ def bars(names: Sequence[str], groups: Sequence[Bars], x_title: str, limits: tup
         x_title: of the axis, with the unit.
         limits: of the axis, so that drawings compare.
 
-    Returns:
-        A ``matplotlib.figure.Figure``.
-
     Raises:
         ValueError: no name, no group, or more groups than can be told apart.
     """
-    if not names or not 1 <= len(groups) <= len(HATCHES):
-        raise ValueError(f"groups: {len(groups)} of {len(names)} (must be 1 to {len(HATCHES)}, of at least one name)")
-    rc_context, drawing = _drawing(4.8, 1.2 + 0.26 * len(names) * (0.6 + len(groups) * 0.7))
+    if not names or not 1 <= len(groups) <= len(style.HATCHES):
+        raise ValueError(
+            f"groups: {len(groups)} of {len(names)} (must be 1 to {len(style.HATCHES)}, of at least one name)"
+        )
+    drawing = _new_drawing(1.2 + 0.26 * len(names) * (0.6 + len(groups) * 0.7))
     height = 0.8 / len(groups)
-    with rc_context(STYLE):
+    with _page_style():
         axes = drawing.add_subplot()
         for index, each in enumerate(groups):
             rows = [row + (index - (len(groups) - 1) / 2) * height for row in range(len(names))]
@@ -135,39 +131,42 @@ def bars(names: Sequence[str], groups: Sequence[Bars], x_title: str, limits: tup
                 each.values,
                 height,
                 label=each.label,
-                color=COLOURS[index],
-                hatch=HATCHES[index],
-                edgecolor="black",
+                color=style.COLOURS[index],
+                hatch=style.HATCHES[index],
+                edgecolor=style.EDGE_COLOUR,
                 linewidth=0.7,
             )
             for row, interval in zip(rows, each.intervals, strict=False):
                 if interval is not None:
-                    axes.plot(interval, [row, row], color="black", linewidth=1.3, marker="|", markersize=5)
-        axes.axvline(0, color="black", linewidth=0.9)
+                    axes.plot(interval, [row, row], color=style.EDGE_COLOUR, linewidth=1.3, marker="|", markersize=5)
+        axes.axvline(0, color=style.EDGE_COLOUR, linewidth=0.9)
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel=x_title, xlim=limits, ylim=(len(names) - 0.4, -0.6))
-        axes.grid(axis="x", color="0.88", linewidth=0.8)
+        axes.grid(axis="x", color=style.GRID_COLOUR, linewidth=0.8)
         axes.set_axisbelow(True)
         drawing.legend(loc="outside upper left", ncols=2, frameon=False)
     return drawing
 
 
-def svg(drawing) -> tuple[str, int, int]:
-    """A matplotlib figure as SVG, the same for the same figure, with its width and height in CSS pixels."""
-    import matplotlib
-
+def svg(drawing: "Figure") -> Svg:
+    """A matplotlib figure as SVG, the same for the same figure."""
     text = io.StringIO()
-    with matplotlib.rc_context(STYLE):
+    with _page_style():
         drawing.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    width, height = drawing.get_size_inches() * PIXELS_PER_INCH
-    return text.getvalue(), round(width), round(height)
+    width, height = drawing.get_size_inches() * style.PIXELS_PER_INCH
+    return Svg(text.getvalue(), round(width), round(height))
 
 
-def _drawing(width: float, height: float):
-    """matplotlib's rc_context, and an empty figure of so many inches."""
+def _new_drawing(height: float) -> "Figure":
+    """An empty figure as wide as all of a page, so many inches high."""
     try:
-        import matplotlib
-        from matplotlib.figure import Figure
+        import matplotlib.figure
     except ImportError:
         raise input_error("matplotlib", "not installed", "figures need it: pip install 'lskd[report]'") from None
-    return matplotlib.rc_context, Figure(figsize=(width, height), layout="constrained")
+    return matplotlib.figure.Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
+
+
+def _page_style() -> AbstractContextManager[None]:
+    import matplotlib
+
+    return matplotlib.rc_context(style.PAGE)

@@ -3,27 +3,30 @@
 import io
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lskd.io.errors import input_error
 from lskd.io.files import replacing
 from lskd.measure.projection import Panel, distance_to_third
+from lskd.report import drawing_style as style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FORMATS = (".svg", ".png", ".pdf")
-COLOURS = ("#0072B2", "#E69F00", "#009E73")  # of Okabe and Ito: told apart by colour-blind readers, and as greys
-MARKERS = ("o", "s", "^")
+COLOURS, MARKERS = style.COLOURS[:3], style.MARKERS[:3]  # of the three classes
 CAPTION = (
     "Centroids are numbered. d: distance between centroids 1 and 2 relative to their mean distance to 3.\n"
     "Axes are in units of that mean distance, of the features the plane was fitted on."
 )
-# Text stays text, no name is taken for a formula, and the same panels give the same file.
-STYLE = {"svg.hashsalt": "lskd", "svg.fonttype": "none", "pdf.fonttype": 42, "text.parse_math": False, "font.size": 9}
 
 
-def figure(panels: Sequence[Panel]):
+def figure(panels: Sequence[Panel]) -> "Figure":
     """A grid like Figure 1's: a column for each teacher and student × T, a row for each split × α, training first.
 
     All panels show the same window and are drawn to the same scale, relative to the distance between similar and
@@ -31,9 +34,6 @@ def figure(panels: Sequence[Panel]):
 
     Args:
         panels: of the same three classes, at least one.
-
-    Returns:
-        A ``matplotlib.figure.Figure``; :func:`write_figure` writes it.
 
     Raises:
         ValueError: no panel, or panels of different classes.
@@ -54,16 +54,16 @@ def figure(panels: Sequence[Panel]):
     margin = 0.05 * np.ptp(shown, 0).max()
     low, high = shown.min(0) - margin, shown.max(0) + margin
     several_seeds = len({each.provenance.get("seed") for each in panels}) > 1
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(style.FIGURE):
         drawing = Figure(figsize=(max(2.6 * columns, 6.4), 2.8 * rows + 1.0), layout="constrained")
         for panel, (row, column), scale in zip(panels, places, scales, strict=True):
             axes = drawing.add_subplot(rows, columns, row * columns + column + 1, aspect="equal")
             axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-            axes.tick_params(labelsize=7)
+            axes.tick_params(labelsize=style.TICK_SIZE)
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             seed = f", seed {panel.provenance.get('seed')}" if several_seeds else ""
-            axes.set_title(panel.title + seed, fontsize=9)
+            axes.set_title(panel.title + seed, fontsize=style.FONT_SIZE)
             _draw_panel(axes, panel, scale)
         key = [Line2D([], [], color=COLOURS[i], marker=MARKERS[i], linestyle="") for i in range(3)]
         names = [f"{i + 1}  {name}" for i, name in enumerate(panels[0].class_names)]
@@ -72,7 +72,7 @@ def figure(panels: Sequence[Panel]):
     return drawing
 
 
-def write_figure(path: str | os.PathLike, drawing) -> None:
+def write_figure(path: str | os.PathLike[str], drawing: "Figure") -> None:
     """Write a figure in one step, as its suffix says; the same figure gives the same bytes.
 
     Raises:
@@ -85,15 +85,16 @@ def write_figure(path: str | os.PathLike, drawing) -> None:
         raise input_error("figure", path, f"must end in {', '.join(FORMATS)}")
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[suffix]
     content = io.BytesIO()  # in a full file matplotlib's PDF would trip over itself
-    with matplotlib.rc_context(STYLE):
-        drawing.savefig(content, format=suffix[1:], metadata=undated, dpi=200)
+    with matplotlib.rc_context(style.FIGURE):
+        drawing.savefig(content, format=suffix[1:], metadata=undated, dpi=style.PIXELS_PER_INCH_OF_PNG)
     with replacing(path) as beside:
         beside.write_bytes(content.getvalue())
 
 
 def _grid(panels: Sequence[Panel]) -> list[tuple[int, int]]:
     """Row and column of each panel; those that would share a place, as seeds do, get columns side by side."""
-    taken, rows, columns = Counter(), [], []
+    taken: Counter[tuple[Hashable, Hashable]] = Counter()
+    rows, columns = [], []
     for panel in panels:
         smoothing = np.inf if panel.label_smoothing is None else panel.label_smoothing
         row = (panel.split != "train", panel.split, smoothing)
@@ -105,14 +106,15 @@ def _grid(panels: Sequence[Panel]) -> list[tuple[int, int]]:
     return [(order[0].index(row), order[1].index(column)) for row, column in zip(rows, columns, strict=True)]
 
 
-def _draw_panel(axes, panel: Panel, scale: float) -> None:
+def _draw_panel(axes: "Axes", panel: Panel, scale: float) -> None:
     points, centroids = panel.coordinates / scale, panel.centroids / scale
     for i in range(3):
-        axes.scatter(*points[panel.labels == i].T, s=7, c=COLOURS[i], marker=MARKERS[i], alpha=0.55, linewidths=0)
-    axes.plot(*centroids[[0, 2, 1]].T, color="0.35", linewidth=0.8)
-    axes.plot(*centroids[:2].T, color="black", linewidth=1.6)
+        x, y = points[panel.labels == i].T
+        axes.scatter(x, y, s=7, c=COLOURS[i], marker=MARKERS[i], alpha=0.55, linewidths=0)
+    axes.plot(*centroids[[0, 2, 1]].T, color=style.HELP_COLOUR, linewidth=0.8)
+    axes.plot(*centroids[:2].T, color=style.EDGE_COLOUR, linewidth=1.6)
     for i, size in enumerate((110, 100, 190)):  # a triangle has less room for its number
-        style = {"marker": MARKERS[i], "facecolors": "white", "edgecolors": COLOURS[i], "linewidths": 2}
-        axes.scatter(*centroids[i], s=size, zorder=3, **style)
-        axes.annotate(i + 1, centroids[i], ha="center", va="center", fontsize=7, weight="bold", zorder=4)
+        x, y = centroids[i]
+        axes.scatter(x, y, size, "white", marker=MARKERS[i], edgecolors=COLOURS[i], linewidths=2, zorder=3)
+        axes.annotate(str(i + 1), (x, y), ha="center", va="center", weight="bold", fontsize=style.TICK_SIZE, zorder=4)
     axes.annotate(f"d = {panel.relative_distance:.2f}", (0.97, 0.96), xycoords="axes fraction", ha="right", va="top")

@@ -1,12 +1,18 @@
 """Mean soft outputs of classes as bars, a panel for each temperature: the paper's Figure 2."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lskd.io.errors import input_error
-from lskd.report.projection_figure import COLOURS, STYLE
+from lskd.report import drawing_style as style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_PANELS = 60  # beyond, nobody reads them, and drawing takes minutes
 
@@ -26,11 +32,13 @@ class SoftOutputs:
     title: str
     temperatures: Sequence[float]
     names: Sequence[str]
-    means: np.ndarray
+    means: NDArray[np.float64]
     own: int | None
 
 
-def largest(title: str, label: int, class_names: Sequence[str], means: dict[float, np.ndarray], top: int):
+def largest(
+    title: str, label: int, class_names: Sequence[str], means: Mapping[float, NDArray[np.float64]], top: int
+) -> SoftOutputs:
     """The ``top`` classes by their mean output at the lowest temperature.
 
     Args:
@@ -39,9 +47,6 @@ def largest(title: str, label: int, class_names: Sequence[str], means: dict[floa
         class_names: K of them.
         means: by temperature, (K,) mean probabilities.
         top: how many to show.
-
-    Returns:
-        :class:`SoftOutputs`.
     """
     temperatures = sorted(means)
     best = np.argsort(-means[temperatures[0]], kind="stable")[:top].tolist()
@@ -50,7 +55,7 @@ def largest(title: str, label: int, class_names: Sequence[str], means: dict[floa
     return SoftOutputs(title, temperatures, [class_names[index] for index in best], shown, own)
 
 
-def soft_output_figure(rows: Sequence[SoftOutputs]):
+def soft_output_figure(rows: Sequence[SoftOutputs]) -> "Figure":
     """A row of panels for each class, one for each T, lowest first; all panels have one logarithmic axis.
 
     The scale is logarithmic since probabilities at T = 1 are often less than a hundredth of the first. The class itself
@@ -58,9 +63,6 @@ def soft_output_figure(rows: Sequence[SoftOutputs]):
 
     Args:
         rows: at least one, all of the same temperatures.
-
-    Returns:
-        A ``matplotlib.figure.Figure``.
 
     Raises:
         ValueError: none, or more panels than can be read.
@@ -77,25 +79,27 @@ def soft_output_figure(rows: Sequence[SoftOutputs]):
     positive = np.concatenate([row.means[row.means > 0] for row in rows])
     decades = int(np.floor(np.log10(positive.min())))
     names = max(len(row.names) for row in rows)
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(style.FIGURE):
         size = (1.6 + 2.9 * columns, len(rows) * (0.6 + 0.27 * names) + 0.5)
         drawing = Figure(figsize=size, layout="constrained")
         grid = drawing.subplots(len(rows), columns, squeeze=False, sharex=True, sharey="row")
         for line, row in zip(grid, rows, strict=True):
             for axes, temperature, means in zip(line, row.temperatures, row.means, strict=True):
                 _panel(axes, row, means, decades)
-                axes.set_title(f"{row.title}, T = {temperature:g}", fontsize=9)
+                axes.set_title(f"{row.title}, T = {temperature:g}", fontsize=style.FONT_SIZE)
         for axes in grid[-1]:
             axes.set_xlabel("mean output (log scale)")
     return drawing
 
 
-def _panel(axes, row: SoftOutputs, means: np.ndarray, decades: int) -> None:
+def _panel(axes: "Axes", row: SoftOutputs, means: NDArray[np.float64], decades: int) -> None:
     places, low = range(len(row.names)), 10.0 ** (decades - 0.3)
     # A probability of 0, which rounding can make, has no place on the axis: no bar, and its value says so.
-    bars = axes.barh(places, np.maximum(means, low), color=COLOURS[0], height=0.7, edgecolor="black", linewidth=0.6)
+    bars = axes.barh(
+        places, np.maximum(means, low), color=style.COLOURS[0], height=0.7, edgecolor=style.EDGE_COLOUR, linewidth=0.6
+    )
     if row.own is not None:
-        bars[row.own].set(facecolor=COLOURS[1], hatch="///")
+        bars[row.own].set(facecolor=style.COLOURS[1], hatch=style.OWN_HATCH)
     for place, value in zip(places, means, strict=True):
         axes.annotate(f"{value:.2g}", (max(value, low), place), xytext=(3, 0), textcoords="offset points", va="center",
                       fontsize=8)  # fmt: skip
@@ -106,5 +110,5 @@ def _panel(axes, row: SoftOutputs, means: np.ndarray, decades: int) -> None:
     axes.set_yticks(places, row.names)
     axes.tick_params(labelsize=8)
     axes.minorticks_off()
-    axes.grid(axis="x", color="0.88", linewidth=0.8)
+    axes.grid(axis="x", color=style.GRID_COLOUR, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -60,6 +60,7 @@ def network() -> dict:
         return torchvision.models.mobilenet_v2().state_dict()
 
 
+@pytest.mark.slow
 def test_the_published_weights_become_a_file_that_a_training_starts_from(run, publish, tmp_path):
     state = network()
     published, dest = publish(state), tmp_path / "below" / "weights.pth"

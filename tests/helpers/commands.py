@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from helpers.forked_commands import can_fork, run_forked
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "--arch transformer --share-all-embeddings --encoder-embed-dim 32 --decoder-embed-dim 32 --encoder-layers 1"
 SMALL += " --encoder-ffn-embed-dim 64 --decoder-ffn-embed-dim 64 --decoder-layers 1 --encoder-attention-heads 2"
@@ -15,17 +17,23 @@ SMALL += " --decoder-attention-heads 2 --optimizer adam --lr 3e-3 --max-tokens 1
 SMALL += " --log-format json --log-interval 10 --required-batch-size-multiple 1"
 
 
-def run(*command, cwd: Path = ROOT, status: int = 0, **environment) -> subprocess.CompletedProcess:
-    """Run a command, ``python`` and ``fairseq-*`` being this environment's, and check its exit status."""
+def run(*command, cwd: Path = ROOT, status: int = 0, fresh: bool = False, **environment) -> subprocess.CompletedProcess:
+    """Run a command of this environment, and check its exit status.
+
+    It is forked from a process that has imported much of what it needs, unless it must be ``fresh`` or has environment
+    variables of its own.
+    """
     command = [
         str(word)
         for part in command
         for word in (part.split() if isinstance(part, str) and "\n" not in part else [part])
     ]
     command[0] = str(Path(sys.executable).parent / command[0])
-    result = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    )
+    variables = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    if fresh or environment or not can_fork(command):
+        result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=variables)
+    else:
+        result = run_forked(command, cwd, variables)
     assert result.returncode == status, (
         f"{command}\nstatus {result.returncode}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
     )

@@ -47,8 +47,7 @@ def run(name: str) -> None:
         importlib.import_module("fairseq_cli.train").cli_main()
     else:
         module = importlib.import_module(name)
-        options = importlib.import_module("lskd_vision.options") if name == "lskd_vision.train" else module
-        run_command(options.parser(), module.main)
+        run_command(module.parser(), module.main)
 
 
 def refusal(words: list[str], place: Path, monkeypatch, capsys) -> str:

@@ -1,12 +1,15 @@
 """The vision commands as a user types them, on images few enough for seconds on one core."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from helpers.commands import run
 from lskd_vision import options
+from lskd_vision.command_line import training_configs
+from lskd_vision.config import Processes, TrainingConfig
 
 # Everything that draws random numbers is on: dropout and stochastic depth, crops, flips, random erasing.
 SMALL_IMAGES = "--dataset torch/fashion_mnist --in-chans 1 --img-size 28 --crop-pct 1 --workers 0 --device cpu"
@@ -20,11 +23,11 @@ def train_images(images: Path, output: Path, *options, launcher: str = "python -
     return run(launcher, *words, **keywords)
 
 
-def arguments(where: Path, *words: str, rank: int = 0, world_size: int = 1):
-    """The options of a command line, and this process's place among the others."""
-    made = options.parser().parse_args(["--data-dir", str(where), "--workers", "0", *" ".join(words).split()])
-    made.rank, made.world_size = rank, world_size
-    return made
+def configured(where: Path, *words: str, rank: int = 0, world_size: int = 1) -> TrainingConfig:
+    """The configuration of a command line's one training, in this process of several, on the CPU."""
+    line = ["--data-dir", str(where), "--workers", "0", "--device", "cpu", *" ".join(words).split()]
+    (config,) = training_configs(options.parser().parse_args(line))
+    return replace(config, processes=Processes(world_size > 1, rank, world_size, rank))
 
 
 def state_of(checkpoint: Path) -> dict:

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from lskd.io.tensor_files import write_tensors
 from lskd.records.inputs import SUFFIX
 from lskd.records.nonfinite_batch import keep_batch
 from lskd_fairseq import cache_teacher
+from lskd_vision.config import RunConfig
 from lskd_vision.logs import Logs
 from lskd_vision.run import Run
 
@@ -280,7 +280,7 @@ def test_a_training_of_images_keeps_what_it_has_and_goes_on(
     finish_epoch, seen = Run.finish_epoch, []
 
     def fill_first(self, number, *figures):
-        if (number, self.setting.temperature) != (epoch, temperature):
+        if (number, self.config.distillation.temperature) != (epoch, temperature):
             return finish_epoch(self, number, *figures)
         with full(kind, disk, 300_000):
             seen.append(snapshot(disk))
@@ -366,9 +366,8 @@ def test_loader_processes_that_cannot_hand_images_over_do_not_let_a_training_wai
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_log_for_tensorboard_that_cannot_be_written_is_named(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(threading, "excepthook", lambda failed: pytest.fail(str(failed)))
-    options = Namespace(log_tensorboard=True, log_wandb=False)
     with a_disk(kind, tmp_path / "disk") as disk:
-        log = Logs(options, disk, "run", {}, [])
+        log = Logs(RunConfig(log_tensorboard=True), disk, "run", {}, [])
         log.add({"epoch": 1, "train_loss": 1.0})
         with full(kind, disk), pytest.raises(OSError, match=REASONS) as raised:  # noqa: PT012
             log.add({"epoch": 2} | {f"figure_{number}": 1.0 for number in range(200)})

@@ -188,7 +188,7 @@ def test_an_interrupted_cache_says_how_to_go_on(many, tmp_path, ending):
     process = interrupted(command, tmp_path / "cache", ending)
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert complaint.splitlines()[-1].endswith("interrupted; the same command goes on where it stopped")
+    assert complaint.splitlines()[-1].endswith("interrupted; the same command resumes where it stopped")
     assert "Traceback" not in complaint
     assert not list((tmp_path / "cache").glob(".*"))
 

@@ -33,7 +33,7 @@ def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_pa
     os.killpg(first.pid, signal.SIGINT)  # what Ctrl-C does
     _, message = first.communicate(timeout=60)
     assert first.returncode == 130
-    assert "goes on where it stopped" in message
+    assert "resumes where it stopped" in message
 
     second = run(*command, OMP_NUM_THREADS="2")
     assert "teacher_a0.1_s1: trained already" in second.stderr + second.stdout

@@ -18,8 +18,8 @@ from helpers.small_runs import write_runs
 from lskd.io.files import write_json
 from lskd.paper.measured import measure
 from lskd.paper.results import Result, write_result
-from lskd.report.experiments import experiments_page
-from lskd.report.page import report
+from lskd.report.experiments_page import experiments_page
+from lskd.report.runs_page import runs_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
@@ -114,7 +114,7 @@ def page(tmp_path_factory, request) -> Path:
     directory = tmp_path_factory.mktemp("report")
     write_runs(directory / "runs")
     path = directory / "report.html"
-    made = report([directory / "runs"]) if request.param == "runs" else experiments_page(write_contents(directory))
+    made = runs_page([directory / "runs"]) if request.param == "runs" else experiments_page(write_contents(directory))
     path.write_text(made, encoding="utf-8")
     return path
 

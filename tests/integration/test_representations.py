@@ -81,7 +81,7 @@ def test_a_file_that_is_there_is_made_anew_and_a_refusal_leaves_it(images, image
     before = read_representations(made)
     assert set(before.labels.tolist()) == {4, 8}
     refused = run(*command, "--keep-classes Sandals", status=2)
-    assert "--keep-classes: Sandals (must be classes of the data, perhaps Sandal" in last_line(refused)
+    assert "--keep-classes: 'Sandals' (must be a class, such as Sandal" in last_line(refused)
     assert "Traceback" not in refused.stderr
     assert read_representations(made).labels.tolist() == before.labels.tolist()
     run(*command, "--keep-per-class 2 --dtype float16 --temperatures")

@@ -125,7 +125,7 @@ def test_one_that_is_still_running_keeps_a_second_one_out_and_ctrl_c_ends_it(sca
     first.send_signal(signal.SIGINT)
     _, message = first.communicate(timeout=60)
     assert first.returncode == 130
-    assert "goes on where it stopped" in message
+    assert "resumes where it stopped" in message
     assert not processes_of(output)
     assert "measured, scale tiny" in run("lskd reproduce", *words).stdout
 

@@ -125,7 +125,7 @@ def with_a_truncated_checkpoint(run):
             "--resume: {run}/last.pth.tar (does not fit the run: state_dict must hold",
         ),
         (with_the_others_checkpoint, "--resume: {run}/last.pth.tar (is of another run: smoothing differs"),
-        (with_a_truncated_checkpoint, "--resume: {run}/last.pth.tar (is truncated or no checkpoint"),
+        (with_a_truncated_checkpoint, "--resume: {run}/last.pth.tar (is truncated or not a checkpoint"),
     ],
 )
 def test_half_of_one_of_two_runs_is_refused_before_the_other_goes_on(spoil, complaint, half, monkeypatch, capsys):

@@ -105,7 +105,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(images, image_teachers, t
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     refused = train_images(images, tmp_path / "killed", *options, status=2)
-    assert last_line(refused).endswith("(holds this run already; --resume goes on with it)")
+    assert last_line(refused).endswith("(holds this run already; --resume resumes it)")
     train_images(images, tmp_path / "killed", *options, "--resume")
     for temperature in (1, 2):
         name = f"test_resnet_a0.1_T{temperature}_s3"
@@ -135,7 +135,7 @@ def test_an_interrupted_training_says_how_to_go_on(ending, images, tmp_path):
     process.send_signal(ending)
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert complaint.splitlines()[-1] == "lskd_vision.train: interrupted; the same command with --resume goes on"
+    assert complaint.splitlines()[-1] == "lskd_vision.train: interrupted; the same command with --resume resumes"
     assert "Traceback" not in complaint
 
 

@@ -251,7 +251,7 @@ ANALYSIS = [
     ("lskd eta --first {truncated.r} --second {other.r} --sets {sets.json}", "truncated", "must be a representation"),
     ("lskd eta --first {text.r} --second {other.r} --sets {sets.json}", "text", "must be a representation file"),
     ("lskd eta --first {of-others.r} --second {other.r} --sets {sets.json}", "of-others", "lskd's metadata"),
-    ("lskd eta --first {newer.r} --second {other.r} --sets {sets.json}", "schema version 99", "read is up to 2"),
+    ("lskd eta --first {newer.r} --second {other.r} --sets {sets.json}", "schema version 99", "reads up to 2"),
     ("lskd eta --first {too-few-names.r} --second {other.r} --sets {sets.json}", "(5, 4)", r"must be .*\(4, 4\)"),
     ("lskd eta --first {name-twice.r} --second {other.r} --sets {sets.json}", "'cat' twice", "must be all different"),
     ("lskd eta --first {label-out-of-range.r} --second {other.r} --sets {sets.json}", "labels: 5", "between 0 and 4"),
@@ -372,7 +372,11 @@ ANALYSIS = [
     ("lskd accuracy {bad}/poor", "poor", "missing required field configuration"),
     ("lskd accuracy {bad}/figures", "bad/figures", "expected object, got"),
     ("lskd accuracy {bad}/nan", "bad/nan", "top1 .expected float"),
-    ("lskd accuracy {runs}/en-de/student_a0.1_T1_s1 --split test --checkpoint best", "PATH", "must be a run of images"),
+    (
+        "lskd accuracy {runs}/en-de/student_a0.1_T1_s1 --split test --checkpoint best",
+        "PATH",
+        "must be a run of an image",
+    ),
     ("lskd accuracy {runs}/data/student_net_a0.1_T1_s1 --split blind", "--split: blind", "must be one"),
     ("lskd accuracy {runs}/data/student_net_a0.1_T1_s1 --classes Hat", "--classes: 'Hat'", "must be a class"),
     # published, compare, report, reproduce
@@ -421,7 +425,7 @@ IMAGES = [
     (
         f"{TRAIN} --data-dir {{images}} --kd-checkpoint {{truncated.pth.tar}}",
         "truncated.pth",
-        "is truncated or no check",
+        "is truncated or not a check",
     ),
     (f"{TRAIN} --data-dir {{images}} --kd-checkpoint {{no-weights.pth.tar}}", "no-weights", "has no weights"),
     (f"{TRAIN} --data-dir {{images}} --kd-checkpoint {{list.pth.tar}}", "list.pth", "must be a checkpoint"),

@@ -73,6 +73,7 @@ def features_that_a_hook_sees(task, model, split):
     return torch.cat(seen).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["--shard-mb 0.1", "--shard-mb 0.01 --max-tokens 60"])
 def test_features_are_those_that_enter_the_projection_token_by_token(data_bin, task, model, teacher, tmp_path, options):
     cache = make_cache(tmp_path / "cache", data_bin, teacher, f"--dtype fp32 {options}")
@@ -133,7 +134,7 @@ def test_an_interrupted_cache_goes_on_to_the_same_bytes(data_bin, teacher, tmp_p
         write(path, *arguments)
 
     monkeypatch.setattr(cache_teacher, "write_tensors", interrupted)
-    assert command(teacher, dest, options, status=130).endswith("the same command goes on where it stopped")
+    assert command(teacher, dest, options, status=130).endswith("the same command resumes where it stopped")
     with pytest.raises(InputError, match="must be finished"):
         open_cache(dest)
     monkeypatch.setattr(cache_teacher, "write_tensors", lambda *words: written.append(words[0]) or write(*words))

@@ -10,6 +10,7 @@ import lskd_fairseq  # noqa: F401
 from lskd_fairseq import hooks
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_checkpoint_is_copied_leaves_the_old_one_whole(tmp_path):
     (tmp_path / "checkpoint_best.pt").write_bytes(b"new" * 1_000_000)
     (tmp_path / "checkpoint_last.pt").write_bytes(b"old")
@@ -44,6 +45,7 @@ def test_changes_are_made_once_however_often_the_package_is_installed():
     assert (PathManager.copy, checkpoint_utils.save_checkpoint) == before
 
 
+@pytest.mark.slow
 def test_the_package_prints_its_directory_from_anywhere(tmp_path):
     printed = subprocess.run(
         [sys.executable, "-m", "lskd_fairseq"], cwd=tmp_path, capture_output=True, text=True, check=True

@@ -299,7 +299,7 @@ def test_what_cannot_be_recorded_is_refused_in_one_line_and_nothing_is_written(
         (
             "checkpoint_best.pt",
             "--keep-classes ▁diee",
-            "--keep-classes: ▁diee (must be classes of the data, perhaps ▁die",
+            "--keep-classes: '▁diee' (must be a class, such as ▁die",
         ),
         ("checkpoint_best.pt", "--keep-per-class -1", "--keep-per-class: -1"),
         ("checkpoint_best.pt", "--least 0", "--least"),

@@ -15,15 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lskd.io.errors import InputError
-from lskd_vision.checkpoints import (
-    Checkpoint,
-    input_channels,
-    load_weights,
-    number_of_classes,
-    read_checkpoint,
-    read_state,
-    save_checkpoint,
-)
+from lskd_vision.checkpoints import Checkpoint, read_checkpoint, read_state, save_checkpoint
+from lskd_vision.weight_conversion import input_channels, load_weights, number_of_classes
 
 
 def small(classes=10, channels=1, seed=0):
@@ -176,12 +169,12 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path):
     for name, content, expected in [
         ("empty.pth", b"", "is empty, must be a checkpoint"),
         ("empty.safetensors", b"", "is empty, must be a checkpoint"),
-        ("text.pth", b"hello world, this is no checkpoint", "is truncated or no checkpoint"),
-        ("text.safetensors", b"hello world, this is no checkpoint", "is truncated or no checkpoint"),
-        ("cut.pth", whole.read_bytes()[:-1000], "is truncated or no checkpoint"),
-        ("cut-legacy.pth", legacy.read_bytes()[:-1000], "is truncated or no checkpoint"),
-        ("renamed.safetensors", whole.read_bytes(), "is truncated or no checkpoint"),
-        ("arrays.pth", (tmp_path / "arrays.npz").read_bytes(), "is truncated or no checkpoint"),
+        ("text.pth", b"hello world, this is no checkpoint", "is truncated or not a checkpoint"),
+        ("text.safetensors", b"hello world, this is no checkpoint", "is truncated or not a checkpoint"),
+        ("cut.pth", whole.read_bytes()[:-1000], "is truncated or not a checkpoint"),
+        ("cut-legacy.pth", legacy.read_bytes()[:-1000], "is truncated or not a checkpoint"),
+        ("renamed.safetensors", whole.read_bytes(), "is truncated or not a checkpoint"),
+        ("arrays.pth", (tmp_path / "arrays.npz").read_bytes(), "is truncated or not a checkpoint"),
     ]:
         (path := tmp_path / name).write_bytes(content)
         assert message(read_checkpoint, path, "--teacher") == f"--teacher: {path} ({expected})"
@@ -359,6 +352,7 @@ def assert_computes_the_same(model, network):
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "architecture"),
     [

@@ -617,6 +617,7 @@ def test_the_loss_is_float32_under_autocast_to_bfloat16():
     assert all(parameter.grad.isfinite().all() for parameter in student.connectors.parameters())
 
 
+@pytest.mark.slow
 def test_the_module_compiles_as_one_graph():
     student = student_with_connectors().eval()
     expected_logits, expected = student(images(), with_features=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.image_folders import write_folders
-from helpers.vision_commands import arguments
+from helpers.vision_commands import configured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -131,8 +131,8 @@ CONFIG["crop_mode"] = "center"
 
 def inputs(root: Path, *words) -> torch.Tensor:
     """The validation images as a model gets them."""
-    made = arguments(root, "--batch-size 4 --in-chans 1 --img-size 28", *words)
-    loader = Loader(load_data(made).val, CONFIG, made, torch.device("cpu"), training=False)
+    made = configured(root, "--batch-size 4 --in-chans 1 --img-size 28", *words)
+    loader = Loader.for_evaluation(load_data(made.dataset).val, CONFIG, made)
     return torch.cat([images.clone() for images, _ in loader.epoch(0)])
 
 

@@ -10,14 +10,15 @@ import pytest
 import timm
 import torch
 from helpers.image_folders import CLASSES, write_folders
-from helpers.vision_commands import arguments
+from helpers.vision_commands import configured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
 from lskd.io.errors import InputError
-from lskd_vision import data, loader
+from lskd_vision import data
+from lskd_vision.augmentation import posterize, train_transform
 from lskd_vision.data import data_config, fingerprint, load_data, load_split, per_channel
 from lskd_vision.loader import Images, Loader, Order
 
@@ -29,7 +30,7 @@ AUGMENTED = "--scale 0.3 1 --rotation 20 --color-jitter 0.4 --aa rand-m5-mstd1 -
 
 
 def fashion(images: Path, *words: str, **keywords):
-    return arguments(images, "--dataset torch/fashion_mnist --batch-size 32", *words, **keywords)
+    return configured(images, "--dataset torch/fashion_mnist --batch-size 32", *words, **keywords)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def copy(folders, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def clothes(images) -> Dataset:
-    return load_data(fashion(images)).train
+    return load_data(fashion(images).dataset).train
 
 
 def batches(loader: Loader, epoch: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -67,12 +68,12 @@ def same(first: list, second: list) -> bool:
 
 
 def test_an_image_depends_on_the_data_seed_the_epoch_and_its_number_alone(clothes, images):
-    transform = loader.train_transform(fashion(images, AUGMENTED), CONFIG)
+    transform = train_transform(fashion(images, AUGMENTED).augmentation, CONFIG)
     items = Images(clothes, transform, "L", data_seed=3)
     keys = [(epoch, number) for epoch in (0, 1, 7) for number in (0, 1, 250)]
     first = {key: items[key] for key in keys}
     random.Random(1).shuffle(keys)
-    fresh = Images(clothes, loader.train_transform(fashion(images, AUGMENTED), CONFIG), "L", data_seed=3)
+    fresh = Images(clothes, train_transform(fashion(images, AUGMENTED).augmentation, CONFIG), "L", data_seed=3)
     for key in keys:
         torch.manual_seed(key[1]), np.random.seed(key[0]), random.seed(5)
         pixels, label = fresh[key]
@@ -85,7 +86,7 @@ def test_an_image_depends_on_the_data_seed_the_epoch_and_its_number_alone(clothe
 
 def test_neighbouring_images_are_not_augmented_alike():
     picture = Image.fromarray(np.arange(28 * 28).reshape(28, 28).astype(np.uint8))
-    transform = loader.train_transform(arguments(Path(), "--scale 0.3 1"), CONFIG)
+    transform = train_transform(configured(Path(), "--scale 0.3 1").augmentation, CONFIG)
     items = Images([(picture, 0)] * 50, transform, "L", data_seed=0)
     assert len({items[0, number][0].numpy().tobytes() for number in range(50)}) == 50
 
@@ -149,25 +150,25 @@ def test_another_epoch_or_data_seed_has_another_order():
 
 
 def test_batches_are_the_same_from_any_number_of_loader_processes_and_in_any_epoch_order(images, clothes):
-    alone = Loader(clothes, CONFIG, fashion(images, AUGMENTED), CPU, training=True)
-    helped = Loader(clothes, CONFIG, fashion(images, AUGMENTED, "--workers 2"), CPU, training=True)
+    alone = Loader.for_training(clothes, CONFIG, fashion(images, AUGMENTED))
+    helped = Loader.for_training(clothes, CONFIG, fashion(images, AUGMENTED, "--workers 2"))
     first = {epoch: batches(alone, epoch) for epoch in (0, 1)}
     again = {epoch: batches(helped, epoch) for epoch in (1, 0)}
     for epoch in (0, 1):
         assert len(first[epoch]) == len(alone) == 10
         assert same(first[epoch], again[epoch])
     assert not same(first[0], first[1])
-    plain = Loader(clothes, CONFIG, fashion(images, AUGMENTED.replace("0.7", "0")), CPU, training=True)
+    plain = Loader.for_training(clothes, CONFIG, fashion(images, AUGMENTED.replace("0.7", "0")))
     assert not same(first[0], batches(plain, 0))  # random erasing is part of it
-    other = Loader(clothes, CONFIG, fashion(images, AUGMENTED, "--data-seed 1"), CPU, training=True)
+    other = Loader.for_training(clothes, CONFIG, fashion(images, AUGMENTED, "--data-seed 1"))
     assert not same(first[0], batches(other, 0))
 
 
 def test_two_processes_get_the_batches_of_one(images, clothes):
     words = f"{AUGMENTED} --batch-size 20"
-    alone = batches(Loader(clothes, CONFIG, fashion(images, words), CPU, training=True), 4)
+    alone = batches(Loader.for_training(clothes, CONFIG, fashion(images, words)), 4)
     ranks = [fashion(images, words, rank=rank, world_size=2) for rank in (0, 1)]
-    shared = [batches(Loader(clothes, CONFIG, made, CPU, training=True), 4) for made in ranks]
+    shared = [batches(Loader.for_training(clothes, CONFIG, made), 4) for made in ranks]
     assert same(alone, [pair for step in zip(*shared, strict=True) for pair in step])
 
 
@@ -175,8 +176,8 @@ def test_each_epoch_and_each_data_seed_erases_elsewhere():
     same_image = [(Image.new("L", (28, 28), 100), 0)] * 4
     words, found = "--scale 1 1 --ratio 1 1 --hflip 0 --reprob 1 --remode const --batch-size 4", []
     for seed, epoch in ((1, 0), (1, 1), (2, 0), (1, 0)):
-        made = arguments(Path(), words, f"--data-seed {seed}")
-        found.append(batches(Loader(same_image, CONFIG, made, CPU, training=True), epoch))
+        made = configured(Path(), words, f"--data-seed {seed}")
+        found.append(batches(Loader.for_training(same_image, CONFIG, made), epoch))
     assert same(found[0], found[3])
     assert not same(found[0], found[1])
     assert not same(found[0], found[2])
@@ -184,17 +185,17 @@ def test_each_epoch_and_each_data_seed_erases_elsewhere():
 
 def test_processes_erase_differently(images, clothes):
     ranks = [fashion(images, "--no-aug", rank=rank, world_size=2) for rank in (0, 1)]
-    plain = [batches(Loader(clothes, CONFIG, made, CPU, training=True), 0) for made in ranks]
+    plain = [batches(Loader.for_training(clothes, CONFIG, made), 0) for made in ranks]
     ranks = [fashion(images, "--scale 1 1 --ratio 1 1 --hflip 0 --reprob 1", rank=r, world_size=2) for r in (0, 1)]
-    erased = [batches(Loader(clothes, CONFIG, made, CPU, training=True), 0) for made in ranks]
+    erased = [batches(Loader.for_training(clothes, CONFIG, made), 0) for made in ranks]
     masks = [(one[0][0] != other[0][0]).flatten() for one, other in zip(plain, erased, strict=True)]
     assert all(mask.any() for mask in masks)
     assert not torch.equal(*masks)
 
 
 def test_validation_batches_are_normalised_float32_and_every_image_in_order(images):
-    split = load_data(fashion(images)).val
-    loader = Loader(split, CONFIG, fashion(images, "--validation-batch-size 7"), CPU, training=False)
+    split = load_data(fashion(images).dataset).val
+    loader = Loader.for_evaluation(split, CONFIG, fashion(images, "--validation-batch-size 7"))
     found = batches(loader, 0)
     assert {len(labels) for _, labels in found[:-1]} == {7}
     pixels, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -206,7 +207,7 @@ def test_validation_batches_are_normalised_float32_and_every_image_in_order(imag
 
 
 def test_without_augmentation_training_images_are_the_images(images, clothes):
-    loader = Loader(clothes, CONFIG, fashion(images, "--no-aug --reprob 1"), CPU, training=True)
+    loader = Loader.for_training(clothes, CONFIG, fashion(images, "--no-aug --reprob 1"))
     loader.order.epoch = 2
     numbers = [number for _, number in loader.order]
     pixels, labels = (torch.cat(parts) for parts in zip(*batches(loader, 2), strict=True))
@@ -216,16 +217,16 @@ def test_without_augmentation_training_images_are_the_images(images, clothes):
 
 
 def test_channels_last_changes_the_layout_and_no_number(images, clothes):
-    plain = batches(Loader(clothes, CONFIG, fashion(images), CPU, training=True), 0)
-    loader = Loader(clothes, COLOUR, fashion(images, "--channels-last --no-aug"), CPU, training=True)
+    plain = batches(Loader.for_training(clothes, CONFIG, fashion(images)), 0)
+    loader = Loader.for_training(clothes, COLOUR, fashion(images, "--channels-last --no-aug"))
     assert next(iter(loader.epoch(0)))[0].is_contiguous(memory_format=torch.channels_last)
-    assert same(plain, batches(Loader(clothes, CONFIG, fashion(images, "--channels-last"), CPU, training=True), 0))
+    assert same(plain, batches(Loader.for_training(clothes, CONFIG, fashion(images, "--channels-last")), 0))
 
 
 def test_grey_images_become_three_equal_channels_for_a_model_of_three(images):
-    split = load_data(fashion(images)).val
+    split = load_data(fashion(images).dataset).val
     config = COLOUR | {"input_size": (3, 28, 28)}
-    pixels, _ = batches(Loader(split, config, fashion(images), CPU, training=False), 0)[0]
+    pixels, _ = batches(Loader.for_evaluation(split, config, fashion(images)), 0)[0]
     mean, std = (torch.tensor(COLOUR[name]).view(3, 1, 1) for name in ("mean", "std"))
     expected = split.data[:32, None].expand(-1, 3, -1, -1).double() / 255
     torch.testing.assert_close((pixels * std + mean).double(), expected, rtol=0, atol=1e-6)
@@ -243,10 +244,10 @@ def test_files_are_read_in_the_mode_of_the_model(dataset, channels, mode, tmp_pa
     if mode == "RGBA":
         words = words.replace("--input-img-mode RGBA", "")  # by itself, as L and RGB
     config = COLOUR | {"input_size": (channels, 32, 32), "mean": (0.0,) * channels, "std": (1.0,) * channels}
-    split = load_data(arguments(root, words)).val
+    split = load_data(configured(root, words).dataset).val
     pixels, labels = (
         torch.cat(parts)
-        for parts in zip(*batches(Loader(split, config, arguments(root, words), CPU, False), 0), strict=True)
+        for parts in zip(*batches(Loader.for_evaluation(split, config, configured(root, words)), 0), strict=True)
     )
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
     for number, path in enumerate(sorted((root / "validation").rglob("*.png"))):
@@ -258,20 +259,22 @@ def test_files_are_read_in_the_mode_of_the_model(dataset, channels, mode, tmp_pa
 
 def test_a_model_with_unusual_channels_needs_a_mode(images, clothes):
     with pytest.raises(InputError, match=r"--input-img-mode: None \(must be given for 2 channels\)"):
-        Loader(clothes, CONFIG | {"input_size": (2, 28, 28)}, fashion(images), CPU, training=True)
+        Loader.for_training(clothes, CONFIG | {"input_size": (2, 28, 28)}, fashion(images))
 
 
 def test_a_mode_of_other_channels_than_the_models_is_refused(images, clothes):
     with pytest.raises(InputError, match=r"--input-img-mode: RGB \(gives 3 channels, the model wants 1\)"):
-        Loader(clothes, CONFIG, fashion(images, "--input-img-mode RGB"), CPU, training=True)
+        Loader.for_training(clothes, CONFIG, fashion(images, "--input-img-mode RGB"))
 
 
 def test_a_batch_larger_than_the_data_is_refused(images, clothes):
-    made = fashion(images, "--batch-size 161", rank=1, world_size=2)
+    def loader(batch_size: int) -> Loader:
+        made = fashion(images, f"--batch-size {batch_size}", rank=1, world_size=2)
+        return Loader.for_training(clothes, CONFIG, made)
+
     with pytest.raises(InputError, match=r"--batch-size: 161 \(must be at most 160: 320 images, all processes\)"):
-        Loader(clothes, CONFIG, made, CPU, training=True)
-    made.batch_size = 160
-    assert len(Loader(clothes, CONFIG, made, CPU, training=True)) == 1
+        loader(161)
+    assert len(loader(160)) == 1
 
 
 # Damaged images.
@@ -296,22 +299,23 @@ def test_an_image_that_cannot_be_read_is_named_and_no_other_takes_its_place(copy
     path.write_bytes(
         {"no image": b"text", "truncated": whole[:300], "broken inside": whole[:60] + b"\xff" * 20 + whole[80:]}[damage]
     )
-    made = arguments(copy, f"--batch-size 12 --workers {workers}", f"--dataset {dataset}" * bool(dataset))
-    loaded = load_data(made)
+    made = configured(copy, f"--batch-size 12 --workers {workers}", f"--dataset {dataset}" * bool(dataset))
+    loaded = load_data(made.dataset)
     training = split == "train"
-    loader = Loader(loaded.train if training else loaded.val, COLOUR, made, CPU, training)
+    load = Loader.for_training if training else Loader.for_evaluation
+    loader = load(loaded.train if training else loaded.val, COLOUR, made)
     complaint = refusal(loader)
     assert complaint.startswith(f"--data-dir: {path} (cannot be read as RGB: ")
     assert complaint.count("\n") == 0
     path.write_bytes(whole)
-    assert len(batches(Loader(loader.order.images.dataset, COLOUR, made, CPU, training), 0)) == (10 if training else 2)
+    assert len(batches(load(loader.order.images.dataset, COLOUR, made), 0)) == (10 if training else 2)
 
 
 # Augmentation.
 
 
 def kinds(made, config=COLOUR) -> list[str]:
-    return [type(step).__name__ for step in loader.train_transform(made, config).transforms]
+    return [type(step).__name__ for step in train_transform(made.augmentation, config).transforms]
 
 
 @pytest.mark.parametrize("crop", ["rrc", "rkrc", "rkrr"])
@@ -330,7 +334,7 @@ def test_the_rotation_comes_after_the_crop_and_the_flips_and_before_the_colours(
 
 def test_a_rotation_rotates(images):
     words = "--rotation 45 --scale 1 1 --ratio 1 1 --hflip 0"
-    transform = loader.train_transform(fashion(images, words), COLOUR)
+    transform = train_transform(fashion(images, words).augmentation, COLOUR)
     white = Image.new("RGB", (32, 32), "white")
     corners = torch.stack([transform(white)[0, 0, 0] for _ in range(40)])
     assert 30 < (corners == 0).sum() <= 40  # what comes in from outside is black
@@ -347,7 +351,7 @@ def test_there_is_no_rotation_without_augmentation(images):
     ("words", "changes"), [("", False), ("--color-jitter 0.3", True), ("--color-jitter 0 0 0.9", True)]
 )
 def test_colours_change_where_that_is_asked_for_and_not_by_default(words, changes, images):
-    transform, colour = loader.train_transform(fashion(images, words), COLOUR), (200, 100, 50)
+    transform, colour = train_transform(fashion(images, words).augmentation, COLOUR), (200, 100, 50)
     picture = Image.new("RGB", (40, 30), colour)
     found = torch.stack([transform(picture) for _ in range(10)])
     assert (found != torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1)).any() == changes
@@ -355,7 +359,7 @@ def test_colours_change_where_that_is_asked_for_and_not_by_default(words, change
 
 @pytest.mark.parametrize("policy", ["rand-m0", "rand-m10-inc1", "rand-m9-mstd2-inc1", "augmix-m10", "original", "3a"])
 def test_policies_of_timms_run_to_their_extremes(policy, images, clothes):
-    transform = loader.train_transform(fashion(images, f"--aa {policy}"), CONFIG)
+    transform = train_transform(fashion(images, f"--aa {policy}").augmentation, CONFIG)
     items = Images(clothes, transform, "L", data_seed=0)
     assert len({items[0, number][0].numpy().tobytes() for number in range(300)}) > 100
 
@@ -364,25 +368,25 @@ def test_posterising_to_no_bits_is_black_and_to_more_keeps_the_highest():
     picture = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
     for bits in range(9):
         expected = np.arange(256) // 2 ** (8 - bits) * 2 ** (8 - bits)
-        assert np.array_equal(np.asarray(loader.posterize(picture, bits)).ravel(), expected)
+        assert np.array_equal(np.asarray(posterize(picture, bits)).ravel(), expected)
 
 
 def test_a_policy_that_timm_does_not_know_is_refused(images, clothes):
     with pytest.raises(InputError, match=r"--aa: louder \(must be a policy in timm's words"):
-        Loader(clothes, CONFIG, fashion(images, "--aa louder"), CPU, training=True)
+        Loader.for_training(clothes, CONFIG, fashion(images, "--aa louder"))
 
 
 # How an image becomes an input.
 
 
-def configured(words: str, model: str = "test_resnet", **made_with) -> dict:
+def resolved(words: str, model: str = "test_resnet", **made_with) -> dict:
     with torch.device("meta"):
         model = timm.create_model(model, **made_with)
-    return data_config(arguments(Path(), words), model)
+    return data_config(configured(Path(), words).input, model)
 
 
 def test_what_the_command_line_leaves_open_the_model_decides():
-    config = configured("")
+    config = resolved("")
     with torch.device("meta"):
         own = timm.create_model("test_resnet").pretrained_cfg
     for name in ("input_size", "mean", "std", "interpolation", "crop_pct"):
@@ -391,17 +395,17 @@ def test_what_the_command_line_leaves_open_the_model_decides():
 
 def test_the_command_line_decides_where_it_says_something():
     words = "--img-size 48 --mean 0.1 0.2 0.3 --std 0.4 --interpolation nearest --crop-pct 0.5"
-    config = configured(words)
+    config = resolved(words)
     assert config["input_size"] == (3, 48, 48)
     assert (config["mean"], config["std"]) == ((0.1, 0.2, 0.3), (0.4, 0.4, 0.4))
     assert (config["interpolation"], config["crop_pct"]) == ("nearest", 0.5)
-    assert configured("--input-size 3 20 30")["input_size"] == (3, 20, 30)
+    assert resolved("--input-size 3 20 30")["input_size"] == (3, 20, 30)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
 @pytest.mark.parametrize("size", [0, 28])
 def test_a_model_of_other_channels_has_images_of_its_channels_and_the_mean_of_the_means(channels, size):
-    config = configured(f"--in-chans {channels}" + f" --img-size {size}" * bool(size), in_chans=channels)
+    config = resolved(f"--in-chans {channels}" + f" --img-size {size}" * bool(size), in_chans=channels)
     with torch.device("meta"):
         own = timm.create_model("test_resnet").pretrained_cfg
     assert config["input_size"] == (channels, size or 160, size or 160)
@@ -410,7 +414,7 @@ def test_a_model_of_other_channels_has_images_of_its_channels_and_the_mean_of_th
 
 
 def test_the_channels_of_a_model_are_known_without_the_command_line():
-    assert configured("--img-size 28", in_chans=1)["input_size"] == (1, 28, 28)
+    assert resolved("--img-size 28", in_chans=1)["input_size"] == (1, 28, 28)
 
 
 @pytest.mark.parametrize(
@@ -423,7 +427,7 @@ def test_the_channels_of_a_model_are_known_without_the_command_line():
 )
 def test_a_mean_or_deviation_of_other_channels_is_refused(words, complaint):
     with pytest.raises(InputError, match=complaint):
-        configured(words)
+        resolved(words)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.integers(1, 6))
@@ -441,16 +445,16 @@ def test_per_channel_keeps_as_many_values_as_channels_and_averages_others(values
 
 
 def test_the_classes_of_torchvisions_data_sets_have_their_names(images):
-    loaded = load_data(fashion(images))
+    loaded = load_data(fashion(images).dataset)
     assert loaded.name == "fashion_mnist"
     assert loaded.num_classes == 10
     assert loaded.class_names[:2] == ["T-shirt/top", "Trouser"]
-    assert loaded.record(fashion(images))["splits"] == {"train": 320, "validation": len(loaded.val)}
+    assert loaded.record(fashion(images).dataset)["splits"] == {"train": 320, "validation": len(loaded.val)}
 
 
 @pytest.mark.parametrize("dataset", ["", "--dataset torch/image_folder"])
 def test_the_classes_of_folders_have_the_names_of_the_folders(folders, dataset):
-    loaded = load_data(arguments(folders, dataset))
+    loaded = load_data(configured(folders, dataset).dataset)
     assert loaded.class_names == list(CLASSES)
     assert (len(loaded.train), len(loaded.val)) == (120, 24)
     assert loaded.name == ("image_folder" if dataset else "clothes")
@@ -461,7 +465,7 @@ def test_the_classes_of_folders_have_the_names_of_the_folders(folders, dataset):
 
 def test_a_class_map_orders_the_classes(folders, tmp_path):
     (tmp_path / "classes.txt").write_text("Sneaker\nBag\nDress\n")
-    loaded = load_data(arguments(folders, f"--class-map {tmp_path / 'classes.txt'}"))
+    loaded = load_data(configured(folders, f"--class-map {tmp_path / 'classes.txt'}").dataset)
     assert loaded.class_names == ["Sneaker", "Bag", "Dress"]
     assert {(Path(path).parent.name, label) for path, label in data.files(loaded.val)} == {
         ("Sneaker", 0),
@@ -473,7 +477,7 @@ def test_a_class_map_orders_the_classes(folders, tmp_path):
 def test_a_class_map_may_lie_in_the_split_and_need_not_name_all_folders(copy, capsys):
     for split in ("train", "validation"):
         (copy / split / "classes.txt").write_text("Sneaker\nBag\n")
-    loaded = load_data(arguments(copy, "--class-map classes.txt"))
+    loaded = load_data(configured(copy, "--class-map classes.txt").dataset)
     assert loaded.class_names == ["Sneaker", "Bag"]
     assert len(loaded.train) == 80
     rest = "1 beside the class folders (classes.txt), 1 not in --class-map (Dress)"
@@ -487,11 +491,11 @@ def test_a_class_map_with_a_name_that_no_folder_has_is_refused_in_training_and_s
     folders, tmp_path, capsys
 ):
     (tmp_path / "classes.txt").write_text("Bag\nDres\nSneaker\n")
-    made = arguments(folders, f"--class-map {tmp_path / 'classes.txt'}")
+    made = configured(folders, f"--class-map {tmp_path / 'classes.txt'}")
     with pytest.raises(InputError, match=rf"has names without a folder in {folders}/train: Dres\)"):
-        load_data(made)
+        load_data(made.dataset)
     capsys.readouterr()
-    assert data.class_names(load_split(made, "validation")) == ["Bag", "Dres", "Sneaker"]
+    assert data.class_names(load_split(made.dataset, "validation")) == ["Bag", "Dres", "Sneaker"]
     said = "16 images in 3 classes; no folder for Dres of --class-map; not read: 1 not in --class-map (Dress)"
     assert capsys.readouterr().err == f"validation: {said}\n"
 
@@ -523,7 +527,7 @@ def numbered(tmp_path_factory) -> Path:
 def test_the_order_of_the_classes_is_timms_or_torchvisions_and_said_where_they_differ(
     words, names, hint, numbered, capsys
 ):
-    loaded = load_data(arguments(numbered, words))
+    loaded = load_data(configured(numbered, words).dataset)
     assert loaded.class_names == names
     assert {(Path(path).parent.name, label) for path, label in data.files(loaded.val)} == {
         (name, label) for label, name in enumerate(names)
@@ -536,12 +540,12 @@ def test_a_data_set_with_an_order_of_its_own_takes_no_other(images, folders):
     for where, dataset in ((images, "fashion_mnist"), (folders, "image_folder")):
         expected = rf"--class-order: natural \(is of folders, torch/{dataset} has an order of its own\)"
         with pytest.raises(InputError, match=expected):
-            load_data(arguments(where, f"--dataset torch/{dataset} --class-order natural"))
+            load_data(configured(where, f"--dataset torch/{dataset} --class-order natural").dataset)
 
 
 def test_a_class_map_and_a_class_order_exclude_each_other(folders, capsys):
     with pytest.raises(SystemExit):
-        arguments(folders, "--class-map classes.txt --class-order torchvision")
+        configured(folders, "--class-map classes.txt --class-order torchvision")
     assert "--class-order: not allowed with argument --class-map" in capsys.readouterr().err
 
 
@@ -549,11 +553,11 @@ def test_a_class_map_and_a_class_order_exclude_each_other(folders, capsys):
 
 
 def test_the_number_of_images_and_classes_of_each_split_is_said(images, copy, capsys):
-    assert len(load_data(fashion(images)).train) == 320
+    assert len(load_data(fashion(images).dataset).train) == 320
     assert capsys.readouterr().err.startswith("train: 320 images in 10 classes\nvalidation: ")
     (copy / "train" / "Bag" / "notes.txt").touch()
     (copy / "validation" / ".ipynb_checkpoints").mkdir()
-    load_data(arguments(copy))
+    load_data(configured(copy).dataset)
     assert capsys.readouterr().err.splitlines() == [
         "train: 120 images in 3 classes; not read: 1 .txt (Bag/notes.txt)",
         "validation: 24 images in 3 classes; not read: 1 hidden (.ipynb_checkpoints)",
@@ -563,8 +567,8 @@ def test_the_number_of_images_and_classes_of_each_split_is_said(images, copy, ca
 def test_the_validation_folder_may_have_timms_other_names(copy):
     (copy / "validation").rename(copy / "val")
     (copy / "train").rename(copy / "training")
-    assert len(load_data(arguments(copy)).val) == 24
-    assert len(load_data(arguments(copy, "--val-split val")).val) == 24
+    assert len(load_data(configured(copy).dataset).val) == 24
+    assert len(load_data(configured(copy, "--val-split val").dataset).val) == 24
 
 
 @pytest.mark.parametrize("dataset", ["", "--dataset torch/image_folder"])
@@ -572,7 +576,7 @@ def test_the_validation_folder_may_have_timms_other_names(copy):
 def test_a_split_that_is_missing_is_refused_and_the_other_does_not_take_its_place(copy, dataset, split):
     shutil.rmtree(copy / split)
     with pytest.raises(InputError, match=rf"--data-dir: {copy / split} \(must be a directory with a folder for each"):
-        load_data(arguments(copy, dataset))
+        load_data(configured(copy, dataset).dataset)
 
 
 @pytest.mark.parametrize("dataset", ["", "--dataset torch/image_folder"])
@@ -580,22 +584,22 @@ def test_a_split_without_images_is_refused(copy, dataset):
     for path in (copy / "validation").rglob("*.*"):
         path.unlink()
     with pytest.raises(InputError, match=rf"--data-dir: {copy}/validation \(has no images of Bag, Dress, Sneaker\)"):
-        load_data(arguments(copy, dataset))
+        load_data(configured(copy, dataset).dataset)
 
 
 def test_names_that_look_alike_are_shown_by_their_characters(copy):
     for split, name in (("train", "Ta\u0308sche"), ("validation", "T\xe4sche")):
         (copy / split / "Bag").rename(copy / split / name)
     with pytest.raises(InputError, match=re.escape(r"['Ta\u0308sche', 'T\xe4sche']")):
-        load_data(arguments(copy))
+        load_data(configured(copy).dataset)
 
 
 def test_a_validation_split_that_is_the_training_split_is_told(copy, caplog):
-    load_data(arguments(copy))
+    load_data(configured(copy).dataset)
     assert not caplog.messages
     shutil.rmtree(copy / "validation")
     (copy / "validation").symlink_to("train")
-    load_data(arguments(copy))
+    load_data(configured(copy).dataset)
     assert caplog.messages == [f"train and validation are the same images: {copy / 'validation'}"]
 
 
@@ -610,13 +614,13 @@ def test_a_validation_split_that_is_the_training_split_is_told(copy, caplog):
 def test_splits_with_other_classes_are_refused(copy, change, odd):
     change(copy / "validation")
     with pytest.raises(InputError, match=f"train and validation differ in their classes: {odd}"):
-        load_data(arguments(copy))
+        load_data(configured(copy).dataset)
 
 
 def test_a_single_class_is_refused(tmp_path):
     root = write_folders(tmp_path / "one", train=2, validation=2, classes=("Bag",))
     with pytest.raises(InputError, match=r"has 1 classes \(must be at least 2\)"):
-        load_data(arguments(root))
+        load_data(configured(root).dataset)
 
 
 @pytest.mark.parametrize(
@@ -636,15 +640,15 @@ def test_a_single_class_is_refused(tmp_path):
 )
 def test_data_that_are_not_there_are_refused(words, complaint, folders):
     with pytest.raises(InputError, match=complaint) as refused:
-        load_data(arguments(folders, words))
+        load_data(configured(folders, words).dataset)
     assert "\n" not in str(refused.value)
 
 
 def test_torchvisions_data_sets_have_no_other_splits(images):
     for split in ("validation", "val", "test"):
-        assert len(load_split(fashion(images), split)) < 320
+        assert len(load_split(fashion(images).dataset, split)) < 320
     with pytest.raises(InputError, match=r"has no split trian, only train and validation"):
-        load_data(fashion(images, "--train-split trian"))
+        load_data(fashion(images, "--train-split trian").dataset)
 
 
 class Nothing(Dataset):
@@ -676,15 +680,15 @@ class Nameless(Dataset):
 def test_data_sets_that_cannot_be_trained_on_are_refused(dataset, complaint, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "create_dataset", lambda *_, **__: dataset())
     with pytest.raises(InputError, match=complaint):
-        load_data(arguments(tmp_path, "--dataset wds/x"))
+        load_data(configured(tmp_path, "--dataset wds/x").dataset)
 
 
 # The fingerprint.
 
 
 def fingerprint_of(made) -> str:
-    loaded = load_data(made)
-    assert loaded.record(made)["fingerprint"] == fingerprint(loaded.train, loaded.val)
+    loaded = load_data(made.dataset)
+    assert loaded.record(made.dataset)["fingerprint"] == fingerprint(loaded.train, loaded.val)
     return fingerprint(loaded.train, loaded.val)
 
 
@@ -704,19 +708,19 @@ def test_the_fingerprint_of_images_in_memory_is_that_of_pixels_and_labels(images
 
 @pytest.mark.parametrize("dataset", ["", "--dataset torch/image_folder"])
 def test_the_fingerprint_of_folders_is_that_of_names_and_labels(folders, copy, dataset):
-    first = fingerprint_of(arguments(folders, dataset))
-    assert fingerprint_of(arguments(copy, dataset)) == first
+    first = fingerprint_of(configured(folders, dataset))
+    assert fingerprint_of(configured(copy, dataset)) == first
     found = {first}
     (copy / "train" / "Bag" / "001.png").rename(copy / "train" / "Bag" / "901.png")
-    found.add(fingerprint_of(arguments(copy, dataset)))
+    found.add(fingerprint_of(configured(copy, dataset)))
     (copy / "train" / "Bag" / "901.png").rename(copy / "train" / "Dress" / "901.png")
-    found.add(fingerprint_of(arguments(copy, dataset)))
+    found.add(fingerprint_of(configured(copy, dataset)))
     (copy / "validation" / "Bag" / "001.png").unlink()
-    found.add(fingerprint_of(arguments(copy, dataset)))
+    found.add(fingerprint_of(configured(copy, dataset)))
     assert len(found) == 4
 
 
 def test_the_fingerprint_tells_other_labels_of_the_same_files(folders, tmp_path):
     (tmp_path / "classes.txt").write_text("Sneaker\nBag\nDress\n")
-    first = fingerprint_of(arguments(folders))
-    assert fingerprint_of(arguments(folders, f"--class-map {tmp_path / 'classes.txt'}")) != first
+    first = fingerprint_of(configured(folders))
+    assert fingerprint_of(configured(folders, f"--class-map {tmp_path / 'classes.txt'}")) != first

@@ -15,6 +15,7 @@ from torch import nn
 
 from lskd.io.errors import InputError
 from lskd_vision import options, train
+from lskd_vision.config import ModelConfig
 from lskd_vision.memory_groups import COPIES, SHARE, free_memory, groups_of, weight_bytes
 from lskd_vision.run import Run
 
@@ -23,7 +24,8 @@ SIZES = {"small": 10, "large": 100}
 
 def fake(model: str, number: int, size: int = 28):
     """As much of a run as the grouping looks at."""
-    return SimpleNamespace(setting=SimpleNamespace(model=model), number=number, config={"input_size": (1, size, size)})
+    config = SimpleNamespace(model=ModelConfig(model=model))
+    return SimpleNamespace(config=config, number=number, data_config={"input_size": (1, size, size)})
 
 
 RUNS = st.lists(st.tuples(st.sampled_from(list(SIZES)), st.sampled_from([28, 32])), min_size=1, max_size=12).map(
@@ -37,19 +39,19 @@ def test_groups_hold_every_run_once_share_a_data_configuration_and_fit(runs, fre
     groups = groups_of(runs, SIZES, free, limit)
     assert sorted(run.number for group in groups for run in group) == list(range(len(runs)))
     for group in groups:
-        assert len({run.config["input_size"] for run in group}) == 1
+        assert len({run.data_config["input_size"] for run in group}) == 1
         assert [run.number for run in group] == sorted(run.number for run in group)
-        needed = sum(COPIES * SIZES[run.setting.model] for run in group)
+        needed = sum(COPIES * SIZES[run.config.model.model] for run in group)
         if limit is not None:
             assert len(group) <= limit
         elif free is not None:
             assert len(group) == 1 or needed <= SHARE * free
     for size in (28, 32):  # also over the groups of one configuration
-        numbers = [run.number for group in groups for run in group if run.config["input_size"][1] == size]
+        numbers = [run.number for group in groups for run in group if run.data_config["input_size"][1] == size]
         assert numbers == sorted(numbers)
     for group, following in itertools.pairwise(groups):  # as few groups as the order allows
-        if group[0].config == following[0].config:
-            needed = sum(COPIES * SIZES[run.setting.model] for run in [*group, following[0]])
+        if group[0].data_config == following[0].data_config:
+            needed = sum(COPIES * SIZES[run.config.model.model] for run in [*group, following[0]])
             assert (len(group) == limit) if limit is not None else needed > SHARE * free
 
 
@@ -71,9 +73,9 @@ def test_the_bytes_of_weights_are_those_of_float32_and_no_buffers():
         return nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Linear(8, 10))
 
     with torch.device("meta"):
-        outline = model()
+        meta = model()
     expected = 4 * (3 * 8 * 9 + 2 * 8 + 8 * 10 + 10)
-    assert weight_bytes(outline) == weight_bytes(model()) == weight_bytes(model().half()) == expected
+    assert weight_bytes(meta) == weight_bytes(model()) == weight_bytes(model().half()) == expected
 
 
 def test_this_machine_tells_its_free_memory():
@@ -147,7 +149,9 @@ def test_a_group_size_changes_no_weights(main, tmp_path):
 def test_the_optimiser_of_a_run_decays_every_weight_without_nesterov(main, monkeypatch):
     seen = []
     real = Run.begin_epoch
-    monkeypatch.setattr(Run, "begin_epoch", lambda self, *rest: (seen.append(self.optimizer), real(self, *rest))[1])
+    monkeypatch.setattr(
+        Run, "begin_epoch", lambda self, *rest: (seen.append(self.optimisation.optimizer), real(self, *rest))[1]
+    )
     assert main("momentum", "--epochs 1 --opt momentum --lr 0.01 --sched multistep --decay-milestones 5") == 0
     (optimiser,) = seen
     assert {(group["weight_decay"], group["nesterov"]) for group in optimiser.param_groups} == {(1e-4, False)}

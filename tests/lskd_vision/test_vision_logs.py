@@ -1,13 +1,13 @@
 """Curves: what TensorBoard reads back, what Weights & Biases is asked for, and what is refused before training."""
 
 import sys
-from argparse import Namespace
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lskd.io.errors import InputError
+from lskd_vision.config import RunConfig
 from lskd_vision.logs import Logs, check_logs
 
 ROWS = [
@@ -16,9 +16,9 @@ ROWS = [
 ]
 
 
-def asked_for(*names: str) -> Namespace:
-    """The command line with these logs."""
-    return Namespace(**{f"log_{name}": name in names for name in ("tensorboard", "wandb")}, wandb_project="curves")
+def asked_for(*names: str) -> RunConfig:
+    """A configuration with these logs."""
+    return RunConfig(**{f"log_{name}": True for name in names}, wandb_project="curves")
 
 
 class Recorder(ModuleType):
@@ -28,9 +28,9 @@ class Recorder(ModuleType):
         super().__init__("wandb")
         self.runs, self.rows = [], []
 
-    def init(self, **options) -> Namespace:
+    def init(self, **options) -> SimpleNamespace:
         self.runs.append(options)
-        return Namespace(step=0, log=lambda figures, step: self.rows.append((step, figures)), finish=lambda: None)
+        return SimpleNamespace(step=0, log=lambda figures, step: self.rows.append((step, figures)), finish=lambda: None)
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-import argparse
 import random
+from dataclasses import asdict
 
 import huggingface_hub
 import numpy as np
@@ -9,17 +9,17 @@ import torch
 
 from lskd.io.errors import InputError
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint, save_checkpoint
-from lskd_vision.models import build, check_input, create, meta_model, options_of, rebuild, wants_image_size
+from lskd_vision.config import InputConfig, ModelConfig
+from lskd_vision.models import build, check_input, create, meta_model, model_options, rebuild, wants_image_size
 
 CLASSIFIER = {"fc.weight", "fc.bias"}
 NAMES = list("abcdefghi")
 
 
-def options(**given):
-    """What the command line says of a model."""
-    defaults = dict.fromkeys(("in_chans", "input_size", "drop", "drop_path", "img_size", "initial_checkpoint"))
-    defaults |= {"model_kwargs": {}, "pretrained": False, "grad_checkpointing": False}
-    return argparse.Namespace(**defaults | given)
+def given(name="test_resnet", **options):
+    """A model's configuration and its input's."""
+    images = {name: options.pop(name) for name in ("in_chans", "input_size", "img_size") if name in options}
+    return ModelConfig(model=name, **options), InputConfig(**images)
 
 
 def drawn(seed, call, *arguments, **keywords):
@@ -81,8 +81,8 @@ def test_options_that_are_not_given_are_left_to_the_model():
 
 
 def test_a_model_is_built_as_the_command_line_says():
-    given = options(in_chans=1, img_size=64, drop=0.25, drop_path=0.5, model_kwargs={"depth": 2})
-    model = build(given, "test_vit", NAMES[:7])
+    config = given("test_vit", in_chans=1, img_size=64, drop=0.25, drop_path=0.5, model_kwargs={"depth": 2})
+    model = build(*config, NAMES[:7])
     assert (model.num_classes, model.in_chans, model.patch_embed.img_size, len(model.blocks)) == (7, 1, (64, 64), 2)
     assert model.head_drop.p == 0.25
     assert model.blocks[-1].drop_path1.drop_prob == 0.5
@@ -90,26 +90,26 @@ def test_a_model_is_built_as_the_command_line_says():
 
 
 def test_channels_are_those_of_the_input_size_where_no_other_are_given():
-    assert options_of(options(input_size=[1, 32, 32]), "test_resnet")["in_chans"] == 1
-    assert options_of(options(input_size=[1, 32, 32], in_chans=4), "test_resnet")["in_chans"] == 4
+    assert model_options(*given(input_size=[1, 32, 32]))["in_chans"] == 1
+    assert model_options(*given(input_size=[1, 32, 32], in_chans=4))["in_chans"] == 4
 
 
 def test_an_image_size_is_for_models_that_are_built_for_one():
-    assert options_of(options(img_size=64), "test_vit")["img_size"] == 64
-    assert options_of(options(img_size=64), "test_resnet")["img_size"] is None
+    assert model_options(*given("test_vit", img_size=64))["img_size"] == 64
+    assert model_options(*given(img_size=64))["img_size"] is None
     assert wants_image_size("test_vit.r160_in1k")
     assert not wants_image_size("resnet50.a1_in1k")
 
 
 def test_a_model_is_a_function_of_the_random_numbers():
-    models = [drawn(seed, build, options(), "test_resnet", NAMES[:7])[0].state_dict() for seed in (1, 1, 2)]
+    models = [drawn(seed, build, *given(), NAMES[:7])[0].state_dict() for seed in (1, 1, 2)]
     assert same(models[0], models[1])
     assert not same(models[0], models[2])
 
 
 def test_gradient_checkpointing_is_switched_on_where_it_is_asked_for():
-    assert build(options(grad_checkpointing=True), "test_resnet", NAMES[:7]).grad_checkpointing
-    assert not build(options(), "test_resnet", NAMES[:7]).grad_checkpointing
+    assert build(*given(grad_checkpointing=True), NAMES[:7]).grad_checkpointing
+    assert not build(*given(), NAMES[:7]).grad_checkpointing
 
 
 @pytest.fixture
@@ -123,17 +123,17 @@ def checkpoint(tmp_path):
 
 def test_a_model_starts_from_the_initial_checkpoint(checkpoint):
     weights, path = checkpoint
-    model, after = drawn(1, build, options(in_chans=1, initial_checkpoint=path), "test_resnet", NAMES[:7])
+    model, after = drawn(1, build, *given(in_chans=1, initial_checkpoint=path), NAMES[:7])
     assert same(model.state_dict(), weights)
     assert all(tensor.requires_grad for tensor in model.parameters())
-    assert torch.equal(after, drawn(1, build, options(in_chans=1), "test_resnet", NAMES[:7])[1])
+    assert torch.equal(after, drawn(1, build, *given(in_chans=1), NAMES[:7])[1])
 
 
 @pytest.mark.parametrize("classes", [2, 9])
 def test_of_an_initial_checkpoint_with_other_classes_everything_is_taken_but_the_head(checkpoint, classes):
     weights, path = checkpoint
-    model, after = drawn(1, build, options(in_chans=1, initial_checkpoint=path), "test_resnet", NAMES[:classes])
-    without, after_without = drawn(1, build, options(in_chans=1), "test_resnet", NAMES[:classes])
+    model, after = drawn(1, build, *given(in_chans=1, initial_checkpoint=path), NAMES[:classes])
+    without, after_without = drawn(1, build, *given(in_chans=1), NAMES[:classes])
     found, new = model.state_dict(), without.state_dict()
     assert found.keys() == weights.keys()
     for name, tensor in found.items():
@@ -144,30 +144,30 @@ def test_of_an_initial_checkpoint_with_other_classes_everything_is_taken_but_the
 
 def test_an_initial_checkpoint_that_does_not_fit_is_refused(checkpoint, tmp_path):
     _, path = checkpoint
-    message = refusal(build, options(in_chans=1, initial_checkpoint=path), "test_efficientnet", NAMES[:7])
+    message = refusal(build, *given("test_efficientnet", in_chans=1, initial_checkpoint=path), NAMES[:7])
     assert message.startswith("--initial-checkpoint: ")
-    assert "1 input channels" in refusal(build, options(initial_checkpoint=path), "test_resnet", NAMES[:9])
-    missing = options(initial_checkpoint=tmp_path / "no.pth")
-    assert "no.pth (must be the path of an existing" in refusal(build, missing, "test_resnet", NAMES[:7])
+    assert "1 input channels" in refusal(build, *given(initial_checkpoint=path), NAMES[:9])
+    missing = given(initial_checkpoint=tmp_path / "no.pth")
+    assert "no.pth (must be the path of an existing" in refusal(build, *missing, NAMES[:7])
 
 
-# ---- outline and check_input
+# ---- meta_model and check_input
 
 
 @pytest.mark.parametrize(
     "name", ["resnet50", "test_vit", "test_convnext", "test_efficientnet", "swin_tiny_patch4_window7_224"]
 )
-def test_an_outline_has_no_memory_and_takes_no_random_numbers(name):
-    model, after = drawn(1, meta_model, options(in_chans=1), name, 7)
+def test_a_meta_model_has_no_memory_and_takes_no_random_numbers(name):
+    model, after = drawn(1, meta_model, *given(name, in_chans=1), 7)
     assert {tensor.device.type for tensor in model.parameters()} == {"meta"}
     assert (model.num_classes, model.in_chans) == (7, 1)
     torch.manual_seed(1)
     assert torch.equal(after, torch.get_rng_state())
 
 
-def test_an_outline_has_the_shapes_of_the_model():
-    given = options(in_chans=1, img_size=64)
-    first, second = meta_model(given, "test_vit", 7).state_dict(), build(given, "test_vit", NAMES[:7]).state_dict()
+def test_a_meta_model_has_the_shapes_of_the_model():
+    config = given("test_vit", in_chans=1, img_size=64)
+    first, second = meta_model(*config, 7).state_dict(), build(*config, NAMES[:7]).state_dict()
     assert {name: tensor.shape for name, tensor in first.items()} == {
         name: tensor.shape for name, tensor in second.items()
     }
@@ -209,9 +209,9 @@ def test_a_checkpoint_alone_tells_model_classes_and_channels():
 
 
 def test_a_model_is_rebuilt_with_the_options_of_its_training(tmp_path):
-    given = options(img_size=64, model_kwargs={"act_layer": "silu", "depth": 2})
-    expected = build(given, "test_vit", NAMES[:7]).eval()
-    args = vars(given) | {"model": "test_vit", "initial_checkpoint": None}
+    config, images = given("test_vit", img_size=64, model_kwargs={"act_layer": "silu", "depth": 2})
+    expected = build(config, images, NAMES[:7]).eval()
+    args = asdict(config) | asdict(images)
     save_checkpoint(tmp_path / "last.pth.tar", {"state_dict": expected.state_dict(), "args": args})
     model = rebuild(read_checkpoint(tmp_path / "last.pth.tar", "checkpoint"), None, "checkpoint")
     images = torch.randn(2, 3, 64, 64)

@@ -1,6 +1,10 @@
 """The command line of ``lskd_vision.train`` and its YAML file: defaults, refusals, and that both say the same."""
 
+import argparse
+import itertools
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -10,25 +14,43 @@ from hypothesis import strategies as st
 from lskd.io import tables
 from lskd.io.errors import InputError
 from lskd_vision import options
+from lskd_vision.command_line import training_configs
+from lskd_vision.config import TrainingConfig
+from lskd_vision.option_parser import number
 
 STUDENT = "--kd-checkpoint teacher.pth"
 
 
-def parsed(*words: str, data_dir: Path | str = "."):
-    """The options of a command line."""
-    return options.parser().parse_args(["--data-dir", str(data_dir), *" ".join(words).split()])
+def configs(*words: str, data_dir: Path | str = ".") -> list[TrainingConfig]:
+    """The trainings of a command line."""
+    return training_configs(options.parser().parse_args(["--data-dir", str(data_dir), *" ".join(words).split()]))
+
+
+def parsed(*words: str, data_dir: Path | str = ".") -> SimpleNamespace:
+    """The settings of a command line's one training."""
+    (config,) = configs(*words, data_dir=data_dir)
+    return SimpleNamespace(**config.stored())
+
+
+def temperatures(*words: str) -> list[float]:
+    """Those of a command line's students."""
+    return [config.distillation.kd_temperature for config in configs(STUDENT, *words)]
 
 
 def refused(capsys, *words: str) -> str:
-    """What the command line is refused with: one line, exit status 2."""
-    with pytest.raises(SystemExit) as left:
-        parsed(*words)
-    assert left.value.code == 2
+    """The one line with which a command line is refused."""
+    with pytest.raises((InputError, SystemExit)) as left:
+        configs(*words)
     out, complaint = capsys.readouterr()
     assert out == ""
-    assert complaint.startswith("lskd_vision.train: error: ")
-    assert complaint.count("\n") == 1
-    return complaint.removeprefix("lskd_vision.train: error: ").strip()
+    if left.type is InputError:
+        complaint = str(left.value)
+    else:
+        assert left.value.code == 2
+        assert complaint.startswith("lskd_vision.train: error: ")
+        complaint = complaint.removeprefix("lskd_vision.train: error: ").strip()
+    assert "\n" not in complaint
+    return complaint
 
 
 @pytest.fixture
@@ -52,21 +74,22 @@ def test_the_defaults_are_the_papers(words, epochs, decay, warmup):
     assert (made.sched, made.decay_rate, made.lr) == ("step", 0.1, 0.1)
     assert (made.opt, made.momentum, made.weight_decay, made.batch_size) == ("momentum", 0.9, 1e-4, 256)
     assert not made.filter_bias_and_bn
-    assert (made.scale, made.hflip, made.color_jitter, made.rotation) == ([0.08, 1.0], 0.5, [0.0], 0)
+    assert (made.scale, made.hflip, made.color_jitter, made.rotation) == ((0.08, 1.0), 0.5, (0.0,), 0)
     assert (made.reprob, made.aa, made.drop, made.clip_grad) == (0, None, None, None)
     assert not made.model_ema
     assert not made.amp
-    assert (made.kd_temperature, made.kd_student_temperature, made.task_loss_weight) == ([1.0], None, 0.0)
-    assert (made.smoothing, made.kd_distill_type) == ([0.0], "logit")
+    assert made.kd_temperature == (1.0 if words else [1.0])
+    assert (made.kd_student_temperature, made.task_loss_weight) == (None, 0.0)
+    assert (made.smoothing, made.kd_distill_type) == (0.0, "logit")
 
 
 def test_the_default_optimiser_is_sgd_without_nesterov():
     from timm.optim import create_optimizer_v2, optimizer_kwargs
     from torch import nn
 
-    made = parsed()
-    filtering = {"filter_bias_and_bn": made.filter_bias_and_bn}
-    optimiser = create_optimizer_v2(nn.Linear(2, 2), **optimizer_kwargs(made), **filtering)
+    (made,) = configs()
+    filtering = {"filter_bias_and_bn": made.optimisation.filter_bias_and_bn}
+    optimiser = create_optimizer_v2(nn.Linear(2, 2), **optimizer_kwargs(made.optimisation), **filtering)
     assert type(optimiser).__name__ == "SGD"
     (group,) = optimiser.param_groups
     assert (group["momentum"], group["nesterov"], group["weight_decay"], group["lr"]) == (0.9, False, 1e-4, 0.1)
@@ -115,11 +138,11 @@ def test_a_number_out_of_range_is_refused(words, capsys):
 def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
     for minimum, maximum, above in ((0.0, 1.0, False), (0.0, float("inf"), True)):
         valid = (value > minimum if above else value >= minimum) and value <= maximum and value != float("inf")
-        parse = options.number(minimum, maximum, above)
+        parse = number(minimum, maximum, above)
         if valid:
             assert parse(repr(value)) == value
         else:
-            with pytest.raises(options.argparse.ArgumentTypeError):
+            with pytest.raises(argparse.ArgumentTypeError):
                 parse(repr(value))
 
 
@@ -138,6 +161,8 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
         ("--seed 1 01", "--seed: 1 1 (must not repeat a value)"),
         ("--smoothing 0.1 .10", "--smoothing: 0.1 0.1 (must not repeat a value)"),
         (f"{STUDENT} --kd-temperature 2 1 2.0", "--kd-temperature: 2.0 1.0 2.0 (must not repeat a value)"),
+        ("--kd-model-name a b a", "--kd-model-name: a b a (must not repeat a value)"),
+        ("--kd-temperature 1 2", "--kd-temperature: 1.0 2.0 (needs a teacher: --kd-checkpoint)"),
         ("--kd-checkpoint a ./a", "--kd-checkpoint: a a (must not repeat a value)"),
         ("--decay-milestones 60 30", "--decay-milestones: 60 30 (must ascend)"),
         ("--scale 1 0.5", "--scale: 1.0 0.5 (must ascend)"),
@@ -161,6 +186,24 @@ def test_what_does_not_fit_together_is_refused(words, complaint, capsys):
     assert refused(capsys, words).startswith(complaint)
 
 
+def test_every_combination_is_a_training_the_last_of_model_smoothing_teacher_seed_and_temperature_the_fastest():
+    made = configs("--model a b --kd-checkpoint t u --kd-model-name m --seed 1 2 --kd-temperature 3 4")
+    found = [(m.model.model, str(m.distillation.kd_checkpoint), m.run.seed, m.distillation.temperature) for m in made]
+    assert found == list(itertools.product("ab", "tu", (1, 2), (3.0, 4.0)))
+    assert {config.distillation.kd_model_name for config in made} == {"m"}
+    assert [config.distillation.smoothing for config in configs("--smoothing 0 0.1")] == [0.0, 0.1]
+
+
+def test_a_configuration_has_every_flag_and_cannot_be_changed():
+    (config,) = configs()
+    flags = {action.dest for action in options.parser()._actions} - {"help"}
+    assert config.stored().keys() - flags == {"debug", "distributed", "rank", "world_size", "local_rank"}
+    assert flags <= config.stored().keys()
+    for role in (config, *(getattr(config, each.name) for each in fields(config) if each.name != "config")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(role, fields(role)[0].name, None)
+
+
 def test_a_command_without_data_is_refused(capsys):
     with pytest.raises(SystemExit) as left:
         options.parser().parse_args([])
@@ -177,11 +220,11 @@ def matched(path: Path, *temperatures: object) -> Path:
 @pytest.mark.parametrize("suffix", ["json", "csv"])
 def test_temperatures_may_be_those_of_a_file_of_match_temperature(tmp_path, config, suffix):
     first, second = matched(tmp_path / f"a.{suffix}", 1.4813753, 3), matched(tmp_path / f"b.{suffix}", 0.5)
-    assert parsed(STUDENT, f"--kd-temperature {first}").kd_temperature == [1.4813753, 3.0]
-    assert parsed(STUDENT, f"--kd-temperature 2 {first} 64 {second}").kd_temperature == [2.0, 1.4813753, 3.0, 64.0, 0.5]
+    assert temperatures(f"--kd-temperature {first}") == [1.4813753, 3.0]
+    assert temperatures(f"--kd-temperature 2 {first} 64 {second}") == [2.0, 1.4813753, 3.0, 64.0, 0.5]
     file = config({"kd-temperature": [1, str(second)]})
-    assert parsed(STUDENT, file).kd_temperature == [1.0, 0.5]
-    assert parsed(STUDENT, file, "--kd-temperature 7").kd_temperature == [7.0]
+    assert temperatures(file) == [1.0, 0.5]
+    assert temperatures(file, "--kd-temperature 7") == [7.0]
 
 
 def test_a_temperature_that_a_file_repeats_is_refused(tmp_path, capsys):
@@ -245,7 +288,7 @@ def test_a_csv_file_without_temperatures_is_refused(content, complaint, tmp_path
 
 def test_a_csv_file_that_a_spreadsheet_has_written_is_read(tmp_path):
     (tmp_path / "a.csv").write_bytes("\ufeffreference_temperature,temperature\r\n1,1.25\r\n".encode())
-    assert parsed(STUDENT, f"--kd-temperature {tmp_path / 'a.csv'}").kd_temperature == [1.25]
+    assert temperatures(f"--kd-temperature {tmp_path / 'a.csv'}") == [1.25]
 
 
 def refuse_temperatures(file, content, complaint, capsys):
@@ -258,8 +301,8 @@ def refuse_temperatures(file, content, complaint, capsys):
 
 
 def test_options_about_a_teacher_may_be_said_to_be_nothing_without_one():
-    made = parsed("--kd-temperature 1 --task-loss-weight 0 --kd-distill-type logit")
-    assert not options.distilling(made)
+    (made,) = configs("--kd-temperature 1 --task-loss-weight 0 --kd-distill-type logit")
+    assert not made.distillation.distils
 
 
 def test_the_data_directory_may_be_missing_where_the_data_are_downloaded(tmp_path):
@@ -287,29 +330,29 @@ scale: [0.5, 1]
     words = f"{STUDENT} --model resnet18 resnet50 --kd-temperature 1 2 0.5 --seed 3 --weight-decay 1e-4 --lr 5e-2 --amp"
     words += " --sched cosine --torchcompile --experiment cosine --scale 0.5 1"
     words += " --model-kwargs drop_block_rate=0.1 act_layer=gelu block_args={'a':[1,2]}"
-    file, line = vars(parsed(config(content))), vars(parsed(words))
-    assert isinstance(file.pop("config"), Path)
-    del line["config"]
-    assert file == line
-    assert file["weight_decay"] == 1e-4
-    assert file["model_kwargs"] == {"drop_block_rate": 0.1, "act_layer": "gelu", "block_args": {"a": [1, 2]}}
+    file, line = configs(config(content)), configs(words)
+    assert all(isinstance(each.config, Path) for each in file)
+    assert [replace(each, config=None) for each in file] == line
+    assert len(line) == 6
+    assert file[0].optimisation.weight_decay == 1e-4
+    assert file[0].model.model_kwargs == {"drop_block_rate": 0.1, "act_layer": "gelu", "block_args": {"a": [1, 2]}}
 
 
 def test_the_command_line_wins_over_the_file_wherever_it_stands(config):
     file = config({"epochs": 3, "seed": [1, 2], "smoothing": 0.1, "batch_size": 32})
     for words in (f"{file} --epochs 5 --seed 7 -b 64", f"--epochs 5 --seed 7 -b 64 {file.replace('--config', '-c')}"):
         made = parsed(words)
-        assert (made.epochs, made.seed, made.smoothing, made.batch_size) == (5, [7], [0.1], 64)
+        assert (made.epochs, made.seed, made.smoothing, made.batch_size) == (5, 7, 0.1, 64)
 
 
 def test_the_file_may_name_the_data_directory(config, tmp_path):
-    made = options.parser().parse_args(config({"data-dir": str(tmp_path)}).split())
-    assert made.data_dir == tmp_path
+    (made,) = training_configs(options.parser().parse_args(config({"data-dir": str(tmp_path)}).split()))
+    assert made.dataset.data_dir == tmp_path
 
 
 def test_an_empty_file_says_nothing(config):
-    made, plain = vars(parsed(config("# nothing\n"))), vars(parsed())
-    assert {name for name in made if made[name] != plain[name]} == {"config"}
+    ((made,), (plain,)) = configs(config("# nothing\n")), configs()
+    assert replace(made, config=None) == plain
 
 
 @pytest.mark.parametrize(

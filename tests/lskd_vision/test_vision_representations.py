@@ -285,8 +285,8 @@ def test_a_model_whose_logits_are_not_linear_in_its_features_is_refused():
 @pytest.mark.parametrize(
     ("name", "size", "words"),
     [
-        ("resnetv2_18", 32, "no linear one .Conv2d"),
-        ("deit_tiny_distilled_patch16_224", 224, "no linear one .tuple"),
+        ("resnetv2_18", 32, "not linear .Conv2d"),
+        ("deit_tiny_distilled_patch16_224", 224, "not linear .tuple"),
     ],
 )
 def test_a_model_without_a_linear_last_layer_is_refused(name, size, words):
@@ -321,9 +321,9 @@ def test_what_cannot_be_recorded_is_refused_in_one_line_and_nothing_is_written(
         (
             "last.pth.tar",
             "--keep-classes Sneakers",
-            "--keep-classes: Sneakers (must be classes of the data, perhaps Sn",
+            "--keep-classes: 'Sneakers' (must be a class, such as Sn",
         ),
-        ("last.pth.tar", "--keep-classes zzz", "--keep-classes: zzz (must be classes of the data, such as Bag, Dress"),
+        ("last.pth.tar", "--keep-classes zzz", "--keep-classes: 'zzz' (must be a class, such as Bag, Dress"),
         ("last.pth.tar", "--keep-per-class -1", "--keep-per-class: -1 (must be a whole number"),
         ("last.pth.tar", "--temperatures 1 0", "--temperatures: 1 0 (must be finite, above 0 and all different)"),
         ("last.pth.tar", "--temperatures nan", "--temperatures: nan"),

@@ -1,6 +1,5 @@
 """One model in training: its schedule, and what it keeps to itself."""
 
-import argparse
 from pathlib import Path
 
 import pytest
@@ -12,23 +11,22 @@ from lskd.io.tensor_files import mapped_tensors, read_about
 from lskd.records.nonfinite_batch import NAME
 from lskd.records.runs import write_run
 from lskd_vision import options
-from lskd_vision.records import check_directories_differ, check_directory
-from lskd_vision.run import OVERFLOWS, Run, Setting
+from lskd_vision.command_line import training_configs
+from lskd_vision.config import TrainingConfig
+from lskd_vision.run import OVERFLOWS, Run
+from lskd_vision.run_directories import check_directories_differ, check_directory
 from lskd_vision.task import SmoothedCrossEntropy
 from lskd_vision.teacher import Teacher
 
-CPU = torch.device("cpu")
 CONFIG = resolve_data_config({"input_size": (1, 32, 32), "mean": (0.5,), "std": (0.5,)})
 RECORD = {"classes": list("abcdefghij"), "fingerprint": "of the data"}
 
 
-def arguments(tmp_path: Path, words: str = "") -> argparse.Namespace:
-    """The command line, as one process on a CPU has it."""
-    parsed = options.parser().parse_args(
-        f"--data-dir {tmp_path} --output {tmp_path} --in-chans 1 --img-size 32 --device cpu {words}".split()
-    )
-    parsed.distributed, parsed.rank, parsed.world_size = False, 0, 1
-    return parsed
+def configured(tmp_path: Path, *words: str) -> TrainingConfig:
+    """The configuration of a command line's one training, as one process on a CPU has it."""
+    line = f"--data-dir {tmp_path} --output {tmp_path} --in-chans 1 --img-size 32 --device cpu --model test_resnet"
+    (config,) = training_configs(options.parser().parse_args([*line.split(), *" ".join(words).split()]))
+    return config
 
 
 @pytest.fixture
@@ -39,40 +37,47 @@ def started(tmp_path):
         import timm
 
         teacher = temperature and Teacher(timm.create_model("test_resnet", num_classes=10, in_chans=1), "test_resnet")
-        setting = Setting("test_resnet", seed, 0.0, temperature, 0 if teacher else None)
-        run = Run(setting, arguments(tmp_path, words), teacher, "letters", RECORD, CONFIG)
-        run.start(CPU, 10)
+        students = f"--kd-temperature {temperature}" if teacher else ""
+        run = Run(configured(tmp_path, words, students, f"--seed {seed}"), teacher, "letters", RECORD, CONFIG)
+        run.start(10)
         return run
 
     return started
 
 
+STUDENT = "--kd-model-name test_resnet"
+
+
 @pytest.mark.parametrize(
-    ("first", "second", "said"),
+    ("first", "second", "complaint"),
     [
-        (("a/b", 1, 0.0), ("a-b", 1, 0.0), "--model: a-b (and a/b would both write "),
-        (("a", 1, 0.1), ("a", 1, 0.1000001), "--smoothing: 0.1000001 (and 0.1 would both write "),
-        (("a", 1, 0.0, 1.0, 0), ("a", 1, 0.0, 1.0000001, 0), "--kd-temperature: 1.0000001 (and 1.0 would both write "),
+        ("--model a/b", "--model a-b", "--model: a-b (and a/b would both write "),
+        ("--smoothing 0.1", "--smoothing 0.1000001", "--smoothing: 0.1000001 (and 0.1 would both write "),
+        (
+            f"{STUDENT} --kd-temperature 1",
+            f"{STUDENT} --kd-temperature 1.0000001",
+            "--kd-temperature: 1.0000001 (and 1.0 would both write ",
+        ),
     ],
 )
-def test_two_runs_with_one_directory_are_refused_and_told_apart(first, second, said, tmp_path):
+def test_two_runs_with_one_directory_are_refused_and_told_apart(first, second, complaint, tmp_path):
     import timm
 
     teacher = Teacher(timm.create_model("test_resnet", num_classes=10, in_chans=1), "test_resnet")
-    made = arguments(tmp_path)
-    taught = teacher if len(first) > 3 else None
-    runs = [Run(Setting(*each), made, taught, "letters", RECORD, CONFIG) for each in (first, second)]
+    configs = configured(tmp_path, first), configured(tmp_path, second)
+    own = teacher if configs[0].distillation.distils else None
+    runs = [Run(config, own, "letters", RECORD, CONFIG) for config in configs]
     with pytest.raises(InputError) as error:
         check_directories_differ(runs)
-    assert str(error.value).startswith(said)
+    assert str(error.value).startswith(complaint)
 
 
 def rates(run: Run, epochs: range) -> list[float]:
     """The learning rate of each epoch."""
     found = []
     for epoch in epochs:
-        run.scheduler.step(epoch)
-        found.append(run.optimizer.param_groups[0]["lr"])
+        run.optimisation.scheduler.step(epoch)
+        found.append(run.optimisation.optimizer.param_groups[0]["lr"])
     return found
 
 
@@ -88,7 +93,12 @@ def test_a_students_rate_rises_over_5_epochs_and_falls_tenfold_at_80_and_160(sta
 
 def test_weight_decay_is_of_all_weights_unless_asked_otherwise(started):
     def decayed(run: Run) -> int:
-        return sum(p.numel() for group in run.optimizer.param_groups if group["weight_decay"] for p in group["params"])
+        return sum(
+            p.numel()
+            for group in run.optimisation.optimizer.param_groups
+            if group["weight_decay"]
+            for p in group["params"]
+        )
 
     run = started()
     everything = sum(parameter.numel() for parameter in run.task.parameters())
@@ -128,10 +138,11 @@ def test_after_a_loss_that_is_not_finite_no_step_is_taken(started):
     assert run.images == 8  # of the first two steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [1, OVERFLOWS - 1, OVERFLOWS])
 def test_with_a_scaler_losses_may_overflow_for_some_steps(started, bad):
     run = started("--amp --amp-dtype float16")
-    assert run.scaler is not None
+    assert run.optimisation.scaler is not None
     run.begin_epoch(0)
     labels = torch.zeros(4, dtype=torch.long)
     for batch in range(bad + 3):
@@ -146,21 +157,14 @@ def test_with_a_scaler_losses_may_overflow_for_some_steps(started, bad):
 
 @pytest.mark.parametrize(("accumulated", "updates"), [(1, 5), (2, 3), (5, 1), (8, 1)])
 def test_the_last_batches_of_an_epoch_make_an_update_though_they_are_fewer(tmp_path, accumulated, updates, monkeypatch):
-    run = Run(
-        Setting("test_resnet", 1, 0.0),
-        arguments(tmp_path, f"--grad-accum-steps {accumulated}"),
-        None,
-        "x",
-        RECORD,
-        CONFIG,
-    )
-    run.start(CPU, 5)
+    run = Run(configured(tmp_path, f"--grad-accum-steps {accumulated}"), None, "x", RECORD, CONFIG)
+    run.start(5)
     steps = []
-    monkeypatch.setattr(run.optimizer, "step", lambda: steps.append(1))
+    monkeypatch.setattr(run.optimisation.optimizer, "step", lambda: steps.append(1))
     run.begin_epoch(0)
     for batch in range(5):
         run.step(torch.rand(2, 1, 32, 32), torch.tensor([0, 1]), None, 0, batch)
-    assert len(steps) == run.updates_per_epoch == updates
+    assert len(steps) == run.optimisation.updates_per_epoch == updates
 
 
 def test_a_teachers_loss_is_in_float32_whatever_the_precision_of_its_model():

@@ -1,15 +1,15 @@
 """Teachers before a training: how good they are, whether they are smoothed, and which mistakes show in their score."""
 
-import argparse
 from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lskd.io.errors import InputError
 from lskd.measure.accuracy import ClassCounts
+from lskd_vision.command_line import evaluation_config
 from lskd_vision.other_order import OtherOrder
 from lskd_vision.scoring import score
 from lskd_vision.teacher import Teacher
@@ -53,10 +53,10 @@ class Batches:
         return zip(images.split(100), label.split(100), strict=True)
 
 
-def scored(*models, names=NAMES, label_smoothing=0.1, **arguments):
+def scored(*models, names=NAMES, label_smoothing=0.1, **flags):
     teachers = [Teacher(model, f"teacher {i}", label_smoothing=label_smoothing) for i, model in enumerate(models)]
-    known = {"rank": 0, "amp": False, "validation_batch_size": None, "batch_size": 100, "distributed": False}
-    return score(teachers, Batches(), None, names, argparse.Namespace(**known | arguments), CPU)
+    config = evaluation_config({"device": "cpu", "validation_batch_size": 100} | flags)
+    return score(teachers, Batches(), None, names, config)
 
 
 TORCHVISIONS = OtherOrder.of(NAMES).places
@@ -97,6 +97,7 @@ def test_a_teacher_that_is_bad_in_both_orders_is_warned_of(caplog):
     assert "is the order of its classes the data's?" in caplog.text
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 11), min_size=12, max_size=12), st.integers(1, 40))
 def test_a_teacher_that_is_right_of_a_few_images_by_chance_is_not_taken_for_one_of_the_other_order(said, times):
     order = OtherOrder.of(NAMES)
@@ -144,17 +145,19 @@ def test_students_keep_the_score_of_their_own_input(monkeypatch):
         SimpleNamespace(
             teacher=teacher,
             teacher_record=teacher.record(),
-            setting=SimpleNamespace(teacher=0),
-            config={"input_size": (1, size, size), "mean": (0.5,), "std": (0.5,)},
+            config=evaluation_config({"device": "cpu"}),
+            data_config={"input_size": (1, size, size), "mean": (0.5,), "std": (0.5,)},
             directory=None,
         )
         for size in (32, 64, 32)
     ]
     loaded = []
     monkeypatch.setattr(scoring, "read_run", lambda _: None)
-    monkeypatch.setattr(scoring, "Loader", lambda data, config, *_, **__: loaded.append(config["input_size"]))
+    monkeypatch.setattr(
+        scoring.Loader, "for_evaluation", lambda _, data_config, __: loaded.append(data_config["input_size"])
+    )
     monkeypatch.setattr(scoring, "score", lambda *_: [{"valid": {"top1": float(loaded[-1][1])}}])
     data = SimpleNamespace(val=None, class_names=NAMES)
-    scoring.score_teachers(runs, data, argparse.Namespace(), CPU)
+    scoring.score_teachers(runs, data)
     assert [run.teacher_record["valid"]["top1"] for run in runs] == [32.0, 64.0, 32.0]
     assert len(loaded) == 2

@@ -1,28 +1,32 @@
 """What cannot be trained is refused before anything is."""
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
-from test_vision_run import CPU, RECORD, arguments
+from test_vision_run import RECORD, configured
 from timm.data import resolve_data_config
 from torch import nn
 
 from lskd.io.errors import InputError
+from lskd_vision.config import Processes
 from lskd_vision.models import check_input
-from lskd_vision.run import Run, Setting
+from lskd_vision.run import Run
 from lskd_vision.teacher import Teacher
 from lskd_vision.trial import check_training, try_out
 
 
 def run_of(tmp_path, model, words="", size=(1, 32, 32), teacher=None, record=RECORD):
     config = resolve_data_config({"input_size": size, "mean": (0.5,), "std": (0.5,)})
-    setting = Setting(model, 1, 0.0, 1.0 if teacher else None, 0 if teacher else None)
-    return Run(setting, arguments(tmp_path, words), teacher, "letters", record, config)
+    if teacher:
+        words += " --kd-model-name resnet18"
+    return Run(configured(tmp_path, words, f"--model {model}"), teacher, "letters", record, config)
 
 
 def refusal(*runs) -> str:
     with pytest.raises(InputError) as error:
-        try_out(runs, CPU)
+        try_out(runs)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -31,7 +35,7 @@ def test_models_are_tried_without_a_trace(tmp_path):
     torch.manual_seed(3)
     before = torch.get_rng_state()
     run = run_of(tmp_path, "test_resnet", "--drop 0.5")
-    try_out([run, run_of(tmp_path, "test_efficientnet")], CPU)
+    try_out([run, run_of(tmp_path, "test_efficientnet")])
     assert torch.equal(torch.get_rng_state(), before)
     assert not hasattr(run, "task")
     assert not run.directory.exists()
@@ -49,22 +53,22 @@ def test_one_image_a_batch_is_refused_where_a_batch_norm_would_see_one_value(tmp
     assert message.startswith(
         "--batch-size: 1 (must be at least 2 for test_resnet and images of 1x32x32: Expected more"
     )
-    try_out([run_of(tmp_path, "test_resnet", "--batch-size 2")], CPU)
-    try_out([run_of(tmp_path, "test_resnet", "--batch-size 1", size=(1, 96, 96))], CPU)  # nine values
-    try_out([run_of(tmp_path, "test_vit", "--batch-size 1")], CPU)
+    try_out([run_of(tmp_path, "test_resnet", "--batch-size 2")])
+    try_out([run_of(tmp_path, "test_resnet", "--batch-size 1", size=(1, 96, 96))])  # nine values
+    try_out([run_of(tmp_path, "test_vit", "--batch-size 1")])
 
 
 def test_batch_norm_over_all_processes_sees_the_images_of_all_of_them(tmp_path):
     run = run_of(tmp_path, "test_resnet", "--batch-size 1 --sync-bn")
-    run.arguments.distributed, run.arguments.world_size = True, 2
-    try_out([run], CPU)
+    run.config = replace(run.config, processes=Processes(distributed=True, world_size=2))
+    try_out([run])
 
 
 def test_initial_weights_that_do_not_fit_the_second_model_are_refused(tmp_path):
     weights = timm.create_model("test_resnet", num_classes=10, in_chans=1).state_dict()
     torch.save({"state_dict": weights}, tmp_path / "c.pth")
     words = f"--initial-checkpoint {tmp_path / 'c.pth'}"
-    try_out([run_of(tmp_path, "test_resnet", words)], CPU)
+    try_out([run_of(tmp_path, "test_resnet", words)])
     message = refusal(*(run_of(tmp_path, model, words) for model in ("test_resnet", "test_efficientnet")))
     assert message.startswith(f"--initial-checkpoint: {tmp_path / 'c.pth'} has ")
 
@@ -76,7 +80,7 @@ def test_the_order_of_classes_of_initial_weights_matters_where_their_head_is_kep
         torch.save({"state_dict": model.state_dict(), "classes": classes}, tmp_path / f"{len(classes)}.pth")
     message = refusal(run_of(tmp_path, "test_resnet", f"--initial-checkpoint {tmp_path / '10.pth'}"))
     assert message == f"--initial-checkpoint: {tmp_path / '10.pth'} (has 'b' as class 0, the data have 'a')"
-    try_out([run_of(tmp_path, "test_resnet", f"--initial-checkpoint {tmp_path / '9.pth'}")], CPU)
+    try_out([run_of(tmp_path, "test_resnet", f"--initial-checkpoint {tmp_path / '9.pth'}")])
 
 
 def test_initial_weights_that_are_not_finite_are_refused_by_the_name_of_the_tensor(tmp_path):
@@ -90,7 +94,7 @@ def test_initial_weights_that_are_not_finite_are_refused_by_the_name_of_the_tens
 def test_features_that_do_not_fit_the_teachers_are_refused(tmp_path):
     teacher = Teacher(timm.create_model("test_resnet", num_classes=10, in_chans=1), features=True)
     words = "--kd-model-name test_resnet --kd-distill-type overhaul"
-    try_out([run_of(tmp_path, "test_resnet", words, teacher=teacher)], CPU)
+    try_out([run_of(tmp_path, "test_resnet", words, teacher=teacher)])
     message = refusal(run_of(tmp_path, "test_resnet", f"{words} --model-kwargs output_stride=16", teacher=teacher))
     assert message.startswith("--model: features of ")
     assert "as --kd-model-name's are" in message
@@ -115,6 +119,6 @@ def test_an_output_that_is_not_logits_is_refused():
     model = OfManyOutputs()
     check_input(model, (1, 8, 8), "checkpoint", "c.pth")
     with pytest.raises(InputError, match=r"its output for 2 images is tuple, not the logits \(2, 10\)"):
-        check_training(model, 10, (1, 8, 8), 64, "of_many", CPU)
+        check_training(model, 10, (1, 8, 8), 64, "of_many", torch.device("cpu"))
     with pytest.raises(InputError, match=r"output for 1 images is \(1, 10, 7, 7\), not the logits \(1, 10\)"):
         check_input(OfManyOutputs(pooled=False), (1, 8, 8), "checkpoint", "c.pth")

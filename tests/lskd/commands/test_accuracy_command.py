@@ -252,10 +252,10 @@ def test_a_split_and_a_checkpoint_are_chosen(tmp_path, lskd_accuracy):
     assert top1("--checkpoint", "best.pth.tar") == "3.00"
     assert top1("--split", "test") == "4.00"
     with pytest.raises(
-        InputError, match=r"^--checkpoint: best \(must be one that .* has figures of: last.pth.tar, model"
+        InputError, match=r"^--checkpoint: best \(must be one that .* has results of: last.pth.tar, model"
     ):
         top1("--checkpoint", "best")
-    with pytest.raises(InputError, match=r"^--split: train \(must be one that .* has figures of: valid, test\)$"):
+    with pytest.raises(InputError, match=r"^--split: train \(must be one that .* has results of: valid, test\)$"):
         top1("--split", "train")
 
 

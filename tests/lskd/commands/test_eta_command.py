@@ -539,7 +539,7 @@ def test_lesser_differences_are_told_and_kept(lskd_eta, sets, tmp_path):
     first, second = (student(tmp_path / f"{T}", T, seed=int(T)) for T in (1.0, 3.0))
     status, _, err = lskd_eta(first, second, "--sets", sets, "--resamples", 0)
     assert status == 0
-    assert f"{second} differs from {first} also in seed, epochs: η is of that too." in err
+    assert f"{second} differs from {first} also in seed, epochs, which affects η too." in err
 
 
 def test_files_that_do_not_say_how_they_were_made_are_named_once(lskd_eta, pair, sets):
@@ -547,7 +547,7 @@ def test_files_that_do_not_say_how_they_were_made_are_named_once(lskd_eta, pair,
     write_representations(silent, dataclasses.replace(read_representations(silent), provenance={}))
     err = lskd_eta(pair[0], silent, "--sets", sets, "--resamples", 0)[2]
     assert err.count("not recorded") == 1
-    assert f"T or α is not recorded in {silent}: that these differ in T alone is not checked." in err
+    assert f"T or α is not recorded in {silent}: it was not checked that these differ in T alone." in err
 
 
 @pytest.mark.parametrize("which", [0, 1])

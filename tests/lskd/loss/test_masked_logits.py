@@ -25,7 +25,7 @@ def form(request, monkeypatch):
         monkeypatch.setattr(torch, "compile", lambda function, **options: function)
         loss = functools.partial(loss, compiled=True)
     elif request.param == "chunks on a GPU":
-        monkeypatch.setitem(distillation.WAYS, "cpu", [(torch.float32, True)] * 2)
+        monkeypatch.setitem(distillation.PRECISIONS, "cpu", [(torch.float32, True)] * 2)
     monkeypatch.setitem(globals(), "distillation_loss", loss)
     distillation._fused_rows.cache_clear()
     yield request.param

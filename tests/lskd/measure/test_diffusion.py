@@ -242,6 +242,7 @@ def test_pairwise_distances_are_those_of_loops_also_in_blocks_and_far_from_the_o
         assert mean_distances(own, other, *weights) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_the_mean_of_all_pairs_never_holds_them_all():
     random = np.random.default_rng(1)
     own, other = (random.standard_normal((20_000, 4)) for _ in range(2))

@@ -178,7 +178,7 @@ def test_any_input_gives_finite_numbers_or_one_line(name, data):
         (lambda: similar_classes.sets_by_distance(WEIGHT * 1e200), r"points: .*\(must be small enough to be squared\)"),
         (lambda: similar_classes.sets_by_distance(WEIGHT, [0.5]), r"targets: 0.5 \(must be a class"),
         (lambda: projection.project(MADE, [], list("abc"), 0), r"samples: 0 \(must be a whole number, 1 or more\)"),
-        (lambda: accuracy_figures(ClassCounts(1), [1]), r"class_names: 1 \(must be texts\)"),
+        (lambda: accuracy_figures(ClassCounts(1), [1]), r"class_names: 1 \(must be strings\)"),
     ],
 )
 def test_a_number_that_none_could_rely_on_is_refused(call, message):

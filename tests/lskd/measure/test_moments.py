@@ -132,6 +132,7 @@ def test_half_precision_features_are_summed_as_if_they_were_float64():
     assert found.centroids()[0, 0] == float(np.float16(0.1))
 
 
+@pytest.mark.slow
 def test_features_on_the_disk_are_read_a_part_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "READ_BYTES", 2**18)
     whole = np.random.default_rng(0).standard_normal((5000, 64)).astype(np.float16)

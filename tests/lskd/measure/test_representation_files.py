@@ -170,8 +170,8 @@ def test_a_feature_too_large_for_the_dtype_is_refused_before_anything_is_added()
     [
         (lambda: record(np.zeros((1, 2)), np.array([0]), []), "class_names: none"),
         (lambda: record(np.zeros((1, 2)), np.array([0]), ["a", "a"]), "class_names: 'a' twice"),
-        (lambda: record(np.zeros((1, 2)), np.array([0]), [1, 2]), "class_names: 1 .must be texts"),
-        (lambda: record(np.zeros((1, 2)), np.array([0]), ["\ud800"]), "class_names: .* .must be texts"),
+        (lambda: record(np.zeros((1, 2)), np.array([0]), [1, 2]), "class_names: 1 .must be strings"),
+        (lambda: record(np.zeros((1, 2)), np.array([0]), ["\ud800"]), "class_names: .* .must be strings"),
         (lambda: record(np.zeros(2), np.array([0]), ["a"]), "features: shape"),
         (lambda: record(np.zeros((1, 2)), np.array([1]), ["a"]), "labels: 1"),
         (lambda: record(np.zeros((1, 2)), np.array([-1]), ["a"]), "labels: -1"),
@@ -247,14 +247,14 @@ def changed(path, tensors=None, **about):
         ({"features": None}, {}, "features"),
         ({"features": np.zeros((12, 4), np.int32)}, {}, "features: int32 of shape"),
         ({}, {"class_names": ["a", "a", "b"]}, "'a' twice"),
-        ({}, {"schema_version": 3}, "schema version 3, read is up to 2"),
+        ({}, {"schema_version": 3}, "schema version 3, this version of lskd reads up to 2"),
         ({}, {"schema_version": "x"}, "metadata"),
         ({}, {"class_names": [1, 2, 3]}, "class_names"),
         ({}, {"provenance": "text"}, "provenance .must be an object"),
         ({}, {"provenance": {"configuration": []}}, "provenance, configuration .must be an object"),
         ({}, {"provenance": {"configuration": {"label_smoothing": "a"}}}, "label_smoothing .must be a number"),
         ({}, {"provenance": {"teacher": {"label_smoothing": {"alpha": float("inf")}}}}, "alpha .must be a number"),
-        ({}, {"provenance": {"model": 3}}, "provenance, model .must be a text"),
+        ({}, {"provenance": {"model": 3}}, "provenance, model .must be a string"),
     ],
 )
 def test_a_file_that_is_not_as_it_should_be_is_refused_by_name(tmp_path, tensors, about, message):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-import lskd.measure.smoothness
+from lskd.measure import logit_blocks
 from lskd.measure.smoothing_estimate import estimate_label_smoothing
 from lskd.measure.smoothness import (
     EntropySums,
@@ -137,7 +137,7 @@ def test_sums_of_parts_add_up_in_any_order(data):
 
 @pytest.mark.parametrize("block", [1, 30, 2**18])
 def test_blocks_and_chunks_are_worked_on_as_one(block, monkeypatch):
-    monkeypatch.setattr(lskd.measure.smoothness, "BLOCK", block)
+    monkeypatch.setattr(logit_blocks, "BLOCK", block)
     logits = logits_of(rows=23)
     expected = [np.mean([reference_entropy(row, temperature) for row in logits.tolist()]) for temperature in (1, 3)]
     for given_as in (logits, [logits[:5], logits[5:5], logits[5:]], iter([logits])):

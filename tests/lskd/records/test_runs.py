@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from lskd.io.errors import InputError
-from lskd.records import runs
+from lskd.records import provenance
 from lskd.records.runs import (
+    SCHEMA_VERSION,
     RunRecord,
     add_to_run,
     read_run,
@@ -67,8 +68,8 @@ def test_a_record_says_where_and_with_what_it_was_made():
 
 
 def test_packages_that_are_not_installed_are_left_out(monkeypatch):
-    monkeypatch.setattr(runs, "PACKAGES", ("torch", "no-such-package"))
-    assert set(runs.versions()) == {"python", "torch"}
+    monkeypatch.setattr(provenance, "PACKAGES", ("torch", "no-such-package"))
+    assert set(provenance.versions()) == {"python", "torch"}
 
 
 def test_a_record_has_the_command_that_was_typed(monkeypatch):
@@ -240,7 +241,7 @@ def test_a_figure_that_cannot_be_is_refused(name, value, tmp_path):
 
 
 def test_a_newer_version_is_refused_though_the_rest_can_be_read(tmp_path):
-    write_run(make_record(schema_version=runs.SCHEMA_VERSION + 1), tmp_path)
+    write_run(make_record(schema_version=SCHEMA_VERSION + 1), tmp_path)
     with pytest.raises(InputError, match="schema version"):
         read_run(tmp_path)
 
@@ -264,7 +265,7 @@ def git_checkout(directory):
     source = directory / "lskd" / "records" / "runs.py"
     source.write_text("first\n")
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        runs.subprocess.run([*git, *command], check=True, capture_output=True)
+        provenance.subprocess.run([*git, *command], check=True, capture_output=True)
     return source
 
 
@@ -278,13 +279,13 @@ def _git_of_its_own(monkeypatch):
 @pytest.mark.usefixtures("_git_of_its_own")
 def test_the_revision_says_whether_tracked_files_differ_from_the_commit(tmp_path, monkeypatch):
     source = git_checkout(tmp_path)
-    monkeypatch.setattr(runs, "__file__", str(source))
-    revision = runs.source_revision()
+    monkeypatch.setattr(provenance, "__file__", str(source))
+    revision = provenance.source_revision()
     assert len(revision) == 40
     (tmp_path / "notes.txt").write_text("not tracked\n")
-    assert runs.source_revision() == revision
+    assert provenance.source_revision() == revision
     source.write_text("second\n")
-    assert runs.source_revision() == revision + "+changes"
+    assert provenance.source_revision() == revision + "+changes"
 
 
 @pytest.mark.usefixtures("_git_of_its_own")
@@ -294,13 +295,13 @@ def test_there_is_no_revision_outside_a_checkout_or_below_that_of_another_projec
     git_checkout(other)
     installed = other / "venv" / "lskd"
     installed.mkdir(parents=True)
-    monkeypatch.setattr(runs, "__file__", str(installed / "records" / "runs.py"))
-    assert runs.source_revision() is None
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "lskd" / "records" / "runs.py"))
+    monkeypatch.setattr(provenance, "__file__", str(installed / "records" / "runs.py"))
+    assert provenance.source_revision() is None
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "lskd" / "records" / "runs.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    assert runs.source_revision() is None
+    assert provenance.source_revision() is None
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert runs.source_revision() is None
+    assert provenance.source_revision() is None
 
 
 @pytest.mark.parametrize(
@@ -337,10 +338,10 @@ def test_figures_are_added_to_the_record_as_it_is_now(tmp_path):
     record = make_record()
     record.add_validation({"updates": 10, "nll_loss": 3.0})
     write_run(record, tmp_path)
-    runs.add_to_run(tmp_path, "valid", "checkpoint_best.pt", {"bleu": 33.0})
+    add_to_run(tmp_path, "valid", "checkpoint_best.pt", {"bleu": 33.0})
     record.add_validation({"updates": 20, "nll_loss": 2.0})  # a training that goes on
     write_run(record, tmp_path)
-    runs.add_to_run(tmp_path, "test", "checkpoint_best.pt", {"bleu": 34.5})
+    add_to_run(tmp_path, "test", "checkpoint_best.pt", {"bleu": 34.5})
     found = read_run(tmp_path)
     assert [row["updates"] for row in found.history] == [10, 20]
     assert found.figures == {"test": {"checkpoint_best.pt": {"bleu": 34.5}}}
@@ -349,13 +350,13 @@ def test_figures_are_added_to_the_record_as_it_is_now(tmp_path):
 def test_scores_that_end_at_the_same_moment_are_all_recorded(tmp_path):
     write_run(make_record(), tmp_path)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: runs.add_to_run(tmp_path, f"split{n}", "a.pt", {"bleu": float(n)}), range(24)))
+        list(pool.map(lambda n: add_to_run(tmp_path, f"split{n}", "a.pt", {"bleu": float(n)}), range(24)))
     assert read_run(tmp_path).figures == {f"split{n}": {"a.pt": {"bleu": float(n)}} for n in range(24)}
 
 
 def test_figures_of_a_record_that_is_gone_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"run\.json \(was there before, and is gone\)"):
-        runs.add_to_run(tmp_path, "test", "a.pt", {})
+    with pytest.raises(InputError, match=r"run\.json \(must exist\)"):
+        add_to_run(tmp_path, "test", "a.pt", {})
 
 
 def test_there_is_no_record_below_a_file(tmp_path):

@@ -18,7 +18,7 @@ from lskd.paper.published import FIELDS, published
 from lskd.paper.results import Result, write_result
 from lskd.report.claims import adjusted
 from lskd.report.contents import read_svg
-from lskd.report.experiments import experiments_page
+from lskd.report.experiments_page import experiments_page
 from lskd.report.headlines import compared, headline
 from lskd.report.plots import bars
 
@@ -259,7 +259,7 @@ def test_markup_in_any_text_stays_text(results):
 
 
 def test_the_same_files_give_the_same_bytes_in_any_process(contents):
-    code = "import sys; from lskd.report.experiments import experiments_page as page; "
+    code = "import sys; from lskd.report.experiments_page import experiments_page as page; "
     code += "sys.stdout.buffer.write(page(sys.argv[1]).encode())"
     environment = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     again = subprocess.run(
@@ -379,7 +379,9 @@ def test_a_mistake_is_one_line_and_the_old_page_stays(contents, tmp_path, words,
 
 def test_whiskers_are_a_standard_deviation_to_both_sides_where_it_is_known(contents, monkeypatch):
     drawn = []
-    monkeypatch.setattr("lskd.report.experiments.bars", lambda *words: drawn.append(words) or bars(*words))
+    monkeypatch.setattr(
+        "lskd.report.sections.experiment_table.bars", lambda *words: drawn.append(words) or bars(*words)
+    )
     experiments_page(contents)
     ((names, groups, _, limits),) = drawn
     assert names == ["Bag", "Coat"]

@@ -7,7 +7,8 @@ import matplotlib.pyplot
 import pytest
 
 from lskd.io.errors import InputError
-from lskd.report.plots import COLOURS, DASHES, HATCHES, MARKERS, Bars, Series, bars, lines, svg
+from lskd.report.drawing_style import COLOURS, DASHES, HATCHES, MARKERS
+from lskd.report.plots import Bars, Series, bars, lines, svg
 
 TEMPERATURES = [1.0, 2.0, 3.0, 64.0]
 TWO = [Series("α = 0", TEMPERATURES, [83, 84, 82, 80]), Series("α = 0.1", TEMPERATURES, [85, 84.5, 84, 79])]

@@ -28,12 +28,11 @@ from lskd.paper.measured import measure
 from lskd.records.found_runs import find_runs
 from lskd.records.runs import read_run, write_run
 from lskd.records.studies import group
-from lskd.report.accuracy import neighbours
-from lskd.report.claims import Claims, Finding, MeanEta
-from lskd.report.diffusion import Diffusion, MeasuredEta, Row
-from lskd.report.html import Markup, Notes, element, table
-from lskd.report.page import report
-from lskd.report.sources import Options
+from lskd.report.claims import Claims, MeanEta
+from lskd.report.measured_eta import Diffusion, MeasuredEta, TargetEta
+from lskd.report.options import Options
+from lskd.report.runs_page import runs_page
+from lskd.report.sections.accuracy import neighbours
 
 VOID = {"meta", "img"}
 HOSTILE = "<script>alert(\"1\")</script> & 'x'"
@@ -97,14 +96,15 @@ class Document(HTMLParser):
 
 
 def page_of(*places, **options) -> Document:
-    return Document(report(places, Options(**options)))
+    return Document(runs_page(places, Options(**options)))
 
 
 def said(place: Path) -> str:
     """What the page says first, without η."""
     studies = [(study, Diffusion()) for study in group(find_runs([place]))]
-    text = Claims(studies, "T = 1 → 3").answer().replace("</p>", " ").replace("</li>", " ")
-    return re.sub("<[^>]*>", "", text).replace("\u00a0", " ").replace("&lt;", "<").replace("&#x27;", "'").strip()
+    answer = Claims(studies, "T = 1 → 3").answer()
+    texts = [text for title, sentences in answer.studies for text in (title, *sentences)]
+    return " ".join(filter(None, [*texts, answer.explanation])).replace("\u00a0", " ")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def runs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def html(runs) -> str:
-    return report([runs])
+    return runs_page([runs])
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,8 @@ def test_nothing_is_fetched_and_nothing_runs(html, page):
 @pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes_in_any_process_and_order(runs, html):
     parts = [runs / "en-de", runs / "data"]
-    code = "import sys; from lskd.report.page import report; sys.stdout.buffer.write(report(sys.argv[1:]).encode())"
+    code = "import sys; from lskd.report.runs_page import runs_page as page; "
+    code += "sys.stdout.buffer.write(page(sys.argv[1:]).encode())"
     environment = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     again = subprocess.run(
         [sys.executable, "-c", code, *parts], cwd=ROOT, env=environment, capture_output=True, check=True
@@ -479,14 +480,14 @@ def test_eta_over_seeds_is_claimed_where_it_is_below_0(shift, verdict):
         for target in sets
     ]
     measured = EtaMeasurement(targets, sets, "centroid", 0, None, [], None)
-    rows = [Row(["a", "b", "c", "d"], measured, each) for each in targets]
+    rows = [TargetEta.of(["a", "b", "c", "d"], measured, each) for each in targets]
     eta = MeanEta.of("validation", MeasuredEta(rows, 0.2, [], []))
     assert eta.similar == pytest.approx([shift - 0.5, shift + 1.5, shift + 1.0])
     below = scipy.stats.ttest_1samp(eta.similar, 0, alternative="less")
     assert eta.p == pytest.approx(below.pvalue, abs=1e-5)
     claims = Claims([], "T = 1 → 3")
     claims.adjusted = {(eta, "over seeds"): eta.p, (eta, "isotropic"): 0.4}
-    words = claims._eta(Finding(0.1, {}, [], eta)).replace("\u00a0", " ")
+    words = claims._eta(0.1, eta).replace("\u00a0", " ")
     assert f"Over 3 pairs of seeds η(S1) {verdict} (p" in words
     assert "How near similar classes came may be isotropic change of these students (p = 0.4)." in words
     low, high = scipy.stats.t.interval(0.95, 2, np.mean(eta.similar), np.std(eta.similar, ddof=1) / 3**0.5)
@@ -589,7 +590,7 @@ def test_names_that_are_markup_stay_text(tmp_path):
     for temperature in (1.0, 3.0):
         image_run(tmp_path, 0.1, temperature, model=HOSTILE.replace("/", ""), dataset="x/<img src=x>", classes=classes,
                   warnings=[f"<b>{HOSTILE}"], teacher="<u>")  # fmt: skip
-    text = report([tmp_path])
+    text = runs_page([tmp_path])
     page = Document(text)
     assert not {"script", "b", "i", "u"} & {tag for tag, _ in page.tags}
     assert all(image["src"].startswith("data:") for image in page.images)
@@ -692,7 +693,7 @@ def test_runs_without_figures_are_dashes_with_a_note(tmp_path):
     page = page_of(tmp_path)
     assert page.table("These runs")[3][1] == "–a"
     assert "lskd nmt score makes BLEU" in page.text
-    assert "No figures to draw." in page.text
+    assert "No results to draw." in page.text
 
 
 def test_an_unknown_smoothing_is_called_unknown(tmp_path):
@@ -713,7 +714,7 @@ def test_a_run_says_what_is_not_repeatable(causes, told, tmp_path):
     directory = image_run(tmp_path)
     content = json.loads((directory / "run.json").read_text())
     (directory / "run.json").write_text(json.dumps(content | {"nondeterminism": causes}))
-    assert f"<dt>Not repeatable</dt><dd>{told}</dd>" in report([tmp_path], Options())
+    assert f"<dt>Not repeatable</dt><dd>{told}</dd>" in runs_page([tmp_path], Options())
 
 
 def test_every_run_says_how_it_was_made(page, runs):
@@ -851,7 +852,7 @@ def test_an_unreadable_record_among_good_ones_is_refused_by_name(tmp_path, conte
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/run.json").write_text(content)
     with pytest.raises(InputError, match=re.escape(str(tmp_path / "bad/run.json"))) as error:
-        report([tmp_path])
+        runs_page([tmp_path])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -859,7 +860,7 @@ def test_an_unreadable_record_among_good_ones_is_refused_by_name(tmp_path, conte
 def test_a_run_that_is_there_twice_is_refused(tmp_path):
     first, second = image_run(tmp_path / "a", temperature=1.0), image_run(tmp_path / "b", temperature=1.0)
     with pytest.raises(InputError, match="is the same run as") as error:
-        report([tmp_path])
+        runs_page([tmp_path])
     assert str(first) in str(error.value)
     assert str(second) in str(error.value)
 
@@ -869,13 +870,13 @@ def test_a_broken_representation_file_is_refused_by_name(tmp_path):
     path = run / "last.train.representations.safetensors"
     path.write_bytes(b"not that")
     with pytest.raises(InputError, match=re.escape(str(path))):
-        report([tmp_path])
+        runs_page([tmp_path])
 
 
 def test_representations_of_another_temperature_than_the_run_are_refused(tmp_path):
     add_representations(image_run(tmp_path, temperature=1.0), 0.1, 3.0)
     with pytest.raises(InputError, match=r"is of T = 3, which the run\.json beside it is not"):
-        report([tmp_path])
+        runs_page([tmp_path])
 
 
 def command(*arguments, status: int = 0) -> subprocess.CompletedProcess:
@@ -917,15 +918,3 @@ def test_input_that_cannot_be_used_is_one_line_and_writes_nothing(tmp_path, runs
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert out.read_text() == "old"
-
-
-def test_elements_escape_what_is_no_markup():
-    assert element("p", "<", Markup("<b>"), title='"<') == '<p title="&quot;&lt;">&lt;<b></p>'
-    assert "&lt;td&gt;" in table("<c>", [["<h>"]], [["<td>"]])
-
-
-def test_notes_are_lettered_by_text():
-    notes = Notes()
-    marks = [notes.mark(text) for text in ("one", "two", "one", None)]
-    assert [re.sub("<[^>]*>", "", mark) for mark in marks] == ["a", "b", "a", ""]
-    assert [re.sub("<[^>]*>", "", notes.mark(f"note {index}")) for index in range(26)][-3:] == ["z", "aa", "ab"]

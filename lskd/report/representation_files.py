@@ -1,10 +1,10 @@
-"""The representation files of a report: which lie beside which run, and what they hold."""
+"""The representation files that lie beside the runs of a page."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from lskd.io.errors import InputError, input_error
 from lskd.measure.class_sets import ClassSets, class_indices, read_sets
@@ -12,48 +12,29 @@ from lskd.measure.representations import Representations, read_representations
 from lskd.records.found_runs import Run
 from lskd.records.studies import Study
 
-
-@dataclass(frozen=True)
-class Options:
-    """What a reader may choose.
-
-    Attributes:
-        sets: JSON files of S1 and S2, as ``lskd similar --output`` writes; for data whose classes none of them names,
-            by feature distance.
-        classes: three for the projection, two similar ones first; when None the first target of the sets with the
-            first of its similar and of its dissimilar classes, or by feature distance.
-        first: T1 of η.
-        second: T2 of η, above ``first``.
-
-    Raises:
-        InputError: ``second`` is not above ``first``.
-    """
-
-    sets: Sequence[str | os.PathLike] = ()
-    classes: Sequence[str] | None = None
-    first: float = 1.0
-    second: float = 3.0
-
-    def __post_init__(self):
-        if not self.first < self.second:
-            raise input_error("--second", f"{self.second:g}", f"must be above --first, {self.first:g}")
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
-class Sources:
+class RepresentationFiles:
     """The representation files of a study's runs, read when they are needed.
 
     Args:
         study: whose runs they lie beside.
 
+    Attributes:
+        paths: by the run's directory, then by split.
+        class_names: that all files share; empty without files.
+
     Raises:
         InputError: a file that cannot be read, of other classes than the others, or of another run.
     """
 
-    def __init__(self, study: Study):
+    def __init__(self, study: Study) -> None:
         self.study = study
         self.paths: dict[Path, dict[str, Path]] = {}
         self._read = lru_cache(maxsize=4)(read_representations)  # moments of large vocabularies take memory
-        self.class_names: list[str] | None = None
+        self.class_names: list[str] = []
         for run in study.runs:
             for path in run.representations():
                 each = self._checked(run, path)
@@ -71,19 +52,16 @@ class Sources:
 
     @property
     def splits(self) -> list[str]:
-        """Of any file, training last: validation is what is asked for first."""
-        return sorted(
-            {split for paths in self.paths.values() for split in paths}, key=lambda name: (name == "train", name)
-        )
+        """The splits of all files, training last: validation is what is asked for first."""
+        return sorted({split for paths in self.paths.values() for split in paths}, key=_train_last)
 
-    def path(self, run: Run, split: str) -> Path | None:
-        """The run's file of a split."""
-        return self.paths.get(run.directory, {}).get(split)
+    def splits_of(self, run: Run) -> list[str]:
+        """The splits of a run's files in the reverse order: training first."""
+        return sorted(self.paths.get(run.directory, {}), key=_train_last, reverse=True)
 
-    def get(self, run: Run, split: str) -> Representations | None:
-        """What it holds."""
-        path = self.path(run, split)
-        return None if path is None else self._read(path)
+    def read(self, run: Run, split: str) -> Representations:
+        """Read a run's file of a split that it has."""
+        return self._read(self.paths[run.directory][split])
 
     @cached_property
     def reference(self) -> tuple[Path, Representations] | None:
@@ -95,15 +73,17 @@ class Sources:
                     return path, self._read(path)
         return None
 
-    def given_sets(self, path: str | os.PathLike) -> dict[int, ClassSets]:
-        """S1 and S2 from a file.
+    def given_sets(self, path: str | os.PathLike[str]) -> dict[int, ClassSets]:
+        """Read S1 and S2 from a file.
 
         Raises:
             InputError: not such a file, or of other classes.
         """
         return read_sets(path, self.class_names)
 
-    def fitting_sets(self, paths: Sequence[str | os.PathLike]) -> tuple[object, dict[int, ClassSets]] | None:
+    def fitting_sets(
+        self, paths: Sequence[str | os.PathLike[str]]
+    ) -> tuple[str | os.PathLike[str], Mapping[int, ClassSets]] | None:
         """The first file of sets that names these classes, and what it holds; None where none does."""
         for path in paths:
             if sets := fitting(self.given_sets, path):
@@ -119,7 +99,7 @@ class Sources:
         return [self.class_names[index] for index in class_indices(names, self.class_names, "--classes")]
 
     def command(self, teacher: bool = False) -> str:
-        """How the files of a student, or of a teacher, would be made."""
+        """The command that would make the files of a student, or of a teacher."""
         every = self.study.teachers if teacher and self.study.teachers else self.study.students
         run = next(iter(every.values()), [self.study.first])[0]
         if run.kind == "vision":
@@ -130,9 +110,13 @@ class Sources:
         return f"lskd nmt representations --data {data} --path {checkpoint} --split train valid"
 
 
-def fitting(read: Callable, given: object) -> object | None:
-    """``read(given)``; None where that names classes that are not the files'."""
+def fitting(read: Callable[[Given], Found], given: Given) -> Found | None:
+    """Return ``read(given)``; None where that names classes that are not the files'."""
     try:
         return read(given)
     except InputError:
         return None
+
+
+def _train_last(split: str) -> tuple[bool, str]:
+    return split == "train", split

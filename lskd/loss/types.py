@@ -1,0 +1,84 @@
+"""What the distillation loss takes and returns: settings, three forms of a teacher's logits, sums."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn.functional import linear
+
+
+class Settings(NamedTuple):
+    """T of the teacher, T_s of the student, β, and α of the hard-label loss."""
+
+    temperature: float
+    student_temperature: float
+    kd_weight: float
+    label_smoothing: float
+
+
+@dataclass(frozen=True)
+class DistillationSums:
+    """Sums over the N rows, in nats; divide by the number of sentences, tokens or images once, at the end.
+
+    Attributes:
+        loss: what is trained on; differentiable with respect to the student's logits. Scalar, float32.
+        kd_loss: T_s² · KL(p_t(T) ‖ p_s(T_s)), at least 0. Scalar, float64, like all that follow.
+        hard_loss: H(y_LS, p_s(1)), the label-smoothed cross entropy.
+        nll_loss: -log p_s(1)[y], always at temperature 1 and without smoothing.
+        teacher_entropy: H(p_t(T)), of the targets that were used: after top-k where there is one.
+        agreement: number of rows in which the teacher's most probable class (the first of equal ones) has the student's
+            largest logit, 0 to N.
+    """
+
+    loss: Tensor
+    kd_loss: Tensor
+    hard_loss: Tensor
+    nll_loss: Tensor
+    teacher_entropy: Tensor
+    agreement: Tensor
+
+
+@dataclass(frozen=True)
+class ProjectedLogits:
+    """A teacher's last features and its output projection, from which its logits are computed chunk by chunk.
+
+    Attributes:
+        features: (N, d) floating.
+        weight: (V, d).
+        bias: (V,) or None.
+    """
+
+    features: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape of the logits: (N, V)."""
+        return len(self.features), len(self.weight)
+
+    def __getitem__(self, chunk: slice) -> Tensor:
+        """The logits of a chunk of rows."""
+        return linear(self.features[chunk], self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class TopkLogits:
+    """A teacher's k largest logits in each of N rows, in place of all V.
+
+    Attributes:
+        values: (N, k) floating, in descending order, up to a constant of the row.
+        symbols: (N, k) int64, their indices in the vocabulary, 0 to V-1.
+        log_normaliser: (N,) log Σ exp(z/T) over the whole vocabulary, at the temperature in use and less the same
+            constant divided by T. The probability that the k leave over is then spread evenly over all others.
+            None: the k have all of it.
+    """
+
+    values: Tensor
+    symbols: Tensor
+    log_normaliser: Tensor | None = None
+
+    def __getitem__(self, chunk: slice) -> "TopkLogits":
+        """The k largest logits of a chunk of rows."""
+        normaliser = None if self.log_normaliser is None else self.log_normaliser[chunk]
+        return TopkLogits(self.values[chunk], self.symbols[chunk], normaliser)

@@ -1,0 +1,206 @@
+"""η of the students of a page of runs, measured from the representation files beside them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lskd.io.errors import input_error
+from lskd.measure.class_sets import ClassSets, read_origin
+from lskd.measure.diffusion import DiffusionIndex
+from lskd.measure.eta import EtaMeasurement, measure_eta
+from lskd.measure.similar_classes import sets_by_distance
+from lskd.measure.student_pairs import student_of_origin
+from lskd.records.found_runs import Run
+from lskd.records.spread import Spread, over_seeds
+from lskd.records.studies import Study, at, pair
+from lskd.report.elements import Missing
+from lskd.report.options import Options
+from lskd.report.representation_files import RepresentationFiles
+
+RESAMPLES = 1000
+TARGETS = 30  # without --sets, data of more classes have no η: which targets, a reader has to say
+
+Interval = tuple[float, float]
+RunPairs = Sequence[tuple[Run, Run]]
+
+
+@dataclass(frozen=True)
+class TargetEta:
+    """η of one target class.
+
+    Attributes:
+        name: of the class.
+        similar_names: of the classes in S1.
+        found: an index for each pair of students.
+        similar: η(S1), mean over pairs, a fraction.
+        dissimilar: η(S2) likewise.
+        similar_interval: in %, the interval of a single pair or ± σ over several; None where there is none.
+        dissimilar_interval: likewise.
+        whiskers: what the intervals are, in words.
+        p_isotropic: of isotropic change; None where it was not tested.
+    """
+
+    name: str
+    similar_names: Sequence[str]
+    found: Sequence[DiffusionIndex]
+    similar: float
+    dissimilar: float
+    similar_interval: Interval | None
+    dissimilar_interval: Interval | None
+    whiskers: str
+    p_isotropic: float | None
+
+    @classmethod
+    def of(cls, names: Sequence[str], measured: EtaMeasurement, found: Sequence[DiffusionIndex]) -> "TargetEta":
+        """From the indices of one target; ``names`` are those of all classes."""
+        target = found[0].target
+        similar = over_seeds([each.eta_similar for each in found])
+        dissimilar = over_seeds([each.eta_dissimilar for each in found])
+        intervals = found[0].similar_interval, found[0].dissimilar_interval
+        if len(found) > 1:
+            intervals = _deviation(similar), _deviation(dissimilar)
+        return cls(
+            name=names[target],
+            similar_names=[names[label] for label in measured.sets[target].similar],
+            found=found,
+            similar=similar.mean,
+            dissimilar=dissimilar.mean,
+            similar_interval=_percent(intervals[0]),
+            dissimilar_interval=_percent(intervals[1]),
+            whiskers="± σ over seeds" if len(found) > 1 else "95 % interval" if intervals[0] else "–",
+            p_isotropic=None if measured.isotropy is None else measured.isotropy.p_values[target],
+        )
+
+    @property
+    def ends(self) -> list[float]:
+        """Everything that is drawn, in %."""
+        intervals = (self.similar_interval or (), self.dissimilar_interval or ())
+        return [100 * self.similar, 100 * self.dissimilar, *intervals[0], *intervals[1]]
+
+
+@dataclass(frozen=True)
+class MeasuredEta:
+    """η of the students of one teacher on one split.
+
+    Attributes:
+        rows: of each target.
+        p_isotropic: of isotropic change, all targets together; None where there is no such test.
+        notes: what was left out or corrected for, a sentence each.
+        files: the students'.
+    """
+
+    rows: Sequence[TargetEta]
+    p_isotropic: float | None
+    notes: Sequence[str]
+    files: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """η of a study's students.
+
+    Attributes:
+        etas: by split, then by α; validation first.
+        undefined: by split and α, why there is none.
+        sets_file: the file of S1 and S2; None where they are by feature distance.
+        missing: what is not there, and how it would be made, where nothing was measured.
+    """
+
+    etas: Mapping[str, Mapping[float | None, MeasuredEta]] = field(default_factory=dict)
+    undefined: Mapping[tuple[str, float | None], str] = field(default_factory=dict)
+    sets_file: str | None = None
+    missing: Missing | None = None
+
+
+def measure_diffusion(files: RepresentationFiles, options: Options) -> Diffusion:
+    """η between two temperatures, for each split and each α of the teacher."""
+    study, (first, second) = files.study, (options.first, options.second)
+    pairs = {alpha: found for alpha in study.smoothings if (found := _pairs(study, alpha, first, second))}
+    if not pairs:
+        needed = f"η compares students at {at(first)} and {at(second)}; others are compared by"
+        return Diffusion(missing=Missing(needed, "--first T --second T"))
+    there = {split: _recorded(files, split, pairs) for split in files.splits}
+    if not any(there.values()):
+        needed = "η needs the students' representation files, which are not there:"
+        return Diffusion(missing=Missing(needed, files.command()))
+    sets_file, sets = files.fitting_sets(options.sets) or (None, _sets_by_distance(files))
+    if isinstance(sets, Missing):
+        return Diffusion(missing=sets)
+    etas: dict[str, dict[float | None, MeasuredEta]] = {}
+    undefined = {}
+    for split, recorded in there.items():
+        for alpha, both in recorded.items():
+            try:
+                measured = _measured(files, split, both, sets, sets_file)
+            except ValueError as error:
+                undefined[split, alpha] = str(error)
+            else:
+                paths = [str(files.paths[run.directory][split]) for each in both for run in each]
+                rows = [TargetEta.of(files.class_names, measured, each) for each in measured.targets]
+                together = None if measured.isotropy is None else measured.isotropy.p_together
+                etas.setdefault(split, {})[alpha] = MeasuredEta(rows, together, measured.notes, paths)
+    return Diffusion(etas, undefined, None if sets_file is None else str(sets_file))
+
+
+def _pairs(study: Study, alpha: float | None, first: float, second: float) -> list[tuple[Run, Run]]:
+    """Students at both temperatures that share teacher and seed."""
+    later = {pair(run): run for run in study.students.get((alpha, second), [])}
+    return [(run, later[pair(run)]) for run in study.students.get((alpha, first), []) if pair(run) in later]
+
+
+def _recorded(
+    files: RepresentationFiles, split: str, pairs: Mapping[float | None, RunPairs]
+) -> dict[float | None, list[tuple[Run, Run]]]:
+    """Of the pairs those whose representations are there."""
+    there = {
+        alpha: [each for each in found if all(split in files.splits_of(run) for run in each)]
+        for alpha, found in pairs.items()
+    }
+    return {alpha: both for alpha, both in there.items() if both}
+
+
+def _sets_by_distance(files: RepresentationFiles) -> Mapping[int, ClassSets] | Missing:
+    """S1 and S2 of every class by the least smoothed teacher, or what would make them."""
+    if files.study.first.kind == "translation" or len(files.class_names) > TARGETS:
+        source = files.reference[0] if files.reference else "TEACHER.representations.safetensors"
+        words = " --words --least 50" if files.study.first.kind == "translation" else ""
+        command = f"lskd similar {source} --by distance{words} --targets … --output sets.json"
+        command += " && lskd report … --sets sets.json"
+        return Missing("η needs to be told the target classes and what is similar to them:", command)
+    if files.reference is None:
+        needed = "Which classes are similar is taken from a teacher's representation file, or given:"
+        return Missing(needed, "--sets FILE.json")
+    return sets_by_distance(files.reference[1].moments.centroids())
+
+
+def _measured(
+    files: RepresentationFiles,
+    split: str,
+    both: RunPairs,
+    sets: Mapping[int, ClassSets],
+    sets_file: str | os.PathLike[str] | None,
+) -> EtaMeasurement:
+    """η of pairs of students on a split.
+
+    Raises:
+        InputError: it is not defined, or the given sets were chosen in one of the students.
+    """
+    pairs = [(files.read(one, split), files.read(other, split)) for one, other in both]
+    if sets_file is not None and (origin := read_origin(sets_file)):
+        students = [(str(each.path), each) for pair in pairs for each in pair]
+        chosen = student_of_origin(origin, students)
+        if chosen is not None and not chosen[1]:
+            raise input_error("--sets", sets_file, f"S1 and S2 were chosen in {chosen[0]}, a student under test")
+    return measure_eta(pairs, sets, resamples=RESAMPLES, seed=1)
+
+
+def _deviation(spread: Spread) -> Interval | None:
+    """± σ about the mean."""
+    return None if spread.sd is None else (spread.mean - spread.sd, spread.mean + spread.sd)
+
+
+def _percent(interval: Interval | None) -> Interval | None:
+    """An interval of fractions in %; None where resamples left an end undefined."""
+    return None if interval is None or not np.isfinite(interval).all() else (100 * interval[0], 100 * interval[1])

@@ -1,0 +1,62 @@
+"""Pages from templates: HTML is in ``templates``, colours and layout are in ``style.css``.
+
+Everything that a template shows is escaped. Drawings are SVG in ``<img>`` as data: several of matplotlib's in one
+document would share ids and a global style, an image is a document of its own, runs nothing whatever it holds, and its
+``alt`` is read everywhere. The page's policy forbids scripts and every request.
+"""
+
+import base64
+import hashlib
+import importlib.resources
+import itertools
+from collections.abc import Sequence
+
+from lskd.io.errors import input_error
+from lskd.report.elements import Section
+
+
+def render(template: str, sections: Sequence[Section], **content: object) -> str:
+    """Render a page, one file that needs nothing but itself.
+
+    Args:
+        template: of the page, in ``templates``.
+        sections: of the page.
+        content: what else the template shows.
+
+    Raises:
+        InputError: Jinja is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError:
+        raise input_error("jinja2", "not installed", "pages need it: pip install 'lskd[report]'") from None
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lskd.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["base64"] = _base64
+    style = importlib.resources.files("lskd.report").joinpath("style.css").read_text(encoding="utf-8")
+    return environment.get_template(template).render(
+        content,
+        sections=numbered(sections),
+        style=style,
+        style_hash=_base64(hashlib.sha256(style.encode()).digest()),
+        drawing_number=itertools.count(1).__next__,
+    )
+
+
+def numbered(sections: Sequence[Section]) -> list[tuple[str, Section, list[tuple[str, Section]]]]:
+    """Sections and their parts in reading order, each with its id."""
+    number = itertools.count(1)
+    return [
+        (f"section-{next(number)}", section, [(f"section-{next(number)}", part) for part in section.parts])
+        for section in sections
+    ]
+
+
+def _base64(data: str | bytes) -> str:
+    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()

@@ -1,0 +1,221 @@
+"""Accuracy or BLEU by α and T: the table of the runs beside the paper's, and both as lines against T."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lskd.paper.published import Figure, counterparts, published
+from lskd.records.found_runs import Metric, score_notes
+from lskd.records.runs import unfinished
+from lskd.records.studies import Study, at, number, smoothing, spread
+from lskd.report.elements import Cell, Drawing, Head, Missing, Section, Table
+from lskd.report.plots import Series, lines, svg
+
+# Where the paper has not these data: a table of its own data that is nearest in kind, and its student.
+NEAREST = {"vision": ("2B", "ResNet-18"), "translation": ("5", "Transformer")}
+LEAST_SPAN = 4.0  # points of accuracy or BLEU on the axis, so that small differences look small
+UNSCORED = "no result: lskd nmt score makes BLEU, the last epoch of a training makes accuracy"
+TITLES = {"top1": "top-1 %", "top5": "top-5 %", "bleu": "BLEU"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracySection(Section):
+    """Accuracy or BLEU of a study.
+
+    Attributes:
+        scores: of teachers and students; None without students.
+        without_teacher: the student's model without a teacher, a sentence for each α of its labels.
+        signatures: sacreBLEU's.
+        score_notes: what the scores are of.
+        published: the paper's table; None without students.
+        relation: what the paper's table has to do with these runs.
+        drawings: scores against T, these runs' and the paper's.
+    """
+
+    template = "accuracy.html"
+    scores: Table | None
+    without_teacher: Sequence[str]
+    signatures: Sequence[str]
+    score_notes: Sequence[str]
+    published: Table | None
+    relation: str
+    drawings: Sequence[Drawing | Missing]
+
+
+def accuracy_section(study: Study) -> AccuracySection:
+    """The α × T table beside the paper's, and both as lines against T."""
+    theirs, relation = neighbours(study) if study.students else ([], "")
+    return AccuracySection(
+        title="BLEU" if study.first.kind == "translation" else "Accuracy",
+        scores=_own_table(study) if study.students else None,
+        without_teacher=_without_teacher(study),
+        signatures=sorted({str(run.figures.get("bleu_signature")) for run in study.runs} - {"None"}),
+        score_notes=score_notes(run.figures for run in study.runs),
+        published=_published_table(theirs) if theirs else None,
+        relation=relation,
+        drawings=[_own_lines(study), _published_lines(theirs)] if theirs else [],
+    )
+
+
+def _own_table(study: Study) -> Table:
+    """The table of the runs, with their warnings as footnotes."""
+    first = study.metrics[0]
+    places = [(alpha, T) for alpha in study.smoothings for T in (None, *study.temperatures)]
+    sizes = {each.n for place in places if (each := study.spread(*place, first.key))}
+
+    def cell(alpha: float | None, T: float | None, metric: Metric) -> Cell:
+        value = study.spread(alpha, T, metric.key)
+        text = number(value, len(sizes) > 1)
+        if metric is not first:
+            return Cell(text)
+        runs = study.teachers.get(alpha, []) if T is None else study.students.get((alpha, T), [])
+        notes = [f"Warning of the training: {_of_this(each, T)}" for run in runs for each in run.record.warnings]
+        notes += [f"{run.name} {short}." for run in runs if (short := unfinished(run.record))]
+        notes += [UNSCORED] if value is None and runs else []
+        return Cell(text, list(dict.fromkeys(notes)))
+
+    what = (
+        "BLEU, test split, best checkpoint on validation"
+        if study.unit == "BLEU"
+        else "Accuracy, validation split, last epoch"
+    )
+    size = f", n = {sizes.pop()} each" if len(sizes) == 1 else " (n)"
+    caption = f"These runs. {what}; mean ± σ over seeds{size}. {study.title}"
+    return _table(caption, study.smoothings, study.temperatures, study.metrics, cell)
+
+
+def _of_this(warning: str, T: float | None) -> str:
+    """A warning that names T, so that those of different T are one note."""
+    return warning if T is None else warning.replace(f"T = {T:g} ", "this T ", 1)
+
+
+def _without_teacher(study: Study) -> list[str]:
+    sentences = []
+    for alpha, runs in study.alone.items():
+        every = [(metric.title, spread(runs, metric.key)) for metric in study.metrics]
+        values = ", ".join(f"{title} {number(value, True)}" for title, value in every if value)
+        sentences.append(f"{study.first.model} without a teacher, labels of {smoothing(alpha)}: {values or '–'}.")
+    return sentences
+
+
+def neighbours(study: Study) -> tuple[list[Figure], str]:
+    """The published results of the same data and models, else those nearest in kind; and what they are, in words."""
+    metrics = [metric.published for metric in study.metrics if metric.published]
+    teacher, student = (name.partition(",")[0] for name in (study.teacher or "", study.first.model))
+    for alpha, T in study.students:
+        exact = counterparts(metrics[0], study.first.data, teacher, student, alpha, T) if alpha is not None else []
+        if exact:
+            chosen, relation = exact[0], "The paper has these data and models: its Table {}, {}."
+            break
+    else:
+        name, model = NEAREST[study.first.kind]
+        if study.first.kind == "vision" and len(study.first.record.data.get("classes", [])) >= 500:
+            name = "2A"
+        chosen = published(name, student=model)[0]
+        relation = (
+            "No published results are of these data and these models, as far as the records say. Nearest in kind is "
+            "the paper's Table {}, {}."
+        )
+    if study.first.kind == "translation":
+        relation += " Its BLEU looks like that of tokenised, lower-cased text."
+    every = published(chosen.table)
+    fitting = [each for each in every if each.metric in metrics and each.student in (None, chosen.student)]
+    return fitting, relation.format(chosen.table, f"{chosen.data}, {chosen.teacher} → {chosen.student}")
+
+
+def _published_table(results: Sequence[Figure]) -> Table:
+    places = {(each.label_smoothing, each.temperature, each.metric): each for each in results}
+
+    def cell(alpha: float | None, T: float | None, metric: Metric) -> Cell:
+        if (each := places.get((alpha, T, metric.key))) is None:
+            return Cell("–")
+        sd = "" if each.standard_deviation is None else f" ± {each.standard_deviation:.2f}"
+        return Cell(f"{each.mean:.2f}{sd}", [each.flag] if each.flag else [])
+
+    metrics = tuple(Metric(name, TITLES[name], name) for name in dict.fromkeys(each.metric for each in results))
+    caption = f"Published. Table {results[0].table}: {results[0].data}, {_models(results)}"
+    return _table(caption, *_axes(results), metrics, cell)
+
+
+def _models(results: Sequence[Figure]) -> str:
+    return next(f"{each.teacher} → {each.student}" for each in results if each.student)
+
+
+def _axes(results: Sequence[Figure]) -> tuple[list[float], list[float]]:
+    """α and T of published results."""
+    smoothings = {each.label_smoothing for each in results if each.label_smoothing is not None}
+    return sorted(smoothings), sorted({each.temperature for each in results if each.temperature is not None})
+
+
+def _table(
+    caption: str,
+    smoothings: Sequence[float | None],
+    temperatures: Sequence[float],
+    metrics: Sequence[Metric],
+    cell: Callable[[float | None, float | None, Metric], Cell],
+) -> Table:
+    """A row for the teacher and one for each T of its student, a column for each α and metric."""
+    heads: list[list[str | Head]] = [["", *(Head(smoothing(alpha), len(metrics)) for alpha in smoothings)]]
+    if len(metrics) > 1:
+        heads.append(["", *(metric.title for _ in smoothings for metric in metrics)])
+    rows: list[list[str | Cell]] = [
+        [name, *(cell(alpha, T, metric) for alpha in smoothings for metric in metrics)]
+        for name, T in [("teacher", None), *((f"student, {at(T)}", T) for T in temperatures)]
+    ]
+    return Table(caption, heads, rows)
+
+
+def _own_lines(study: Study) -> Drawing | Missing:
+    metric = study.metrics[0]
+    series, rows = [], []
+    for alpha in study.smoothings:
+        every = [(T, study.spread(alpha, T, metric.key)) for T in study.temperatures]
+        found = [(T, each) for T, each in every if each is not None]
+        if found:
+            values = [each.mean for _, each in found]
+            series.append(Series(smoothing(alpha), [T for T, _ in found], values, [each.sd for _, each in found]))
+        for T, each in found:
+            sd = "–" if each.sd is None else f"{each.sd:.2f}"
+            rows.append([smoothing(alpha), f"{T:g}", f"{each.mean:.2f}", sd, str(each.n)])
+    if not series:
+        return Missing("No results to draw.")
+    errors = (
+        ". Bars: ± σ over seeds, a little to the side of their T."
+        if any(any(each.error) for each in series)
+        else "; one seed each, so no σ."
+    )
+    return Drawing(
+        svg(lines(series, "temperature T", metric.title, least_span=LEAST_SPAN)),
+        _alt(f"{study.title}: {metric.title}", series),
+        f"{study.title}: {metric.title} of the students against T, a line for each α of the teacher{errors}",
+        [Table(f"{metric.title} by α and T. {study.title}", [["α", "T", metric.title, "σ", "n"]], rows)],
+        [str(run.directory / "run.json") for runs in study.students.values() for run in runs],
+    )
+
+
+def _published_lines(results: Sequence[Figure]) -> Drawing:
+    metric = results[0].metric
+    title, series = TITLES[metric], []
+    for alpha in _axes(results)[0]:
+        points = [
+            (each.temperature, each.mean)
+            for each in results
+            if each.metric == metric and each.temperature and each.label_smoothing == alpha
+        ]
+        series.append(Series(smoothing(alpha), [T for T, _ in points], [mean for _, mean in points]))
+    rows = [[each.label, f"{T:g}", f"{mean:.2f}"] for each in series for T, mean in zip(each.x, each.y, strict=True)]
+    what = f"Table {results[0].table}, {results[0].data}, {_models(results)}"
+    return Drawing(
+        svg(lines(series, "temperature T", title)),
+        _alt(f"{what}: published {title}", series),
+        f"Published, {what}: {title} of the students against T. The axis is another one.",
+        [Table(f"{what}: {title} by α and T", [["α", "T", title]], rows)],
+        ["lskd/data/published.csv"],
+    )
+
+
+def _alt(what: str, series: Sequence[Series]) -> str:
+    """Lines against T in words."""
+    each = (
+        f"{one.label}: " + ", ".join(f"{y:.2f} at {at(x)}" for x, y in zip(one.x, one.y, strict=True)) for one in series
+    )
+    return f"{what} against temperature. " + "; ".join(each) + "."

@@ -1,0 +1,125 @@
+"""The diffusion index η: bars with intervals for each target class."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lskd.records.studies import signed, smoothing
+from lskd.report.elements import Cell, Drawing, Missing, Section, Table
+from lskd.report.measured_eta import Diffusion, Interval, MeasuredEta, TargetEta
+from lskd.report.options import Options
+from lskd.report.plots import Bars, bars, svg
+from lskd.report.representation_files import RepresentationFiles
+
+
+@dataclass(frozen=True)
+class EtaOfSplit:
+    """η on one split: notes, a table of means and a drawing for each α."""
+
+    notes: Sequence[str]
+    means: Table
+    drawings: Sequence[Drawing]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionSection(Section):
+    """η of a study's students.
+
+    Attributes:
+        missing: why there is no η.
+        sets_file: the file of S1 and S2; None where they are by feature distance.
+        undefined: where η is not defined, a sentence each.
+        splits: what was measured.
+    """
+
+    template = "diffusion.html"
+    missing: Missing | None
+    sets_file: str | None
+    undefined: Sequence[str]
+    splits: Sequence[EtaOfSplit]
+
+
+def diffusion_section(files: RepresentationFiles, options: Options, found: Diffusion) -> DiffusionSection | None:
+    """Bars, intervals and p of what was measured; None without students."""
+    if not files.study.students:
+        return None
+    return DiffusionSection(
+        title=f"Diffusion index η, T = {options.first:g} → {options.second:g}",
+        missing=found.missing,
+        sets_file=found.sets_file,
+        undefined=[
+            f"η on {split}, {smoothing(alpha)}, is not defined: {why}"
+            for (split, alpha), why in found.undefined.items()
+        ],
+        splits=[_of_split(files, split, etas) for split, etas in found.etas.items()],
+    )
+
+
+def _of_split(files: RepresentationFiles, split: str, etas: Mapping[float | None, MeasuredEta]) -> EtaOfSplit:
+    """A table of means and a drawing for each α, all on one scale."""
+    title = files.study.title
+    notes = [f"η on {split}, {smoothing(alpha)}: {note}" for alpha, eta in etas.items() for note in eta.notes]
+    summary = [
+        [
+            smoothing(alpha),
+            signed(100 * float(np.mean([row.similar for row in eta.rows]))),
+            f"{sum(row.similar < 0 for row in eta.rows)} of {len(eta.rows)}",
+            signed(100 * float(np.mean([row.dissimilar for row in eta.rows]))),
+            _p(eta.p_isotropic),
+            str(len(eta.rows[0].found)),
+        ]
+        for alpha, eta in etas.items()
+    ]
+    heads = ["teacher", "mean η(S1) %", "η(S1) below 0", "mean η(S2) %", "p iso, all together", "pairs of seeds"]
+    means = Table(f"η on the {split} split, mean over target classes. {title}", [heads], summary)
+    ends = [0, *(end for eta in etas.values() for row in eta.rows for end in row.ends)]
+    margin = 0.05 * (max(ends) - min(ends) or 1)
+    limits = (min(ends) - margin, max(ends) + margin)
+    drawings = []
+    for alpha, eta in etas.items():
+        what = f"η in % for each target class, {split} split, teacher with {smoothing(alpha)}. {title}"
+        used = [*eta.files, *([str(files.reference[0])] if files.reference else [])]
+        drawings.append(_drawing(what, eta.rows, limits, used))
+    return EtaOfSplit(notes, means, drawings)
+
+
+def _drawing(what: str, rows: Sequence[TargetEta], limits: Interval, files: Sequence[str]) -> Drawing:
+    """Bars of all targets, with their values as a table."""
+    whiskers = rows[0].whiskers
+    groups = [
+        Bars("similar, S1", [100 * row.similar for row in rows], [row.similar_interval for row in rows]),
+        Bars("dissimilar, S2", [100 * row.dissimilar for row in rows], [row.dissimilar_interval for row in rows]),
+    ]
+    said = "; ".join(
+        f"{row.name}: {signed(100 * row.similar)} similar, {signed(100 * row.dissimilar)} dissimilar" for row in rows
+    )
+    heads = ["target", "similar classes", "η(S1) %", whiskers, "η(S2) %", whiskers, "p", "p iso"]
+    return Drawing(
+        svg(bars([row.name for row in rows], groups, "η in %", limits)),
+        f"{what}. {said}.",
+        f"{what}. {_about(rows)}.",
+        [Table(what, [heads], [_cells(row) for row in rows])],
+        files,
+    )
+
+
+def _about(rows: Sequence[TargetEta]) -> str:
+    """What the whiskers are."""
+    whiskers = rows[0].whiskers
+    if whiskers == "–":
+        return "No intervals: too few features were kept"
+    missing = [row.name for row in rows if row.similar_interval is None or row.dissimilar_interval is None]
+    return f"Whiskers: {whiskers}" + (f"; resamples leave it undefined for {', '.join(missing)}" if missing else "")
+
+
+def _cells(row: TargetEta) -> list[str | Cell]:
+    """A row of the table."""
+    cells: list[str | Cell] = [row.name, Cell(", ".join(row.similar_names), prose=True)]
+    for value, interval in ((row.similar, row.similar_interval), (row.dissimilar, row.dissimilar_interval)):
+        cells += [signed(100 * value), "–" if interval is None else " to ".join(map(signed, interval))]
+    return [*cells, ", ".join(f"{each.p_value:.3f}" for each in row.found), _p(row.p_isotropic)]
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

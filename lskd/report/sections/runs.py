@@ -1,0 +1,97 @@
+"""How each run was made: a table of the runs, and all that the record of each says."""
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lskd.records.found_runs import Run
+from lskd.records.runs import TrainingTime, training_time
+from lskd.records.studies import smoothing
+from lskd.report.elements import Cell, Section, Table
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """How a run came about; ``facts`` are terms, and what its record says of them."""
+
+    name: str
+    directory: str
+    command: str
+    facts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsSection(Section):
+    """An introduction, which may be empty, a table with a row for each run, and all about each."""
+
+    template = "runs.html"
+    introduction: str
+    table: Table
+    runs: Sequence[RunDetails]
+
+
+def runs_section(title: str, runs: Sequence[Run], introduction: str = "") -> RunsSection:
+    """What the runs are, and how each was made."""
+    rows: list[list[str | Cell]] = [
+        [
+            run.directory.name,
+            run.data,
+            Cell(run.model, prose=True),
+            "labels" if run.temperature is None else "a teacher",
+            smoothing(run.label_smoothing).removeprefix("α\u00a0=\u00a0"),
+            "–" if run.temperature is None else f"{run.temperature:g}",
+            str(run.record.seed),
+            minutes(training_time(run.record)),
+        ]
+        for run in runs
+    ]
+    heads = ["run", "data", "model", "learnt from", "α of these", "T", "seed", "training, minutes"]
+    table = Table("The runs of this page", [heads], rows)
+    return RunsSection(title=title, introduction=introduction, table=table, runs=list(map(_details, runs)))
+
+
+def minutes(time: TrainingTime | None) -> str:
+    """The minutes of a training; of models that shared a process, those of the process and a model's part of them.
+
+    >>> minutes(TrainingTime(90.0, 1, 90.0)), minutes(TrainingTime(3720.0, 8, 465.0)), minutes(None)
+    ('1.5', '62.0 for 8 together, 7.8 each', '–')
+    """
+    if time is None:
+        return "–"
+    whole = f"{time.seconds / 60:.1f}"
+    if time.together is None or time.own is None:
+        return f"{whole}, perhaps for several together"
+    if math.isclose(time.own, time.seconds):
+        return whole
+    return f"{whole} for {time.together:g} together, {time.own / 60:.1f} each"
+
+
+def _details(run: Run) -> RunDetails:
+    record, teacher = run.record, run.record.teacher or {}
+    facts = [
+        ("Seed", str(record.seed)),
+        ("Data", f"{record.data.get('path', '–')}, SHA-256 {record.data.get('fingerprint', '–')}"),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
+        ("Hardware", ", ".join(f"{name}: {_plain(value)}" for name, value in record.hardware.items())),
+        ("Not repeatable", _not_repeatable(record.nondeterminism)),
+        ("Revision", record.revision or "not from a git checkout"),
+        ("Time", f"{record.started} to {record.updated}"),
+        ("Warnings", " · ".join(map(str, record.warnings)) or "none"),
+    ]
+    if teacher:
+        known = teacher.get("label_smoothing") or {}
+        alpha = f"{smoothing(run.label_smoothing)}, by {known.get('source', 'nobody')}"
+        paths = ", ".join(map(str, teacher.get("paths", [])))
+        facts.insert(2, ("Teacher", f"{paths}, weights' SHA-256 {teacher.get('fingerprint', '–')}, {alpha}"))
+    return RunDetails(run.name, str(run.directory), shlex.join(map(str, record.command)), facts)
+
+
+def _not_repeatable(causes: list[str] | None) -> str:
+    if causes is None:
+        return "not recorded"
+    return " ".join(map(str, causes)) or "nothing, on this processor with as many threads"
+
+
+def _plain(value: object) -> str:
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)

@@ -1,0 +1,126 @@
+"""From the flags of a command line to its configuration, one for each combination of their values."""
+
+import argparse
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from lskd.io.errors import input_error
+from lskd_vision.config import (
+    AugmentationConfig,
+    DatasetConfig,
+    DeviceConfig,
+    DistillationConfig,
+    EvaluationConfig,
+    InputConfig,
+    LoaderConfig,
+    ModelConfig,
+    OptimisationConfig,
+    RunConfig,
+    TrainingConfig,
+    flag,
+    spaced,
+)
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+T = TypeVar("T", bound=_Dataclass)
+STUDENT_RECIPE = {"epochs": 200, "decay_epochs": 80, "warmup_epochs": 5}  # the paper's, on ImageNet
+
+
+def training_configs(arguments: argparse.Namespace) -> list[TrainingConfig]:
+    """A configuration for each model, smoothing, teacher, seed and temperature, in this order, the last the fastest.
+
+    Args:
+        arguments: of :func:`lskd_vision.options.parser`: only what was given.
+
+    Raises:
+        InputError: flags do not fit together, or a value is repeated.
+    """
+    given = vars(arguments)
+    if not arguments.data_dir.is_dir() and not given.get("dataset_download"):
+        raise input_error("--data-dir", arguments.data_dir, "must be the directory of the data set")
+    teachers = _teachers(given.get("kd_model_name"), given.get("kd_checkpoint"))
+    combined: dict[str, list[Any]] = {
+        "model": given.get("model", [ModelConfig.model]),
+        "smoothing": given.get("smoothing", [DistillationConfig.smoothing]),
+        "teacher": teachers or [{}],
+        "seed": given.get("seed", [RunConfig.seed]),
+        "kd_temperature": list(itertools.chain(*given.get("kd_temperature", [[DistillationConfig.kd_temperature]]))),
+    }
+    for name in ("model", "seed", "kd_temperature", "smoothing"):
+        _check_different(name, combined[name])
+    if teachers and len(combined["smoothing"]) > 1:
+        valid = "must be one value beside a teacher: it is the hard-label loss's"
+        raise input_error("--smoothing", spaced(combined["smoothing"]), valid)
+    if not teachers and len(combined["kd_temperature"]) > 1:
+        raise input_error("--kd-temperature", spaced(combined["kd_temperature"]), "needs a teacher: --kd-checkpoint")
+    configs = []
+    for values in itertools.product(*combined.values()):
+        one = dict(zip(combined, values, strict=True))
+        configs.append(training_config({**given, **one, **one["teacher"]}))
+    return configs
+
+
+def _teachers(names: Sequence[str] | None, checkpoints: Sequence[Path] | None) -> list[Mapping[str, Any]]:
+    """The model's name and the checkpoint of each teacher, as flags; one of the two may be None."""
+    _check_different("kd_checkpoint", checkpoints or ())
+    if not checkpoints:
+        _check_different("kd_model_name", names or ())
+        return [{"kd_model_name": name, "kd_checkpoint": None} for name in names or ()]
+    models: list[str | None] = [*names] if names else [None]
+    if len(models) == 1:
+        models *= len(checkpoints)
+    if len(models) != len(checkpoints):
+        valid = f"must be one, or as many as checkpoints: {len(checkpoints)}"
+        raise input_error("--kd-model-name", spaced(models), valid)
+    return [{"kd_model_name": name, "kd_checkpoint": path} for name, path in zip(models, checkpoints, strict=True)]
+
+
+def _check_different(name: str, values: Sequence[object]) -> None:
+    """Check that no value stands twice. Raises InputError."""
+    if len(set(values)) < len(values):
+        raise input_error(flag(name), spaced(values), "must not repeat a value")
+
+
+def evaluation_config(given: Mapping[str, Any]) -> EvaluationConfig:
+    """The configuration of an evaluation, from the flags that are given."""
+    return EvaluationConfig(
+        dataset=from_flags(DatasetConfig, given),
+        input=from_flags(InputConfig, given),
+        loader=from_flags(LoaderConfig, given),
+        device=from_flags(DeviceConfig, given),
+    )
+
+
+def training_config(given: Mapping[str, Any]) -> TrainingConfig:
+    """The configuration of one training, from the flags that are given, a value for each.
+
+    Raises:
+        InputError: flags do not fit together.
+    """
+    distillation = from_flags(DistillationConfig, given)
+    recipe = STUDENT_RECIPE if distillation.distils else {}
+    return TrainingConfig(
+        dataset=from_flags(DatasetConfig, given),
+        input=from_flags(InputConfig, given),
+        loader=from_flags(LoaderConfig, given),
+        model=from_flags(ModelConfig, given),
+        distillation=distillation,
+        optimisation=from_flags(OptimisationConfig, recipe | dict(given)),
+        augmentation=from_flags(AugmentationConfig, given),
+        device=from_flags(DeviceConfig, given),
+        run=from_flags(RunConfig, given),
+        config=given.get("config"),
+    )
+
+
+def from_flags(role: type[T], given: Mapping[str, Any]) -> T:
+    """A role from the given flags that are its fields; the others have their defaults. Lists become tuples."""
+    names = {each.name for each in fields(role)} & given.keys()
+    return role(**{name: tuple(value) if isinstance(value := given[name], list) else value for name in names})

@@ -1,0 +1,107 @@
+"""The updates of one model: optimiser, learning-rate schedule, loss scaling and gradient accumulation."""
+
+import math
+from typing import Any
+
+from timm.optim import create_optimizer_v2, optimizer_kwargs
+from timm.scheduler import create_scheduler_v2
+from timm.task import TrainingTask
+from timm.utils import NativeScaler, dispatch_clip_grad
+from torch import Tensor
+
+from lskd.io.errors import input_error
+from lskd_vision.config import OptimisationConfig
+
+
+class Optimisation:
+    """What changes the weights of a model in training.
+
+    Args:
+        config: optimiser and schedule.
+        task: the model in training.
+        batches_per_epoch: of this process.
+        scaled_on: the kind of device on which the loss is scaled, as float16 needs it; None: it is not.
+
+    Attributes:
+        updates_per_epoch: fewer than batches where several make an update.
+
+    Raises:
+        InputError: timm cannot make the optimiser.
+    """
+
+    def __init__(
+        self, config: OptimisationConfig, task: TrainingTask, batches_per_epoch: int, scaled_on: str | None = None
+    ) -> None:
+        self.config, self.task, self.batches_per_epoch = config, task, batches_per_epoch
+        self.updates_per_epoch = math.ceil(batches_per_epoch / config.grad_accum_steps)
+        module: Any = task.get_trainable_module()
+        try:
+            self.optimizer = create_optimizer_v2(
+                module, **optimizer_kwargs(config), filter_bias_and_bn=config.filter_bias_and_bn
+            )
+        except (AssertionError, TypeError, ValueError) as error:
+            raise input_error("--opt", config.opt, f"cannot be made: {error}") from None
+        self.scheduler, _ = create_scheduler_v2(
+            self.optimizer,
+            sched=config.sched,
+            num_epochs=config.epochs,
+            decay_epochs=config.decay_epochs,
+            decay_milestones=list(config.decay_milestones or ()),
+            decay_rate=config.decay_rate,
+            warmup_epochs=config.warmup_epochs,
+            warmup_lr=config.warmup_lr,
+            min_lr=config.min_lr,
+            step_on_epochs=not config.sched_on_updates,
+            updates_per_epoch=self.updates_per_epoch,
+        )
+        self.scaler = NativeScaler(device=scaled_on) if scaled_on else None
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the learning rate of an epoch, from 0."""
+        if self.config.sched_on_updates:
+            self.scheduler.step_update(epoch * self.updates_per_epoch)
+        else:
+            self.scheduler.step(epoch)
+
+    def group_of(self, batch: int) -> tuple[int, bool]:
+        """How many batches make an update with this one, and whether it is the last of them."""
+        together = self.config.grad_accum_steps
+        first = batch // together * together
+        size = min(together, self.batches_per_epoch - first)  # the last group of an epoch may be smaller
+        return size, batch == first + size - 1
+
+    def backward(self, loss: Tensor, update: bool) -> None:
+        """Add the gradient of ``loss``; with ``update``, clip the sum and let the optimiser use it."""
+        clip, mode = self.config.clip_grad, self.config.clip_mode
+        parameters = list(self.task.get_clip_parameters(exclude_head=mode == "agc")) if clip else None
+        if self.scaler is not None:
+            self.scaler(loss, self.optimizer, clip_grad=clip, clip_mode=mode, parameters=parameters, need_update=update)
+            return
+        loss.backward()
+        if update:
+            if clip:
+                dispatch_clip_grad(parameters, value=clip, mode=mode)
+            self.optimizer.step()
+
+    def end_update(self, epoch: int, batch: int) -> None:
+        """After an update: empty gradients, the moving average of the weights, and the schedule."""
+        updates = epoch * self.updates_per_epoch + batch // self.config.grad_accum_steps + 1
+        self.optimizer.zero_grad()
+        self.task.update_ema(step=updates)
+        self.scheduler.step_update(updates)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        state = {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
+        return state | ({} if self.scaler is None else {self.scaler.state_dict_key: self.scaler.state_dict()})
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Restore it from a checkpoint; the schedule is a function of the epoch, see :meth:`begin_epoch`."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state[self.scaler.state_dict_key])

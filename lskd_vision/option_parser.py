@@ -1,0 +1,101 @@
+"""How the flags of :mod:`lskd_vision.options` are parsed: the types of their values, and ``--config`` files."""
+
+import argparse
+import difflib
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lskd.io.errors import InputError, OneLineParser, input_error
+from lskd.io.files import parse_yaml
+from lskd_vision.config import flag
+
+
+def number(minimum: float, maximum: float = math.inf, above: bool = False) -> Callable[[str], float]:
+    """An argument type: a finite number from ``minimum`` (``above``: greater than it) to ``maximum``."""
+    bounds = f"{'above' if above else 'at least'} {minimum:g}" + (
+        "" if maximum == math.inf else f" and at most {maximum:g}"
+    )
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and (minimum < value if above else minimum <= value) and value <= maximum):
+            raise argparse.ArgumentTypeError(f"{text} (must be a number {bounds})")
+        return value
+
+    return parse
+
+
+def whole(text: str) -> int:
+    """An argument type: a whole number, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} (must be a whole number, 0 or more)")
+    return int(text)
+
+
+def assignment(text: str) -> str:
+    """An argument type: ``name=value``."""
+    if not text.partition("=")[0].isidentifier() or "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text} (must be name=value)")
+    return text
+
+
+class ConfigFileParser(OneLineParser):
+    """argparse with ``--config FILE``: the settings of a YAML file, read as if they stood first on the command line."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.add_argument("-c", "--config", type=Path, metavar="FILE", help="YAML file of these options")
+
+    def parse_known_args(  # type: ignore[override]  # argparse has overloads for other namespaces
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse; ``args`` are the words of the command line."""
+        words = list(sys.argv[1:] if args is None else args)
+        only_config = OneLineParser(prog=self.prog, add_help=False)
+        only_config.add_argument("-c", "--config", type=Path)
+        path = only_config.parse_known_args(words)[0].config
+        try:
+            from_file = self.words_of_config(path) if path else []
+        except InputError as error:
+            self.error(str(error))
+        return super().parse_known_args(from_file + words, namespace or argparse.Namespace())
+
+    def words_of_config(self, path: Path) -> list[str]:
+        """The settings of a YAML file as words of a command line.
+
+        Raises:
+            InputError: the file cannot be read, does not hold settings, or one of them is not an option.
+        """
+        try:
+            settings = parse_yaml(path.read_text(encoding="utf-8")) or {}
+        except (OSError, ValueError) as error:
+            raise input_error("--config", path, f"cannot be read as YAML: {error}") from None
+        if not isinstance(settings, dict):
+            raise input_error("--config", path, "must hold settings, one `name: value` a line")
+        return [word for key, value in settings.items() for word in self._words(str(key), value)]
+
+    def _words(self, key: str, value: object) -> list[str]:
+        """One setting as words."""
+        options = {option: action for action in self._actions for option in action.option_strings}
+        option = flag(key)
+        if option not in options or option in ("--config", "--help"):
+            near = difflib.get_close_matches(option, options, n=1)
+            raise input_error(f"--config: {key}", value, f"no such option{f', perhaps {near[0][2:]}' if near else ''}")
+        takes = options[option].nargs
+        if takes == 0 and not isinstance(value, bool):
+            raise input_error(f"--config: {key}", value, "must be true or false")
+        if isinstance(value, bool):
+            if takes not in (0, "?"):
+                raise input_error(f"--config: {key}", str(value).lower(), "must be a value, not true or false")
+            return [option] * value
+        if value is None:
+            return []
+        if isinstance(value, dict):
+            return [option, *(f"{name}={each}" for name, each in value.items())]
+        return [option, *map(str, value if isinstance(value, list) else [value])]
