@@ -1,4 +1,4 @@
-"""From an archive to a data directory: the steps that are the same for every data set."""
+"""The steps from an archive to a data directory that are the same for every data set."""
 
 import argparse
 import contextlib
@@ -8,32 +8,38 @@ import re
 import shutil
 import tempfile
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from tgz import download
 
-from lskd.io.errors import file_error_context, input_error
-from lskd.io.files import parse_json
+from lskd.io.errors import InputError, file_error_context, input_error
+from lskd.io.schema import read_json
+
+
+class _Manifest(msgspec.Struct):
+    parameters: dict[str, Any]
 
 
 def obtain(arguments: argparse.Namespace, official: str, where: str, limit: int | None = None) -> tuple[Path, str]:
-    """Where the archive lies, downloaded if it has to be, and the name that it has at its origin.
+    """The path of the archive, which is downloaded if needed, and its name at its origin.
 
     Args:
         arguments: with ``archive``, ``url``, ``sha256`` and ``dest``; a download is kept beside ``dest``.
         official: the archive's name, such as ``de-en.tgz``.
-        where: where people get it from.
-        limit: the most bytes that a download may have, :data:`tgz.MAX_BYTES` if not given.
+        where: its source, for the error message.
+        limit: the most bytes that a download may have, by default :data:`tgz.MAX_BYTES`.
 
     Raises:
-        InputError: neither its path nor its address is given, or the address does not give it.
+        InputError: neither its path nor its address is given, or it cannot be downloaded.
     """
     if arguments.archive:
         return arguments.archive, arguments.archive.name
     if not arguments.url:
         raise input_error("--archive", "not given", f"must be the path of {official}, {where}; or --url, its address")
-    # The address is part of the file's name, so that what is there already is known to come from it.
+    # The address is part of the file's name, so that an existing file is known to come from it.
     address = hashlib.sha256(arguments.url.encode()).hexdigest()[:8]
     path = arguments.dest.parent / f"{official.removesuffix('.tgz')}.{address}.tgz"
     if not path.exists():
@@ -48,18 +54,24 @@ def checksum_argument(text: str) -> str:
     return text.lower()
 
 
-def already_prepared(dest: Path, parameters: dict) -> bool:
-    """Whether ``dest`` holds the outcome of these ``parameters``, by its ``manifest.json``.
+def parameters_of(dest: Path) -> dict[str, Any] | None:
+    """The parameters in the ``manifest.json`` of a data directory; None if it has none."""
+    try:
+        return read_json(dest / "manifest.json", _Manifest).parameters
+    except (OSError, InputError):
+        return None
+
+
+def already_prepared(dest: Path, parameters: Mapping[str, Any]) -> bool:
+    """Whether ``dest`` was made with these ``parameters``, by its ``manifest.json``.
 
     Raises:
         InputError: ``dest`` holds something else, which is left as it is.
     """
     if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())):
         return False
-    try:
-        found = dict(parse_json((dest / "manifest.json").read_text(encoding="utf-8"))["parameters"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise input_error("--dest", dest, "exists and was not made by this command; name a new directory") from None
+    if (found := parameters_of(dest)) is None:
+        raise input_error("--dest", dest, "exists and was not made by this command; name a new directory")
     different = sorted(key for key in parameters.keys() | found.keys() if parameters.get(key) != found.get(key))
     if different:
         changes = ", ".join(f"{key} {found.get(key)} instead of {parameters.get(key)}" for key in different)
@@ -68,10 +80,10 @@ def already_prepared(dest: Path, parameters: dict) -> bool:
 
 
 @contextlib.contextmanager
-def building(dest: Path) -> Iterator[Path]:
-    """A directory beside ``dest`` that takes its place when the block ends well, and is removed when not.
+def building(dest: Path) -> Generator[Path]:
+    """Make a directory beside ``dest`` that becomes ``dest`` at the end of the block, and is removed on an error.
 
-    A kill leaves it behind, hidden, as ``.DEST.*.partial``; ``dest`` is not there then.
+    A kill leaves it behind, hidden, as ``.DEST.*.partial``, and no ``dest``.
     """
     with file_error_context(dest):
         dest.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +91,7 @@ def building(dest: Path) -> Iterator[Path]:
         beside.chmod(0o755)
         try:
             yield beside
-            os.replace(beside, dest)  # an empty directory at dest is replaced, anything else is refused by the system
+            os.replace(beside, dest)  # replaces an empty directory, and fails for anything else
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise

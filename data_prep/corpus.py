@@ -1,10 +1,10 @@
-"""From split sentence pairs to a directory that fairseq trains on and the scorer can score on.
+"""Write split sentence pairs as a directory that fairseq trains on, with raw references for scoring.
 
 DEST/
-  train.en-de.{en,de}.{bin,idx} …   what fairseq reads, with dict.en.txt and dict.de.txt (the same symbols)
+  train.en-de.{en,de}.{bin,idx} …   for fairseq, with dict.en.txt and dict.de.txt (the same vocabulary)
   sentencepiece.model               the joint subword model, learnt on the train split
-  raw/{train,valid,test}.{en,de}    the sentences as they were, one a line: what hypotheses are scored against
-  manifest.json                     what this is made of: counts, parameters, checksums, versions
+  raw/{train,valid,test}.{en,de}    the raw sentences, one a line: references for scoring
+  manifest.json                     counts, parameters, origin, checksums, versions
 """
 
 import argparse
@@ -14,9 +14,10 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 from archives import building
@@ -31,7 +32,7 @@ PACKAGES = ("lskd", "sentencepiece", "sacremoses", "fairseq-fixed")
 
 @dataclass(frozen=True)
 class Pairs:
-    """The sentence pairs of one split: line i of ``source`` is translated by line i of ``target``."""
+    """The sentence pairs of a split: line i of ``target`` is the translation of line i of ``source``."""
 
     source: list[str]
     target: list[str]
@@ -43,28 +44,28 @@ class Pairs:
 def write_data_bin(
     dest: Path,
     pair: str,
-    splits: dict[str, Pairs],
+    splits: Mapping[str, Pairs],
     vocab_size: int,
-    parameters: dict,
-    origin: dict,
+    parameters: dict[str, Any],
+    origin: dict[str, Any],
     tokenise: dict[str, Callable[[str], str]] | None = None,
-) -> dict:
-    """Learn the subwords, binarise with ``fairseq-preprocess`` and write the directory in one step.
+) -> dict[str, Any]:
+    """Learn the subwords, binarise with ``fairseq-preprocess`` and write the directory atomically.
 
     Args:
-        dest: the directory to make; it appears when everything in it is whole.
+        dest: the directory to make; it appears when it is complete.
         pair: ``en-de`` or ``en-ru``, source first.
         splits: the pairs of ``train``, ``valid`` and ``test``, as raw text.
         vocab_size: number of subwords of the joint model.
-        parameters: what decides the outcome, for the manifest and for :func:`archives.already_prepared`.
-        origin: where the sentences come from, with checksums and licence.
-        tokenise: per language, what is done to a sentence before the subwords; raw text without it.
+        parameters: that determine the result, for the manifest and for :func:`archives.already_prepared`.
+        origin: of the sentences, with checksums and licence.
+        tokenise: a function for each language, applied to a sentence before the subwords; None for raw text.
 
     Returns:
         The manifest.
 
     Raises:
-        InputError: an empty split, or a vocabulary that these sentences cannot give.
+        InputError: a split is empty, or the sentences are too few for the vocabulary.
     """
     source_lang, target_lang = pair.split("-")
     for name, pairs in splits.items():
@@ -81,7 +82,7 @@ def write_data_bin(
         model = directory / "sentencepiece.model"
         _learn_subwords([*prepared["train", source_lang], *prepared["train", target_lang]], vocab_size, model)
         processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
-        counts = {}
+        counts: dict[str, dict[str, int]] = {}
         for (name, language), lines in prepared.items():
             encoded = processor.encode(lines, out_type=str)
             _write_lines(pieces / f"{name}.{language}", [" ".join(words) for words in encoded])
@@ -105,7 +106,7 @@ def write_data_bin(
 
 
 def add_options(options: argparse.ArgumentParser, vocab_size: int) -> None:
-    """What to make of a corpus, and where; ``vocab_size`` is the default."""
+    """Add the options for preparing a corpus; ``vocab_size`` is the default."""
     options.add_argument("--pair", choices=PAIRS, required=True, help="source and target language")
     options.add_argument("--dest", type=joinable_path, required=True, help="directory to make; must be new")
     options.add_argument(
@@ -118,20 +119,20 @@ def add_options(options: argparse.ArgumentParser, vocab_size: int) -> None:
     options.add_argument("--max-pairs", type=positive, help="keep this many train pairs, valid and test in proportion")
 
 
-def describe(manifest: dict) -> str:
-    """One line for people: the pair and the number of sentences of each split."""
+def describe(manifest: dict[str, Any]) -> str:
+    """A summary in one line: the pair, and the number of sentences of each split."""
     counts = ", ".join(f"{count['sentences']} {name}" for name, count in manifest["counts"].items())
     return f"{manifest['pair']}: {counts} sentences, {manifest['parameters']['vocab_size']} subwords"
 
 
-def _write_lines(path: Path, lines: list[str]) -> None:
-    with file_error_context(path):  # half of them are in a scratch directory, which may be on another disk
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    with file_error_context(path):  # some are in a scratch directory, which may be on another disk
         path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-def _learn_subwords(sentences: list[str], vocab_size: int, path: Path) -> None:
-    # One thread and a fixed order: the same sentences give the same model. The text is not normalised, so that what is
-    # decoded can equal the raw reference.
+def _learn_subwords(sentences: Sequence[str], vocab_size: int, path: Path) -> None:
+    # One thread and a fixed order: the same sentences give the same model. The text is not normalised, so that decoded
+    # text can equal the raw reference.
     sentences = sorted(sentences)
     random.Random(0).shuffle(sentences)
     try:
@@ -162,4 +163,4 @@ def _binarise(pieces: Path, dest: Path, source_lang: str, target_lang: str) -> N
         if found := re.match(r"\w+Error: \[Errno (\d+)\] ([^:]+)", last):
             raise OSError(int(found[1]), found[2])
         raise RuntimeError("fairseq-preprocess failed:\n" + result.stderr[-2000:])
-    (dest / "preprocess.log").unlink(missing_ok=True)  # it holds the scratch directory's name, nothing anyone needs
+    (dest / "preprocess.log").unlink(missing_ok=True)  # it only holds the name of the scratch directory

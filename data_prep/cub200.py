@@ -1,13 +1,13 @@
-"""CUB-200-2011, photographs of 200 kinds of birds, from the official archive CUB_200_2011.tgz.
+"""CUB-200-2011, photographs of 200 bird species, from the official archive CUB_200_2011.tgz.
 
     python data_prep/cub200.py --archive CUB_200_2011.tgz --dest data-bin/cub200
 
 DEST/
   train/001.Black_footed_Albatross/*.jpg …   5994 images, the official train split
   val/001.Black_footed_Albatross/*.jpg …     5794 images, the official test split
-  manifest.json                              what this is made of: counts, classes, checksum of the archive
+  manifest.json                              counts, classes, checksum of the archive
 
-This is the layout that timm and torchvision's ImageFolder read; the labels are the official class numbers less 1.
+timm and torchvision's ImageFolder read this layout; the labels are the official class numbers minus 1.
 """
 
 import argparse
@@ -16,7 +16,9 @@ import re
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Mapping, Set
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from archives import already_prepared, building, checksum_argument, obtain
 from tgz import plain_files, verify
@@ -31,8 +33,8 @@ WHERE = "from CaltechDATA, record 65de6-vp158"
 
 FOLDER = "CUB_200_2011"
 LISTS = ("classes.txt", "images.txt", "image_class_labels.txt", "train_test_split.txt")
-MAX_BYTES = 2 * 10**9  # of the archive, packed and unpacked; the official one has 1.2 and some more
-MAX_FILE_BYTES = 10**7  # of one image or list; the largest have less than 1
+MAX_BYTES = 2 * 10**9  # of the archive, packed and unpacked; the official one has 1.2e9 and somewhat more
+MAX_FILE_BYTES = 10**7  # of an image or list; the largest have less than 1e6
 SPLIT_OF_FLAG = {"1": "train", "0": "val"}
 
 
@@ -50,7 +52,7 @@ def wanted(name: PurePosixPath) -> bool:
 
 
 def unpack(path: Path, directory: Path) -> tuple[dict[str, bytes], set[str]]:
-    """Write the archive's images below ``directory``, as ``<class>/<file>``; nothing else is unpacked to disk.
+    """Unpack the archive's images to ``directory``, as ``<class>/<file>``; nothing else is unpacked to disk.
 
     Returns:
         The lists by name, and the names ``<class>/<file>`` of the images.
@@ -58,7 +60,8 @@ def unpack(path: Path, directory: Path) -> tuple[dict[str, bytes], set[str]]:
     Raises:
         InputError: the archive cannot be used (see :func:`tgz.plain_files`), or has an image or list twice.
     """
-    lists, images = {}, set()
+    lists: dict[str, bytes] = {}
+    images: set[str] = set()
     files = plain_files(path, wanted, MAX_BYTES, MAX_FILE_BYTES)
     for name, content in tqdm(files, desc="unpacking", unit=" files", disable=None):
         image = "/".join(name.parts[2:])
@@ -73,8 +76,8 @@ def unpack(path: Path, directory: Path) -> tuple[dict[str, bytes], set[str]]:
     return lists, images
 
 
-def read_list(lists: dict[str, bytes], name: str, path: Path) -> dict[int, str]:
-    """The values of a list by their number: line ``7 007.Parakeet_Auklet`` of classes.txt gives 7 that class.
+def read_list(lists: Mapping[str, bytes], name: str, path: Path) -> dict[int, str]:
+    """The values of a list by their number: line ``7 007.Parakeet_Auklet`` of classes.txt is class 7.
 
     Raises:
         InputError: the list is missing, empty, not UTF-8, has a number twice or a line that is not a number and a word.
@@ -100,35 +103,35 @@ def read_list(lists: dict[str, bytes], name: str, path: Path) -> dict[int, str]:
     return values
 
 
-def read_classes(lists: dict[str, bytes], path: Path) -> list[str]:
-    """The names of the classes in the order of their numbers, which is their order as folders too.
+def read_classes(lists: Mapping[str, bytes], path: Path) -> list[str]:
+    """The names of the classes in the order of their numbers, which is also the order of their folders.
 
     Raises:
         InputError: the list cannot be read, or is not ``1 001.…``, ``2 002.…`` and so on.
     """
     classes = sorted(read_list(lists, "classes.txt", path).items())
     for number, (found, name) in enumerate(classes, 1):
-        # Readers of folders number the classes in the order of their names: the names must give the official numbers.
+        # Readers of image folders number classes by the order of names, which must be that of the official numbers.
         if found != number or not name.startswith(f"{number:03d}.") or "/" in name:
             line = f"'{found} {name}', not '{number} {number:03d}.…'"
             raise input_error("--archive", path, f"class {number} of classes.txt is {line}")
     return [name for _, name in classes]
 
 
-def read_split(lists: dict[str, bytes], images: set[str], path: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """The classes and the official split, checked against the ``images`` that are there.
+def read_split(lists: Mapping[str, bytes], images: Set[str], path: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """Read the classes and the official split, and check them against the ``images`` of the archive.
 
     Args:
         lists: the four lists by name.
-        images: ``<class>/<file>`` of each image of the archive. Those that images.txt does not name are not used.
-        path: the archive, for errors.
+        images: ``<class>/<file>`` of each image of the archive. Those that are not in images.txt are not used.
+        path: the archive, for error messages.
 
     Returns:
         The names of the classes in order, and the images of ``train`` and ``val`` in the order of images.txt.
 
     Raises:
-        InputError: the lists cannot be read, do not agree or name an image that is not there, or a class has no image
-            in one of the splits.
+        InputError: a list cannot be read, lists do not agree, an image is missing, or a class has no image in one of
+            the splits.
     """
     classes = read_classes(lists, path)
     names, labels, flags = (read_list(lists, name, path) for name in LISTS[1:])
@@ -138,11 +141,13 @@ def read_split(lists: dict[str, bytes], images: set[str], path: Path) -> tuple[l
             raise input_error(
                 "--archive", path, f"only {where} has image {different[0]}; images.txt and {name} must agree"
             )
-    split, counts, taken = {"train": [], "val": []}, Counter(), set()
+    split: dict[str, list[str]] = {"train": [], "val": []}
+    counts: Counter[tuple[str, str]] = Counter()
+    seen: set[str] = set()
     for number, name in names.items():
-        if name in taken:
+        if name in seen:
             raise input_error("--archive", path, f"images.txt has {name} twice")
-        taken.add(name)
+        seen.add(name)
         if name not in images:
             raise input_error("--archive", path, f"has no {FOLDER}/images/{name}, image {number} of images.txt")
         label = int(labels[number]) if re.fullmatch("[0-9]{1,9}", labels[number]) else 0
@@ -156,24 +161,24 @@ def read_split(lists: dict[str, bytes], images: set[str], path: Path) -> tuple[l
             )
         split[SPLIT_OF_FLAG[flags[number]]].append(name)
         counts[SPLIT_OF_FLAG[flags[number]], classes[label - 1]] += 1
-    for part in split:  # a class that a folder lacks would shift the labels of those after it
+    for part in split:  # a missing folder would shift the labels of the classes after it
         for name in classes:
             if not counts[part, name]:
                 raise input_error("--archive", path, f"class {name} has no {part} image")
     return classes, split
 
 
-def write_tree(path: Path, parameters: dict, origin: dict, dest: Path) -> dict:
-    """Make the directory of the archive at ``path``, in one step, and return its manifest.
+def write_tree(path: Path, parameters: dict[str, Any], origin: dict[str, Any], dest: Path) -> dict[str, Any]:
+    """Make the directory from the archive at ``path`` atomically, and return its manifest.
 
     Args:
         path: the archive.
-        parameters: what decides the outcome, for the manifest and for :func:`archives.already_prepared`.
-        origin: where the images come from, with checksum and terms.
-        dest: the directory to make; it appears when everything in it is whole.
+        parameters: that determine the result, for the manifest and for :func:`archives.already_prepared`.
+        origin: of the images, with checksum and terms.
+        dest: the directory to make; it appears when it is complete.
 
     Raises:
-        InputError: the archive cannot be used; ``dest`` is not there then.
+        InputError: the archive cannot be used; no ``dest`` is made.
     """
     with building(dest) as directory:
         unpacked = directory / "unpacked"
@@ -196,7 +201,7 @@ def write_tree(path: Path, parameters: dict, origin: dict, dest: Path) -> dict:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Make, or recognise, the data directory."""
+    """Make the data directory, unless it is there."""
     path, name = obtain(arguments, OFFICIAL, WHERE, MAX_BYTES)
     checksum = verify(path, arguments.sha256, path)
     parameters = {"data_set": "CUB-200-2011", "archive_sha256": checksum}
@@ -226,7 +231,7 @@ def parser() -> argparse.ArgumentParser:
     source = options.add_mutually_exclusive_group()
     source.add_argument("--archive", type=Path, help=f"the official {OFFICIAL}, {WHERE}")
     source.add_argument("--url", help="https or file address to download the archive from, to a file beside --dest")
-    options.add_argument("--sha256", type=checksum_argument, metavar="HEX", help="what the archive's checksum must be")
+    options.add_argument("--sha256", type=checksum_argument, metavar="HEX", help="the archive's expected checksum")
     return options
 
 

@@ -2,52 +2,50 @@
 
     python data_prep/ddtp.py --pair en-de --dest data-bin/medium.en-de
 
-The descriptions and their translations come from the system's own apt sources, fetched with ``apt-get`` into a private
-directory, or from two Translation files that are given. They are split by package, the help by page, as
-``libreoffice_help.py`` does: its sentences stay in their splits, and no English sentence of valid or test is in train.
+The descriptions and their translations come from the system's apt sources, fetched with ``apt-get`` to a private
+directory, or from two given Translation files. They are split by package, and the help by page, as in
+``libreoffice_help.py``: its sentences stay in their splits, and no English sentence of valid or test is in train.
 
-What apt offers changes over time. DEST says what it was made from, and stays: with the same options it is ready,
-whatever apt offers by then. To have what it offers now, name a new directory.
+The files on apt's servers change over time. The manifest of DEST records those it was made from; with the same options
+DEST stays as it is, whatever the servers have. For their current files, name a new directory.
 """
 
 import argparse
 import hashlib
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from archives import already_prepared
+from archives import already_prepared, parameters_of
 from corpus import Pairs, add_options, describe, write_data_bin
-from ddtp_packages import align, descriptions, fetch, name_at_origin, read
+from ddtp_packages import Descriptions, Row, align, descriptions, fetch, name_at_origin, read
 from libreoffice_help import SAMPLES, read_sample, split_pairs
 
 from lskd.io.errors import OneLineParser, input_error, run_command
-from lskd.io.files import parse_json, sha256
+from lskd.io.files import sha256
 
 LICENCE = (
     "LibreOffice help: MPL-2.0, parts Apache-2.0. Package descriptions: no licence of their own is stated; each is "
     "under that of the Debian package that it describes, and these differ; the translations are by the translators of "
     "the Debian Description Translation Project"
 )
-Row = tuple[str, str, str]  # page, English, translation
 
 
-def checksum_of_all(files: list[dict[str, str]]) -> str:
-    """One SHA-256 for the contents of several files, in their order, from their ``sha256``."""
+def checksum_of_all(files: Sequence[Mapping[str, str]]) -> str:
+    """One SHA-256 over the ``sha256`` of several files, in their order."""
     return hashlib.sha256("".join(file["sha256"] for file in files).encode()).hexdigest()
 
 
 def made_from_apt(dest: Path) -> str | None:
     """The checksum of the Translation files that ``dest`` was made from, if this command made it with ``apt-get``."""
-    try:
-        parameters = dict(parse_json((dest / "manifest.json").read_text(encoding="utf-8"))["parameters"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    parameters = parameters_of(dest) or {}
     return parameters.get("translations_sha256") if parameters.get("translations") == "apt" else None
 
 
-def read_all(found: dict[str, list[Path]]) -> tuple[dict[str, list[bytes]], list[dict[str, str]]]:
-    """The contents of the Translation files of each language, and a ``file`` name and ``sha256`` for each."""
+def read_all(found: Mapping[str, list[Path]]) -> tuple[dict[str, list[bytes]], list[dict[str, str]]]:
+    """Read the Translation files of each language; also a ``file`` name and ``sha256`` for each."""
     contents = {language: [read(path) for path in paths] for language, paths in found.items()}
     files = [
         {"file": name_at_origin(path), "sha256": hashlib.sha256(content).hexdigest()}
@@ -57,13 +55,13 @@ def read_all(found: dict[str, list[Path]]) -> tuple[dict[str, list[bytes]], list
     return contents, files
 
 
-def rows_of(found: dict[str, list[Path]], contents: dict[str, list[bytes]]) -> tuple[list[Row], dict]:
-    """The rows and counts that :func:`ddtp_packages.align` gives for these files.
+def rows_of(found: Mapping[str, list[Path]], contents: Mapping[str, list[bytes]]) -> tuple[list[Row], dict[str, Any]]:
+    """The rows and counts of :func:`ddtp_packages.align` for these files.
 
     Raises:
-        InputError: a file is no Translation file of its language, or the two languages have nothing in common.
+        InputError: a file is not a Translation file of its language, or the two languages have no usable pair.
     """
-    merged = {}
+    merged: dict[str, Descriptions] = {}
     for language, paths in found.items():
         merged[language] = {}
         for path, content in zip(paths, contents[language], strict=True):
@@ -78,13 +76,13 @@ def rows_of(found: dict[str, list[Path]], contents: dict[str, list[bytes]]) -> t
     return rows, counts
 
 
-def in_order_of_hash(rows: list[Row]) -> list[Row]:
-    """The rows, page by page in an order without meaning, so that the first ones are a fair sample of both origins."""
+def in_order_of_hash(rows: Sequence[Row]) -> list[Row]:
+    """The rows, page by page in a pseudo-random order, so that the first ones are a fair sample of both origins."""
     return sorted(rows, key=lambda row: hashlib.sha256(row[0].encode()).digest())
 
 
-def count_origins(splits: dict[str, Pairs], help_rows: list[Row]) -> dict[str, dict[str, int]]:
-    """How many pairs of each split are from the help, and how many from the descriptions; of both is from the help."""
+def count_origins(splits: Mapping[str, Pairs], help_rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """The number of pairs of each split from the help, and of those that are only in the descriptions."""
     from_help = {(english, translation) for _, english, translation in help_rows}
     counts = {}
     for name, pairs in splits.items():
@@ -94,10 +92,10 @@ def count_origins(splits: dict[str, Pairs], help_rows: list[Row]) -> dict[str, d
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Make, or recognise, the data directory."""
+    """Make the data directory, unless it is there."""
     sample = SAMPLES / f"lohelp.{arguments.pair}.tsv.xz"
     languages = arguments.pair.split("-")
-    parameters = {
+    parameters: dict[str, Any] = {
         "corpus": "LibreOffice help and Debian package descriptions",
         "sample_sha256": sha256(sample),
         "translations": "files" if arguments.translations else "apt",
@@ -108,16 +106,15 @@ def main(arguments: argparse.Namespace) -> None:
         "tokenisation": "sentencepiece",
     }
     with tempfile.TemporaryDirectory() as scratch:
+        found: dict[str, list[Path]] = {}
         if arguments.translations:
             found = {language: [path] for language, path in zip(languages, arguments.translations, strict=True)}
-            contents, files = read_all(found)
-            parameters["translations_sha256"] = checksum_of_all(files)
-        else:
-            parameters["translations_sha256"] = made_from_apt(arguments.dest)
+        contents, files = read_all(found)
+        parameters["translations_sha256"] = checksum_of_all(files) if found else made_from_apt(arguments.dest)
         if already_prepared(arguments.dest, parameters):
             print(f"{arguments.dest} is ready")
             return
-        if not arguments.translations:
+        if not found:
             found = fetch(languages, Path(scratch))
             contents, files = read_all(found)
             parameters["translations_sha256"] = checksum_of_all(files)
@@ -145,8 +142,8 @@ def parser() -> argparse.ArgumentParser:
         nargs=2,
         type=Path,
         metavar=("EN_FILE", "TARGET_FILE"),
-        help="two Translation files, as Debian has them in dists/RELEASE/main/i18n, plain, .gz, .xz or .bz2, in place "
-        "of what apt-get fetches",
+        help="two Translation files as in Debian's dists/RELEASE/main/i18n, plain, .gz, .xz or .bz2, instead of those "
+        "that apt-get fetches",
     )
     return options
 

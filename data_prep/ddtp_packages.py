@@ -1,4 +1,4 @@
-"""Debian's package descriptions and their translations: fetching, reading and aligning them.
+"""Fetch, read and align Debian's package descriptions and their translations.
 
 A Translation file, one for each language, has a stanza for each description:
 
@@ -9,8 +9,8 @@ A Translation file, one for each language, has a stanza for each description:
      .
       * ein Punkt einer Liste
 
-The checksum is that of the English description, so that a translation is one of exactly this text. Its first line is
-short; the lines after it, reflowed at will, are paragraphs, items of lists, and lines that must stay as they are.
+The checksum is that of the English description: the translation is of exactly this text. The first line is short; the
+lines after it are paragraphs and list items, which may be reflowed, and verbatim lines.
 """
 
 import bz2
@@ -19,20 +19,24 @@ import lzma
 import re
 import zlib
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from libreoffice_packages import fault, run_program, sentences
+from debian import run_program
+from libreoffice_packages import fault, sentences
 
 from lskd.io.errors import input_error
 
-OPEN = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 MAX_BYTES = 1 << 28  # of one Translation file, decompressed; Debian 12's English one has 33 million
 
-Block = tuple[str, str]  # what it is, "short", "paragraph", "item" or "verbatim", and its text
+Row = tuple[str, str, str]  # page, English, translation
+Block = tuple[str, str]  # its kind, "short", "paragraph", "item" or "verbatim", and its text
 Descriptions = dict[tuple[str, str], list[Block]]  # by package and checksum
 
-# We want the Translation files and nothing else of the system's sources, and run none of the system's hooks, which
-# would work on the system's own lists and caches.
+# Only the Translation files of the system's sources are fetched, and none of the system's hooks is run, which would use
+# the system's own lists and caches.
 _APT_CONFIGURATION = """
 #clear APT::Update;
 #clear Acquire::IndexTargets;
@@ -48,29 +52,29 @@ Acquire::GzipIndexes "false";
 _FIELD = re.compile(r"([!-,.-9;-~][!-9;-~]*):(.*)")
 _ITEM = re.compile(r"( +)(?:[*+•·-]|o|\d{1,2}[.)])\s+(?=\S)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# A word goes on in the next line after a hyphen ("command-" "line"), unless its end is only left out there ("Ein-"
-# "und Ausgabe", "client-" "and server-side").
+# After a hyphen a word continues in the next line ("command-" "line"), unless its end is shared with another word
+# ("Ein-" "und Ausgabe", "client-" "and server-side").
 _HYPHEN = re.compile(r"(?<=\w)-\s*\n\s*(?!(?:and|or|to|und|oder|bzw|sowie|и|или)\b)(?=[^\W\d_])")
 
 
-def fetch(languages: list[str], scratch: Path) -> dict[str, list[Path]]:
-    """Let ``apt-get`` fetch the Translation files of the system's sources into ``scratch``; no root is needed.
+def fetch(languages: Sequence[str], scratch: Path) -> dict[str, list[Path]]:
+    """Let ``apt-get`` fetch the Translation files of the system's sources to ``scratch``; root is not needed.
 
-    Lists, caches and hooks are private ones: nothing of the system's is read but its sources and keys, or changed.
+    Lists, caches and hooks are private: of the system only its sources and keys are read, and nothing is changed.
 
     Args:
         languages: two of them, such as ``en`` and ``de``.
         scratch: an empty directory.
 
     Returns:
-        The files of each language, decompressed, by name; sources that cannot be reached are left out.
+        The files of each language, decompressed, by name; unreachable sources are left out.
 
     Raises:
         InputError: ``apt-get`` is missing or fails, or has no file for a language.
     """
     for directory in ("lists/partial", "cache/archives/partial"):
         (scratch / directory).mkdir(parents=True)
-    scratch.chmod(0o755)  # where root runs it, apt downloads as a user of its own, who must get there
+    scratch.chmod(0o755)  # run as root, apt downloads as another user, who needs access
     (scratch / "apt.conf").write_text(_APT_CONFIGURATION % tuple(languages))
     result = run_program(
         "apt-get",
@@ -90,7 +94,7 @@ def fetch(languages: list[str], scratch: Path) -> dict[str, list[Path]]:
 
 
 def name_at_origin(path: Path) -> str:
-    """The name of a Translation file without the host that it came from.
+    """The name of a Translation file without its host.
 
     >>> name_at_origin(Path("mirror.example.org_debian_dists_bookworm_main_i18n_Translation-de"))
     'dists_bookworm_main_i18n_Translation-de'
@@ -99,7 +103,7 @@ def name_at_origin(path: Path) -> str:
 
 
 def read(path: Path) -> bytes:
-    """The content of a Translation file, plain or with ``.gz``, ``.xz`` or ``.bz2`` at its end.
+    """Read a Translation file, plain, ``.gz``, ``.xz`` or ``.bz2``.
 
     Raises:
         InputError: it cannot be read, or is too large.
@@ -115,15 +119,15 @@ def read(path: Path) -> bytes:
 
 
 def descriptions(content: bytes, language: str, path: Path) -> Descriptions:
-    """The descriptions in a Translation file, each as its blocks; of the same one twice, the first.
+    """Parse the descriptions in a Translation file into blocks; of repeated ones the first counts.
 
     Args:
-        content: what is in the file.
-        language: which translations it must hold, such as ``en``.
-        path: the file, for the error.
+        content: of the file.
+        language: of its translations, such as ``en``.
+        path: the file, for error messages.
 
     Raises:
-        InputError: it is no Translation file of this language.
+        InputError: it is not a Translation file of this language.
     """
     try:
         lines = content.decode("utf-8").split("\n")
@@ -131,7 +135,9 @@ def descriptions(content: bytes, language: str, path: Path) -> Descriptions:
         raise input_error(
             "--translations", path, f"must be a Translation file, plain, .gz, .xz or .bz2: {error}"
         ) from None
-    found, stanza, field = {}, {}, None
+    found: Descriptions = {}
+    stanza: dict[str, list[str]] = {}
+    field: str | None = None
     wanted = ("Package", "Description-md5", f"Description-{language}")
     for number, line in enumerate([*lines, ""], 1):
         if not line.strip():
@@ -153,21 +159,21 @@ def descriptions(content: bytes, language: str, path: Path) -> Descriptions:
     return found
 
 
-def blocks(lines: list[str]) -> list[Block]:
-    """The parts of a description, whose lines are joined and whose list marks are dropped.
+def blocks(lines: Sequence[str]) -> list[Block]:
+    """Split a description into blocks, with their lines joined and list marks removed.
 
-    A line that is indented by one space belongs to a paragraph, one with a list mark starts an item, what is indented
-    more than the item's mark goes on with it, and other indented lines are verbatim.
+    A line that is indented by one space belongs to a paragraph, one with a list mark starts an item, lines that are
+    indented more than the mark continue the item, and other indented lines are verbatim.
 
     >>> blocks(["a game", " It is a", " game.", " .", " It has", "  * red and", "    blue."])
     [('short', 'a game'), ('paragraph', 'It is a game.'), ('paragraph', 'It has'), ('item', 'red and blue.')]
     """
-    found, depth = [("short", [lines[0]])], 0
-    kind = "short"
+    found: list[tuple[str, list[str]]] = [("short", [lines[0]])]
+    kind, depth = "short", 0
     for line in lines[1:]:
         indent = len(line) - len(line.lstrip(" "))
         if line.strip() == ".":
-            kind = None  # whatever comes next is a new block
+            kind = ""  # the next line starts a new block
         elif match := _ITEM.match(line):
             kind, depth = "item", len(match[1])
             found.append((kind, [line[match.end() :]]))
@@ -179,15 +185,15 @@ def blocks(lines: list[str]) -> list[Block]:
                 found.append((here, []))
             kind = here
             found[-1][1].append(line)
-    return [(kind, _clean("\n".join(texts))) for kind, texts in found]
+    return [(kind, _clean("\n".join(parts))) for kind, parts in found]
 
 
-def align(english: Descriptions, translation: Descriptions, cyrillic: bool = False) -> tuple[list[tuple], dict]:
-    """The rows (page, English, translation) of the descriptions that are translated, and what became of the others.
+def align(english: Descriptions, translation: Descriptions, cyrillic: bool = False) -> tuple[list[Row], dict[str, Any]]:
+    """The rows (page, English, translation) of the translated descriptions, and counts of pairs kept and dropped.
 
-    The short lines are a pair. The other blocks are, one by one, where both descriptions have the same kinds of blocks
-    in the same order; what is verbatim is left out. A block is split into sentences where both sides have the same
-    number of them. Each English sentence is there once, whatever its capitals, with the first usable translation.
+    The short lines are a pair. The other blocks are pairs if both descriptions have the same kinds of blocks in the
+    same order; verbatim ones are left out. A block is split into sentences if both sides have the same number of them.
+    Each English sentence occurs once, ignoring case, with the first usable translation.
 
     Args:
         english: the English descriptions.
@@ -195,11 +201,14 @@ def align(english: Descriptions, translation: Descriptions, cyrillic: bool = Fal
         cyrillic: whether the translation must be written in Cyrillic.
 
     Returns:
-        The rows, by package, page being ``ddtp/PACKAGE``; and counts: ``descriptions`` that are translated,
-        ``descriptions_built_differently``, of which only the short line counts, ``read`` pairs, ``kept`` ones, and
+        The rows by package, with the page ``ddtp/PACKAGE``; and counts: translated ``descriptions``,
+        ``descriptions_built_differently``, of which only the short line is used, pairs ``read`` and ``kept``, and
         those ``dropped``, by reason.
     """
-    rows, seen, dropped, differently = [], set(), Counter(), 0
+    rows: list[Row] = []
+    seen: set[str] = set()
+    dropped: Counter[str] = Counter()
+    differently = 0
     common = sorted(english.keys() & translation.keys())
     for key in common:
         ours, theirs = english[key], translation[key]

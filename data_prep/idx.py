@@ -1,20 +1,21 @@
-"""IDX files, the format of MNIST and Fashion-MNIST: here of bytes alone, labels or images of 28x28."""
+"""Read and write IDX files, the format of MNIST and Fashion-MNIST, of bytes: labels, or images of 28x28."""
 
 import gzip
 import struct
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 SIDE = 28
 MAX_IMAGES = 100_000  # in one file; the data sets have 60 000
 
 
-def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The array of bytes in an IDX file, plain or with ``.gz`` at its end: uint8, with so many ``dimensions``.
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Read an IDX file of bytes, plain or ``.gz``, with this number of ``dimensions``.
 
     Raises:
-        ValueError: it is no such file, has more than :data:`MAX_IMAGES` entries, or is longer or shorter than it says.
+        ValueError: it is not such a file, has more than :data:`MAX_IMAGES` entries, or a size other than its header's.
     """
     with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         header = file.read(4 + 4 * dimensions)
@@ -30,7 +31,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def write_idx(path: Path, array: np.ndarray) -> None:
-    """Write a uint8 array of any shape as an IDX file: 0, 0, 8 for bytes, the number of dimensions, each, the bytes."""
+def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
+    """Write an array as an IDX file: 0, 0, 8 for bytes, the number of dimensions, the dimensions, the bytes."""
     header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
     path.write_bytes(header + array.tobytes())

@@ -1,17 +1,20 @@
 """Images as a tree of one folder per class and split, which timm reads with an empty ``--dataset``."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from archives import building
+from numpy.typing import NDArray
 from PIL import Image
 
 from lskd.io.files import write_json
 
 
 def folder_of(name: str) -> str:
-    """The folder of a class: its name, with what would make two folders of it as a hyphen.
+    """The folder of a class: its name, with hyphens for slashes.
 
     >>> folder_of("T-shirt/top")
     'T-shirt-top'
@@ -20,16 +23,20 @@ def folder_of(name: str) -> str:
 
 
 def write_trees(
-    dest: Path, splits: dict[str, tuple[np.ndarray, np.ndarray]], names: dict[int, str], parameters: dict, origin: dict
+    dest: Path,
+    splits: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]],
+    names: Mapping[int, str],
+    parameters: dict[str, Any],
+    origin: dict[str, Any],
 ) -> None:
-    """Make ``dest`` in one step: the tree of each split, and ``manifest.json``.
+    """Make ``dest`` atomically: the tree of each split, and ``manifest.json``.
 
     Args:
-        dest: the directory to make; it appears when everything in it is whole.
+        dest: the directory to make; it appears when it is complete.
         splits: images and labels by split, as for :func:`write_tree`.
         names: of the classes, by label, in the order of their folders.
-        parameters: what decides the outcome, for the manifest and for :func:`archives.already_prepared`.
-        origin: where the images come from.
+        parameters: that determine the result, for the manifest and for :func:`archives.already_prepared`.
+        origin: of the images.
     """
     with building(dest) as directory:
         digests = {split: write_tree(directory / split, *arrays, names) for split, arrays in splits.items()}
@@ -43,8 +50,10 @@ def write_trees(
         write_json(directory / "manifest.json", manifest)
 
 
-def write_tree(directory: Path, images: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> str:
-    """Write ``directory/CLASS/00001.png`` and so on, each class counting its own images in their order.
+def write_tree(
+    directory: Path, images: NDArray[np.uint8], labels: NDArray[np.integer[Any]], names: Mapping[int, str]
+) -> str:
+    """Write ``directory/CLASS/00001.png`` and so on, the images of each class numbered in their order.
 
     Args:
         directory: of the split; made here.
@@ -53,9 +62,9 @@ def write_tree(directory: Path, images: np.ndarray, labels: np.ndarray, names: d
         names: of the classes, by label.
 
     Returns:
-        A SHA-256 of the whole tree: of what ``sha256sum`` prints about its files, the lines "SHA-256 of the file, two
-        spaces, CLASS/NUMBER.png" in the order of their paths. Another version of Pillow may pack the same pixels
-        into other bytes.
+        A SHA-256 of the whole tree: of the output of ``sha256sum``, the lines "SHA-256 of the file, two spaces,
+        CLASS/NUMBER.png" in the order of their paths. Another version of Pillow may compress the same pixels to other
+        bytes.
     """
     lines = {}
     for label, name in names.items():

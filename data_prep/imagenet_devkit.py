@@ -1,4 +1,4 @@
-"""The official archives of ILSVRC2012: checked, read and unpacked; what they are made of is never taken on trust."""
+"""Check, read and unpack the official archives of ILSVRC2012, whose contents are not trusted."""
 
 import contextlib
 import gzip
@@ -10,15 +10,16 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 from tqdm import tqdm
 
 from lskd.io.errors import InputError, input_error
 
-OFFICIAL = {  # by option: name and MD5, as torchvision.datasets.imagenet has them
+OFFICIAL = {  # by option: name and MD5, as in torchvision.datasets.imagenet
     "--train-tar": ("ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e"),  # pragma: allowlist secret
     "--val-tar": ("ILSVRC2012_img_val.tar", "29b22e2961454d5413ddabcf34fc5622"),  # pragma: allowlist secret
     "--devkit": ("ILSVRC2012_devkit_t12.tar.gz", "fa75699e90414af021442c21a62c3abf"),  # pragma: allowlist secret
@@ -28,12 +29,12 @@ TRAIN_IMAGE = re.compile(r"((n[0-9]{8})_[0-9]+)\.JPEG")
 VAL_IMAGE = re.compile(r"ILSVRC2012_val_([0-9]{8})\.JPEG")
 DEVKIT_DATA = "ILSVRC2012_devkit_t12/data"
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
-MAX_BYTES = 100 * 10**6  # of a file of the devkit; the real ones have less than 1 MB
+MAX_BYTES = 100 * 10**6  # of a file of the devkit; the official ones have less than 1 MB
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The archive at ``path``, which the user named with the option ``argument``, a key of :data:`OFFICIAL`."""
+    """The archive at ``path``, given with the option ``argument``, a key of :data:`OFFICIAL`."""
 
     argument: str
     path: Path
@@ -44,7 +45,7 @@ class Archive:
         return OFFICIAL[self.argument][0]
 
     def refused(self, reason: str) -> InputError:
-        """What to raise when the archive cannot be used."""
+        """The error to raise if the archive cannot be used."""
         return input_error(self.argument, self.path, reason)
 
     def md5(self, any_checksum: bool = False) -> str:
@@ -63,38 +64,39 @@ class Archive:
                 bar.update(len(block))
         found, (name, official) = digest.hexdigest(), OFFICIAL[self.argument]
         if found != official and not any_checksum:
-            raise self.refused(f"has MD5 {found}, {name} has {official}; --any-checksum takes it all the same")
+            raise self.refused(f"has MD5 {found}, {name} has {official}; --any-checksum accepts it")
         return found
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """In this block, what is broken in the archive is an :class:`InputError`."""
+    def reading(self) -> Generator[None]:
+        """Turn errors of a damaged archive into an :class:`InputError` within the block."""
         try:
             yield
         except InputError:
             raise
-        except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:  # of a header's numbers
+        except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:  # bad header numbers
             raise self.refused(f"cannot be read: {error}") from None
 
     def open(self) -> tarfile.TarFile:
-        """The archive, for reading."""
+        """Open the archive for reading."""
         with self.reading():
             return tarfile.open(self.path, "r:gz" if self.official.endswith(".gz") else "r:")
 
     def open_inner(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.TarFile:
-        """The archive that is a member of the archive."""
+        """Open an archive that is a member of this one."""
         with self.reading():
-            return tarfile.open(member.name, "r:", fileobj=tar.extractfile(member))
+            return tarfile.open(member.name, "r:", fileobj=plain_file(tar, member))
 
-    def members(self, tar: tarfile.TarFile, named: re.Pattern) -> dict[str, tarfile.TarInfo]:
+    def members(self, tar: tarfile.TarFile, named: re.Pattern[str]) -> dict[str, tarfile.TarInfo]:
         """The members of ``tar`` by the first group of ``named``, which all their names must match.
 
-        As ``named`` has no slash in it, what is written under these names stays in its folder.
+        As ``named`` has no slash, files written under these names stay in their folder.
 
         Raises:
-            InputError: a member has another name, comes twice, or is not a plain file; or the archive is damaged.
+            InputError: a member has another name, occurs twice, or is not a plain file; or the archive is damaged.
         """
-        found, size = {}, self.path.stat().st_size
+        found: dict[str, tarfile.TarInfo] = {}
+        size = self.path.stat().st_size
         with self.reading():
             for member in tar:
                 match = named.fullmatch(member.name)
@@ -107,15 +109,23 @@ class Archive:
                 if match[1] in found:
                     raise self.refused(f"member {member.name!r} is there twice")
                 found[match[1]] = member
-            # tarfile takes a broken header for the end, and what comes after it would be missing without a word.
-            tar.fileobj.seek(tar.offset)
-            if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
-                raise self.refused(f"is damaged at byte {tar.offset} of {Path(tar.name).name}")
+            # tarfile takes a broken header for the end, and would silently skip the rest of the archive.
+            file: Any = tar.fileobj
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                raise self.refused(f"is damaged at byte {tar.offset} of {Path(str(tar.name)).name}")
         return found
 
 
+def plain_file(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    """A member that is known to be a plain file, for reading."""
+    file = tar.extractfile(member)
+    assert file is not None
+    return file
+
+
 def train_images(train: Archive, tar: tarfile.TarFile, wnid: str) -> list[tarfile.TarInfo]:
-    """The members of ``tar``, the inner archive of class ``wnid``; names of another class are refused."""
+    """The members of ``tar``, the inner archive of class ``wnid``; names of another class are rejected."""
     found = train.members(tar, TRAIN_IMAGE)
     for member in found.values():
         if not member.name.startswith(f"{wnid}_"):
@@ -133,7 +143,7 @@ def val_images(val: Archive, tar: tarfile.TarFile, labels: list[str]) -> dict[st
     if found.keys() != set(range(1, len(labels) + 1)):
         counts = f"holds {len(found)} images, numbered {min(found, default=0)} to {max(found, default=0)}"
         raise val.refused(f"{counts}; must be 1 to {len(labels)}, which the devkit has labels for")
-    images = {}
+    images: dict[str, list[tarfile.TarInfo]] = {}
     for number, member in sorted(found.items()):
         images.setdefault(labels[number - 1], []).append(member)
     return images
@@ -142,8 +152,8 @@ def val_images(val: Archive, tar: tarfile.TarFile, labels: list[str]) -> dict[st
 def val_labels(devkit: Archive, wnids: Collection[str]) -> list[str]:
     """The wnid of each validation image, in the order of their numbers, from the devkit.
 
-    The ground truth has ILSVRC2012 IDs, 1 to 1000, which only the devkit's ``meta.mat`` translates: they are not class
-    indices, which are the sorted order of the ``wnids``. Nothing of the devkit is unpacked to disk.
+    The ground truth has ILSVRC2012 IDs, 1 to 1000, which ``meta.mat`` of the devkit translates: they are not class
+    indices, which follow the sorted order of the ``wnids``. Nothing of the devkit is unpacked to disk.
 
     Raises:
         InputError: a file is missing or cannot be read, or does not number exactly these ``wnids``.
@@ -169,20 +179,20 @@ def _devkit_file(devkit: Archive, tar: tarfile.TarFile, name: str) -> bytes:
         raise devkit.refused(f"has no {DEVKIT_DATA}/{name}, as the official {devkit.official} has") from None
     if not member.isreg() or member.issparse() or member.size > MAX_BYTES:
         raise devkit.refused(f"member {member.name!r} is not a plain file of at most {MAX_BYTES // 10**6} MB")
-    return tar.extractfile(member).read()
+    return plain_file(tar, member).read()
 
 
 def _wnid_by_id(devkit: Archive, meta: bytes) -> dict[int, str]:
     try:
         import scipy.io
     except ImportError:
-        raise devkit.refused("can be read only where scipy is installed: pip install scipy") from None
+        raise devkit.refused("can be read only if scipy is installed: pip install scipy") from None
     try:
         synsets = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True, variable_names=["synsets"])["synsets"]
-        # Synsets with children are the nodes above the classes, with IDs from 1001 on.
+        # Synsets with children are nodes above the classes, with IDs from 1001 on.
         classes = [synset for synset in synsets if int(synset["num_children"]) == 0]
         return {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in classes}
-    except Exception as error:  # scipy has no one kind of error for a file that is not what it should be
+    except Exception as error:  # scipy raises errors of any type for an invalid file
         raise devkit.refused(f"meta.mat cannot be read: {type(error).__name__} {error}") from None
 
 
@@ -191,16 +201,19 @@ def unpack(
 ) -> None:
     """Write the images of both archives into ``directory``/train/<wnid> and ``directory``/val/<wnid>.
 
-    A class's folder appears when it is whole; folders that are there are left as they are.
+    A class's folder appears when it is complete; existing folders are left as they are.
 
     Args:
+        train: the archive of the training images, an inner archive per class.
+        val: the archive of the validation images.
         labels: the wnid of each validation image (:func:`val_labels`); those of other classes are left out.
+        directory: to write to.
         wnids: the classes that the training archive may hold.
         classes: how many of them it must hold.
 
     Raises:
-        InputError: an archive holds anything else. Its list of members is looked at before anything is written, that
-            of each inner archive before its class is.
+        InputError: an archive holds anything else. Its members are checked before anything is written, those of an
+            inner archive before its class is.
     """
     with train.open() as train_tar, val.open() as val_tar:
         inner, of_class = train.members(train_tar, CLASS_TAR), val_images(val, val_tar, labels)
@@ -227,7 +240,7 @@ def _write_class(folder: Path, tar: tarfile.TarFile, images: list[tarfile.TarInf
     try:
         for image in images:
             with open(beside / image.name, "xb") as file:
-                shutil.copyfileobj(tar.extractfile(image), file)
+                shutil.copyfileobj(plain_file(tar, image), file)
         os.sync()  # once for the 1300 files of a class: an fsync of each takes three times as long
         os.replace(beside, folder)
     except BaseException:

@@ -13,9 +13,10 @@ import html.entities
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from archives import already_prepared, checksum_argument, obtain
 from corpus import PAIRS, Pairs, describe, write_data_bin
@@ -30,11 +31,11 @@ MAX_TOKENS = 175
 MAX_RATIO = 1.5
 HELD_OUT_EVERY = 23
 
-# What a talk's header says about the talk. Its title and description are sentences and stay.
+# A talk's metadata in its header. Its title and description are sentences and are kept.
 HEADER_LINE = re.compile(r"\s*</?(?:url|keywords|speaker|talkid|reviewer|translator|doc)\b[^>]*>")
 SENTENCE_TAG = re.compile(r"</?(?:title|description)>")
 SEGMENT = re.compile(r"<seg\b[^>]*>((?:(?!<seg\b).)*?)</seg>", re.DOTALL)
-# Only what ends in a semicolon: html.unescape alone would read "R&para" as "R¶".
+# Only entities with a semicolon: html.unescape alone would read "R&para" as "R¶".
 ENTITY = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]*);")
 
 
@@ -48,14 +49,14 @@ class Archive:
 
     @property
     def folder(self) -> str:
-        """The folder in the archive, which the archive is named after too."""
+        """The folder in the archive, after which the archive is named too."""
         return folder_of(self.pair)
 
     def text(self, name: str) -> str:
         """The text of a file.
 
         Raises:
-            InputError: it is not there, or not UTF-8.
+            InputError: it is missing, or not UTF-8.
         """
         if name not in self.files:
             raise input_error(
@@ -68,22 +69,22 @@ class Archive:
                 "--archive", self.path, f"{name} is not UTF-8 text: {error.reason}, byte {error.start}"
             ) from None
 
-    def pairs(self, names: list[str], sentences_of: Callable[[str], list[str]]) -> Pairs:
+    def pairs(self, names: Sequence[str], sentences_of: Callable[[str], list[str]]) -> Pairs:
         """The sentences that ``sentences_of(text)`` finds in two files, the source's and the target's.
 
         Raises:
-            InputError: one of the files is missing or not UTF-8, or they have not the same number of sentences.
+            InputError: a file is missing or not UTF-8, or their numbers of sentences differ.
         """
         source, target = (sentences_of(self.text(name)) for name in names)
         if len(source) != len(target):
             counts = f"{names[0]} has {len(source)} sentences and {names[1]} has {len(target)}"
-            raise input_error("--archive", self.path, f"{counts}; they must be equally many")
+            raise input_error("--archive", self.path, f"{counts}; must have the same number")
         return Pairs(source, target)
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A test set without the pairs that have an empty side; ``empty`` is the number of those."""
+    """A test set without pairs that have an empty side; ``empty`` is the number of these."""
 
     name: str
     members: list[str]
@@ -92,7 +93,7 @@ class EvaluationSet:
 
 
 def folder_of(pair: str) -> str:
-    """The folder of a pair; the release names its pairs from the other language to English.
+    """The folder of a pair, which the release names from the other language to English.
 
     >>> folder_of("en-ru")
     'ru-en'
@@ -101,7 +102,7 @@ def folder_of(pair: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A sentence as it is read: entities decoded once, ’ written as ', single spaces.
+    """A sentence in plain text: entities decoded once, ’ written as ', single spaces.
 
     >>> plain(" That&#39;s  R&amp;D, isn’t it? ")
     "That's R&D, isn't it?"
@@ -109,14 +110,14 @@ def plain(text: str) -> str:
     return " ".join(ENTITY.sub(_character, text).replace("’", "'").split())
 
 
-def _character(entity: re.Match) -> str:
+def _character(entity: re.Match[str]) -> str:
     if entity[1].startswith("#"):
         return html.unescape(entity[0])
     return html.entities.html5.get(entity[1] + ";", entity[0])
 
 
 def train_sentences(text: str) -> list[str]:
-    """The sentences of a train.tags file, titles and descriptions included, other header lines left out."""
+    """The sentences of a train.tags file, with titles and descriptions, without other header lines."""
     lines = text.removesuffix("\n").split("\n")
     return [plain(SENTENCE_TAG.sub("", line)) for line in lines if not HEADER_LINE.match(line)]
 
@@ -125,14 +126,14 @@ def train_pairs(archive: Archive) -> Pairs:
     """All training pairs of the archive, before cleaning.
 
     Raises:
-        InputError: a file is missing or not UTF-8, or the two do not fit.
+        InputError: a file is missing or not UTF-8, or their numbers of sentences differ.
     """
     names = [f"train.tags.{archive.folder}.{language}" for language in archive.pair.split("-")]
     return archive.pairs(names, train_sentences)
 
 
 def segments(text: str) -> list[str]:
-    """The sentences of a test set's XML file, the empty ones included."""
+    """The sentences of a test set's XML file, including empty ones."""
     return [plain(segment) for segment in SEGMENT.findall(text)]
 
 
@@ -140,7 +141,7 @@ def evaluation_sets(archive: Archive) -> list[EvaluationSet]:
     """The test sets of the archive, sorted by name.
 
     Raises:
-        InputError: there is none, a side of one is missing or not UTF-8, or its two sides do not fit.
+        InputError: there is none, or a file is missing or not UTF-8, or the numbers of sentences of two sides differ.
     """
     languages = archive.pair.split("-")
     named = re.compile(rf"(IWSLT14\.TED.*\.{archive.folder})\.(?:{'|'.join(languages)})\.xml")
@@ -158,8 +159,8 @@ def evaluation_sets(archive: Archive) -> list[EvaluationSet]:
 
 
 def moses_tokeniser(language: str) -> Callable[[str], str]:
-    """A function from a sentence to its Moses tokens, joined by spaces; it tokenises a sentence once."""
-    tokeniser = MosesTokenizer(lang=language)
+    """A cached function from a sentence to its Moses tokens, joined by spaces."""
+    tokeniser: Any = MosesTokenizer(lang=language)
 
     @functools.cache
     def tokenise(sentence: str) -> str:
@@ -168,13 +169,17 @@ def moses_tokeniser(language: str) -> Callable[[str], str]:
     return tokenise
 
 
-def lower_cased(tokenise: dict[str, Callable[[str], str]]) -> dict[str, Callable[[str], str]]:
-    """The same functions with their outcome in lower case."""
-    return {name: lambda sentence, cased=cased: cased(sentence).lower() for name, cased in tokenise.items()}
+def lower_cased(tokenise: Mapping[str, Callable[[str], str]]) -> dict[str, Callable[[str], str]]:
+    """The same functions with their results in lower case."""
+
+    def lower(cased: Callable[[str], str]) -> Callable[[str], str]:
+        return lambda sentence: cased(sentence).lower()
+
+    return {name: lower(cased) for name, cased in tokenise.items()}
 
 
 def reason_to_drop(source_tokens: int, target_tokens: int) -> str | None:
-    """Why a training pair with this many tokens is not used: ``empty``, ``length`` or ``ratio``; None if it is.
+    """Why a training pair with these numbers of tokens is not used: ``empty``, ``length`` or ``ratio``; None if it is.
 
     >>> reason_to_drop(10, 15), reason_to_drop(10, 16)
     (None, 'ratio')
@@ -189,9 +194,10 @@ def reason_to_drop(source_tokens: int, target_tokens: int) -> str | None:
 
 def clean(
     pairs: Pairs, tokenise_source: Callable[[str], str], tokenise_target: Callable[[str], str]
-) -> tuple[Pairs, dict]:
-    """The usable training pairs, and how many were read, kept, and dropped for which reason."""
-    kept, reasons = Pairs([], []), Counter()
+) -> tuple[Pairs, dict[str, Any]]:
+    """The usable training pairs, and the numbers of pairs read, kept, and dropped by reason."""
+    kept = Pairs([], [])
+    reasons: Counter[str | None] = Counter()
     both = zip(pairs.source, pairs.target, strict=True)
     for source, target in tqdm(both, total=len(pairs), desc="cleaning", unit=" pairs", disable=None):
         reason = reason_to_drop(len(tokenise_source(source).split()), len(tokenise_target(target).split()))
@@ -204,14 +210,14 @@ def clean(
 
 
 def hold_out(pairs: Pairs) -> dict[str, Pairs]:
-    """``train`` and ``valid``: every 23rd pair, the 23rd being the first, is in valid."""
+    """Split pairs into ``train`` and ``valid``: every 23rd pair is in valid, the 23rd being the first of them."""
     train, valid = Pairs(pairs.source[:], pairs.target[:]), slice(HELD_OUT_EVERY - 1, None, HELD_OUT_EVERY)
     del train.source[valid], train.target[valid]
     return {"train": train, "valid": Pairs(pairs.source[valid], pairs.target[valid])}
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Make, or recognise, the data directory."""
+    """Make the data directory, unless it is there."""
     path, name = obtain(arguments, folder_of(arguments.pair) + ".tgz", WHERE)
     checksum = verify(path, arguments.sha256, path)
     parameters = {
@@ -265,7 +271,7 @@ def parser() -> argparse.ArgumentParser:
     origin = options.add_mutually_exclusive_group()
     origin.add_argument("--archive", type=Path, help="the official de-en.tgz (for en-de) or ru-en.tgz (for en-ru)")
     origin.add_argument("--url", help="https or file address to download the archive from, to a file beside --dest")
-    options.add_argument("--sha256", type=checksum_argument, metavar="HEX", help="what the archive's checksum must be")
+    options.add_argument("--sha256", type=checksum_argument, metavar="HEX", help="the archive's expected checksum")
     options.add_argument(
         "--tokenisation",
         choices=("sentencepiece", "moses"),

@@ -9,7 +9,9 @@ import argparse
 import hashlib
 import lzma
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from archives import already_prepared
 from corpus import SPLITS, Pairs, add_options, describe, write_data_bin
@@ -22,7 +24,7 @@ PERCENT_HELD_OUT = 4  # of the pages, for valid and for test each
 
 
 def split_of_page(page: str) -> str:
-    """The split that a help page belongs to: a fixed hash of its name, so the same one always and for all pairs.
+    """The split of a help page, by a fixed hash of its name: always the same, for all pairs.
 
     >>> split_of_page("text/swriter/main0000.html")
     'train'
@@ -34,11 +36,12 @@ def split_of_page(page: str) -> str:
 
 
 def read_sample(path: Path) -> list[tuple[str, str, str]]:
-    """The rows (page, English, translation) of a sample file.
+    """Read the rows (page, English, translation) of a sample file.
 
     Raises:
-        InputError: the file is not one of ours.
+        InputError: the file is not such a sample.
     """
+    rows: list[Any]
     try:
         with lzma.open(path, "rt", encoding="utf-8", newline="\n") as file:
             rows = [tuple(line.rstrip("\n").split("\t")) for line in file]
@@ -50,19 +53,20 @@ def read_sample(path: Path) -> list[tuple[str, str, str]]:
 
 
 def split_pairs(
-    rows: list[tuple[str, str, str]], max_words: int | None = None, max_pairs: int | None = None
+    rows: Sequence[tuple[str, str, str]], max_words: int | None = None, max_pairs: int | None = None
 ) -> dict[str, Pairs]:
-    """Train, valid and test pairs, each pair once, no English sentence of valid or test in train.
+    """Split rows into train, valid and test, each pair once, no English sentence of valid or test in train.
 
     Args:
         rows: page, English, translation.
         max_words: leave out pairs with more words than this on either side.
-        max_pairs: at most this many pairs in train, and a proportional share of valid and test; the first ones.
+        max_pairs: keep the first pairs, at most this many in train, and a proportional share of valid and test.
     """
     held_out = {english for page, english, _ in rows if split_of_page(page) == "test"}
     valid = {english for page, english, _ in rows if split_of_page(page) == "valid"} - held_out
-    taken = {"test": set(), "valid": held_out, "train": held_out | valid}
-    seen, splits = set(), {name: Pairs([], []) for name in SPLITS}
+    taken: dict[str, set[str]] = {"test": set(), "valid": held_out, "train": held_out | valid}
+    seen: set[tuple[str, str]] = set()
+    splits = {name: Pairs([], []) for name in SPLITS}
     for page, english, translation in rows:
         name = split_of_page(page)
         too_long = max_words is not None and max(len(english.split()), len(translation.split())) > max_words
@@ -80,7 +84,7 @@ def split_pairs(
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Make, or recognise, the data directory."""
+    """Make the data directory, unless it is there."""
     sample = SAMPLES / f"lohelp.{arguments.pair}.tsv.xz"
     if arguments.rebuild:
         from libreoffice_packages import rebuild
@@ -110,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = OneLineParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
     add_options(options, vocab_size=4000)
-    options.add_argument("--rebuild", action="store_true", help="first make the sample afresh from Debian's packages")
+    options.add_argument("--rebuild", action="store_true", help="first make the sample again from Debian's packages")
     return options
 
 

@@ -1,36 +1,36 @@
-"""The sample files afresh: sentence pairs from the LibreOffice help that Debian packages, aligned by paragraph id.
+"""Make the sample files: sentence pairs from the LibreOffice help that Debian packages, aligned by paragraph id.
 
-The packages hold the same HTML pages for each language, and a paragraph has the same id in all of them. A paragraph
-is split into sentences where both sides have the same number of them and stays whole where they have not; what is no
-clean pair of prose is left out (:func:`usable`), and so is English that came before. These rules give the shipped files
-to the byte from the packages that samples/README.md names.
+The packages hold the same HTML pages for each language, and a paragraph has the same id in all of them. A paragraph is
+split into sentences if both sides have the same number of them, and otherwise kept as a whole; pairs that are not clean
+prose are left out (:func:`usable`), and so are repetitions of an English sentence. From the packages named in
+samples/README.md these rules give exactly the bytes of the shipped files.
 """
 
 import html
 import lzma
-import os
 import re
-import subprocess
-import tarfile
 import tempfile
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 
-from lskd.io.errors import InputError, input_error
+from debian import download, files_in_package, run_program
+
+from lskd.io.errors import input_error
 from lskd.io.files import replacing, sha256
 
 PACKAGES = {"en": "libreoffice-help-en-us", "de": "libreoffice-help-de", "ru": "libreoffice-help-ru"}
 FOLDERS = {"en": "en-US", "de": "de", "ru": "ru"}  # below usr/share/libreoffice/help/
 
 MIN_TOKENS, MAX_TOKENS = 3, 50
-LEAST_PROSE = 0.75  # share of letters and spaces, below it a line is a formula, a table of numbers or a path
+LEAST_PROSE = 0.75  # share of letters and spaces; with less a line is a formula, a table of numbers or a path
 
 _PARAGRAPH_TAGS = {"p", "h1", "h2", "h3", "h4", "h5", "h6"}
 _VOID_TAGS = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
-# The ids of translated text. Others are names of filters and languages, bookmarks and the page's own furniture.
+# The ids of translated text. Others are names of filters and languages, bookmarks and parts of the layout.
 _TEXT_ID = re.compile(r"par_|hd_|N")
-# A sentence ends with a mark, perhaps inside a quotation or brackets, and the next one starts with a capital or a
-# digit, perhaps after an opening mark. A single capital ("Ctrl+V.") or an abbreviation ends none.
+# A sentence ends with a punctuation mark, perhaps inside quotation marks or brackets, and the next one starts with a
+# capital or a digit, perhaps after an opening mark. A single capital ("Ctrl+V.") or an abbreviation does not end one.
 _ABBREVIATIONS = ("e.g.", "i.e.", "etc.", "bzw.", "ca.", "usw.", "см.", "т.д.", "т.е.")
 _SENTENCE_END = re.compile(
     r'(?:(?<=[.!?…])|(?<=[.!?…][")]))(?<!\b[A-ZА-Я]\.)'
@@ -43,13 +43,13 @@ _CYRILLIC = re.compile("[А-Яа-яЁё]")
 
 
 def rebuild(pair: str, path: Path) -> None:
-    """Download the pair's two packages with ``apt-get``, write their sentence pairs to ``path``, and say so.
+    """Download the pair's two packages with ``apt-get``, write their sentence pairs to ``path``, and print the origin.
 
     The same packages give the same bytes.
 
     Args:
         pair: ``en-de`` or ``en-ru``.
-        path: the sample file to write; it is replaced in one step.
+        path: the sample file to write; it is replaced atomically.
 
     Raises:
         InputError: ``apt-get`` or ``dpkg-deb`` is missing or fails, or the packages hold something else.
@@ -57,7 +57,8 @@ def rebuild(pair: str, path: Path) -> None:
     languages = pair.split("-")
     with tempfile.TemporaryDirectory() as scratch:
         archives = download([PACKAGES[language] for language in languages], Path(scratch))
-        versions = [run_program("dpkg-deb", "--field", str(archive), "Version").stdout.strip() for archive in archives]
+        fields = [run_program("dpkg-deb", "--field", str(each), "Version") for each in archives]
+        versions = [field.stdout.strip() for field in fields]
         checksums = [sha256(archive) for archive in archives]
         english, translation = map(pages, archives, [FOLDERS[language] for language in languages])
     rows = align(english, translation, cyrillic=pair == "en-ru")
@@ -72,52 +73,29 @@ def rebuild(pair: str, path: Path) -> None:
         print(f"{checksum}  {archive.name}")
 
 
-def download(packages: list[str], directory: Path) -> list[Path]:
-    """Fetch the newest version of each of the Debian ``packages`` that ``apt-get`` knows into ``directory``.
-
-    Raises:
-        InputError: ``apt-get`` is missing, or does not know or reach them.
-    """
-    run_program("apt-get", "download", *packages, directory=directory)
-    found = {package: sorted(directory.glob(f"{package}_*.deb")) for package in packages}
-    for package, archives in found.items():
-        if len(archives) != 1:
-            raise input_error("--rebuild", package, "apt-get download left no such .deb file")
-    return [archives[0] for archives in found.values()]
-
-
 def pages(archive: Path, folder: str) -> dict[str, dict[str, str]]:
-    """The help pages of a package, each with its paragraphs by id; nothing is unpacked to disk.
+    """Read the paragraphs of a package's help pages by id; nothing is unpacked to disk.
 
     Args:
         archive: the ``.deb`` file.
         folder: the name of the language's directory in it, such as ``en-US``.
 
     Returns:
-        What :func:`paragraphs` finds, by the page's name, such as ``text/swriter/main0000.html``.
+        The :func:`paragraphs` by the page's name, such as ``text/swriter/main0000.html``.
 
     Raises:
         InputError: the file cannot be read.
     """
-    wanted = re.compile(rf"(?:\./)?usr/share/libreoffice/help/{re.escape(folder)}/(text/.+\.html)")
-    command, found = ["dpkg-deb", "--fsys-tarfile", str(archive)], {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        try:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
-                for member in tar:
-                    if member.isfile() and (match := wanted.fullmatch(member.name)):
-                        found[match[1]] = paragraphs(tar.extractfile(member).read().decode("utf-8"))
-            while process.stdout.read(1 << 20):  # the padding after the last file: dpkg-deb must end by itself
-                pass
-        except (tarfile.TarError, EOFError, UnicodeDecodeError) as error:
-            raise input_error("--rebuild", archive.name, f"cannot be read: {error}") from None
-    if process.returncode:
-        raise input_error("--rebuild", archive.name, "cannot be read: dpkg-deb found it broken")
-    return found
+    top = f"usr/share/libreoffice/help/{folder}/"
+    try:
+        files = files_in_package(archive, re.compile(rf"{re.escape(top)}text/.+\.html"))
+        return {path.removeprefix(top): paragraphs(content.decode("utf-8")) for path, content in files}
+    except UnicodeDecodeError as error:
+        raise input_error("--rebuild", archive.name, f"cannot be read: {error}") from None
 
 
 def paragraphs(page: str) -> dict[str, str]:
-    """The text of a page's paragraphs and headings by id; where an id comes twice, the first one counts.
+    """The text of a page's paragraphs and headings by id; if an id occurs twice, the first one counts.
 
     >>> paragraphs('<p id="par_1">Choose <span class="emph">File</span><br>- Save &amp;\\n Close.</p>')
     {'par_1': 'Choose File - Save & Close.'}
@@ -129,12 +107,12 @@ def paragraphs(page: str) -> dict[str, str]:
 
 
 def align(
-    english: dict[str, dict[str, str]], translation: dict[str, dict[str, str]], cyrillic: bool = False
+    english: Mapping[str, Mapping[str, str]], translation: Mapping[str, Mapping[str, str]], cyrillic: bool = False
 ) -> list[tuple[str, str, str]]:
     """The rows (page, English, translation) of the two languages' pages, by page and by paragraph id.
 
-    Each English sentence is there once, whatever its capitals, with the first usable translation: stock phrases recur
-    by the hundred, and would come with several translations.
+    Each English sentence occurs once, ignoring case, with the first usable translation: stock phrases recur by the
+    hundred, with different translations.
 
     Args:
         english: paragraphs by page and id.
@@ -155,7 +133,7 @@ def align(
 
 
 def sentences(text: str) -> list[str]:
-    """Split at sentence ends, by rules that are the same for the three languages.
+    """Split at sentence ends, by the same rules for the three languages.
 
     >>> sentences("Click Edit, e.g. with Ctrl+E. The editor opens.")
     ['Click Edit, e.g. with Ctrl+E. The editor opens.']
@@ -166,7 +144,7 @@ def sentences(text: str) -> list[str]:
 
 
 def usable(english: str, translation: str, cyrillic: bool = False) -> bool:
-    """Whether two texts are a clean pair of prose: one that :func:`fault` finds nothing wrong with.
+    """Whether two strings are a clean pair of prose, without a :func:`fault`.
 
     >>> usable("Click Edit.", "Klicken Sie auf Bearbeiten.")
     True
@@ -177,23 +155,23 @@ def usable(english: str, translation: str, cyrillic: bool = False) -> bool:
 
 
 def fault(english: str, translation: str, cyrillic: bool = False) -> str | None:
-    """Why two texts are no clean pair of prose, or nothing if they are one.
+    """Why two strings are not a clean pair of prose; None if they are.
 
     Left out are pairs that are
 
     - identical: not translated;
     - shorter than 3 or longer than 50 words and punctuation marks on either side: single menu names and list items
       without context, and paragraphs that could not be split;
-    - of too different length, more than 1.8 times and 2 words: paragraphs that say different things;
+    - too different in length, by more than 1.8 times and 2 words: paragraphs with different contents;
     - code: formulas, markup, calls such as ``Str()`` and names such as ``com::sun::star``;
-    - mostly figures and signs on either side;
-    - written in Latin letters for the most part although Cyrillic is wanted: the Russian help is translated in part.
+    - mostly digits and symbols on either side;
+    - mostly in Latin letters although Cyrillic is wanted: the Russian help is only partly translated.
 
     >>> fault("Edit Menu", "Menü Bearbeiten")
     'too short'
     """
-    texts = (english, translation)
-    shorter, longer = sorted(len(_TOKEN.findall(text)) for text in texts)
+    sides = (english, translation)
+    shorter, longer = sorted(len(_TOKEN.findall(side)) for side in sides)
     if english == translation:
         return "untranslated"
     if shorter < MIN_TOKENS:
@@ -202,9 +180,9 @@ def fault(english: str, translation: str, cyrillic: bool = False) -> str | None:
         return "too long"
     if longer > 1.8 * shorter + 2:
         return "of too different length"
-    if any(_CODE.search(text) for text in texts):
+    if any(_CODE.search(side) for side in sides):
         return "code"
-    if any(_letters(text) + text.count(" ") < LEAST_PROSE * len(text) for text in texts):
+    if any(_letters(side) + side.count(" ") < LEAST_PROSE * len(side) for side in sides):
         return "mostly figures and signs"
     if cyrillic and 2 * len(_CYRILLIC.findall(translation)) < _letters(translation):
         return "not Cyrillic"
@@ -216,7 +194,7 @@ def _letters(text: str) -> int:
 
 
 class _Reader(HTMLParser):
-    """Collects the text of the paragraphs of one page."""
+    """Collects the text of the paragraphs of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -226,11 +204,11 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
         if tag in _VOID_TAGS:
-            self.handle_data(" ")  # a line break or a picture stands between words
+            self.handle_data(" ")  # a line break or a picture separates words
             return
         name = attributes.get("id") if tag in _PARAGRAPH_TAGS else None
         name = name if name and _TEXT_ID.match(name) else None
-        # A key or a menu that differs by system comes once for macOS and once for the others, side by side.
+        # A key or a menu that differs by system is given for macOS and for the others, side by side.
         macos = tag == "span" and "hidden" in attributes and attributes.get("class") == "MAC"
         self._open.append((tag, name, [] if name else None, macos))
 
@@ -239,8 +217,8 @@ class _Reader(HTMLParser):
             return
         while self._open:
             opened, name, text, _ = self._open.pop()
-            if name:
-                # A character that the help shows as code is escaped twice: "&amp;eacute;". Soft hyphens are layout.
+            if name and text is not None:
+                # Characters that the help shows as code are escaped twice: "&amp;eacute;". Soft hyphens are layout.
                 plain = html.unescape("".join(text)).replace("\N{SOFT HYPHEN}", "")
                 self.paragraphs.setdefault(name, " ".join(plain.split()))
             if opened == tag:
@@ -252,41 +230,3 @@ class _Reader(HTMLParser):
                 return
             if text is not None:
                 text.append(data)
-
-
-def run_program(
-    program: str,
-    *arguments: str,
-    directory: Path | None = None,
-    option: str = "--rebuild",
-    missing: str = "a rebuild needs Debian's or Ubuntu's apt and dpkg",
-) -> subprocess.CompletedProcess:
-    """Run a program to its end and keep what it prints; its failure is one line.
-
-    Args:
-        program: its name.
-        arguments: the words after it.
-        directory: where it runs.
-        option: the option of our command that asks for it, which a failure names.
-        missing: what to say, after "is not installed", where there is no such program.
-
-    Raises:
-        InputError: it is missing or fails.
-    """
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    try:
-        result = subprocess.run(
-            [program, *arguments],
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-    except FileNotFoundError:
-        raise input_error(option, program, f"is not installed; {missing}") from None
-    if result.returncode:
-        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        advice = "; run `apt-get update`, as root, and try again" if arguments[0] == "download" else ""
-        raise InputError(f"{option}: {program} {arguments[0]} failed: {reason}{advice}")
-    return result

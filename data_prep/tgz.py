@@ -1,4 +1,4 @@
-"""Fetching and reading .tgz archives: checked, bounded, and never unpacked to disk."""
+"""Download and read .tgz archives: checked, limited in size, and never unpacked to disk."""
 
 import gzip
 import http.client
@@ -9,7 +9,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -19,20 +19,20 @@ from lskd.io.files import replacing, sha256
 MAX_BYTES = 200 * 10**6
 MAX_MEMBERS = 100_000
 MAX_HEADER_BYTES = 2**20
-TIMEOUT = 60  # seconds without an answer
+TIMEOUT = 60  # seconds without a response
 
 
 def download(url: str, path: Path, checksum: str | None = None, limit: int | None = None) -> None:
-    """Fetch the .tgz file at ``url`` to ``path``, which appears when it is whole.
+    """Download the .tgz file at ``url`` to ``path``, which appears when it is complete.
 
     Args:
         url: an https or file address.
-        path: the file to make; its folder is made too.
-        checksum: the SHA-256 that it must have, if known.
-        limit: the most bytes that it may have, :data:`MAX_BYTES` if not given.
+        path: the file to make, with its folder.
+        checksum: the expected SHA-256, if known.
+        limit: the most bytes that it may have, by default :data:`MAX_BYTES`.
 
     Raises:
-        InputError: another kind of address, also by redirection; no answer; or not what was asked for.
+        InputError: another kind of address, also by redirection; no response; or not the expected file.
     """
     if urllib.parse.urlsplit(url).scheme not in ("https", "file"):
         raise input_error("--url", url, "must begin with https:// or file://")
@@ -47,7 +47,7 @@ def download(url: str, path: Path, checksum: str | None = None, limit: int | Non
             raise input_error("--url", url, f"cannot be fetched: {error}") from None
 
 
-def _save(answer: IO[bytes], path: Path, url: str, limit: int) -> None:
+def _save(answer: Any, path: Path, url: str, limit: int) -> None:
     size, received = int(answer.headers.get("Content-Length") or 0), 0
     with (
         open(path, "wb") as file,
@@ -60,15 +60,15 @@ def _save(answer: IO[bytes], path: Path, url: str, limit: int) -> None:
             bar.update(len(block))
     if received > limit:
         raise input_error("--url", url, f"gives more than {limit // 10**6} MB")
-    if not received or (size and received != size):  # urllib does not tell when a connection ends early
+    if not received or (size and received != size):  # urllib does not report a connection that ends early
         raise input_error("--url", url, f"gave {received} of {size or 'an unknown number of'} bytes; try again")
 
 
 def verify(path: Path, checksum: str | None, name: object) -> str:
-    """The SHA-256 of the file at ``path``, which an error calls ``name``.
+    """The SHA-256 of the file at ``path``, which is called ``name`` in error messages.
 
     Raises:
-        InputError: the file cannot be read, or a ``checksum`` is given and is another.
+        InputError: the file cannot be read, or has another SHA-256 than a given ``checksum``.
     """
     try:
         found = sha256(path)
@@ -80,10 +80,10 @@ def verify(path: Path, checksum: str | None, name: object) -> str:
 
 
 def read_tgz(path: Path, folder: str) -> dict[str, bytes]:
-    """The files that are directly in ``folder`` of the archive, by name.
+    """Read the files directly in ``folder`` of the archive, by name.
 
     Raises:
-        InputError: as :func:`plain_files`, the limit being :data:`MAX_BYTES`.
+        InputError: as :func:`plain_files`, with the limit :data:`MAX_BYTES`.
     """
     inside = plain_files(path, lambda name: name.parts[:-1] == (folder,), MAX_BYTES, MAX_BYTES)
     return {name.name: content for name, content in inside}
@@ -92,33 +92,36 @@ def read_tgz(path: Path, folder: str) -> dict[str, bytes]:
 def plain_files(
     path: Path, wanted: Callable[[PurePosixPath], bool], limit: int, largest: int
 ) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Names and contents of the wanted files of the archive, which is unpacked as it is read and never held whole.
+    """Read the wanted files of the archive one by one, as it is decompressed.
 
-    An archive can turn out to be unusable at its last byte: use nothing of it before the iteration has ended well.
+    An archive may turn out to be invalid at its last byte: do not use the files before the iteration has ended.
 
     Args:
         path: the .tgz file.
-        wanted: whether the file of this name in the archive is to be read.
-        limit: bytes that the archive may hold unpacked.
-        largest: bytes that a wanted file may have.
+        wanted: whether to read the file of this name in the archive.
+        limit: most bytes of the unpacked archive.
+        largest: most bytes of a wanted file.
+
+    Yields:
+        Name and content of each wanted file.
 
     Raises:
-        InputError: the archive cannot be read, holds more than ``limit`` or :data:`MAX_MEMBERS`, or holds anything but
-            plain files and folders with names that stay inside it. One such member is enough, wanted or not.
+        InputError: the archive cannot be read, holds more than ``limit`` or :data:`MAX_MEMBERS`, or has a member,
+            wanted or not, that is not a plain file or folder, or whose name points outside.
     """
     try:
         with gzip.open(path) as packed:
-            unpacked = _Limited(packed, limit, path)
+            unpacked: Any = _Limited(packed, limit, path)
             try:
                 with tarfile.open(fileobj=unpacked, mode="r|", tarinfo=_Header) as archive:
                     yield from _plain_files(archive, wanted, limit, largest, path)
             except InputError:
-                unpacked.drain()  # where the packed data is damaged, that is what made the archive look wrong
+                unpacked.drain()  # damaged compressed data may be the cause, and is then reported instead
                 raise
             unpacked.drain()  # the checksum comes last
     except InputError:
         raise
-    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:  # the last of a header's numbers
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:  # ValueError: bad header numbers
         raise input_error("--archive", path, f"cannot be read as a .tgz file: {error}") from None
 
 
@@ -145,15 +148,17 @@ def _plain_files(
                     raise input_error(
                         "--archive", path, f"member {member.name!r} has {member.size} bytes, above {largest}"
                     )
-                yield name, archive.extractfile(member).read()
+                file = archive.extractfile(member)
+                assert file is not None
+                yield name, file.read()
     except _BrokenHeader:
         raise input_error("--archive", path, f"is damaged at byte {archive.offset} of the unpacked archive") from None
 
 
 class _Limited:
-    """A file that may only be read up to a limit."""
+    """A file that can be read only up to a limit."""
 
-    def __init__(self, file: IO[bytes], limit: int, path: Path) -> None:
+    def __init__(self, file: gzip.GzipFile, limit: int, path: Path) -> None:
         self.file, self.left, self.limit, self.path = file, limit, limit, path
 
     def read(self, size: int) -> bytes:
@@ -173,13 +178,13 @@ class _BrokenHeader(tarfile.TarError):
 
 
 class _Header(tarfile.TarInfo):
-    """Tells of broken headers: tarfile takes one for the end, and what comes after it would be missing without a word.
+    """Raises an error for a broken header: tarfile takes it for the end, and would silently skip the rest.
 
-    A header that carries a long name or attributes, which tarfile reads whole, must be short.
+    A header with a long name or attributes, which tarfile reads into memory, must be short.
     """
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> Self:
         try:
             header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:

@@ -1,10 +1,10 @@
-"""The weights that torchvision publishes for a network, as a file to start a training from.
+"""Write the weights that torchvision publishes for a network to a file, to start a training from.
 
     python data_prep/torchvision_weights.py --model mobilenet_v2 --weights IMAGENET1K_V1 --dest models/mobilenet_v2.pth
     lskd vision train --model mobilenetv2_100 --initial-checkpoint models/mobilenet_v2.pth …
 
-timm's own weights of a network with the same name may come from another recipe. torch keeps what it has downloaded in
-its cache ($TORCH_HOME) and reads it from there the next time.
+timm's own weights of a network with the same name may be from another recipe. torch keeps downloads in its cache
+($TORCH_HOME) and reads them from there the next time.
 """
 
 import argparse
@@ -14,13 +14,14 @@ import http.client
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import replacing, sha256
 
 
-def published(model: str, weights: str):
-    """torchvision's entry for these weights of a classification network.
+def published(model: str, weights: str) -> Any:
+    """torchvision's ``WeightsEnum`` entry for these weights of a classification network.
 
     Raises:
         InputError: torchvision is not installed, or has no such network or weights.
@@ -41,7 +42,7 @@ def published(model: str, weights: str):
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Fetch the weights, if torch does not have them, and write the file."""
+    """Download the weights, unless they are in torch's cache, and write the file."""
     dest = arguments.dest
     if dest.suffix != ".pth":
         raise input_error("--dest", dest, "must end in .pth")

@@ -1,13 +1,13 @@
-"""Store what a teacher makes of every target token once, so that its students train without its forward pass.
+"""Cache a teacher's outputs for every target token, so that its students train without running it.
 
     lskd nmt cache --data data-bin/help.en-de --path teacher.pt --dest teacher-cache
     fairseq-train data-bin/help.en-de --user-dir lskd_fairseq --criterion kd --teacher-cache teacher-cache …
 
-Format ``features``: what enters the teacher's output projection, d numbers a token. Students project it again, to the
-whole vocabulary and at any temperature. Format ``topk``: the k largest logits, and for each of the temperatures what
-the whole vocabulary sums up to; smaller where k is far below d, and no longer exact.
+Format ``features``: the inputs of the teacher's output projection, d numbers a token. Students project them to the
+whole vocabulary, at any temperature. Format ``topk``: the k largest logits, and for each temperature the normaliser
+over the whole vocabulary; smaller if k is far below d, and no longer exact.
 
-Killed or interrupted, the same command goes on after the last whole file, to the same bytes.
+Killed or interrupted, the same command resumes after the last complete file, to the same bytes.
 """
 
 import argparse
@@ -17,11 +17,13 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import torch
 from fairseq import utils
+from fairseq.tasks.translation import TranslationTask
 from torch import nn
 
 from lskd.io.errors import OneLineParser, input_error, joinable_path, positive, run_command
@@ -48,7 +50,7 @@ LOCK = "cache.lock"
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Write the cache, or what is missing of it."""
+    """Write the cache, or its missing files."""
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     topk, temperatures = topk_options(arguments)
     dest = arguments.dest
@@ -62,15 +64,18 @@ def main(arguments: argparse.Namespace) -> None:
     layer = representations.check_decoder(model, task.dataset(splits[0]), pad, arguments.path)
     wanted = planned(arguments, splits, topk, temperatures, task, layer)
     if (there := begun(dest, wanted)).finished:
-        print(f"{dest}: is finished, there is nothing to do")
+        print(f"{dest}: is finished, nothing to do")
         return
     model.to("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
     with locked(dest):
-        there = begun(dest, wanted)  # another process may have gone on until now
+        there = begun(dest, wanted)  # another process may have written files until now
         if not there.files and there.teacher["label_smoothing"]["alpha"] is None:
             split = "valid" if "valid" in splits else splits[-1]
-            known = with_estimate(there.teacher["label_smoothing"], estimate_smoothing([model], task, split))
-            there = dataclasses.replace(there, teacher=there.teacher | {"label_smoothing": known})
+            teacher = there.teacher.copy()
+            estimate = estimate_smoothing([model], task, split)
+            known: Any = with_estimate(dict(teacher["label_smoothing"]), estimate)
+            teacher["label_smoothing"] = known
+            there = dataclasses.replace(there, teacher=teacher)
         there = write(dest, there, model, layer, task, arguments)
     dense = there.tokens() * there.vocabulary * 2
     print(
@@ -79,11 +84,11 @@ def main(arguments: argparse.Namespace) -> None:
     )
 
 
-def load_splits(task, arguments: argparse.Namespace) -> list[str]:
-    """Load the splits as a training does; where it has several data directories, the training split of each.
+def load_splits(task: TranslationTask, arguments: argparse.Namespace) -> list[str]:
+    """Load the splits as a training does; of several data directories, the training split of each.
 
     Returns:
-        The names under which the training splits after the first are in the task.
+        The names of the further training splits in the task.
     """
     directories, further = utils.split_paths(arguments.data), []
     if "train" in arguments.split:
@@ -100,10 +105,10 @@ def topk_options(arguments: argparse.Namespace) -> tuple[int, list[float]]:
     """Check the options.
 
     Returns:
-        k and the temperatures of the format ``topk``; 0 and none of the format ``features``.
+        k and the temperatures of the format ``topk``; 0 and an empty list for the format ``features``.
 
     Raises:
-        InputError: one cannot be used, or there is more than one process.
+        InputError: an option is invalid, or there is more than one process.
     """
     check_one_process()
     if len(set(arguments.split)) < len(arguments.split):
@@ -126,13 +131,13 @@ def planned(
     splits: list[str],
     topk: int,
     temperatures: list[float],
-    task,
+    task: TranslationTask,
     layer: nn.Linear,
 ) -> Manifest:
-    """What the cache is to be, before a file of it is there.
+    """The manifest of the cache to be made, without files.
 
     Raises:
-        InputError: more symbols are to be kept than there are.
+        InputError: k is larger than the vocabulary.
     """
     if topk > layer.out_features:
         raise input_error("--topk", topk, f"must be at most {layer.out_features}, the number of symbols")
@@ -159,13 +164,13 @@ def planned(
             },
         },
         splits={split: len(task.dataset(split)) for split in splits},
-        versions=versions(),
+        versions={**versions()},
         files=[],
     )
 
 
 def begun(dest: Path, wanted: Manifest) -> Manifest:
-    """What is there of a cache, up to the first file that is not whole; ``wanted`` where nothing is.
+    """The manifest of an existing cache, up to the first file that is damaged; ``wanted`` if there is none.
 
     Raises:
         InputError: the directory holds another cache, or something else.
@@ -185,11 +190,11 @@ def begun(dest: Path, wanted: Manifest) -> Manifest:
 
 
 @contextlib.contextmanager
-def locked(dest: Path) -> Iterator[None]:
-    """Make a directory and keep every other process out of it.
+def locked(dest: Path) -> Generator[None]:
+    """Make a directory and lock it against other processes.
 
     Raises:
-        InputError: another process is there.
+        InputError: another process has locked it.
     """
     import fcntl  # not on Windows, where the criterion works
 
@@ -202,9 +207,16 @@ def locked(dest: Path) -> Iterator[None]:
         yield
 
 
-def write(dest: Path, there: Manifest, model: nn.Module, layer: nn.Linear, task, arguments) -> Manifest:
-    """Write what is missing, file by file; the finished cache."""
-    for left in dest.glob(".*.partial"):  # of a process that was killed: no other writes here
+def write(
+    dest: Path,
+    there: Manifest,
+    model: nn.Module,
+    layer: nn.Linear,
+    task: TranslationTask,
+    arguments: argparse.Namespace,
+) -> Manifest:
+    """Write the missing files one by one; returns the finished manifest."""
+    for left in dest.glob(".*.partial"):  # of a process that was killed: the lock keeps out others
         left.unlink()
     cache_manifest.write_manifest(dest, there)
     pad = task.target_dictionary.pad()
@@ -224,9 +236,11 @@ def write(dest: Path, there: Manifest, model: nn.Module, layer: nn.Linear, task,
     return there
 
 
-def with_file(dest: Path, there: Manifest, name: str, *contents) -> Manifest:
-    """The manifest with one more file, which has been written; it is written too."""
-    file = File(name, (dest / name).stat().st_size, sha256(dest / name), *contents)
+def with_file(
+    dest: Path, there: Manifest, name: str, split: str | None = None, sentences: int = 0, tokens: int = 0
+) -> Manifest:
+    """Add a file that has been written to the manifest, and write that."""
+    file = File(name, (dest / name).stat().st_size, sha256(dest / name), split, sentences, tokens)
     there = dataclasses.replace(there, files=[*there.files, file])
     cache_manifest.write_manifest(dest, there)
     return there

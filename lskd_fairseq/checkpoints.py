@@ -1,33 +1,40 @@
-"""fairseq's checkpoints: read without running anything in them, and built into a model."""
+"""Read fairseq's checkpoints without executing code from them, and build their models."""
 
 import copy
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from fairseq import checkpoint_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf, overwrite_args_by_name
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask, setup_task
+from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lskd.io.errors import input_error
 from lskd.io.torch_files import CodeError, load_plain
+from lskd.measure.teacher_smoothing import LabelSmoothing
 from lskd.records.runs import look_up
 from lskd_fairseq.options import paper_alpha
 
-POSITIONS = 1_000_000  # of a sentence, for which a model may keep a table; fairseq's own default is a thousandth
-NAMED = 3  # weights in a message
+MAX_POSITIONS = 1_000_000  # rows of a model's table of positions; fairseq's own default is a thousandth of that
+NAMED = 3  # weights that a message names
+
+State = dict[str, Any]  # the content of a checkpoint
 
 
-def read_checkpoint(path: str | Path, argument: str = "checkpoint") -> dict:
-    """A fairseq checkpoint's content, without running anything in it and without reading the weights before use.
+def read_checkpoint(path: str | Path, argument: str = "checkpoint") -> State:
+    """Read a fairseq checkpoint without executing code from it; its weights are memory-mapped.
 
-    ``argument`` is what errors call it.
+    Args:
+        path: the checkpoint.
+        argument: its name in error messages.
 
     Raises:
-        InputError: no such file, not a fairseq checkpoint, or one that would run code.
+        InputError: no such file, not a fairseq checkpoint, or one that would execute code.
     """
     if not Path(path).is_file():
         raise input_error(argument, path or "''", "must be the path of an existing checkpoint file")
@@ -48,26 +55,26 @@ def read_checkpoint(path: str | Path, argument: str = "checkpoint") -> dict:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             found = f"{name!r}: {type(value).__name__}"
             raise input_error(argument, path, f"has {found} among its weights, must be names and tensors only")
-        if value.device.type != "cpu":  # what is nowhere stays nowhere
+        if value.device.type != "cpu":  # a tensor of torch's device "meta" has no values
             raise input_error(argument, path, f"has {name!r} on the device {value.device}, must be stored in the file")
     _check_proportion(path, state, argument)
     return state
 
 
-def _check_proportion(path: str | Path, state: dict, argument: str) -> None:
-    """Check that the model that fairseq would build of the configuration is not far larger than the weights.
+def _check_proportion(path: str | Path, state: State, argument: str) -> None:
+    """Check that the configuration does not make fairseq build a model far larger than the stored weights.
 
     Raises:
-        InputError: it has more layers or dimensions than these, or very many positions.
+        InputError: it has more layers or dimensions than the weights, or too many positions.
     """
     options = look_up(state, "cfg", "model") or state.get("args") or {}
     options = dict(options) if isinstance(options, dict) else dict(getattr(options, "__dict__", {}))
     for side in ("encoder", "decoder"):
-        if isinstance(section := options.pop(side, None), dict):  # hydra's, beside which are defaults that do not count
+        if isinstance(section := options.pop(side, None), dict):  # hydra's: it overrides the flat defaults beside it
             options = {name: value for name, value in options.items() if not str(name).startswith(f"{side}_")}
             options |= {f"{side}_{name}": value for name, value in section.items()}
     dimension = max((size for tensor in state["model"].values() for size in tensor.shape), default=0)
-    most = {"_embed_dim": dimension, "_layers": len(state["model"]), "_positions": POSITIONS}
+    most = {"_embed_dim": dimension, "_layers": len(state["model"]), "_positions": MAX_POSITIONS}
     for name, value in options.items():
         limit = next((each for end, each in most.items() if str(name).endswith(end)), None)
         if state["model"] and limit is not None and isinstance(value, int) and value > limit:
@@ -76,37 +83,43 @@ def _check_proportion(path: str | Path, state: dict, argument: str) -> None:
             )
 
 
-def check_finite(path: str | Path, state: dict, argument: str) -> None:
-    """Check that the weights of a checkpoint are numbers.
+def check_finite(path: str | Path, state: State, argument: str) -> None:
+    """Check that all weights of a checkpoint are finite.
 
     Raises:
-        InputError: one is NaN or infinite; the message names its tensor.
+        InputError: a weight is NaN or infinite; the message names its tensor.
     """
     for name, tensor in state["model"].items():
-        values = tensor.float() if tensor.element_size() == 1 else tensor  # torch cannot ask all of the small types
+        values = tensor.float() if tensor.element_size() == 1 else tensor  # isfinite() lacks some 8-bit types
         if tensor.is_floating_point() and (wrong := int((~values.isfinite()).sum())):
             found = f"{wrong} of the {tensor.numel()} numbers of its weight {name} are NaN or infinite"
             raise input_error(argument, path, f"{found}, must be finite")
 
 
-def own_task(path: str, state: dict, data: str, argument: str) -> FairseqTask:
-    """The task that a checkpoint was trained with, on other data.
+def own_task(path: str, state: State, data: str, argument: str) -> TranslationTask:
+    """Set up the translation task that a checkpoint was trained with, on other data.
 
     Raises:
         InputError: fairseq cannot set it up; the message has the reason.
     """
     try:
-        cfg = copy.deepcopy(checkpoint_config(state))  # what is a Namespace in it is the state's own
+        cfg = copy.deepcopy(checkpoint_config(state))  # a Namespace in it is shared with the state
         overwrite_args_by_name(cfg, {"data": data, "eval_bleu": False})
-        return setup_task(cfg.task, from_checkpoint=True)
-    except Exception as error:  # whatever fairseq trips over in a configuration that others may have written
+        task: Any = setup_task(cfg.task, from_checkpoint=True)
+    except Exception as error:  # an untrusted configuration may raise anything inside fairseq
         raise input_error(argument, path, f"cannot be used on {data}: {readable(error)}") from None
+    return task
 
 
 def build_model(path: str, task: FairseqTask, argument: str) -> BaseFairseqModel:
-    """The model in a checkpoint, of :func:`own_task`: it may change its task.
+    """Build the model of a checkpoint and load its weights.
 
-    No random numbers are used up: a student starts as it would without a teacher.
+    The state of the random number generator is restored, so that a student starts as it would without a teacher.
+
+    Args:
+        path: the checkpoint.
+        task: of :func:`own_task`; building the model may change it.
+        argument: the checkpoint's name in error messages.
 
     Raises:
         InputError: the weights do not fit the configuration, or fairseq cannot build it; the message has the reason.
@@ -120,7 +133,7 @@ def build_model(path: str, task: FairseqTask, argument: str) -> BaseFairseqModel
 
 
 def readable(error: Exception) -> str:
-    """What an error says, in one line; of a long list of weights, how many there are and the first few.
+    """An error's message in one line; a long list of weights is cut to the first few and their number.
 
     >>> print(readable(RuntimeError('Error(s) in loading state_dict for M:\\n\\tMissing key(s) in state_dict: "a". ')))
     Missing key(s) in state_dict: "a".
@@ -136,52 +149,53 @@ def readable(error: Exception) -> str:
     return " ".join(others + mismatches[:NAMED] + more) or lines[0]
 
 
-def _first_names(names: re.Match) -> str:
+def _first_names(names: re.Match[str]) -> str:
     found = re.findall('"[^"]+"', names[0])
     return ", ".join(found[:NAMED]) + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "")
 
 
-def checkpoint_config(state: dict) -> DictConfig:
-    """The configuration in a checkpoint, also in one made before fairseq had structured configurations."""
+def checkpoint_config(state: State) -> DictConfig:
+    """The configuration in a checkpoint, converted if it is from before fairseq had structured configurations."""
     if state.get("cfg"):
         return OmegaConf.create(state["cfg"], flags={"allow_objects": True})
     return convert_namespace_to_omegaconf(state["args"])
 
 
-def setting(section: object, name: str) -> object:
-    """A setting in a section of fairseq's configuration, which may be a Namespace; None where it is not there."""
+def setting(section: object, name: str) -> Any:
+    """A setting in a section of fairseq's configuration, which may be a Namespace; None if it is missing."""
     return section.get(name) if isinstance(section, DictConfig) else getattr(section, name, None)
 
 
-def made_with(state: dict) -> dict:
-    """What this project wrote into a checkpoint about its training; empty in those of others.
+def made_with(state: State) -> dict[str, Any]:
+    """The provenance that this project stored in a checkpoint; empty if another program wrote it.
 
-    See :func:`lskd_fairseq.records.provenance`. An export has it at its top, a training's checkpoint in ``task_state``.
+    See :func:`lskd_fairseq.records.provenance`. An export has it at the top level, a checkpoint of a training in
+    ``task_state``.
     """
     made = state.get("lskd") or look_up(state, "task_state", "lskd")
     return made if isinstance(made, dict) else {}
 
 
-def smoothing_of_training(state: dict, vocabulary: int) -> dict:
-    """What a checkpoint's own configuration says of its label smoothing.
+def smoothing_of_training(state: State, vocabulary: int) -> LabelSmoothing:
+    """The label smoothing that a checkpoint's configuration records.
 
     Returns:
-        ``alpha``: the paper's α, None where the configuration does not tell; ``epsilon``: fairseq's; ``source``.
+        ``alpha``: the paper's α, None if the configuration does not record it; ``epsilon``: fairseq's; ``source``.
     """
     try:
         name, epsilon = _criterion(state)
-    except Exception:  # OmegaConf may raise anything, and others may have written anything
-        name, epsilon = "a configuration that is not whole", None
+    except Exception:  # an untrusted configuration may raise anything inside OmegaConf
+        name, epsilon = "an incomplete configuration", None
     if epsilon is None:
         return {"alpha": None, "epsilon": None, "source": f"unknown: trained with {name or 'distillation'}"}
     return {"alpha": paper_alpha(epsilon, vocabulary), "epsilon": epsilon, "source": "the teacher's configuration"}
 
 
-def _criterion(state: dict) -> tuple[str | None, float | None]:
-    """The name of the criterion, and its ε where labels were smoothed or not; None for what is not known."""
+def _criterion(state: State) -> tuple[str | None, float | None]:
+    """The criterion's name and its ε, 0 without smoothing; None for what is unknown."""
     criterion = checkpoint_config(state).get("criterion") or {}
     name = criterion if isinstance(criterion, str) else criterion.get("_name")
-    if not criterion:  # an export keeps what it remembers of its training, and not the configuration
+    if not criterion:  # an export has the provenance instead of the configuration
         made = made_with(state).get("configuration", {})
         criterion = made | ({"label_smoothing": made["label_smoothing_epsilon"]} if made else {})
     if name == "cross_entropy":

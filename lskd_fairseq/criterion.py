@@ -6,23 +6,29 @@ fairseq-train DATA-BIN --user-dir lskd_fairseq --criterion kd --temperature 1 --
 import logging
 import math
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.logging import metrics
-from torch import Tensor
+from fairseq.tasks.translation import TranslationTask
+from torch import Tensor, nn
 
 from lskd.io.errors import InputError, input_error
-from lskd.loss.distillation import TopkLogits, distillation_loss
+from lskd.loss.distillation import DistillationSums, ProjectedLogits, TopkLogits, distillation_loss
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd_fairseq import options
+from lskd_fairseq.batch import Batch
 from lskd_fairseq.cache.teacher import CachedTeacher
 from lskd_fairseq.decoder_output import output_logits
 from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.teacher_checks import PairedData
 
 logger = logging.getLogger(__name__)
+# Of one teacher as a tensor, of several as a list, of a cache perhaps as the k largest.
+TeacherLogits = Tensor | list[Tensor | ProjectedLogits] | TopkLogits
 
 
 @register_criterion("kd", dataclass=options.KDConfig)
@@ -30,15 +36,16 @@ logger = logging.getLogger(__name__)
 class LabelSmoothedKDCriterion(FairseqCriterion):
     """The loss of :mod:`lskd.loss.distillation` over the target tokens of a batch.
 
-    Logged per target token and in bits, as fairseq does: ``kd_loss`` (T_s²·KL), ``nll_loss`` and ``ppl`` (T = 1, no
+    Logged in bits per target token, as in fairseq: ``kd_loss`` (T_s²·KL), ``nll_loss`` and ``ppl`` (T = 1, no
     smoothing), ``teacher_entropy`` (of the targets at T); ``teacher_agreement`` is in % of the target tokens.
     Compare runs at different T on BLEU or ``nll_loss``, never on ``loss``, which is scaled by the student's T².
     """
 
-    def __init__(self, cfg: options.KDConfig, task):
+    def __init__(self, cfg: options.KDConfig, task: TranslationTask) -> None:
         super().__init__(task)
         self.cfg = cfg
-        self.step_loss = 0.0  # of the batches since the trainer looked: infinite losses can have finite gradients
+        # Summed until the trainer checks it: an infinite loss can have finite gradients.
+        self.step_loss: Tensor | float = 0.0
         try:
             options.check_criterion(cfg)
             self.teacher = self._teacher(task)
@@ -51,33 +58,34 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
             logger.warning(warning)
 
     @classmethod
-    def build_criterion(cls, cfg: options.KDConfig, task):
-        """Build the criterion and load its teacher. Ends the process with one line where the teacher cannot be used."""
+    def build_criterion(cls, cfg: Any, task: Any) -> "LabelSmoothedKDCriterion":
+        """Build the criterion and load its teacher. Exits with a one-line error if the teacher cannot be used."""
         return cls(cfg, task)
 
-    def _teacher(self, task) -> Teacher | CachedTeacher | None:
-        """The teacher that the options name; None where its files are gone."""
+    def _teacher(self, task: TranslationTask) -> Teacher | CachedTeacher | None:
+        """The teacher that the options name; None if its files are gone."""
         paths, caches = options.teacher_paths(self.cfg), options.teacher_caches(self.cfg)
         if caches and all(map(os.path.isdir, caches)):
             return CachedTeacher(caches, PairedData.of(task), self.cfg.temperature, self.cfg.teacher_topk)
         return Teacher(paths, task) if paths and not caches and all(map(os.path.isfile, paths)) else None
 
     def warnings(self) -> list[str]:
-        """What someone should know before trusting the outcome of this configuration."""
+        """Warnings about this configuration, such as a smoothed teacher at a high temperature."""
         return temperature_warnings(self.teacher.label_smoothing, self.cfg.temperature) if self.teacher else []
 
-    def forward(self, model, sample, reduce=True):
+    def forward(self, model: nn.Module, sample: Batch, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """The summed loss, the number to divide it by (sentences or target tokens), and sums for the log."""
         logits, teacher_logits, target = self._logits(model, sample)
-        sums = self._loss(logits, teacher_logits, target, overwrite=True)  # nobody else looks at the logits
+        sums = self._loss(logits, teacher_logits, target, overwrite=True)  # nothing else reads the logits
         if model.training:
             self.step_loss = self.step_loss + sums.loss.detach()
+        sample_size = sample["target"].size(0) if self.cfg.sentence_avg else sample["ntokens"]
         logging_output = {
             "loss": sums.loss.data if self.teacher else sums.nll_loss,
             "nll_loss": sums.nll_loss,
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
-            "sample_size": sample["target"].size(0) if self.cfg.sentence_avg else sample["ntokens"],
+            "sample_size": sample_size,
         }
         if self.teacher is not None:
             logging_output |= {
@@ -85,13 +93,13 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
                 "teacher_entropy": sums.teacher_entropy,
                 "teacher_agreement": sums.agreement,
             }
-        return sums.loss, logging_output["sample_size"], logging_output
+        return sums.loss, sample_size, logging_output
 
     @torch.no_grad()
-    def examine(self, model, sample) -> tuple[float, dict[str, Tensor]]:
-        """The loss of a batch, and what it is made of: ``target``, ``student_logits``, ``teacher_logits``, ….
+    def examine(self, model: nn.Module, sample: Batch) -> tuple[float, dict[str, Tensor]]:
+        """The loss of a batch, and its inputs: ``target``, ``student_logits``, ``teacher_logits``, ….
 
-        Of a teacher that is cached as a top-k, ``teacher_logits`` are its k, and ``teacher_symbols`` whose they are.
+        For a teacher cached as a top-k, ``teacher_logits`` are the k largest, and ``teacher_symbols`` their indices.
         """
         logits, teacher_logits, target = self._logits(model, sample)
         found = {"target": target, "student_logits": logits}
@@ -102,7 +110,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
             found |= {f"teacher_logits{'_' + str(i) if i else ''}": each[:] for i, each in enumerate(teachers)}
         return self._loss(logits, teacher_logits, target, overwrite=False).loss.item(), found
 
-    def _logits(self, model, sample) -> tuple[Tensor, Tensor | list | TopkLogits, Tensor]:
+    def _logits(self, model: nn.Module, sample: Batch) -> tuple[Tensor, TeacherLogits, Tensor]:
         """The student's logits (N, V) and its teacher's, and the N target tokens."""
         keep = sample["target"].ne(self.padding_idx)
         try:
@@ -119,7 +127,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
             options.exit_with_error(error)
         return logits, teacher_logits, sample["target"][keep]
 
-    def _loss(self, logits, teacher_logits, target, overwrite: bool):
+    def _loss(self, logits: Tensor, teacher_logits: TeacherLogits, target: Tensor, overwrite: bool) -> DistillationSums:
         return distillation_loss(
             logits,
             teacher_logits,
@@ -133,11 +141,11 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         )
 
     @classmethod
-    def reduce_metrics(cls, logging_outputs) -> None:
-        """Turn the sums of all workers and accumulated batches into figures: each divided once."""
+    def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
+        """Turn the sums of all workers and accumulated batches into metrics, each divided once."""
 
-        def total(key):
-            return utils.item(sum(log.get(key, 0) for log in logging_outputs))
+        def total(key: str) -> float:
+            return float(utils.item(sum(log.get(key, 0) for log in logging_outputs)))
 
         tokens, sample_size = total("ntokens"), total("sample_size")
         metrics.log_scalar("loss", total("loss") / (sample_size or 1) / math.log(2), sample_size, round=3)
@@ -151,5 +159,5 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
-        """Every logged value is a sum, so workers' values may be added before they are reduced."""
+        """Whether workers' values may be added before they are reduced: yes, every logged value is a sum."""
         return True

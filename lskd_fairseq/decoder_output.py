@@ -1,30 +1,32 @@
-"""What enters a decoder's output projection, and the logits that leave it, at the target tokens alone.
+"""Decoder features before the output projection, and logits after it, at the target tokens only.
 
-fairseq's Transformers take ``features_only``; lightconv, dynamicconv and transformer_align do not, and project inside.
-A hook on the projection itself works for all of them, and below a wrapper for distributed training.
+fairseq's Transformers have the option ``features_only``; lightconv, dynamicconv and transformer_align do not. A hook on
+the projection layer works for all of them, also inside a wrapper for distributed training.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from typing import Any
 
 from torch import Tensor, nn
 
 from lskd.io.errors import InputError
+from lskd_fairseq.batch import NetInput
 
 
-def output_projection(decoder: nn.Module) -> nn.Module | None:
-    """The layer that gives a decoder's logits; None of a decoder that has none of that name (lstm, fconv).
+def output_projection(decoder: Any) -> nn.Module | None:
+    """A decoder's output projection; None for a decoder without such a layer (lstm, fconv).
 
     Raises:
-        InputError: an adaptive softmax, which has no logit for every symbol.
+        InputError: the decoder has an adaptive softmax, which does not compute a logit for every token type.
     """
     if getattr(decoder, "adaptive_softmax", None) is not None:
         raise InputError("--adaptive-softmax-cutoff: set (distillation needs one logit for every symbol, leave it out)")
     return getattr(decoder, "output_projection", None)
 
 
-def output_logits(model: nn.Module, net_input: dict, keep: Tensor) -> Tensor:
-    """The logits (N, V) of a model at the kept positions; where its decoder allows it, only these are projected.
+def output_logits(model: nn.Module, net_input: NetInput, keep: Tensor) -> Tensor:
+    """A model's logits (N, V) at the kept positions; only these are projected if the decoder has a projection layer.
 
     Args:
         model: an encoder-decoder model, which may be wrapped for distributed training.
@@ -32,7 +34,7 @@ def output_logits(model: nn.Module, net_input: dict, keep: Tensor) -> Tensor:
         keep: (batch, length) bool, N of them true.
 
     Raises:
-        InputError: an adaptive softmax.
+        InputError: the decoder has an adaptive softmax.
     """
     if (layer := output_projection(model.decoder)) is None:
         return model(**net_input)[0][keep]
@@ -40,10 +42,10 @@ def output_logits(model: nn.Module, net_input: dict, keep: Tensor) -> Tensor:
         return model(**net_input)[0]
 
 
-def output_features(model: nn.Module, net_input: dict, keep: Tensor) -> Tensor | None:
-    """What enters the output projection (N, d) at the kept positions; None of a decoder without such a layer.
+def output_features(model: nn.Module, net_input: NetInput, keep: Tensor) -> Tensor | None:
+    """The input (N, d) of the output projection at the kept positions; None for a decoder without such a layer.
 
-    Arguments and errors as of :func:`output_logits`. Nothing is projected.
+    Arguments and errors as in :func:`output_logits`. Nothing is projected.
     """
     if (layer := output_projection(model.decoder)) is None:
         return None
@@ -59,8 +61,8 @@ def output_features(model: nn.Module, net_input: dict, keep: Tensor) -> Tensor |
 
 
 @contextlib.contextmanager
-def _before(layer: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Change what enters a layer within the block."""
+def _before(layer: nn.Module, change: Callable[[Tensor], Tensor]) -> Generator[None]:
+    """Apply a function to a layer's input within the block."""
     hook = layer.register_forward_pre_hook(lambda _, inputs: (change(inputs[0]), *inputs[1:]))
     try:
         yield

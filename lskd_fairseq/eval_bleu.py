@@ -1,19 +1,22 @@
-"""fairseq's options of ``--eval-bleu`` in the task ``label_smoothed_kd``: each is followed, or refused in one line.
+"""fairseq's ``--eval-bleu`` options in the task ``label_smoothed_kd``: each is honoured, or rejected in one line.
 
-Without them BLEU is of detokenised text against the raw references. With one of ``--eval-bleu-detok``,
-``--eval-bleu-remove-bpe`` and ``--eval-tokenized-bleu`` it is what fairseq's own translation task makes of the same
-weights: of both sides as these options decode them, the reference from the binarised data. ``--eval-bleu-detok space``
-alone is fairseq's default, which cannot be told from nothing; ``--eval-bleu-remove-bpe none`` asks for it.
+Without them BLEU compares detokenised text with the raw references. With ``--eval-bleu-detok``,
+``--eval-bleu-remove-bpe`` or ``--eval-tokenized-bleu`` it is what fairseq's own translation task computes for the same
+weights: both sides decoded by these options, the reference from the binarised data. ``--eval-bleu-detok space`` alone
+is fairseq's default and cannot be recognised; ``--eval-bleu-remove-bpe none`` asks for it.
 """
 
 import json
 from argparse import Namespace
 from dataclasses import fields
+from typing import Any
 
 from fairseq.data import Dictionary, encoders
 from fairseq.data.encoders import TOKENIZER_REGISTRY
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.registry import REGISTRIES
+from fairseq.tasks.translation import TranslationConfig
+from torch import Tensor
 
 from lskd.io.errors import input_error
 from lskd_fairseq.text import REMOVE_BPE, UNKNOWN
@@ -21,23 +24,23 @@ from lskd_fairseq.text import REMOVE_BPE, UNKNOWN
 NO_DETOKENISER = "space"  # fairseq's default
 
 
-def is_fairseqs(cfg) -> bool:
+def is_fairseqs(cfg: TranslationConfig) -> bool:
     """Whether the options of a task ask for fairseq's own validation BLEU."""
     asked = cfg.eval_bleu_detok != NO_DETOKENISER, cfg.eval_bleu_remove_bpe is not None, cfg.eval_tokenized_bleu
     return any(asked)
 
 
-def identity(cfg) -> str:
-    """The options that decide a score, as a key to remember it by; empty where it is of detokenised text."""
+def identity(cfg: TranslationConfig) -> str:
+    """The options that determine a score, as part of its cache key; empty for BLEU of detokenised text."""
     asked = cfg.eval_bleu_detok, cfg.eval_bleu_detok_args, cfg.eval_bleu_remove_bpe, cfg.eval_tokenized_bleu
     return f" {asked}" if is_fairseqs(cfg) else ""
 
 
-def check_options(cfg) -> None:
+def check_options(cfg: TranslationConfig) -> None:
     """Check the options of a task.
 
     Raises:
-        InputError: one has a value that fairseq would trip over, or would not look at.
+        InputError: an option has a value that fairseq would fail on, or would ignore.
     """
     detok, remove_bpe = cfg.eval_bleu_detok, cfg.eval_bleu_remove_bpe
     if detok not in TOKENIZER_REGISTRY:
@@ -48,12 +51,13 @@ def check_options(cfg) -> None:
     args = cfg.eval_bleu_detok_args
     if detok == NO_DETOKENISER and args not in (None, "{}"):
         raise input_error("--eval-bleu-detok-args", args, "must come with --eval-bleu-detok")
-    dataclass = REGISTRIES["tokenizer"]["dataclass_registry"].get(detok)
+    tokenizers: dict[str, Any] = REGISTRIES["tokenizer"]
+    dataclass = tokenizers["dataclass_registry"].get(detok)
     _options("--eval-bleu-detok-args", args, dataclass, f"the tokenizer {detok}")
 
 
-def _options(argument: str, text: str | None, dataclass: type | None, owner: str) -> dict:
-    """The options in a JSON object. Raises InputError where it is none, or has one that ``dataclass`` does not know."""
+def _options(argument: str, text: str | None, dataclass: type | None, owner: str) -> dict[str, Any]:
+    """Parse options in a JSON object. Raises InputError if it is not one, or has an option unknown to ``dataclass``."""
     try:
         content = json.loads(text or "{}")
     except ValueError as error:
@@ -67,15 +71,15 @@ def _options(argument: str, text: str | None, dataclass: type | None, owner: str
 
 
 class FairseqsDecoder:
-    """Decodes symbols as the options of a task say, like fairseq's translation task; called as ``text.Detokeniser``."""
+    """Decodes tokens by the options of a task, as fairseq's translation task does; called like ``text.Detokeniser``."""
 
-    def __init__(self, cfg, dictionary: Dictionary):
+    def __init__(self, cfg: TranslationConfig, dictionary: Dictionary) -> None:
         self.dictionary, self.remove_bpe = dictionary, cfg.eval_bleu_remove_bpe
         options = json.loads(cfg.eval_bleu_detok_args or "{}")
-        self.tokenizer = encoders.build_tokenizer(Namespace(tokenizer=cfg.eval_bleu_detok, **options))
+        self.tokenizer: Any = encoders.build_tokenizer(Namespace(tokenizer=cfg.eval_bleu_detok, **options))
 
-    def __call__(self, tokens, unknown: str = UNKNOWN) -> str:
-        """The text of a tensor of symbols."""
+    def __call__(self, tokens: Tensor, unknown: str = UNKNOWN) -> str:
+        """The text of a tensor of tokens."""
         tokens = tokens.int().cpu()
         text = self.dictionary.string(tokens[tokens != self.dictionary.pad()], self.remove_bpe, unk_string=unknown)
         return self.tokenizer.decode(text)

@@ -1,28 +1,30 @@
-"""A clean student from a training checkpoint: the model and its configuration, nothing of how it was trained.
+"""Export a clean student from a training checkpoint: the model and its configuration, without the training state.
 
     lskd nmt export runs/student/checkpoint_best.pt student.pt
 
-Stock fairseq generates from the outcome with torch's safe loading, without this package and without the teacher.
+Stock fairseq generates from the exported file with torch's safe loading, without this package and the teacher.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from fairseq.tasks.translation import TranslationConfig
+from omegaconf import DictConfig
 
 from lskd.io import torch_files
 from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import replacing
-from lskd_fairseq.checkpoints import checkpoint_config, made_with, read_checkpoint
+from lskd_fairseq.checkpoints import State, checkpoint_config, made_with, read_checkpoint
 from lskd_fairseq.records import plain
 from lskd_fairseq.supported import OUR_TASKS, check_checkpoint
 
 
 def export(checkpoint: str, out: str | Path) -> None:
-    """Write the clean student of ``checkpoint`` to ``out``, in one step.
+    """Write the clean student of ``checkpoint`` to ``out`` atomically.
 
-    The figures that say how it was made (α, T, β, teacher, data) stay, under ``lskd``, as plain values.
+    Its provenance (α, T, β, teacher, data) is kept as plain values under ``lskd``.
 
     Raises:
         InputError: not a fairseq checkpoint, or ``out`` exists.
@@ -38,20 +40,18 @@ def export(checkpoint: str, out: str | Path) -> None:
     try:
         clean = _clean(state, cfg)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise input_error(
-            "checkpoint", checkpoint, f"must be one of a training, and has no whole state of it: {error}"
-        ) from None
+        raise input_error("checkpoint", checkpoint, f"must have the complete state of a training: {error}") from None
     with replacing(out) as beside:
         torch_files.save(clean, beside)
     torch.load(out, map_location="cpu", weights_only=True, mmap=True)
 
 
-def _clean(state: dict, cfg) -> dict:
+def _clean(state: State, cfg: DictConfig) -> State:
     return {
         "args": None,
         "cfg": {"task": _stock_task(cfg.task), "model": _stock_model(cfg.model)},
         "model": {name: tensor.clone() for name, tensor in state["model"].items()},
-        # fairseq's loader takes the number of updates from here, and would take a file without it for a very old one.
+        # fairseq's loader reads the number of updates here, and treats a file without it as one of a very old version.
         "optimizer_history": [
             {key: state["optimizer_history"][-1][key] for key in ("criterion_name", "optimizer_name", "num_updates")}
             | {"lr_scheduler_state": {}}
@@ -61,7 +61,7 @@ def _clean(state: dict, cfg) -> dict:
     }
 
 
-def _stock_task(section) -> dict:
+def _stock_task(section: DictConfig | argparse.Namespace) -> dict[str, Any]:
     values = plain(section)
     if values.get("_name") in OUR_TASKS:
         values = {key: value for key, value in values.items() if key in TranslationConfig.__dataclass_fields__}
@@ -69,10 +69,10 @@ def _stock_task(section) -> dict:
     return values
 
 
-def _stock_model(section) -> dict:
+def _stock_model(section: DictConfig | argparse.Namespace) -> dict[str, Any]:
     values = plain(section)
-    # fairseq multiplies a list of one kernel size by the layers. What it reads are OmegaConf's lists, which do not
-    # multiply; bytes do, and are a sequence of numbers too.
+    # fairseq repeats a list of one kernel size by `sizes * layers`, which fails for the OmegaConf list that it loads.
+    # bytes support `*`, and are a sequence of numbers too.
     for name in ("encoder_kernel_size_list", "decoder_kernel_size_list"):
         if isinstance(sizes := values.get(name), list) and len(sizes) == 1:
             values[name] = bytes(sizes)
@@ -80,7 +80,7 @@ def _stock_model(section) -> dict:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Export and say where to."""
+    """Export the student and print a command that uses it."""
     export(arguments.checkpoint, arguments.out)
     print(f"{arguments.out}: fairseq-generate DATA-BIN --path {arguments.out} --required-batch-size-multiple 1 …")
 

@@ -1,10 +1,14 @@
-"""Check fairseq's own options of a training: the metric of the best checkpoint, lengths of sentences, max-tokens.
+"""Check fairseq's own options of a training: the metric of the best checkpoint, sentence lengths, max-tokens.
 
-fairseq finds out after the first epoch, with nothing saved, or in a traceback.
+fairseq itself fails after the first epoch, before anything is saved, or with a traceback.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 from fairseq import utils
+from fairseq.tasks.translation import TranslationTask
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from lskd.io.errors import input_error
@@ -14,26 +18,26 @@ from lskd_fairseq.supported import OUR_TASKS, name_of
 from lskd_fairseq.translate import check_lengths
 
 COMMON = ("loss", "nll_loss", "ppl")
-LOGGED = {  # by criterion, in a validation
+LOGGED = {  # metrics of a validation, by criterion
     **dict.fromkeys(options.CRITERIONS, (*COMMON, "kd_loss", "teacher_entropy", "teacher_agreement")),
     "label_smoothed_cross_entropy": COMMON,
     "label_smoothed_cross_entropy_with_alignment": (*COMMON, "alignment_loss"),
 }
-NO_METRICS = ("bsz", "wpb", "wps")  # of what fairseq logs
+NO_METRICS = ("bsz", "wpb", "wps")  # speed, which fairseq logs beside the metrics
 HIGHER_IS_BETTER = ("bleu", "teacher_agreement", "accuracy")
 
 
 def check_best_metric(cfg: DictConfig) -> None:
-    """Check that validation logs ``--best-checkpoint-metric``, and that the best one is not taken for the worst.
+    """Check that validation logs ``--best-checkpoint-metric``, and that it is maximised only if higher is better.
 
-    A criterion that is not in :data:`LOGGED` may log anything: :func:`check_logged` asks it after a validation.
+    A criterion that is not in :data:`LOGGED` may log anything: :func:`check_logged` checks it after a validation.
 
     Raises:
-        InputError: it does not, or ``--maximize-best-checkpoint-metric`` is the wrong way round.
+        InputError: the metric is not logged, or ``--maximize-best-checkpoint-metric`` is the wrong way round.
     """
     metric, maximize = cfg.checkpoint.best_checkpoint_metric, cfg.checkpoint.maximize_best_checkpoint_metric
-    known = LOGGED.get(name_of(cfg.criterion))
-    if name_of(cfg.criterion) == "cross_entropy":  # which is nll where the loss is of tokens, and logged once
+    known = LOGGED.get(name_of(cfg.criterion) or "")
+    if name_of(cfg.criterion) == "cross_entropy":  # logs nll_loss only if it differs from the loss
         known = COMMON if cfg.optimization.sentence_avg else ("loss", "ppl")
     if cfg.dataset.disable_validation or known is None:
         return
@@ -50,8 +54,8 @@ def check_best_metric(cfg: DictConfig) -> None:
         raise input_error("--maximize-best-checkpoint-metric", f"set for {metric}", "must be left out: lower is better")
 
 
-def check_logged(cfg: DictConfig, logged: dict) -> None:
-    """Check that a validation has logged the metric of the best checkpoint: fairseq would end in a traceback.
+def check_logged(cfg: DictConfig, logged: Mapping[str, object]) -> None:
+    """Check that a validation has logged the metric of the best checkpoint: fairseq would end with a traceback.
 
     Raises:
         InputError: it has not.
@@ -61,15 +65,15 @@ def check_logged(cfg: DictConfig, logged: dict) -> None:
         raise input_error("--best-checkpoint-metric", metric, f"must be one of {', '.join(numbers)}")
 
 
-def check_data(cfg: DictConfig, task) -> None:
-    """Check the data of a training: every shard is whole, and no sentence too long for a score or for a batch.
+def check_data(cfg: DictConfig, task: TranslationTask) -> None:
+    """Check the data of a training: every shard is complete, and no sentence is too long for a score or a batch.
 
     Args:
-        cfg: fairseq's whole configuration.
-        task: the translation task of it.
+        cfg: fairseq's complete configuration.
+        task: its translation task.
 
     Raises:
-        InputError: something is not so.
+        InputError: a shard is damaged, or a sentence is too long.
     """
     train, dataset, directories = cfg.dataset.train_subset, cfg.dataset, utils.split_paths(cfg.task.data)
     for number, directory in reversed([*enumerate(directories, 1)]):  # the first one stays loaded
@@ -98,7 +102,7 @@ def check_data(cfg: DictConfig, task) -> None:
             raise input_error(argument, most, f"must be at least {longest}, the longest sentence of {split}")
 
 
-def _lengths(task, split: str) -> np.ndarray:
-    """The tokens that each sentence counts for in a batch: of its longer side."""
+def _lengths(task: TranslationTask, split: str) -> NDArray[np.int64]:
+    """The tokens that each sentence counts for in a batch: those of its longer side."""
     dataset = task.dataset(split)
     return np.asarray(dataset.num_tokens_vec(np.arange(len(dataset))))

@@ -1,30 +1,30 @@
-"""Every change to fairseq that importing this package makes, and why. With another criterion and task they still help.
+"""Every change to fairseq that importing this package makes, and why. They help other criterions and tasks too.
 
-1. :func:`trust_checkpoint_types`: torch loads checkpoints with ``weights_only``, which refuses the types that fairseq
-   itself stores. They are named as safe, so loading works and stays safe: code in a file is never run.
-2. :func:`checked_defaults`: a missing teacher would be noticed after the student is built and directories are made.
-   The options are checked as soon as they are complete, and errors end in one line.
-3. :func:`stopped_at_nan`: where gradients are no numbers, fairseq ends in a traceback that does not tell the sentences.
-   With ``--fp16`` not at once: it tries smaller loss scales first. With ``--amp`` never: it leaves such a step out.
-4. :func:`close_silently`: a data set whose file is cut off ends in a second traceback, when it is deleted half-made.
+1. :func:`trust_checkpoint_types`: torch loads checkpoints with ``weights_only``, which rejects types that fairseq
+   itself stores. These are declared safe, so that loading works and still never executes code from a file.
+2. :func:`checked_defaults`: a missing teacher would be noticed only after the student is built and directories are
+   made. Options are checked as soon as they are complete, and errors are one line.
+3. :func:`stopped_at_nan`: when gradients are not finite, fairseq ends with a traceback that does not name the
+   sentences. With ``--fp16`` it tries smaller loss scales first; with ``--amp`` it skips such a step.
+4. :func:`close_silently`: a truncated data file causes a second traceback when its half-built data set is deleted.
 
 In :mod:`lskd_fairseq.resuming`:
 
-5. :func:`~resuming.atomic_save`, :func:`~resuming.whole_copies`: ``checkpoint_last.pt`` and ``checkpoint_best.pt`` are
-   copies, written in place; a kill while copying leaves a broken file, and it is the one that resume reads. Checkpoints
-   and copies are made beside and renamed.
+5. :func:`~resuming.atomic_save`, :func:`~resuming.atomic_copy`: ``checkpoint_last.pt`` and ``checkpoint_best.pt`` are
+   copies that fairseq writes in place; a kill while copying leaves a broken file, the one that resuming reads.
+   Checkpoints and copies are written beside and renamed.
 6. :func:`~resuming.save_with_record`, :func:`~resuming.saving_with_progress`, :func:`~resuming.recorded_loading`: a
-   checkpoint remembers how it was made, ``run.json`` is brought up to date with it, and a training that goes on has
-   all figures so far and has used up as much of ``--patience``.
-7. :func:`~resuming.deterministic_batches`: fairseq groups sentences into batches once, by a random order that depends
-   on the epoch in which training started. A resumed training has other batches than one that was never stopped, and
-   other weights.
-8. :func:`~resuming.check_whole`: where ``checkpoint_last.pt`` is gone fairseq begins anew in the place of the run, and
-   it goes on from a checkpoint without the optimizer's state as if it had it.
+   checkpoint stores how it was made, ``run.json`` is updated with it, and a resumed training keeps its metrics and
+   what it has used up of ``--patience``.
+7. :func:`~resuming.deterministic_batches`: fairseq groups sentences into batches once, in a random order that depends
+   on the epoch in which training started. A resumed training would have other batches, and so other weights, than one
+   that was never interrupted.
+8. :func:`~resuming.check_resumable`: without ``checkpoint_last.pt`` fairseq starts over in the directory of the run,
+   and it resumes from a checkpoint without the optimizer's state as if it had it.
 9. :func:`~resuming.ended_training`: a training that has reached ``--max-update`` makes one more update, and one that
-   has used up ``--patience`` or ``--stop-time-hours`` goes on too, each time that it is started again.
-10. :func:`~resuming.refused_checkpoints`: a checkpoint that does not fit ends in a traceback that hides why.
-11. :func:`~resuming.handle_signals`: Ctrl-C ends in a traceback, SIGTERM in nothing.
+   has used up ``--patience`` or ``--stop-time-hours`` continues too, each time it is started again.
+10. :func:`~resuming.refused_checkpoints`: a checkpoint that does not fit ends in a traceback that hides the reason.
+11. :func:`~resuming.handle_signals`: Ctrl-C ends in a traceback, SIGTERM silently.
 """
 
 import argparse
@@ -33,6 +33,8 @@ import functools
 import importlib
 import math
 import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import numpy
 import torch
@@ -41,10 +43,15 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset
 from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
+from omegaconf import DictConfig
+from torch import Tensor
 
 from lskd.io.errors import InputError
 from lskd.records import nonfinite_batch as nan_batch
 from lskd_fairseq import fairseq_options, options, records, resuming, supported, training_checks
+from lskd_fairseq.batch import Batch
+from lskd_fairseq.criterion import LabelSmoothedKDCriterion
+from lskd_fairseq.records import RecordedTrainer
 
 
 def install() -> None:
@@ -53,7 +60,7 @@ def install() -> None:
         return
     Trainer.lskd = True
     trust_checkpoint_types()
-    PathManager.copy = staticmethod(resuming.whole_copies(PathManager.copy))
+    PathManager.copy = staticmethod(resuming.atomic_copy(PathManager.copy))
     for name, change in (
         ("torch_persistent_save", resuming.atomic_save),
         ("save_checkpoint", resuming.save_with_record),
@@ -67,41 +74,48 @@ def install() -> None:
     for file in (MMapIndexedDataset, MMapIndexedDataset.Index):
         file.__del__ = close_silently(file.__del__)
     FairseqTask.get_batch_iterator = resuming.deterministic_batches(FairseqTask.get_batch_iterator)
-    # These two are looked up in the module that runs main(), which is __main__ for `python -m fairseq_cli.train`.
+    # These are looked up in the module that runs main(), which is __main__ for `python -m fairseq_cli.train`.
     for module in (importlib.import_module("fairseq_cli.train"), sys.modules["__main__"]):
         if hasattr(module, "get_valid_stats"):
-            module.get_valid_stats = kept_validation(module.get_valid_stats)
-            module.add_defaults = checked_defaults(module.add_defaults)
-            module.train = resuming.ended_training(module.train)
+            for name, change in (
+                ("get_valid_stats", kept_validation),
+                ("add_defaults", checked_defaults),
+                ("train", resuming.ended_training),
+            ):
+                setattr(module, name, change(getattr(module, name)))
 
 
 def trust_checkpoint_types() -> None:
-    """Name the plain data types that fairseq puts into checkpoints as safe to load."""
-    multiarray = (numpy._core if hasattr(numpy, "_core") else numpy.core).multiarray
+    """Declare the plain data types that fairseq puts into checkpoints as safe to load."""
+    multiarray: Any = importlib.import_module(
+        "numpy._core.multiarray" if hasattr(numpy, "_core") else "numpy.core.multiarray"
+    )
     torch.serialization.add_safe_globals(
         [argparse.Namespace, numpy.ndarray, numpy.dtype, multiarray._reconstruct, multiarray.scalar]
         + [numpy.dtypes.Float64DType, numpy.dtypes.Float32DType, numpy.dtypes.Int64DType, numpy.dtypes.Int32DType]
     )
 
 
-def close_silently(delete):
-    """fairseq's closing of a data set's files, also of one that has none yet."""
+def close_silently(delete: Callable[..., None]) -> Callable[..., None]:
+    """Wrap the deletion of fairseq's data sets: one that failed to open has no files to close."""
 
     @functools.wraps(delete)
-    def close(self):
+    def close(self: MMapIndexedDataset | MMapIndexedDataset.Index) -> None:
         with contextlib.suppress(AttributeError):
             delete(self)
 
     return close
 
 
-def kept_validation(get_valid_stats):
-    """fairseq's ``get_valid_stats``, with the figures of the first validation subset kept for the record."""
+def kept_validation(get_valid_stats: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Wrap fairseq's ``get_valid_stats`` to keep the metrics of the first validation subset for the record."""
 
     @functools.wraps(get_valid_stats)
-    def get_and_keep(cfg, trainer, stats, tracking_best):
+    def get_and_keep(
+        cfg: DictConfig, trainer: RecordedTrainer, stats: dict[str, Any], tracking_best: bool
+    ) -> dict[str, Any]:
         if getattr(trainer.task.cfg, "eval_bleu", False):
-            stats.setdefault("bleu", 0.0)  # where all translations are empty fairseq logs none, and would look for it
+            stats.setdefault("bleu", 0.0)  # if all translations are empty fairseq logs none, and then fails without it
         try:
             fairseq_options.check_logged(cfg, stats)
         except InputError as error:
@@ -114,51 +128,55 @@ def kept_validation(get_valid_stats):
     return get_and_keep
 
 
-def remembered_samples(train_step):
-    """fairseq's training step; while it lasts the trainer has its batches as ``lskd_samples``."""
+def remembered_samples(train_step: Callable[..., dict[str, Any] | None]) -> Callable[..., dict[str, Any] | None]:
+    """Wrap fairseq's training step: meanwhile the trainer has its batches as ``lskd_samples``."""
 
     @functools.wraps(train_step)
-    def step_and_remember(self, samples, *args, **more):
+    def step_and_remember(
+        self: RecordedTrainer, samples: list[Batch], *args: Any, **more: Any
+    ) -> dict[str, Any] | None:
         self.lskd_samples = samples
         try:
             return train_step(self, samples, *args, **more)
         finally:
-            vars(self).pop("lskd_samples", None)  # --amp tries a batch again from within
+            vars(self).pop("lskd_samples", None)  # --amp repeats a batch by calling itself
 
     return step_and_remember
 
 
-def stopped_at_nan(clip_grad_norm):
-    """fairseq's clipping, which tells whether gradients and loss are finite; if not, the process leaves with status 1.
+def stopped_at_nan(clip_grad_norm: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Wrap fairseq's gradient clipping: if the gradients or the loss are not finite, exit with status 1.
 
-    Before fairseq looks at their norm, trips over its own search for the module to blame, and ends in a traceback.
+    fairseq checks the norm later, fails in its own search for the module to blame, and ends with a traceback.
     """
 
     @functools.wraps(clip_grad_norm)
-    def clip_or_stop(self, clip_norm):
+    def clip_or_stop(self: RecordedTrainer, clip_norm: float) -> Tensor:
         criterion = self.get_criterion()
-        if not hasattr(criterion, "examine"):
+        if not isinstance(criterion, LabelSmoothedKDCriterion):
             return clip_grad_norm(self, clip_norm)
         loss, criterion.step_loss = torch.as_tensor(criterion.step_loss), 0.0
         try:
             norm = clip_grad_norm(self, clip_norm)
-        except FloatingPointError as error:  # of --fp16, where no scale was small enough
-            options.exit_with_error(FloatingPointError(failed_batch(self, criterion, error)), status=1)
+        except FloatingPointError as error:  # of --fp16, when no loss scale was small enough
+            _exit_at_batch(self, criterion, str(error))
         if not self.cfg.common.amp and not torch.as_tensor(norm).isfinite().all():
-            error = FloatingPointError("the gradients are not finite")
-            options.exit_with_error(FloatingPointError(failed_batch(self, criterion, error)), status=1)
-        if not self.cfg.common.amp and not loss.isfinite():  # where a student masks what its teacher does not
-            error = FloatingPointError("the loss is not finite")
-            options.exit_with_error(FloatingPointError(failed_batch(self, criterion, error)), status=1)
+            _exit_at_batch(self, criterion, "the gradients are not finite")
+        if not self.cfg.common.amp and not loss.isfinite():  # when a student masks what its teacher does not
+            _exit_at_batch(self, criterion, "the loss is not finite")
         return norm
 
     return clip_or_stop
 
 
-def failed_batch(trainer, criterion, error: FloatingPointError) -> str:
-    """What to tell of a step that failed; the first of its batches whose loss is not finite is kept."""
+def _exit_at_batch(trainer: RecordedTrainer, criterion: LabelSmoothedKDCriterion, problem: str) -> NoReturn:
+    options.exit_with_error(FloatingPointError(failed_batch(trainer, criterion, problem)), status=1)
+
+
+def failed_batch(trainer: RecordedTrainer, criterion: LabelSmoothedKDCriterion, problem: str) -> str:
+    """The error message for a failed step; the first of its batches whose loss is not finite is saved."""
     settings = records.record_of(trainer).configuration
-    trainer._set_seed()  # as at the step's beginning: the same dropout
+    trainer._set_seed()  # as at the beginning of the step, for the same dropout
     trainer.get_model().train()
     numbers: list[int] = []
     for sample in trainer.lskd_samples:
@@ -169,20 +187,20 @@ def failed_batch(trainer, criterion, error: FloatingPointError) -> str:
             return nan_batch.keep_batch(trainer.cfg.checkpoint.save_dir, ids, loss, settings, tensors)
         numbers += sample["id"].tolist()
     shown = ", ".join(map(str, numbers[: nan_batch.SHOWN]))
-    return f"{error}; the loss of this process's batch, sentences {shown} …, is finite"
+    return f"{problem}; the loss of this process's batch, sentences {shown} …, is finite"
 
 
-def checked_defaults(add_defaults):
-    """fairseq's ``add_defaults``, the first thing its training does with complete options, with our checks behind."""
+def checked_defaults(add_defaults: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """Wrap fairseq's ``add_defaults``, its first step with complete options, to check these afterwards."""
 
     @functools.wraps(add_defaults)
-    def add_and_check(cfg):
+    def add_and_check(cfg: DictConfig) -> None:
         add_defaults(cfg)
         resuming.handle_signals(cfg)
         distils = supported.name_of(cfg.criterion) in options.CRITERIONS
         ours = distils or supported.name_of(cfg.task) in supported.OUR_TASKS
         try:
-            resuming.check_whole(cfg.checkpoint)
+            resuming.check_resumable(cfg.checkpoint)
             if ours:
                 supported.check_training(cfg)
             if ours or supported.is_translation(supported.name_of(cfg.task)):

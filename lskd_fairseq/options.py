@@ -1,4 +1,4 @@
-"""The options of the criterion, and how a command of fairseq is left where they cannot be used."""
+"""The options of the criterion, and how a fairseq command exits if they cannot be used."""
 
 import contextlib
 import queue
@@ -12,7 +12,7 @@ from typing import NoReturn, Optional
 from fairseq import utils
 from fairseq.data.iterators import BackgroundConsumer
 from fairseq.dataclass import FairseqDataclass
-from omegaconf import II
+from omegaconf import II, DictConfig
 
 from lskd.io.errors import InputError, input_error, report
 from lskd.loss.distillation import check_settings
@@ -24,7 +24,7 @@ CRITERIONS = ("label_smoothed_kd", "kd")
 class KDConfig(FairseqDataclass):
     """Options of the criterion ``label_smoothed_kd``; the defaults are the paper's: pure distillation at T = 1."""
 
-    # Optional[float] and not float | None: it is what fairseq's option parser understands.
+    # Optional[float] rather than float | None: fairseq's option parser does not know the latter.
 
     temperature: float = field(
         default=1.0,
@@ -53,7 +53,7 @@ class KDConfig(FairseqDataclass):
     teacher_cache: Optional[str] = field(
         default=None,
         metadata={
-            "help": "directory of lskd_fairseq.cache_teacher, in the place of the teacher's forward; several by ':'"
+            "help": "directory made by `lskd nmt cache`, used instead of running the teacher; several joined by ':'"
         },
     )
     teacher_topk: int = field(
@@ -63,8 +63,8 @@ class KDConfig(FairseqDataclass):
     sentence_avg: bool = II("optimization.sentence_avg")
 
 
-def student_temperature_of(cfg: KDConfig) -> float:
-    """The student's temperature: its own, or the teacher's where none is given."""
+def student_temperature_of(cfg: KDConfig | DictConfig) -> float:
+    """The student's temperature; the teacher's if none is given."""
     return cfg.temperature if cfg.student_temperature is None else cfg.student_temperature
 
 
@@ -80,12 +80,12 @@ def paper_alpha(epsilon: float, vocabulary: int) -> float:
 
 
 def teacher_paths(cfg: KDConfig) -> list[str]:
-    """The teacher's checkpoints, absolute; relative to where the command was started, also below hydra."""
+    """Absolute paths of the teacher's checkpoints, from where the command was started, also with hydra."""
     return _absolute("--teacher-path", cfg.teacher_path)
 
 
 def teacher_caches(cfg: KDConfig) -> list[str]:
-    """The directories of cached teachers, absolute likewise."""
+    """Absolute paths of the directories of cached teachers, likewise."""
     return _absolute("--teacher-cache", cfg.teacher_cache)
 
 
@@ -96,10 +96,10 @@ def _absolute(argument: str, paths: str | None) -> list[str]:
 
 
 def joined_paths(argument: str, paths: str) -> list[str]:
-    """The paths that are joined by ``:``, as fairseq takes several.
+    """Split paths that are joined by ``:``, fairseq's notation for several.
 
     Raises:
-        InputError: one of them is empty: it would be the working directory.
+        InputError: one of them is empty: it would mean the working directory.
 
     >>> joined_paths("--teacher-path", "a.pt:b.pt")
     ['a.pt', 'b.pt']
@@ -122,18 +122,18 @@ def check_criterion(cfg: KDConfig) -> None:
 
 
 def exit_with_error(error: Exception, status: int = 2) -> NoReturn:
-    """End fairseq's process with one line: fairseq itself would print a traceback. ``status``: 2 is of wrong input."""
+    """Exit fairseq's process with one line instead of a traceback; ``status`` 2 means invalid input."""
     report(Path(sys.argv[0]).name, error)
     stop_prefetch_threads()
     sys.exit(status)
 
 
 def stop_prefetch_threads() -> None:
-    """End the threads in which fairseq prepares batches: Python aborts where one is in torch's code while it ends."""
+    """End the threads in which fairseq prepares batches: Python aborts if one is inside torch when it exits."""
     loading = [thread for thread in threading.enumerate() if isinstance(thread, BackgroundConsumer)]
     deadline = time.monotonic() + 10
     for thread in loading:
-        thread._max_len = 0  # it ends after the batch that it is at, once there is room for that
+        thread._max_len = 0  # it ends after its current batch, once the queue has space for that
         while thread.is_alive() and time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
                 thread._queue.get_nowait()

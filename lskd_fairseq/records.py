@@ -1,23 +1,29 @@
-"""The run record of a fairseq training: what it was made with, brought up to date with every checkpoint."""
+"""The run record of a fairseq training: its configuration and data, updated with every checkpoint."""
 
 import hashlib
 import math
 import os
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from fairseq import utils
-from omegaconf import OmegaConf
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.tasks.translation import TranslationTask
+from fairseq.trainer import Trainer
+from omegaconf import DictConfig, OmegaConf
 
 from lskd.io.errors import InputError
 from lskd.io.files import sha256
 from lskd.records.determinism import nondeterminism, switches
 from lskd.records.runs import RunRecord, now, read_run, write_training_record
 from lskd_fairseq import options
+from lskd_fairseq.batch import Batch
 from lskd_fairseq.teacher_checks import PairedData, dictionary_fingerprint
 
-# Of the options of a legacy model or optimizer, which hold all of fairseq's, these are its own.
+# A legacy model or optimizer holds all of fairseq's options; these prefixes are those of its own.
 ARCHITECTURE = (
     "arch",
     "_name",
@@ -32,12 +38,28 @@ ARCHITECTURE = (
 OPTIMIZER = ("optimizer", "_name", "lr", "adam_", "momentum", "weight_decay", "fp16_adam")
 
 
-def record_of(trainer) -> RunRecord:
-    """The record of a trainer's run: made at its first checkpoint, continued from ``run.json`` where it was resumed."""
+class RecordedTrainer(Trainer):
+    """fairseq's trainer with the attributes that :mod:`lskd_fairseq.hooks` adds to it; a type for annotations only.
+
+    Attributes:
+        cfg: fairseq's complete configuration.
+        lskd_record: of the run.
+        lskd_samples: the batches of the current step.
+        lskd_validation: the metrics of the latest validation.
+    """
+
+    cfg: Any
+    lskd_record: RunRecord
+    lskd_samples: list[Batch]
+    lskd_validation: dict[str, Any]
+
+
+def record_of(trainer: RecordedTrainer) -> RunRecord:
+    """The record of a trainer's run: created at its first checkpoint, or read from ``run.json`` if it was resumed."""
     if (record := getattr(trainer, "lskd_record", None)) is not None:
         return record
     record = new_record(trainer.cfg, trainer.get_criterion(), trainer.task)
-    if trainer._optim_history:  # a checkpoint was restored: fairseq says so nowhere else
+    if trainer._optim_history:  # a checkpoint was restored; nothing else in fairseq shows it
         try:
             earlier = read_run(trainer.cfg.checkpoint.save_dir)
         except InputError as error:
@@ -48,8 +70,8 @@ def record_of(trainer) -> RunRecord:
     return record
 
 
-def new_record(cfg, criterion, task) -> RunRecord:
-    """The record of a run that begins, from fairseq's whole configuration."""
+def new_record(cfg: DictConfig, criterion: Any, task: TranslationTask) -> RunRecord:
+    """The record of a new run, from fairseq's complete configuration; of its criterions only ours have a teacher."""
     teacher, data = getattr(criterion, "teacher", None), PairedData.of(task)
     return RunRecord(
         configuration=_shared_settings(cfg.criterion, len(task.target_dictionary)) | {"host": _host_settings(cfg)},
@@ -65,14 +87,14 @@ def new_record(cfg, criterion, task) -> RunRecord:
         nondeterminism=nondeterminism(
             "cuda" if torch.cuda.is_available() and not cfg.common.cpu else "cpu",
             cfg.distributed_training.distributed_world_size,
-            compiled=teacher is not None,  # the distillation loss is, on a GPU
+            compiled=teacher is not None,  # the distillation loss is compiled on a GPU
             switches=switches(),
         ),
     )
 
 
-def provenance(record: RunRecord) -> dict:
-    """What a checkpoint remembers of how it was made: plain values, so that it loads safely anywhere."""
+def provenance(record: RunRecord) -> dict[str, Any]:
+    """How a checkpoint was made, for the checkpoint itself: plain values, so that it loads safely anywhere."""
     return {
         "configuration": {key: value for key, value in record.configuration.items() if key != "host"},
         "seed": record.seed,
@@ -86,9 +108,9 @@ def provenance(record: RunRecord) -> dict:
     }
 
 
-def add_validation(record: RunRecord, trainer, epoch_itr) -> None:
-    """Add the latest validation, and the teacher's own where it was scored, to the record."""
-    # Taken away, so that a checkpoint that is saved without a validation does not get the last one's figures.
+def add_validation(record: RunRecord, trainer: RecordedTrainer, epoch_itr: EpochBatchIterator) -> None:
+    """Add the latest validation to the record, and the teacher's scores if it was scored."""
+    # Removed from the trainer, so that a checkpoint without a validation does not get the previous metrics.
     validation = {key: utils.item(value) for key, value in vars(trainer).pop("lskd_validation", {}).items()}
     row = {"epoch": epoch_itr.epoch, "updates": trainer.get_num_updates(), "time": now()}
     row |= {"seconds": round(float(trainer.cumulative_training_time()), 1)}
@@ -103,20 +125,20 @@ def add_validation(record: RunRecord, trainer, epoch_itr) -> None:
         record.teacher["valid"] = scores
 
 
-def put_history(record: RunRecord, history: list[dict]) -> None:
-    """Give a record these rows, and the last one's figures as those of the last checkpoint."""
+def put_history(record: RunRecord, history: list[dict[str, Any]]) -> None:
+    """Set the rows of a record's history; the metrics of the last row are those of the last checkpoint."""
     record.history = history
     figures = {key.removeprefix("valid_"): each for key, each in history[-1].items() if key.startswith("valid_")}
     record.add_figures("valid", "checkpoint_last.pt", figures)
 
 
 def write_record(record: RunRecord, directory: str) -> None:
-    """Write the record of a training, with the scores that others have added to its file since it was read."""
+    """Write the record of a training, keeping scores that other commands have added to its file in the meantime."""
     write_training_record(record, directory, ["checkpoint_last.pt"])
 
 
-def data_fingerprint(directories: list[str]) -> str:
-    """One SHA-256 over the dictionaries and binarised sentences of a data set."""
+def data_fingerprint(directories: Sequence[str]) -> str:
+    """SHA-256 over the dictionaries and binarised sentences of a data set."""
     digest = hashlib.sha256()
     for directory in directories:
         for path in sorted(Path(directory).iterdir()):
@@ -125,7 +147,7 @@ def data_fingerprint(directories: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _shared_settings(criterion, vocabulary: int) -> dict:
+def _shared_settings(criterion: DictConfig, vocabulary: int) -> dict[str, Any]:
     if criterion._name in options.CRITERIONS:
         kd = {
             "temperature": criterion.temperature,
@@ -140,20 +162,19 @@ def _shared_settings(criterion, vocabulary: int) -> dict:
     return kd | smoothing
 
 
-def _host_settings(cfg) -> dict:
-    """fairseq's own settings, without the hundreds that a legacy architecture's options repeat."""
+def _host_settings(cfg: DictConfig) -> dict[str, Any]:
+    """fairseq's own settings, without the hundreds of options that a legacy architecture repeats."""
     settings = {name: plain(cfg[name]) for name in ("task", "criterion", "lr_scheduler", "optimization", "dataset")}
     for name, prefixes in (("model", ARCHITECTURE), ("optimizer", OPTIMIZER)):
         settings[name] = {key: value for key, value in sorted(plain(cfg[name]).items()) if key.startswith(prefixes)}
     return settings
 
 
-def plain(section) -> dict:
-    """A section of fairseq's configuration as built-in types alone; legacy parts of fairseq use a Namespace."""
-    if isinstance(section, Namespace):
-        values = vars(section)
-    else:
+def plain(section: DictConfig | Namespace) -> dict[str, Any]:
+    """A section of fairseq's configuration as built-in types; legacy parts of fairseq use a Namespace."""
+    values: Any = vars(section) if isinstance(section, Namespace) else None
+    if values is None:
         values = OmegaConf.to_container(section, resolve=True, enum_to_str=True)
-    # dict: what hydra configures has sections of its own; bytes: in an export, see there.
+    # dict: hydra's sections may be nested; bytes: export.py stores kernel sizes so.
     builtin = (str, bytes, int, float, bool, list, dict, type(None))
     return {key: value for key, value in values.items() if isinstance(value, builtin)}

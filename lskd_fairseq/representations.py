@@ -1,32 +1,35 @@
-"""Record what a translation model makes of the target tokens of a split: decoder features, class moments, entropy.
+"""Record a translation model's representations of the target tokens of a split: features, class moments, entropy.
 
     lskd nmt representations --data data-bin/help.en-de --path runs/student/checkpoint_best.pt \
         --split train valid
 
-The features are what enters the output projection, teacher-forced, one vector for each target token, end of sentence
-included; a class is a token of the vocabulary. Every sentence is there once, in the order of the data, so two models
-on one split have the same labels. Beside the checkpoint it leaves ``checkpoint_best.train.representations.safetensors``
-and ``checkpoint_best.validation.representations.safetensors``, for the ``lskd`` command.
+The features are the inputs of the output projection with teacher forcing, a vector for each target token, end of
+sentence included; a class is a token of the vocabulary. Every sentence is there once, in the order of the data, so two
+models have the same labels on a split. The files ``checkpoint_best.train.representations.safetensors`` and
+``checkpoint_best.validation.representations.safetensors`` beside the checkpoint are for the ``lskd`` command.
 
-Unless ``--keep-classes`` or ``--least`` says which classes keep their features, those are the tokens that begin a word
-(``▁the``); a data set without such tokens keeps all.
+By default the tokens that begin a word (``▁the``) keep their features, or all tokens if none does; ``--keep-classes``
+and ``--least`` choose others.
 """
 
 import argparse
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from fairseq import utils
+from fairseq.data import LanguagePairDataset
+from fairseq.tasks.translation import TranslationTask
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lskd.io.errors import OneLineParser, input_error, positive, run_command
+from lskd.io.errors import InputError, OneLineParser, input_error, positive, run_command
 from lskd.measure import recording
 from lskd.records.fingerprints import weights_fingerprint
+from lskd_fairseq.batch import Batch, collate
 from lskd_fairseq.checkpoints import checkpoint_config, made_with, read_checkpoint, readable, smoothing_of_training
 from lskd_fairseq.decoder_output import output_features, output_projection
 from lskd_fairseq.records import data_fingerprint
@@ -34,21 +37,29 @@ from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.translate import checked_limits
 
-WINDOW = 1024  # consecutive sentences that are sorted by length, and whose features are in memory together
+WINDOW = 1024  # consecutive sentences that are batched by length, and whose features are in memory together
 
 
-def decoder_features(model: nn.Module, batch: dict, pad: int) -> Tensor:
-    """(N, d) features of the N target tokens of a batch, sentence by sentence, without padding."""
-    return output_features(model, batch["net_input"], batch["target"].ne(pad))
+def decoder_features(model: nn.Module, batch: Batch, pad: int) -> Tensor:
+    """Features (N, d) of the N target tokens of a batch, sentence by sentence, without padding.
+
+    Raises:
+        InputError: the decoder has no output projection.
+    """
+    if (features := output_features(model, batch["net_input"], batch["target"].ne(pad))) is None:
+        raise InputError(f"{type(model).__name__}: has no output projection")
+    return features
 
 
-def windows(model: nn.Module, dataset, pad: int, max_tokens: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features (N, d) and target tokens (N,) of consecutive sentences, all of a split in its order.
+def windows(
+    model: nn.Module, dataset: LanguagePairDataset, pad: int, max_tokens: int, first: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features (N, d) and target tokens (N,) of consecutive sentences, a window at a time, in the order of a split.
 
     Args:
         model: in eval mode, on the device to use.
-        dataset: fairseq's, of sentence pairs.
-        pad: the symbol for padding.
+        dataset: the sentence pairs.
+        pad: index of the padding token.
         max_tokens: target or source tokens of a batch, padding included; a longer sentence is a batch of its own.
         first: the sentence to begin with, a multiple of :data:`WINDOW`.
     """
@@ -58,19 +69,18 @@ def windows(model: nn.Module, dataset, pad: int, max_tokens: int, first: int = 0
         features: dict[int, Tensor] = {}
         labels: dict[int, Tensor] = {}
         for numbers in batches(dataset, window, max_tokens):
-            batch = dataset.collater([dataset[number] for number in numbers])
-            batch = utils.move_to_cuda(batch) if device.type == "cuda" else batch
+            batch = collate(dataset, numbers, device)
             lengths = batch["target"].ne(pad).sum(1).tolist()
             found = decoder_features(model, batch, pad).split(lengths)
             tokens = batch["target"][batch["target"].ne(pad)].split(lengths)
-            numbers = batch["id"].tolist()  # fairseq has sorted them by length
-            features.update(zip(numbers, found, strict=True))
-            labels.update(zip(numbers, tokens, strict=True))
+            order = batch["id"].tolist()  # by length
+            features.update(zip(order, found, strict=True))
+            labels.update(zip(order, tokens, strict=True))
         yield torch.cat([features[number] for number in window]), torch.cat([labels[number] for number in window])
 
 
-def batches(dataset, numbers: range, max_tokens: int) -> Iterator[list[int]]:
-    """These sentences in batches of like length, every one once."""
+def batches(dataset: LanguagePairDataset, numbers: range, max_tokens: int) -> Iterator[list[int]]:
+    """Group these sentences into batches of similar length, each sentence once."""
     lengths = {number: max(dataset.size(number)) for number in numbers}
     batch: list[int] = []
     for number in sorted(numbers, key=lengths.__getitem__):
@@ -83,41 +93,45 @@ def batches(dataset, numbers: range, max_tokens: int) -> Iterator[list[int]]:
 
 
 @torch.no_grad()
-def check_decoder(model: nn.Module, dataset, pad: int, path: str) -> nn.Linear:
-    """The output projection of a model on the CPU, which must give the model's logits from its features.
+def check_decoder(model: nn.Module, dataset: LanguagePairDataset, pad: int, path: str) -> nn.Linear:
+    """The output projection of a model on the CPU, checked to give the model's logits from its features.
 
     Raises:
         InputError: it does not, or the decoder has none.
     """
-    if (layer := output_projection(model.decoder)) is None:
+    layer: Any = output_projection(model.decoder)
+    if layer is None:
         has = f"has a {type(model.decoder).__name__}"
         raise input_error(
             "--path", path, f"{has}, must have an output projection: transformer, transformer_align or lightconv"
         )
     try:
-        batch = dataset.collater([dataset[number] for number in range(min(2, len(dataset)))])
+        batch = collate(dataset, range(min(2, len(dataset))))
         logits = model(**batch["net_input"])[0][batch["target"].ne(pad)]
         features = decoder_features(model, batch, pad)
-    except Exception as error:  # whatever a configuration makes of a model
+    except Exception as error:  # an untrusted configuration may make the model raise anything
         raise input_error("--path", path, f"cannot be run on these data: {readable(error)}") from error
-    recording.check_last_layer(layer, features, logits, "--path", path)
+    recording.check_last_layer(layer, features, logits, "--path", path)  # it is linear
     return layer
 
 
-def kept_classes(arguments: argparse.Namespace, symbols: list[str], dataset) -> list[int] | None:
-    """The tokens whose features are kept, see the top of this file; None: all.
+def kept_classes(
+    arguments: argparse.Namespace, symbols: Sequence[str], dataset: LanguagePairDataset
+) -> list[int] | None:
+    """The tokens whose features are kept, see the top of this file; None means all.
 
     Raises:
-        InputError: ``--keep-classes`` names none.
+        InputError: ``--keep-classes`` has a name that is not in the vocabulary.
     """
     chosen = recording.class_indices(arguments.keep_classes, symbols)
     if arguments.least is None:
         return chosen or [token for token, symbol in enumerate(symbols) if symbol.startswith("▁")] or None
     counts = np.zeros(len(symbols), np.int64)
+    targets: Any = dataset.tgt
     for number in range(len(dataset)):
-        np.add.at(counts, dataset.tgt[number].numpy(), 1)
-    chosen = range(len(symbols)) if chosen is None else chosen
-    return [token for token in chosen if counts[token] >= arguments.least]
+        np.add.at(counts, targets[number].numpy(), 1)
+    candidates = range(len(symbols)) if chosen is None else chosen
+    return [token for token in candidates if counts[token] >= arguments.least]
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -126,8 +140,6 @@ def main(arguments: argparse.Namespace) -> None:
     recording.check_options(arguments)
     path = arguments.path
     files = recording.output_files(arguments, Path(path), arguments.split)
-    if not Path(arguments.data).is_dir():
-        raise input_error("--data", arguments.data or "''", "must be a directory made by fairseq-preprocess")
     if not Path(arguments.data).is_dir():
         raise input_error("--data", arguments.data or "''", "must be a directory made by fairseq-preprocess")
     model, task = load(path, arguments.data)
@@ -150,8 +162,8 @@ def main(arguments: argparse.Namespace) -> None:
         found.write(file, recording.provenance(**origin, split=split))
 
 
-def origin_of(path: str, arguments: argparse.Namespace, task) -> dict:
-    """What the checkpoint tells of the model, in the words of :func:`lskd.measure.recording.provenance`."""
+def origin_of(path: str, arguments: argparse.Namespace, task: TranslationTask) -> dict[str, Any]:
+    """The provenance of a checkpoint's representations, as :func:`lskd.measure.recording.provenance` takes it."""
     state = read_checkpoint(path)
     cfg = checkpoint_config(state)
     return {
@@ -186,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
         "--least",
         type=positive,
         metavar="N",
-        help="keep features of all classes with at least N samples, not of beginnings of words alone",
+        help="keep the features of all classes with at least N samples, not only of tokens that begin a word",
     )
     return command
 

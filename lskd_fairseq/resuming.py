@@ -1,7 +1,7 @@
-"""What fairseq lacks for a training that is ended from outside and goes on: the changes that hooks.py makes for it.
+"""What fairseq lacks to resume an interrupted training; hooks.py installs these changes.
 
-Killed at any moment, the same command goes on from ``checkpoint_last.pt``, to the same weights and the same figures as
-if it had never been stopped. ``make torture`` tries it.
+Killed at any moment, the same command resumes from ``checkpoint_last.pt``, to the same weights and metrics as if it had
+never been interrupted. ``make torture`` tests it.
 """
 
 import atexit
@@ -12,11 +12,17 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from fairseq.data import data_utils
+import numpy as np
+from fairseq.data import FairseqDataset, data_utils
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.distributed.utils import is_master
 from fairseq.file_io import PathManager
+from fairseq.tasks import FairseqTask
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from lskd.io import torch_files
@@ -24,27 +30,27 @@ from lskd.io.errors import LONGEST, InputError, input_error
 from lskd.io.files import remove_partials, replacing
 from lskd.records.runs import read_run
 from lskd_fairseq import options, records
-from lskd_fairseq.training_checks import restores_own
+from lskd_fairseq.records import RecordedTrainer
+from lskd_fairseq.training_checks import LAST, restored_checkpoint, restores_own
 
 logger = logging.getLogger(__name__)
-PROGRESS = "lskd_progress"  # its key in a checkpoint's extra state: what a training that goes on has to know
-INTERRUPTED = 130  # exit status, as shells give it to what Ctrl-C has ended
+PROGRESS = "lskd_progress"  # key in a checkpoint's extra state: metrics so far, and what is used up of --patience
+INTERRUPTED = 130  # exit status, as shells report Ctrl-C
 
 
-def check_whole(cfg: DictConfig) -> None:
-    """Check that a training with these settings of checkpoints goes on from all that it has left, or begins anew.
+def check_resumable(cfg: DictConfig) -> None:
+    """Check that a training with these checkpoint settings resumes from its complete state, or starts in a new place.
 
-    fairseq begins anew where ``checkpoint_last.pt`` is gone, in the place of what it did before, and goes on from a
-    checkpoint without the optimizer's state in the middle of the data with the schedule at its beginning.
+    Without ``checkpoint_last.pt`` fairseq starts over and overwrites the run; from a checkpoint without the optimizer's
+    state it continues in the middle of the data with the learning rate schedule at its start.
 
     Raises:
-        InputError: the run's record has updates, and its last checkpoint is gone; or the checkpoint has no state of the
-            optimizer, and ``--reset-optimizer`` is not given.
+        InputError: the run's record has updates, and its last checkpoint is missing; or the checkpoint has no optimizer
+            state, and ``--reset-optimizer`` is not given.
     """
-    own = cfg.restore_file == "checkpoint_last.pt"  # fairseq's default, the one in the run's directory
-    path = Path(cfg.save_dir, cfg.restore_file) if own else Path(cfg.restore_file)
-    gone = not list(Path(cfg.save_dir).glob("checkpoint_last*.pt"))  # several: a part for each process
-    if own and gone and not (cfg.no_save or cfg.no_last_checkpoints or cfg.continue_once):
+    path = restored_checkpoint(cfg)
+    missing = not list(Path(cfg.save_dir).glob("checkpoint_last*.pt"))  # several: a part for each process
+    if cfg.restore_file == LAST and missing and not (cfg.no_save or cfg.no_last_checkpoints or cfg.continue_once):
         record = read_run(cfg.save_dir)
         if record is not None and record.history:
             updates = record.history[-1].get("updates")
@@ -56,25 +62,23 @@ def check_whole(cfg: DictConfig) -> None:
         return
     try:
         state = torch_files.load_plain(path, mapped=True)
-    except Exception:  # a file that cannot be read is refused as such
+    except Exception:  # an unreadable file is rejected by check_checkpoints
         return
     history = state.get("optimizer_history") if isinstance(state, dict) else None
     older = isinstance(history, list) and bool(history) and "optimizer" in history[-1]
     if isinstance(state, dict) and not older and not {"last_optimizer_state", "optimizer"} & state.keys():
         wanted = "to train on from its weights give --reset-optimizer --reset-lr-scheduler --reset-dataloader"
-        raise input_error(
-            "--restore-file", path, f"has no state of the optimizer to go on with: {wanted} --reset-meters"
-        )
+        raise input_error("--restore-file", path, f"has no optimizer state to resume with: {wanted} --reset-meters")
 
 
-def atomic_save(torch_persistent_save):
-    """fairseq's writing of a checkpoint, through a file beside, synced to disk; where it fails, nothing is left of it.
+def atomic_save(torch_persistent_save: Callable[..., None]) -> Callable[..., None]:
+    """Wrap fairseq's writing of a checkpoint: write a file beside, sync it, rename it; on failure leave nothing.
 
-    fairseq tries a full disk three times, prints a traceback, and keeps what it could write.
+    On a full disk fairseq tries three times, prints a traceback, and keeps the incomplete file.
     """
 
     @functools.wraps(torch_persistent_save)
-    def save_whole(state, filename, async_write=False):
+    def save_whole(state: dict[str, Any], filename: str, async_write: bool = False) -> None:
         if async_write or PathManager.path_requires_pathmanager(filename):
             return torch_persistent_save(state, filename, async_write)
         with replacing(filename) as beside:
@@ -83,11 +87,11 @@ def atomic_save(torch_persistent_save):
     return save_whole
 
 
-def whole_copies(copy):
-    """fairseq's file copy, through a file beside the destination."""
+def atomic_copy(copy: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap fairseq's file copy: copy to a file beside the destination, and rename it."""
 
     @functools.wraps(copy)
-    def copy_beside(src_path: str, dst_path: str, overwrite: bool = False):
+    def copy_beside(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
         if PathManager.path_requires_pathmanager(dst_path):
             return copy(src_path, dst_path, overwrite=overwrite)
         with replacing(dst_path) as beside:
@@ -97,14 +101,16 @@ def whole_copies(copy):
     return copy_beside
 
 
-def save_with_record(save_checkpoint):
-    """fairseq's ``save_checkpoint``, with the record of the run put into the checkpoint and beside it.
+def save_with_record(save_checkpoint: Callable[..., str | None]) -> Callable[..., str | None]:
+    """Wrap fairseq's ``save_checkpoint`` to store the run's record in the checkpoint and beside it.
 
-    A disk that is full ends the training in one line; the checkpoints before stay whole.
+    A full disk ends the training with one line; earlier checkpoints stay intact.
     """
 
     @functools.wraps(save_checkpoint)
-    def save_and_record(cfg, trainer, epoch_itr, val_loss):
+    def save_and_record(
+        cfg: DictConfig, trainer: RecordedTrainer, epoch_itr: EpochBatchIterator, val_loss: float | None
+    ) -> str | None:
         if cfg.no_save or not trainer.is_data_parallel_master:
             return save_checkpoint(cfg, trainer, epoch_itr, val_loss)
         record = records.record_of(trainer)
@@ -120,25 +126,25 @@ def save_with_record(save_checkpoint):
     return save_and_record
 
 
-def saving_with_progress(save_checkpoint):
-    """The trainer's ``save_checkpoint``, which also keeps the figures so far, and of ``--patience`` what is used up."""
+def saving_with_progress(save_checkpoint: Callable[..., None]) -> Callable[..., None]:
+    """Wrap the trainer's ``save_checkpoint`` to also store the metrics so far and what is used up of ``--patience``."""
 
     @functools.wraps(save_checkpoint)
-    def save_with_progress(self, filename, extra_state):
+    def save_with_progress(self: RecordedTrainer, filename: str, extra_state: dict[str, Any]) -> None:
         progress = {"history": records.record_of(self).history, "patience": _patience()}
         return save_checkpoint(self, filename, extra_state | {PROGRESS: progress})
 
     return save_with_progress
 
 
-def recorded_loading(load_checkpoint):
-    """fairseq's ``load_checkpoint``; a run that goes on in its directory gets back its figures and its patience.
+def recorded_loading(load_checkpoint: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+    """Wrap fairseq's ``load_checkpoint``: a run that resumes in its directory gets its metrics and patience back.
 
-    A kill may have come between the checkpoint and the record of the run: the record is brought up to date.
+    The run may have been killed after the checkpoint and before its record: then the record is updated.
     """
 
     @functools.wraps(load_checkpoint)
-    def load_and_record(cfg, trainer, **passthrough_args):
+    def load_and_record(cfg: DictConfig, trainer: RecordedTrainer, **passthrough_args: Any) -> tuple[Any, Any]:
         own = restores_own(cfg)
         if trainer.is_data_parallel_master and not cfg.no_save:
             remove_partials(cfg.save_dir)
@@ -157,14 +163,14 @@ def recorded_loading(load_checkpoint):
     return load_and_record
 
 
-def refused_checkpoints(load_checkpoint):
-    """The trainer's ``load_checkpoint``; one of another model, criterion or optimizer ends in a line that says so."""
+def refused_checkpoints(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the trainer's ``load_checkpoint``: one of another model, criterion or optimizer is a one-line error."""
 
     @functools.wraps(load_checkpoint)
-    def load_or_refuse(self, filename, *args, **options_of_it):
+    def load_or_refuse(self: RecordedTrainer, filename: str, *args: Any, **more: Any) -> Any:
         try:
-            return load_checkpoint(self, filename, *args, **options_of_it)
-        except Exception as error:  # fairseq has no type of its own, and hides the reason behind another error
+            return load_checkpoint(self, filename, *args, **more)
+        except Exception as error:  # fairseq has no error type of its own, and hides the reason behind another error
             finetuned = self.cfg.checkpoint.finetune_from_model == filename
             reason = " ".join(str(error.__context__ or error).split())
             reason = reason if len(reason) <= LONGEST else reason[:LONGEST] + "…"
@@ -174,14 +180,18 @@ def refused_checkpoints(load_checkpoint):
     return load_or_refuse
 
 
-def ended_training(train):
-    """fairseq's training of an epoch, left out where the training has come to its end before.
+def ended_training(
+    train: Callable[..., tuple[list[float | None], bool]],
+) -> Callable[..., tuple[list[float | None], bool]]:
+    """Wrap fairseq's training of an epoch: skip it if the training has already ended.
 
-    fairseq looks whether that is so after an update, and a training that is started again would make one more.
+    fairseq checks that only after an update, so a training that is started again would make one more.
     """
 
     @functools.wraps(train)
-    def train_or_end(cfg, trainer, task, epoch_itr):
+    def train_or_end(
+        cfg: DictConfig, trainer: RecordedTrainer, task: FairseqTask, epoch_itr: EpochBatchIterator
+    ) -> tuple[list[float | None], bool]:
         limits = cfg.optimization
         reached = {
             "--max-update": 0 < limits.max_update <= trainer.get_num_updates(),
@@ -189,15 +199,15 @@ def ended_training(train):
             "--patience": 0 < cfg.checkpoint.patience <= _patience().get("num_runs", 0),
         }
         if ended := [name for name, so in reached.items() if so]:
-            logger.info(f"the training has ended before, by {ended[0]}: there is nothing to do")
+            logger.info(f"the training has already ended by {ended[0]}: nothing to do")
             return [None], True
         return train(cfg, trainer, task, epoch_itr)
 
     return train_or_end
 
 
-def _progress(extra_state: dict) -> tuple[list[dict], dict]:
-    """The figures and the patience in a checkpoint's extra state, empty where they are not ours."""
+def _progress(extra_state: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """The history and the patience in a checkpoint's extra state, empty if this project did not write them."""
     progress = extra_state.get(PROGRESS)
     progress = progress if isinstance(progress, dict) else {}
     history, patience = progress.get("history"), progress.get("patience")
@@ -206,30 +216,37 @@ def _progress(extra_state: dict) -> tuple[list[dict], dict]:
     return (history if rows else []), (patience if numbers else {})
 
 
-def _early_stopping() -> list:
-    """fairseq's ``should_stop_early`` in every module that may run; it keeps what it knows in its own attributes."""
+def _early_stopping() -> list[Callable[..., bool]]:
+    """fairseq's ``should_stop_early`` in every module that may run; its attributes hold its state."""
     modules = (importlib.import_module("fairseq_cli.train"), sys.modules["__main__"])
     return [module.should_stop_early for module in modules if hasattr(module, "should_stop_early")]
 
 
-def _patience() -> dict:
-    """What fairseq's ``--patience`` remembers in this process: the best figure, and how often it was not reached."""
+def _patience() -> dict[str, float]:
+    """The state of fairseq's ``--patience`` in this process: the best value, and how often it was not reached."""
     known = [vars(function) for function in _early_stopping() if hasattr(function, "best")]
     return {name: float(known[0][name]) for name in ("best", "num_runs")} if known else {}
 
 
-def deterministic_batches(get_batch_iterator):
-    """fairseq's ``get_batch_iterator``; batches that are kept for all epochs are made as in the first one."""
+def deterministic_batches(get_batch_iterator: Callable[..., EpochBatchIterator]) -> Callable[..., EpochBatchIterator]:
+    """Wrap fairseq's ``get_batch_iterator``: batches that are kept for all epochs are made as in the first one."""
 
     @functools.wraps(get_batch_iterator)
-    def get_with_same_batches(self, dataset, *args, seed=1, disable_iterator_cache=False, **options):
+    def get_with_same_batches(
+        self: FairseqTask,
+        dataset: FairseqDataset,
+        *args: Any,
+        seed: int = 1,
+        disable_iterator_cache: bool = False,
+        **options: Any,
+    ) -> EpochBatchIterator:
         options |= {"seed": seed, "disable_iterator_cache": disable_iterator_cache}
         kept = self.can_reuse_epoch_itr(dataset) and not disable_iterator_cache
         if not kept or options.get("update_epoch_batch_itr"):
             return get_batch_iterator(self, dataset, *args, **options)
         ordered_indices = dataset.ordered_indices
 
-        def ordered_as_in_the_first_epoch():
+        def ordered_as_in_the_first_epoch() -> NDArray[np.int64]:
             with data_utils.numpy_seed(seed + 1):
                 return ordered_indices()
 
@@ -242,19 +259,19 @@ def deterministic_batches(get_batch_iterator):
     return get_with_same_batches
 
 
-def handle_signals(cfg) -> None:
-    """Let Ctrl-C, and SIGTERM with which schedulers end a job, end a training with a line that says how to go on."""
-    process, last = os.getpid(), Path(cfg.checkpoint.save_dir, "checkpoint_last.pt")
+def handle_signals(cfg: DictConfig) -> None:
+    """Let Ctrl-C, and SIGTERM with which schedulers end a job, end a training with a line on how to resume it."""
+    process, last = os.getpid(), Path(cfg.checkpoint.save_dir, LAST)
 
-    def stop(*_):
+    def stop(*_: object) -> None:
         if os.getpid() != process:  # a loader process: the training ends it
             raise KeyboardInterrupt
         if is_master(cfg.distributed_training):
-            how = f"goes on from {last}" if last.exists() else "begins anew, there is no checkpoint yet"
+            how = f"resumes from {last}" if last.exists() else "begins anew, there is no checkpoint yet"
             os.write(2, f"\n{Path(sys.argv[0]).name}: interrupted; the same command {how}\n".encode())
-        atexit.register(options.stop_prefetch_threads)  # not here: what was interrupted may hold the queue's lock
+        atexit.register(options.stop_prefetch_threads)  # not here: the interrupted code may hold the queue's lock
         sys.exit(INTERRUPTED)
 
     signal.signal(signal.SIGTERM, stop)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as of what a shell has started in the background
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell ignores it for a job in the background
         signal.signal(signal.SIGINT, stop)

@@ -1,10 +1,10 @@
-r"""Translate every sentence of a split and score it, into the run's record.
+r"""Translate every sentence of a split and add its scores to the run's record.
 
     lskd nmt score --data data-bin/help.en-de --path runs/student/checkpoint_best.pt \
         --against runs/other/checkpoint_best.pt
 
-Beside the checkpoint it leaves ``<split>.<checkpoint>.hypotheses.txt`` and ``.references.txt``, one sentence a line.
-Several checkpoints joined by ``:`` are an ensemble, whose probabilities are averaged; it belongs to no run's record.
+It writes ``<split>.<checkpoint>.hypotheses.txt`` and ``.references.txt`` beside the checkpoint, one sentence a line.
+Several checkpoints joined by ``:`` are an ensemble, whose probabilities are averaged; it is in no run's record.
 """
 
 import argparse
@@ -13,11 +13,15 @@ import logging
 import math
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import sacrebleu
 import torch
 from fairseq import utils
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks.translation import TranslationTask
 from sacrebleu.significance import PairedTest
 
 from lskd.io.errors import InputError, OneLineParser, input_error, positive, run_command
@@ -46,26 +50,28 @@ class Translated:
     unknown_references: int
 
     def described(self) -> str:
-        """Say in words what a score of them measures."""
+        """Which text a score of them compares, in words."""
         against = "the raw references"
         if not self.raw:
             against = "the binarised references treated alike"
             if self.unknown_references:
-                against += f", {self.unknown_references} of them with symbols that the dictionary lacks"
+                against += f", {self.unknown_references} of them with tokens that the dictionary lacks"
         return f"of {self.postprocessing}, against {against}"
 
 
-def load(path: str, data: str, argument: str = "--path", pair: str | None = None):
-    """A checkpoint's model and a task that reads ``data``.
+def load(
+    path: str, data: str, argument: str = "--path", pair: str | None = None
+) -> tuple[BaseFairseqModel, TranslationTask]:
+    """Load a checkpoint's model and a task that reads ``data``.
 
     Args:
         path: the checkpoint.
         data: the data directory, or several joined by ``:``.
-        argument: what errors call the checkpoint.
-        pair: the languages that it must translate, ``en-de``; None: those that it was trained for.
+        argument: the checkpoint's name in error messages.
+        pair: the languages that it must translate, such as ``en-de``; None for those that it was trained on.
 
     Raises:
-        InputError: not a fairseq checkpoint, one of a task or model that is not supported, no data, or data that it
+        InputError: not a fairseq checkpoint, one of an unsupported task or model, no data, or data that the checkpoint
             does not fit.
     """
     state = read_checkpoint(path, argument)
@@ -73,7 +79,7 @@ def load(path: str, data: str, argument: str = "--path", pair: str | None = None
     if not all(map(os.path.isdir, directories := utils.split_paths(data))):
         raise input_error("--data", data or "''", "must be a directory made by fairseq-preprocess")
     for file in sorted(Path(directories[0]).glob("dict.*.txt")):
-        text.load_dictionary(file)  # fairseq would end in a traceback
+        text.load_dictionary(file)  # fairseq would end with a traceback
     task = own_task(path, state, data, argument)
     expected = PairedData.of(task)
     if doubt := check_fit(path, state, dataclasses.replace(expected, pair=pair or expected.pair), argument):
@@ -81,15 +87,17 @@ def load(path: str, data: str, argument: str = "--path", pair: str | None = None
     return build_model(path, task, argument), task
 
 
-def load_ensemble(argument: str, paths: str, data: str, pair: str | None = None) -> tuple[list, object]:
-    """The models of checkpoints that are joined by ``:``, of one pair of languages, and the task of the first."""
+def load_ensemble(
+    argument: str, paths: str, data: str, pair: str | None = None
+) -> tuple[list[BaseFairseqModel], TranslationTask]:
+    """Load the models of checkpoints joined by ``:``, all of one pair of languages, and the first one's task."""
     first, *others = joined_paths(argument, paths)
     model, task = load(first, data, argument, pair)
     return [model, *(load(path, data, argument, PairedData.of(task).pair)[0] for path in others)], task
 
 
-def metrics(hypotheses: list[str], references: list[str], language: str) -> dict:
-    """sacreBLEU and chrF with their signatures, and tokenised lower-cased BLEU as published IWSLT scores are."""
+def metrics(hypotheses: Sequence[str], references: Sequence[str], language: str) -> dict[str, Any]:
+    """sacreBLEU and chrF with their signatures, and tokenised lower-cased BLEU, as published for IWSLT."""
     bleu, chrf, published = sacrebleu.BLEU(), sacrebleu.CHRF(), sacrebleu.BLEU(tokenize="none", force=True)
     lower = [text.moses_lower(lines, language) for lines in (hypotheses, references)]
     return {
@@ -102,8 +110,8 @@ def metrics(hypotheses: list[str], references: list[str], language: str) -> dict
     }
 
 
-def significance(hypotheses: list[str], other: list[str], references: list[str]) -> dict:
-    """Paired bootstrap resampling (1000 samples, seed 12345) of BLEU, the other system as the baseline."""
+def significance(hypotheses: Sequence[str], other: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    """Paired bootstrap resampling (1000 samples, seed 12345) of BLEU, with the other system as the baseline."""
     test = PairedTest(
         [("against", other), ("path", hypotheses)],
         {"BLEU": sacrebleu.BLEU(references=[references])},
@@ -111,32 +119,34 @@ def significance(hypotheses: list[str], other: list[str], references: list[str])
         test_type="bs",
         n_samples=1000,
     )
-    against, ours = test()[1]["BLEU"]
+    systems: Any = test()[1]["BLEU"]
+    against, ours = systems
     return {
         "bleu": round(ours.score, 2),
         "against_bleu": round(against.score, 2),
         "difference": round(ours.score - against.score, 2),
-        # sacrebleu's formula gives its smallest p-value where nothing differs.
+        # sacrebleu's formula gives its smallest p-value if the systems do not differ.
         "p_value": round(float(ours.p_value), 4) if ours.score != against.score else 1.0,
         "method": "paired bootstrap, 1000 resamples",
     }
 
 
-def translated(models: list, task, arguments: argparse.Namespace) -> Translated:
+def translated(models: Sequence[BaseFairseqModel], task: TranslationTask, arguments: argparse.Namespace) -> Translated:
     """Translate a split with a model, or with an ensemble."""
     device = torch.device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
     for model in models:
         model.to(device)
     language, split, data = task.cfg.target_lang, arguments.split, utils.split_paths(arguments.data)[0]
+    assert language is not None  # setup_task has taken it from the data
     load_split(task, data, split)
     dataset, dictionary = task.dataset(split), task.target_dictionary
     processing = text.chosen_postprocessing(data, dictionary, dataset, arguments.remove_bpe, arguments.detokenize)
     detokenise = text.Detokeniser(dictionary, language, processing)
     references = text.raw_references(data, split, language, len(dataset))
-    # Tokenised hypotheses are compared with references that are tokenised in the same way.
-    if not (raw := references is not None and not processing.leaves_tokens()):
-        references = text.decoded_references(dataset, detokenise)
-    unknown = 0 if raw else sum(text.UNKNOWN_IN_REFERENCE in line for line in references)
+    raw, unknown = True, 0
+    if references is None or processing.leaves_tokens():  # both sides must be tokenised alike
+        raw, references = False, text.decoded_references(dataset, detokenise)
+        unknown = sum(text.UNKNOWN_IN_REFERENCE in line for line in references)
     hypotheses = translate(models, task, split, detokenise, arguments.beam, arguments.lenpen)
     return Translated(hypotheses, references, language, processing, raw, unknown)
 
@@ -151,7 +161,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.output:
         check_writable("--output", arguments.output)
     else:
-        # A broken one is noticed before the work, not after.
+        # A broken record is noticed before translating, not after.
         has_record = len(files) == 1 and read_run(directory) is not None
         try:
             check_writable("--path", directory)
@@ -160,13 +170,13 @@ def main(arguments: argparse.Namespace) -> None:
             print(f"{directory} cannot be written to: the score is printed only (--output keeps it)", file=sys.stderr)
     models, task = load_ensemble("--path", arguments.path, arguments.data)
     pair = PairedData.of(task).pair
-    against = arguments.against and load_ensemble("--against", arguments.against, arguments.data, pair)
+    other = load_ensemble("--against", arguments.against, arguments.data, pair) if arguments.against else None
     ours = translated(models, task, arguments)
     figures = metrics(ours.hypotheses, ours.references, ours.language)
     figures |= {"beam": arguments.beam, "lenpen": arguments.lenpen, "against": None, "of": ours.described()}
-    if against:
-        other = translated(*against, arguments)
-        figures["against"] = significance(ours.hypotheses, other.hypotheses, ours.references)
+    if other:
+        theirs = translated(*other, arguments)
+        figures["against"] = significance(ours.hypotheses, theirs.hypotheses, ours.references)
         figures["against"]["path"] = arguments.against
     show(figures, arguments)
     if written:
@@ -174,7 +184,7 @@ def main(arguments: argparse.Namespace) -> None:
         keep(directory, stem, ours, figures, has_record, arguments)
 
 
-def show(figures: dict, arguments: argparse.Namespace) -> None:
+def show(figures: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Print a score."""
     search = f"beam {arguments.beam}" + (f", lenpen {arguments.lenpen:g}" if arguments.lenpen != 1 else "")
     print(f"{arguments.path} on {arguments.split}, {figures['sentences']} sentences, {search}")
@@ -191,11 +201,16 @@ def show(figures: dict, arguments: argparse.Namespace) -> None:
 
 
 def keep(
-    directory: Path, stem: str, ours: Translated, figures: dict, has_record: bool, arguments: argparse.Namespace
+    directory: Path,
+    stem: str,
+    ours: Translated,
+    figures: dict[str, Any],
+    has_record: bool,
+    arguments: argparse.Namespace,
 ) -> None:
-    """Write hypotheses, references and figures; the latter into the run's record where there is one.
+    """Write hypotheses, references and scores; the scores go into the run's record if there is one.
 
-    Not those of tokenised text: among the scores of other runs they would pass for scores of detokenised text.
+    Scores of tokenised text do not: beside those of other runs they would be taken for scores of detokenised text.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for name, lines in (("hypotheses", ours.hypotheses), ("references", ours.references)):
@@ -203,7 +218,7 @@ def keep(
     if has_record and not ours.postprocessing.leaves_tokens():
         add_to_run(directory, arguments.split, Path(arguments.path).name, figures)
         return
-    # A model without a run beside it, such as an exported one, an ensemble, or a directory of one's own.
+    # No run's record: an exported model, an ensemble, or another output directory.
     files = utils.split_paths(arguments.path)
     fingerprints = [weights_fingerprint(read_checkpoint(file)["model"]) for file in files]
     fingerprint = fingerprints[0] if len(files) == 1 else joint_fingerprint(fingerprints)
@@ -238,12 +253,12 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         const="@@ ",
         choices=text.REMOVE_BPE,
-        help="how subwords are joined, as in fairseq (default: what the data directory is made with)",
+        help="how subwords are joined, as in fairseq (default: as the data directory was made)",
     )
     options.add_argument(
         "--detokenize",
         choices=text.DETOKENIZE,
-        help="from words to text: pieces of sentencepiece are text when joined (default: what the data are)",
+        help="how words become text; joined sentencepiece pieces already are text (default: as the data were made)",
     )
     options.add_argument(
         "--output", type=Path, metavar="DIR", help="directory to write to (default: beside the checkpoint, its record)"

@@ -1,17 +1,28 @@
-"""The splits of binarised data, loaded and found whole: fairseq believes every file."""
+"""Load the splits of binarised data and check that their files are complete: fairseq does not."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from fairseq.data import LanguagePairDataset
 from fairseq.data.indexed_dataset import IndexedCachedDataset, MMapIndexedDataset
+from fairseq.tasks.translation import TranslationTask
 
 from lskd.io.errors import input_error
 
 
-def load_split(task, data: str, split: str, combine: bool = False, argument: str = "--split", epoch: int = 1) -> None:
-    """Load a split into a task; with ``combine`` also what follows it, as ``train1`` does ``train`` in a training.
+def load_split(
+    task: TranslationTask, data: str, split: str, combine: bool = False, argument: str = "--split", epoch: int = 1
+) -> None:
+    """Load a split into a task and check it.
 
-    ``argument`` is what errors call the split. Of several data directories, ``epoch`` says whose training split.
+    Args:
+        task: the task.
+        data: the data directory, for error messages.
+        split: such as ``train``.
+        combine: also load its continuations (``train1``, …), as a training does.
+        argument: the split's name in error messages.
+        epoch: of several data directories, the one whose training split is loaded.
 
     Raises:
         InputError: there is no such split, or it is damaged.
@@ -19,7 +30,7 @@ def load_split(task, data: str, split: str, combine: bool = False, argument: str
     try:
         task.load_dataset(split, epoch, combine)
         for part in cached_parts(task.dataset(split)):
-            part.prefetch(range(len(part)))  # nothing is there before
+            part.prefetch(range(len(part)))  # it is empty before
         check_tokens(task, split)
     except FileNotFoundError:
         raise input_error(argument, split, f"{data} has no such split") from None
@@ -28,11 +39,11 @@ def load_split(task, data: str, split: str, combine: bool = False, argument: str
         raise input_error(argument, split, f"{data} must hold it as fairseq-preprocess wrote it: {reason}") from None
 
 
-def check_tokens(task, split: str) -> None:
-    """Check that every token of a loaded split is there and a symbol of its dictionary: fairseq does not.
+def check_tokens(task: TranslationTask, split: str) -> None:
+    """Check that a loaded split has all of its tokens, and that these are in the dictionary: fairseq does not.
 
     Raises:
-        ValueError: one is not, a sentence has none, or there is no sentence.
+        ValueError: a token is missing or not in the dictionary, a sentence is empty, or there are no sentences.
     """
     dataset = task.dataset(split)
     if not len(dataset):
@@ -50,13 +61,13 @@ def check_tokens(task, split: str) -> None:
                 raise ValueError(f"tokens from {tokens.min()} to {tokens.max()}, of {len(dictionary)} symbols")
 
 
-def cached_parts(pairs) -> list[IndexedCachedDataset]:
-    """The files of sentence pairs that are in fairseq's format of before 2019, of which its trainer can read none."""
+def cached_parts(pairs: LanguagePairDataset) -> list[IndexedCachedDataset]:
+    """The files of sentence pairs in fairseq's format of before 2019, which its trainer cannot read."""
     return [part for side in (pairs.src, pairs.tgt) for part in _files(side, IndexedCachedDataset)]
 
 
-def _files(dataset, kind: type) -> Iterator:
-    """The files of a kind that a data set is made of."""
+def _files(dataset: Any, kind: type[Any]) -> Iterator[Any]:
+    """The files of a kind that a possibly nested data set consists of."""
     if isinstance(dataset, kind):
         yield dataset
     for inner in getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]:

@@ -1,8 +1,10 @@
-"""Which tasks, models and criterions of fairseq distillation and scoring work with; all others end in one line.
+"""Which of fairseq's tasks, models and criterions are supported; all others are rejected with one line.
 
-Both need a model that gives logits for every symbol of the target sentence, teacher-forced, and that translates from
-left to right: an autoregressive encoder-decoder of one pair of languages.
+Distillation and scoring need a model that gives logits for every target token with teacher forcing, and that translates
+from left to right: an autoregressive encoder-decoder of one pair of languages.
 """
+
+from typing import Any
 
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY, FairseqEncoderDecoderModel
@@ -15,44 +17,45 @@ from omegaconf import DictConfig
 
 from lskd.io.errors import input_error
 from lskd.records.runs import look_up
+from lskd_fairseq.checkpoints import State
 
 OUR_TASKS = ("label_smoothed_kd", "translation_kd")
 TASKS = "translation or label_smoothed_kd"
 MODELS = "an autoregressive encoder-decoder, as transformer, transformer_align, lightconv, lstm or fconv"
-OTHER_TASKS = TranslationLevenshteinTask, TranslationFromPretrainedBARTTask  # translate otherwise, or add symbols
-# fairseq's criterions that train such a model; others may have registered more.
+OTHER_TASKS = TranslationLevenshteinTask, TranslationFromPretrainedBARTTask  # not left to right, or with more symbols
+# fairseq's criterions that train such a model; user directories may have registered more.
 CRITERIONS = ("cross_entropy", "label_smoothed_cross_entropy", "label_smoothed_cross_entropy_with_alignment")
 CRITERIONS += ("label_smoothed_cross_entropy_with_rdrop", "adaptive_loss")
 
 
 def is_translation(task: str | None) -> bool:
-    """Whether a task of that name translates between two languages, symbol by symbol."""
-    known = TASK_REGISTRY.get(task)
+    """Whether a task of that name translates between two languages, token by token."""
+    known = TASK_REGISTRY.get(task or "")
     return known is not None and issubclass(known, TranslationTask) and not issubclass(known, OTHER_TASKS)
 
 
 def is_autoregressive(model: str | None) -> bool:
-    """Whether an architecture or model of that name is an autoregressive encoder-decoder; so is one nobody knows."""
+    """Whether an architecture or model of that name is an autoregressive encoder-decoder; unknown names pass."""
     known = ARCH_MODEL_REGISTRY.get(model) or MODEL_REGISTRY.get(model)
     return known is None or (issubclass(known, FairseqEncoderDecoderModel) and not issubclass(known, FairseqNATModel))
 
 
-def name_of(section) -> str | None:
-    """The name in a section of fairseq's configuration, of whatever type that is: of a legacy model its architecture.
+def name_of(section: object) -> str | None:
+    """The name in a section of fairseq's configuration, whatever its type; for a legacy model its architecture.
 
     >>> name_of({"_name": "translation"})
     'translation'
     """
-    get = section.get if hasattr(section, "get") else lambda name: getattr(section, name, None)
+    get: Any = getattr(section, "get", lambda name: getattr(section, name, None))
     names = [section, get("_name"), get("arch")]
     return next((name for name in names if isinstance(name, str)), None)
 
 
 def check_training(cfg: DictConfig) -> None:
-    """Check that the task, model and criterion of a training go together with distillation, or with our task.
+    """Check that the task, model and criterion of a training work with distillation, or with our task.
 
     Raises:
-        InputError: one does not.
+        InputError: one of them is not supported.
     """
     task, model, criterion = name_of(cfg.task), name_of(cfg.model), name_of(cfg.criterion)
     if not is_translation(task):
@@ -69,20 +72,20 @@ def check_training(cfg: DictConfig) -> None:
         )
 
 
-def check_checkpoint(argument: str, path: str, state: dict) -> None:
-    """Check that a checkpoint holds a model that translates, from left to right.
+def check_checkpoint(argument: str, path: str, state: State) -> None:
+    """Check that a checkpoint holds a model that translates from left to right.
 
     Args:
-        argument: what errors call it.
-        path: of it.
-        state: what it holds.
+        argument: the checkpoint's name in error messages.
+        path: the checkpoint.
+        state: its content.
 
     Raises:
-        InputError: it does not.
+        InputError: it holds another kind of model.
     """
     if state.get("cfg"):
         task, model = (name_of(look_up(state, "cfg", section)) for section in ("task", "model"))
-    else:  # of before fairseq had structured configurations
+    else:  # from before fairseq had structured configurations
         task, model = name_of(getattr(state.get("args"), "task", None)), name_of(state.get("args"))
     if task is not None and not is_translation(task):
         raise input_error(argument, path, f"is of the task {task}, must be of {TASKS}")

@@ -1,20 +1,30 @@
-"""The task ``label_smoothed_kd``, also called ``translation_kd``: translation, and what people who distil need.
+"""The task ``label_smoothed_kd``, also called ``translation_kd``: translation with a teacher.
 
-Everything of fairseq's ``translation`` task, and on top of it: the teacher scored on the validation split, BLEU on
-detokenised text against the raw references (with ``--eval-bleu``), and no sentence left out of validation or a test.
+It adds to fairseq's ``translation`` task: the teacher is scored on the validation split, BLEU is of detokenised text
+against the raw references (with ``--eval-bleu``), and validation and tests leave out no sentence.
 """
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+import numpy as np
 import sacrebleu
 import torch
 from fairseq import utils
+from fairseq.criterions import FairseqCriterion
+from fairseq.data import Dictionary, LanguagePairDataset
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.models import BaseFairseqModel
+from fairseq.sequence_generator import SequenceGenerator
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from sacrebleu.metrics.bleu import BLEUScore
 
 from lskd.io.errors import InputError
 from lskd.io.files import write_json
@@ -22,13 +32,16 @@ from lskd.io.schema import Name, Number, convert, read_json
 from lskd.measure.smoothing_estimate import REVISION, SmoothingEstimate, estimate_label_smoothing, most_smoothed
 from lskd.measure.teacher_smoothing import Estimate, temperature_warnings, with_estimate
 from lskd_fairseq import eval_bleu, options
+from lskd_fairseq.batch import Batch
+from lskd_fairseq.cache.teacher import CachedTeacher
 from lskd_fairseq.decoder_output import output_logits
 from lskd_fairseq.records import data_fingerprint
-from lskd_fairseq.text import Detokeniser, chosen_postprocessing, decoded_references, raw_references
+from lskd_fairseq.teacher import Teacher
+from lskd_fairseq.text import Decode, Detokeniser, chosen_postprocessing, decoded_references, raw_references
 from lskd_fairseq.translate import check_lengths, every_batch, translate
 
 logger = logging.getLogger(__name__)
-SAMPLES = 2000  # tokens of validation, that say whether a teacher was smoothed
+SAMPLES = 2000  # validation tokens from which a teacher's label smoothing is estimated
 
 
 @dataclass
@@ -41,7 +54,7 @@ class KDTaskConfig(TranslationConfig):
 
 
 class Scores(TypedDict):
-    """A teacher's figures on valid, remembered beside its checkpoint; the first ones had no estimate."""
+    """A teacher's scores on valid, stored beside its checkpoint; early versions had no estimate."""
 
     bleu: Number
     signature: Name
@@ -54,31 +67,35 @@ class LabelSmoothedKDTask(TranslationTask):
     """Translation with a teacher.
 
     Attributes:
+        teacher: the criterion's; None without one.
         teacher_scores: the teacher's ``bleu``, ``signature`` and ``nll_loss`` (bits per token) on the validation split,
             once the first epoch has begun; None without a teacher.
     """
 
-    def __init__(self, cfg, src_dict, tgt_dict):
+    cfg: Any  # a KDTaskConfig, as omegaconf's DictConfig where fairseq's commands make it
+
+    def __init__(self, cfg: KDTaskConfig, src_dict: Dictionary, tgt_dict: Dictionary) -> None:
         super().__init__(cfg, src_dict, tgt_dict)
-        self.teacher = None
-        self.teacher_scores: dict | None = None
+        self.teacher: Teacher | CachedTeacher | None = None
+        self.teacher_scores: Scores | None = None
+        self._temperature = 1.0
         self._raw_references: dict[str, list[str] | None] = {}
-        self._decoders: dict[str, Detokeniser | eval_bleu.FairseqsDecoder] = {}
+        self._decoders: dict[str, Decode] = {}
         self._references: dict[str, list[str]] = {}
-        self._validating = "valid"
+        self._validating: str | None = "valid"
         try:
             eval_bleu.check_options(cfg)
         except InputError as error:
             options.exit_with_error(error)
 
-    def build_criterion(self, cfg, from_checkpoint=False):
-        """Build the criterion and remember its teacher."""
-        criterion = super().build_criterion(cfg, from_checkpoint)
+    def build_criterion(self, cfg: DictConfig, from_checkpoint: bool = False) -> FairseqCriterion:
+        """Build the criterion and keep its teacher."""
+        criterion: Any = super().build_criterion(cfg, from_checkpoint)
         self.teacher = getattr(criterion, "teacher", None)
         self._temperature = getattr(cfg, "temperature", 1.0)
         return criterion
 
-    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
         """Load a split and, for BLEU, its references."""
         super().load_dataset(split, epoch, combine, **kwargs)
         dataset = self.dataset(split)
@@ -86,26 +103,27 @@ class LabelSmoothedKDTask(TranslationTask):
             return
         self._decoders.pop(split, None)
         try:
-            # With --combine-valid-subsets the sentences are those of several raw files: they are decoded instead.
+            # With --combine-valid-subsets the sentences are from several raw files: they are decoded instead.
             raw = None if combine else raw_references(self._data(), split, self.cfg.target_lang, len(dataset))
             self._raw_references[split] = raw
             if self.cfg.eval_bleu:
-                self.decoder(split)  # what cannot be measured is told before anything is trained
+                self.decoder(split)  # fails before training if BLEU cannot be computed
         except InputError as error:
             options.exit_with_error(error)
 
-    def decoder(self, split: str) -> Detokeniser | eval_bleu.FairseqsDecoder:
-        """What turns the symbols of a loaded split, and of hypotheses for it, into what BLEU is measured on.
+    def decoder(self, split: str) -> Decode:
+        """The function from the tokens of a loaded split, or of hypotheses for it, to the text that BLEU compares.
 
         Raises:
-            InputError: neither the options nor the data tell how.
+            InputError: it follows neither from the options nor from the data.
         """
         if split not in self._decoders:
             self._decoders[split] = self._decoder(split)
         return self._decoders[split]
 
-    def _decoder(self, split: str) -> Detokeniser | eval_bleu.FairseqsDecoder:
+    def _decoder(self, split: str) -> Decode:
         dataset, raw = self.dataset(split), self._raw_references[split]
+        decode: Decode
         if eval_bleu.is_fairseqs(self.cfg):
             decode, raw = eval_bleu.FairseqsDecoder(self.cfg, self.tgt_dict), None
             of = "as fairseq's translation task measures it, of both sides decoded alike"
@@ -121,22 +139,22 @@ class LabelSmoothedKDTask(TranslationTask):
 
     def get_batch_iterator(
         self,
-        dataset,
-        *args,
-        max_positions=None,
-        required_batch_size_multiple=1,
-        ignore_invalid_inputs=False,
-        **kwargs,
-    ):
-        """Batches; for everything but training, of every sentence: fairseq's default drops the last few silently."""
+        dataset: LanguagePairDataset,
+        *args: Any,
+        max_positions: tuple[int, int] | None = None,
+        required_batch_size_multiple: int = 1,
+        ignore_invalid_inputs: bool = False,
+        **kwargs: Any,
+    ) -> EpochBatchIterator:
+        """Batches; except for training, of every sentence: fairseq's default silently drops the last few."""
         split = next((name for name, loaded in self.datasets.items() if loaded is dataset), None)
         if split != self.cfg.train_subset:
-            self._validating = split  # a batch does not say which split it is of; the next ones are of this
+            self._validating = split  # a batch does not say which split it is from; the next ones are from this
             required_batch_size_multiple = 1
             ignore_invalid_inputs = False
             if max_positions is not None:
                 try:
-                    check_lengths(dataset, split, max_positions)
+                    check_lengths(dataset, str(split), max_positions)
                 except InputError as error:
                     options.exit_with_error(error)
         return super().get_batch_iterator(
@@ -148,83 +166,87 @@ class LabelSmoothedKDTask(TranslationTask):
             **kwargs,
         )
 
-    def begin_epoch(self, epoch, model):
-        """Before the first epoch, score the teacher on the validation split, if nobody has yet."""
+    def begin_epoch(self, epoch: int, model: BaseFairseqModel) -> None:
+        """Score the teacher on the validation split before the first epoch, unless its scores are stored."""
         super().begin_epoch(epoch, model)
         if self.teacher is None or self.cfg.skip_teacher_score or self.teacher_scores is not None:
             return
-        if "valid" not in self._raw_references:  # validation is switched off, or of another split, or trained on
+        if "valid" not in self._raw_references:  # validation is off or on another split, or valid is trained on
             return
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not distributed or torch.distributed.get_rank() == 0:
-            self.teacher_scores = self._score_teacher(next(model.parameters()))
+            self.teacher_scores = self._score_teacher(self.teacher, next(model.parameters()))
             if self.teacher_scores is None:
                 return
             estimate = self.teacher_scores.pop("smoothing_estimate", None)
             known = self.teacher.label_smoothing
-            before = known.get("estimate", {}).get("revision")  # a cache has it already
+            before = known.get("estimate", {}).get("revision")  # a cache may have it
             if estimate and known["alpha"] is None and before != REVISION:
-                self._tell(SmoothingEstimate(**estimate))
+                self._add_estimate(self.teacher, SmoothingEstimate(**estimate))
             logger.info("teacher on valid: " + ", ".join(f"{k} {v}" for k, v in self.teacher_scores.items()))
 
-    def _tell(self, estimate: SmoothingEstimate) -> None:
-        """Give the criterion's teacher what its outputs tell of its smoothing, and warn where that asks for it."""
-        self.teacher.label_smoothing = with_estimate(self.teacher.label_smoothing, estimate)
-        for warning in temperature_warnings(self.teacher.label_smoothing, self._temperature):
+    def _add_estimate(self, teacher: Teacher | CachedTeacher, estimate: SmoothingEstimate) -> None:
+        """Add an estimate of a teacher's label smoothing from its outputs, and warn if it does not go with T."""
+        teacher.label_smoothing = with_estimate(teacher.label_smoothing, estimate)
+        for warning in temperature_warnings(teacher.label_smoothing, self._temperature):
             logger.warning(warning)
 
-    def _inference_with_bleu(self, generator, sample, model):
+    def _inference_with_bleu(self, generator: SequenceGenerator, sample: Batch, model: BaseFairseqModel) -> BLEUScore:
+        assert self._validating is not None
         found = self.inference_step(generator, [model], sample, prefix_tokens=None)
         decode = self.decoder(self._validating)
         hypotheses = [decode(hypothesis[0]["tokens"]) for hypothesis in found]
         lines = self._references[self._validating]
-        # A process that has run out of batches is given one of the train split, whose outcome fairseq throws away.
+        # A process that has run out of batches gets one of the train split, and fairseq discards its result.
         expected = [lines[index] if index < len(lines) else "" for index in sample["id"].tolist()]
         if self.cfg.eval_bleu_print_samples:
             logger.info(f"example hypothesis: {hypotheses[0]}")
             logger.info(f"example reference: {expected[0]}")
         return sacrebleu.corpus_bleu(hypotheses, [expected], **self._bleu_options())
 
-    def _bleu_options(self) -> dict:
+    def _bleu_options(self) -> dict[str, Any]:
         return {"tokenize": "none", "force": True} if self.cfg.eval_tokenized_bleu else {}
 
     def _data(self) -> str:
         return utils.split_paths(self.cfg.data)[0]
 
-    def _score_teacher(self, like: torch.Tensor) -> dict | None:
-        """The teacher's figures on valid: remembered beside its checkpoint, or measured now and remembered.
+    def _score_teacher(self, teacher: Teacher | CachedTeacher, like: torch.Tensor) -> Scores | None:
+        """The teacher's scores on valid: read from the file beside its checkpoint, or measured now and stored there.
 
-        None where it has not been scored and cannot be, being a cached one.
+        None for a cached teacher without stored scores: it cannot translate.
         """
-        path = Path(self.teacher.paths[0] + ".valid.json")
-        if not path.is_file() and not self.teacher.models:
+        path = Path(teacher.paths[0] + ".valid.json")
+        if not path.is_file() and not teacher.models:
             return None
-        key = f"{self.teacher.fingerprint} {data_fingerprint([self._data()])}{eval_bleu.identity(self.cfg)}"
+        key = f"{teacher.fingerprint} {data_fingerprint([self._data()])}{eval_bleu.identity(self.cfg)}"
+        stored: dict[str, Any] = {}
+        scores: Scores | None = None
         try:
-            remembered = read_json(path, dict[str, Any])
-            scores = convert(remembered.get(key), Scores | None, str(path))
-        except (OSError, InputError):  # none yet, or not as it is written here
-            remembered, scores = {}, None
-        if scores and scores.get("smoothing_estimate", {}).get("revision") != REVISION:  # an earlier rule's
+            stored = read_json(path, dict[str, Any])
+            if stored.get(key) is not None:
+                scores = convert(stored[key], Scores, str(path))
+        except (OSError, InputError):  # no file yet, or not one in this format
+            stored = {}
+        if scores and scores.get("smoothing_estimate", {}).get("revision") != REVISION:  # by an earlier version's rule
             scores.pop("smoothing_estimate", None)
-        if scores is None or (self.teacher.models and "smoothing_estimate" not in scores):
-            if not self.teacher.models:
+        if scores is None or (teacher.models and "smoothing_estimate" not in scores):
+            if not teacher.models:
                 return None
             try:
-                # Nothing here may use up random numbers that training without a teacher would have had.
+                # Training must see the same random numbers as without a teacher.
                 with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
-                    scores = remembered[key] = self._measure_teacher(like)
+                    scores = stored[key] = self._measure_teacher(teacher.models, like)
             except InputError as error:
                 options.exit_with_error(error)
             try:
-                write_json(path, remembered)
+                write_json(path, stored)
             except OSError as error:
-                logger.warning(f"the teacher's score cannot be remembered beside it: {error}")
-        return dict(scores)
+                logger.warning(f"the teacher's scores cannot be stored beside it: {error}")
+        return scores.copy()
 
     @torch.no_grad()
-    def _measure_teacher(self, like: torch.Tensor) -> dict:
-        models = [model.to(device=like.device, dtype=like.dtype) for model in self.teacher.models]
+    def _measure_teacher(self, teachers: Sequence[BaseFairseqModel], like: torch.Tensor) -> Scores:
+        models = [model.to(device=like.device, dtype=like.dtype) for model in teachers]
         hypotheses = translate(models, self, "valid", self.decoder("valid"))
         bleu = sacrebleu.BLEU(**self._bleu_options())
         score = bleu.corpus_score(hypotheses, [self._references["valid"]]).score
@@ -245,25 +267,25 @@ class LabelSmoothedKDTask(TranslationTask):
 
 
 @torch.no_grad()
-def estimate_smoothing(models: list, task, split: str) -> SmoothingEstimate:
-    """What the outputs of teachers for a few thousand tokens of a loaded split tell of the smoothing of their training.
+def estimate_smoothing(models: Sequence[BaseFairseqModel], task: TranslationTask, split: str) -> SmoothingEstimate:
+    """Estimate the label smoothing of teachers from their outputs for a few thousand tokens of a loaded split.
 
-    Of several teachers it is the most smoothed one's, or of one that may be smoothed.
+    For several teachers it is the estimate of the most smoothed one, or of one that may be smoothed.
     """
-    some, tokens = [[] for _ in models], 0
-    on_gpu = next(models[0].parameters()).is_cuda
+    samples: list[list[NDArray[np.float32]]] = [[] for _ in models]
+    tokens, on_gpu = 0, next(models[0].parameters()).is_cuda
     for batch in every_batch(models, task, split, max_tokens=8000):
         if tokens >= SAMPLES:
             break
         batch = utils.move_to_cuda(batch) if on_gpu else batch
         keep = batch["target"].ne(task.target_dictionary.pad())
-        for kept, model in zip(some, models, strict=True):
+        for of_model, model in zip(samples, models, strict=True):
             logits = output_logits(model, batch["net_input"], keep).float()
-            kept.append(logits[logits.isfinite().all(1)].cpu().numpy())
+            of_model.append(logits[logits.isfinite().all(1)].cpu().numpy())
         tokens += batch["ntokens"]
-    return most_smoothed(map(estimate_label_smoothing, some))
+    return most_smoothed(map(estimate_label_smoothing, samples))
 
 
 @register_task("translation_kd", dataclass=KDTaskConfig)
 class TranslationKDTask(LabelSmoothedKDTask):
-    """The same task under its other name: fairseq registers a class once."""
+    """The same task under its other name: fairseq registers a class only once."""

@@ -3,15 +3,19 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from fairseq.models import BaseFairseqModel
+from fairseq.tasks.translation import TranslationTask
 from torch import Tensor, nn
 
 from lskd.io.errors import input_error
 from lskd.loss.distillation import ProjectedLogits
+from lskd.measure.teacher_smoothing import LabelSmoothing
 from lskd.records.fingerprints import weights_fingerprint
+from lskd_fairseq.batch import Batch, NetInput
 from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint, smoothing_of_training
 from lskd_fairseq.decoder_output import output_features, output_logits
 from lskd_fairseq.supported import check_checkpoint
@@ -28,15 +32,15 @@ class Teacher:
         models: the teachers, in eval mode, without gradients.
         paths: their checkpoints.
         fingerprints: a SHA-256 over the weights of each.
-        fingerprint: one over those of all of them.
-        label_smoothing: what is known of the smoothing they were trained with, see :func:`smoothing_of_training`.
+        fingerprint: one over the fingerprints of all.
+        label_smoothing: the label smoothing they were trained with, see :func:`smoothing_of_training`.
 
     Raises:
-        InputError: one cannot be read or built, or does not fit the task's data, see
+        InputError: a checkpoint cannot be read or built, or does not fit the task's data, see
             :func:`lskd_fairseq.teacher_checks.check_fit`.
     """
 
-    def __init__(self, paths: list[str], task):
+    def __init__(self, paths: list[str], task: TranslationTask) -> None:
         self.paths = paths
         self.models: list[BaseFairseqModel] = []
         self.fingerprints: list[str] = []
@@ -47,32 +51,33 @@ class Teacher:
             doubts.append(check_fit(path, state, data, "--teacher-path"))
             smoothing.append(smoothing_of_training(state, len(task.target_dictionary)))
             self.fingerprints.append(weights_fingerprint(state["model"]))
-            # Not the student's task: a teacher takes over the sequence generator of its own, and so validation BLEU.
-            own = own_task(path, state, task.cfg.data, "--teacher-path")
+            # Not the student's task: building the teacher would replace its sequence generator, for validation BLEU.
+            own = own_task(path, state, str(task.cfg.data), "--teacher-path")
             model = build_model(path, own, "--teacher-path")
             self.models.append(model.eval().requires_grad_(False))
-        self.label_smoothing, self.fingerprint = most_smoothed(smoothing), joint_fingerprint(self.fingerprints)
+        self.label_smoothing: dict[str, Any] = dict(most_smoothed(smoothing))
+        self.fingerprint = joint_fingerprint(self.fingerprints)
         if doubt := "; ".join(filter(None, doubts)):
             say_once(f"teacher {doubt}")
 
-    def record(self) -> dict:
-        """What a run record says of the teacher."""
+    def record(self) -> dict[str, Any]:
+        """The teacher's entry in a run record."""
         return {"paths": self.paths, "fingerprint": self.fingerprint, "label_smoothing": self.label_smoothing}
 
     @torch.no_grad()
-    def logits(self, sample: dict, keep: Tensor, like: Tensor) -> list[Tensor | ProjectedLogits]:
-        """The logits of each teacher at the kept positions; a Transformer's not before they are needed.
+    def logits(self, sample: Batch, keep: Tensor, like: Tensor) -> list[Tensor | ProjectedLogits]:
+        """The logits of each teacher at the kept positions; those of a Transformer are projected only when needed.
 
         Args:
-            sample: a fairseq batch, teacher-forced.
+            sample: a fairseq batch, with teacher forcing.
             keep: (batch, length) bool, the target positions that are not padding, N in all.
-            like: the student's output, whose device and dtype the teacher takes on.
+            like: the student's output; the teacher is moved to its device and dtype.
 
         Returns:
             For each teacher, (N, V).
 
         Raises:
-            InputError: a sentence is longer than a teacher takes.
+            InputError: a sentence is longer than a teacher's maximum.
         """
         self._check_lengths(sample, keep)
         for model in self.models:
@@ -80,31 +85,31 @@ class Teacher:
                 model.to(device=like.device, dtype=like.dtype)
         return [self._logits(model, sample["net_input"], keep) for model in self.models]
 
-    def check_training(self, task, splits: list[str], limits: tuple) -> None:
-        """Check that the teachers take every sentence that a training reads.
+    def check_training(self, task: TranslationTask, splits: Sequence[str], limits: tuple[int, int]) -> None:
+        """Check that the teachers can process every sentence of a training.
 
         Args:
             task: with these splits loaded.
-            splits: what it reads, first the one that it trains on.
-            limits: of source and target tokens: the student is given no longer sentence.
+            splits: that the training reads, first the one that it trains on.
+            limits: most source and target tokens of the student's sentences.
 
         Raises:
-            InputError: a sentence has more tokens than a teacher takes.
+            InputError: a sentence has more tokens than a teacher's maximum.
         """
         for split in splits:
             dataset = task.dataset(split)
             kept, _ = dataset.filter_indices_by_size(np.arange(len(dataset)), limits)
             longest = [int(sizes[kept].max(initial=0)) for sizes in (dataset.src_sizes, dataset.tgt_sizes)]
-            # Validation leaves no sentence out.
+            # Validation leaves out no sentence.
             way_out = "--max-{side}-positions {limit} leaves such sentences out"
             way_out = way_out if split == splits[0] else "take such sentences out of the data"
             self._check_longest(longest, f"of {split}; {way_out}")
 
-    def _check_lengths(self, sample: dict, keep: Tensor) -> None:
+    def _check_lengths(self, sample: Batch, keep: Tensor) -> None:
         widths = sample["net_input"]["src_tokens"].size(1), keep.size(1)
         limits = zip(*(_limits(model) for model in self.models), strict=True)
-        if any(width > min(limit) for width, limit in zip(widths, limits, strict=True)):  # padding counts in a width
-            longest = sample["net_input"]["src_lengths"].max().item(), keep.sum(1).max().item()
+        if any(width > min(limit) for width, limit in zip(widths, limits, strict=True)):  # a width includes padding
+            longest = int(sample["net_input"]["src_lengths"].max()), int(keep.sum(1).max())
             self._check_longest(longest, "of this batch")
 
     def _check_longest(self, longest: Sequence[int], where: str) -> None:
@@ -115,24 +120,24 @@ class Teacher:
                     raise input_error("--teacher-path", path, found + where.format(side=side, limit=limit))
 
     @staticmethod
-    def _logits(model: BaseFairseqModel, net_input: dict, keep: Tensor) -> Tensor | ProjectedLogits:
+    def _logits(model: BaseFairseqModel, net_input: NetInput, keep: Tensor) -> Tensor | ProjectedLogits:
         layer = getattr(model.decoder, "output_projection", None)
-        if type(layer) is not nn.Linear:
-            return output_logits(model, net_input, keep)
-        return ProjectedLogits(output_features(model, net_input, keep), layer.weight, layer.bias)
+        if type(layer) is nn.Linear and (features := output_features(model, net_input, keep)) is not None:
+            return ProjectedLogits(features, layer.weight, layer.bias)
+        return output_logits(model, net_input, keep)
 
 
 def _limits(model: BaseFairseqModel) -> tuple[float, float]:
-    """How many source and target tokens a model takes."""
+    """The most source and target tokens that a model takes."""
     limits = model.max_positions()
     return limits if isinstance(limits, tuple) else (math.inf, math.inf)
 
 
-def most_smoothed(known: list[dict]) -> dict:
-    """Of what is known of several teachers' smoothing, that which the reader has to know: of the most smoothed one."""
+def most_smoothed(known: Sequence[LabelSmoothing]) -> LabelSmoothing:
+    """The label smoothing of the most smoothed of several teachers."""
     return max(known, key=lambda each: each["alpha"] or 0)
 
 
-def joint_fingerprint(fingerprints: list[str]) -> str:
-    """One SHA-256 over those of the weights of all teachers, in their order."""
+def joint_fingerprint(fingerprints: Sequence[str]) -> str:
+    """One SHA-256 over the fingerprints of several teachers, in their order."""
     return hashlib.sha256("".join(fingerprints).encode()).hexdigest()

@@ -1,14 +1,16 @@
-"""Whether a checkpoint fits the data that a student, or a measurement, gives to it: one check for all commands.
+"""Check that a checkpoint fits the data it is to be used on: one check for all commands.
 
-A teacher of other symbols, of another pair of languages or of the reverse direction still runs, and what it says is
-wrong. So it is compared with the data before anything is built.
+A teacher with another vocabulary, another pair of languages or the reverse direction still runs, with wrong outputs. So
+it is compared with the data before anything is built.
 """
 
 import functools
 import hashlib
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from fairseq import utils
@@ -16,7 +18,7 @@ from fairseq.data import Dictionary, data_utils
 
 from lskd.io.errors import InputError, input_error
 from lskd.records.runs import look_up
-from lskd_fairseq.checkpoints import check_finite, checkpoint_config, made_with, readable, setting
+from lskd_fairseq.checkpoints import State, check_finite, checkpoint_config, made_with, readable, setting
 from lskd_fairseq.text import load_dictionary
 
 logger = logging.getLogger(__name__)
@@ -28,8 +30,8 @@ class PairedData:
     """A data directory, read in one direction.
 
     Attributes:
-        directory: the first one, where there are several.
-        pair: ``en-de``; None of a task of several pairs.
+        directory: the first one of several.
+        pair: ``en-de``; None for a task of several pairs.
         dictionaries: of ``source`` and ``target``.
     """
 
@@ -38,9 +40,9 @@ class PairedData:
     dictionaries: dict[str, Dictionary]
 
     @classmethod
-    def of(cls, task) -> "PairedData":
-        """What a task reads."""
-        cfg = task.cfg or task.args  # of tasks that fairseq has not given a structured configuration
+    def of(cls, task: Any) -> "PairedData":
+        """The data that a task of fairseq reads."""
+        cfg = task.cfg or task.args  # some of fairseq's tasks have no structured configuration
         source, target = setting(cfg, "source_lang"), setting(cfg, "target_lang")
         dictionaries = {"source": task.source_dictionary, "target": task.target_dictionary}
         directory = Path(utils.split_paths(cfg.data)[0])
@@ -48,10 +50,10 @@ class PairedData:
 
 
 def read_paired_data(directory: str, source: str | None, target: str | None) -> PairedData:
-    """A data directory for these languages; where one is None for those that its files name, as fairseq does it.
+    """Read a data directory for these languages; a language that is None is taken from the file names, as in fairseq.
 
     Raises:
-        InputError: it is no directory of fairseq-preprocess, or has no dictionary of one of the languages.
+        InputError: not a directory made by fairseq-preprocess, or one without a dictionary of one of the languages.
     """
     if not directory or not Path(directory).is_dir():
         raise input_error("data", directory or "''", "must be a directory made by fairseq-preprocess")
@@ -71,11 +73,11 @@ class TrainingData:
     """What is known of the data that a checkpoint was trained on.
 
     Attributes:
-        named: their directory, as the checkpoint has it.
-        found: these data, where they are still there; None where they are not, or are no longer what they were.
-        pair: ``en-de``; None: unknown.
-        fingerprints: of the dictionaries, ``source`` and ``target``; None: unknown.
-        rows: of the embeddings likewise: the number of symbols.
+        named: their directory, as stored in the checkpoint.
+        found: the data themselves; None if they are gone or have changed.
+        pair: ``en-de``; None if unknown.
+        fingerprints: of the ``source`` and ``target`` dictionaries; None if unknown.
+        rows: of the ``source`` and ``target`` embeddings, the sizes of the vocabularies; None if unknown.
     """
 
     named: str
@@ -85,14 +87,14 @@ class TrainingData:
     rows: dict[str, int | None]
 
 
-def training_data(path: str, state: dict, argument: str) -> TrainingData:
-    """What a checkpoint tells of its data, and what their directory does.
+def training_data(path: str, state: State, argument: str) -> TrainingData:
+    """What is known of a checkpoint's training data, from the checkpoint and from their directory.
 
-    A relative directory is looked up above the checkpoint, where its training may have been started, and never where
-    this command was: another directory of the same name may be there.
+    A relative directory is looked up in the parents of the checkpoint, where its training may have been started, and
+    never in the working directory of this command, which may have another directory of the same name.
 
     Raises:
-        InputError: the checkpoint's configuration is not whole.
+        InputError: the checkpoint's configuration is incomplete.
     """
     made = made_with(state).get("data")
     try:
@@ -100,21 +102,31 @@ def training_data(path: str, state: dict, argument: str) -> TrainingData:
         named, *_ = utils.split_paths(str(setting(task, "data")))
         languages = [each and str(each) for each in (setting(task, "source_lang"), setting(task, "target_lang"))]
     except Exception as error:  # OmegaConf and fairseq may raise anything
-        raise input_error(argument, path, f"has a configuration that is not whole: {readable(error)}") from None
-    rows, fingerprints = {}, {}
+        raise input_error(argument, path, f"has an incomplete configuration: {readable(error)}") from None
+    rows: dict[str, int | None] = {}
+    fingerprints: dict[str, str | None] = {}
     for side, module in SIDES.items():
         embedding = state["model"].get(f"{module}.embed_tokens.weight")
         rows[side] = None if embedding is None else len(embedding)
-        fingerprints[side] = look_up(made, "dictionaries", side)
+        fingerprint = look_up(made, "dictionaries", side)
+        fingerprints[side] = None if fingerprint is None else str(fingerprint)
     places = [Path(named)] if Path(named).is_absolute() else [above / named for above in Path(path).resolve().parents]
     if isinstance(absolute := look_up(made, "path"), str):
         places = [Path(absolute)]
     found = next(filter(None, (_same_data(place, languages, rows, fingerprints) for place in places)), None)
-    pair = look_up(made, "pair") or (None if None in languages else "-".join(languages)) or (found and found.pair)
-    return TrainingData(named, found, pair, fingerprints, rows)
+    source, target = languages
+    pair = look_up(made, "pair") or (f"{source}-{target}" if source and target else None)
+    if pair is None and found is not None:
+        pair = found.pair
+    return TrainingData(named, found, None if pair is None else str(pair), fingerprints, rows)
 
 
-def _same_data(place: Path, languages: list, rows: dict, fingerprints: dict) -> PairedData | None:
+def _same_data(
+    place: Path,
+    languages: Sequence[str | None],
+    rows: Mapping[str, int | None],
+    fingerprints: Mapping[str, str | None],
+) -> PairedData | None:
     """The data in a directory, if they may be those of a training with these embeddings and dictionaries."""
     try:
         data = read_paired_data(str(place), *languages)
@@ -123,23 +135,22 @@ def _same_data(place: Path, languages: list, rows: dict, fingerprints: dict) -> 
     for side, dictionary in data.dictionaries.items():
         if rows[side] not in (None, len(dictionary)):
             return None
-        if fingerprints[side] not in (None, dictionary_fingerprint(dictionary)):  # made anew since
+        if fingerprints[side] not in (None, dictionary_fingerprint(dictionary)):  # prepared again since
             return None
     return data
 
 
-def check_fit(path: str, state: dict, data: PairedData, argument: str) -> str | None:
-    """Check that a checkpoint is of the languages, the direction and the symbols of the data, and its weights numbers.
+def check_fit(path: str, state: State, data: PairedData, argument: str) -> str | None:
+    """Check that a checkpoint has the languages, direction and vocabulary of the data, and finite weights.
 
     Args:
         path: the checkpoint.
         state: its content.
-        data: what it is to be used on.
-        argument: what errors call it.
+        data: that it is to be used on.
+        argument: the checkpoint's name in error messages.
 
     Returns:
-        A line on what could not be compared, or was compared with data that may not be its own; None: there is nothing
-        to say.
+        A line on what could not be compared, or was compared with data that may not be its own; None if all was.
 
     Raises:
         InputError: it does not fit.
@@ -154,7 +165,7 @@ def check_fit(path: str, state: dict, data: PairedData, argument: str) -> str | 
                 argument, path, f"has {rows}, must have the {len(dictionary)} of the data's {side} dictionary"
             )
         if theirs.found is not None:
-            _check_symbols(theirs, side, dictionary.symbols, path, argument)
+            _check_symbols(theirs.found, side, dictionary.symbols, path, argument)
         elif theirs.fingerprints[side] not in (None, dictionary_fingerprint(dictionary)):
             raise input_error(
                 argument, path, f"has other symbols than the data's {side} dictionary, or in another order"
@@ -163,8 +174,8 @@ def check_fit(path: str, state: dict, data: PairedData, argument: str) -> str | 
     return _doubt(path, theirs)
 
 
-def _check_symbols(theirs: TrainingData, side: str, ours: list[str], path: str, argument: str) -> None:
-    symbols, its = theirs.found.dictionaries[side].symbols, f"its {side} dictionary in {theirs.found.directory}"
+def _check_symbols(theirs: PairedData, side: str, ours: Sequence[str], path: str, argument: str) -> None:
+    symbols, its = theirs.dictionaries[side].symbols, f"its {side} dictionary in {theirs.directory}"
     for index, (their_symbol, our_symbol) in enumerate(zip(symbols, ours, strict=False)):
         if their_symbol != our_symbol:
             found = f"has {their_symbol!r} as symbol {index} of {its}"
@@ -174,7 +185,7 @@ def _check_symbols(theirs: TrainingData, side: str, ours: list[str], path: str, 
 
 
 def _doubt(path: str, theirs: TrainingData) -> str | None:
-    """What :func:`check_fit` could not compare, or not with certainty, in one line."""
+    """One line on what :func:`check_fit` could not compare, or not with certainty; None if it could compare all."""
     known = None not in theirs.fingerprints.values()
     if theirs.found is None:
         unknown = ([] if known else ["symbols beyond their number"]) + ([] if theirs.pair else ["languages"])
@@ -187,12 +198,12 @@ def _doubt(path: str, theirs: TrainingData) -> str | None:
 
 @functools.cache
 def say_once(line: str) -> None:
-    """Warn, once in a process and in the first of several alone."""
+    """Log a warning once, and of several processes only in the first."""
     several = torch.distributed.is_available() and torch.distributed.is_initialized()
     if not several or not torch.distributed.get_rank():
         logger.warning(line)
 
 
 def dictionary_fingerprint(dictionary: Dictionary) -> str:
-    """SHA-256 over the symbols in their order."""
+    """SHA-256 over a dictionary's symbols in their order."""
     return hashlib.sha256("\n".join(dictionary.symbols).encode()).hexdigest()

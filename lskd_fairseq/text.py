@@ -1,18 +1,20 @@
-"""From subwords back to the text that BLEU is measured on, and the references as they were before preparation."""
+"""Turn subwords back into the text that BLEU compares, and read the references as they were before preparation."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from fairseq.data import Dictionary
+from fairseq.data import Dictionary, LanguagePairDataset
+from torch import Tensor
 
 from lskd.io.errors import input_error
 from lskd.io.schema import read_json
 from lskd.records.runs import look_up
 
-UNKNOWN = "⁇"  # of a hypothesis: what sentencepiece itself prints; stands in no reference
-UNKNOWN_IN_REFERENCE = "UNKNOWNTOKENINREF"  # fairseq's own word for it, so that nothing matches what nobody knows
+UNKNOWN = "⁇"  # an unknown token in a hypothesis, as sentencepiece prints it; occurs in no reference
+UNKNOWN_IN_REFERENCE = "UNKNOWNTOKENINREF"  # fairseq's own, so that an unknown token is never matched
 REMOVE_BPE = (
     "sentencepiece",
     "@@ ",
@@ -25,21 +27,29 @@ REMOVE_BPE = (
     "none",
 )  # fairseq's
 DETOKENIZE = ("sentencepiece", "moses", "none")
-CLEAR, NEGLIGIBLE = 0.05, 0.005  # share of a dictionary that a kind of subwords has at least, and that others may have
+CLEAR, NEGLIGIBLE = 0.05, 0.005  # the least share of a dictionary for one kind of subwords, and the most for others
 PUNCTUATION = re.compile(r"\w*[.,!?;:]")
-FEWEST = 10  # marks of punctuation that tell whether text is tokenised
+FEWEST = 10  # punctuation marks needed to decide whether text is tokenised
+
+
+class Decode(Protocol):
+    """A function from tokens to text, such as :class:`Detokeniser`."""
+
+    def __call__(self, tokens: Tensor, unknown: str = UNKNOWN) -> str:
+        """The text of a tensor of tokens; ``unknown`` stands for an unknown token."""
+        ...
 
 
 @dataclass(frozen=True)
 class Postprocessing:
-    """How the symbols of a target dictionary become text.
+    """How the tokens of a target dictionary become text.
 
     Attributes:
-        remove_bpe: how subwords are joined, fairseq's name of it; None: they are words.
+        remove_bpe: how subwords are joined, by fairseq's name; None if the tokens are words.
         detokenize: what is done with the words, one of :data:`DETOKENIZE`. ``sentencepiece``: its pieces are of
-            text that was not tokenised, and joining them is all.
-        tokenised: whether the words are those of a tokeniser, so that ``none`` leaves tokenised text; None: unknown.
-        escaped: whether Moses has put ``&quot;`` and its like into them.
+            text that was not tokenised, and only have to be joined.
+        tokenised: whether the words are from a tokeniser, so that ``none`` leaves tokenised text; None if unknown.
+        escaped: whether Moses has escaped characters, such as ``&quot;``.
     """
 
     remove_bpe: str | None
@@ -48,7 +58,7 @@ class Postprocessing:
     escaped: bool = False
 
     def leaves_tokens(self) -> bool:
-        """Whether what comes out is still tokenised."""
+        """Whether the resulting text is still tokenised."""
         return self.detokenize != "moses" and bool(self.tokenised)
 
     def __str__(self) -> str:
@@ -63,23 +73,23 @@ class Postprocessing:
 def chosen_postprocessing(
     data: str | Path,
     dictionary: Dictionary,
-    dataset,
+    dataset: LanguagePairDataset,
     remove_bpe: str | None = None,
     detokenize: str | None = None,
     arguments: tuple[str, str] = ("--remove-bpe", "--detokenize"),
 ) -> Postprocessing:
-    """Choose how symbols become text: as asked for, by the data directory's manifest, or by dictionary and sentences.
+    """Choose how tokens become text: by options, the data directory's manifest, or the dictionary and sentences.
 
     Args:
         data: the data directory.
         dictionary: of the target language.
-        dataset: fairseq's, of sentence pairs of a split.
-        remove_bpe: one of :data:`REMOVE_BPE`, None: not asked for.
-        detokenize: one of :data:`DETOKENIZE`, None: not asked for.
-        arguments: what errors call the two.
+        dataset: sentence pairs of a split.
+        remove_bpe: one of :data:`REMOVE_BPE`; None to choose by the data.
+        detokenize: one of :data:`DETOKENIZE`; None to choose by the data.
+        arguments: the names of these two options in error messages.
 
     Raises:
-        InputError: neither manifest nor data tell, or what is asked for does not go together.
+        InputError: it cannot be decided from manifest and data, or the options contradict each other.
     """
     if detokenize == "sentencepiece" and remove_bpe not in (None, "sentencepiece"):
         raise input_error(arguments[0], remove_bpe, f"must be sentencepiece with {arguments[1]} sentencepiece")
@@ -93,23 +103,23 @@ def chosen_postprocessing(
         untouched = "sentencepiece" if remove_bpe == "sentencepiece" else "none"
         if tokenised is None and untouched == "none":
             raise input_error(
-                arguments[1], "not given", "must be moses or none: the target sentences do not tell which"
+                arguments[1], "not given", "must be moses or none: the target sentences do not show which"
             )
         detokenize = "moses" if tokenised else untouched
     return Postprocessing(remove_bpe, detokenize, tokenised, escaped=not known)
 
 
 def _subwords(dictionary: Dictionary, argument: str) -> str:
-    """Recognise the subwords of a dictionary by its symbols: ``sentencepiece``, ``@@ `` or ``none``.
+    """Recognise the kind of subwords in a dictionary: ``sentencepiece``, ``@@ `` or ``none``.
 
-    Its share is of the symbols, or of their occurrences where that is more. Raises InputError where it is ambiguous.
+    A kind's share is of the symbols, or of their occurrences if that is larger. Raises InputError if it is ambiguous.
     """
     symbols, counts = dictionary.symbols[dictionary.nspecial :], dictionary.count[dictionary.nspecial :]
     shares = {}
-    for name, marked in (("sentencepiece", lambda s: s.startswith("▁")), ("@@ ", lambda s: s.endswith("@@"))):
-        having = [marked(symbol) for symbol in symbols]
-        occurrences = sum(count for count, has in zip(counts, having, strict=True) if has)
-        shares[name] = max(sum(having) / max(len(having), 1), occurrences / max(sum(counts), 1))
+    for name, is_marked in (("sentencepiece", lambda s: s.startswith("▁")), ("@@ ", lambda s: s.endswith("@@"))):
+        marked = [is_marked(symbol) for symbol in symbols]
+        occurrences = sum(count for count, has in zip(counts, marked, strict=True) if has)
+        shares[name] = max(sum(marked) / max(len(marked), 1), occurrences / max(sum(counts), 1))
     possible = [name for name, share in shares.items() if share > NEGLIGIBLE]
     if not possible:
         return "none"
@@ -120,11 +130,12 @@ def _subwords(dictionary: Dictionary, argument: str) -> str:
     raise input_error(argument, "not given", f"must be sentencepiece, '@@ ' or none: {found}")
 
 
-def _tokenised(dictionary: Dictionary, dataset, remove_bpe: str | None) -> bool | None:
-    """Whether punctuation stands alone in the target sentences, as after a tokeniser; None where they do not tell."""
+def _tokenised(dictionary: Dictionary, dataset: LanguagePairDataset, remove_bpe: str | None) -> bool | None:
+    """Whether punctuation stands alone in the target sentences, as after a tokeniser; None if it is undecided."""
     alone = attached = 0
+    targets: Any = dataset.tgt
     for number in range(min(len(dataset), 2000)):
-        for word in dictionary.string(dataset.tgt[number], remove_bpe).split():
+        for word in dictionary.string(targets[number], remove_bpe).split():
             if PUNCTUATION.fullmatch(word):
                 alone, attached = alone + (len(word) == 1), attached + (len(word) > 1)
     total = alone + attached
@@ -139,26 +150,27 @@ class Detokeniser:
     Args:
         dictionary: of the text.
         language: of the text, for Moses.
-        processing: how.
+        processing: the steps to take.
     """
 
-    def __init__(self, dictionary: Dictionary, language: str, processing: Postprocessing):
-        self.dictionary, self.processing, self._moses = dictionary, processing, None
+    def __init__(self, dictionary: Dictionary, language: str, processing: Postprocessing) -> None:
+        self.dictionary, self.processing = dictionary, processing
+        self._moses: Any = None
         if processing.detokenize == "moses":
             from sacremoses import MosesDetokenizer
 
             self._moses = MosesDetokenizer(language)
 
-    def __call__(self, tokens, unknown: str = UNKNOWN) -> str:
-        """The text of a tensor of symbols, without padding and end of sentence."""
+    def __call__(self, tokens: Tensor, unknown: str = UNKNOWN) -> str:
+        """The text of a tensor of tokens, without padding and end of sentence."""
         dictionary = self.dictionary
         tokens = tokens.int().cpu()
         text = dictionary.string(tokens[tokens != dictionary.pad()], self.processing.remove_bpe, unk_string=unknown)
         return self._moses.detokenize(text.split(), unescape=self.processing.escaped) if self._moses else text
 
 
-def manifest(data: str | Path) -> dict:
-    """What the data directory says of itself; empty where there is no manifest."""
+def manifest(data: str | Path) -> dict[str, Any]:
+    """The data directory's manifest; empty if there is none."""
     path = Path(data) / "manifest.json"
     try:
         return read_json(path, dict[str, Any])
@@ -167,25 +179,25 @@ def manifest(data: str | Path) -> dict:
 
 
 def load_dictionary(path: str | Path) -> Dictionary:
-    """A dictionary that fairseq-preprocess wrote.
+    """Read a dictionary that fairseq-preprocess wrote.
 
     Raises:
-        InputError: it is something else.
+        InputError: it is another file.
     """
     try:
         return Dictionary.load(str(path))
-    except Exception as error:  # fairseq raises the class itself where it is no UTF-8
+    except Exception as error:  # fairseq raises plain Exception if it is not UTF-8
         reason = str(error).split(" in /")[0].split("\n")[0]
         raise input_error("data", path, f"must be a dictionary of fairseq-preprocess, UTF-8 text: {reason}") from None
 
 
 def raw_references(data: str | Path, split: str, language: str, sentences: int) -> list[str] | None:
-    """The reference translations of a split as they were before preparation; None where the data have none.
+    """Read the reference translations of a split as they were before preparation; None if the data have none.
 
-    The last line may lack its end, the first one begin with a byte-order mark, and lines may end as on Windows.
+    The file may begin with a byte-order mark, have Windows line ends, and lack the last line end.
 
     Raises:
-        InputError: the file is no UTF-8, or has another number of lines than there are sentences.
+        InputError: the file is not UTF-8, or its number of lines is not the number of sentences.
     """
     path = Path(data) / "raw" / f"{split}.{language}"
     if not path.is_file():
@@ -201,14 +213,15 @@ def raw_references(data: str | Path, split: str, language: str, sentences: int) 
     return [line.removesuffix("\r") for line in lines]
 
 
-def decoded_references(dataset, detokenise: Detokeniser) -> list[str]:
-    """The target sentences of a split, made text as hypotheses are; an unknown symbol in them is matched by nothing."""
-    return [detokenise(dataset.tgt[index], UNKNOWN_IN_REFERENCE) for index in range(len(dataset))]
+def decoded_references(dataset: LanguagePairDataset, detokenise: Decode) -> list[str]:
+    """The target sentences of a split, decoded as hypotheses are; an unknown token in them is never matched."""
+    targets: Any = dataset.tgt
+    return [detokenise(targets[index], UNKNOWN_IN_REFERENCE) for index in range(len(dataset))]
 
 
-def moses_lower(lines: list[str], language: str) -> list[str]:
-    """Moses-tokenised, lower-cased text: what published IWSLT scores are measured on."""
+def moses_lower(lines: Sequence[str], language: str) -> list[str]:
+    """Moses-tokenised, lower-cased text, on which published IWSLT scores are measured."""
     from sacremoses import MosesTokenizer
 
-    tokeniser = MosesTokenizer(language)
+    tokeniser: Any = MosesTokenizer(language)
     return [tokeniser.tokenize(line, return_str=True, escape=False).lower() for line in lines]

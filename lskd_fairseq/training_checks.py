@@ -1,7 +1,8 @@
-"""The checks of a training before anything is built for it or written: options, data, teacher, checkpoints."""
+"""Check a training before anything is built or written: options, data, teacher, checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fairseq import utils
 from fairseq.tasks import setup_task
@@ -18,18 +19,18 @@ from lskd_fairseq.fairseq_options import check_data
 from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.teacher_checks import PairedData, read_paired_data
 
-LAST = "checkpoint_last.pt"  # of --restore-file, by default
+LAST = "checkpoint_last.pt"  # the default of --restore-file
 
 
 def check_training(cfg: DictConfig) -> None:
-    """Check everything that a training with the criterion needs beside :func:`check_checkpoints`.
+    """Check everything that a training with our criterion needs, except :func:`check_checkpoints`.
 
     Args:
-        cfg: fairseq's whole configuration.
+        cfg: fairseq's complete configuration.
 
     Raises:
-        InputError: a setting out of range; data that are missing or damaged; a teacher that cannot be used or does not
-            fit the data; checkpoints that would replace the teacher's.
+        InputError: a setting is out of range, data are missing or damaged, the teacher cannot be used or does not fit
+            the data, or checkpoints would overwrite the teacher's.
     """
     teacher = check_config(cfg)
     if not cfg.checkpoint.no_save:
@@ -38,7 +39,7 @@ def check_training(cfg: DictConfig) -> None:
 
 
 def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
-    """Check the options of the criterion, the data and the teacher, which is built for that; the teacher."""
+    """Check the options of the criterion, the data and the teacher, which is built for this and returned."""
     criterion = cfg.criterion
     options.check_criterion(criterion)
     if not criterion.teacher_path and not criterion.teacher_cache:
@@ -51,44 +52,42 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
         if not Path(directory).is_dir():
             raise input_error("data", directory, "must be a directory made by fairseq-preprocess")
     read_paired_data(data[0], setting(cfg.task, "source_lang"), setting(cfg.task, "target_lang"))
-    # Now the task finds what it needs, of which fairseq says in a traceback that it is not there.
-    task = setup_task(cfg.task)
+    task = setup_task(cfg.task)  # after read_paired_data: fairseq reports missing files in a traceback
     if criterion.teacher_topk > (symbols := len(task.target_dictionary)):
         raise input_error("--teacher-topk", criterion.teacher_topk, f"must be at most {symbols}, the number of symbols")
-    if caches:
-        teacher = CachedTeacher(caches, PairedData.of(task), criterion.temperature, criterion.teacher_topk)
-    else:
-        teacher = Teacher(paths, task)
-    check_data(cfg, task)
     splits = [cfg.dataset.train_subset]
     splits += [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
     if caches:
-        teacher.check_training(data, splits, paths)
-    else:
-        positions = [setting(cfg.model, f"max_{side}_positions") for side in ("source", "target")]
-        limits = utils.resolve_max_positions(task.max_positions(), tuple(positions), cfg.dataset.max_tokens)
-        teacher.check_training(task, splits, limits)
+        cached = CachedTeacher(caches, PairedData.of(task), criterion.temperature, criterion.teacher_topk)
+        check_data(cfg, task)
+        cached.check_training(data, splits, paths)
+        return cached
+    teacher = Teacher(paths, task)
+    check_data(cfg, task)
+    source, target = (setting(cfg.model, f"max_{side}_positions") for side in ("source", "target"))
+    limits = utils.resolve_max_positions(task.max_positions(), (source, target), cfg.dataset.max_tokens)
+    teacher.check_training(task, splits, limits)
     return teacher
 
 
 def restored_checkpoint(cfg: DictConfig) -> Path:
-    """Where a training with these settings of checkpoints goes on, if there is one: fairseq's rule."""
-    last = cfg.restore_file == LAST  # by default: the one in the run's own directory
+    """The checkpoint that a training with these settings resumes from if it exists, by fairseq's rule."""
+    last = cfg.restore_file == LAST  # the default is in the run's own directory
     return Path(cfg.save_dir, cfg.restore_file) if last else Path(cfg.restore_file)
 
 
 def restores_own(cfg: DictConfig) -> bool:
-    """Whether a training with these settings of checkpoints resumes in its own directory."""
+    """Whether a training with these checkpoint settings resumes in its own directory."""
     path = restored_checkpoint(cfg)
     return path.is_file() and path.resolve().parent == Path(cfg.save_dir).resolve()
 
 
 def check_checkpoints(cfg: DictConfig) -> None:
-    """Check where a training with these settings writes checkpoints, and the one that it goes on from, if any.
+    """Check the directory for a training's checkpoints, and the checkpoint that it starts from, if any.
 
     Raises:
-        InputError: the directory cannot be written; the checkpoint is not there, not fairseq's, would run code, or
-            is not finite; there are two to begin from.
+        InputError: the directory cannot be written to; the checkpoint is missing, not fairseq's, would execute code, or
+            is not finite; or there are two to start from.
     """
     if not cfg.no_save:
         check_writable("--save-dir", Path(cfg.save_dir))
@@ -102,20 +101,20 @@ def check_checkpoints(cfg: DictConfig) -> None:
 
 
 def check_own_files(save_dir: str, teacher: Teacher | CachedTeacher, paths: Sequence[str] = ()) -> None:
-    """Check that a training does not replace its teacher's checkpoint, and does not resume from it as from its own.
+    """Check that a training does not overwrite its teacher's checkpoint, or resume from it.
 
     Args:
-        save_dir: where the training keeps its checkpoints.
-        teacher: its teacher; a cached one tells where its checkpoint was.
-        paths: checkpoints of the teacher that are named beside.
+        save_dir: the directory of the training's checkpoints.
+        teacher: its teacher; a cached one has the path that its checkpoint had.
+        paths: checkpoints of the teacher that are given beside a cache.
 
     Raises:
-        InputError: the teacher's file, under whatever name, is one that fairseq keeps in ``save_dir``.
+        InputError: the teacher's file, under any name, is a checkpoint in ``save_dir``.
     """
     own = list(Path(save_dir).glob("checkpoint*.pt"))
     for path in (*paths, *teacher.paths):
         same = [each for each in own if Path(path).is_file() and each.samefile(path)]
-        # Where a cached teacher was may be another checkpoint by now.
+        # At the path of a cached teacher there may be another checkpoint by now.
         if same and weights_fingerprint(read_checkpoint(path)["model"]) in teacher.fingerprints:
             raise input_error(
                 "--save-dir", save_dir, f"holds the teacher's checkpoint {path} as {same[0].name}; name another"
@@ -123,10 +122,10 @@ def check_own_files(save_dir: str, teacher: Teacher | CachedTeacher, paths: Sequ
 
 
 def check_same_teacher(cfg: DictConfig, teacher: Teacher | CachedTeacher) -> None:
-    """Check that a training that resumes in its own directory has the teacher with which it began.
+    """Check that a training that resumes in its own directory has the same teacher as before.
 
     Raises:
-        InputError: it has another.
+        InputError: it has another one.
     """
     if not restores_own(cfg):
         return
@@ -135,7 +134,7 @@ def check_same_teacher(cfg: DictConfig, teacher: Teacher | CachedTeacher) -> Non
     if before is None and (record := read_run(cfg.save_dir)) is not None:
         before = record.teacher
     fingerprint, now = look_up(before, "fingerprint"), teacher.record()
-    if not isinstance(fingerprint, str):  # nothing is known of it, or it had none
+    if not isinstance(before, dict) or not isinstance(fingerprint, str):  # it is unknown, or there was none
         return
     if fingerprint != now["fingerprint"]:
         found = f"holds a training with the teacher {fingerprint[:12]}, and this one is {now['fingerprint'][:12]}"
@@ -146,6 +145,6 @@ def check_same_teacher(cfg: DictConfig, teacher: Teacher | CachedTeacher) -> Non
         raise input_error("--save-dir", cfg.save_dir, f"{found}; or name another directory")
 
 
-def _keeps_topk(teacher: dict) -> bool:
-    """Whether a record's teacher is a cache of the largest logits alone."""
+def _keeps_topk(teacher: Mapping[str, Any]) -> bool:
+    """Whether a record's teacher is a cache of the k largest logits only."""
     return any(look_up(each, "format") == "topk" for each in teacher.get("cache") or [])

@@ -1,22 +1,28 @@
-"""Translating a whole split with a model, every sentence of it, in the order of the data."""
+"""Translate a split with a model: every sentence, in the order of the data."""
 
 from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from fairseq import utils
+from fairseq.data import LanguagePairDataset
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
 from lskd.io.errors import InputError
-from lskd_fairseq.text import Detokeniser
+from lskd_fairseq.batch import Batch
+from lskd_fairseq.text import Decode
 
 
 @torch.no_grad()
 def translate(
-    models: list,
-    task,
+    models: Sequence[BaseFairseqModel],
+    task: TranslationTask,
     split: str,
-    detokenise: Detokeniser,
+    detokenise: Decode,
     beam: int = 5,
     lenpen: float = 1.0,
     max_tokens: int = 8000,
@@ -26,16 +32,16 @@ def translate(
     Args:
         models: an ensemble, on the device to use, whose probabilities are averaged.
         task: the translation task whose ``split`` is loaded.
-        detokenise: turns symbols into text.
+        detokenise: turns tokens into text.
         beam: width of the beam.
         lenpen: exponent of the length by which a translation's log-probability is divided.
         max_tokens: source tokens of a batch, padding included.
 
     Returns:
-        One line of text for each sentence, in the order of their ids.
+        One line of text for each sentence, in the order of the split.
 
     Raises:
-        InputError: sentences would be left out, for example because they are longer than the model takes.
+        InputError: sentences would be left out, for example because they are longer than the model's maximum.
     """
     generator = task.build_generator(models, Namespace(beam=beam, lenpen=lenpen, max_len_a=1.2, max_len_b=10))
     lines: dict[int, str] = {}
@@ -51,18 +57,20 @@ def translate(
     return [lines[index] for index in range(len(task.dataset(split)))]
 
 
-def every_batch(models: list, task, split: str, max_tokens: int):
-    """The batches of a split, with none of its sentences left out.
+def every_batch(
+    models: Sequence[BaseFairseqModel], task: TranslationTask, split: str, max_tokens: int
+) -> Iterable[Batch]:
+    """The batches of a split, without leaving out any sentence.
 
-    fairseq's own default, batches of a multiple of eight sentences, silently leaves out the last few.
+    fairseq's default, batches of a multiple of eight sentences, silently leaves out the last few.
 
     Raises:
-        InputError: sentences are longer than the model takes.
+        InputError: sentences are longer than the model's maximum.
     """
     dataset = task.dataset(split)
     limits = checked_limits(models, task, split)
     longest = max((max(dataset.size(index)) for index in range(len(dataset))), default=1)
-    iterator = task.get_batch_iterator(
+    iterator: Any = task.get_batch_iterator(
         dataset=dataset,
         max_tokens=max(max_tokens, longest),
         max_positions=limits,
@@ -72,22 +80,24 @@ def every_batch(models: list, task, split: str, max_tokens: int):
     return iterator.next_epoch_itr(shuffle=False)
 
 
-def checked_limits(models: list, task, split: str) -> tuple[int, int]:
-    """How many source and target tokens the models take, once every sentence of a split is found to be within it.
+def checked_limits(models: Sequence[BaseFairseqModel], task: TranslationTask, split: str) -> tuple[int, int]:
+    """The most source and target tokens that the models take, after checking that every sentence of a split fits.
 
     Raises:
-        InputError: sentences are longer than the model takes.
+        InputError: sentences are longer.
     """
     limits = utils.resolve_max_positions(task.max_positions(), *(model.max_positions() for model in models))
     check_lengths(task.dataset(split), split, limits)
     return limits
 
 
-def check_lengths(dataset, split: str, limits: tuple[int, int], way_out: str = "") -> None:
+def check_lengths(
+    dataset: LanguagePairDataset, split: str, limits: tuple[int, int] | Sequence[int], way_out: str = ""
+) -> None:
     """Check that no sentence has more source or target tokens than ``limits``; ``way_out`` ends the message.
 
     Raises:
-        InputError: sentences have.
+        InputError: a sentence has more.
     """
     _, too_long = dataset.filter_indices_by_size(np.arange(len(dataset)), limits)
     if len(too_long):

@@ -1,23 +1,25 @@
-"""Time and memory of the distillation loss, value and gradient, next to what one would use without this project.
+"""Time and memory of the distillation loss, value and gradient, compared with other implementations.
 
     python scripts/bench_loss.py --output docs/benchmarks/loss_HARDWARE_torchVERSION.csv
 
 The ways, on the same logits:
 
-- naive: log_softmax, softmax and kl_div, as a first fairseq criterion has them;
-- timm: ``timm.task.LogitDistillationTask``, of models that are the logits themselves;
-- torchdistill: its ``KDLoss``, where it is installed;
-- lskd, and lskd compiled: ``lskd.loss.distillation.distillation_loss``, as it is, and with ``compiled=True``;
-- lskd top 8: of the teacher's eight largest logits and their normaliser, which are at hand.
+- naive: log_softmax, softmax and kl_div, as in a first implementation of a fairseq criterion;
+- timm: ``timm.task.LogitDistillationTask``, with models that return the given logits;
+- torchdistill: its ``KDLoss``, if it is installed;
+- lskd, and lskd compiled: ``lskd.loss.distillation.distillation_loss`` without and with ``compiled=True``;
+- lskd top 8: the same with the teacher's eight largest logits and their normaliser, which are precomputed.
 
-Ours also give the sums for the log (nll, teacher's entropy, agreement). Memory is what is allocated at most beside the
-logits, the gradient included, in units of the student's logits.
+Ours also compute the sums for the log (nll, teacher's entropy, agreement). Memory is the peak allocation beside the
+logits, including the gradient, in units of the student's logits.
 """
 
 import argparse
 import itertools
 import statistics
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,12 +33,13 @@ from lskd.loss.distillation import TopkLogits, distillation_loss
 
 SHAPES = {"4096x10000": (4096, 10000), "4096x32000": (4096, 32000), "256x1000": (256, 1000)}
 KEPT = 8
+Loss = Callable[[], torch.Tensor]
 
 
 class Given(nn.Module):
-    """A model, and a teacher for timm's task, that gives the logits it was made with."""
+    """A model, or a teacher for timm's task, that returns given logits."""
 
-    def __init__(self, logits: torch.Tensor):
+    def __init__(self, logits: torch.Tensor) -> None:
         super().__init__()
         self.logits, self.num_classes, self.in_chans = logits, logits.size(1), 1
         self.pretrained_cfg = {"mean": (0.5,), "std": (0.5,)}
@@ -45,13 +48,21 @@ class Given(nn.Module):
         """The logits, whatever the images."""
         return self.logits
 
-    def normalize_input(self, images: torch.Tensor, mean, std) -> torch.Tensor:
-        """The images as they are."""
+    def normalize_input(self, images: torch.Tensor, mean: object, std: object) -> torch.Tensor:
+        """The unchanged images."""
         return images
 
 
-def ways(shape: str, temperature: float, dtype: torch.dtype, device: torch.device) -> dict:
-    """A function for each way that computes the loss and its gradient; and the student's logits."""
+class NoLoss(nn.Module):
+    """A criterion that is zero."""
+
+    def forward(self, logits: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        """Zero."""
+        return logits.new_zeros(())
+
+
+def ways(shape: str, temperature: float, dtype: torch.dtype, device: torch.device) -> dict[str, Callable[[], None]]:
+    """A function for each way that computes the loss and its gradient."""
     count, vocabulary = SHAPES[shape]
     generator = torch.Generator(device).manual_seed(1)
 
@@ -67,7 +78,7 @@ def ways(shape: str, temperature: float, dtype: torch.dtype, device: torch.devic
         log_p, p_t = F.log_softmax(student / temperature, 1), F.softmax(teacher / temperature, 1)
         return F.kl_div(log_p, p_t, reduction="sum") * temperature**2
 
-    def ours(targets, **options):
+    def ours(targets: torch.Tensor | TopkLogits, **options: Any) -> Loss:
         return lambda: distillation_loss(student, targets, target, temperature=temperature, **options).loss
 
     losses = {"naive": naive, "timm": timm_task(student, teacher, target, temperature)}
@@ -76,7 +87,7 @@ def ways(shape: str, temperature: float, dtype: torch.dtype, device: torch.devic
     losses |= {"lskd": ours(teacher, compiled=False), "lskd compiled": ours(teacher, compiled=True)}
     losses |= {"lskd top 8": ours(topk)}
 
-    def with_gradient(loss):
+    def with_gradient(loss: Loss) -> Callable[[], None]:
         def run() -> None:
             loss().backward()
             student.grad = None
@@ -86,23 +97,26 @@ def ways(shape: str, temperature: float, dtype: torch.dtype, device: torch.devic
     return {way: with_gradient(loss) for way, loss in losses.items()}
 
 
-def timm_task(student: torch.Tensor, teacher: torch.Tensor, target: torch.Tensor, temperature: float):
+def timm_task(student: torch.Tensor, teacher: torch.Tensor, target: torch.Tensor, temperature: float) -> Loss:
     """timm's task with only its distillation loss, of models that give these logits."""
     task = LogitDistillationTask(
         Given(student),
         teacher_model=Given(teacher),
-        criterion=lambda logits, _: logits.new_zeros(()),
+        criterion=NoLoss(),
         task_loss_weight=0.0,
         distill_loss_weight=1.0,
         temperature=temperature,
         device=student.device,
         verbose=False,
     )
-    task.teacher = Given(teacher)
+    given: Any = Given(teacher)
+    task.teacher = given
     return lambda: task(teacher, target)["loss"]
 
 
-def torchdistill_loss(student: torch.Tensor, teacher: torch.Tensor, target: torch.Tensor, temperature: float):
+def torchdistill_loss(
+    student: torch.Tensor, teacher: torch.Tensor, target: torch.Tensor, temperature: float
+) -> Loss | None:
     """torchdistill's loss without its cross entropy; None where it is not installed."""
     try:
         from torchdistill.losses.mid_level import KDLoss
@@ -113,8 +127,8 @@ def torchdistill_loss(student: torch.Tensor, teacher: torch.Tensor, target: torc
     return lambda: loss(given, taught, target)
 
 
-def extra_memory(run, device: torch.device) -> int:
-    """Bytes that are allocated at once at most while it runs, beside what was before."""
+def extra_memory(run: Callable[[], object], device: torch.device) -> int:
+    """The most bytes that are allocated at once while it runs, beside those before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -122,7 +136,8 @@ def extra_memory(run, device: torch.device) -> int:
         return torch.cuda.max_memory_allocated() - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         run()
-    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    profiler: Any = profiled.profiler
+    events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())
     return max(itertools.accumulate(event.nbytes() for event in events))
 

@@ -1,9 +1,9 @@
-"""The pass that makes class centroids of features on the disk, next to only reading the file, both from a cold cache.
+"""Class centroids of features on disk, compared with only reading the file, both from a cold cache.
 
     python scripts/bench_moments.py --dest /scratch          # ImageNet's size: writes and removes 5.2 GB there
 
-In turns: the bytes of half-precision features, read and thrown away; and ``ClassMoments.update`` on them, with labels
-of 1000 classes in the order of folders, class by class, and in random order. The file's pages are dropped from the
+In turns: half-precision features are read and discarded; and ``ClassMoments.update`` processes them, with labels of
+1000 classes in the order of folders, class by class, and in random order. The file's pages are dropped from the
 system's cache before each. Processor time is that of both threads, one of which reads ahead.
 """
 
@@ -12,9 +12,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from side_by_side import median_ratio, origin, seconds_in_turns, show
 from tqdm import tqdm
 
@@ -25,7 +27,7 @@ CLASSES = 1000
 
 
 def make(path: Path, samples: int, dimension: int) -> None:
-    """A file of random half-precision features."""
+    """Write a file of random half-precision features."""
     block = np.random.default_rng(1).standard_normal((4096, dimension), dtype=np.float32).astype(np.float16)
     features = np.lib.format.open_memmap(path, "w+", np.float16, (samples, dimension))
     for start in tqdm(range(0, samples, len(block)), desc="writing", unit="block", disable=None):
@@ -41,7 +43,7 @@ def forget(path: Path) -> None:
 
 
 def read(path: Path) -> None:
-    """Read the file and throw it away."""
+    """Read the file and discard its content."""
     forget(path)
     with open(path, "rb", buffering=0) as file:
         buffer = bytearray(2**22)
@@ -49,8 +51,8 @@ def read(path: Path) -> None:
             pass
 
 
-def moments(path: Path, labels: np.ndarray) -> None:
-    """The moments of each class."""
+def moments(path: Path, labels: NDArray[np.int64]) -> None:
+    """Compute the moments of each class."""
     forget(path)
     features = np.load(path, mmap_mode="r")
     found = ClassMoments(CLASSES, features.shape[1])
@@ -59,7 +61,7 @@ def moments(path: Path, labels: np.ndarray) -> None:
 
 
 def processor_seconds(run: Callable[[], None]) -> float:
-    """Seconds of processors that it takes."""
+    """Processor time in seconds."""
     before = time.process_time()
     run()
     return time.process_time() - before
@@ -76,9 +78,12 @@ def main(arguments: argparse.Namespace) -> None:
             "class by class": lambda: moments(path, np.sort(labels)),
             "random order": lambda: moments(path, labels),
         }
-        used = {way: [] for way in ways}
-        timed = {way: (lambda run=run, way=way: used[way].append(processor_seconds(run))) for way, run in ways.items()}
-        seconds = seconds_in_turns(timed, arguments.rounds, "measuring")
+        used: dict[str, list[float]] = {way: [] for way in ways}
+
+        def timed(way: str) -> None:
+            used[way].append(processor_seconds(ways[way]))
+
+        seconds = seconds_in_turns({way: partial(timed, way) for way in ways}, arguments.rounds, "measuring")
     finally:
         path.unlink(missing_ok=True)
     gigabytes = arguments.samples * arguments.dimension * 2 / 1e9
@@ -96,7 +101,7 @@ def main(arguments: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = argparse.ArgumentParser(prog="scripts/bench_moments.py", description=__doc__.split("\n")[0])
-    options.add_argument("--dest", type=Path, required=True, help="a directory with room for the features")
+    options.add_argument("--dest", type=Path, required=True, help="a directory with space for the features")
     options.add_argument("--samples", type=positive, default=1_281_167, help="default: ImageNet's training images")
     options.add_argument("--dimension", type=positive, default=2048, help="of ResNet-50's features by default")
     options.add_argument("--rounds", type=positive, default=3, help="default 3")

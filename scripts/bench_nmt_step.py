@@ -1,18 +1,18 @@
-"""A training step of a distilled Transformer, next to fairseq's own and to distillation as one would first write it.
+"""A training step of a distilled Transformer, compared with fairseq's own and with a naive distillation.
 
     python data_prep/libreoffice_help.py --pair en-de --dest data-bin/v10k --vocab-size 10000
     python scripts/bench_nmt_step.py --data data-bin/v10k --size iwslt
 
-A step is forward, backward and an update by Adam; all ways take the same batches of the validation split, and the same
+A step is forward, backward and an update by Adam; all ways use the same batches of the validation split and the same
 student, each in a process of its own. The ways:
 
 - label-smoothed CE: fairseq's ``label_smoothed_cross_entropy``;
-- teacher: the teacher's forward pass alone, as ``model(**net_input)``;
-- naive KD: log_softmax, softmax and kl_div of all positions, padding included;
+- teacher: only the teacher's forward pass, ``model(**net_input)``;
+- naive KD: log_softmax, softmax and kl_div at all positions, including padding;
 - lskd: ``--criterion kd --teacher-path``;
-- lskd, cached: the same with ``--teacher-cache``, of features in fp16, or of the eight largest logits.
+- lskd, cached: the same with ``--teacher-cache``, with features in fp16, or the eight largest logits.
 
-Weights are of one update: they do not matter here. ``--profile`` adds which operators take the time of a step.
+Weights are those after one update: they do not matter here. ``--profile`` adds the operators that take most time.
 """
 
 import argparse
@@ -23,7 +23,9 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +53,7 @@ SIZES = {  # student and teacher
 }
 COMMON = "--arch transformer --share-all-embeddings --optimizer adam --lr 1e-3 --dropout 0.3 --seed 1 --max-update 1"
 NAIVE = "naive KD"
+Loss = Callable[[nn.Module, dict[str, Any]], torch.Tensor]
 
 
 class Bench:
@@ -61,7 +64,7 @@ class Bench:
         directory: for the teacher's checkpoint and caches.
     """
 
-    def __init__(self, arguments: argparse.Namespace, directory: Path):
+    def __init__(self, arguments: argparse.Namespace, directory: Path) -> None:
         self.arguments, self.device = arguments, torch.device(arguments.device)
         self.student, teacher = (f"{COMMON} {size}" for size in SIZES[arguments.size])
         self.teacher_path = directory / "teacher" / "checkpoint_last.pt"
@@ -86,25 +89,26 @@ class Bench:
         words += ["--cpu"] * (self.device.type == "cpu")
         subprocess.run([Path(sys.executable).parent / program, *words], check=True, stdout=subprocess.DEVNULL)
 
-    def configuration(self, words: str):
-        """fairseq's, of the student's options and these."""
-        words = f"{self.arguments.data} {self.student} --user-dir lskd_fairseq {words}".split()
-        return convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), words))
+    def configuration(self, words: str) -> Any:
+        """fairseq's configuration for the student's options and these."""
+        line = f"{self.arguments.data} {self.student} --user-dir lskd_fairseq {words}".split()
+        arguments: Any = options.parse_args_and_arch(options.get_training_parser(), line)
+        return convert_namespace_to_omegaconf(arguments)
 
-    def some_batches(self) -> list[dict]:
-        """Full batches of sentences of like length, from short to long ones."""
-        iterator = self.task.get_batch_iterator(self.task.dataset("valid"), max_tokens=self.arguments.tokens)
+    def some_batches(self) -> list[dict[str, Any]]:
+        """Full batches of sentences of similar length, from short to long ones."""
+        iterator: Any = self.task.get_batch_iterator(self.task.dataset("valid"), max_tokens=self.arguments.tokens)
         batches = sorted(iterator.next_epoch_itr(shuffle=False), key=lambda batch: batch["target"].size(1))
         full = [batch for batch in batches if batch["ntokens"] > 0.5 * self.arguments.tokens]
         chosen = full[:: max(1, len(full) // self.arguments.batches)][: self.arguments.batches]
         return [utils.move_to_cuda(batch) if self.device.type == "cuda" else batch for batch in chosen]
 
-    def step(self, words: str, loss=None):
-        """A function that takes a step on the next batch, with the criterion of these options, or a function's loss."""
+    def step(self, words: str, loss: Loss | None = None) -> Callable[[], None]:
+        """A function that makes a step on each batch, with the criterion of these options, or with another loss."""
         cfg = self.configuration(words)
         torch.manual_seed(1)
         model = self.task.build_model(cfg.model).to(self.device).train()
-        criterion = self.task.build_criterion(cfg.criterion)
+        criterion: Any = self.task.build_criterion(cfg.criterion)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
         def run() -> None:
@@ -116,8 +120,8 @@ class Bench:
 
         return run
 
-    def ways(self) -> dict:
-        """For each way, what makes a function that takes a step on each batch."""
+    def ways(self) -> dict[str, Callable[[], Callable[[], None]]]:
+        """For each way, a function that makes the function to be timed, which makes a step on each batch."""
         temperature = self.arguments.temperature
         kd = f"--criterion kd --temperature {temperature}"
         online = f"{kd} --teacher-path {self.teacher_path}"
@@ -132,8 +136,8 @@ class Bench:
         """The teacher, as fairseq loads it."""
         return Teacher([str(self.teacher_path)], self.task).models[0].to(self.device)
 
-    def forward(self):
-        """A function that asks the teacher about each batch."""
+    def forward(self) -> Callable[[], None]:
+        """A function that runs the teacher on each batch."""
         teacher = self.teacher()
 
         def run() -> None:
@@ -143,11 +147,11 @@ class Bench:
 
         return run
 
-    def naive(self):
-        """A function of a model and a batch that gives the loss as one would first write it."""
+    def naive(self) -> Loss:
+        """A naive distillation loss, a function of a model and a batch."""
         teacher, temperature = self.teacher(), self.arguments.temperature
 
-        def loss(model: nn.Module, batch: dict) -> torch.Tensor:
+        def loss(model: nn.Module, batch: dict[str, Any]) -> torch.Tensor:
             logits = model(**batch["net_input"])[0]
             with torch.no_grad():
                 p_t = F.softmax(teacher(**batch["net_input"])[0].float() / temperature, -1)
@@ -159,8 +163,8 @@ class Bench:
         return loss
 
 
-def profiled(run, top: int = 12) -> list[str]:
-    """The operators that take most of the time of a function, with their share of it."""
+def profiled(run: Callable[[], None], top: int = 12) -> list[str]:
+    """The operators that take most of the time of a function, with their shares."""
     with profile(activities=[ProfilerActivity.CPU]) as found:
         run()
     events = sorted(found.key_averages(), key=lambda event: -event.self_cpu_time_total)
@@ -195,8 +199,8 @@ def main(arguments: argparse.Namespace) -> None:
                 median_ratio(seconds, way, *others)
                 for others in (["label-smoothed CE"], ["label-smoothed CE", "teacher"], [NAIVE])
             ]
-            figures = [1000 * statistics.median(values) / len(bench.batches), *ratios]
-            lines.append(",".join([f'"{way}"', f"{figures[0]:.1f}", *(f"{ratio:.3f}" for ratio in ratios)]))
+            milliseconds = 1000 * statistics.median(values) / len(bench.batches)
+            lines.append(",".join([f'"{way}"', f"{milliseconds:.1f}", *(f"{ratio:.3f}" for ratio in ratios)]))
         if arguments.profile:
             for way in ("label-smoothed CE", "lskd", "lskd, cached fp16 features"):
                 lines += [f"# {way}: shares of operators", *profiled(ways[way]())]
@@ -209,7 +213,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--data", type=Path, required=True, help="a prepared data directory")
     command.add_argument("--size", choices=SIZES, default="small", help="of student and teacher (default small)")
     command.add_argument("--tokens", type=positive, default=2000, help="of a batch at most (default 2000)")
-    command.add_argument("--batches", type=positive, default=4, help="a way and round (default 4)")
+    command.add_argument("--batches", type=positive, default=4, help="per way and round (default 4)")
     command.add_argument("--temperature", type=float, default=2.0, help="default 2")
     command.add_argument("--topk", type=positive, default=8, help="of the cache of largest logits (default 8)")
     command.add_argument("--rounds", type=positive, default=7, help="default 7")

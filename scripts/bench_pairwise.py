@@ -1,9 +1,9 @@
-"""The mean distance of all pairs of two classes' samples, which pairwise η is made of: time and memory.
+"""The mean distance of all pairs of two classes' samples, of which pairwise η consists: time and memory.
 
     python scripts/bench_pairwise.py
 
-Next to ``lskd.measure.class_distances.mean_distances``: scipy's ``cdist(...).mean()``, and scikit-learn's
-``pairwise_distances(...).mean()``, which hold all distances at once. Memory is what is allocated at most while it runs.
+``lskd.measure.class_distances.mean_distances`` is compared with scipy's ``cdist(...).mean()`` and scikit-learn's
+``pairwise_distances(...).mean()``, which hold all distances at once. Memory is the peak allocation.
 """
 
 import argparse

@@ -1,20 +1,21 @@
-"""Does the input keep up? Images a second of the loader alone, of a training step alone, and of both together.
+"""Does the input keep up? Images per second of the loader, of a training step, and of both together.
 
     python data_prep/fashion_mnist.py --dest data/fashion-mnist
     python scripts/bench_vision_input.py --data-dir data/fashion-mnist
 
 Two inputs: Fashion-MNIST, 28 pixels, with a student ``test_resnet``, as in the demo; and JPEG files of 500 × 375 pixels
-in a directory for each class, made here, cut to 224 pixels with timm's usual augmentation, with a student ``resnet18``.
-timm's ``create_loader`` reads the same files with the same transforms.
+in a directory per class, which are made here and cropped to 224 pixels with timm's usual augmentation, with a student
+``resnet18``. timm's ``create_loader`` reads the same files with the same transforms.
 """
 
 import argparse
 import itertools
 import statistics
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -39,7 +40,7 @@ INPUTS = {"fashion-mnist 28": (DEMO, "test_resnet", 10, 128), "jpeg 224": (JPEG,
 
 
 def make_jpegs(directory: Path, number: int) -> None:
-    """Smooth random photographs of four classes: noise would take longer to decode than a photograph does."""
+    """Write smooth random images of four classes: noise would take longer to decode than photographs."""
     random = np.random.default_rng(1)
     for index in range(number):
         for split in ("train", "validation"):
@@ -79,7 +80,9 @@ def timms(config: TrainingConfig, inputs: DataConfig) -> Iterable[tuple[torch.Te
     )
 
 
-def step_of(model: str, classes: int, channels: int, device: torch.device):
+def step_of(
+    model: str, classes: int, channels: int, device: torch.device
+) -> Callable[[torch.Tensor, torch.Tensor], None]:
     """A training step of a model: forward, backward, update."""
     student = timm.create_model(model, num_classes=classes, in_chans=channels).to(device)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9)
@@ -93,17 +96,18 @@ def step_of(model: str, classes: int, channels: int, device: torch.device):
 
 
 def measure(name: str, data_dir: Path, workers: int, arguments: argparse.Namespace) -> list[str]:
-    """A line of the table for each way."""
+    """The lines of the table for an input."""
     words, model, classes, batch_size = INPUTS[name]
     chosen = settings(f"{words} --device {arguments.device}", model, data_dir, batch_size, workers)
     device = torch.device(arguments.device)
     data = load_data(chosen.dataset)
     channels = chosen.input.in_chans or 3
-    inputs = data_config(chosen.input, timm.create_model(model, num_classes=classes, in_chans=channels))
+    network: Any = timm.create_model(model, num_classes=classes, in_chans=channels)
+    inputs = data_config(chosen.input, network)
     ours = Loader.for_training(data.train, inputs, chosen)
     theirs, step, epochs = timms(chosen, inputs), step_of(model, classes, channels, device), itertools.count()
 
-    def some(batches):
+    def some(batches: Iterable[Any]) -> Iterator[Any]:
         return itertools.islice(batches, arguments.batches)
 
     kept = list(some(ours.epoch(0)))[:2]
@@ -134,9 +138,9 @@ def main(arguments: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser(prog="bench_vision_input.py", description=__doc__.split("\n")[0])
-    command.add_argument("--data-dir", type=Path, required=True, help="as data_prep/fashion_mnist.py makes it")
+    command.add_argument("--data-dir", type=Path, required=True, help="made by data_prep/fashion_mnist.py")
     command.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="loader processes (default 0 1 2)")
-    command.add_argument("--batches", type=positive, default=6, help="a way and round (default 6)")
+    command.add_argument("--batches", type=positive, default=6, help="per way and round (default 6)")
     command.add_argument("--rounds", type=positive, default=5, help="default 5")
     command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda or cpu")
     command.add_argument("--output", type=Path, help="also write the table here, as CSV")

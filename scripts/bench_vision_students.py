@@ -1,33 +1,33 @@
-"""How much four students under one teacher cost, side by side with what a user would have without this project.
+"""The cost of four students under one teacher, compared with timm's own distillation.
 
     python scripts/bench_vision_students.py --data-dir runs/demo/fashion-mnist
 
-Three things are timed in turn, round after round, on the same images, and compared by the median of their ratios:
+Three ways are timed in turns on the same images, and compared by the median of their ratios:
 
-- shared: ``lskd_vision.train``'s own step, four temperatures: images loaded once, one teacher forward, four students;
-- timm: ``timm.task.LogitDistillationTask`` four times, each with its own loader and teacher forward;
-- floor: images loaded once, one teacher forward, four steps of ``timm.task.ClassificationTask`` on the labels.
+- shared: ``lskd_vision.train``'s own step, four temperatures: images loaded once, the teacher run once, four students;
+- timm: ``timm.task.LogitDistillationTask`` four times, each with its own loader and teacher;
+- floor: images loaded once, the teacher run once, four steps of ``timm.task.ClassificationTask`` on the labels.
 """
 
 import argparse
 import copy
 import itertools
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
+from side_by_side import origin, seconds_in_turns, show
 from timm.data import create_dataset, create_loader
 from timm.optim import create_optimizer_v2
 from timm.task import ClassificationTask, LogitDistillationTask
-from tqdm import tqdm
+from torch import nn
 
 from lskd.io.errors import positive, run_command
-from lskd.io.files import write_text
-from lskd.records.runs import hardware, now, source_revision, versions
 from lskd_vision import options
 from lskd_vision.command_line import training_configs
 from lskd_vision.config import TrainingConfig
@@ -64,12 +64,12 @@ def shared(configs: list[TrainingConfig], teacher: Teacher) -> Steps:
     return steps
 
 
-def timm_parts(config: TrainingConfig) -> tuple:
+def timm_parts(config: TrainingConfig) -> tuple[Any, nn.Module, torch.optim.Optimizer]:
     """A loader and a student with its optimiser, as a user of timm alone makes them."""
-    size, device = (config.input.in_chans, config.input.img_size, config.input.img_size), config.device.torch_device
+    device = config.device.torch_device
     loader = create_loader(
         create_dataset(config.dataset.dataset, root=str(config.dataset.data_dir), split="train"),
-        size,
+        (1, 28, 28),
         config.optimisation.batch_size,
         is_training=True,
         scale=(1.0, 1.0),
@@ -81,7 +81,7 @@ def timm_parts(config: TrainingConfig) -> tuple:
         persistent_workers=False,
         device=device,
     )
-    student = timm.create_model(config.model.model, num_classes=10, in_chans=config.input.in_chans).to(device)
+    student: Any = timm.create_model(config.model.model, num_classes=10, in_chans=config.input.in_chans).to(device)
     if config.device.channels_last:
         student = student.to(memory_format=torch.channels_last)
     student.pretrained_cfg = dict(student.pretrained_cfg, mean=(0.5,), std=(0.5,))
@@ -100,7 +100,7 @@ def with_timm(configs: list[TrainingConfig], teacher: Teacher) -> Steps:
             criterion=torch.nn.CrossEntropyLoss(),
             task_loss_weight=0.0,
             distill_loss_weight=1.0,
-            temperature=config.distillation.temperature,
+            temperature=config.distillation.kd_temperature,
             device=config.device.torch_device,
             verbose=False,
         )
@@ -144,17 +144,8 @@ def layout(config: TrainingConfig, images: torch.Tensor) -> torch.Tensor:
     return images.contiguous(memory_format=torch.channels_last) if config.device.channels_last else images
 
 
-def timed(steps: Steps, batches: int, device: torch.device) -> float:
-    """Seconds."""
-    begin = time.perf_counter()
-    steps(batches)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin
-
-
 def main(arguments: argparse.Namespace) -> None:
-    """Measure and print; write the figures with ``--output``."""
+    """Measure and print; write the table with ``--output``."""
     words = f"--data-dir {arguments.data_dir} --dataset torch/fashion_mnist --in-chans 1 --img-size 28 --crop-pct 1"
     words += f" --scale 1 1 --ratio 1 1 --batch-size {arguments.batch_size} --workers 0 --opt adamw --lr 1e-3"
     words += f" --model {arguments.model} --kd-model-name {arguments.teacher} --warmup-epochs 0 --mean .5 --std .5"
@@ -164,7 +155,7 @@ def main(arguments: argparse.Namespace) -> None:
     where, processes = start_processes(configs[0].device)
     configs = [replace(config, device=where, processes=processes) for config in configs]
     device = where.torch_device
-    model = timm.create_model(arguments.teacher, num_classes=10, in_chans=1)
+    model: Any = timm.create_model(arguments.teacher, num_classes=10, in_chans=1)
     if arguments.channels_last:
         model = model.to(memory_format=torch.channels_last)
     teacher, faster = (
@@ -173,43 +164,32 @@ def main(arguments: argparse.Namespace) -> None:
     faster.speed_up((1, 28, 28), arguments.channels_last)  # as lskd_vision.train does
     ways = {"shared": (shared, faster), "timm": (with_timm, teacher), "floor": (floor, teacher)}
     steps = {name: way(configs, taught) for name, (way, taught) in ways.items()}
-    seconds = {name: [] for name in ways}
-    for each in steps.values():
-        each(2)  # warm
-    for _ in tqdm(range(arguments.rounds), desc="rounds"):
-        for name, each in steps.items():
-            seconds[name].append(timed(each, arguments.batches, device))
-    lines = [f"# {now()}, {source_revision()}", f"# {hardware()}", f"# {versions()}"]
-    lines += [
-        f"# {arguments.model} under {arguments.teacher}, batch {arguments.batch_size}, {arguments.batches} batches"
-    ]
-    lines += [
-        f"# channels_last {arguments.channels_last}, T = {TEMPERATURES}",
-        "way,median ms per batch of four students",
-    ]
+    runs = {name: partial(each, arguments.batches) for name, each in steps.items()}
+    seconds = seconds_in_turns(runs, arguments.rounds, "measuring")
+    about = f"{arguments.model} under {arguments.teacher}, batch {arguments.batch_size}, {arguments.batches} batches, "
+    about += f"channels_last {arguments.channels_last}, T = {TEMPERATURES}"
+    lines = [*origin(about), "way,median ms per batch of four students"]
     for name, values in seconds.items():
         lines.append(f"{name},{1000 * statistics.median(values) / arguments.batches:.1f}")
     lines.append("ratio,median of rounds,least,largest")
     for other in ("timm", "floor"):
         ratios = [a / b for a, b in zip(seconds["shared"], seconds[other], strict=True)]
         lines.append(f"shared / {other},{statistics.median(ratios):.3f},{min(ratios):.3f},{max(ratios):.3f}")
-    print("\n".join(lines))
-    if arguments.output:
-        write_text(arguments.output, "\n".join(lines) + "\n")
+    show(lines, arguments.output)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser(prog="bench_vision_students.py", description=__doc__.split("\n")[0])
-    command.add_argument("--data-dir", type=Path, required=True, help="as data_prep/fashion_mnist.py makes it")
+    command.add_argument("--data-dir", type=Path, required=True, help="made by data_prep/fashion_mnist.py")
     command.add_argument("--model", default="test_resnet", help="of the students (test_resnet)")
     command.add_argument("--teacher", default="resnet10t", help="its weights do not matter here (resnet10t)")
     command.add_argument("--batch-size", type=positive, default=128, help="default 128")
-    command.add_argument("--batches", type=positive, default=6, help="a way and round (default 6)")
+    command.add_argument("--batches", type=positive, default=6, help="per way and round (default 6)")
     command.add_argument("--rounds", type=positive, default=9, help="default 9")
     command.add_argument("--channels-last", action="store_true", help="memory layout of all three")
-    command.add_argument("--device", help="cuda or cpu; a GPU where there is one by default")
-    command.add_argument("--output", type=Path, help="also write the figures here, as CSV")
+    command.add_argument("--device", help="cuda or cpu; by default a GPU if there is one")
+    command.add_argument("--output", type=Path, help="also write the table here, as CSV")
     return command
 
 

@@ -2,7 +2,7 @@
 # A teacher with label smoothing and its student at T = 1 on CUB200-2011, as in Table 2B, without a workflow tool:
 #     bash scripts/cub200.sh CUB_200_2011.tgz
 # These are the commands of `lskd reproduce 2B --scale paper`. The teacher starts from ImageNet's of the same α, which
-# scripts/imagenet.sh trains. Run it again after an interruption: it goes on.
+# scripts/imagenet.sh trains. An interrupted run resumes when started again.
 set -euo pipefail
 CUB=$(realpath "${1:?"CUB_200_2011.tgz"}")
 cd "$(dirname "$0")/.."

@@ -1,28 +1,33 @@
-"""What the experiments are and at which scale they run, read from ``experiments/`` and ``scales/``.
+"""Read the experiments of the paper and the scales at which they run, from ``experiments/`` and ``scales/``.
 
-An experiment is a table or a figure of the paper in the paper's words: data, students, α, T, seeds. A scale says what
-stands for these words: which data set, which models, how they are trained. Every experiment runs at every scale that
+An experiment is a table or a figure of the paper in the paper's terms: data, students, α, T, seeds. A scale gives each
+of these terms a meaning: which data set, which models, how they are trained. Every experiment runs at every scale that
 has its data.
 """
 
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict
+
+import msgspec
+from msgspec import Meta, field
 
 from lskd.io.errors import input_error
 from lskd.io.files import parse_yaml
+from lskd.io.schema import T, convert
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = ROOT / "scripts" / "experiments"
 SCALES = ROOT / "scripts" / "scales"
-TRAINS = ("accuracy", "bleu", "eta", "pairwise_eta", "class_accuracy", "projection")  # students are needed
+TRAINS = ("accuracy", "bleu", "eta", "pairwise_eta", "class_accuracy", "projection")  # these need students
 SHOWS = (*TRAINS, "entropy", "agreement", "soft_outputs", "mean_outputs")
-SCALE_KEYS = {"gpu", "threads", "together", "seeds", "slurm", "data"}
-DATA_KEYS = {"kind", "name", "source", "prepare", "data_dir", "first_seed", "train", "notes"}
-DATA_KEYS |= {"images", "teacher", "student", "models", "record", "soft_outputs", "project", "sets", "classes"}
-DATA_KEYS |= {"agreement", "matched", "recipes"}
+
+Whole = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Value = int | float  # as written: a command line has 1 as 1
 
 
 @dataclass(frozen=True)
@@ -34,68 +39,139 @@ class Experiment:
         kind: ``table`` or ``figure``.
         shows: one of :data:`SHOWS`.
         data: the data set, as printed.
-        students: models, as printed; none where teachers alone are measured.
+        students: models, as printed; empty if only teachers are measured.
         label_smoothing: α of the teachers.
         temperature: T of the students, or of the outputs that are measured.
-        matched: for each T of the smoothed teacher here, also the T at which the one without smoothing has its entropy.
+        matched: for each T of the smoothed teacher here, also the T at which the one without smoothing has the same
+            entropy.
         classes: the name of a list of classes of the scale.
         seeds: students of each kind.
-        recipes: of translation, the ways to distil, each a result of its own.
+        recipes: of translation: the ways to distil, each a result of its own.
         distill_type: ``logit`` or ``overhaul``.
         entropy: the table also has the entropies of the teachers' outputs.
         published: of a figure, what the paper's shows.
-        notes: where it differs from the paper at every scale.
+        notes: differences to the paper at every scale.
     """
 
     id: str
-    kind: str
+    kind: Literal["table", "figure"]
     shows: str
     data: str
     students: tuple[str, ...] = ()
-    label_smoothing: tuple[float, ...] = ()
-    temperature: tuple[float, ...] = ()
-    matched: tuple[float, ...] = ()
+    label_smoothing: tuple[Value, ...] = ()
+    temperature: tuple[Value, ...] = ()
+    matched: tuple[Value, ...] = ()
     classes: str | None = None
-    seeds: int = 1
+    seeds: Positive = 1
     recipes: tuple[str, ...] = ("paper",)
-    distill_type: str = "logit"
+    distill_type: Literal["logit", "overhaul"] = "logit"
     entropy: bool = False
     published: str | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """As it is called in words."""
+        """Its name in the paper."""
         if self.id == "E":
             return "Appendix E"
         return f"{self.kind.capitalize()} {self.id}"
 
 
+class Limits(TypedDict, total=False):
+    """Limits of a job on a cluster."""
+
+    minutes: Positive
+    memory_gb: Positive
+
+
+class Slurm(TypedDict):
+    """Limits of jobs that train a model, and of other jobs."""
+
+    train: Limits
+    other: Limits
+
+
 @dataclass(frozen=True)
 class Scale:
-    """What stands for the paper's words; ``data`` by the paper's names of the data sets.
+    """The meaning of the paper's terms at one size.
 
     Attributes:
         name: of the scale.
         gpu: GPUs of a job that trains or runs a model.
         threads: processor threads of such a job.
+        slurm: limits of jobs on a cluster.
+        data: settings of each data set, by the paper's name.
         together: one job for all temperatures of a teacher, student and seed, instead of a job for each.
-        seeds: students of each kind where the experiment's own number is too many; None for that.
-        slurm: minutes and gigabytes of ``train`` and of ``other`` jobs.
-        data: settings of each data set.
+        seeds: students of each kind; None for the experiment's own number.
     """
 
     name: str
-    gpu: int
-    threads: int
-    together: bool
-    seeds: int | None
-    slurm: dict
-    data: dict[str, dict]
+    gpu: Whole
+    threads: Positive
+    slurm: Slurm
+    data: dict[str, dict[str, Any]]
+    together: bool = False
+    seeds: Positive | None = None
 
 
-def read_yaml(path: Path, argument: str) -> dict:
-    """The settings in a YAML file.
+class _DataSet(msgspec.Struct, kw_only=True):
+    """The settings of a data set, of which dictionaries are options of commands."""
+
+    kind: str
+    name: str
+    prepare: list[Any]
+    first_seed: Whole
+    train: dict[str, Any]
+    source: str | None = None
+    data_dir: str | None = None
+    notes: list[str] = []
+
+
+class _Images(_DataSet, kw_only=True):
+    images: dict[str, Any]
+    teacher: dict[str, Any]
+    student: dict[str, Any]
+    models: dict[str, dict[str, Any]]
+    record: dict[str, Any] | None = None
+    soft_outputs: dict[str, Any] | None = None
+    project: dict[str, Any] | None = None
+    sets: dict[str, Any] | None = None
+    classes: dict[str, list[str]] = {}
+    agreement: str | None = None
+    matched: dict[Value, Value] = {}
+
+
+class _ImageModel(msgspec.Struct):
+    """The settings of a teacher or a student that are not options of its training."""
+
+    model: str
+    epochs: Positive
+
+
+class _Translation(_DataSet, kw_only=True):
+    recipes: dict[str, dict[str, Any]]
+
+
+class _TranslationTraining(msgspec.Struct):
+    epochs: Positive = field(name="max-epoch")
+
+
+class _Transformer(msgspec.Struct):
+    name: str
+    layers: Positive
+    dim: Positive
+    ffn: Positive
+    heads: Positive
+
+
+class _Recipe(msgspec.Struct):
+    teacher: _Transformer
+    student: _Transformer
+    distil: dict[str, Any] = {}
+
+
+def read_yaml(path: Path, argument: str) -> dict[str, Any]:
+    """Read the settings in a YAML file.
 
     Raises:
         InputError: it cannot be read, or holds something else.
@@ -109,37 +185,48 @@ def read_yaml(path: Path, argument: str) -> dict:
     return content
 
 
-def read_experiments(directory: Path = EXPERIMENTS) -> dict[str, Experiment]:
-    """All experiments by id, tables and figures in the paper's order.
+def checked(content: dict[str, Any], kind: type[T], argument: str, where: object) -> T:
+    """Convert settings to a class whose fields are all that they may have.
 
     Raises:
-        InputError: a definition that is not one.
+        InputError: an unknown or missing setting, or a value of another type or out of range.
     """
-    known = {field.name for field in fields(Experiment)} - {"id", "kind"}
+    info: Any = msgspec.inspect.type_info(kind)
+    fields = {field.encode_name: field.required for field in info.fields}
+    if odd := content.keys() - fields.keys():
+        raise input_error(argument, where, f"has no setting {min(odd)}; must be of {', '.join(sorted(fields))}")
+    if missing := {name for name, required in fields.items() if required} - content.keys():
+        raise input_error(argument, where, f"lacks {min(missing)}")
+    return convert(content, kind, f"{argument} {where}")
+
+
+def read_experiments(directory: Path = EXPERIMENTS) -> dict[str, Experiment]:
+    """Read all experiments, by id, with tables and figures in the paper's order.
+
+    Raises:
+        InputError: a definition is invalid.
+    """
     experiments = {}
     for path in directory.glob("*.yaml"):
         kind, _, name = path.stem.partition("-")
-        content = read_yaml(path, "experiment")
-        if odd := content.keys() - known:
-            raise input_error("experiment", path, f"has no setting {min(odd)}; must be of {', '.join(sorted(known))}")
-        if kind not in ("table", "figure") or content.get("shows") not in SHOWS or "data" not in content:
-            raise input_error("experiment", path, f"must say which data, and what it shows: {', '.join(SHOWS)}")
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
-        experiments[name] = Experiment(name, kind, **values)
+        content = read_yaml(path, "experiment") | {"id": name, "kind": kind}
+        experiments[name] = checked(content, Experiment, "experiment", path)
+        if experiments[name].shows not in SHOWS:
+            raise input_error(f"experiment {path}: shows", content["shows"], f"must be one of {', '.join(SHOWS)}")
     return dict(sorted(experiments.items(), key=lambda item: _order(item[1])))
 
 
-def _order(experiment: Experiment) -> tuple:
+def _order(experiment: Experiment) -> tuple[str, bool, int, str]:
     """Main tables and figures first, then the appendices by letter."""
     letter, _, number = experiment.id.rpartition(".")
     if experiment.id == "E":
         letter, number = "E", "1"
-    digits = re.match(r"\d+", number)
-    return letter, experiment.kind == "figure", int(digits[0]), number
+    digits = "".join(re.findall(r"^\d+", number)) or "0"
+    return letter, experiment.kind == "figure", int(digits), number
 
 
 def chosen(names: Sequence[str], experiments: dict[str, Experiment]) -> list[Experiment]:
-    """The experiments that a user names: ids in any case, with or without ``table`` or ``figure``; or ``all``.
+    """The experiments with these names: ids in any case, with or without ``table`` or ``figure``; or ``all``.
 
     Raises:
         InputError: there is no such experiment.
@@ -158,91 +245,42 @@ def chosen(names: Sequence[str], experiments: dict[str, Experiment]) -> list[Exp
 
 
 def read_scale(name: str) -> Scale:
-    """The scale of that name in ``scales/``, or of a YAML file of one's own.
+    """Read the scale of that name in ``scales/``, or that of another YAML file.
 
     Raises:
-        InputError: there is none, or it is not a scale.
+        InputError: there is no such scale, or it is invalid.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else SCALES / f"{name}.yaml"
     if not path.is_file():
         there = ", ".join(sorted(each.stem for each in SCALES.glob("*.yaml")))
         raise input_error("--scale", name, f"must be one of {there}, or a YAML file like them")
-    content = read_yaml(path, "--scale")
-    if odd := content.keys() - SCALE_KEYS:
-        raise input_error("--scale", path, f"has no setting {min(odd)}; must be of {', '.join(sorted(SCALE_KEYS))}")
-    if missing := {"gpu", "threads", "slurm", "data"} - content.keys():
-        raise input_error("--scale", path, f"lacks {min(missing)}")
-    for name, least in (("gpu", 0), ("threads", 1), ("seeds", 1)):
-        if name != "seeds" or content.get(name) is not None:
-            _check_whole(path, name, content[name], least)
-    for name, kind, valid in (
-        ("together", bool, "true or false"),
-        ("slurm", dict, "settings"),
-        ("data", dict, "settings of each data set"),
-    ):
-        if not isinstance(value := content.get(name, kind()), kind):
-            raise input_error(f"--scale {path}: {name}", value, f"must be {valid}")
-    for data, settings in content["data"].items():
-        if not isinstance(settings, dict):
-            raise input_error("--scale", f"{path}: {data}", "must hold settings")
-        if odd := settings.keys() - DATA_KEYS:
-            raise input_error("--scale", f"{path}: {data}", f"has no setting {min(odd)}")
-        if settings.get("kind") not in ("images", "translation"):
-            raise input_error("--scale", f"{path}: {data}", "must have a kind: images or translation")
-        if missing := {"name", "prepare", "first_seed", "train"} - settings.keys():
-            raise input_error("--scale", f"{path}: {data}", f"lacks {min(missing)}")
-        _check_whole(path, f"{data}: first_seed", settings["first_seed"], 0)
-        _check_trainings(path, data, settings)
-    return Scale(
-        path.stem,
-        content["gpu"],
-        content["threads"],
-        content.get("together", False),
-        content.get("seeds"),
-        content["slurm"],
-        content["data"],
-    )
+    scale = checked(read_yaml(path, "--scale") | {"name": path.stem}, Scale, "--scale", path)
+    for data, settings in scale.data.items():
+        _check_data(settings, f"{path}: {data}")
+    return scale
 
 
-def _check_trainings(path: Path, data: str, settings: dict) -> None:
-    """Check what a data set's models are and how long they are trained. Raises InputError."""
-
-    def section(name: str, within: dict) -> dict:
-        *_, key = name.split(": ")
-        if not isinstance(found := within.get(key), dict):
-            raise input_error(f"--scale {path}: {data}: {name}", found, "must hold settings")
-        return found
-
-    train = section("train", settings)
-    if settings["kind"] == "images":
-        teacher, student, models = (section(name, settings) for name in ("teacher", "student", "models"))
-        roles = {"teacher": teacher}
-        roles |= {f"models: {name}": student | section(f"models: {name}", models) for name in models}
-        for name, role in roles.items():
-            if not isinstance(role.get("model"), str):
-                raise input_error(f"--scale {path}: {data}: {name}: model", role.get("model"), "must be a timm model")
-            _check_whole(path, f"{data}: {name}: epochs", role.get("epochs"), 1)
-        return
-    _check_whole(path, f"{data}: train: max-epoch", train.get("max-epoch"), 1)
-    recipes = section("recipes", settings)
-    for name in recipes:
-        recipe = section(f"recipes: {name}", recipes)
-        for role in ("teacher", "student"):
-            shape = section(f"recipes: {name}: {role}", recipe)
-            for size in ("layers", "dim", "ffn", "heads"):
-                _check_whole(path, f"{data}: recipes: {name}: {role}: {size}", shape.get(size), 1)
-
-
-def _check_whole(path: Path, name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise input_error(f"--scale {path}: {name}", value, f"must be a whole number, {least} or more")
+def _check_data(settings: dict[str, Any], where: str) -> None:
+    """Check the settings of a data set. Raises InputError."""
+    kinds = {"images": _Images, "translation": _Translation}
+    if settings.get("kind") not in kinds:
+        raise input_error("--scale", where, "must have a kind: images or translation")
+    known = checked(settings, kinds[settings["kind"]], "--scale", where)
+    if isinstance(known, _Images):
+        roles = {f"models: {name}": known.student | model for name, model in known.models.items()}
+        for name, role in {"teacher": known.teacher, **roles}.items():
+            convert(role, _ImageModel, f"--scale {where}: {name}")
+    else:
+        convert(known.train, _TranslationTraining, f"--scale {where}: train")
+        for name, recipe in known.recipes.items():
+            checked(recipe, _Recipe, "--scale", f"{where}: recipes: {name}")
 
 
 def check_fits(experiments: Sequence[Experiment], scale: Scale) -> None:
-    """Check that a scale has what the experiments speak of.
+    """Check that a scale has the data, models, classes and recipes of the experiments.
 
     Raises:
-        InputError: it has not.
+        InputError: it lacks one.
     """
     for each in experiments:
         if each.data not in scale.data:

@@ -3,8 +3,8 @@
     python scripts/demo_vision.py                    # what `make demo` runs
     python scripts/demo_vision.py --seeds 1 2 3      # mean ± standard deviation; varies --seed and --data-seed
 
-On the 12 000 images of Fashion-MNIST that ship. Every step is an ordinary command, printed before it runs; what is done
-is not done again, and what was interrupted goes on.
+On the 12 000 images of Fashion-MNIST that ship. Every step is an ordinary command, printed before it runs: finished
+steps are not repeated, and an interrupted training resumes.
 """
 
 import argparse
@@ -13,24 +13,23 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from demo_nmt import lskd, mean_and_deviation, recorded, representations
+from demos import CORES, ROOT, lskd, mean_and_deviation, record_of, recorded, representations
 
 from lskd.io.errors import InputError, OneLineParser, positive, run_command
-from lskd.records.runs import RunRecord, read_run
+from lskd.records.runs import RunRecord
 
-ROOT = Path(__file__).resolve().parent.parent
 ALPHAS = (0.0, 0.1)
 TEMPERATURES = (1, 2, 3, 64)
 TEACHER, STUDENT = "resnet10t", "test_resnet"
 LOWER, HIGHER = 1, 3  # the temperatures of η
 GROUPS = ROOT / "data_prep" / "samples" / "fashion_mnist_groups.json"  # tops, footwear
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def train_command(data: Path, output: Path, epochs: int, seed: int, *options: str) -> list[str]:
-    """``lskd_vision.train`` for grey 28×28 images; ``options`` say which teachers or students."""
+    """``lskd_vision.train`` for grey 28×28 images; ``options`` are those of the teachers or students."""
     command = ["--data-dir", data, "--dataset", "torch/fashion_mnist"]
     command += ["--in-chans", 1, "--img-size", 28, "--crop-pct", 1, "--scale", 1, 1, "--ratio", 1, 1, "--channels-last"]
     command += ["--batch-size", 128, "--opt", "adamw", "--lr", 5e-3, "--sched", "cosine", "--warmup-epochs", 0]
@@ -45,10 +44,10 @@ def lskd_vision(module: str, *words: object) -> list[str]:
 
 
 def run(command: list[str]) -> None:
-    """Run a command, printed first, with its progress on the screen.
+    """Print and run a command, with its output on the terminal.
 
     Raises:
-        InputError: it failed; it has said why.
+        InputError: it failed; its output has the reason.
     """
     print(f"$ {shlex.join(['python', *command[1:]])}", flush=True)
     environment = os.environ | {"OMP_NUM_THREADS": str(CORES), "OMP_WAIT_POLICY": "PASSIVE"}
@@ -60,7 +59,7 @@ def run(command: list[str]) -> None:
         raise InputError(f"{shlex.join(command[1:3])} … failed with exit status {status}, see above")
 
 
-def table(directory: Path, seeds: list[int]) -> str:
+def table(directory: Path, seeds: Sequence[int]) -> str:
     """Models down, α of the teacher across: validation top-1 after the last epoch, in %."""
     lines = [f"{'top-1 in %':<16}" + "".join(f"{f'α = {alpha:g}':>16}" for alpha in ALPHAS)]
     names = {"teacher": TEACHER + "_a{a:g}_s{s}"}
@@ -68,15 +67,15 @@ def table(directory: Path, seeds: list[int]) -> str:
     for title, name in names.items():
         cells = []
         for alpha in ALPHAS:
-            records = [read_run(directory / name.format(a=alpha, s=seed)) for seed in seeds]
-            cells.append(mean_and_deviation([last_accuracy(record) for record in records]))
+            runs = [directory / name.format(a=alpha, s=seed) for seed in seeds]
+            cells.append(mean_and_deviation([last_accuracy(record_of(run)) for run in runs]))
         lines.append(f"{title:<16}" + "".join(f"{cell:>16}" for cell in cells))
-    images = records[0].data["splits"]["validation"]
+    images = record_of(directory / f"{TEACHER}_a{ALPHAS[0]:g}_s{seeds[0]}").data["splits"]["validation"]
     return "\n".join([*lines, f"{images} validation images, n = {len(seeds)}"])
 
 
-def measure(data: Path, runs: Path, seeds: list[int]) -> None:
-    """Record what every model makes of the images, and print η of the students, T = 1 → 3, for each teacher."""
+def measure(data: Path, runs: Path, seeds: Sequence[int]) -> None:
+    """Record the representations of every model, and print η of the students, T = 1 → 3, for each teacher."""
     names = [f"{TEACHER}_a{alpha:g}" for alpha in ALPHAS]
     names += [f"{STUDENT}_a{alpha:g}_T{t}" for alpha in ALPHAS for t in TEMPERATURES]
     for name in [f"{name}_s{seed}" for name in names for seed in seeds]:
@@ -99,7 +98,7 @@ def measure(data: Path, runs: Path, seeds: list[int]) -> None:
 
 
 def last_accuracy(record: RunRecord) -> float:
-    """Validation top-1 of the last epoch, in %: no choice of an epoch by the images it is measured on."""
+    """Validation top-1 of the last epoch, in %: the epoch is not chosen by the images it is measured on."""
     return record.history[-1]["valid_top1"]
 
 
@@ -127,7 +126,7 @@ def parser() -> argparse.ArgumentParser:
     options = OneLineParser(prog="scripts/demo_vision.py", description=__doc__.split("\n")[0])
     options.add_argument("--dest", type=Path, default=Path("runs/demo"), help="where everything goes (runs/demo)")
     options.add_argument("--seeds", type=positive, nargs="+", default=[1], help="of weights and data alike (default 1)")
-    options.add_argument("--quick", action="store_true", help="640 images, one epoch: does it run? No figures to trust")
+    options.add_argument("--quick", action="store_true", help="640 images, one epoch: only to see that it runs")
     return options
 
 

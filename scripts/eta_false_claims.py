@@ -1,28 +1,29 @@
-"""How often η's tests claim diffusion where there is none, and where there is some: simulated students.
+"""How often η's tests claim diffusion in simulated students without any, and in some with.
 
     python scripts/eta_false_claims.py --output false_claims.csv        # 30 settings, about 5 minutes; resumable
 
-Ten classes in groups of five, three, one and one, as Fashion-MNIST's, in 32 dimensions; the others of its group are a
-target's similar classes, and are a fifth as far (squared) as the rest. A sample is its class's mean and noise of trace
-1, which is correlated by .8 between the two students; each has 50 samples a class. "Noise" moves whole classes, at
-random and by this length (the distance of similar ones is .7): as another seed of the training does.
+Ten classes in groups of five, three, one and one, as in Fashion-MNIST, in 32 dimensions; the similar classes of a
+target are the others of its group, with a fifth of the squared distance of the rest. A sample is its class's mean plus
+noise of trace 1, which is correlated by .8 between the two students; each has 50 samples a class. "Noise" moves whole
+classes in a random direction by this length (the distance of similar ones is .7), as another training seed does.
 
-Shown are shares of targets with p ≤ .05, in %: of the permutation p of the paper's distances, of corrected ones, of the
-test against isotropic change, of both; and of simulations in which the statement on all targets together has p ≤ .05.
+The table has the shares of targets with p ≤ .05, in %: for the permutation p of the paper's distances, of corrected
+ones, for the test against isotropic change, for both; and of simulations in which the statement on all targets together
+has p ≤ .05.
 """
 
 import argparse
-import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from simulation_table import command_line, simulated
 from tqdm import tqdm
 
-from lskd.io.errors import input_error, positive, run_command
-from lskd.io.tables import Column, output_file, show, write
+from lskd.io.errors import run_command
+from lskd.io.tables import Column, show
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.diffusion import diffusion_indices, permutation_p
 from lskd.measure.isotropy import isotropy_test
@@ -35,27 +36,32 @@ GROUP = np.repeat(range(len(GROUPS)), GROUPS)
 NAMES = [f"class {label}" for label in range(len(GROUP))]
 
 
+Means = NDArray[np.float64]  # (K, d)
+Change = Callable[[Means, np.random.Generator], Means]
+Pair = tuple[Representations, Representations]
+
+
 @dataclass(frozen=True)
 class Setting:
-    """Two students, or several pairs of them, and what is done to the second.
+    """Pairs of students, and the change from the first to the second.
 
     Attributes:
         name: in the table.
         samples: of a class, in either student.
-        noise: how far classes move at random, in either student.
-        change: of the second student's class means (K, d), by a generator.
-        feature_noise: standard deviation of the noise that is added to the second student's samples, in all directions.
-        anisotropic: within-class noise is largest where class means differ, instead of equal in all directions.
-        even: classes without groups, all about as far from each other.
-        chosen_in: a student in which S1 are the nearest two classes and S2 the farthest five: first, second, another.
-        pairs: of students.
-        groups: whose targets are counted, where not all change.
+        noise: random displacement of classes, in either student.
+        change: of the second student's class means (K, d), given a generator.
+        feature_noise: standard deviation of isotropic noise added to the second student's samples.
+        anisotropic: within-class noise is largest in the directions in which class means differ.
+        even: classes without groups, all about equally far from each other.
+        chosen_in: the student in which S1 are the nearest two classes and S2 the farthest five: first, second, another.
+        pairs: number of pairs of students.
+        groups: whose targets are counted, if not all change.
     """
 
     name: str
     samples: tuple[int, int] = (50, 50)
     noise: tuple[float, float] = (0.1, 0.1)
-    change: Callable[[np.ndarray, np.random.Generator], np.ndarray] = field(default=lambda means, generator: means)
+    change: Change = field(default=lambda means, generator: means)
     feature_noise: float = 0.0
     anisotropic: bool = False
     even: bool = False
@@ -64,10 +70,16 @@ class Setting:
     groups: tuple[int, ...] = tuple(range(len(GROUPS)))
 
 
-def pulled(share: float, groups: tuple[int, ...], alone: bool = False) -> Callable:
-    """Classes of groups, or the first of each alone, nearer to the group's mean, by a share of the squared distance."""
+def pulled(share: float, groups: tuple[int, ...], alone: bool = False) -> Change:
+    """A change that moves classes of groups, or only the first of each, nearer to the mean of their group.
 
-    def change(means: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    Args:
+        share: of the squared distance.
+        groups: their numbers.
+        alone: only the first class of each group.
+    """
+
+    def change(means: Means, generator: np.random.Generator) -> Means:
         means = means.copy()
         for group in groups:
             labels = np.flatnonzero(group == GROUP)
@@ -79,8 +91,8 @@ def pulled(share: float, groups: tuple[int, ...], alone: bool = False) -> Callab
     return change
 
 
-def turned(means: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The whole space turned at random."""
+def turned(means: Means, generator: np.random.Generator) -> Means:
+    """A random rotation."""
     return means @ np.linalg.qr(generator.normal(size=(DIMENSION, DIMENSION)))[0]
 
 
@@ -117,7 +129,7 @@ EFFECTS = (
 
 
 def simulate(setting: Setting, generator: np.random.Generator, seed: int) -> dict[str, list[bool]]:
-    """Which tests of one simulation have p ≤ .05, a value for each target and one for all together."""
+    """Whether each test of one simulation has p ≤ .05, a value for each target and one for all together."""
     centres = generator.normal(size=(len(GROUPS), DIMENSION)) / math.sqrt(DIMENSION)
     centres *= generator.uniform(1.0, 1.8, (len(GROUPS), 1))
     offsets = generator.normal(size=(len(GROUP), DIMENSION)) / math.sqrt(DIMENSION)
@@ -129,20 +141,21 @@ def simulate(setting: Setting, generator: np.random.Generator, seed: int) -> dic
     pairs = [_pair(setting, means, shape, generator) for _ in range(setting.pairs)]
     sets = _sets(setting, means, dict(zip(("first", "second"), pairs[0], strict=True)), generator)
     counted = [target for target in sets if GROUP[target] in setting.groups]
-    p = {variant: _permutation(pairs, sets, variant) for variant in ("centroid", "corrected")}
+    p: dict[str, Mapping[int, float | None]] = {
+        variant: _permutation(pairs, sets, variant) for variant in ("centroid", "corrected")
+    }
     moments = [(one.moments, other.moments) for one, other in pairs]
     p["isotropic"] = isotropy_test(moments, sets, DRAWS, seed).p_values
-    small = {
-        name: [(each.get(target) or 1) <= LEVEL for target in counted] for name, each in p.items()
-    }  # a target that has no p, or is left out, claims nothing
-    taken = small["centroid" if setting.samples[0] == setting.samples[1] else "corrected"]  # as `lskd eta` does
+    # A target without a p, or one that is left out, claims nothing.
+    small = {name: [(each.get(target) or 1) <= LEVEL for target in counted] for name, each in p.items()}
+    taken = small["centroid" if setting.samples[0] == setting.samples[1] else "corrected"]  # as in `lskd eta`
     together = isotropy_test(moments, {target: sets[target] for target in counted}, DRAWS, seed).p_together
     both = [a and b for a, b in zip(taken, small["isotropic"], strict=True)]
     return small | {"both": both, "together": [(together or 1) <= LEVEL]}
 
 
-def _permutation(pairs: list[tuple[Representations, Representations]], sets: dict, variant: str) -> dict[int, float]:
-    """The permutation p of each target, of mean changes over the pairs, as `lskd eta` gives it."""
+def _permutation(pairs: Sequence[Pair], sets: Mapping[int, ClassSets], variant: str) -> dict[int, float]:
+    """The permutation p of each target, for mean changes over the pairs, as in `lskd eta`."""
     kept, _ = usable_sets(pairs, sets, variant)
     found = [diffusion_indices(*pair, kept, variant) for pair in pairs]
     return {
@@ -151,9 +164,7 @@ def _permutation(pairs: list[tuple[Representations, Representations]], sets: dic
     }
 
 
-def _pair(
-    setting: Setting, means: np.ndarray, shape: np.ndarray, generator: np.random.Generator
-) -> tuple[Representations, Representations]:
+def _pair(setting: Setting, means: Means, shape: Means, generator: np.random.Generator) -> Pair:
     moved = [
         means + length * generator.normal(size=means.shape) / math.sqrt(DIMENSION)
         for means, length in zip((means, setting.change(means, generator)), setting.noise, strict=True)
@@ -171,7 +182,7 @@ def _pair(
 
 
 def _sets(
-    setting: Setting, means: np.ndarray, students: dict[str, Representations], generator: np.random.Generator
+    setting: Setting, means: Means, students: dict[str, Representations], generator: np.random.Generator
 ) -> dict[int, ClassSets]:
     if setting.chosen_in:
         another = means + setting.noise[0] * generator.normal(size=means.shape) / math.sqrt(DIMENSION)
@@ -199,63 +210,34 @@ COLUMNS = (
 )
 
 
-def rates(setting: Setting, simulations: int, seed: int) -> dict:
-    """A row of the table; a setting with an effect has half of the simulations, its rates need no third digit."""
-    simulations = number(setting in EFFECTS, simulations)
+def rates(setting: Setting, simulations: int, seed: int) -> dict[str, float]:
+    """The share of targets, or of simulations, with p ≤ .05, in %."""
     claims: dict[str, list[bool]] = {name: [] for name in TESTS}
     for simulation in tqdm(range(simulations), setting.name, leave=False, disable=None):
         generator = np.random.default_rng([seed, simulation])
         for name, each in simulate(setting, generator, simulation).items():
             claims[name] += each
-    row = {"setting": setting.name, "effect": setting in EFFECTS, "simulations": simulations, "seed": seed}
-    return row | {f"{name}_percent": 100 * float(np.mean(each)) for name, each in claims.items()}
-
-
-def number(effect: bool, simulations: int) -> int:
-    """How many simulations a setting has."""
-    return (simulations + 1) // 2 if effect else simulations
-
-
-def done(path: Path | None, simulations: int, seed: int) -> dict[str, dict]:
-    """The rows that an interrupted run with the same options has left, by setting."""
-    if path is None or not path.exists():
-        return {}
-    if path.suffix != ".csv":
-        raise input_error("--output", path, "must end in .csv, to go on with it")
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    numbers = [row | {name: float(row[name]) for name in row if name.endswith("_percent")} for row in rows]
-    found = {}
-    for row in numbers:
-        wanted = str(number(row["effect"] == "True", simulations)), str(seed)
-        if (row["simulations"], row["seed"]) == wanted:
-            found[row["setting"]] = row
-    return found
+    return {f"{name}_percent": 100 * float(np.mean(each)) for name, each in claims.items()}
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Print the table; the file has each row as soon as it is there."""
-    found = done(arguments.output, arguments.simulations, arguments.seed)
-    settings = [*NULLS, *EFFECTS]
-    rows = []
-    for setting in tqdm(settings, "settings", disable=None):
-        rows.append(found.get(setting.name) or rates(setting, arguments.simulations, arguments.seed))
-        if arguments.output:
-            write(arguments.output, rows)
-    for title, some in (("no effect", NULLS), ("an effect", EFFECTS)):
-        names = {each.name for each in some}
-        print(f"\n{title}\n" + show([row for row in rows if row["setting"] in names], COLUMNS))
+    """Simulate, write after each setting, print the tables; settings with an effect have half of the simulations."""
+    settings = {each.name: each for each in (*NULLS, *EFFECTS)}
+    numbers = {False: arguments.simulations, True: (arguments.simulations + 1) // 2}
+    given = [
+        {"setting": name, "effect": each in EFFECTS, "simulations": numbers[each in EFFECTS], "seed": arguments.seed}
+        for name, each in settings.items()
+    ]
+    rows = simulated(
+        given, lambda row: rates(settings[row["setting"]], row["simulations"], row["seed"]), arguments.output
+    )
+    for title, effect in (("no effect", False), ("an effect", True)):
+        print(f"\n{title}\n" + show([row for row in rows if row["effect"] == effect], COLUMNS))
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog="scripts/eta_false_claims.py", description=__doc__.split("\n")[0])
-    options.add_argument(
-        "--simulations", type=positive, default=400, help="of each setting, half of it with an effect (default 400)"
-    )
-    options.add_argument("--seed", type=int, default=20261128, help="of everything that is drawn (default 20261128)")
-    options.add_argument("--output", type=output_file, metavar="FILE", help="the table, .csv: goes on where it stopped")
-    return options
+    return command_line(__file__, __doc__ or "", "simulations", number=400, seed=20261128)
 
 
 if __name__ == "__main__":

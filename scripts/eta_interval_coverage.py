@@ -1,38 +1,45 @@
-"""How often the intervals of η hold the true one: simulated students whose class means and covariances are known.
+"""How often the intervals of η contain the true value, for simulated students with known class means and covariances.
 
     python scripts/eta_interval_coverage.py                    # 18 settings, about 10 minutes
 
-Nine classes, two of them similar to the target. The second student is like the first, larger by 1.3, with the similar
-classes 5 % nearer; its features correlate with the first's, as those of two models of the same images do.
+Nine classes, two of them similar to the target. The second student equals the first, scaled by 1.3, with the similar
+classes 5 % nearer; its features are correlated with the first's, as those of two models of the same images are.
 """
 
 import argparse
+from collections.abc import Mapping
 from itertools import product
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from simulation_table import command_line, simulated
 from tqdm import tqdm
 
-from lskd.io.errors import positive, run_command
-from lskd.io.tables import Column, output_file, show, write
+from lskd.io.errors import run_command
+from lskd.io.tables import Column, show
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.diffusion import diffusion_indices, relative_changes
 from lskd.measure.representations import record
 
 CLASSES, SCALE = 9, 1.3
 SETS = {0: ClassSets([1, 2], list(range(3, CLASSES)))}
-SETTINGS = (  # samples a class, dimension, how far classes are apart, correlation, exponential noise
-    (50, 32, 12, 0.9, False),
-    (20, 32, 12, 0.9, False),
-    (150, 32, 6, 0.5, False),
-    (50, 128, 8, 0.0, False),
-    (50, 128, 8, 0.7, False),
-    (50, 128, 16, 0.7, True),
+VARIANTS = ("corrected", "centroid", "pairwise-squared")
+FIELDS = ("samples", "dimension", "distance", "correlation", "noise")  # samples of a class, distance of classes
+SETTINGS = (
+    (50, 32, 12, 0.9, "normal"),
+    (20, 32, 12, 0.9, "normal"),
+    (150, 32, 6, 0.5, "normal"),
+    (50, 128, 8, 0.0, "normal"),
+    (50, 128, 8, 0.7, "normal"),
+    (50, 128, 16, 0.7, "exponential"),
 )
 
 
-def coverage(variant: str, setting: tuple, simulations: int, seed: int) -> dict:
+def coverage(setting: Mapping[str, Any]) -> dict[str, float]:
     """The share of 95 % intervals that hold the true η(S1) and η(S2), in %."""
-    samples, dimension, apart, correlation, exponential = setting
+    samples, dimension, apart, correlation, distribution = (setting[name] for name in FIELDS)
+    variant, simulations, seed = setting["variant"], setting["simulations"], setting["seed"]
     random = np.random.default_rng(seed)
     means = random.normal(size=(CLASSES, dimension)) * apart / np.sqrt(2 * dimension)
     means[1:3] = (means[0] + means[1:3]) / 2
@@ -51,25 +58,30 @@ def coverage(variant: str, setting: tuple, simulations: int, seed: int) -> dict:
     truth = changes[:2].mean(), changes[2:].mean()
     labels, names = np.repeat(np.arange(CLASSES), samples), [str(label) for label in range(CLASSES)]
 
-    def noise() -> np.ndarray:
+    def noise() -> NDArray[np.float64]:
         size = (CLASSES, samples, dimension)
-        return random.exponential(size=size) - 1 if exponential else random.normal(size=size)
+        return random.exponential(size=size) - 1 if distribution == "exponential" else random.normal(size=size)
 
     held = np.zeros(2)
-    for simulation in tqdm(range(simulations), f"{variant} {setting}", leave=False, disable=None):
+    for simulation in tqdm(range(simulations), f"{variant}, {dimension} dimensions", leave=False, disable=None):
         first = noise()
         second = correlation * first + np.sqrt(1 - correlation**2) * noise()
-        students = [
+        before, after = (
             record((mean[:, None] + size * each @ shape).reshape(-1, dimension), labels, names)
             for mean, size, each in ((means, 1, first), (later, SCALE, second))
-        ]
-        (found,) = diffusion_indices(*students, SETS, variant, resamples=500, seed=simulation)
+        )
+        (found,) = diffusion_indices(before, after, SETS, variant, resamples=500, seed=simulation)
+        assert found.similar_interval is not None
+        assert found.dissimilar_interval is not None
         intervals = found.similar_interval, found.dissimilar_interval
         held += [low <= true <= high for true, (low, high) in zip(truth, intervals, strict=True)]
     ratio = ((means[1] - means[0]) ** 2).sum() / ((traces[0] + traces[1]) / samples)
-    row = {"variant": variant, "samples": samples, "dimension": dimension, "ratio": ratio, "correlation": correlation}
-    row |= {"noise": "exponential" if exponential else "normal", "true_eta_percent": 100 * truth[0]}
-    return row | {"similar_percent": 100 * held[0] / simulations, "dissimilar_percent": 100 * held[1] / simulations}
+    return {
+        "ratio": float(ratio),
+        "true_eta_percent": 100 * float(truth[0]),
+        "similar_percent": 100 * float(held[0]) / simulations,
+        "dissimilar_percent": 100 * float(held[1]) / simulations,
+    }
 
 
 COLUMNS = (
@@ -86,21 +98,18 @@ COLUMNS = (
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Print the table."""
-    grid = list(product(("corrected", "centroid", "pairwise-squared"), SETTINGS))
-    rows = [coverage(*each, arguments.simulations, arguments.seed) for each in tqdm(grid, "settings", disable=None)]
-    if arguments.output:
-        write(arguments.output, rows)
-    print(show(rows, COLUMNS))
+    """Simulate, write after each setting, print the table."""
+    about = {"simulations": arguments.simulations, "seed": arguments.seed}
+    given = [
+        {"variant": variant, **dict(zip(FIELDS, setting, strict=True)), **about}
+        for variant, setting in product(VARIANTS, SETTINGS)
+    ]
+    print(show(simulated(given, coverage, arguments.output), COLUMNS))
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog="scripts/eta_interval_coverage.py", description=__doc__.split("\n")[0])
-    options.add_argument("--simulations", type=positive, default=400, help="of each setting (default 400)")
-    options.add_argument("--seed", type=int, default=20261123, help="of everything that is drawn (default 20261123)")
-    options.add_argument("--output", type=output_file, metavar="FILE", help="the table, .csv or .json")
-    return options
+    return command_line(__file__, __doc__ or "", "simulations", number=400, seed=20261123)
 
 
 if __name__ == "__main__":

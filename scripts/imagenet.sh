@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A teacher with label smoothing and its student at T = 1 on ImageNet-1K, as in Table 2A, without a workflow tool:
 #     bash scripts/imagenet.sh IMAGENET          # a directory with train/ and val/, a folder for each class
-# These are the commands of `lskd reproduce 2A --scale paper`, where scripts/scales/paper.yaml says why they are as they
-# are. Run it again after an interruption: it goes on.
+# These are the commands of `lskd reproduce 2A --scale paper`; scripts/scales/paper.yaml gives the reasons for their
+# options. An interrupted run resumes when started again.
 set -euo pipefail
 IMAGENET=$(realpath "${1:?"the directory of ImageNet, with train/ and val/"}")
 cd "$(dirname "$0")/.."

@@ -2,7 +2,7 @@
 # A teacher with label smoothing and its student at T = 1 on IWSLT'14 English–German, as in Table 5, without a workflow
 # tool:
 #     bash scripts/iwslt14.sh de-en.tgz
-# These are the commands of `lskd reproduce 5 --scale paper`. Run it again after an interruption: it goes on.
+# These are the commands of `lskd reproduce 5 --scale paper`. An interrupted run resumes when started again.
 set -euo pipefail
 ARCHIVE=$(realpath "${1:?"de-en.tgz"}")
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ fairseq-train runs/paper/data/iwslt14.en-de --user-dir lskd_fairseq \
     --required-batch-size-multiple 1 --no-epoch-checkpoints --log-format json \
     --criterion label_smoothed_cross_entropy --label-smoothing 0.1
 
-# The teacher's last features, 1 KB for each of about 4 million target tokens: its students need it no more.
+# The teacher's features, 1 KB for each of about 4 million target tokens: its students train without running it.
 python -m lskd_fairseq.cache_teacher --data runs/paper/data/iwslt14.en-de \
     --path runs/paper/iwslt14.en-de/transformer_a0.1_s1/checkpoint_best.pt \
     --dest runs/paper/iwslt14.en-de/transformer_a0.1_s1/teacher-cache

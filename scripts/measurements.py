@@ -1,6 +1,7 @@
-"""The jobs that measure models for one experiment and put the result beside what the paper printed."""
+"""The jobs that measure models for an experiment and compare the result with the paper's."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from definitions import TRAINS, Experiment
 from jobs import Job, flags, lskd, record_images, word
@@ -28,21 +29,21 @@ def students_of(experiment: Experiment, models: Models) -> list[Student]:
 
 
 class Measurements:
-    """What is measured, with the results as the page's contents list them.
+    """The measurements of a plan, and the entries of the page's contents.
 
     Args:
-        models: the plan's, whose students are planned already.
+        models: of the plan, whose students are planned already.
     """
 
-    def __init__(self, models: Models):
+    def __init__(self, models: Models) -> None:
         self.models = models
         self.output = models.output
         self.results = f"{models.output}/results"
-        self.entries: list[dict] = []
+        self.entries: list[dict[str, Any]] = []
         self.after: list[str] = []
 
     def add(self, experiment: Experiment) -> None:
-        """Plan an experiment's measurements: one result, of translation one for each recipe."""
+        """Plan an experiment's measurements: one result, or for translation one for each recipe."""
         if experiment.shows == "bleu":
             for recipe in experiment.recipes:
                 self.bleu(experiment, recipe)
@@ -50,7 +51,7 @@ class Measurements:
             getattr(self, experiment.shows)(experiment)
 
     def accuracy(self, experiment: Experiment) -> None:
-        """Accuracy from run records; of H.2 to H.4 the entropies of the targets too."""
+        """Accuracy from run records; for H.2 to H.4 also the entropies of the targets."""
         students = students_of(experiment, self.models)
         runs = [(self.models.run(each), self.models.job(each)) for each in students]
         if any(each.student is None for each in published(experiment.id)):
@@ -60,7 +61,7 @@ class Measurements:
         self.compare(experiment, runs)
 
     def bleu(self, experiment: Experiment, recipe: str) -> None:
-        """BLEU of students, and of their teachers where the table has them."""
+        """BLEU of students, and of their teachers if the table has them."""
         data = experiment.data
         trainings = [
             (self.models.run(each), self.models.job(each))
@@ -82,11 +83,12 @@ class Measurements:
 
     def eta(self, experiment: Experiment, variant: str = "centroid") -> None:
         """η of each student on each split, from the lower to the higher T."""
-        made, sets = [], self.sets(experiment)
+        made: list[Made] = []
+        sets = self.sets(experiment)
         for model in experiment.students:
             students = [each for each in students_of(experiment, self.models) if each.model == model]
             for split in SPLITS:
-                files = {T: [] for T in experiment.temperature}
+                files: dict[float, list[Made]] = {T: [] for T in experiment.temperature}
                 for each in students:
                     files[each.temperature].append(self.models.recorded_student(each)[split])
                 first, second = (files[T] for T in (min(files), max(files)))
@@ -103,8 +105,9 @@ class Measurements:
     def sets(self, experiment: Experiment) -> Made:
         """S1 and S2 of the target classes."""
         settings = self.models.settings(experiment.data)["sets"]
-        file, before = [], []
-        if settings["groups"] != "imagenet_groups.json":  # the classes are a representation file's
+        file: list[str] = []
+        before: list[Made] = []
+        if settings["groups"] != "imagenet_groups.json":  # the classes are those of a representation file
             before = [self.models.recorded_teacher(experiment.data, 0.0)["validation"]]
             file = _paths(before)
         groups = f"data_prep/samples/{settings['groups']}"
@@ -130,7 +133,7 @@ class Measurements:
         self.compare(experiment, [self.entropies(experiment)])
 
     def entropies(self, experiment: Experiment) -> Made:
-        """Of both teachers, at every T of the experiment and at the T of equal entropy."""
+        """Entropies of both teachers, at every T of the experiment and at the T of equal entropy."""
         known = self.models.settings(experiment.data).get("matched", {})
         temperatures = [word(known.get(T, T)) for T in experiment.matched if T in known]
         before = [self.models.matched(experiment.data, T) for T in experiment.matched if T not in known]
@@ -140,7 +143,7 @@ class Measurements:
         return self.measure("entropy", f"entropy.{experiment.id}", words, [*files, *before])
 
     def agreement(self, experiment: Experiment) -> None:
-        """Similar classes by groups of WordNet, and by feature distance, of a model of ImageNet's 1000 classes."""
+        """Similar classes by groups of WordNet and by feature distance, for a model of ImageNet's 1000 classes."""
         settings = self.models.settings(experiment.data)
         if settings["agreement"] == "centroids":
             file = self.models.recorded_teacher(experiment.data, 0.0)["validation"]
@@ -152,7 +155,7 @@ class Measurements:
         self.compare(experiment, made, stands_in=settings["agreement"] == "centroids")
 
     def real_model(self) -> Made:
-        """The last layer of a model that was trained on ImageNet-1K, from a package index."""
+        """The last layer of a model trained on ImageNet-1K, from a package index."""
         place, cost = f"{self.output}/data/efficientnet-lite0", self.models.scale.slurm["other"]
         weights = f"{place}/tf_efficientnet_lite0.safetensors"
         file = f"{place}/tf_efficientnet_lite0.last-layer.representations.safetensors"
@@ -164,13 +167,13 @@ class Measurements:
         return file, self.models.add(job)
 
     def soft_outputs(self, experiment: Experiment) -> None:
-        """How many classes a mean soft output leaves far below the second."""
+        """The numbers of classes far below the second in mean soft outputs."""
         file = self.outputs_of_classes(experiment)
         words = [file[0], "--temperatures", *experiment.temperature, "--classes", *self.classes(experiment)]
         self.compare(experiment, [self.measure("entropy", f"outputs.{experiment.id}", words, [file])])
 
     def outputs_of_classes(self, experiment: Experiment) -> Made:
-        """All training features of a few classes, of the smoothed teacher."""
+        """All training features of a few classes, from the smoothed teacher."""
         models, data, (alpha,) = self.models, experiment.data, experiment.label_smoothing
         settings, run = models.settings(data), models.teacher_run(data, alpha)
         file = f"{self.results}/outputs.{experiment.classes}.representations.safetensors"
@@ -188,7 +191,7 @@ class Measurements:
 
     def projection(self, experiment: Experiment) -> None:
         """The drawing of three classes in the plane: teachers, and students at each T, on both splits."""
-        models, files = self.models, []
+        models = self.models
         recorded = [models.recorded_teacher(experiment.data, alpha) for alpha in experiment.label_smoothing]
         recorded += [models.recorded_student(each) for each in students_of(experiment, models)]
         files = [each[split] for each in recorded for split in SPLITS]
@@ -197,7 +200,7 @@ class Measurements:
         self.figure(experiment, "project", words, files, "--output", "--table")
 
     def measure(
-        self, command: str, name: str, words: Sequence, before: Sequence[Made], option: str = "--output"
+        self, command: str, name: str, words: Sequence[object], before: Sequence[Made], option: str = "--output"
     ) -> Made:
         """The job of an ``lskd`` command that writes ``results/NAME.json``."""
         file = f"{self.results}/{name}.json"
@@ -205,8 +208,8 @@ class Measurements:
         return file, self.models.add(job)
 
     @property
-    def cost(self) -> dict:
-        """What a job without a model needs."""
+    def cost(self) -> dict[str, Any]:
+        """The resources of a job without a model."""
         return {"threads": 1} | self.models.scale.slurm["other"]
 
     def compare(
@@ -217,14 +220,14 @@ class Measurements:
         recipe: str = "paper",
         stands_in: bool = True,
     ) -> None:
-        """The job that puts a table beside the published one.
+        """The job that compares a table with the published one.
 
         Args:
-            experiment: whose table it is.
-            made: what it is made from.
-            how: for the title, where a table is made in several ways.
+            experiment: with this table.
+            made: the files and directories with its results.
+            how: for the title, if a table is made in several ways.
             recipe: of translation.
-            stands_in: whether it is made from the scale's data in the place of the paper's, of which notes then tell.
+            stands_in: whether the scale's data stand in for the paper's, so that the scale's notes apply.
         """
         models = self.models
         name = experiment.id if recipe == "paper" else f"{experiment.id}.{recipe}"
@@ -237,9 +240,15 @@ class Measurements:
         self.entry(experiment, title, [job], stands_in, result=file)
 
     def figure(
-        self, experiment: Experiment, command: str, words: list, before: Sequence[Made], drawing: str, numbers: str
+        self,
+        experiment: Experiment,
+        command: str,
+        words: Sequence[object],
+        before: Sequence[Made],
+        drawing: str,
+        numbers: str,
     ) -> None:
-        """The job that draws a figure, with its numbers beside it."""
+        """The job that draws a figure, and writes its numbers."""
         files = [f"{self.results}/figure-{experiment.id}.{suffix}" for suffix in ("svg", "json")]
         whole = lskd(command, *words, drawing, files[0], numbers, files[1])
         job = self.models.add(Job(f"figure-{experiment.id}", "measure", whole, _jobs(before), files, **self.cost))
@@ -249,7 +258,7 @@ class Measurements:
         self.entry(experiment, title, [job], figure=files[0], numbers=files[1], published=experiment.published)
 
     def entry(
-        self, experiment: Experiment, title: str, jobs: list[str], stands_in: bool = True, **content: str
+        self, experiment: Experiment, title: str, jobs: list[str], stands_in: bool = True, **content: str | None
     ) -> None:
         """Add a result to the page's contents."""
         models = self.models
@@ -261,7 +270,7 @@ class Measurements:
         self.after += jobs
 
     def page(self, contents: str, page: str) -> None:
-        """The job that puts all results on one page."""
+        """Add the job that puts all results on one page."""
         command = [*lskd("report"), "--contents", contents, "--output", page]
         self.models.add(Job("report", "report", command, self.after, [page], **self.cost))
 

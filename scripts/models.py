@@ -1,6 +1,7 @@
 """The jobs that prepare data and train models: teachers, students at temperatures, scores, representations."""
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from definitions import Experiment, Scale
 from jobs import (
@@ -27,11 +28,11 @@ class Student:
         data: the data set, as printed.
         model: as printed.
         label_smoothing: α of the teacher.
-        temperature: T; where ``matched``, the T of the smoothed teacher whose entropy is to be had.
+        temperature: T; if ``matched``, the T of the smoothed teacher with the same entropy.
         seed: of the student.
         recipe: of translation.
         distill_type: of images.
-        matched: the temperature is found by matching entropies.
+        matched: whether the temperature is found by matching entropies.
     """
 
     data: str
@@ -45,22 +46,22 @@ class Student:
 
 
 class Models:
-    """The jobs of a plan that make models, each once, however many experiments want it.
+    """The jobs of a plan that make models, each once, for however many experiments.
 
     Args:
-        scale: what stands for the paper's words.
-        output: the directory of everything that is made.
+        scale: the meaning of the paper's terms.
+        output: the directory of all outputs.
         seeds: students of each kind; None for the scale's number, or the experiment's.
-        sources: where the user has the archives, by the scale's name of the data set.
+        sources: paths of the user's archives, by the scale's name of the data set.
     """
 
-    def __init__(self, scale: Scale, output: str, seeds: int | None, sources: dict[str, str]):
+    def __init__(self, scale: Scale, output: str, seeds: int | None, sources: dict[str, str]) -> None:
         self.scale, self.output, self.seeds, self.sources = scale, output, seeds, sources
         self.jobs: dict[str, Job] = {}
         self._job_of: dict[Student, str] = {}
 
     def add(self, job: Job) -> str:
-        """Add a job, once however many want it; its name.
+        """Add a job unless it is there, and return its name.
 
         Raises:
             ValueError: another job has this name.
@@ -69,28 +70,28 @@ class Models:
             raise ValueError(f"job: {job.name} (must be one job, and two have this name)")
         return job.name
 
-    def compute(self, kind: str) -> dict:
-        """What a job that runs a model needs; ``kind`` is ``train`` or ``other``."""
+    def compute(self, kind: Literal["train", "other"]) -> dict[str, Any]:
+        """The resources of a job that runs a model; ``kind`` is ``train`` or ``other``."""
         return {"gpu": self.scale.gpu, "threads": self.scale.threads} | self.scale.slurm[kind]
 
-    def settings(self, data: str) -> dict:
-        """Of a data set."""
+    def settings(self, data: str) -> dict[str, Any]:
+        """The scale's settings of a data set."""
         return self.scale.data[data]
 
     def data_dir(self, data: str) -> str:
-        """Where the prepared data are."""
+        """The directory of the prepared data."""
         settings = self.settings(data)
         if settings.get("data_dir") == SOURCE:
             return self.source(data)
         return f"{self.output}/data/{settings['name']}"
 
     def source(self, data: str) -> str:
-        """The archive or directory that the user has; a word in capitals where none is named."""
+        """The archive or directory of the user; a word in capitals if none was given."""
         name = self.settings(data)["name"]
         return self.sources.get(name, name.upper())
 
     def prepare(self, data: str) -> str:
-        """The job that makes, or checks, the data."""
+        """The job that makes or checks the data."""
         settings = self.settings(data)
         script, *words = (self.source(data) if each == SOURCE else word(each) for each in settings["prepare"])
         dest = [] if "data_dir" in settings else ["--dest", self.data_dir(data)]
@@ -103,7 +104,7 @@ class Models:
         return list(range(first, first + (self.seeds or self.scale.seeds or experiment.seeds)))
 
     def study(self, student: Student) -> str:
-        """The directory that a student's run is in."""
+        """The directory of a student's study, which has its run."""
         name = self.settings(student.data)["name"]
         if student.recipe != "paper":
             name += f".{student.recipe}"
@@ -114,7 +115,7 @@ class Models:
         return f"{self.output}/{name}"
 
     def teacher_model(self, data: str, recipe: str = "paper") -> str:
-        """The teacher's model, as run directories call it."""
+        """The teacher's model as named in run directories."""
         settings = self.settings(data)
         if settings["kind"] == "translation":
             return settings["recipes"][recipe]["teacher"]["name"]
@@ -127,14 +128,14 @@ class Models:
         return f"{study}/{self.teacher_model(data, recipe)}_a{alpha:g}_s{settings['first_seed']}"
 
     def student_model(self, student: Student) -> str:
-        """The student's model, as run directories call it."""
+        """The student's model as named in run directories."""
         settings = self.settings(student.data)
         if settings["kind"] == "translation":
             return settings["recipes"][student.recipe]["student"]["name"]
         return settings["models"][student.model]["model"]
 
     def run(self, student: Student) -> str:
-        """The run directory of a student; of a matched one, whose T is found later, the directory above, with a /."""
+        """The run directory of a student; for a matched one, whose T is found later, the directory above, with a /."""
         if student.matched:
             return f"{self.study(student)}/"
         name = f"{self.student_model(student)}_a{student.label_smoothing:g}_T{student.temperature:g}_s{student.seed}"
@@ -152,7 +153,7 @@ class Models:
         return self.trained(run, "teacher", command, [self.prepare(data)], [run], settings["train"]["max-epoch"])
 
     def from_labels(self, data: str, model: str, alpha: float) -> str:
-        """The job that trains a model of images on labels: a teacher, or what a student starts from."""
+        """The job that trains an image model on labels: a teacher, or a model from which a student starts."""
         settings = self.settings(data)
         role, seed = settings["teacher"], settings["first_seed"]
         study = f"{self.output}/{settings['name']}"
@@ -163,8 +164,8 @@ class Models:
         after = [self.prepare(data), *after]
         return self.trained(run, "teacher", command + start, after, [run], role["epochs"])
 
-    def start(self, role: dict, model: str, alpha: float) -> tuple[list[str], list[str]]:
-        """The options that say from which weights a model starts, and the jobs that make these."""
+    def start(self, role: dict[str, Any], model: str, alpha: float) -> tuple[list[str], list[str]]:
+        """The options for a model's initial weights, and the jobs that make these."""
         if other := role.get("starts_from"):
             job = self.from_labels(other, model, alpha)
             return ["--initial-checkpoint", f"{self.jobs[job].runs[0]}/last.pth.tar"], [job]
@@ -177,11 +178,12 @@ class Models:
         return [], []
 
     def students(self, wanted: list[Student]) -> None:
-        """The jobs that train students: one for each, or for all temperatures where the scale says so."""
-        groups: dict[tuple, list[Student]] = {}
+        """Add the jobs that train students: one for each, or one for all temperatures if the scale says so."""
+        groups: dict[tuple[str, str, float, int, float | None], list[Student]] = {}
         for each in sorted(set(wanted), key=repr):
             alone = self.settings(each.data)["kind"] == "translation" or not self.scale.together or each.matched
-            key = (self.study(each), each.model, each.label_smoothing, each.seed, alone and each.temperature)
+            own = each.temperature if alone else None
+            key = (self.study(each), each.model, each.label_smoothing, each.seed, own)
             groups.setdefault(key, []).append(each)
         for group in groups.values():
             group.sort(key=lambda each: each.temperature)
@@ -195,7 +197,7 @@ class Models:
         return self._job_of[student]
 
     def image_students(self, group: list[Student]) -> str:
-        """The job that trains students of images which differ in their temperature alone."""
+        """The job that trains image students that differ only in their temperature."""
         one = group[0]
         settings, alpha = self.settings(one.data), one.label_smoothing
         model = settings["models"][one.model]
@@ -219,7 +221,7 @@ class Models:
         return self.trained(name, "student", command + start, after + before, runs, role["epochs"])
 
     def translation_student(self, student: Student) -> str:
-        """The job that trains a student of translation."""
+        """The job that trains a translation student."""
         settings, run = self.settings(student.data), self.run(student)
         recipe = settings["recipes"][student.recipe]
         command = train_translation(settings, recipe["student"], self.data_dir(student.data), run, student.seed)
@@ -230,7 +232,7 @@ class Models:
         return self.trained(run, "student", command, after, [run], settings["train"]["max-epoch"])
 
     def cached_teacher(self, data: str, alpha: float, recipe: str) -> tuple[str, str]:
-        """What a teacher of translation makes of every target token, for its students: the directory, and the job."""
+        """The cache of a translation teacher for its students: the directory, and the job."""
         run = self.teacher_run(data, alpha, recipe)
         dest, name = f"{run}/teacher-cache", run.removeprefix(f"{self.output}/").replace("/", ".")
         command = cache_translation(self.settings(data), self.data_dir(data), f"{run}/checkpoint_best.pt", dest)
@@ -238,10 +240,11 @@ class Models:
         return dest, self.add(Job(f"cache.{name}", "cache", command, after, directory=dest, **self.compute("other")))
 
     def trained(self, name: str, kind: str, command: list[str], after: list[str], runs: list[str], epochs: int) -> str:
-        """Add a training; its job is named as its run."""
+        """Add a training; its job is named after its run."""
         name = name.removeprefix(f"{self.output}/")
-        about = {"runs": runs, "trains": name.rpartition("_a")[0], "epochs": epochs}
-        return self.add(Job(name.replace("/", "."), kind, command, after, **about, **self.compute("train")))
+        trains, resources = name.rpartition("_a")[0], self.compute("train")
+        job = Job(name.replace("/", "."), kind, command, after, runs=runs, trains=trains, epochs=epochs, **resources)
+        return self.add(job)
 
     def score(self, run: str, data: str, training: str) -> str:
         """The job that scores a translation model on the test split."""
@@ -249,7 +252,7 @@ class Models:
         return self.add(Job(f"score.{training}", "score", command, [training], **self.compute("other")))
 
     def recorded(self, run: str, data: str, training: str) -> dict[str, tuple[str, str]]:
-        """The representation files of an image model: the path and the job, by split."""
+        """The representation files of an image model: path and job, by split."""
         settings = self.settings(data)
         files = {split: f"{run}/last.{split}.representations.safetensors" for split in SPLITS}
         command = record_images(settings, settings["record"], f"{run}/last.pth.tar", self.data_dir(data), SPLITS)
@@ -258,11 +261,11 @@ class Models:
         return {split: (path, self.add(job)) for split, path in files.items()}
 
     def recorded_teacher(self, data: str, alpha: float) -> dict[str, tuple[str, str]]:
-        """Those of a teacher."""
+        """The representation files of a teacher."""
         return self.recorded(self.teacher_run(data, alpha), data, self.teacher(data, alpha))
 
     def recorded_student(self, student: Student) -> dict[str, tuple[str, str]]:
-        """Those of a student."""
+        """The representation files of a student."""
         return self.recorded(self.run(student), student.data, self.job(student))
 
     def matched(self, data: str, temperature: float) -> tuple[str, str]:

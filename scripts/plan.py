@@ -1,9 +1,9 @@
-"""From experiments to jobs: what `lskd reproduce` hands to snakemake, and what it says beforehand.
+"""Plan the jobs of experiments: what `lskd reproduce` hands to snakemake, and the summary that it prints before.
 
-    python scripts/plan.py 2A 3 --scale mini              # says how much there is to do, writes nothing
+    python scripts/plan.py 2A 3 --scale mini              # prints a summary, writes nothing
     python scripts/plan.py 2A 3 --scale mini --write      # writes OUTPUT/plan.json, which the Snakefile reads
 
-A plan is the union of what its experiments need: each model is trained once, however many tables show it.
+A plan is the union of the jobs of its experiments: each model is trained once, in however many tables it is.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from definitions import EXPERIMENTS, ROOT, Experiment, Scale, check_fits, chosen, read_experiments, read_scale
 from jobs import SOURCE, Job
@@ -47,15 +48,15 @@ def make_plan(
     output: str,
     seeds: int | None = None,
     sources: dict[str, str] | None = None,
-) -> tuple[dict[str, Job], dict]:
+) -> tuple[dict[str, Job], dict[str, Any]]:
     """All jobs by name, and the contents of the page.
 
     Args:
         experiments: at least one.
-        scale: that has all they speak of.
-        output: the directory of everything, relative to the checkout or absolute.
+        scale: that has their data, models, classes and recipes.
+        output: the directory of all outputs, relative to the checkout or absolute.
         seeds: students of each kind; None for the scale's number, or the experiment's own.
-        sources: where the archives are, by the scale's name of the data set.
+        sources: paths of the archives, by the scale's name of the data set.
 
     Raises:
         InputError: the scale lacks something.
@@ -79,7 +80,7 @@ def make_plan(
 
 
 def listing(jobs: dict[str, Job], output: Path) -> str:
-    """The jobs by name, a line each, under their kinds; those that are done say so."""
+    """The names of the jobs, a line each, by kind; finished ones are marked."""
     lines = []
     for kind, words in KINDS.items():
         if alike := [job for job in jobs.values() if job.kind == kind]:
@@ -88,7 +89,7 @@ def listing(jobs: dict[str, Job], output: Path) -> str:
 
 
 def summary(experiments: Sequence[Experiment], scale: Scale, jobs: dict[str, Job], output: Path) -> str:
-    """How many jobs there are of each kind, and how long trainings will take, as far as finished ones tell."""
+    """The number of jobs of each kind, and an estimate of the time of trainings from finished ones."""
     counts = Counter(job.kind for job in jobs.values())
     names = textwrap.fill(", ".join(each.name for each in experiments), 110)
     lines = [names, f"at {scale.name} scale, in {output}", ""]
@@ -103,30 +104,41 @@ def summary(experiments: Sequence[Experiment], scale: Scale, jobs: dict[str, Job
 
 
 def cost(scale: Scale, jobs: dict[str, Job], output: Path) -> str:
-    """Hours of the trainings, from the seconds an epoch took in finished runs of the same kind in ``output``."""
+    """Hours of the trainings, from the seconds per epoch of finished runs of the same kind in ``output``."""
     unit = "GPU hours" if scale.gpu else "core hours"
     trainings = [job for job in jobs.values() if job.trains]
     kinds = {(job.kind, job.trains) for job in trainings}
     speeds = {key: seconds_an_epoch(*key, output, on_gpu=bool(scale.gpu)) for key in kinds}
-    known = [job for job in trainings if speeds[job.kind, job.trains] is not None]
-    seconds = sum(
-        job.epochs * speeds[job.kind, job.trains] * max(1, len(job.runs)) * (1 if scale.gpu else job.threads)
-        for job in known
-    )
-    missing = sorted({job.trains for job in trainings if job not in known})
-    words = f"{seconds / 3600:.1f} for {len(known)} of {len(trainings)} trainings" if known else "unknown"
-    hint = f"; no finished run in {output} tells the speed of {', '.join(missing)}" if missing else ""
+    seconds, known, missing = 0.0, 0, set()
+    for job in trainings:
+        if (speed := speeds[job.kind, job.trains]) is None:
+            missing.add(job.trains)
+            continue
+        seconds += job.epochs * speed * max(1, len(job.runs)) * (1 if scale.gpu else job.threads)
+        known += 1
+    words = f"{seconds / 3600:.1f} for {known} of {len(trainings)} trainings" if known else "unknown"
+    hint = f"; no finished run in {output} shows the speed of {', '.join(sorted(missing))}" if missing else ""
     return f"{unit}: {words}{hint}"
 
 
 def seconds_an_epoch(kind: str, trains: str, output: Path, on_gpu: bool) -> float | None:
-    """Of one model, by a finished run of the same study and model, also of another seed, α and T; None without one.
+    """Seconds per epoch of one model, from a finished run of the same study and model with any seed, α and T.
 
-    Models that shared a process have equal parts of its time; how many there were, older records do not tell.
-    ``on_gpu``: a run on a machine without one does not tell.
+    Models that shared a process have equal parts of its time; older records do not say how many there were.
+
+    Args:
+        kind: of the job.
+        trains: the study and the model.
+        output: the directory of the studies.
+        on_gpu: use only runs on a machine with a GPU.
+
+    Returns:
+        The seconds; None without such a run.
     """
     for path in sorted(output.glob(f"{trains}_a*/run.json")):
         record = read_run(path.parent)
+        if record is None:
+            continue
         fits = (kind == "student") == bool(record.teacher) and on_gpu <= bool(record.hardware.get("gpus"))
         time = training_time(record)
         if fits and time is not None and time.own is not None:
@@ -135,9 +147,9 @@ def seconds_an_epoch(kind: str, trains: str, output: Path, on_gpu: bool) -> floa
 
 
 def forget_lost(jobs: dict[str, Job], output: Path) -> None:
-    """Remove the marks of jobs whose outcome is gone: they are to be done again.
+    """Remove the marks of jobs whose outputs are gone, so that they run again.
 
-    A directory that only the jobs after it read may go when these are done.
+    A directory that only later jobs read may be removed when these are done.
     """
     for job in jobs.values():
         if any(not (ROOT / run / ("" if run.endswith("/") else "run.json")).exists() for run in job.runs):
@@ -149,22 +161,22 @@ def forget_lost(jobs: dict[str, Job], output: Path) -> None:
 
 
 def mark(job: Job, output: Path) -> Path:
-    """The file that says that a job without files of its own has ended."""
+    """The file that marks a job without files of its own as done."""
     return output / "done" / job.name
 
 
 def outcome(job: Job, output: Path) -> list[Path]:
-    """The files that say that a job is done."""
+    """The files whose existence means that a job is done."""
     return [ROOT / file for file in job.files] or [mark(job, output)]
 
 
 def is_done(job: Job, output: Path) -> bool:
-    """Whether they are there."""
+    """Whether a job is done."""
     return all(path.exists() for path in outcome(job, output))
 
 
-def write_plan(jobs: dict[str, Job], contents: dict, output: Path) -> Path:
-    """Write ``plan.json`` and the page's contents; the plan's path."""
+def write_plan(jobs: dict[str, Job], contents: dict[str, Any], output: Path) -> Path:
+    """Write ``plan.json`` and the page's contents, and return the path of the plan."""
     for name in ("results", "data", "done", "logs"):
         (output / name).mkdir(parents=True, exist_ok=True)
     forget_lost(jobs, output)
@@ -174,16 +186,16 @@ def write_plan(jobs: dict[str, Job], contents: dict, output: Path) -> Path:
 
 
 def in_checkout(path: Path) -> str:
-    """A path as commands in the checkout have it: relative where it is inside."""
+    """A path for commands in the checkout: relative if it is inside."""
     path = path.resolve()
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def sources(given: Sequence[str], scale: Scale) -> dict[str, str]:
-    """Where the user's archives are, from ``NAME=PATH``.
+    """Paths of the user's archives, from ``NAME=PATH``.
 
     Raises:
-        InputError: another name than the scale has, or no such path.
+        InputError: a name that is not in the scale, or no such path.
     """
     names = {settings["name"] for settings in scale.data.values() if SOURCE in settings["prepare"]}
     found = {}
@@ -200,7 +212,7 @@ def sources(given: Sequence[str], scale: Scale) -> dict[str, str]:
 
 
 def check_sources(jobs: dict[str, Job], scale: Scale, given: dict[str, str]) -> None:
-    """Check that every archive that the jobs read is named.
+    """Check that every archive that the jobs read is given.
 
     Raises:
         InputError: one is not.
@@ -231,12 +243,12 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to plan."""
+    """Add the options that select what to plan."""
     parser.add_argument("table", nargs="+", metavar="TABLE", help="tables and figures, such as 2A, A.1 or H.2; or all")
     parser.add_argument("--scale", default="mini", help="mini, medium, paper, or a YAML file like scripts/scales/*")
     parser.add_argument("--seeds", type=positive, metavar="N", help="students of each kind (default: the scale's)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where everything goes (default: runs/SCALE)")
-    parser.add_argument("--data", nargs="+", default=[], metavar="NAME=PATH", help="where the archives are")
+    parser.add_argument("--data", nargs="+", default=[], metavar="NAME=PATH", help="paths of the archives")
 
 
 if __name__ == "__main__":
@@ -244,6 +256,6 @@ if __name__ == "__main__":
     add_arguments(command)
     command.add_argument("--names", action="store_true", help="also print every job")
     command.add_argument("--commands", action="store_true", help="also print every command")
-    command.add_argument("--ready", action="store_true", help="refuse where an archive is not named")
-    command.add_argument("--write", action="store_true", help="write the plan, say nothing")
+    command.add_argument("--ready", action="store_true", help="fail if an archive is not given")
+    command.add_argument("--write", action="store_true", help="write the plan, print nothing")
     run_command(command, main)

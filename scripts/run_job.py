@@ -1,8 +1,9 @@
-"""Run one job of a plan: its command in the checkout, its output in a log.
+"""Run one job of a plan: its command in the checkout, with its output in a log.
 
     python scripts/run_job.py runs/mini/plan.json data.fashion-mnist --log runs/mini/logs/data.fashion-mnist.log
 
-What snakemake starts for each rule. A job runs once at a time: one that a killed snakemake has left is waited for.
+snakemake starts this for each rule. A job runs only once at a time: one that a killed snakemake has left running is
+waited for.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 from lskd.io.errors import InputError, OneLineParser, file_error_context, input_error, positive, run_command
 from lskd.records.gpus import visible_gpus
@@ -24,7 +26,7 @@ STOPPED = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the command; its exit status."""
+    """Run the command, and return its exit status."""
     jobs = json.loads(arguments.plan.read_text(encoding="utf-8"))
     if arguments.job not in jobs:
         raise input_error("JOB", arguments.job, f"must be one of {arguments.plan}")
@@ -32,31 +34,32 @@ def main(arguments: argparse.Namespace) -> int:
     log = arguments.log or arguments.plan.parent / "logs" / f"{arguments.job}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system however this process or its child ends
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system when this process and its child have ended
         with FreeGpu(arguments.plan.parent, job["gpu"]) as (device, held):
             return run(job["command"], log, environment(arguments.threads) | device, [lock.fileno(), *held])
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The variables of a job's command: the checkout's packages and programs first, so many threads."""
+    """The variables of a job's command: the checkout's packages and programs first, and the number of threads."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     python = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    # Threads that spin while they wait halve the speed of a machine that is shared.
+    # Spinning threads halve the speed of a shared machine.
     return {"PATH": path, "PYTHONPATH": python, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 class FreeGpu:
-    """A free GPU of this machine for the time of a ``with`` block: its environment, and the lock that holds it.
+    """A free GPU of this machine during a ``with`` block: its environment, and the lock that reserves it.
 
-    Nothing where none is needed, where Slurm has chosen, or where there is but one.
+    Both are empty if the job needs none, if Slurm has chosen one, or if there is only one.
 
     Args:
         place: the directory of the locks.
         number: GPUs that the job needs, 0 or 1.
     """
 
-    def __init__(self, place: Path, number: int):
-        self.place, self.lock = place, None
+    def __init__(self, place: Path, number: int) -> None:
+        self.place = place
+        self.lock: TextIO | None = None
         devices = visible_gpus() if number and "SLURM_JOB_ID" not in os.environ else []
         self.devices = devices if len(devices) > 1 else []
 
@@ -74,25 +77,25 @@ class FreeGpu:
             time.sleep(1)
         return {}, []
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.lock:
             self.lock.close()
 
 
 def run(command: list[str], log: Path, variables: dict[str, str], held: list[int]) -> int:
-    """Run a command in the checkout with its output in ``log``; on SIGTERM and Ctrl-C it is ended too.
+    """Run a command in the checkout with its output in ``log``; SIGTERM and Ctrl-C end it too.
 
     Args:
         command: as a user would type it.
-        log: a file that is added to.
+        log: the file to append to.
         variables: of the environment.
-        held: open files that the command keeps, so that their locks outlive this process.
+        held: open files that the command inherits, so that their locks outlive this process.
 
     Returns:
         Its exit status.
 
     Raises:
-        InputError: it failed: its last line, and where all of its output is.
+        InputError: it failed; the message has its last line and the path of the log.
     """
     with file_error_context(log), open(log, "ab") as file:
         file.write(f"$ {shlex.join(command)}\n".encode())

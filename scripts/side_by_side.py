@@ -1,10 +1,10 @@
-"""What the benchmarks have in common: several ways to do a thing, timed in turns, and their table with its origin."""
+"""What the benchmarks have in common: timing several ways in turns, and writing their table with its origin."""
 
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,12 +14,12 @@ from lskd.io.files import write_text
 from lskd.records.runs import hardware, now, source_revision, versions
 
 
-def seconds_in_turns(ways: dict[str, Callable[[], object]], rounds: int, name: str = "") -> dict[str, list[float]]:
-    """Seconds of each way in each round, after two rounds that are not counted; whatever slows the machine meets all.
+def seconds_in_turns(ways: Mapping[str, Callable[[], object]], rounds: int, name: str = "") -> dict[str, list[float]]:
+    """Seconds of each way in each round, after two warm-up rounds; other load on the machine affects all ways.
 
-    Where there is a GPU, it is waited for.
+    A GPU is synchronised.
     """
-    seconds = {way: [] for way in ways}
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
     for number in tqdm(range(-2, rounds), desc=name, unit="round", disable=None):
         for way, run in ways.items():
             begin = time.perf_counter()
@@ -31,21 +31,24 @@ def seconds_in_turns(ways: dict[str, Callable[[], object]], rounds: int, name: s
     return seconds
 
 
-def seconds_in_processes(commands: dict[str, list[str]], rounds: int, name: str = "") -> dict[str, list[float]]:
-    """As :func:`seconds_in_turns`, each way in a process of its own, as in use: what one has left in the memory
-    allocator is not the next one's.
+def seconds_in_processes(commands: Mapping[str, Sequence[str]], rounds: int, name: str = "") -> dict[str, list[float]]:
+    """As :func:`seconds_in_turns`, with each way in a process of its own, so that they share no memory allocator.
 
     Args:
-        commands: for each way, what starts a process that calls :func:`serve`.
-        rounds: to be counted.
+        commands: for each way, the command of a process that calls :func:`serve`.
+        rounds: number of timed rounds.
         name: of the bar.
     """
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = {way: subprocess.Popen(command, **pipes) for way, command in commands.items()}
-    seconds = {way: [] for way in commands}
+    processes = {
+        way: subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for way, command in commands.items()
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in commands}
     try:
         for number in tqdm(range(-2, rounds), desc=name, unit="round", disable=None):
             for way, process in processes.items():
+                assert process.stdin is not None
+                assert process.stdout is not None
                 process.stdin.write("go\n")
                 process.stdin.flush()
                 if not (answer := process.stdout.readline()):
@@ -69,19 +72,19 @@ def serve(run: Callable[[], object]) -> None:
         print(time.perf_counter() - begin, flush=True)
 
 
-def median_ratio(seconds: dict[str, list[float]], way: str, *others: str) -> float:
-    """The median over the rounds of the time of one way divided by that of another, or of several together."""
-    together = (sum(some) for some in zip(*(seconds[other] for other in others), strict=True))
+def median_ratio(seconds: Mapping[str, Sequence[float]], way: str, *others: str) -> float:
+    """The median over rounds of the time of a way divided by that of another, or by the sum of several others."""
+    together = (sum(times) for times in zip(*(seconds[other] for other in others), strict=True))
     return statistics.median(one / other for one, other in zip(seconds[way], together, strict=True))
 
 
 def origin(about: str) -> list[str]:
-    """Lines that say what was measured, when, with which sources, on which hardware, with which versions."""
+    """Comment lines on what was measured, when, with which sources, on which hardware, with which versions."""
     return [f"# {line}" for line in (about, f"{now()}, {source_revision()}", hardware(), versions())]
 
 
-def show(lines: list[str], output: Path | None) -> None:
-    """Print a table, and write it where that is asked for."""
+def show(lines: Sequence[str], output: Path | None) -> None:
+    """Print a table, and write it to a file if one is given."""
     print("\n".join(lines))
     if output is not None:
         write_text(output, "\n".join(lines) + "\n")

@@ -1,11 +1,11 @@
-"""How often `lskd advise` is right about label smoothing: models of known α, half of them to be looked at once.
+"""How often `lskd advise` is right about label smoothing, on models of known α, half of which are held out.
 
     python scripts/smoothing_study.py train --dest logits       # about 25 minutes of one core; resumable
     python scripts/smoothing_study.py evaluate logits --half tuning test --output docs/benchmarks/smoothing_study.csv
 
-The estimator was made on the half "tuning" alone; which run is in which half is drawn before anything is trained
-(`smoothed_models/settings.py`). Runs are trained in a fixed order that mixes all kinds, so that `--runs` takes a share
-of each. A verdict is right where it says whether the labels were smoothed by the training itself, or by the teacher's.
+The estimator was tuned only on the half "tuning"; the halves are drawn before training (`smoothed_models/settings.py`).
+Runs are trained in a fixed order that mixes all kinds, so that `--runs` takes a share of each. A verdict is right if it
+says correctly whether the labels were smoothed, by the training itself or by the teacher's.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from smoothed_models.settings import MODELS, Setting, settings
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from lskd.io.errors import input_error, positive, run_command
 from lskd.io.tables import Column, output_file, show, write
-from lskd.measure.smoothing_estimate import estimate_label_smoothing, output_shape
+from lskd.measure.smoothing_estimate import SmoothingEstimate, estimate_label_smoothing, output_shape
 from lskd.measure.smoothness import checked_temperature
 
 COLUMNS = [
@@ -39,10 +40,10 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train the models and keep the logits of their validation samples")
-    train.add_argument("--dest", type=Path, required=True, metavar="DIR", help="where the logits go")
+    train.add_argument("--dest", type=Path, required=True, metavar="DIR", help="directory for the logits")
     train.add_argument("--runs", type=positive, metavar="N", help="only the first N (default: all)")
     evaluate = commands.add_parser("evaluate", help="estimate α from the logits, and compare")
-    evaluate.add_argument("dest", type=Path, metavar="DIR", help="where the logits are")
+    evaluate.add_argument("dest", type=Path, metavar="DIR", help="directory with the logits")
     evaluate.add_argument("--half", choices=["tuning", "test"], nargs="+", required=True)
     evaluate.add_argument("--temperature", type=float, default=1.0, metavar="T", help="divide the logits (default: 1)")
     evaluate.add_argument("--output", type=output_file, metavar="FILE", help="a row for each model, .csv or .json")
@@ -55,7 +56,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train what is not there yet. A run's logits appear together, in one file."""
+    """Train the missing runs. A run's logits appear together, in one file."""
     import torch
     from smoothed_models.training import snapshots
 
@@ -65,18 +66,19 @@ def train(arguments: argparse.Namespace) -> None:
         if (file := logits_file(arguments.dest, setting)).exists():
             continue
         partial = file.with_suffix(".partial")
+        arrays: dict[str, Any] = dict(snapshots(setting))
         with partial.open("wb") as output:
-            np.savez(output, **dict(snapshots(setting)))
+            np.savez(output, **arrays)
         os.replace(partial, file)
 
 
 def in_order() -> list[Setting]:
-    """The runs as they are trained: any first part of them has all kinds."""
+    """The runs in the order of training: any first part of them has all kinds."""
     return sorted(settings(), key=lambda each: each.digest // 7)
 
 
 def logits_file(dest: Path, setting: Setting) -> Path:
-    """Where the logits of a run's snapshots are."""
+    """The file with the logits of a run's snapshots."""
     return dest / f"{setting}.npz"
 
 
@@ -92,8 +94,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     print("\n\n".join(f"{half} half\n{table(rows)}" for half, rows in halves.items()))
 
 
-def evaluated(dest: Path, half: str, temperature: float) -> Iterator[dict]:
-    """A row for each model of one half: how it was made, what is said of it, and whether that is right."""
+def evaluated(dest: Path, half: str, temperature: float) -> Iterator[dict[str, Any]]:
+    """A row for each model of a half: how it was made, the estimate, and whether that is right."""
     for setting, its_half in settings().items():
         if its_half != half or not (file := logits_file(dest, setting)).exists():
             continue
@@ -110,21 +112,25 @@ def evaluated(dest: Path, half: str, temperature: float) -> Iterator[dict]:
                 yield {"half": half} | made | {"samples": len(logits), "classes": logits.shape[1]} | found
 
 
-def right(alpha: float, estimate) -> bool | None:
-    """Whether the verdict is right; None where it is "cannot tell"."""
+def right(alpha: float, estimate: SmoothingEstimate) -> bool | None:
+    """Whether the verdict is right; None if it is "cannot tell"."""
     if estimate.verdict == "cannot tell":
         return None
     return (estimate.verdict == "smoothed") == (alpha > 0)
 
 
-def held(alpha: float, estimate) -> bool | None:
-    """Whether the interval holds the α of the training; None where there is no interval."""
-    return None if estimate.low is None else estimate.low <= alpha <= estimate.high
+def held(alpha: float, estimate: SmoothingEstimate) -> bool | None:
+    """Whether the interval contains the α of the training; None if there is no interval."""
+    if estimate.low is None or estimate.high is None:
+        return None
+    return estimate.low <= alpha <= estimate.high
 
 
-def table(rows: list[dict]) -> str:
-    """The table for readers."""
-    groups = {f"α {sign} 0, {stage}": [] for sign in ("=", ">") for stage in ("early", "converged", "long")}
+def table(rows: list[dict[str, Any]]) -> str:
+    """The table, by kind of model."""
+    groups: dict[str, list[dict[str, Any]]] = {
+        f"α {sign} 0, {stage}": [] for sign in ("=", ">") for stage in ("early", "converged", "long")
+    }
     groups |= {model: [] for model in MODELS}
     for row in rows:
         how = "plain" if row["training"] == "plain" else f"{row['training']} {row['amount']:g}"
@@ -137,11 +143,11 @@ def table(rows: list[dict]) -> str:
     return show([summary(family, group) for family, group in groups.items() if group], COLUMNS)
 
 
-def summary(family: str, rows: list[dict]) -> dict:
-    """A line of the table."""
-    told = [row["right"] for row in rows if row["right"] is not None]
+def summary(family: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A row of the table."""
+    verdicts = [row["right"] for row in rows if row["right"] is not None]
     intervals = [row["held"] for row in rows if row["held"] is not None]
-    counts = {"right": sum(told), "wrong": len(told) - sum(told), "untold": len(rows) - len(told)}
+    counts = {"right": sum(verdicts), "wrong": len(verdicts) - sum(verdicts), "untold": len(rows) - len(verdicts)}
     return {"family": family, "n": len(rows)} | counts | {"intervals": len(intervals), "held": sum(intervals)}
 
 

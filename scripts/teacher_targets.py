@@ -1,15 +1,15 @@
-"""How far cheaper targets are from a teacher's full vocabulary: the error they make in the gradient, and their size.
+"""The error of compressed teacher targets in the gradient, compared with the full vocabulary, and their size.
 
     python scripts/teacher_targets.py --data data-bin/help.en-de --teacher teacher.pt --student student.pt
 
-Of the target tokens of the validation split, the gradient of the distillation loss with respect to the student's logits
-is compared with the one from the teacher's logits of the whole vocabulary, in float64:
+For the target tokens of the validation split, the gradient of the distillation loss with respect to the student's
+logits is compared with that from the teacher's logits over the whole vocabulary, in float64:
 
-- features: what ``lskd_fairseq.cache_teacher`` stores, in fp16 and fp32, projected again;
-- top k, renormalised: as ``--teacher-topk k``, and as most published distillation of translation;
-- top k, rest shared: as ``--format topk``, whose exact log-normaliser says how much the others have together.
+- features: as stored by ``lskd_fairseq.cache_teacher``, in fp16 and fp32, and projected again;
+- top k, renormalised: as with ``--teacher-topk k``, and in most published distillation of translation;
+- top k, rest shared: as with ``--format topk``, whose exact log-normaliser gives the others' total probability.
 
-The error is ‖g − g_full‖ / ‖g_full‖ over all tokens; the size in bytes a token, of dense logits in fp16.
+The error is ‖g − g_full‖ / ‖g_full‖ over all tokens; the size is relative to dense logits in fp16.
 """
 
 import argparse
@@ -27,21 +27,23 @@ from tqdm import tqdm
 from lskd.io.errors import positive, run_command
 from lskd.loss.distillation import TopkLogits, distillation_loss
 from lskd_fairseq import representations
+from lskd_fairseq.batch import collate
 from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split
 
 TEMPERATURES = (1.0, 3.0, 64.0)
 KEPT = (4, 8, 64)
+Targets = Tensor | TopkLogits
 
 
-def targets(features: Tensor, layer: torch.nn.Linear, temperature: float) -> dict[str, tuple[object, float]]:
-    """The teacher's targets in each form, with their size in bytes a token."""
+def targets(features: Tensor, layer: torch.nn.Linear, temperature: float) -> dict[str, tuple[Targets, int]]:
+    """The teacher's targets in each form, with their size in bytes per token."""
 
     def project(rows: Tensor) -> Tensor:
         return linear(rows, layer.weight, layer.bias)
 
     width = features.size(1)
-    forms = {
+    forms: dict[str, tuple[Targets, int]] = {
         "features, fp32": (project(features), 4 * width),
         "features, fp16": (project(features.half().float()), 2 * width),
     }
@@ -56,11 +58,12 @@ def targets(features: Tensor, layer: torch.nn.Linear, temperature: float) -> dic
     return forms
 
 
-def gradient(student: Tensor, teacher: object, temperature: float) -> Tensor:
-    """Of the loss with respect to the student's logits (N, V)."""
+def gradient(student: Tensor, teacher: Targets, temperature: float) -> Tensor:
+    """The gradient of the loss with respect to the student's logits (N, V)."""
     leaf = student.clone().requires_grad_()
     target = torch.zeros(len(leaf), dtype=torch.long)
     distillation_loss(leaf, teacher, target, temperature=temperature, compiled=False).loss.backward()
+    assert leaf.grad is not None
     return leaf.grad.double()
 
 
@@ -84,19 +87,21 @@ def main(arguments: argparse.Namespace) -> None:
     (teacher, layer), (student, student_layer) = models
     dataset = task.dataset("valid")
     numbers = representations.batches(dataset, range(min(arguments.sentences, len(dataset))), 2000)
-    errors, norms, sizes, tokens = {}, dict.fromkeys(TEMPERATURES, 0.0), {}, 0
+    errors: dict[tuple[str, float], float] = {}
+    sizes: dict[str, float] = {}
+    norms, tokens = dict.fromkeys(TEMPERATURES, 0.0), 0
     with torch.no_grad():
-        for some in tqdm(list(numbers), desc="batches", disable=None):
-            batch = dataset.collater([dataset[number] for number in some])
+        for sentences in tqdm(list(numbers), desc="batches", disable=None):
+            batch = collate(dataset, sentences)
             features = representations.decoder_features(teacher, batch, pad)
             logits = student_layer(representations.decoder_features(student, batch, pad))
             tokens += len(features)
             for temperature in TEMPERATURES:
                 full = full_gradient(logits, layer(features), temperature)
                 norms[temperature] += full.square().sum().item()
-                for form, (those, size) in targets(features, layer, temperature).items():
+                for form, (compressed, size) in targets(features, layer, temperature).items():
                     with torch.enable_grad():
-                        error = (gradient(logits, those, temperature) - full).square().sum().item()
+                        error = (gradient(logits, compressed, temperature) - full).square().sum().item()
                     errors[form, temperature] = errors.get((form, temperature), 0.0) + error
                     sizes[form] = size / (2 * len(task.target_dictionary))
     about = f"{tokens} target tokens of {arguments.data.name}, {len(task.target_dictionary)} symbols, "
@@ -114,7 +119,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def draw(path: Path, errors: dict[str, list[float]]) -> None:
-    """The errors as bars, on a logarithmic scale."""
+    """Draw the errors as bars, on a logarithmic scale."""
     from matplotlib.figure import Figure
 
     figure = Figure((8, 4), layout="constrained")

@@ -3,21 +3,23 @@
     python scripts/wordnet_agreement.py --model resnet50.tv_in1k                    # timm's pretrained weights
     python scripts/wordnet_agreement.py --model tf_efficientnet_lite0 --checkpoint efficientnet-lite0-57934424.pth
 
-By WordNet (G.1) the nearest classes are similar to a target, and 20 far ones, at random, dissimilar; by distance (G.2)
-the 1 % whose templates are closest and the 90 % that are farthest. Templates stand for the paper's centroids: no image
-is needed; `lskd similar FILE --by wordnet --agree-with distance` takes the centroids of a representation file.
+By WordNet (G.1) the nearest classes are similar to a target, and 20 far ones, drawn at random, dissimilar; by distance
+(G.2) the 1 % with the closest templates and the 90 % with the farthest. Templates stand in for the paper's centroids,
+so that no images are needed; `lskd similar FILE --by wordnet --agree-with distance` uses the centroids of a file.
 
-The table has, in %: how much of WordNet's S1 is among the closest 1 %, how much of it is among as many of the closest,
-how much of WordNet's S2 is among the farthest 90 %, and what a distance without meaning would reach.
+The table has, in %: the share of WordNet's S1 among the closest 1 %, its share among equally many of the closest, the
+share of WordNet's S2 among the farthest 90 %, and the shares for a random distance.
 """
 
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
 import torch
+from numpy.typing import NDArray
 
 from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.tables import Column, output_file, show, write
@@ -36,17 +38,17 @@ GROUPS = Path(__file__).resolve().parent.parent / "data_prep" / "samples" / "ima
 SIMILAR = (1, 2, 4, 8, 16)
 
 
-def templates(name: str, checkpoint: Path | None) -> np.ndarray:
-    """The last layer's weight (1000, d) of a timm model.
+def templates(name: str, checkpoint: Path | None) -> NDArray[np.float64]:
+    """The weight (1000, d) of the last layer of a timm model.
 
-    A checkpoint whose parameters have other names is read in their order if all shapes are the same.
+    A checkpoint with other parameter names is read in their order if all shapes are the same.
 
     Raises:
-        InputError: the model has no such layer, or the checkpoint is not the model's.
+        InputError: the model has no such layer, or the checkpoint is of another model.
     """
     if not timm.is_model(name):
         raise input_error("--model", name, "must be a timm model")
-    model = timm.create_model(name, pretrained=checkpoint is None)
+    model: Any = timm.create_model(name, pretrained=checkpoint is None)
     if checkpoint is not None:
         model.load_state_dict(_state(checkpoint, model.state_dict()))
     weight = getattr(model.get_classifier(), "weight", None)
@@ -58,7 +60,7 @@ def templates(name: str, checkpoint: Path | None) -> np.ndarray:
 def _state(checkpoint: Path, expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds
+    except Exception as error:  # torch raises errors of many types
         raise input_error("--checkpoint", checkpoint, f"must be tensors that torch loads safely: {error}") from None
     state = state.get("state_dict", state)
     if state.keys() == expected.keys():
@@ -69,8 +71,8 @@ def _state(checkpoint: Path, expected: Mapping[str, torch.Tensor]) -> dict[str, 
     return dict(zip(expected, state.values(), strict=True))
 
 
-def table(points: np.ndarray, seeds: int) -> list[dict]:
-    """The rows: by targets, by what chose S1 and S2 beside the distance, and by the size of that S1."""
+def table(points: NDArray[np.float64], seeds: int) -> list[dict[str, Any]]:
+    """The rows: by targets, by the method that is compared with distance, and by the size of its S1."""
     names = list(imagenet_classes())
     hierarchy = find_hierarchy(names)
     ten = sets_by_groups(read_groups(GROUPS, names), names, dissimilar=20)
@@ -86,8 +88,10 @@ def table(points: np.ndarray, seeds: int) -> list[dict]:
     return rows
 
 
-def row(chosen: list[dict[int, ClassSets]], closest: dict[int, ClassSets], as_many: dict[int, ClassSets]) -> dict:
-    """The agreement in %, a mean over targets and draws, of the sets that were ``chosen`` with those by distance."""
+def row(
+    chosen: list[dict[int, ClassSets]], closest: dict[int, ClassSets], as_many: dict[int, ClassSets]
+) -> dict[str, Any]:
+    """The agreement in % of the ``chosen`` sets with those by distance, a mean over targets and draws."""
     similar, dissimilar = np.mean([mean_agreement(agreement(each, closest)) for each in chosen], 0).tolist()
     same = np.mean([mean_agreement(agreement(each, as_many)) for each in chosen], 0).tolist()[0]
     chance = chance_agreement(closest, len(imagenet_classes()))
@@ -102,7 +106,7 @@ def row(chosen: list[dict[int, ClassSets]], closest: dict[int, ClassSets], as_ma
 
 
 def nearest(sets: dict[int, ClassSets], number: int) -> dict[int, ClassSets]:
-    """The same sets with the first ``number`` of S1, which are the nearest."""
+    """The same sets with only the first ``number`` of S1, the nearest ones."""
     return {target: ClassSets(each.similar[:number], each.dissimilar) for target, each in sets.items()}
 
 
@@ -120,6 +124,6 @@ if __name__ == "__main__":
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="resnet50.tv_in1k", help="a timm model (default: resnet50.tv_in1k)")
     parser.add_argument("--checkpoint", type=Path, help="its weights (default: timm's pretrained ones)")
-    parser.add_argument("--seeds", type=int, default=5, help="means over so many draws of S2 and of ties (default: 5)")
+    parser.add_argument("--seeds", type=int, default=5, help="draws of S2 and of ties to average over (default: 5)")
     parser.add_argument("--output", type=output_file, metavar="FILE.csv|FILE.json")
     run_command(parser, main)

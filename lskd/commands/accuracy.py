@@ -1,14 +1,15 @@
-"""Top-1, top-5 and class-wise accuracy, and what changes from the first to the others.
+"""Top-1, top-5 and class-wise accuracy, and the changes from the first model to the others.
 
-Of representation files, which hold the counts or give the logits, and of the run directories that the trainings leave.
-Runs that differ in their seed alone are one line, with mean and standard deviation over the seeds. A change is that of
-the means, in percentage points, from the first line of the same split.
+Inputs are representation files, which hold the counts or give the logits, and run directories of trainings. Runs that
+differ only in their seed share a line, with mean and standard deviation over the seeds. A change is the difference of
+means, in percentage points, from the first line of the same split.
 """
 
 import argparse
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lskd.io.errors import input_error, warn
 from lskd.io.tables import Column, output_file, show, write
@@ -31,23 +32,23 @@ COLUMNS = (
     Column("top-5 %", "top5", ".2f"),
     Column("σ", "top5_sd", ".2f"),
 )
-# Settings of the host that may differ between runs of one mean: what belongs to a seed, to a place, to a machine.
-NO_MATTER = {"seed", "data_seed", "kd_checkpoint", "teacher_path", "data_dir", "output", "experiment", "resume"}
-NO_MATTER |= {"device", "workers", "pin_mem", "rank", "local_rank", "group_size", "validation_batch_size", "debug"}
-NO_MATTER |= {"log_tensorboard", "log_wandb", "wandb_project", "teacher_cache"}
+# Settings of the host that may differ between the runs of a mean: those of a seed, a path or a machine.
+IRRELEVANT = {"seed", "data_seed", "kd_checkpoint", "teacher_path", "data_dir", "output", "experiment", "resume"}
+IRRELEVANT |= {"device", "workers", "pin_mem", "rank", "local_rank", "group_size", "validation_batch_size", "debug"}
+IRRELEVANT |= {"log_tensorboard", "log_wandb", "wandb_project", "teacher_cache"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd accuracy``."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="runs, representation files, directories of either")
-    parser.add_argument("--split", default="valid", help="of runs: whose figures (default: valid)")
+    parser.add_argument("--split", default="valid", help="of runs: the split (default: valid)")
     parser.add_argument("--checkpoint", default="last", help="of runs: last, best or a file's name (default: last)")
-    parser.add_argument("--classes", nargs="*", metavar="CLASS", help="class by class: these, or all if none is named")
-    parser.add_argument("--output", type=output_file, help="the figures, .csv or .json")
+    parser.add_argument("--classes", nargs="*", metavar="CLASS", help="class-wise: these classes, or all if none named")
+    parser.add_argument("--output", type=output_file, help="the table, .csv or .json")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the table, and that of the classes; write the figures."""
+    """Print the table, and that of the classes; write them."""
     found = find_inputs("PATH", arguments.paths, f"must be a *{SUFFIX} file, a run, or a directory of these")
     without = [path for path in found.runs if len(found.models) > 1 and not has_accuracy(path)]
     measured = [
@@ -74,12 +75,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _unfinished(runs: Sequence[Path]) -> list[str]:
-    """Of runs that are short of their end, a sentence each."""
-    return [f"{run} {short}." for run in runs if (short := unfinished(read_run(run)))]
+    """A sentence about each run that is not finished."""
+    records = [(run, read_run(run)) for run in runs]
+    return [f"{run} {short}." for run, record in records if record is not None and (short := unfinished(record))]
 
 
 def _groups(measured: Sequence[ModelAccuracy]) -> list[list[ModelAccuracy]]:
-    """Runs of one configuration, each seed once; what does not say how it was made, or comes twice, stands alone."""
+    """Group runs by configuration, each seed once; repeated seeds and unknown configurations are own groups."""
     groups: list[list[ModelAccuracy]] = []
     for each in measured:
         seed = each.provenance.get("seed")
@@ -94,8 +96,8 @@ def _groups(measured: Sequence[ModelAccuracy]) -> list[list[ModelAccuracy]]:
     return groups
 
 
-def _key(each: ModelAccuracy) -> dict:
-    """What runs that differ in their seed alone have in common."""
+def _key(each: ModelAccuracy) -> dict[str, Any]:
+    """What runs that differ only in their seed have in common."""
     provenance = each.provenance
     teacher, data = provenance.get("teacher") or {}, provenance.get("data") or {}
     return _settings(provenance.get("configuration", {})) | {
@@ -110,24 +112,24 @@ def _key(each: ModelAccuracy) -> dict:
     }
 
 
-def _settings(configuration: dict) -> dict:
-    """A configuration and its host's, on one level."""
+def _settings(configuration: dict[str, Any]) -> dict[str, Any]:
+    """The relevant settings of a configuration and of its host, flattened."""
     flat = {}
     for name, value in configuration.items():
-        flat |= _settings(value) if isinstance(value, dict) else {} if name in NO_MATTER else {name: value}
+        flat |= _settings(value) if isinstance(value, dict) else {} if name in IRRELEVANT else {name: value}
     return flat
 
 
 def _differences(one: ModelAccuracy, other: ModelAccuracy) -> list[str]:
-    """The names of what is not the same in two keys."""
+    """The names of the settings in which two models differ."""
     first, second = _key(one), _key(other)
     return [name for name in first | second if first.get(name) != second.get(name)]
 
 
-def _notes(rows: Sequence[dict], groups: Sequence[Sequence[ModelAccuracy]]) -> list[str]:
-    """Why lines that look alike are not one."""
+def _notes(rows: Sequence[dict[str, Any]], groups: Sequence[Sequence[ModelAccuracy]]) -> list[str]:
+    """Why lines that look alike are not one line."""
     notes = []
-    seen: dict[tuple, list[int]] = {}
+    seen: dict[tuple[object, ...], list[int]] = {}
     for place, row in enumerate(rows):
         looks = (row["model"].partition(" ")[2], row["label_smoothing"], row["temperature"], row["split"])
         alike = seen.setdefault(looks, [])
@@ -154,14 +156,14 @@ def _classes(wanted: list[str] | None, measured: Sequence[ModelAccuracy]) -> lis
     return class_indices(wanted, names, "--classes") or list(range(len(names)))
 
 
-def _row(number: int, group: Sequence[ModelAccuracy], groups: Sequence[Sequence[ModelAccuracy]]) -> dict:
-    """A line of the table."""
+def _row(number: int, group: Sequence[ModelAccuracy], groups: Sequence[Sequence[ModelAccuracy]]) -> dict[str, Any]:
+    """A row of the table."""
     provenance = group[0].provenance
     role = "student" if provenance.get("teacher") else "teacher"
     name = f"{role} {provenance['model']}" if provenance.get("model") else Path(group[0].path).name
     top1, top1_sd = _over_seeds([each.top1 for each in group])
     top5, top5_sd = _over_seeds([each.top5 for each in group])
-    first = _first(group, groups)
+    before = _before(group, groups)
     return {
         "model": f"#{number} {name}",
         "data": data_name(provenance.get("data")),
@@ -174,7 +176,7 @@ def _row(number: int, group: Sequence[ModelAccuracy], groups: Sequence[Sequence[
         "n": len(group),
         "top1": top1,
         "top1_sd": top1_sd,
-        "top1_change": None if first is group else top1 - _over_seeds([each.top1 for each in first])[0],
+        "top1_change": _difference(top1, _over_seeds([each.top1 for each in before])[0]),
         "top5": top5,
         "top5_sd": top5_sd,
         "files": " ".join(each.path for each in group),
@@ -182,19 +184,18 @@ def _row(number: int, group: Sequence[ModelAccuracy], groups: Sequence[Sequence[
 
 
 def _class_row(
-    row: dict, group: Sequence[ModelAccuracy], label: int, groups: Sequence[Sequence[ModelAccuracy]]
-) -> dict:
+    row: dict[str, Any], group: Sequence[ModelAccuracy], label: int, groups: Sequence[Sequence[ModelAccuracy]]
+) -> dict[str, Any]:
     """The same for one class."""
     mean, deviation = _over_seeds([each.classwise[label] for each in group])
-    first = _first(group, groups)
-    before = None if first is group else _over_seeds([each.classwise[label] for each in first])[0]
+    before, _ = _over_seeds([each.classwise[label] for each in _before(group, groups)])
     figures = {"top1": mean, "top1_sd": deviation, "top1_change": _difference(mean, before)}
     nothing = {"samples": None, "top5": None, "top5_sd": None}
     return row | nothing | figures | {"class": group[0].class_names[label]}
 
 
-def _class_table(by_class: Sequence[Sequence[dict]]) -> str:
-    """Classes down, models across, changes beside them, and the mean of the classes last."""
+def _class_table(by_class: Sequence[Sequence[dict[str, Any]]]) -> str:
+    """Classes down, models with their changes across, and the mean over classes last."""
     rows = [{"class": row["class"]} for row in by_class[0]] + [{"class": "average"}]
     columns = [Column("top-1 %", "class")]
     for number, classes in enumerate(by_class, start=1):
@@ -210,14 +211,15 @@ def _class_table(by_class: Sequence[Sequence[dict]]) -> str:
     return show(rows, columns)
 
 
-def _first(group: Sequence[ModelAccuracy], groups: Sequence[Sequence[ModelAccuracy]]) -> Sequence[ModelAccuracy]:
-    """The first group of the same split."""
+def _before(group: Sequence[ModelAccuracy], groups: Sequence[Sequence[ModelAccuracy]]) -> Sequence[ModelAccuracy]:
+    """The first group of the same split, with which this one is compared; empty if it is the first itself."""
     split = group[0].provenance.get("split")
-    return next(other for other in groups if other[0].provenance.get("split") == split)
+    first = next(other for other in groups if other[0].provenance.get("split") == split)
+    return [] if first is group else first
 
 
 def _over_seeds(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Mean and standard deviation (n - 1); None where there are too few."""
+    """Mean and standard deviation (n - 1); None if there are too few values."""
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None, statistics.stdev(known) if len(known) > 1 else None
 

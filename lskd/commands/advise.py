@@ -1,13 +1,14 @@
-"""Which temperature to distil a teacher at, and why.
+"""Advise at which temperature to distil a teacher, and why.
 
-Says of each teacher whether it was trained with label smoothing, as its file records it and as its outputs show it,
-and what the paper found for such teachers. The estimate needs the last layer and some features; labels are not used.
+For each teacher it prints whether it was trained with label smoothing, as recorded in its file and as estimated from
+its outputs, and what the paper found for such teachers. The estimate needs the last layer and some features, no labels.
 """
 
 import argparse
 import dataclasses
+from typing import Any
 
-from lskd.commands.entropy import Logits
+from lskd.commands.file_logits import Logits
 from lskd.io.errors import InputError, error_context
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.representations import Representations, read_representations
@@ -15,8 +16,8 @@ from lskd.measure.smoothing_estimate import WEAKEST, SmoothingEstimate, estimate
 from lskd.paper.published import published
 
 EXAMPLE = "lskd advise runs/imagenet/resnet50_a0.1_s42/last.validation.representations.safetensors"
-SAMPLES = 20_000  # evenly spread, are more than enough for the estimate
-TEMPERATURES = (1, 2, 3, 64)  # those that the paper tried
+SAMPLES = 20_000  # evenly spread; more than enough for the estimate
+TEMPERATURES = (1, 2, 3, 64)  # the paper's
 TABLES = (("2A", "top1"), ("2B", "top1"), ("4", "top1"), ("5", "bleu"), ("B.2", "bleu"))
 ADVICE = {
     True: "T = 1. The paper's rule of thumb: a label-smoothed teacher with a low temperature. Higher ones draw the\n"
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what is known of each teacher, the advice and its reasons; write the answers."""
+    """Print what is known about each teacher, the advice and its reasons; write the answers."""
     answers = [_answer(file) for file in arguments.files]
     if arguments.output:
         flat = arguments.output.suffix == ".csv"
@@ -52,8 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\n{_evidence(smoothed.pop() if len(smoothed) == 1 else None)}\n\n{LIMITS}")
 
 
-def _answer(path: str) -> tuple[dict, str]:
-    """What is known of a teacher and what follows, as a row and in words."""
+def _answer(path: str) -> tuple[dict[str, Any], str]:
+    """What is known about a teacher and what follows, as a row and in words."""
     representations = read_representations(path)
     recorded, source = recorded_alpha(representations.provenance)
     estimate = _estimate(path, representations)
@@ -73,10 +74,10 @@ def _answer(path: str) -> tuple[dict, str]:
     return row, "\n".join(text)
 
 
-def recorded_alpha(provenance: dict) -> tuple[float | None, str]:
-    """The α that a file's provenance records of the model's own training, and where that is known from.
+def recorded_alpha(provenance: dict[str, Any]) -> tuple[float | None, str]:
+    """The α of the model's own training as its provenance records it, and the source of that.
 
-    A student's labels are its teacher's outputs: its own α says nothing, and is None.
+    A student is trained on its teacher's outputs: its own α has no effect, and None is returned.
 
     >>> recorded_alpha({"configuration": {"label_smoothing": 0.1, "kd_weight": 0.0}})
     (0.1, "the model's configuration")
@@ -91,11 +92,11 @@ def recorded_alpha(provenance: dict) -> tuple[float | None, str]:
     alpha = configuration.get("label_smoothing")
     if isinstance(alpha, int | float) and 0 <= alpha <= 1:
         return float(alpha), "the model's configuration"
-    return None, "the file does not tell"
+    return None, "not in the file"
 
 
 def disagrees(recorded: float | None, estimate: SmoothingEstimate) -> str | None:
-    """What is at odds between a recorded α and the estimate, or None where nothing is.
+    """How a recorded α disagrees with the estimate; None if it does not.
 
     >>> disagrees(0.0, SmoothingEstimate(0.1, 0.06, 0.16, "smoothed", ""))
     'no smoothing is recorded, and the outputs look smoothed'
@@ -107,7 +108,7 @@ def disagrees(recorded: float | None, estimate: SmoothingEstimate) -> str | None
         return f"{how} is recorded, and the outputs look smoothed"
     if recorded >= WEAKEST and estimate.verdict == "not smoothed":
         return f"α = {recorded:.3g} is recorded, and the outputs look as without smoothing"
-    if not estimate.low <= recorded <= estimate.high:
+    if estimate.low is not None and estimate.high is not None and not estimate.low <= recorded <= estimate.high:
         return f"α = {recorded:.3g} is recorded, and the outputs look like {estimate.low:.2g} to {estimate.high:.2g}"
     return None
 
@@ -115,19 +116,19 @@ def disagrees(recorded: float | None, estimate: SmoothingEstimate) -> str | None
 def _estimate(path: str, representations: Representations) -> SmoothingEstimate:
     try:
         logits = Logits(path, representations.thinned(SAMPLES))
-    except InputError as error:  # no last layer or no features: advice is still to be had
+    except InputError as error:  # no last layer or no features: there is advice without an estimate
         return SmoothingEstimate(None, None, None, "cannot tell", str(error))
     with error_context(path):
         return estimate_label_smoothing(logits)
 
 
 def _basis(recorded: float | None, estimate: SmoothingEstimate) -> str:
-    """What the advice follows from."""
+    """What the advice rests on."""
     if recorded is not None:
         return "the record"
     if estimate.verdict == "cannot tell":
-        return "the paper's results alone: neither the record nor the outputs tell"
-    return "the outputs alone, which do not tell a model's own smoothing from its teacher's or from wrong labels"
+        return "the paper's results alone: neither the record nor the outputs show whether it was smoothed"
+    return "the outputs alone, which cannot separate a model's own smoothing from its teacher's or from wrong labels"
 
 
 def _said(estimate: SmoothingEstimate) -> str:
@@ -139,15 +140,20 @@ def _said(estimate: SmoothingEstimate) -> str:
 
 
 def _evidence(smoothed: bool | None) -> str:
-    """The paper's students of such teachers."""
+    """A table of the paper's students of such teachers."""
     rows = []
     for table, metric in TABLES:
-        figures = [each for each in published(table, metric=metric) if each.student and each.temperature is not None]
-        for student, alpha in dict.fromkeys((each.student, each.label_smoothing) for each in figures):
+        students: dict[tuple[str, float], dict[float, float]] = {}
+        figures = published(table, metric=metric)
+        for each in figures:
+            if each.student and each.temperature is not None and each.label_smoothing is not None:
+                by_temperature = students.setdefault((each.student, each.label_smoothing), {})
+                by_temperature[each.temperature] = each.mean
+        for (student, alpha), means in students.items():
             if smoothed is None or smoothed == (alpha > 0):
-                by = {e.temperature: e.mean for e in figures if (e.student, e.label_smoothing) == (student, alpha)}
                 row = {"table": table, "data": figures[0].data, "student": student, "alpha": alpha}
-                rows.append(row | {f"T{each}": by.get(each) for each in TEMPERATURES} | {"best": max(by, key=by.get)})
+                row |= {f"T{each}": means.get(each) for each in TEMPERATURES}
+                rows.append(row | {"best": max(means, key=means.__getitem__)})
     columns = [Column("table", "table"), Column("data", "data"), Column("student", "student")]
     columns += [Column("α", "alpha", "g"), *(Column(f"T = {each}", f"T{each}", ".2f") for each in TEMPERATURES)]
     unit = "The paper's students, top-1 in % (translation: BLEU)"

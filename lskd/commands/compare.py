@@ -1,16 +1,15 @@
-"""Put what was measured into the form of a table of the paper, and print both.
+"""Lay out measured results like a table of the paper, and print both.
 
-TABLE says what is taken of the inputs: of run directories, accuracy of the last epoch on validation or BLEU of the best
-checkpoint on the test; and what `lskd eta`, `lskd entropy`, `lskd accuracy --classes` and `lskd similar --agreement`
-wrote to JSON. Runs that differ in their seed alone are one figure: mean ± standard deviation (n). What --output writes
-is what `lskd report --contents` shows.
+TABLE determines what is read from the inputs: from run directories, validation accuracy of the last epoch or test BLEU
+of the best checkpoint; from JSON files, what `lskd eta`, `lskd entropy`, `lskd accuracy --classes` and `lskd similar
+--agreement` wrote. Runs that differ only in their seed are one figure: mean ± standard deviation (n). `lskd report
+--contents` shows what --output writes.
 """
 
 import argparse
-from pathlib import Path
 
+from lskd.commands.argument_types import json_file
 from lskd.commands.published import text_grid
-from lskd.io.tables import output_file
 from lskd.paper.command_files import is_result
 from lskd.paper.measured import VALID, measure
 from lskd.paper.published import MODELS, SOURCE, published, tables
@@ -39,14 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_stand_in,
         dest="stand_ins",
         metavar="NAME=PAPER",
-        help="which of the paper's models a student stands for, as in test_resnet=ResNet-18",
+        help="the paper's model that a student stands for, as in test_resnet=ResNet-18",
     )
-    parser.add_argument("--scale", metavar="NAME", help="at what size this was done, as in mini")
+    parser.add_argument("--scale", metavar="NAME", help="the scale of these experiments, as in mini")
     parser.add_argument("--title", help="of the table (default: the paper's)")
     parser.add_argument(
-        "--note", nargs="+", action="extend", default=[], metavar="TEXT", help="what a reader has to know, each a text"
+        "--note", nargs="+", action="extend", default=[], metavar="TEXT", help="notes for readers, a string each"
     )
-    parser.add_argument("--output", type=_json_file, metavar="FILE.json", help="the measured figures")
+    parser.add_argument("--output", type=json_file, metavar="FILE.json", help="the measured figures")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -78,10 +77,3 @@ def _stand_in(text: str) -> tuple[str, str]:
         known = ", ".join(dict.fromkeys(MODELS.values()))
         raise argparse.ArgumentTypeError(f"{text} (must be NAME=PAPER, PAPER one of {known})")
     return name, paper
-
-
-def _json_file(text: str) -> Path:
-    path = output_file(text)
-    if path.suffix != ".json":
-        raise argparse.ArgumentTypeError(f"{path} (must end in .json)")
-    return path

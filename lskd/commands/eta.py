@@ -2,10 +2,12 @@
 
 Compares students distilled at two temperatures, as Table 3: --first at the lower one, --second at the higher one. Each
 is one representation file, or several of different seeds in the same order. The similar and dissimilar classes (S1, S2)
-come from `lskd similar --output`, or from here with its defaults. Students that differ in more than T are refused.
+are those of `lskd similar --output`, or chosen here with its defaults. Students must differ in T alone.
 """
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
 from lskd.io.errors import input_error, percent, positive, warn
 from lskd.io.tables import output_file, write
@@ -22,7 +24,7 @@ EXAMPLE = (
     "lskd eta --first T1.representations.safetensors --second T3.representations.safetensors --by wordnet "
     "--targets golden_retriever"
 )
-LEAST_RESAMPLES, MOST_RESAMPLES = 20, 100_000  # an interval of fewer is of its extremes; more take memory
+LEAST_RESAMPLES, MOST_RESAMPLES = 20, 100_000  # fewer give only the extremes as an interval; more take memory
 USED_BY = {
     "reference": ("distance",),
     "groups": ("groups",),
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument("--sets", metavar="FILE.json", help='{target: {"similar": [classes], "dissimilar": [classes]}}')
     chosen.add_argument("--by", choices=("wordnet", "distance", "groups"), help="choose S1 and S2 as `lskd similar`")
     parser.add_argument("--targets", nargs="+", metavar="CLASS", help="names, wnids or indices (default: all)")
-    parser.add_argument("--reference", metavar="FILE", help="by distance: of whose centroids, such as the teacher's")
+    parser.add_argument("--reference", metavar="FILE", help="by distance: file with the centroids, as the teacher's")
     parser.add_argument("--groups", metavar="FILE.json", help='by groups: {"footwear": ["Sandal", "Sneaker"]}')
     parser.add_argument("--similar", type=positive, metavar="N", help="|S1| (default: by wordnet 4, by distance 1 %%)")
     parser.add_argument(
@@ -51,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--variant",
         choices=VARIANTS,
         help="which distance: of centroids (the paper's), the same corrected for the noise of few samples, or the mean "
-        "over pairs of samples (Table K.1), which may be squared (default: centroid; corrected where the students have "
-        "other numbers of samples of a class)",
+        "over pairs of samples (Table K.1), which may be squared (default: centroid; corrected if the students have "
+        "different numbers of samples of a class)",
     )
     parser.add_argument(
         "--allow",
@@ -78,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print where the files come from, η of each target, and what the figures mean; write the table."""
+    """Print the origin of the files, η of each target, and what it means; write the table."""
     if arguments.seed < 0:
         raise input_error("--seed", arguments.seed, "must be 0 or above")
     if arguments.resamples and not LEAST_RESAMPLES <= arguments.resamples <= MOST_RESAMPLES:
@@ -122,8 +124,8 @@ def _paths(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     return arguments.first, arguments.second
 
 
-def _sets(arguments: argparse.Namespace, names: list[str]) -> tuple[dict[int, ClassSets], dict | None]:
-    """S1 and S2 of each target, of a file or as `lskd similar` chooses them, and how they were chosen."""
+def _sets(arguments: argparse.Namespace, names: Sequence[str]) -> tuple[dict[int, ClassSets], dict[str, Any] | None]:
+    """S1 and S2 of each target, from a file or as `lskd similar` chooses them, and how they were chosen."""
     for option, methods in USED_BY.items():
         if getattr(arguments, option) and arguments.by not in methods:
             chosen = f"--by {arguments.by}" if arguments.by else "--sets"
@@ -150,7 +152,7 @@ def _sets(arguments: argparse.Namespace, names: list[str]) -> tuple[dict[int, Cl
         groups = read_groups(arguments.groups, names)
         return sets_by_groups(groups, names, targets, dissimilar, arguments.seed), origin
     if not arguments.reference:
-        raise input_error("--reference", "none", "must be a representation file, whose centroids say what is near")
+        raise input_error("--reference", "none", "must be a representation file, for the distances of its centroids")
     reference = read_representations(arguments.reference)
     if reference.class_names != names:
         raise input_error(

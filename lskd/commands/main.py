@@ -1,8 +1,8 @@
 """The ``lskd`` command.
 
-Each module of ``lskd/commands`` is a subcommand that works on representation files and run records and needs neither
-fairseq nor timm. Installed packages add theirs (``lskd vision train``, ``lskd nmt score``) by entry points of the group
-:data:`GROUP`, so that nothing here knows them. A module is imported when its command is used, and not for ``--help``.
+The modules of ``lskd/commands`` in :data:`COMMANDS` are subcommands for representation files and run records; they need
+neither fairseq nor timm. Installed packages add theirs (``lskd vision train``, ``lskd nmt score``) through entry points
+of the group :data:`GROUP`. A module is imported only when its command is used, not for ``lskd --help``.
 """
 
 import argparse
@@ -10,11 +10,13 @@ import ast
 import importlib
 import importlib.metadata
 import importlib.util
-import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from lskd import __version__
-from lskd.io.errors import OneLineParser, input_error, run_command
+from lskd.commands.outputs import check_outputs
+from lskd.io.errors import OneLineParser, run_command
 
 COMMANDS = (
     "eta",
@@ -30,21 +32,20 @@ COMMANDS = (
     "reproduce",
 )
 GROUP = "lskd.commands"
-OUTPUTS = ("output", "table", "coordinates", "agreement")  # options that name a file to write
 
 
 class CommandParser(OneLineParser):
-    """The parser of a subcommand, made complete from its module when it is asked to parse.
+    """The parser of a subcommand, which imports its module and adds its arguments when it first parses.
 
     Args:
         module: with ``EXAMPLE``, ``add_arguments(parser)`` and ``run(arguments)``; its docstring is the description.
     """
 
-    def __init__(self, *, module: str, **options):
+    def __init__(self, *, module: str, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
         self.module, self.complete = module, False
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Import the module, add its arguments and parse."""
         if not self.complete:
             module, self.complete = importlib.import_module(self.module), True
@@ -56,17 +57,17 @@ class CommandParser(OneLineParser):
 
 
 class InstalledCommandParser(OneLineParser):
-    """The parser of a subcommand that another package brings: the parser of its module, under this name.
+    """The parser of a subcommand from another package: that of its module, under this name.
 
     Args:
         entry: names a module with ``parser()`` and ``main(arguments)``.
     """
 
-    def __init__(self, *, entry: importlib.metadata.EntryPoint, **options):
+    def __init__(self, *, entry: importlib.metadata.EntryPoint, **options: Any) -> None:
         super().__init__(**options)
         self.entry = entry
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Import the module and let its parser parse."""
         try:
             module = self.entry.load()
@@ -77,7 +78,7 @@ class InstalledCommandParser(OneLineParser):
         found.prog = self.prog
         _add_debug(found)
         own = found.parse_args(args)
-        # It gets its own arguments alone, as from `python -m`: a training records them, and compares them to resume.
+        # Only its own arguments, as with `python -m`: a training records them, and compares them to resume.
         shared = {"debug": own.debug} if hasattr(own, "debug") else {}
         return argparse.Namespace(run=lambda _: module.main(own), **shared), []
 
@@ -90,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         module = f"lskd.commands.{name}"
         commands.add_parser(name.replace("_", "-"), help=_summary(module), module=module)
-    groups: dict[str, argparse._SubParsersAction] = {}
+    groups: dict[str, argparse._SubParsersAction[OneLineParser]] = {}
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
         group, _, name = entry.name.partition(".")
         if group not in groups:
@@ -100,11 +101,12 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def _subcommands(parser: argparse.ArgumentParser) -> argparse._SubParsersAction:
-    return parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_new_parser)
+def _subcommands(parser: argparse.ArgumentParser) -> "argparse._SubParsersAction[OneLineParser]":
+    new_parser: Any = _new_parser  # argparse calls it, as it would a class
+    return parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=new_parser)
 
 
-def _new_parser(**options) -> OneLineParser:
+def _new_parser(**options: Any) -> OneLineParser:
     if "module" in options:
         return CommandParser(**options)
     return InstalledCommandParser(**options) if "entry" in options else OneLineParser(**options)
@@ -117,7 +119,7 @@ def _add_debug(parser: argparse.ArgumentParser) -> None:
 
 
 def _summary(module: str) -> str:
-    """The first line of a module's docstring, without importing it or the package that it is in."""
+    """The first line of a module's docstring, without importing the module or its package."""
     package, *names = module.split(".")
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
@@ -127,26 +129,8 @@ def _summary(module: str) -> str:
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
-    _check_outputs(arguments)
+    check_outputs(arguments)
     return arguments.run(arguments)
-
-
-def _check_outputs(arguments: argparse.Namespace) -> None:
-    """Refuse an output that is an input too, or another output."""
-    given = [
-        (name, os.path.realpath(each))
-        for name, value in vars(arguments).items()
-        for each in (value if isinstance(value, list | tuple) else [value])
-        if isinstance(each, str | Path)
-    ]
-    for output in OUTPUTS:
-        if not isinstance(path := getattr(arguments, output, None), Path):
-            continue
-        for name, other in given:
-            if name != output and other == os.path.realpath(path) and (name in OUTPUTS or path.is_file()):
-                raise input_error(
-                    f"--{output}", path, f"is given as {name.replace('_', '-')} too, must be another file"
-                )
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""The temperature that gives one teacher the mean entropy of another (Appendix H).
+"""Find the temperature that gives one teacher the mean entropy of another (Appendix H).
 
 In the paper, a ResNet-50 trained on CUB200-2011 without label smoothing has at T = 1.481375 the entropy that the one
-with α = .1 has at T = 1. Equal entropy does not make equal students: the paper's Tables H.2 to H.4 show that it does
-not. Both files are of the same samples; where one of them did not keep all features, the kept ones are compared.
+with α = .1 has at T = 1. Equal entropy does not make equal students, as the paper's Tables H.2 to H.4 show. Both files
+must be of the same samples; if one of them did not keep all features, the kept ones are compared.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from lskd.commands.entropy import Logits, check_temperatures, entropy_sums
+from lskd.commands.file_logits import Logits, check_temperatures, entropy_sums
 from lskd.io.errors import error_context, input_error
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.representations import Representations, read_representations
@@ -28,8 +28,8 @@ COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd match-temperature``."""
-    parser.add_argument("reference", metavar="REFERENCE", help="representations of the teacher whose entropy is wanted")
-    parser.add_argument("other", metavar="OTHER", help="representations of the teacher that is to have it")
+    parser.add_argument("reference", metavar="REFERENCE", help="representations of the teacher with the wanted entropy")
+    parser.add_argument("other", metavar="OTHER", help="representations of the teacher whose temperature is searched")
     parser.add_argument(
         "--temperature", type=float, nargs="+", default=[1.0], metavar="T", help="of REFERENCE (default: 1)"
     )
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Search the temperatures, print the table, write it."""
+    """Find the temperatures, print the table, write it."""
     check_temperatures("--temperature", arguments.temperature)
     reference, other = read_representations(arguments.reference), read_representations(arguments.other)
     _check(arguments, reference, other)
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace, reference: Representations, other: Representations) -> None:
-    """Both must be of the same classes and samples, as far as that is known."""
+    """Check that both files are of the same classes and samples, as far as that is known."""
     if reference.class_names != other.class_names:
         raise input_error("OTHER", arguments.other, f"must have the classes of {arguments.reference}, in their order")
     splits = [each.provenance.get("split") for each in (reference, other)]
@@ -84,5 +84,5 @@ def _check(arguments: argparse.Namespace, reference: Representations, other: Rep
 
 
 def _all_samples(reference: Representations, other: Representations) -> bool:
-    """Whether the mean is over all samples: OTHER kept them all, REFERENCE may have the sums alone."""
+    """Whether the mean is over all samples: OTHER kept them all, REFERENCE may have only the sums."""
     return other.complete and np.array_equal(reference.moments.counts, other.moments.counts)

@@ -1,14 +1,15 @@
 """Draw three classes' features in the plane, as the paper's Figure 1.
 
-Features of two similar classes and a dissimilar one are projected on their templates in the last layer, then on two
-principal axes (Appendix F). The plane is fitted on a model's training split; its other splits are shown in it as it is.
-A model whose training split is not given is fitted on its first file, and the panel says so. Files belong to one model
-when they name the same checkpoint; a file that names none stands alone.
+Features of two similar classes and a dissimilar one are projected onto their templates in the last layer, then onto two
+principal axes (Appendix F). The plane is fitted on a model's training split; its other splits are shown in that plane.
+If a model's training split is not given, the plane is fitted on its first file, and the panel says so. Files belong to
+one model if they name the same checkpoint; a file without a checkpoint is a model of its own.
 """
 
 import argparse
-from pathlib import Path
+from typing import Any
 
+from lskd.commands.argument_types import figure_file
 from lskd.io.errors import InputError, input_error, positive, warn
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.projection import Panel, project
@@ -31,7 +32,7 @@ COLUMNS = (
 )
 NOTE = (
     "d: distance between the centroids of {0} and {1} in the plane, relative to their mean distance to {2}.\n"
-    "kept: share that the plane has of the variance of the features it was fitted on, in the span of the three\n"
+    "kept: share of the variance of the fitted features that is in the plane, within the span of the three\n"
     "templates and in all dimensions."
 )
 Given = list[tuple[str, Representations]]
@@ -48,14 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="representations of the same models to be shown only, never fitted on, whatever their split is",
+        help="representations of the same models that are only shown, never fitted on, whatever their split",
     )
     parser.add_argument(
         "--samples",
         type=_samples,
         default=150,
         metavar="N",
-        help="of each class, to be fitted on; or 'all' (default: 150)",
+        help="of each class, to fit the plane on; or 'all' (default: 150)",
     )
     parser.add_argument(
         "--validation-samples",
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         samples = arguments.samples, arguments.validation_samples
         try:
             panels += project(first[1], [each for _, each in others], arguments.classes, *samples, arguments.seed)
-        except InputError:  # names a file or a package: no matter of one model
+        except InputError:  # of a file or a missing package, not of one model
             raise
         except ValueError as error:
             refused.append(f"{first[0]}: {error}")
@@ -100,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _models(files: Given, validation: Given) -> list[Given]:
-    """The files of each model, the one to fit on first, in the order of the command line."""
+    """The files of each model in the order of the command line, the one to fit the plane on first."""
     models: dict[str, Given] = {}
     for path, each in files:
         models.setdefault(each.provenance.get("checkpoint") or path, []).append((path, each))
@@ -125,7 +126,7 @@ def _read(paths: list[str]) -> Given:
     return [(path, read_representations(path)) for path in paths]
 
 
-def _facts(panel: Panel) -> dict:
+def _facts(panel: Panel) -> dict[str, Any]:
     return {
         "checkpoint": panel.provenance.get("checkpoint"),
         "data": data_name(panel.provenance.get("data")),
@@ -138,7 +139,7 @@ def _facts(panel: Panel) -> dict:
     }
 
 
-def _figures(panel: Panel) -> dict:
+def _figures(panel: Panel) -> dict[str, Any]:
     return {
         "samples": len(panel.labels),
         "relative_distance": panel.relative_distance,
@@ -147,7 +148,7 @@ def _figures(panel: Panel) -> dict:
     }
 
 
-def _coordinates(panel: Panel) -> list[dict]:
+def _coordinates(panel: Panel) -> list[dict[str, Any]]:
     facts = _facts(panel)
     points = zip(panel.index.tolist(), panel.labels.tolist(), panel.coordinates.tolist(), strict=True)
     return [facts | {"sample": i, "class": panel.class_names[label], "x": x, "y": y} for i, label, (x, y) in points]
@@ -155,13 +156,3 @@ def _coordinates(panel: Panel) -> list[dict]:
 
 def _samples(text: str) -> int | None:
     return None if text == "all" else positive(text)
-
-
-def figure_file(text: str) -> Path:
-    """A file for a figure, as an argument type for argparse: its name and directory are checked at once."""
-    path = Path(text)
-    if path.suffix not in FORMATS:
-        raise argparse.ArgumentTypeError(f"{path} (must end in {', '.join(FORMATS)})")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{path} (must be in a directory that exists)")
-    return path

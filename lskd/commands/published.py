@@ -1,8 +1,8 @@
-"""The paper's tables, as printed, and what is off about them.
+"""Show the paper's tables as printed, with notes on their inconsistencies.
 
-Without a table, lists them. α stands across, T down; a mean is followed by ± its standard deviation and, in brackets,
-the number of runs where the paper says how many. Footnotes say where a table disagrees with another one, with the text
-or with itself.
+Without a table, lists them. α goes across, T down; a mean is followed by ± its standard deviation and, in brackets, the
+number of runs if the paper gives it. Footnotes say where a table disagrees with another one, with the text or with
+itself.
 """
 
 import argparse
@@ -35,15 +35,14 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output:
         write(arguments.output, [asdict(figure) for figure in figures], {"source": SOURCE})
     if arguments.table is None:
-        rows = [{"table": name, "content": f"  {content}"} for name, content in tables().items()]
-        print("\n".join(f"{row['table']:<5}{row['content']}" for row in rows))
+        print("\n".join(f"{name:<5}  {content}" for name, content in tables().items()))
     else:
         print(f"{arguments.table}: {tables()[arguments.table]} ({SOURCE})\n{constants(figures)}\n")
         print(text_grid(figures))
 
 
 def text_grid(figures: Sequence[Figure], like: Sequence[Figure] = ()) -> str:
-    """Rows by columns as :func:`lskd.paper.table_layout.grid` lays them out, and the flags as footnotes."""
+    """A table laid out by :func:`lskd.paper.table_layout.grid`, with the flags as footnotes."""
     layout = grid(figures, like)
     found = list(dict.fromkeys(flag for figure in figures for flag in flags(figure)))
     marked = [flag for flag in found if any(flag not in flags(figure) for figure in figures)]

@@ -1,8 +1,9 @@
 """Run experiments of the paper, from data to a page with its figures beside ours.
 
-Every table and figure of the paper is a plan of ordinary commands, which snakemake runs: what is done is not done
-again, and what was interrupted goes on. --scale mini takes the data that ship and minutes; paper the real data and
-GPUs. The workflow is in the checkout, scripts/Snakefile; what it makes goes to runs/SCALE in the working directory.
+Every table and figure of the paper is a plan of ordinary commands, which snakemake runs: finished jobs are not
+repeated, and interrupted ones resume. --scale mini takes minutes on the data that ship with the project; paper needs
+the real data and GPUs. The workflow is scripts/Snakefile of a checkout; its outputs go to runs/SCALE in the working
+directory.
 """
 
 import argparse
@@ -28,9 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPTS = ROOT / "scripts"
 PROFILES = SCRIPTS / "profiles"
 BAR = "{n}/{total} jobs |{bar:30}| {elapsed}<{remaining}"
-# Of snakemake's output: what our own commands say, what it calls an error, what it hands to a cluster.
+# Lines of snakemake's output to print: errors of our commands, its own errors, ids of cluster jobs.
 PASSED_ON = re.compile(r"^(?!.*(CalledProcessError|error details)).*([Ee]rror|Traceback|SLURM jobid)")
-SHOWN = 3  # tables at the end; of more, the page has to be looked at
+SHOWN = 3  # tables are printed at the end, up to this number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", nargs="+", metavar="TABLE", help="tables and figures, such as 2A, A.1, H.2; or all")
     parser.add_argument("--scale", default="mini", help="mini, medium or paper, or a YAML file (default: mini)")
     parser.add_argument("--seeds", type=positive, metavar="N", help="students of each kind (default: the scale's)")
-    parser.add_argument("--dry-run", action="store_true", help="say what there is to do, and do nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the jobs and run none")
     parser.add_argument("--cores", type=positive, metavar="N", help="of the processor (default: all)")
-    parser.add_argument("--gpus", type=positive, metavar="N", help="jobs on GPUs at a time (default: one a GPU)")
+    parser.add_argument("--gpus", type=positive, metavar="N", help="jobs on GPUs at a time (default: one per GPU)")
     parser.add_argument("--profile", metavar="NAME", help="slurm, or a directory with a snakemake profile")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where everything goes (default: runs/SCALE)")
     parser.add_argument("--data", nargs="+", default=[], metavar="NAME=PATH", help="where the archives of paper are")
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _results(output: Path) -> str:
-    """Where the page is, after the tables if they are few."""
+    """The path of the page, after the tables if they are few."""
     jobs = json.loads((output / "plan.json").read_text(encoding="utf-8"))
     compared = [job["name"] for job in jobs.values() if job["command"][:2] == ["lskd", "compare"]]
     tables = []
@@ -94,7 +95,7 @@ def _results(output: Path) -> str:
 def _snakemake(arguments: argparse.Namespace, output: Path) -> list[str]:
     """The command line of snakemake."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SCRIPTS / "Snakefile"), "--directory", str(output)]
-    # Another process cannot be there, see the lock; what a killed one left half-made is made again.
+    # Our lock keeps out other processes; incomplete outputs of a killed one are made again.
     command += ["--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input"]
     command += ["--config", f"plan={output / 'plan.json'}"]
     if arguments.profile:
@@ -113,7 +114,7 @@ def _snakemake(arguments: argparse.Namespace, output: Path) -> list[str]:
 
 
 def _run(command: list[str], lock: int, output: Path) -> None:
-    """Run snakemake in a process group of its own, which goes when it goes; Ctrl-C and SIGTERM are passed on.
+    """Run snakemake in a process group of its own, which ends with it; Ctrl-C and SIGTERM are passed on.
 
     Raises:
         InputError: a job failed.
@@ -128,15 +129,15 @@ def _run(command: list[str], lock: int, output: Path) -> None:
         text=True,
         errors="replace",
     )
-    stopped = []
+    stopped: list[int] = []
 
-    def stop(number, _) -> None:
+    def stop(number: int, _: object) -> None:
         stopped.append(number)
         os.killpg(process.pid, signal.SIGINT)  # at SIGTERM snakemake would wait for a cluster's jobs, not cancel them
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    # Beside: what a killed snakemake has left running still holds the other end of the pipe.
+    # In a thread: jobs that a killed snakemake has left running still hold the other end of the pipe.
     shown = threading.Thread(target=_show, args=[process.stdout], daemon=True)
     shown.start()
     try:
@@ -148,11 +149,11 @@ def _run(command: list[str], lock: int, output: Path) -> None:
     if stopped:
         raise KeyboardInterrupt
     if status:
-        raise InputError(f"not all is done, see above; the same command goes on (logs: {output / 'logs'})")
+        raise InputError(f"not all jobs are done, see above; the same command resumes (logs: {output / 'logs'})")
 
 
 def _show(lines: Iterable[str]) -> None:
-    """snakemake's output as a bar and a line for each job that has ended; of the rest, what has gone wrong."""
+    """Show snakemake's output as a bar, with a line for each finished job and for each error."""
     with tqdm(desc="jobs", unit="job", bar_format=BAR) as bar:
         for line in lines:
             text = line.rstrip()
@@ -166,6 +167,6 @@ def _show(lines: Iterable[str]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """With the checkout's packages, also where nothing is installed."""
+    """The environment with the checkout's packages on the path, in case they are not installed."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return os.environ | {"PYTHONPATH": path}

@@ -2,19 +2,19 @@
 
 By WordNet: the nearest in its hierarchy, and far ones at random. By distance: the closest 1 % and the farthest 90 % of
 the classes, by the centroids or the last layer in FILE. By groups: those that share a group with the target, and those
-that share none. What --output writes is what `lskd eta --sets` reads; it tells which model
-distances are of. Classes that are not ImageNet-1K's are
-looked up in WordNet with nltk.
+that share none. `lskd eta --sets` reads what --output writes, which includes the model whose distances were used.
+Classes other than those of ImageNet-1K are looked up in WordNet with nltk.
 """
 
 import argparse
 import sys
 import textwrap
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from lskd.commands.argument_types import json_file
 from lskd.io.errors import input_error, positive
 from lskd.io.schema import read_json
 from lskd.io.tables import Column, output_file, show, write
@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--agreement", type=output_file, metavar="FILE", help="with --agree-with: also write the table, .csv or .json"
     )
-    parser.add_argument("--output", type=_json_file, metavar="FILE.json", help="write the sets")
-    parser.add_argument("--seed", type=int, default=1, help="of what is drawn at random (default: 1)")
+    parser.add_argument("--output", type=json_file, metavar="FILE.json", help="write the sets")
+    parser.add_argument("--seed", type=int, default=1, help="of the random draws (default: 1)")
     wordnet = parser.add_argument_group("by wordnet")
     wordnet.add_argument("--similar", type=positive, default=4, metavar="N", help="how many are similar (default: 4)")
     wordnet.add_argument(
@@ -60,11 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.25,
         metavar="SHARE",
-        help="dissimilar is what shares with the target only an ancestor of more than this share of the classes "
+        help="dissimilar classes have only ancestors of more than this share of the classes in common with the target "
         "(default: 0.25)",
     )
     wordnet.add_argument(
-        "--synsets", metavar="FILE.json", help="which synset a class is: {class name: wnid or 'crane.n.05'}"
+        "--synsets", metavar="FILE.json", help="the synsets of classes: {class name: wnid or 'crane.n.05'}"
     )
     wordnet.add_argument(
         "--wordnet", metavar="DIRECTORY", help="WordNet's data.noun and index.noun, such as /usr/share/wordnet"
@@ -83,9 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--least",
         type=positive,
         metavar="N",
-        help="only classes of at least so many samples (default: 1; where FILE has no samples, all)",
+        help="only classes with at least this many samples (default: 1; all if FILE has no samples)",
     )
-    distance.add_argument("--words", action="store_true", help="of tokens, only those that start a word, of letters")
+    distance.add_argument("--words", action="store_true", help="only tokens that start a word and have letters only")
     groups = parser.add_argument_group("by groups")
     groups.add_argument("--groups", metavar="FILE.json", help='{"footwear": ["Sandal", "Sneaker", …], …}')
 
@@ -98,23 +98,24 @@ def run(arguments: argparse.Namespace) -> None:
     names = representations.class_names if representations else list(imagenet_classes())
     targets = class_indices(arguments.targets, names, "--targets") if arguments.targets else None
     sets = choose(arguments.by, arguments, names, representations, targets)
-    other = arguments.agree_with and choose(arguments.agree_with, arguments, names, representations, list(sets))
-    if other:
+    rows: list[dict[str, Any]] = []
+    if arguments.agree_with:
+        other = choose(arguments.agree_with, arguments, names, representations, list(sets))
         rows = agreement_rows(sets, other, names)
     if arguments.output:
         write_sets(arguments.output, sets, names, origin(arguments, representations))
-    if other and arguments.agreement:
+    if arguments.agreement:
         about = {"by": arguments.by, "agree_with": arguments.agree_with, "file": arguments.file}
         about |= {"provenance": representations.provenance} if representations else {}
         write(arguments.agreement, rows, about | {"from": arguments.points, "seed": arguments.seed})
-    if other:
+    if arguments.agree_with:
         print(
             show(rows, [Column("target", "shown"), Column("S1", "similar", ".3f"), Column("S2", "dissimilar", ".3f")])
         )
-    else:
-        for target, each in sets.items():
-            print(f"{shown(names[target])}\n{_set('similar', each.similar, names)}")
-            print(_set("dissimilar", each.dissimilar, names))
+        return
+    for target, each in sets.items():
+        print(f"{shown(names[target])}\n{_set('similar', each.similar, names)}")
+        print(_set("dissimilar", each.dissimilar, names))
 
 
 def choose(
@@ -152,25 +153,28 @@ def choose(
     least = arguments.least or int(counts.any())
     candidates = np.flatnonzero(counts >= least).tolist()
     if arguments.words:
-        candidates = frequent_word_tokens(names, counts, least)
+        candidates = frequent_word_tokens(names, counts.tolist(), least)
     if without := [label for label in targets or () if not np.isfinite(points[label]).all()]:
         raise input_error("--targets", names[without[0]], f"must have samples in {arguments.file}")
-    return sets_by_distance(points, targets, *arguments.rates, candidates)
+    closest, farthest = arguments.rates
+    return sets_by_distance(points, targets, closest, farthest, candidates)
 
 
 def origin(arguments: argparse.Namespace, representations: Representations | None) -> dict[str, str | None]:
-    """How the sets were chosen, for their file: the method, and for distances the model that they are of."""
+    """How the sets were chosen, for their file: the method, and for distances the model they were measured on."""
     if arguments.by != "distance" or representations is None:
         return {"by": arguments.by}
     return {"by": arguments.by, "from": arguments.points} | identity(representations)
 
 
-def agreement_rows(first: Mapping[int, ClassSets], second: Mapping[int, ClassSets], names: list[str]) -> list[dict]:
-    """Table G.1: by target, the mean, and what a second method that chose at random would reach.
+def agreement_rows(
+    first: Mapping[int, ClassSets], second: Mapping[int, ClassSets], names: list[str]
+) -> list[dict[str, Any]]:
+    """Table G.1: the agreement by target, its mean, and that with a second method that chooses at random.
 
     Returns:
-        Rows of ``target``, the class's name; ``shown``, as people read it; ``similar`` and ``dissimilar``, shares of
-        S1 and S2 between 0 and 1.
+        Rows of ``target``, the class's name; ``shown``, its readable name; ``similar`` and ``dissimilar``, shares of S1
+        and S2 between 0 and 1.
     """
     found = agreement(first, second)
     rows = [{"target": names[target], "shown": shown(names[target])} | each._asdict() for target, each in found.items()]
@@ -180,7 +184,7 @@ def agreement_rows(first: Mapping[int, ClassSets], second: Mapping[int, ClassSet
 
 
 def shown(name: str) -> str:
-    """A class as people read it: a wnid of ImageNet-1K with its name.
+    """The readable name of a class: for a wnid of ImageNet-1K its words.
 
     >>> shown("n02099601"), shown("Sandal")
     ('golden retriever', 'Sandal')
@@ -192,13 +196,6 @@ def _set(title: str, classes: list[int], names: list[str]) -> str:
     listed = ", ".join(shown(names[index]) for index in classes[:SHOWN])
     more = f", and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
     return textwrap.fill(listed + more, 110, initial_indent=f"  {title:<12}", subsequent_indent=" " * 14)
-
-
-def _json_file(text: str) -> Path:
-    path = output_file(text)
-    if path.suffix != ".json":
-        raise argparse.ArgumentTypeError(f"{path} (must end in .json)")
-    return path
 
 
 def _rate(text: str) -> float | int:

@@ -1,4 +1,4 @@
-"""Figures in the JSON files that commands write with --output, in the fields of the paper's tables."""
+"""Read the results in JSON files that commands write with --output, in the fields of the paper's tables."""
 
 import os
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from lskd.measure.wordnet import imagenet_classes
 from lskd.paper.published import FIELDS
 from lskd.records.runs import data_name, teacher_smoothing
 
-SPLITS = {"valid": "val", "validation": "val"}  # as the paper has it
-# The variants of η that the paper has, and the one that corrects its first for the noise of few samples.
+SPLITS = {"valid": "val", "validation": "val"}  # the paper's name
+# The paper's variants of η, and the one that corrects the first for the noise of few samples.
 ETA = {"centroid": "eta", "corrected": "eta", "pairwise": "eta_pairwise"}
 CORRECTED = "η of {data} is corrected for the noise of few samples (variant corrected); the paper's is not."
 UNITS = {"entropy": "nats", "count": "classes", "class_accuracy": "%", "eta": "%", "agreement": "fraction"}
@@ -25,15 +25,15 @@ UNITS = {"entropy": "nats", "count": "classes", "class_accuracy": "%", "eta": "%
 
 @dataclass(frozen=True)
 class Row:
-    """A figure that a command wrote.
+    """A result that a command wrote.
 
     Attributes:
-        figure: fields of :class:`lskd.paper.published.Figure` that are known.
-        seed: what tells it from those of other seeds, where the command does not sum these up.
-        notes: what a reader has to know of it, a sentence each.
+        figure: the known fields of :class:`lskd.paper.published.Figure`.
+        seed: identifies it among results of other seeds, if the command does not average these.
+        notes: for readers, a sentence each.
     """
 
-    figure: dict
+    figure: dict[str, Any]
     seed: str = ""
     notes: tuple[str, ...] = ()
 
@@ -58,7 +58,7 @@ class _Configuration(msgspec.Struct):
 
 
 class _Provenance(msgspec.Struct):
-    """How a model was made, of a representation file or a run."""
+    """How a model was made, from a representation file or a run."""
 
     model: Text | None = None
     teacher: _Teacher | None = None
@@ -73,13 +73,13 @@ class _Provenance(msgspec.Struct):
 
     @property
     def smoothing(self) -> float | None:
-        """α as :func:`lskd.records.runs.teacher_smoothing` has it, rounded."""
+        """The α that :func:`lskd.records.runs.teacher_smoothing` finds, rounded."""
         alpha = teacher_smoothing(msgspec.to_builtins(self))
         return None if alpha is None else round(alpha, 3)
 
 
 class _Measured(msgspec.Struct):
-    """A file that η was measured in."""
+    """A file on which η was measured."""
 
     provenance: _Provenance
 
@@ -101,16 +101,15 @@ class _EtaRow(msgspec.Struct):
 
 
 class _ModelRow(msgspec.Struct):
-    """A row about a model, by the names of :class:`lskd.paper.published.Figure`."""
+    """A row about a model, with the field names of :class:`lskd.paper.published.Figure`."""
 
     data: Text | None = None
     label_smoothing: Number | None = None
-    temperature: Number | None = None
     split: Text | None = None
 
-    def figure(self, metric: str, **other: object) -> dict:
+    def figure(self, metric: str, **other: Any) -> dict[str, Any]:
         """Its fields, as the paper writes them, and ``other`` ones."""
-        found = {name: getattr(self, name) for name in FIELDS if hasattr(self, name)} | other
+        found: dict[str, Any] = {name: getattr(self, name) for name in FIELDS if hasattr(self, name)} | other
         alpha, name = self.label_smoothing, found.get("target_class")
         found |= {"label_smoothing": None if alpha is None else round(alpha, 3), "split": _split(self.split)}
         return found | {"target_class": name and _class(name), "metric": metric, "unit": UNITS[metric]}
@@ -140,6 +139,7 @@ class _CountRow(_TeacherRow, kw_only=True):
 
 
 class _AccuracyRow(_ModelRow, kw_only=True):
+    temperature: Number | None = None
     student: Name | None = field(name="model")
     teacher: Text | None = None
     target_class: Name = field(name="class")
@@ -155,8 +155,8 @@ class _AgreementRow(msgspec.Struct):
     shown: Text | None = None
 
 
-def read_rows(path: str | os.PathLike) -> list[Row]:
-    """The figures that may be in a table, of a file that ``lskd eta``, ``entropy``, ``accuracy`` or ``similar`` wrote.
+def read_rows(path: str | os.PathLike[str]) -> list[Row]:
+    """Read the results in a file that ``lskd eta``, ``entropy``, ``accuracy`` or ``similar`` wrote.
 
     Raises:
         InputError: no such file, or a field of another type than the command writes.
@@ -174,7 +174,7 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
 
 
 def is_result(path: Path) -> bool:
-    """Whether a file is JSON with rows, as commands write it; broken JSON is for :func:`read_rows` to refuse."""
+    """Whether a file is JSON with rows, as commands write it; :func:`read_rows` rejects broken JSON."""
     if path.suffix != ".json":
         return False
     try:
@@ -184,7 +184,7 @@ def is_result(path: Path) -> bool:
 
 
 def accuracy_rows(measured: ModelAccuracy) -> list[Row]:
-    """Top-1 and top-5 on validation, and top-1 of each class, of a representation file."""
+    """Top-1 and top-5 on validation, and top-1 of each class, from a representation file."""
     made = convert(measured.provenance, _Provenance, measured.path)
     about = {
         "data": data_name(made.data),
@@ -239,7 +239,7 @@ def _eta(content: _Eta, rows: list[_EtaRow], path: str) -> Iterator[Row]:
 
 
 def _row(row: dict[str, Any], where: str, made: _Provenance) -> Iterator[Row]:
-    """What a row of the other commands holds; a student's entropies are in no table."""
+    """The results in a row of the other commands; no table has entropies of students."""
     has = {name for name, value in row.items() if value is not None}
     if {"entropy_nats", "label_smoothing"} <= has:
         entropy = convert(row, _EntropyRow, where)
@@ -263,7 +263,7 @@ def _row(row: dict[str, Any], where: str, made: _Provenance) -> Iterator[Row]:
 
 
 def _agreement(row: _AgreementRow, made: _Provenance) -> Iterator[Row]:
-    """Agreement of two ways to choose similar and dissimilar classes, one of which may look at a model."""
+    """Agreement of two ways to choose similar and dissimilar classes, one of which may use a model."""
     name = row.shown or _class(row.target)
     about = {"data": data_name(made.data), "teacher": made.model, "split": _split(made.split)}
     about |= {"unit": UNITS["agreement"], "target_class": "average" if name == "mean" else name}
@@ -272,7 +272,7 @@ def _agreement(row: _AgreementRow, made: _Provenance) -> Iterator[Row]:
 
 
 def _class(name: str) -> str:
-    """A class as people read it."""
+    """The readable name of a class."""
     return imagenet_classes().get(name, name)
 
 

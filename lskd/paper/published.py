@@ -1,7 +1,7 @@
-"""The figures of the paper, looked up by table: what one's own stand beside.
+"""The figures of the paper, by table.
 
-They are in ``data/published.csv``, one figure a row, with the digits that are printed. Where a table disagrees with
-another one, with the text, or with itself, its figures carry a ``flag`` that says so; the figures stay as printed.
+They are in ``data/published.csv``, one figure a row, with the printed digits. If a table disagrees with another one,
+with the text, or with itself, its figures have a ``flag`` that says so; the values stay as printed.
 The paper: K. Chandrasegaran et al., "Revisiting Label Smoothing and Knowledge Distillation Compatibility: What was
 Missing?", ICML 2022.
 """
@@ -17,7 +17,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from lskd.io.schema import Name, Number, Positive, Text
+from lskd.io.schema import Name, Number, Positive, Text, convert
 
 SOURCE = "Chandrasegaran et al., ICML 2022"
 TABLES = {
@@ -48,7 +48,7 @@ TABLES = {
     "K.1": "Diffusion index η from mean pairwise distances",
 }
 
-# How runs and commands call what the paper prints. Letters and digits alone are compared, in lower case.
+# The paper's names for the names in runs and commands, of which only lower-case letters and digits are compared.
 DATA = {
     "imagenet": "ImageNet-1K",
     "imagenet1k": "ImageNet-1K",
@@ -113,7 +113,6 @@ class Figure:
 
 
 FIELDS = tuple(field.name for field in fields(Figure))
-NUMBERS = ("label_smoothing", "temperature", "reference_temperature", "mean", "standard_deviation")
 
 
 def tables() -> dict[str, str]:
@@ -121,12 +120,12 @@ def tables() -> dict[str, str]:
     return dict(TABLES)
 
 
-def published(table: str, **selection) -> list[Figure]:
+def published(table: str, **selection: object) -> list[Figure]:
     """The figures of a table, in its order.
 
     Args:
         table: an id of :func:`tables`.
-        selection: fields of :class:`Figure` with the value they must have.
+        selection: fields of :class:`Figure` with their required values.
 
     Raises:
         ValueError: no such table, or no such field.
@@ -158,7 +157,7 @@ def counterparts(
 ) -> list[Figure]:
     """The published figures of exactly this configuration over the whole test data, in the tables' order.
 
-    Several tables may give it: those with standard deviations repeat others, not always with the same mean (``flag``).
+    Several tables may have it: those with standard deviations repeat others, not always with the same mean (``flag``).
 
     Args:
         metric: ``top1``, ``top5``, ``bleu`` or ``entropy``.
@@ -196,7 +195,7 @@ def counterparts(
 
 
 def _near(table: str) -> list[str]:
-    """Ids like ``table``, else all: lower case, without its point, or the number of a table with parts."""
+    """Ids that resemble ``table``, else all: ids in lower case, without the point, or without the part of a table."""
     plain = {re.sub(r"\W", "", name).lower(): name for name in TABLES}
     wanted = re.sub(r"\W|^table", "", table.strip().lower())
     near = [name for key, name in plain.items() if wanted and (key.startswith(wanted) or wanted.startswith(key))]
@@ -205,13 +204,13 @@ def _near(table: str) -> list[str]:
 
 
 def _model(name: str) -> str:
-    """The paper's name of a model: timm's tag (``resnet18.tv_in1k``) left out, any Transformer of fairseq being one."""
+    """The paper's name of a model: without timm's tag (``resnet18.tv_in1k``), one for all of fairseq's Transformers."""
     name = name.partition(".")[0]
     return _known("transformer" if name.startswith("transformer_") else name, MODELS)
 
 
 def _known(name: str, names: dict[str, str]) -> str:
-    """The paper's name, or "", which no figure has."""
+    """The paper's name; "" if there is none, which no figure has."""
     return names.get(re.sub(r"[^a-z0-9]", "", name.lower()), "")
 
 
@@ -225,12 +224,7 @@ def _close(one: float | None, other: float | None, tolerance: float) -> bool:
 def _figures() -> tuple[Figure, ...]:
     text = importlib.resources.files("lskd").joinpath("data", "published.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return tuple(Figure(**{name: _value(name, text) for name, text in row.items()}) for row in rows)
-
-
-def _value(name: str, text: str) -> str | float | int | None:
-    if not text:
-        return None
-    if name == "n":
-        return int(text)
-    return float(text) if name in NUMBERS else text
+    return tuple(
+        convert({name: text or None for name, text in row.items()}, Figure, "published.csv", strict=False)
+        for row in rows
+    )

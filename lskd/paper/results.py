@@ -1,4 +1,4 @@
-"""What `lskd compare` writes and the page of experiments reads: what was measured of one table."""
+"""The file that `lskd compare` writes and the page of experiments reads: the measured results of one table."""
 
 import os
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ UNITS = ("%", "BLEU", "nats", "fraction", "classes")
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of one table.
+    """The measured results of one table.
 
     Attributes:
         table: an id of :func:`lskd.paper.published.tables`.
         title: in words.
-        scale: at what size this was done, None where nobody said.
-        notes: what a reader has to know.
-        inputs: the files and directories it was made from.
+        scale: the scale of the experiments; None if it was not given.
+        notes: for readers.
+        inputs: the files and directories with the results.
         rows: the figures, at least one.
     """
 
@@ -35,16 +35,16 @@ class Result:
     rows: Sequence[Measured] = ()
 
 
-def write_result(path: str | os.PathLike, result: Result) -> None:
-    """Write a result as JSON, in one step."""
+def write_result(path: str | os.PathLike[str], result: Result) -> None:
+    """Write a result as JSON, atomically."""
     write_json(path, asdict(result))
 
 
-def read_result(path: str | os.PathLike) -> Result:
-    """Read what :func:`write_result` wrote; the file may come from anyone.
+def read_result(path: str | os.PathLike[str]) -> Result:
+    """Read a file of :func:`write_result`, which may be untrusted.
 
     Raises:
-        InputError: not such a file, a field of another type, no rows, or a figure that is there twice.
+        InputError: not such a file, a field of another type, no rows, or a figure that occurs twice.
     """
     result = read_json(path, Result)
     if result.table not in tables():

@@ -1,6 +1,6 @@
-"""Figures of a table laid out as the paper does: which fields go down, which across, and how a figure is written.
+"""Lay out the figures of a table as the paper does: which fields go down, which across, and how a figure is written.
 
-The same layout serves what the paper printed and what was measured, in the terminal and on a page.
+The same layout is used for the paper's figures and for measured ones, in the terminal and on a page.
 """
 
 from collections.abc import Sequence
@@ -34,9 +34,9 @@ class Grid:
     """Figures by row and column.
 
     Attributes:
-        down: the fields that name a row, of :data:`HEADS`.
+        down: the fields that identify a row, of :data:`HEADS`.
         titles: of the columns.
-        rows: what names the row, a value for each of ``down``, and its figures, None where there is none.
+        rows: the values of ``down``, and the figures of the row, None for an empty cell.
     """
 
     down: list[str]
@@ -49,21 +49,22 @@ def grid(figures: Sequence[Figure], like: Sequence[Figure] = ()) -> Grid:
 
     Args:
         figures: of one table, at least one.
-        like: figures of which table the layout is to be; of these themselves when empty. What varies in ``figures``
-            and not in these goes down as well.
+        like: figures of the table whose layout to use; if empty, ``figures`` themselves. Fields that vary in
+            ``figures`` and not in these go down as well.
 
     Raises:
-        InputError: two figures would have the same place.
+        InputError: two figures have the same place.
     """
     down, across = axes(like or figures)
     down += [name for name in HEADS if name not in (*down, *across) and varies(figures, name)]
     if "metric" not in across and varies(figures, "metric"):
         across.append("metric")
     titles = _titles(figures, across)
-    rows: dict[tuple, tuple[list, list]] = {}
+    rows: dict[tuple[object, ...], tuple[list[str | float | None], list[Figure | None]]] = {}
     for figure in figures:
         key = tuple(getattr(figure, name) for name in down)
-        _, cells = rows.setdefault(key, ([shown(figure, name) for name in down], [None] * len(titles)))
+        empty: list[Figure | None] = [None] * len(titles)
+        _, cells = rows.setdefault(key, ([shown(figure, name) for name in down], empty))
         place = titles.index(_title(figure, across))
         if cells[place] is not None:
             named = ", ".join(str(shown(figure, name)) for name in (*down, *across))
@@ -73,7 +74,7 @@ def grid(figures: Sequence[Figure], like: Sequence[Figure] = ()) -> Grid:
 
 
 def axes(figures: Sequence[Figure]) -> tuple[list[str], list[str]]:
-    """The fields down and across: T goes down where α goes across, and α only where every row has every α."""
+    """The fields down and across: T goes down if α goes across, and α goes across only if every row has every α."""
     varying = [name for name in DOWN if varies(figures, name)]
     others = [name for name in ("split", "metric") if varies(figures, name)] or ["metric"]
     if "label_smoothing" not in varying:
@@ -85,7 +86,7 @@ def axes(figures: Sequence[Figure]) -> tuple[list[str], list[str]]:
 
 
 def constants(figures: Sequence[Figure]) -> str:
-    """What all figures of a table have in common, in words."""
+    """The fields that all figures of a table have in common, in words."""
     words = {"data": "{}", "teacher": "teacher {}", "student": "student {}", "distill_type": "{}"}
     words |= {"split": "{}", "label_smoothing": "α = {:.10g}", "temperature": "T = {:.10g}"}
     words |= {"reference_temperature": "against T = {:g}", "metric": "{}"}
@@ -95,11 +96,11 @@ def constants(figures: Sequence[Figure]) -> str:
 
 
 def cell(figure: Figure, digits: int = 3) -> str:
-    """A figure with its standard deviation and, in brackets, n, as far as these are known.
+    """A figure with its standard deviation and, in brackets, n, if these are known.
 
     Args:
         figure: the figure.
-        digits: after the point; counts of classes have none where they are whole.
+        digits: after the point; whole counts of classes have none.
     """
     if figure.unit == "classes":
         digits = 0 if figure.mean == int(figure.mean) else 1
@@ -110,19 +111,19 @@ def cell(figure: Figure, digits: int = 3) -> str:
 
 
 def flags(figure: Figure) -> list[str]:
-    """What is off about a figure, each by itself."""
+    """The notes on a figure's inconsistencies."""
     return figure.flag.split(" | ") if figure.flag else []
 
 
 def shown(figure: Figure, name: str) -> str | float | None:
-    """A field of a figure for readers."""
+    """A readable field of a figure."""
     if name == "metric":
         return METRICS[figure.metric]
     if name != "student":
         return getattr(figure, name)
     if figure.student is None:
         return f"teacher {figure.teacher}"
-    stands_for = getattr(figure, "stands_for", None)  # of what was measured
+    stands_for = getattr(figure, "stands_for", None)  # of a measured figure
     return f"{figure.student} for {stands_for}" if stands_for else figure.student
 
 
@@ -132,7 +133,7 @@ def varies(figures: Sequence[Figure], name: str) -> bool:
 
 
 def _titles(figures: Sequence[Figure], across: Sequence[str]) -> list[str]:
-    """The columns' titles: α and T ascending, other fields in the order in which the table has them."""
+    """The columns' titles: α and T ascending, other fields in the order of the table."""
     orders = {name: list(dict.fromkeys(getattr(figure, name) for figure in figures)) for name in across}
     for name in {"label_smoothing", "temperature"} & set(across):
         orders[name].sort(key=lambda value: (value is None, value or 0))

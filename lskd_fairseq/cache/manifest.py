@@ -1,13 +1,13 @@
-"""``cache.json``: what a cached teacher is of, and the size and SHA-256 of every file of it.
+"""``cache.json``: the contents of a cached teacher, with the size and SHA-256 of each of its files.
 
-It may come from anyone: nothing in it is run, and every field is checked as it is read.
+It may be untrusted: nothing in it is executed, and every field is checked when it is read.
 """
 
 import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import numpy as np
 from msgspec import Meta
@@ -26,7 +26,7 @@ Size = Annotated[int, Meta(ge=1, le=2**53)]
 
 @dataclass(frozen=True)
 class File:
-    """A file of a cache; ``split`` is None, and there are no sentences, in the projection's."""
+    """A file of a cache; that of the projection has no ``split`` and no sentences."""
 
     name: Name
     bytes: Count
@@ -35,13 +35,13 @@ class File:
     sentences: Count = 0
     tokens: Count = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.name != Path(self.name).name or self.name.startswith("."):
             raise ValueError(f"name = {self.name}, must be the name of a file in the directory")
 
 
 class Teacher(TypedDict):
-    """Of what a cache is."""
+    """The teacher whose outputs are cached."""
 
     paths: list[Name]
     weights_fingerprint: Name
@@ -56,7 +56,7 @@ class Dictionaries(TypedDict):
 
 
 class Data(TypedDict):
-    """On what."""
+    """The data that the outputs are for."""
 
     path: Name
     fingerprint: Name
@@ -66,7 +66,7 @@ class Data(TypedDict):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What ``cache.json`` holds.
+    """The content of ``cache.json``.
 
     Attributes:
         format: ``features`` or ``topk``.
@@ -77,10 +77,10 @@ class Manifest:
         dimension: d.
         teacher: ``paths``, ``weights_fingerprint`` and ``label_smoothing``, as a run record has it.
         data: ``path``, ``fingerprint``, ``pair`` and ``dictionaries``, as a run record has them.
-        splits: the number of sentences of each, in the order in which they are written.
+        splits: the number of sentences of each, in the order of writing.
         versions: of the packages that made it.
-        files: in the order in which they are written.
-        finished: whether all of them are there.
+        files: in the order of writing.
+        finished: whether all files are written.
     """
 
     format: Literal["features", "topk"]
@@ -96,8 +96,8 @@ class Manifest:
     files: list[File]
     finished: bool = False
 
-    def row_tensors(self) -> dict[str, tuple[np.dtype, int]]:
-        """The tensors of a shard that have a row for each token: type and width of each."""
+    def row_tensors(self) -> dict[str, tuple[np.dtype[Any], int]]:
+        """The dtype and width of the tensors of a shard that have a row for each token."""
         dtype = np.dtype(DTYPES[self.dtype])
         if self.format == "features":
             return {"features": (dtype, self.dimension)}
@@ -105,8 +105,8 @@ class Manifest:
         normalisers = (np.dtype(np.float32), len(self.temperatures))
         return {"values": (dtype, self.topk), "symbols": (symbols, self.topk), "log_normalisers": normalisers}
 
-    def identity(self) -> dict:
-        """What decides the content, in the words of the command that makes it."""
+    def identity(self) -> dict[str, object]:
+        """What determines the content, by the option names of the command that makes it."""
         return {
             "format": self.format,
             "dtype": self.dtype,
@@ -118,28 +118,28 @@ class Manifest:
         }
 
     def tokens(self) -> int:
-        """Target tokens of all splits."""
+        """The number of target tokens in all splits."""
         return sum(file.tokens for file in self.files)
 
     def bytes(self) -> int:
-        """Of all files."""
+        """The size of all files."""
         return sum(file.bytes for file in self.files)
 
     def done(self, split: str) -> int:
-        """Sentences of a split that are in files."""
+        """The number of a split's sentences that are in files."""
         return sum(file.sentences for file in self.files if file.split == split)
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write ``cache.json`` in one step."""
+    """Write ``cache.json`` atomically."""
     write_json(directory / MANIFEST, {"schema_version": SCHEMA_VERSION} | asdict(manifest))
 
 
 def read_manifest(directory: Path, argument: str = "--teacher-cache") -> Manifest:
-    """Read ``cache.json``, finished or not; ``argument`` is what errors call the directory.
+    """Read ``cache.json``, finished or not; ``argument`` is the directory's name in error messages.
 
     Raises:
-        InputError: there is none, it is of a newer version of the project, or a field is not as it should be.
+        InputError: it is missing, of a newer version of the project, or has an invalid field.
     """
     path = Path(directory) / MANIFEST
     if not path.is_file():
@@ -155,13 +155,12 @@ def read_manifest(directory: Path, argument: str = "--teacher-cache") -> Manifes
 
 
 def damage(directory: Path, files: Sequence[File]) -> tuple[int, str] | None:
-    """The number of the first file that is not as it was written, and what is wrong with it; None where all are.
+    """The number of the first file that is missing or has changed, and what is wrong with it; None if there is none.
 
-    All of them are read, with a progress bar where that takes a while.
+    All files are read, with a progress bar if that takes a while.
     """
-    total = sum(file.bytes for file in files)
-    about = {"desc": f"check {Path(directory).name}", "unit": "B", "unit_scale": True, "delay": 2, "disable": None}
-    with tqdm(total=total, leave=False, **about) as bar:
+    total, title = sum(file.bytes for file in files), f"check {Path(directory).name}"
+    with tqdm(total=total, desc=title, unit="B", unit_scale=True, delay=2, leave=False, disable=None) as bar:
         for number, file in enumerate(files):
             path = Path(directory) / file.name
             if not path.is_file():
@@ -177,5 +176,5 @@ def damage(directory: Path, files: Sequence[File]) -> tuple[int, str] | None:
 
 @functools.cache
 def _sha256(path: Path, size: int, changed: int) -> str:
-    """Computed once for a file that has not changed since: options are checked first, then the cache is used."""
+    """The SHA-256 of a file, computed once while it does not change: for checking options, then for using the cache."""
     return sha256(path)

@@ -1,10 +1,13 @@
-"""The rows of a cached teacher: what a model makes of the sentences of a split, shard by shard."""
+"""Compute the rows of a cached teacher: its features or top-k logits for the sentences of a split, shard by shard."""
 
+import argparse
 import math
 from collections.abc import Iterator
 
 import numpy as np
 import torch
+from fairseq.data import LanguagePairDataset
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from tqdm import tqdm
@@ -12,27 +15,35 @@ from tqdm import tqdm
 from lskd.io.errors import input_error
 from lskd.measure.recording import CHUNK
 from lskd_fairseq import representations
+from lskd_fairseq.batch import collate
 from lskd_fairseq.cache.manifest import DTYPES, Manifest
+from lskd_fairseq.cache.shards import Array
 from lskd_fairseq.cache.teacher import sentence_hashes
 
 
 @torch.inference_mode()
 def shards(
-    there: Manifest, split: str, model: nn.Module, layer: nn.Linear, dataset, pad: int, arguments
-) -> Iterator[dict[str, np.ndarray]]:
-    """The tensors of each shard of a split that is not there yet.
+    there: Manifest,
+    split: str,
+    model: nn.Module,
+    layer: nn.Linear,
+    dataset: LanguagePairDataset,
+    pad: int,
+    arguments: argparse.Namespace,
+) -> Iterator[dict[str, Array]]:
+    """Compute the tensors of each missing shard of a split.
 
     Args:
-        there: the cache, with the shards that are.
-        split: its name.
+        there: the cache, with the shards that are written.
+        split: the name of the split.
         model: the teacher, in eval mode, on the device to use.
-        layer: its output projection, there.
+        layer: its output projection, on the same device.
         dataset: of the split.
-        pad: the symbol for padding.
-        arguments: ``max_tokens`` of a batch, and ``shard_mb``: a shard ends with the window that brings it above that.
+        pad: index of the padding token.
+        arguments: ``max_tokens`` of a batch, and ``shard_mb``: a shard ends with the window that exceeds this size.
     """
     done, size = there.done(split), 0
-    found: dict[str, list[np.ndarray]] = {}
+    found: dict[str, list[Array]] = {}
     with tqdm(total=len(dataset), initial=done, desc=split, unit="sentence", disable=None) as bar:
         for features, _ in representations.windows(model, dataset, pad, arguments.max_tokens, done):
             window = range(done, min(done + representations.WINDOW, len(dataset)))
@@ -49,22 +60,22 @@ def shards(
                 yield shard
 
 
-def index(dataset, window: range, pad: int) -> dict[str, np.ndarray]:
-    """``hashes`` and ``lengths`` (target tokens) of the sentences of a window, int64."""
+def index(dataset: LanguagePairDataset, window: range, pad: int) -> dict[str, NDArray[np.int64]]:
+    """``hashes`` and ``lengths`` (number of target tokens) of the sentences of a window."""
     found = {name: np.empty(len(window), np.int64) for name in ("hashes", "lengths")}
     for numbers in representations.batches(dataset, window, 4000):
-        batch = dataset.collater([dataset[number] for number in numbers])
+        batch = collate(dataset, numbers)
         place = batch["id"].numpy() - window.start
         found["hashes"][place] = sentence_hashes(batch["net_input"]["src_tokens"], batch["target"], pad).numpy()
         found["lengths"][place] = batch["target"].ne(pad).sum(1).numpy()
     return found
 
 
-def stored(features: Tensor, layer: nn.Linear, there: Manifest) -> dict[str, np.ndarray]:
-    """What a shard holds of features (N, d), with the types that it has.
+def stored(features: Tensor, layer: nn.Linear, there: Manifest) -> dict[str, Array]:
+    """The tensors that a shard stores for features (N, d), in its dtypes.
 
     Raises:
-        InputError: a feature that is not finite, or too large for the type.
+        InputError: a feature is not finite, or too large for the dtype.
     """
     features, dtype = features.float(), DTYPES[there.dtype]
     largest = features.abs().max().item() if len(features) else 0.0
@@ -77,12 +88,12 @@ def stored(features: Tensor, layer: nn.Linear, there: Manifest) -> dict[str, np.
     parts = [largest_logits(chunk, layer, there) for chunk in features.split(max(1, CHUNK // layer.out_features))]
     values, symbols, normalisers = (torch.cat(each).cpu().numpy() for each in zip(*parts, strict=True))
     types = {name: kind for name, (kind, _) in there.row_tensors().items()}
-    values = np.maximum(values, np.finfo(dtype).min).astype(dtype)  # so far down they have no probability
+    values = np.maximum(values, np.finfo(dtype).min).astype(dtype)  # clamped logits have no probability anyway
     return {"values": values, "symbols": symbols.astype(types["symbols"]), "log_normalisers": normalisers}
 
 
 def largest_logits(features: Tensor, layer: nn.Linear, there: Manifest) -> tuple[Tensor, Tensor, Tensor]:
-    """The k largest logits (N, k) below the largest, their symbols, and the log-normalisers at each temperature."""
+    """The k largest logits (N, k) relative to the largest, their indices, and the log-normalisers at each T."""
     logits = linear(features, layer.weight, layer.bias)
     logits -= logits.amax(1, keepdim=True)
     normalisers = [torch.logsumexp(logits / temperature, 1) for temperature in there.temperatures]

@@ -1,53 +1,55 @@
-"""The files of a cached teacher: what :mod:`lskd_fairseq.cache_teacher` writes and its students read.
+"""The files of a cached teacher, which :mod:`lskd_fairseq.cache_teacher` writes and students read.
 
-    DIR/cache.json                what it is of, and the SHA-256 of every file
+    DIR/cache.json                the manifest, with the SHA-256 of every file
     DIR/projection.safetensors    of the format ``features``: ``weight`` (V, d), perhaps ``bias`` (V,), float32
     DIR/00000-train.safetensors   consecutive sentences of a split, and a row for each of their target tokens
 
-A shard holds ``hashes`` (S,) and ``offsets`` (S + 1,), int64: a hash of each sentence and its translation, by which it
-is found again in whatever order and company a batch has it, and the first row of each. The rows are ``features``
-(N, d); of the format ``topk`` they are ``values`` (N, k) below the row's largest logit, their ``symbols`` (N, k), and
-``log_normalisers`` (N, number of temperatures), float32: log Σ_v exp((z_v - max z)/T) over all symbols.
+A shard holds ``hashes`` (S,) and ``offsets`` (S + 1,), int64: a hash of each sentence pair, by which it is found
+whatever batch it is in, and its first row. The rows are ``features`` (N, d); in the format ``topk`` they are ``values``
+(N, k) relative to the row's largest logit, their indices ``symbols`` (N, k), and ``log_normalisers`` (N, number of
+temperatures), float32: log Σ_v exp((z_v - max z)/T) over the whole vocabulary.
 
-The files may come from anyone: everything is checked before it is used.
+The files may be untrusted: everything is checked before it is used.
 """
 
 import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lskd.io.errors import InputError, error_context, input_error
 from lskd.io.tensor_files import mapped_tensors
 from lskd_fairseq.cache.manifest import MANIFEST, PROJECTION, File, damage, read_manifest
 
+Array = NDArray[Any]
+
 
 class Shards:
-    """The sentences of a finished cache; their rows stay on the disk until they are used.
+    """The sentences of a finished cache; their rows stay on disk until they are used.
 
     Args:
         directory: of the cache.
-        argument: what errors call it.
+        argument: its name in error messages.
 
     Attributes:
-        manifest: what it holds.
+        manifest: its contents.
         projection: of the format ``features``: ``weight`` (V, d) and perhaps ``bias`` (V,), float32.
 
     Raises:
-        InputError: not a cache, not finished, or a file that is not as it was written; the message names it.
+        InputError: not a cache, not finished, or a file has changed; the message names it.
     """
 
-    def __init__(self, directory: str | os.PathLike, argument: str = "--teacher-cache"):
+    def __init__(self, directory: str | os.PathLike[str], argument: str = "--teacher-cache") -> None:
         self.directory = Path(directory)
         self.manifest = read_manifest(self.directory, argument)
         if not self.manifest.finished:
-            raise input_error(
-                argument, directory, "must be finished; the command that makes it goes on where it stopped"
-            )
+            raise input_error(argument, directory, "must be finished; the command that makes it resumes")
         if found := damage(self.directory, self.manifest.files):
             path = self.directory / self.manifest.files[found[0]].name
-            raise input_error(argument, path, f"{found[1]}; the command that made the cache makes it anew")
+            raise input_error(argument, path, f"{found[1]}; the command that made the cache makes it again")
         shards = [file for file in self.manifest.files if file.split is not None]
         tensors = [self._shard(file) for file in shards]
         self.projection = self._projection()
@@ -60,10 +62,10 @@ class Shards:
         self._order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[self._order]
 
-    def find(self, hashes: np.ndarray, lengths: np.ndarray) -> np.ndarray | None:
-        """The numbers (B,) of sentences in the cache, by hash (B,) and number of target tokens (B,).
+    def find(self, hashes: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """The positions (B,) of sentences in the cache, by hash (B,) and number of target tokens (B,).
 
-        None where one of them is not there. Two with the same hash are the same, source and target.
+        None if one of them is missing. Two sentences with the same hash are equal, source and target.
         """
         place = np.searchsorted(self._hashes, hashes)
         if (place == len(self._hashes)).any() or (self._hashes[place] != hashes).any():
@@ -71,8 +73,8 @@ class Shards:
         sentences = self._order[place]
         return sentences if (self._length[sentences] == lengths).all() else None
 
-    def take(self, name: str, sentences: np.ndarray) -> np.ndarray:
-        """The rows (N, …) of sentences, one after the other, of one of the tensors that have a row for each token."""
+    def take(self, name: str, sentences: NDArray[np.int64]) -> Array:
+        """The rows (N, …) of sentences, concatenated, from one of the tensors that have a row for each token."""
         shards, lengths = self._rows[name], self._length[sentences]
         taken = np.empty((lengths.sum(), *shards[0].shape[1:]), shards[0].dtype)
         begin = 0
@@ -82,7 +84,7 @@ class Shards:
             begin += length
         return taken
 
-    def _projection(self) -> dict[str, np.ndarray]:
+    def _projection(self) -> dict[str, Array]:
         if self.manifest.format != "features":
             return {}
         path = self.directory / PROJECTION
@@ -98,10 +100,10 @@ class Shards:
                     raise ValueError(f"{name}: {tensor.dtype} {tensor.shape} (must be float32 {expected.get(name)})")
         return {name: np.array(tensor) for name, tensor in tensors.items()}
 
-    def _shard(self, file: File) -> dict[str, np.ndarray]:
-        path = self.directory / file.name
-        expected = {"hashes": (np.dtype(np.int64), (file.sentences,))}
-        expected["offsets"] = (np.dtype(np.int64), (file.sentences + 1,))
+    def _shard(self, file: File) -> dict[str, Array]:
+        path, int64 = self.directory / file.name, np.dtype(np.int64)
+        expected: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
+        expected = {"hashes": (int64, (file.sentences,)), "offsets": (int64, (file.sentences + 1,))}
         for name, (dtype, width) in self.manifest.row_tensors().items():
             expected[name] = (dtype, (file.tokens, width))
         with error_context(path):
@@ -121,8 +123,8 @@ class Shards:
         return tensors
 
 
-def open_cache(directory: str | os.PathLike) -> Shards:
-    """The cache in a directory; one that has not changed since this process opened it is not read again.
+def open_cache(directory: str | os.PathLike[str]) -> Shards:
+    """Open the cache in a directory; one that has not changed since this process opened it is not read again.
 
     Raises:
         InputError: as :class:`Shards`.
@@ -137,7 +139,7 @@ def open_cache(directory: str | os.PathLike) -> Shards:
 
 
 @functools.lru_cache(maxsize=8)
-def _opened(path: Path, _: tuple) -> Shards:
+def _opened(path: Path, _: tuple[tuple[str, int, int], ...]) -> Shards:
     try:
         return Shards(path)
     except OSError as error:

@@ -1,20 +1,27 @@
-"""The teacher without its forward pass: last decoder features, or top-k logits, that were stored once.
+"""A cached teacher, which is not run: it uses stored decoder features or top-k logits.
 
     lskd nmt cache --data DATA-BIN --path teacher.pt --dest DIR
     fairseq-train DATA-BIN --user-dir lskd_fairseq --criterion kd --temperature 1 --teacher-cache DIR …
 
-A sentence is not augmented, so what a teacher makes of its target tokens is the same in every epoch. From the features
-the logits of the whole vocabulary come back at any temperature, exact up to the stored precision. A sentence is found
-by what it says, so shuffling, loader workers, several processes and other splits need no bookkeeping.
+Sentences are not augmented, so a teacher's outputs for their target tokens are the same in every epoch. The features
+give back the logits of the whole vocabulary at any temperature, exact up to the stored precision. A sentence is found
+by its content, so shuffling, loader workers, several processes and other splits need no bookkeeping.
 """
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from fairseq.models import BaseFairseqModel
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lskd.io.errors import input_error
 from lskd.loss.distillation import ProjectedLogits, TopkLogits
 from lskd.records.fingerprints import weights_fingerprint
+from lskd_fairseq.batch import Batch
 from lskd_fairseq.cache.manifest import Manifest
 from lskd_fairseq.cache.shards import Shards, open_cache
 from lskd_fairseq.checkpoints import read_checkpoint
@@ -33,21 +40,21 @@ class CachedTeacher:
         directories: of caches; several are averaged in probability.
         data: the student's.
         temperature: T at which the logits will be used.
-        teacher_topk: how many symbols of each row will be used; 0 for all.
+        teacher_topk: how many logits of each row will be used; 0 for all.
 
     Attributes:
-        models: none.
+        models: always empty.
         paths: the checkpoints that the caches were made from.
         fingerprints: of the weights of each teacher.
-        fingerprint: as with these checkpoints.
-        label_smoothing: likewise.
+        fingerprint: one over the fingerprints of all.
+        label_smoothing: the label smoothing they were trained with.
 
     Raises:
-        InputError: a directory that is no whole cache, is of other dictionaries or languages, or lacks what T and k
+        InputError: a directory is not a complete cache, is for other dictionaries or languages, or lacks what T and k
             need.
     """
 
-    def __init__(self, directories: list[str], data: PairedData, temperature: float, teacher_topk: int):
+    def __init__(self, directories: Sequence[str], data: PairedData, temperature: float, teacher_topk: int) -> None:
         self.directories, target = directories, data.dictionaries["target"]
         self.caches = [open_cache(directory) for directory in directories]
         manifests = [cache.manifest for cache in self.caches]
@@ -55,8 +62,10 @@ class CachedTeacher:
             if data.pair and manifest.data["pair"] != data.pair:
                 found = f"is of a teacher that translates {manifest.data['pair']}"
                 raise input_error("--teacher-cache", directory, f"{found}, must translate {data.pair}")
+            fingerprints = manifest.data["dictionaries"]
+            expected = {"source": fingerprints["source"], "target": fingerprints["target"]}
             for side, dictionary in data.dictionaries.items():
-                if manifest.data["dictionaries"][side] != dictionary_fingerprint(dictionary):
+                if expected[side] != dictionary_fingerprint(dictionary):
                     raise input_error("--teacher-cache", directory, f"must be of the student's {side} dictionary")
             if manifest.vocabulary != len(target):
                 raise input_error(
@@ -65,16 +74,17 @@ class CachedTeacher:
             _check_topk(directory, manifest, temperature, teacher_topk)
         if len(manifests) > 1 and any(manifest.format == "topk" for manifest in manifests):
             raise input_error("--teacher-cache", ":".join(directories), "must be one where it has the format topk")
-        self.models: list = []
+        self.models: list[BaseFairseqModel] = []
         self.paths = [path for manifest in manifests for path in manifest.teacher["paths"]]
         self.fingerprints = [manifest.teacher["weights_fingerprint"] for manifest in manifests]
         self.fingerprint = joint_fingerprint(self.fingerprints)
-        self.label_smoothing = most_smoothed([manifest.teacher["label_smoothing"] for manifest in manifests])
+        smoothing = [manifest.teacher["label_smoothing"] for manifest in manifests]
+        self.label_smoothing: dict[str, Any] = dict(most_smoothed(smoothing))
         self.temperature, self.teacher_topk, self.pad = temperature, teacher_topk, target.pad()
-        self._projections: dict[tuple, dict[str, Tensor]] = {}
+        self._projections: dict[tuple[Path, torch.device, torch.dtype], dict[str, Tensor]] = {}
 
-    def record(self) -> dict:
-        """What a run record says of the teacher."""
+    def record(self) -> dict[str, Any]:
+        """The teacher's entry in a run record."""
         caches = [
             {"path": directory, "format": cache.manifest.format, "dtype": cache.manifest.dtype}
             for directory, cache in zip(self.directories, self.caches, strict=True)
@@ -86,16 +96,16 @@ class CachedTeacher:
             "cache": caches,
         }
 
-    def check_training(self, data: list[str], splits: list[str], paths: list[str]) -> None:
+    def check_training(self, data: Sequence[str], splits: Sequence[str], paths: Sequence[str]) -> None:
         """Check that a training can use the caches.
 
         Args:
             data: its data directories.
-            splits: of them that it reads.
-            paths: the teacher's checkpoints, where they are named beside the cache.
+            splits: that it reads.
+            paths: the teacher's checkpoints, if they are given beside the cache.
 
         Raises:
-            InputError: other data, a split that is not there, another teacher.
+            InputError: the caches are for other data, another teacher, or lack a split.
         """
         fingerprint = data_fingerprint(data)
         for directory, cache in zip(self.directories, self.caches, strict=True):
@@ -115,16 +125,16 @@ class CachedTeacher:
                 )
 
     @torch.no_grad()
-    def logits(self, sample: dict, keep: Tensor, like: Tensor) -> list[Tensor | ProjectedLogits] | TopkLogits:
+    def logits(self, sample: Batch, keep: Tensor, like: Tensor) -> list[Tensor | ProjectedLogits] | TopkLogits:
         """The logits of each teacher at the kept positions.
 
         Args:
             sample: a fairseq batch.
             keep: (batch, length) bool, the target positions that are not padding, N in all.
-            like: the student's output, whose device and dtype the logits have.
+            like: the student's output; the logits have its device and dtype.
 
         Returns:
-            For each teacher, (N, V); of the format ``topk`` the k largest of each row.
+            For each teacher, (N, V); in the format ``topk`` the k largest of each row.
 
         Raises:
             InputError: a sentence of the batch is not in the cache.
@@ -144,7 +154,7 @@ class CachedTeacher:
             return self._topk(*found[0], like)
         return [self._projected(*each, like) for each in found]
 
-    def _projected(self, cache: Shards, sentences: np.ndarray, like: Tensor) -> ProjectedLogits:
+    def _projected(self, cache: Shards, sentences: NDArray[np.int64], like: Tensor) -> ProjectedLogits:
         place = (cache.directory, like.device, like.dtype)
         if place not in self._projections:
             layer = {name: torch.from_numpy(tensor).to(like) for name, tensor in cache.projection.items()}
@@ -152,11 +162,11 @@ class CachedTeacher:
         features = torch.from_numpy(cache.take("features", sentences)).to(like.device).to(like.dtype)
         return ProjectedLogits(features, **self._projections[place])
 
-    def _topk(self, cache: Shards, sentences: np.ndarray, like: Tensor) -> TopkLogits:
-        def rows(name: str, dtype: type) -> Tensor:
+    def _topk(self, cache: Shards, sentences: NDArray[np.int64], like: Tensor) -> TopkLogits:
+        def rows(name: str, dtype: type[np.generic]) -> Tensor:
             return torch.from_numpy(cache.take(name, sentences).astype(dtype)).to(like.device)
 
-        normaliser = None  # with --teacher-topk the symbols that it leaves are normalised again
+        normaliser = None  # with --teacher-topk the kept logits are normalised again
         if not self.teacher_topk:
             column = cache.manifest.temperatures.index(self.temperature)
             normaliser = rows("log_normalisers", np.float32)[:, column]
@@ -174,15 +184,15 @@ def _check_topk(directory: str, manifest: Manifest, temperature: float, teacher_
 
 
 def sentence_hashes(source: Tensor, target: Tensor, pad: int) -> Tensor:
-    """A hash (B,) int64 of each sentence and its translation, wherever the padding is; computed where they are.
+    """A hash (B,) int64 of each sentence pair, independent of padding; computed on the device of the tokens.
 
-    Every token is mixed with its position and side, and they are added up: two different pairs have the same hash with
-    a probability of 2⁻⁶⁴.
+    Every token is mixed with its position and side, and the results are added: two different pairs have the same hash
+    with a probability of 2⁻⁶⁴.
 
     Args:
-        source: (B, length) symbols.
-        target: (B, length) symbols.
-        pad: the symbol for padding.
+        source: (B, length) tokens.
+        target: (B, length) tokens.
+        pad: index of the padding token.
 
     >>> one = sentence_hashes(torch.tensor([[1, 5, 6]]), torch.tensor([[7, 2]]), pad=1)
     >>> other = sentence_hashes(torch.tensor([[5, 6]]), torch.tensor([[7, 2, 1]]), pad=1)

@@ -1,4 +1,4 @@
-"""The data of the study: digits, Gaussian mixtures, clothes, accented letters and sentences, small enough for a CPU."""
+"""The data of the smoothing study: digits, Gaussian mixtures, clothes, accented letters and sentences, for a CPU."""
 
 import functools
 import io
@@ -7,9 +7,11 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 SAMPLES = Path(__file__).parents[2] / "data_prep" / "samples"
@@ -28,7 +30,7 @@ class Data:
 
 @functools.cache
 def load(name: str, seed: int = 0) -> Data:
-    """The data set of that name; ``seed`` draws the mixtures, and which images are trained on."""
+    """The data set of that name; ``seed`` determines the mixtures and the choice of training images."""
     if name.startswith("mixture"):
         return _mixture(int(name.removeprefix("mixture")), seed)
     if name.startswith("letters"):
@@ -38,7 +40,7 @@ def load(name: str, seed: int = 0) -> Data:
 
 
 def _mixture(classes: int, seed: int) -> Data:
-    """Gaussian classes in groups of five, of which those of a group overlap; how much depends on the seed."""
+    """Gaussian classes in groups of five; those of a group overlap by an amount that depends on the seed."""
     random = np.random.default_rng([classes, seed])
     dimension, samples = (16 if classes <= 20 else 48), max(1500, 6 * classes)
     groups = random.normal(size=(-(-classes // 5), dimension))[np.arange(classes) // 5]
@@ -65,7 +67,7 @@ def _clothes(random: np.random.Generator) -> Data:
 
 
 def _letters(classes: int, random: np.random.Generator) -> Data:
-    """The first classes of the accented letters; validation images are in fonts that are not trained on."""
+    """The first classes of the accented letters; validation images are in fonts that are not in training."""
     with lzma.open(SAMPLES / "letters_185.npz.xz") as file, np.load(io.BytesIO(file.read())) as arrays:
         packed, labels, validation = (arrays[name] for name in ("images", "label", "validation"))
     chosen = [
@@ -77,7 +79,7 @@ def _letters(classes: int, random: np.random.Generator) -> Data:
     return _split(_halved(images) / 15, labels, len(chosen[0]), classes)
 
 
-def _halved(images: np.ndarray) -> np.ndarray:
+def _halved(images: NDArray[Any]) -> NDArray[np.float64]:
     """Images at half their size, flat."""
     n, height, width = images.shape
     return images.reshape(n, height // 2, 2, width // 2, 2).mean((2, 4)).reshape(n, -1)
@@ -89,7 +91,7 @@ def _sentences() -> list[str]:
 
 
 def _words(random: np.random.Generator) -> Data:
-    """Lines of words of which a fifth is hidden: all are to be said, most of them can be copied."""
+    """Lines of words, a fifth of them masked: all are to be predicted, most of them can be copied."""
     words = [re.findall(r"\w+|[^\w\s]", sentence) for sentence in _sentences()]
     common = [word for word, _ in Counter(each for line in words for each in line).most_common(VOCABULARY - 2)]
     index = {word: place for place, word in enumerate(common)}
@@ -101,17 +103,16 @@ def _words(random: np.random.Generator) -> Data:
 
 
 def _characters(random: np.random.Generator) -> Data:
-    """The next character of a line, from those before it."""
+    """Predict the next character of a line."""
     text = "\n".join(_sentences())
-    common = [letter for letter, _ in Counter(text).most_common(63)]
-    index = {letter: place for place, letter in enumerate(common)}
-    codes = np.array([index.get(letter, 63) for letter in text[: 6000 * 25]]).reshape(-1, 25)
+    common = [character for character, _ in Counter(text).most_common(63)]
+    index = {character: place for place, character in enumerate(common)}
+    codes = np.array([index.get(character, 63) for character in text[: 6000 * 25]]).reshape(-1, 25)
     codes = codes[random.permutation(len(codes))]
     return _split(codes[:, :-1], codes[:, 1:], len(codes) - 100, 64)
 
 
-def _split(inputs: np.ndarray, labels: np.ndarray, train: int, classes: int) -> Data:
-    inputs = torch.from_numpy(inputs)
-    inputs = inputs.float() if inputs.is_floating_point() else inputs.long()
-    labels = torch.from_numpy(labels).long()
-    return Data((inputs[:train], labels[:train]), (inputs[train:], labels[train:]), classes)
+def _split(inputs: NDArray[Any], labels: NDArray[Any], train: int, classes: int) -> Data:
+    x, y = torch.from_numpy(inputs), torch.from_numpy(labels).long()
+    x = x.float() if x.is_floating_point() else x.long()
+    return Data((x[:train], y[:train]), (x[train:], y[train:]), classes)

@@ -1,4 +1,4 @@
-"""Which models the study trains, and which of them are looked at while the estimator is made."""
+"""The models of the smoothing study, and their halves: for tuning the estimator, and for testing it."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ MODELS = {
     "transformer": ("words", "characters"),
 }
 PLAIN = (0, 0, 0, 0, 0.01, 0.02, 0.05, 0.05, 0.1, 0.1, 0.2, 0.3)
-# How it is trained, how much of it, α of its labels. A student's α is its teacher's: its labels are the outputs.
+# Kind of training, its amount, α of the labels. A student's α is its teacher's, on whose outputs it is trained.
 TRAININGS = [
     *(("plain", 0, alpha) for alpha in PLAIN),
     *(("decay", amount, alpha) for amount in (1e-3, 1e-2) for alpha in (0, 0.1)),
@@ -44,15 +44,15 @@ class Setting:
 
     @property
     def digest(self) -> int:
-        """A number that looks random, of what is neither named nor seeded: width, depth, learning rate."""
+        """A pseudo-random number that determines width, depth and learning rate."""
         return int(hashlib.sha256(str(self).encode()).hexdigest()[:12], 16)
 
 
 def settings() -> dict[Setting, str]:
-    """All of them, each with the half it is in, "tuning" or "test".
+    """All settings with their half, "tuning" or "test".
 
-    Those of one model, training and α take turns, in the order of their digests: the halves are alike, a run is in one
-    of them with all its snapshots, and nothing that was measured has a say.
+    Settings of the same model and training, with or without smoothing, alternate in the order of their digests: the
+    halves are alike, a run with all its snapshots is in one of them, and no measurement influences the choice.
     """
     found = []
     for model, sets in MODELS.items():
@@ -67,7 +67,8 @@ def settings() -> dict[Setting, str]:
             if data == "characters":
                 cells = cells[::2]
             found += [Setting(model, data, *cell, 100 * place + number) for number, cell in enumerate(cells)]
-    halves, turns = {}, {}
+    halves: dict[Setting, str] = {}
+    turns: dict[tuple[str, str, bool], int] = {}
     for setting in sorted(found, key=lambda each: each.digest):
         stratum = setting.model, setting.training, setting.alpha > 0
         turns[stratum] = turn = turns.get(stratum, hash_bit(stratum)) + 1
@@ -75,6 +76,6 @@ def settings() -> dict[Setting, str]:
     return halves
 
 
-def hash_bit(stratum: tuple) -> int:
-    """0 or 1: which half a stratum begins with."""
+def hash_bit(stratum: tuple[str, str, bool]) -> int:
+    """0 or 1: the half with which a stratum begins."""
     return hashlib.sha256(repr(stratum).encode()).digest()[0] % 2

@@ -1,10 +1,12 @@
-"""Train the models of the study, each for seconds on one core, and give the logits of their validation samples."""
+"""Train the models of the smoothing study, each for seconds on one core, and compute their validation logits."""
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,12 +20,12 @@ STEPS = {
     "transformer": (60, 150, 300),
 }
 STAGES = ("early", "converged", "long")
-BATCH = 64  # of text, half as many lines
+BATCH = 64  # images; half as many lines of text
 KEPT = 1200  # validation samples
 
 
-def snapshots(setting: Setting) -> Iterator[tuple[str, np.ndarray]]:
-    """Train; the stage and (N, K) logits of each snapshot, float16, the largest of a row 0."""
+def snapshots(setting: Setting) -> Iterator[tuple[str, NDArray[np.float16]]]:
+    """Train a model, and yield the stage and logits (N, K) of each snapshot; the largest logit of a row is 0."""
     torch.manual_seed(setting.seed)
     data = load(setting.data, setting.seed % 3)
     data = _changed(data, setting)
@@ -42,7 +44,7 @@ def snapshots(setting: Setting) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _changed(data: Data, setting: Setting) -> Data:
-    """The data with wrong labels, or with classes of unequal size, where the setting has those."""
+    """The data with wrong labels or classes of unequal size, if the setting has those."""
     inputs, labels = data.train
     if setting.training == "noise":
         wrong = torch.rand(labels.shape) < setting.amount
@@ -59,7 +61,7 @@ def _targets(labels: Tensor, classes: int, alpha: float) -> Tensor:
 
 
 def _linear(data: Data, setting: Setting) -> nn.Module:
-    """Logistic regression to its minimum, with ``amount`` times half the squared weights beside the mean loss."""
+    """Logistic regression at its minimum: the mean loss plus ``amount`` times half the squared weights."""
     inputs, labels = data.train
     layer = nn.Linear(inputs.shape[1], data.classes)
     nn.init.zeros_(layer.weight)
@@ -79,7 +81,7 @@ def _linear(data: Data, setting: Setting) -> nn.Module:
 
 
 def _trained(network: nn.Module, data: Data, setting: Setting, teacher: nn.Module | None) -> Iterator[str]:
-    """Train, and stop after each stage."""
+    """Train, and yield the name of each stage at its end."""
     inputs, labels = data.train
     steps = STEPS[setting.model]
     rate = (1e-3, 3e-3)[setting.digest % 2] * (3 if setting.model == "resnet" else 1)
@@ -107,7 +109,7 @@ def _trained(network: nn.Module, data: Data, setting: Setting, teacher: nn.Modul
 
 
 def _mixed(x: Tensor, target: Tensor, setting: Setting) -> tuple[Tensor, Tensor]:
-    """mixup, or cutmix of whole rows of an image."""
+    """mixup, or cutmix of complete rows of an image."""
     other = torch.randperm(len(x))
     share = float(np.random.default_rng(int(other[0]) + 1000 * int(other[1])).beta(setting.amount, setting.amount))
     if setting.training == "cutmix":
@@ -131,7 +133,7 @@ def _loss(logits: Tensor, target: Tensor, setting: Setting, teacher: Tensor | No
 
 
 @torch.no_grad()
-def _logits(network: nn.Module, data: Data) -> np.ndarray:
+def _logits(network: nn.Module, data: Data) -> NDArray[np.float16]:
     network.eval()
     found = torch.cat([network(each).flatten(0, -2) for each in data.valid[0].split(200)])[:KEPT]
     network.train()
@@ -151,9 +153,9 @@ def _network(data: Data, setting: Setting) -> nn.Module:
 
 
 class ResNet(nn.Module):
-    """Three residual blocks with batch norm, of ``width``, twice and four times that many channels."""
+    """Three residual blocks with batch norm, of ``width``, twice and four times as many channels."""
 
-    def __init__(self, side: int, classes: int, width: int):
+    def __init__(self, side: int, classes: int, width: int) -> None:
         super().__init__()
         self.side = side
         self.stem = nn.Conv2d(1, width, 3, padding=1)
@@ -177,15 +179,16 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x.view(-1, 1, self.side, self.side))
-        for block, shortcut in self.blocks:
+        blocks: Any = self.blocks
+        for block, shortcut in blocks:
             x = F.relu(block(x) + shortcut(x))
         return self.head(x.mean((2, 3)))
 
 
 class Transformer(nn.Module):
-    """Two layers of 48 dimensions; the output layer is the embedding, as fairseq shares them."""
+    """Two layers of 48 dimensions; the output layer shares the embedding's weight, as in fairseq."""
 
-    def __init__(self, vocabulary: int, length: int, causal: bool):
+    def __init__(self, vocabulary: int, length: int, causal: bool) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, 48)
         nn.init.normal_(self.embedding.weight, std=48**-0.5)

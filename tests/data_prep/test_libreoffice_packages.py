@@ -8,10 +8,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from debian import download
 from hypothesis import given
 from hypothesis import strategies as st
 from libreoffice_help import SAMPLES, read_sample
-from libreoffice_packages import PACKAGES, align, download, pages, paragraphs, rebuild, sentences, usable
+from libreoffice_packages import PACKAGES, align, pages, paragraphs, rebuild, sentences, usable
 
 from lskd.io.errors import InputError
 

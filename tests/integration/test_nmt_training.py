@@ -100,7 +100,7 @@ def test_a_training_that_has_ended_is_left_as_it_is(data_bin, teacher, student, 
     updates = json.loads((student / "run.json").read_text())["history"][-1]["updates"]
     before = snapshot(save_dir)
     said = train(data_bin, save_dir, KD, teacher, f"--max-update {updates}").stdout
-    assert "the training has ended before, by --max-update: there is nothing to do" in said
+    assert "the training has already ended by --max-update: nothing to do" in said
     assert snapshot(save_dir) == before
 
 
@@ -150,7 +150,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(ending, data_bin, te
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130
     last = tmp_path / "checkpoint_last.pt"
-    assert complaint.splitlines()[-1] == f"fairseq-train: interrupted; the same command goes on from {last}"
+    assert complaint.splitlines()[-1] == f"fairseq-train: interrupted; the same command resumes from {last}"
     assert "Traceback" not in complaint
     train(data_bin, tmp_path, *options)
     assert torch.equal(weights(last), weights(student / "checkpoint_last.pt"))

@@ -146,7 +146,7 @@ def test_an_interrupted_cache_goes_on_to_the_same_bytes(data_bin, teacher, tmp_p
 def test_a_finished_cache_is_left_as_it_is(data_bin, teacher, tmp_path, command):
     cache = make_cache(tmp_path / "cache", data_bin, teacher)
     before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
-    assert command(teacher, cache).endswith(f"{cache}: is finished, there is nothing to do\n")
+    assert command(teacher, cache).endswith(f"{cache}: is finished, nothing to do\n")
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
 
 

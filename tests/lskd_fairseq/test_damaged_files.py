@@ -105,7 +105,7 @@ CHANGES = [
         lambda state: state["model"].update(more=torch.tensor([torch.nan]).to(torch.float8_e4m3fn)),
         "its weight more are",
     ),
-    (lambda state: state["cfg"].pop("task"), "not whole|cannot be used on"),
+    (lambda state: state["cfg"].pop("task"), "incomplete|cannot be used on"),
     (lambda state: state["cfg"]["task"].update(_name="nothing"), "is of the task nothing"),
     (lambda state: setattr(state["cfg"]["model"], "encoder_layers", "many"), "cannot be built|cannot be used on"),
     (lambda state: setattr(state["cfg"]["model"], "arch", ["a"]), "cannot be built|cannot be used on"),
@@ -139,5 +139,5 @@ def test_a_smoothing_that_is_none_is_not_known(checkpoint, smoothing):
 @pytest.mark.parametrize("value", [None, [], {}, [{}]])
 def test_a_checkpoint_without_its_state_of_training_is_not_exported(checkpoint, tmp_path, name, value):
     path = checkpoint(lambda state: state.update({name: value}))
-    assert "must be one of a training" in refusal(export, path, tmp_path / "out.pt")
+    assert "must have the complete state of a training" in refusal(export, path, tmp_path / "out.pt")
     assert not (tmp_path / "out.pt").exists()

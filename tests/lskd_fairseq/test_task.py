@@ -93,7 +93,7 @@ def test_the_teacher_is_scored_once_and_remembered_beside_its_checkpoint(data_bi
 
     again = make_task(data_bin, eval_bleu=True)
     make_criterion(again, path)
-    monkeypatch.setattr(again, "_measure_teacher", lambda like: pytest.fail("scored again"))
+    monkeypatch.setattr(again, "_measure_teacher", lambda teachers, like: pytest.fail("scored again"))
     again.begin_epoch(1, student)
     assert again.teacher_scores == scores
 
@@ -105,10 +105,10 @@ def test_an_estimate_of_an_earlier_rule_is_made_again(data_bin, task, tmp_path, 
     remembered = json.dumps({key: scores | {"smoothing_estimate": earlier}})
     (tmp_path / "teacher.pt.valid.json").write_text(remembered)
     task.teacher = argparse.Namespace(paths=[str(tmp_path / "teacher.pt")], models=[], fingerprint="teacher")
-    assert task._score_teacher(torch.zeros(1)) == scores  # of a cached teacher, which cannot be asked
+    assert task._score_teacher(task.teacher, torch.zeros(1)) == scores  # of a cached teacher, which cannot be asked
     task.teacher.models = [None]
-    monkeypatch.setattr(task, "_measure_teacher", lambda like: {"bleu": 2.5})
-    assert task._score_teacher(torch.zeros(1)) == {"bleu": 2.5}
+    monkeypatch.setattr(task, "_measure_teacher", lambda teachers, like: {"bleu": 2.5})
+    assert task._score_teacher(task.teacher, torch.zeros(1)) == {"bleu": 2.5}
 
 
 @pytest.mark.parametrize("content", ["[]", "3", '{"KEY": 3}', '{"KEY": {"bleu": "a"}}', "[" * 100_000])
@@ -116,8 +116,8 @@ def test_scores_that_are_none_are_not_remembered(data_bin, task, tmp_path, monke
     key = f"teacher {data_fingerprint([str(data_bin)])}"
     (tmp_path / "teacher.pt.valid.json").write_text(content.replace("KEY", key))
     task.teacher = argparse.Namespace(paths=[str(tmp_path / "teacher.pt")], models=[None], fingerprint="teacher")
-    monkeypatch.setattr(task, "_measure_teacher", lambda like: {"bleu": 1.5})
-    assert task._score_teacher(torch.zeros(1)) == {"bleu": 1.5}
+    monkeypatch.setattr(task, "_measure_teacher", lambda teachers, like: {"bleu": 1.5})
+    assert task._score_teacher(task.teacher, torch.zeros(1)) == {"bleu": 1.5}
     assert json.loads((tmp_path / "teacher.pt.valid.json").read_text()) == {key: {"bleu": 1.5}}
 
 

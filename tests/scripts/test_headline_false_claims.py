@@ -33,8 +33,8 @@ def test_without_an_effect_at_most_five_of_a_hundred_pages_claim_something():
 
 @pytest.mark.parametrize("place", [2, 43, 87, 122])
 def test_a_setting_gives_the_same_again(place):
-    setting = list(settings())[place]
-    assert simulate(setting, 5, seed=1) == simulate(setting, 5, seed=1)
+    setting = list(settings())[place] | {"pages": 5, "seed": 1}
+    assert simulate(setting) == simulate(setting)
 
 
 def test_what_is_there_is_not_simulated_again(tmp_path, monkeypatch, capsys):

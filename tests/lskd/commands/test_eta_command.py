@@ -373,7 +373,7 @@ def test_options_out_of_range_are_refused(lskd_eta, pair, sets, options, message
     ("options", "message"),
     [
         (["--by", "groups"], "--groups: none (must be a file of groups)"),
-        (["--by", "distance"], "--reference: none (must be a representation file, whose centroids say what is near)"),
+        (["--by", "distance"], "--reference: none (must be a representation file, for the distances of its centroids)"),
         ([], "one of the arguments --sets --by is required"),
     ],
 )

@@ -308,14 +308,14 @@ def test_without_smoothing_several_temperatures_are_to_be_tried(lskd, teacher, t
 @pytest.mark.parametrize(("alpha", "smoothed"), [(0.1, True), (0.0, False)])
 def test_where_nothing_is_recorded_the_outputs_decide(lskd, teacher, tmp_path, alpha, smoothed):
     printed, row = answer(lskd, teacher("a", alpha=alpha, configuration={}), tmp_path)
-    assert (row["smoothed"], row["label_smoothing"], row["source"]) == (smoothed, None, "the file does not tell")
+    assert (row["smoothed"], row["label_smoothing"], row["source"]) == (smoothed, None, "not in the file")
     assert "rests on   the outputs alone" in printed
 
 
 def test_where_neither_tells_nothing_is_assumed_of_the_teacher(lskd, teacher, tmp_path):
     printed, row = answer(lskd, teacher("a", samples=60, configuration={}), tmp_path)
     assert (row["smoothed"], row["temperatures"], row["estimated_verdict"]) == (None, [1, 2, 3, 4], "cannot tell")
-    assert "rests on   the paper's results alone: neither the record nor the outputs tell" in printed
+    assert "rests on   the paper's results alone: neither the record nor the outputs show whether" in printed
     assert "advice     start at T = 1 and choose among 1, 2, 3, 4 on validation data" in printed
     assert "60 samples, at least 100 are needed" in printed
     assert len([line for line in printed.splitlines() if line.startswith("2B")]) == 4

@@ -1,0 +1,119 @@
+"""Results of runs for a table of the paper: a row for each student and teacher, over seeds."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lskd.io.errors import InputError, input_error
+from lskd.paper.published import Figure
+from lskd.records.found_runs import Run
+from lskd.records.spread import over_seeds
+from lskd.records.studies import Study, group
+
+OTHER_BLEU = "tokenised_lowercased_bleu"  # a second metric of translations, which the paper's resembles
+KINDS = {"logit": "the logits alone", "overhaul": "features too (--kd-distill-type overhaul)"}
+Cell = tuple[str | None, float | None, float | None]  # student, α and T; a teacher has neither student nor T
+
+
+def no_result(table: str, path: object, printed: Sequence[Figure]) -> InputError:
+    """The error for an input without a result that the table has."""
+    wanted = ", ".join(dict.fromkeys(figure.metric for figure in printed))
+    whom = {figure.student is None for figure in printed}
+    of = "teachers and students" if len(whom) > 1 else "teachers" if True in whom else "students"
+    return input_error("INPUT", path, f"must have a figure of Table {table}: {wanted} of {of}")
+
+
+def results_of_runs(table: str, printed: Sequence[Figure], runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    """Results of the last epoch for images and of the best checkpoint for translations, over seeds.
+
+    Args:
+        table: its id, for error messages.
+        printed: the figures of the table.
+        runs: at least one.
+
+    Yields:
+        The known fields of :class:`lskd.paper.published.Figure`.
+
+    Raises:
+        InputError: a run has no such result, or differs in more than its seed from another one of the same cell.
+    """
+    wanted = {figure.metric: figure.unit for figure in printed if figure.metric in ("top1", "top5", "bleu")}
+    if not wanted:
+        raise no_result(table, runs[0].directory, printed)
+    wanted |= {OTHER_BLEU: "BLEU"} if "bleu" in wanted else {}
+    studies = group(runs)
+    cells: dict[Cell, tuple[Study, list[Run]]] = {}
+    for study in studies:
+        for (alpha, temperature), students in study.students.items():
+            _place(cells, (study.first.model, alpha, temperature), study, students)
+    if any(figure.student is None for figure in printed):
+        for alpha, teachers in _teachers(studies).items():
+            _place(cells, (None, alpha, None), studies[0], teachers)
+    kinds = {figure.distill_type or "logit" for figure in printed if figure.student}
+    for (student, alpha, temperature), (study, alike) in cells.items():
+        kind = alike[0].record.configuration.get("host", {}).get("kd_distill_type") or "logit"
+        if student and kind not in kinds:
+            needed = " or ".join(KINDS[each] for each in sorted(kinds))
+            raise input_error("INPUT", alike[0].directory, f"must be distilled by {needed} for Table {table}")
+        for run in alike:
+            if missing := [name for name in wanted if run.figures.get(name) is None and name != OTHER_BLEU]:
+                raise input_error(
+                    "INPUT", run.directory, f"must have figures for Table {table}: it has no {missing[0]}"
+                )
+        known = {
+            "data": alike[0].data,
+            "teacher": study.teacher if student else alike[0].model,
+            "student": student,
+            "distill_type": kind if student else None,
+            "label_smoothing": alpha,
+            "temperature": temperature,
+        }
+        for metric, unit in wanted.items():
+            values = [run.figures[metric] for run in alike if run.figures.get(metric) is not None]
+            if values:
+                yield known | {"metric": metric, "unit": unit} | spread_fields(values)
+
+
+def _place(cells: dict[Cell, tuple[Study, list[Run]]], key: Cell, study: Study, runs: Sequence[Run]) -> None:
+    """Add the runs of a cell; those that differ in more than their seed cannot share one."""
+    if key in cells:
+        first, other = cells[key][1][0], runs[0]
+        names = [name for name in first.settings | other.settings if _setting(first, name) != _setting(other, name)]
+        what = ", ".join(names[:3]) or "data or teacher"
+        raise input_error(
+            "INPUT", other.directory, f"differs from {first.directory} in {what}, must be compared by itself"
+        )
+    cells[key] = study, list(runs)
+
+
+def _setting(run: Run, name: str) -> str | None:
+    return run.settings.get(name)
+
+
+def _teachers(studies: Sequence[Study]) -> dict[float | None, list[Run]]:
+    """By α, the runs that were teachers and others of the same models; all runs if there are no students."""
+    taught = [run for study in studies for runs in study.teachers.values() for run in runs]
+    models = {run.model for run in taught}
+    alone = [run for study in studies for runs in study.alone.values() for run in runs]
+    if any(study.students for study in studies):
+        alone = [run for run in alone if run.model in models]
+    found: dict[float | None, dict[Path, Run]] = {}
+    for run in [*taught, *alone]:
+        alike = found.setdefault(run.label_smoothing, {})
+        for other in alike.values():
+            if other.directory != run.directory and other.record.seed == run.record.seed:
+                raise input_error(
+                    "INPUT", run.directory, f"has the seed of the teacher {other.directory}; must be given once"
+                )
+            if (other.model, other.settings) != (run.model, run.settings):
+                raise input_error(
+                    "INPUT", run.directory, f"has other settings than {other.directory}, must be compared by itself"
+                )
+        alike[run.directory] = run
+    return {alpha: list(alike.values()) for alpha, alike in found.items()}
+
+
+def spread_fields(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, standard deviation and n as fields of a figure."""
+    spread = over_seeds(values)
+    return {"mean": float(spread.mean), "standard_deviation": spread.sd, "n": spread.n}
