@@ -1,113 +1,40 @@
-"""Latin letters with diacritics in many fonts: 32x32 grey images of 185 classes, of which many resemble each other.
+"""Latin letters with diacritics in many fonts: 32x32 grey images of 185 classes, many of them similar.
 
     python data_prep/letters.py --dest data-bin/letters
     python data_prep/letters.py --dest data-bin/lower --classes lower
 
 DEST/
-  classes.txt, {train,validation}/{images,labels}.npy   what `lskd vision train` reads with --dataset lskd/arrays
+  classes.txt, {train,validation}/{images,labels}.npy   for `lskd vision train` with --dataset lskd/arrays
   groups.json                                           the classes of each base letter, for `lskd similar --groups`
   fonts.tsv                                             the fonts: family, design, package, licences, split
-  contact_sheet.png                                     a part of the images, to look at
-  manifest.json                                         what this is made of: counts, classes, checksums
+  contact_sheet.png                                     some of the images
+  manifest.json                                         counts, classes, checksums, origin
 
-The fonts of validation are of other designs than those of training. Images are in the order of fonts, then of classes.
+Validation fonts have different designs from the training fonts. Images are sorted by font, then by class.
 """
 
 import argparse
-import csv
 import hashlib
-import io
-import lzma
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from archives import already_prepared, building
-from numpy.typing import NDArray
+from letters_contact_sheet import contact_sheet
+from letters_rebuild import rebuild
+from letters_sample import CLASSES, FONTS, PACKAGES, SAMPLE, Letters, Row, read_sample, read_table
 
 from lskd.io.errors import OneLineParser, file_error_context, input_error, positive, run_command
 from lskd.io.files import sha256, write_json, write_text
 
-SAMPLES = Path(__file__).resolve().parent / "samples"
-ENDS = (".npz.xz", "_classes.tsv", "_fonts.tsv", "_packages.tsv")
-SAMPLE, CLASSES, FONTS, PACKAGES = (SAMPLES / f"letters_185{end}" for end in ENDS)
-CASES = {"lower": "small_", "upper": "capital_"}  # by the beginning of the classes' names
+CASES = {"lower": "small_", "upper": "capital_"}  # values of --classes: how the classes' names begin
 SPLITS = ("train", "validation")
-SIDE, LEVELS = 32, 16  # pixels, and their grey levels
-LARGEST = 1 << 28  # bytes of the sample, unpacked; it has 23 MB
-
-Row = dict[str, str]  # of a table, by its header
-
-
-@dataclass(frozen=True)
-class Letters:
-    """Images with their labels and fonts.
-
-    Attributes:
-        images: uint8, (N, 32, 32), 0 is the background and 255 ink.
-        label: (N,), the row of the image's class in the table of classes.
-        font: (N,), the row of its font in the table of fonts.
-    """
-
-    images: NDArray[np.uint8]
-    label: NDArray[np.int64]
-    font: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    def select(self, chosen: NDArray[np.bool_]) -> "Letters":
-        """The images where ``chosen`` (N,) is true."""
-        return Letters(self.images[chosen], self.label[chosen], self.font[chosen])
-
-    def of(self, class_rows: Sequence[int], font_rows: Sequence[int]) -> "Letters":
-        """The images of some classes and fonts, with labels and fonts that count these alone; both ascend."""
-        part = self.select(np.isin(self.label, class_rows) & np.isin(self.font, font_rows))
-        return Letters(part.images, np.searchsorted(class_rows, part.label), np.searchsorted(font_rows, part.font))
-
-
-def read_table(path: Path) -> list[Row]:
-    """The rows of a table of the sample: tabs between columns, the first line has their names."""
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-
-
-def unpack(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pixels from 0 to 255 of images (N, H, W / 2) with two pixels of 4 bits a byte, the left one in the high bits.
-
-    >>> unpack(np.array([[[0x0F, 0x10]]], np.uint8))
-    array([[[  0, 255,  17,   0]]], dtype=uint8)
-    """
-    pixels = np.stack([packed >> 4, packed & 15], axis=-1)
-    return (pixels * (255 // (LEVELS - 1))).reshape(*packed.shape[:-1], -1)
-
-
-def read_sample(path: Path, num_classes: int, num_fonts: int) -> Letters:
-    """The images of an ``.npz.xz`` file, checked.
-
-    Raises:
-        InputError: the file is not one of ours.
-    """
-    try:
-        with lzma.open(path) as file:
-            content = io.BytesIO(file.read(LARGEST))
-        with np.load(content, allow_pickle=False) as arrays:
-            images, label, font = (arrays[name] for name in ("images", "label", "font"))
-    except Exception as error:  # numpy has no one kind of error for a file that is not what it should be
-        raise input_error("sample", path, f"cannot be read: {error}") from None
-    if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE // 2) or not len(images):
-        found = f"{images.dtype} {images.shape}"
-        raise input_error("sample", path, f"must hold images, uint8 (N, {SIDE}, {SIDE // 2}), not {found}")
-    for name, numbers, rows in (("label", label, num_classes), ("font", font, num_fonts)):
-        if numbers.dtype.kind not in "iu" or numbers.shape != images.shape[:1] or not 0 <= numbers.max() < rows:
-            raise input_error("sample", path, f"must hold {name}, integers ({len(images)},) from 0 to {rows - 1}")
-    return Letters(unpack(images), label.astype(np.int64), font.astype(np.int64))
 
 
 def chosen_classes(value: str, classes: Sequence[Row]) -> list[int]:
-    """The rows of the classes of ``--classes``, in the order of the table.
+    """The rows of the classes that ``--classes`` selects, in the order of the table.
 
     Raises:
         InputError: a class is unknown, or there are fewer than two, or the file cannot be read.
@@ -121,7 +48,7 @@ def chosen_classes(value: str, classes: Sequence[Row]) -> list[int]:
         lines = Path(value).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        valid = f"must be all, lower, upper, or a file of classes, one a line: {reason}"
+        valid = f"must be all, lower, upper, or a file of classes, one per line: {reason}"
         raise input_error("--classes", value, valid) from None
     wanted = {line.strip() for line in lines} - {""}
     if unknown := sorted(wanted - set(names)):
@@ -132,9 +59,9 @@ def chosen_classes(value: str, classes: Sequence[Row]) -> list[int]:
 
 
 def spread_order(fonts: Sequence[Row]) -> list[int]:
-    """The rows of the training fonts in an order of which any beginning is spread over families.
+    """The rows of the training fonts, ordered so that the first N come from as many families as possible.
 
-    First one font of each family, then the second of each, and so on; families by a hash of their name.
+    First one font of each family, then a second of each, and so on; families are sorted by a hash of their name.
     """
     seen: dict[str, int] = {}
     keys = []
@@ -146,7 +73,7 @@ def spread_order(fonts: Sequence[Row]) -> list[int]:
 
 
 def chosen_fonts(number: int | None, fonts: Sequence[Row]) -> list[int]:
-    """The rows of the fonts: the first ``number`` of :func:`spread_order` for training, and all of validation.
+    """The rows of the selected fonts: the first ``number`` of :func:`spread_order`, and all validation fonts.
 
     Raises:
         InputError: there are fewer training fonts.
@@ -158,7 +85,7 @@ def chosen_fonts(number: int | None, fonts: Sequence[Row]) -> list[int]:
 
 
 def groups_of(classes: Sequence[Row]) -> dict[str, list[str]]:
-    """The names of the classes by group, which has one base letter."""
+    """The names of the classes by group: the letters with the same base letter."""
     groups: dict[str, list[str]] = {}
     for row in classes:
         groups.setdefault(row["group"], []).append(row["name"])
@@ -166,7 +93,7 @@ def groups_of(classes: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def write_split(directory: Path, letters: Letters) -> dict[str, str]:
-    """Write ``images.npy`` and ``labels.npy`` of a split, and return their SHA-256 by name."""
+    """Write ``images.npy`` and ``labels.npy`` of a split, and return the SHA-256 of each file."""
     directory.mkdir()
     np.save(directory / "images.npy", letters.images)
     np.save(directory / "labels.npy", letters.label)
@@ -174,20 +101,21 @@ def write_split(directory: Path, letters: Letters) -> dict[str, str]:
 
 
 def write_data(
-    dest: Path, splits: dict[str, Letters], classes: list[Row], fonts: list[Row], parameters: dict, origin: dict
+    dest: Path,
+    splits: Mapping[str, Letters],
+    classes: Sequence[Row],
+    fonts: Sequence[Row],
+    parameters: Mapping[str, Any],
 ) -> None:
-    """Make the directory in one step.
+    """Write the data directory atomically.
 
     Args:
-        dest: the directory to make; it appears when everything in it is whole.
-        splits: the images of each split, with labels and fonts that are rows of the next two.
-        classes: those that are written.
-        fonts: likewise.
-        parameters: what decides the outcome, for the manifest and for :func:`archives.already_prepared`.
-        origin: where the images come from.
+        dest: the directory to make.
+        splits: the images of each split; their labels and fonts are rows of the next two tables.
+        classes: the selected classes.
+        fonts: the selected fonts.
+        parameters: for the manifest, where :func:`archives.already_prepared` looks for them.
     """
-    from letters_contact_sheet import contact_sheet
-
     with building(dest) as directory:
         digests: dict[str, str] = {}
         for split, letters in splits.items():
@@ -200,7 +128,10 @@ def write_data(
             contact_sheet(splits, classes, fonts).save(directory / "contact_sheet.png")
         manifest = {
             "parameters": parameters,
-            "origin": origin,
+            "origin": {
+                "what": "letters drawn from fonts of Debian's packages; see data_prep/samples/README.md",
+                "licences": sorted({font["licences"] for font in fonts}),
+            },
             "counts": {split: len(letters) for split, letters in splits.items()},
             "classes": [row["name"] for row in classes],
             "sha256": digests,
@@ -208,20 +139,18 @@ def write_data(
         write_json(directory / "manifest.json", manifest)
 
 
-def description(rows: list[int], classes: Sequence[Row]) -> str | list[str]:
-    """Chosen classes as a manifest has them: the word of ``--classes`` where there is one, else their names."""
+def description(rows: Sequence[int], classes: Sequence[Row]) -> str | list[str]:
+    """The selected classes as the manifest has them: the value of ``--classes`` that selects them, or their names."""
     words = (word for word in ("all", *CASES) if chosen_classes(word, classes) == rows)
     return next(words, [classes[row]["name"] for row in rows])
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Make, or recognise, the data directory."""
+    """Make the data directory, unless it is there already."""
     classes, fonts = read_table(CLASSES), read_table(FONTS)
     class_rows = chosen_classes(arguments.classes, classes)
     font_rows = chosen_fonts(arguments.fonts, fonts)
     if arguments.rebuild:
-        from letters_rebuild import rebuild
-
         rebuild(classes, fonts, read_table(PACKAGES), SAMPLE)
     parameters = {
         "data_set": "letters",
@@ -232,15 +161,11 @@ def main(arguments: argparse.Namespace) -> None:
     if already_prepared(arguments.dest, parameters):
         print(f"{arguments.dest} is ready")
         return
-    letters = read_sample(SAMPLE, len(classes), len(fonts)).of(class_rows, font_rows)
+    letters = read_sample(SAMPLE, len(classes), len(fonts)).subset(class_rows, font_rows)
     classes, fonts = [classes[row] for row in class_rows], [fonts[row] for row in font_rows]
     in_split = {split: np.array([font["split"] == split for font in fonts]) for split in SPLITS}
-    splits = {split: letters.select(own[letters.font]) for split, own in in_split.items()}
-    origin = {
-        "what": "letters drawn from fonts of Debian's packages; see data_prep/samples/README.md",
-        "licences": sorted({font["licences"] for font in fonts}),
-    }
-    write_data(arguments.dest, splits, classes, fonts, parameters, origin)
+    splits = {split: letters.select(mask[letters.font]) for split, mask in in_split.items()}
+    write_data(arguments.dest, splits, classes, fonts, parameters)
     sizes = " and ".join(f"{len(splits[split])} {split} images ({in_split[split].sum()} fonts)" for split in SPLITS)
     print(f"{arguments.dest}: {sizes} of {len(classes)} classes")
 
@@ -253,12 +178,15 @@ def parser() -> argparse.ArgumentParser:
         "--classes",
         default="all",
         metavar="WHICH",
-        help="all (default), lower, upper, or a file of names of samples/letters_185_classes.tsv, one a line",
+        help="all (default), lower, upper, or a file of names in samples/letters_185_classes.tsv, one per line",
     )
     options.add_argument(
-        "--fonts", type=positive, metavar="N", help="train on N fonts of many families (190, all, by default)"
+        "--fonts",
+        type=positive,
+        metavar="N",
+        help="train on N fonts, of as many families as possible (default 190, all)",
     )
-    options.add_argument("--rebuild", action="store_true", help="first make the sample afresh from Debian's packages")
+    options.add_argument("--rebuild", action="store_true", help="first rebuild the sample from Debian's packages")
     return options
 
 

@@ -1,29 +1,27 @@
-"""A contact sheet of the letters: classes of a few groups in some fonts of each split, with their names."""
+"""Draw a contact sheet of the letters: some classes of a few groups, in some fonts of each split."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
+from letters_sample import SIDE, Letters, Row
 from PIL import Image, ImageDraw, ImageFont
 
-if TYPE_CHECKING:
-    from letters import Letters, Row
-
 T = TypeVar("T")
-GROUPS, OF_A_GROUP = 7, 4  # how many groups are shown, and how many classes of each
-COLUMNS = {"train": 14, "validation": 8}  # fonts of each split, spread over the table
-SIDE, SCALE, GAP = 32, 2, 28  # pixels of an image, its magnification, and pixels between groups and between splits
+GROUPS, OF_A_GROUP = 7, 4  # groups, and classes of each
+COLUMNS = {"train": 14, "validation": 8}  # fonts of each split
+SCALE, GAP = 2, 28  # magnification of an image, and pixels between groups and between splits
 CELL = SIDE * SCALE + 2  # with a line between images
 LEFT, HEAD = 290, 44  # for the names of classes, and for those of splits
 PAPER, TEXT, HEADING = "white", "#1d2433", "#5b6478"
 
 
-def contact_sheet(splits: Mapping[str, "Letters"], classes: Sequence["Row"], fonts: Sequence["Row"]) -> Image.Image:
-    """Rows: :data:`OF_A_GROUP` classes of each of :data:`GROUPS` groups. Columns: fonts, those of the splits apart.
+def contact_sheet(splits: Mapping[str, Letters], classes: Sequence[Row], fonts: Sequence[Row]) -> Image.Image:
+    """Rows: :data:`OF_A_GROUP` classes of each of :data:`GROUPS` groups. Columns: fonts, by split.
 
     Args:
-        splits: the images, their labels and fonts being rows of the next two.
+        splits: the images of each split; their labels and fonts are rows of the next two tables.
         classes: with ``name`` and ``group``.
         fonts: with ``family``, ``style`` and ``split``.
     """
@@ -70,12 +68,12 @@ def spread(values: Sequence[T], number: int) -> list[T]:
 
 
 def starts(first: int, blocks: Iterable[Sequence[int]]) -> list[int]:
-    """Where blocks of cells begin, the first at ``first``, and where the next one would."""
+    """The position of each block of cells, the first at ``first``, and that of a block after the last."""
     return list(itertools.accumulate((len(block) * CELL + GAP for block in blocks), initial=first))
 
 
-def montage(letters: "Letters", labels: Sequence[int], fonts: Sequence[int]) -> Image.Image:
-    """A row of images for each of ``labels``, a column for each of ``fonts``; white where a font lacks the letter."""
+def montage(letters: Letters, labels: Sequence[int], fonts: Sequence[int]) -> Image.Image:
+    """Tile images, with a row per label and a column per font; white if a font lacks the letter."""
     cells = np.full((len(labels), len(fonts), CELL, CELL), 255, np.uint8)
     for row, label in enumerate(labels):
         for column, font in enumerate(fonts):

@@ -1,68 +1,63 @@
-"""The sample of letters afresh: drawn with Pillow from the fonts that the table names, out of Debian's packages.
+"""Rebuild the sample letters: draw them with Pillow from the fonts in Debian's packages that the table names.
 
-A letter is drawn at 96 pixels and the font's whole extent, from the highest to the lowest of all its letters, with a
-margin is scaled to 32 pixels, so that case and accent stay visible. Fonts and classes are those of the two tables; how
-they were chosen is in samples/README.md. From the packages of letters_185_packages.tsv this gives the shipped file to
-the byte. Another version of FreeType, which Pillow's wheels bring along, may draw other pixels.
+A letter is drawn at 96 pixels; then the font's full extent, from the highest to the lowest point of all its letters
+plus a margin, is scaled to 32 pixels, so that case and accents stay visible. Fonts and classes are those of the tables;
+samples/README.md says how they were chosen. From the packages in letters_185_packages.tsv this gives exactly the bytes
+of the shipped file; another version of FreeType, which Pillow's wheels include, may draw other pixels.
 """
 
 import io
 import lzma
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from debian import files_in_package
-from libreoffice_packages import download, run_program
+from debian import download, files_in_package, run_program
+from letters_sample import SIDE, STEP, Row
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, features
 
 from lskd.io.errors import input_error
 from lskd.io.files import replacing, sha256
 
-if TYPE_CHECKING:
-    from letters import Row
-
-SIZE, MARGIN, SIDE = 96, 4, 32  # pixels of the font and around its extent when drawn; of an image
-STEP = 17  # 255 / 15: 256 levels of grey become 16
+SIZE, MARGIN = 96, 4  # pixels of the font as it is drawn, and around its extent
 
 
-def rebuild(classes: Sequence["Row"], fonts: Sequence["Row"], packages: Sequence["Row"], path: Path) -> None:
-    """Download the fonts' packages with ``apt-get``, write the sample to ``path``, and say what differs.
+def rebuild(classes: Sequence[Row], fonts: Sequence[Row], packages: Sequence[Row], path: Path) -> None:
+    """Download the fonts' packages with ``apt-get``, write the sample to ``path``, and print what differs.
 
     Args:
         classes: the table of classes: their ``character``.
         fonts: the table of fonts: their ``package``, ``file`` and ``split``.
-        packages: the table of packages: ``package``, ``version`` and ``sha256`` of those that the sample is from.
-        path: the sample file to write; it is replaced in one step.
+        packages: the table of packages: ``package``, ``version`` and ``sha256``.
+        path: the sample file to write; it is replaced atomically.
 
     Raises:
-        InputError: ``apt-get``, ``dpkg-deb`` or Raqm is missing or fails, or a package has not a font of the table.
+        InputError: ``apt-get``, ``dpkg-deb`` or Raqm is missing or fails, or a package lacks a font of the table.
     """
-    if not features.check("raqm"):  # the basic layout draws some letters of 15 fonts otherwise
+    if not features.check("raqm"):  # the basic layout draws some letters of 15 fonts differently
         raise input_error("--rebuild", f"Pillow {Image.__version__}", "must have Raqm: install the library FriBiDi")
     with tempfile.TemporaryDirectory() as scratch:
         archives = download([row["package"] for row in packages], Path(scratch))
         for archive, row in zip(archives, packages, strict=True):
             if sha256(archive) != row["sha256"]:
                 version = run_program("dpkg-deb", "--field", str(archive), "Version").stdout.strip()
-                print(f"{row['package']}: version {version}, the sample was from {row['version']}")
+                print(f"{row['package']}: version {version}, the sample's is {row['version']}")
         contents = {row["package"]: archive for archive, row in zip(archives, packages, strict=True)}
         drawn = draw_all([row["character"] for row in classes], fonts, contents)
     before = sha256(path) if path.exists() else None
     write_sample(path, drawn, np.array([row["split"] == "validation" for row in fonts]))
-    same = "the same bytes as before" if sha256(path) == before else "not the bytes that were there"
+    same = "unchanged" if sha256(path) == before else "changed"
     drawer = f"Pillow {Image.__version__}, FreeType {features.version('freetype2')}"
     print(f"{path}: {sum(len(labels) for _, labels in drawn)} images from {len(packages)} packages, {drawer}; {same}")
 
 
 def draw_all(
-    characters: Sequence[str], fonts: Sequence["Row"], archives: dict[str, Path]
+    characters: Sequence[str], fonts: Sequence[Row], archives: Mapping[str, Path]
 ) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """What :func:`draw` gives for each font.
+    """Draw the letters of all fonts; see :func:`draw`.
 
     Args:
         characters: of the classes, in the order of their labels.
@@ -70,12 +65,12 @@ def draw_all(
         archives: the ``.deb`` file of each package.
 
     Raises:
-        InputError: a package is damaged, or has not a font, or one that cannot be read.
+        InputError: a package is damaged, or a font is missing or cannot be drawn.
     """
     found: dict[tuple[str, str], bytes] = {}
     for package, archive in archives.items():
         names = "|".join(re.escape(row["file"]) for row in fonts if row["package"] == package)
-        for name, content in files_in_package(archive, re.compile(f".*/({names})"), "--rebuild"):
+        for name, content in files_in_package(archive, re.compile(f".*/({names})")):
             found.setdefault((package, Path(name).name), content)
     drawn = []
     for row in fonts:
@@ -90,21 +85,21 @@ def draw_all(
 
 
 def draw(content: bytes, characters: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The images of a font's letters and their labels; a letter that repeats an earlier one is left out.
+    """Draw the letters of a font; an image that repeats an earlier one is left out.
 
     Args:
-        content: of the font's file.
+        content: the font's file.
         characters: of the classes, in the order of their labels.
 
     Returns:
-        uint8 (N, 32, 32) from 0 to 15, and uint8 (N,).
+        Images, uint8 (N, 32, 32) from 0 to 15, and labels, uint8 (N,).
     """
     font = ImageFont.truetype(io.BytesIO(content), SIZE, layout_engine=ImageFont.Layout.RAQM)
     boxes = [font.getbbox(character, anchor="ls") for character in characters]
     top, bottom = min(box[1] for box in boxes), max(box[3] for box in boxes)
     images: dict[bytes, tuple[NDArray[np.uint8], int]] = {}
     for label, (character, (left, _, right, _)) in enumerate(zip(characters, boxes, strict=True)):
-        side = int(max(bottom - top, right - left)) + 2 * MARGIN  # a letter that is wider than the extent is smaller
+        side = int(max(bottom - top, right - left)) + 2 * MARGIN  # a letter wider than the extent is scaled down more
         canvas = Image.new("L", (side, side))
         corner = ((side - int(right - left)) // 2 - left, (side - int(bottom - top)) // 2 - top)
         ImageDraw.Draw(canvas).text(corner, character, fill=255, font=font, anchor="ls")
@@ -117,12 +112,12 @@ def draw(content: bytes, characters: Sequence[str]) -> tuple[NDArray[np.uint8], 
 def write_sample(
     path: Path, drawn: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], validation: NDArray[np.bool_]
 ) -> None:
-    """Write the ``.npz.xz`` file in one step.
+    """Write the ``.npz.xz`` file atomically.
 
     Args:
-        path: of the file.
-        drawn: images and labels by font.
-        validation: whether a font is of that split.
+        path: the file to write.
+        drawn: images and labels of each font.
+        validation: (fonts,), whether a font is in the validation split.
     """
     images = np.concatenate([images for images, _ in drawn])
     font = np.repeat(np.arange(len(drawn), dtype=np.uint16), [len(labels) for _, labels in drawn])

@@ -257,7 +257,7 @@ def test_a_number_of_fonts_that_there_are_not_is_refused(number, refused):
 
 def test_classes_that_are_no_file_or_no_classes_are_refused(refused, names_file, tmp_path):
     missing = refused("--classes", tmp_path / "missing.txt")
-    assert "must be all, lower, upper, or a file of classes, one a line: No such file" in missing
+    assert "must be all, lower, upper, or a file of classes, one per line: No such file" in missing
     assert "names 'small_ä'" in refused("--classes", names_file("small_a", "small_ä"))
     assert "names 1 classes (must be at least 2)" in refused("--classes", names_file("small_a", "small_a"))
     assert "names 0 classes" in refused("--classes", names_file())

@@ -1,16 +1,17 @@
 import numpy as np
 import pytest
 import torch
-from helpers.vision_commands import arguments
+from helpers.vision_commands import configured
 from PIL import Image
 from timm.data import create_transform
 from timm.data.loader import fast_collate
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import pil_to_tensor
 
+from lskd_vision.augmentation import train_transform, val_transform
 from lskd_vision.batches import collate, to_tensor
 from lskd_vision.image_files import MODES
-from lskd_vision.loader import Images, train_transform, val_transform
+from lskd_vision.loader import Images
 
 CONFIG = {"mean": (0.5,), "std": (0.5,), "crop_pct": 0.9, "crop_mode": "center", "interpolation": "bicubic"}
 
@@ -63,7 +64,7 @@ def test_a_batch_is_timms():
     ],
 )
 def test_training_images_are_those_of_timms_own_transform(words, mode, tmp_path):
-    made = arguments(tmp_path, words)
+    made = configured(tmp_path, words).augmentation
     config = CONFIG | {"input_size": (len(mode), 24, 24)}
     theirs = create_transform(
         config["input_size"],
@@ -75,7 +76,7 @@ def test_training_images_are_those_of_timms_own_transform(words, mode, tmp_path)
         ratio=made.ratio,
         hflip=made.hflip,
         vflip=made.vflip,
-        color_jitter=tuple(made.color_jitter) if len(made.color_jitter) > 1 else made.color_jitter[0],
+        color_jitter=made.color_jitter if len(made.color_jitter) > 1 else made.color_jitter[0],
         grayscale_prob=made.grayscale_prob,
         auto_augment=made.aa,
         interpolation=made.train_interpolation,

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.image_folders import CLASSES, write_folders
-from helpers.vision_commands import arguments
+from helpers.vision_commands import configured
 from timm import create_model
 
 from lskd.io.errors import InputError
 from lskd_vision import data
+from lskd_vision.config import DatasetConfig
 from lskd_vision.data import data_config, fingerprint, load_data, load_split
 from lskd_vision.image_arrays import ImageArrays
 from lskd_vision.loader import Loader
@@ -26,7 +27,7 @@ def folders(request, tmp_path_factory) -> Path:
 
 def as_arrays(folders: Path, root: Path) -> Path:
     """The images of folders as arrays, in the same order."""
-    loaded = load_data(arguments(folders))
+    loaded = load_data(chosen(folders))
     for split, images in (("train", loaded.train), ("validation", loaded.val)):
         (root / split).mkdir(parents=True)
         pixels, labels = zip(*((np.asarray(image), label) for image, label in read_raw(images)), strict=True)
@@ -58,10 +59,15 @@ def arrays(tmp_path) -> Path:
     return root
 
 
+def chosen(where: Path, *words: str) -> DatasetConfig:
+    """The configuration of the data that these options give."""
+    return configured(where, *words).dataset
+
+
 def refusal(root: Path, words: str = "") -> str:
     """What loading answers to what it cannot use, in one line."""
     with pytest.raises(InputError) as refused:
-        load_data(arguments(root, WORDS, words))
+        load_data(chosen(root, WORDS, words))
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
@@ -74,10 +80,11 @@ def test_arrays_give_the_batches_of_folders_with_the_same_images(training, folde
     root = as_arrays(folders, tmp_path / "clothes")
     model, batches = create_model("test_resnet", num_classes=3, in_chans=1), []
     for where, words in ((folders, ""), (root, WORDS)):
-        made = arguments(where, words, "--in-chans 1 --img-size 28 --batch-size 16 --color-jitter .2 --reprob .3")
-        loaded = load_data(made)
+        config = configured(where, words, "--in-chans 1 --img-size 28 --color-jitter .2 --reprob .3")
+        loaded = load_data(config.dataset)
         images = loaded.train if training else loaded.val
-        loader = Loader(images, data_config(made, model), made, torch.device("cpu"), training)
+        augmentation = config.augmentation if training else None
+        loader = Loader(images, data_config(config.input, model), config, 16, augmentation)
         batches.append([each for epoch in (0, 1) for each in loader.epoch(epoch)])
     assert len(batches[0]) == len(batches[1]) > 0
     for (images, labels), (others, other_labels) in zip(*batches, strict=True):
@@ -87,8 +94,8 @@ def test_arrays_give_the_batches_of_folders_with_the_same_images(training, folde
 
 def test_a_run_is_named_by_the_directory_and_its_record_has_what_that_of_folders_has(folders, tmp_path):
     root = as_arrays(folders, tmp_path / "clothes")
-    ours, theirs = (load_data(made).record(made) for made in (arguments(root, WORDS), arguments(folders)))
-    assert load_data(arguments(root, WORDS)).name == "clothes"
+    ours, theirs = (load_data(made).record(made) for made in (chosen(root, WORDS), chosen(folders)))
+    assert load_data(chosen(root, WORDS)).name == "clothes"
     assert ours["classes"] == theirs["classes"] == sorted(CLASSES)
     assert ours["splits"] == theirs["splits"] == {"train": 60, "validation": 18}
     assert ours["dataset"] == "lskd/arrays"
@@ -99,7 +106,7 @@ def test_a_run_is_named_by_the_directory_and_its_record_has_what_that_of_folders
 
 
 def test_images_and_labels_are_those_of_the_files_and_nothing_is_copied(arrays):
-    split = load_data(arguments(arrays, WORDS)).train
+    split = load_data(chosen(arrays, WORDS)).train
     pixels = np.load(arrays / "train" / "images.npy")
     assert [label for _, label in (split[number] for number in range(6))] == [0, 1, 2, 2, 1, 0]
     for number in range(6):
@@ -109,7 +116,7 @@ def test_images_and_labels_are_those_of_the_files_and_nothing_is_copied(arrays):
 
 
 def test_the_order_of_the_classes_is_that_of_their_file(arrays, capsys):
-    loaded = load_data(arguments(arrays, WORDS))
+    loaded = load_data(chosen(arrays, WORDS))
     assert loaded.class_names == ["b", "a", "ä"]
     said = "train: 6 images in 3 classes\nvalidation: 3 images in 3 classes\n"
     assert capsys.readouterr().err == said
@@ -117,7 +124,7 @@ def test_the_order_of_the_classes_is_that_of_their_file(arrays, capsys):
 
 def test_the_validation_directory_may_have_timms_other_names(arrays):
     (arrays / "validation").rename(arrays / "val")
-    assert len(load_data(arguments(arrays, WORDS)).val) == 3
+    assert len(load_data(chosen(arrays, WORDS)).val) == 3
 
 
 def test_another_pixel_or_label_is_another_fingerprint(arrays):
@@ -140,7 +147,7 @@ def test_another_pixel_or_label_is_another_fingerprint(arrays):
 )
 def test_a_class_map_orders_the_classes_and_need_not_name_all(names, labels, said, arrays, tmp_path, capsys):
     (tmp_path / "map.txt").write_text(names, encoding="utf-8")
-    loaded = load_data(arguments(arrays, WORDS, f"--class-map {tmp_path / 'map.txt'}"))
+    loaded = load_data(chosen(arrays, WORDS, f"--class-map {tmp_path / 'map.txt'}"))
     assert loaded.class_names == names.split()
     assert loaded.train.targets.tolist() == labels
     pixels, kept = np.load(arrays / "train" / "images.npy"), [0, 1, 2, 3, 4, 5] if len(labels) == 6 else [0, 2, 3, 5]
@@ -151,13 +158,13 @@ def test_a_class_map_orders_the_classes_and_need_not_name_all(names, labels, sai
 def test_a_class_map_with_a_name_that_is_not_there_is_refused_in_training_and_said_otherwise(arrays, tmp_path, capsys):
     (tmp_path / "map.txt").write_text("b\no\nä\n", encoding="utf-8")
     words = f"--class-map {tmp_path / 'map.txt'}"
-    assert f"has names that are not in {arrays / 'train'}: o)" in refusal(arrays, words)
+    assert f"has names of no class in {arrays / 'train'}: o)" in refusal(arrays, words)
     capsys.readouterr()
-    assert data.class_names(load_split(arguments(arrays, WORDS, words), "validation")) == ["b", "o", "ä"]
+    assert data.class_names(load_split(chosen(arrays, WORDS, words), "validation")) == ["b", "o", "ä"]
     rest = "no images of o of --class-map; not read: 1 images of a, not in --class-map"
     assert capsys.readouterr().err == f"validation: 2 images in 3 classes; {rest}\n"
     (tmp_path / "map.txt").write_text("o\nu\n", encoding="utf-8")
-    assert "--class-map: o (must be of the classes in " in refusal(arrays, words)
+    assert "--class-map: o (must name a class in " in refusal(arrays, words)
 
 
 # ---- what is refused
@@ -230,11 +237,11 @@ def test_classes_that_are_no_names_are_refused(content, reason, arrays):
 
 
 def test_no_other_data_set_has_this_projects_name_and_none_takes_an_order(arrays):
-    with pytest.raises(InputError, match=r"--dataset: lskd/letters \(must be lskd/arrays, the one of this project\)"):
-        load_data(arguments(arrays, "--dataset lskd/letters"))
+    with pytest.raises(InputError, match=r"--dataset: lskd/letters \(must be lskd/arrays, or a data set of timm's\)"):
+        load_data(chosen(arrays, "--dataset lskd/letters"))
     assert "--class-order: natural (is of folders, lskd/arrays has an order" in refusal(arrays, "--class-order natural")
 
 
 def test_a_validation_split_that_is_the_training_split_is_told(arrays, caplog):
-    load_data(arguments(arrays, WORDS, "--val-split train"))
+    load_data(chosen(arrays, WORDS, "--val-split train"))
     assert "train and validation are the same images" in caplog.text
