@@ -12,27 +12,27 @@ if TYPE_CHECKING:
     from lskd.loss.distillation import distillation_loss as distillation_loss
     from lskd.loss.module import DistillationLoss as DistillationLoss
     from lskd.measure.diffusion import diffusion_indices as diffusion_indices
+    from lskd.measure.representations import collect as collect
     from lskd.measure.representations import read_representations as read_representations
-    from lskd.measure.representations import record as record
     from lskd.measure.representations import write_representations as write_representations
     from lskd.measure.smoothing_estimate import estimate_label_smoothing as estimate_label_smoothing
 
 _MODULES = {
     "DistillationLoss": "loss.module",
-    "distillation_loss": "loss.distillation",
+    "collect": "measure.representations",
     "diffusion_indices": "measure.diffusion",
+    "distillation_loss": "loss.distillation",
     "estimate_label_smoothing": "measure.smoothing_estimate",
     "read_representations": "measure.representations",
-    "record": "measure.representations",
     "write_representations": "measure.representations",
 }
 __all__ = [
     "DistillationLoss",
+    "collect",
     "diffusion_indices",
     "distillation_loss",
     "estimate_label_smoothing",
     "read_representations",
-    "record",
     "write_representations",
 ]
 

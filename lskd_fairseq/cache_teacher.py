@@ -29,7 +29,7 @@ from torch import nn
 from lskd.io.errors import OneLineParser, input_error, joinable_path, positive, run_command
 from lskd.io.files import check_writable, sha256
 from lskd.io.tensor_files import write_tensors
-from lskd.measure.recording import check_one_process
+from lskd.measure.representation_command import check_one_process
 from lskd.measure.teacher_smoothing import with_estimate
 from lskd.records.fingerprints import weights_fingerprint
 from lskd.records.runs import versions
@@ -38,7 +38,7 @@ from lskd_fairseq.cache import manifest as cache_manifest
 from lskd_fairseq.cache.manifest import DTYPES, MANIFEST, PROJECTION, File, Manifest
 from lskd_fairseq.cache.rows import shards
 from lskd_fairseq.checkpoints import read_checkpoint, smoothing_of_training
-from lskd_fairseq.records import data_fingerprint
+from lskd_fairseq.run_record import data_fingerprint
 from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.task import estimate_smoothing

@@ -169,7 +169,7 @@ def setting(section: object, name: str) -> Any:
 def made_with(state: State) -> dict[str, Any]:
     """The provenance that this project stored in a checkpoint; empty if another program wrote it.
 
-    See :func:`lskd_fairseq.records.provenance`. An export has it at the top level, a checkpoint of a training in
+    See :func:`lskd_fairseq.run_record.provenance`. An export has it at the top level, a checkpoint of a training in
     ``task_state``.
     """
     made = state.get("lskd") or look_up(state, "task_state", "lskd")

@@ -21,7 +21,7 @@ from lskd.loss.distillation import DistillationSums, ProjectedLogits, TopkLogits
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd_fairseq import options
 from lskd_fairseq.batch import Batch
-from lskd_fairseq.cache.teacher import CachedTeacher
+from lskd_fairseq.cache.cached_teacher import CachedTeacher
 from lskd_fairseq.decoder_output import output_logits
 from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.teacher_checks import PairedData
@@ -104,7 +104,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         logits, teacher_logits, target = self._logits(model, sample)
         found = {"target": target, "student_logits": logits}
         if isinstance(teacher_logits, TopkLogits):
-            found |= {"teacher_logits": teacher_logits.values, "teacher_symbols": teacher_logits.symbols}
+            found |= {"teacher_logits": teacher_logits.values, "teacher_symbols": teacher_logits.indices}
         else:
             teachers = teacher_logits if isinstance(teacher_logits, list) else [teacher_logits]
             found |= {f"teacher_logits{'_' + str(i) if i else ''}": each[:] for i, each in enumerate(teachers)}

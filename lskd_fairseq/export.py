@@ -17,7 +17,7 @@ from lskd.io import torch_files
 from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import replacing
 from lskd_fairseq.checkpoints import State, checkpoint_config, made_with, read_checkpoint
-from lskd_fairseq.records import plain
+from lskd_fairseq.run_record import plain
 from lskd_fairseq.supported import OUR_TASKS, check_checkpoint
 
 

@@ -48,10 +48,10 @@ from torch import Tensor
 
 from lskd.io.errors import InputError
 from lskd.records import nonfinite_batch as nan_batch
-from lskd_fairseq import fairseq_options, options, records, resuming, supported, training_checks
+from lskd_fairseq import fairseq_options, options, resuming, run_record, supported, training_checks
 from lskd_fairseq.batch import Batch
 from lskd_fairseq.criterion import LabelSmoothedKDCriterion
-from lskd_fairseq.records import RecordedTrainer
+from lskd_fairseq.run_record import RecordedTrainer
 
 
 def install() -> None:
@@ -175,7 +175,7 @@ def _exit_at_batch(trainer: RecordedTrainer, criterion: LabelSmoothedKDCriterion
 
 def failed_batch(trainer: RecordedTrainer, criterion: LabelSmoothedKDCriterion, problem: str) -> str:
     """The error message for a failed step; the first of its batches whose loss is not finite is saved."""
-    settings = records.record_of(trainer).configuration
+    settings = run_record.record_of(trainer).configuration
     trainer._set_seed()  # as at the beginning of the step, for the same dropout
     trainer.get_model().train()
     numbers: list[int] = []

@@ -27,12 +27,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lskd.io.errors import InputError, OneLineParser, input_error, positive, run_command
-from lskd.measure import recording
+from lskd.measure import representation_command
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_fairseq.batch import Batch, collate
 from lskd_fairseq.checkpoints import checkpoint_config, made_with, read_checkpoint, readable, smoothing_of_training
 from lskd_fairseq.decoder_output import output_features, output_projection
-from lskd_fairseq.records import data_fingerprint
+from lskd_fairseq.run_record import data_fingerprint
 from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.translate import checked_limits
@@ -111,7 +111,7 @@ def check_decoder(model: nn.Module, dataset: LanguagePairDataset, pad: int, path
         features = decoder_features(model, batch, pad)
     except Exception as error:  # an untrusted configuration may make the model raise anything
         raise input_error("--path", path, f"cannot be run on these data: {readable(error)}") from error
-    recording.check_last_layer(layer, features, logits, "--path", path)  # it is linear
+    representation_command.check_last_layer(layer, features, logits, "--path", path)  # it is linear
     return layer
 
 
@@ -123,7 +123,7 @@ def kept_classes(
     Raises:
         InputError: ``--keep-classes`` has a name that is not in the vocabulary.
     """
-    chosen = recording.class_indices(arguments.keep_classes, symbols)
+    chosen = representation_command.class_indices(arguments.keep_classes, symbols)
     if arguments.least is None:
         return chosen or [token for token, symbol in enumerate(symbols) if symbol.startswith("▁")] or None
     counts = np.zeros(len(symbols), np.int64)
@@ -137,9 +137,9 @@ def kept_classes(
 def main(arguments: argparse.Namespace) -> None:
     """Record every split."""
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    recording.check_options(arguments)
+    representation_command.check_options(arguments)
     path = arguments.path
-    files = recording.output_files(arguments, Path(path), arguments.split)
+    files = representation_command.output_files(arguments, Path(path), arguments.split)
     if not Path(arguments.data).is_dir():
         raise input_error("--data", arguments.data or "''", "must be a directory made by fairseq-preprocess")
     model, task = load(path, arguments.data)
@@ -154,16 +154,16 @@ def main(arguments: argparse.Namespace) -> None:
     model.to("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
     for split, file in files.items():
         dataset = task.dataset(split)
-        found = recording.Recording(dictionary.symbols, layer, arguments, chosen[split])
+        found = representation_command.Recording(dictionary.symbols, layer, arguments, chosen[split])
         with torch.inference_mode(), tqdm(total=len(dataset), desc=split, unit="sentence", disable=None) as bar:
             for features, labels in windows(model, dataset, dictionary.pad(), arguments.max_tokens):
                 found.add(features, labels)
                 bar.update(min(WINDOW, len(dataset) - bar.n))
-        found.write(file, recording.provenance(**origin, split=split))
+        found.write(file, representation_command.provenance(**origin, split=split))
 
 
 def origin_of(path: str, arguments: argparse.Namespace, task: TranslationTask) -> dict[str, Any]:
-    """The provenance of a checkpoint's representations, as :func:`lskd.measure.recording.provenance` takes it."""
+    """What :func:`lskd.measure.representation_command.provenance` is given of a checkpoint."""
     state = read_checkpoint(path)
     cfg = checkpoint_config(state)
     return {
@@ -193,7 +193,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--split", nargs="+", default=["valid"], help="which splits (default valid)")
     command.add_argument("--max-tokens", type=positive, default=4000, help="tokens of a batch (default 4000)")
     command.add_argument("--cpu", action="store_true", help="do not use a GPU")
-    recording.add_options(command, temperatures=(1,), keep_per_class=200)
+    representation_command.add_options(command, temperatures=(1,), keep_per_class=200)
     command.add_argument(
         "--least",
         type=positive,

@@ -29,8 +29,8 @@ from lskd.io import torch_files
 from lskd.io.errors import LONGEST, InputError, input_error
 from lskd.io.files import remove_partials, replacing
 from lskd.records.runs import read_run
-from lskd_fairseq import options, records
-from lskd_fairseq.records import RecordedTrainer
+from lskd_fairseq import options, run_record
+from lskd_fairseq.run_record import RecordedTrainer
 from lskd_fairseq.training_checks import LAST, restored_checkpoint, restores_own
 
 logger = logging.getLogger(__name__)
@@ -113,12 +113,12 @@ def save_with_record(save_checkpoint: Callable[..., str | None]) -> Callable[...
     ) -> str | None:
         if cfg.no_save or not trainer.is_data_parallel_master:
             return save_checkpoint(cfg, trainer, epoch_itr, val_loss)
-        record = records.record_of(trainer)
-        records.add_validation(record, trainer, epoch_itr)
-        trainer.task.state.merge_state_dict({"lskd": records.provenance(record)})
+        record = run_record.record_of(trainer)
+        run_record.add_validation(record, trainer, epoch_itr)
+        trainer.task.state.merge_state_dict({"lskd": run_record.provenance(record)})
         try:
             path = save_checkpoint(cfg, trainer, epoch_itr, val_loss)
-            records.write_record(record, cfg.save_dir)
+            run_record.write_record(record, cfg.save_dir)
         except (InputError, OSError) as error:
             options.exit_with_error(error)
         return path
@@ -131,7 +131,7 @@ def saving_with_progress(save_checkpoint: Callable[..., None]) -> Callable[..., 
 
     @functools.wraps(save_checkpoint)
     def save_with_progress(self: RecordedTrainer, filename: str, extra_state: dict[str, Any]) -> None:
-        progress = {"history": records.record_of(self).history, "patience": _patience()}
+        progress = {"history": run_record.record_of(self).history, "patience": _patience()}
         return save_checkpoint(self, filename, extra_state | {PROGRESS: progress})
 
     return save_with_progress
@@ -154,10 +154,10 @@ def recorded_loading(load_checkpoint: Callable[..., tuple[Any, Any]]) -> Callabl
             for function in _early_stopping():
                 vars(function).update(patience)
             if trainer.is_data_parallel_master and not cfg.no_save:
-                record = records.record_of(trainer)
+                record = run_record.record_of(trainer)
                 if history and history != record.history:
-                    records.put_history(record, history)
-                    records.write_record(record, cfg.save_dir)
+                    run_record.put_history(record, history)
+                    run_record.write_record(record, cfg.save_dir)
         return found
 
     return load_and_record

@@ -172,27 +172,27 @@ def main(arguments: argparse.Namespace) -> None:
     pair = PairedData.of(task).pair
     other = load_ensemble("--against", arguments.against, arguments.data, pair) if arguments.against else None
     ours = translated(models, task, arguments)
-    figures = metrics(ours.hypotheses, ours.references, ours.language)
-    figures |= {"beam": arguments.beam, "lenpen": arguments.lenpen, "against": None, "of": ours.described()}
+    scores = metrics(ours.hypotheses, ours.references, ours.language)
+    scores |= {"beam": arguments.beam, "lenpen": arguments.lenpen, "against": None, "of": ours.described()}
     if other:
         theirs = translated(*other, arguments)
-        figures["against"] = significance(ours.hypotheses, theirs.hypotheses, ours.references)
-        figures["against"]["path"] = arguments.against
-    show(figures, arguments)
+        scores["against"] = significance(ours.hypotheses, theirs.hypotheses, ours.references)
+        scores["against"]["path"] = arguments.against
+    show(scores, arguments)
     if written:
         stem = f"{arguments.split}.{'+'.join(file.stem for file in files)}"
-        keep(directory, stem, ours, figures, has_record, arguments)
+        keep(directory, stem, ours, scores, has_record, arguments)
 
 
-def show(figures: dict[str, Any], arguments: argparse.Namespace) -> None:
+def show(scores: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Print a score."""
     search = f"beam {arguments.beam}" + (f", lenpen {arguments.lenpen:g}" if arguments.lenpen != 1 else "")
-    print(f"{arguments.path} on {arguments.split}, {figures['sentences']} sentences, {search}")
-    print(f"  {figures['of']}")
-    print(f"  BLEU  {figures['bleu']:6.2f}  {figures['bleu_signature']}")
-    print(f"  chrF  {figures['chrf']:6.2f}  {figures['chrf_signature']}")
-    print(f"  BLEU  {figures['tokenised_lowercased_bleu']:6.2f}  Moses-tokenised, lower-cased text")
-    if against := figures["against"]:
+    print(f"{arguments.path} on {arguments.split}, {scores['sentences']} sentences, {search}")
+    print(f"  {scores['of']}")
+    print(f"  BLEU  {scores['bleu']:6.2f}  {scores['bleu_signature']}")
+    print(f"  chrF  {scores['chrf']:6.2f}  {scores['chrf_signature']}")
+    print(f"  BLEU  {scores['tokenised_lowercased_bleu']:6.2f}  Moses-tokenised, lower-cased text")
+    if against := scores["against"]:
         print(
             f"  against {arguments.against}: {against['against_bleu']:.2f} BLEU, difference "
             f"{against['difference']:+.2f}, p = {against['p_value']} ({against['method']})"
@@ -204,7 +204,7 @@ def keep(
     directory: Path,
     stem: str,
     ours: Translated,
-    figures: dict[str, Any],
+    scores: dict[str, Any],
     has_record: bool,
     arguments: argparse.Namespace,
 ) -> None:
@@ -216,14 +216,14 @@ def keep(
     for name, lines in (("hypotheses", ours.hypotheses), ("references", ours.references)):
         write_text(directory / f"{stem}.{name}.txt", "".join(line + "\n" for line in lines))
     if has_record and not ours.postprocessing.leaves_tokens():
-        add_to_run(directory, arguments.split, Path(arguments.path).name, figures)
+        add_to_run(directory, arguments.split, Path(arguments.path).name, scores)
         return
     # No run's record: an exported model, an ensemble, or another output directory.
     files = utils.split_paths(arguments.path)
     fingerprints = [weights_fingerprint(read_checkpoint(file)["model"]) for file in files]
     fingerprint = fingerprints[0] if len(files) == 1 else joint_fingerprint(fingerprints)
     name = ":".join(Path(file).name for file in files)
-    write_json(directory / f"{stem}.score.json", {"path": name, "fingerprint": fingerprint, "figures": figures})
+    write_json(directory / f"{stem}.score.json", {"path": name, "fingerprint": fingerprint, "figures": scores})
 
 
 def finite(value: str) -> float:

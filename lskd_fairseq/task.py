@@ -33,9 +33,9 @@ from lskd.measure.smoothing_estimate import REVISION, SmoothingEstimate, estimat
 from lskd.measure.teacher_smoothing import Estimate, temperature_warnings, with_estimate
 from lskd_fairseq import eval_bleu, options
 from lskd_fairseq.batch import Batch
-from lskd_fairseq.cache.teacher import CachedTeacher
+from lskd_fairseq.cache.cached_teacher import CachedTeacher
 from lskd_fairseq.decoder_output import output_logits
-from lskd_fairseq.records import data_fingerprint
+from lskd_fairseq.run_record import data_fingerprint
 from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.text import Decode, Detokeniser, chosen_postprocessing, decoded_references, raw_references
 from lskd_fairseq.translate import check_lengths, every_batch, translate

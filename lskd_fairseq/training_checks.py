@@ -13,7 +13,7 @@ from lskd.io.files import check_writable
 from lskd.records.fingerprints import weights_fingerprint
 from lskd.records.runs import look_up, read_run
 from lskd_fairseq import options
-from lskd_fairseq.cache.teacher import CachedTeacher
+from lskd_fairseq.cache.cached_teacher import CachedTeacher
 from lskd_fairseq.checkpoints import check_finite, made_with, read_checkpoint, setting
 from lskd_fairseq.fairseq_options import check_data
 from lskd_fairseq.teacher import Teacher

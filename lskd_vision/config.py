@@ -195,11 +195,7 @@ class DeviceConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Random numbers, where results go, and how runs are started.
-
-    Raises:
-        InputError: ``experiment`` is not a folder's name, or torch has no such ``torchcompile`` backend.
-    """
+    """Random numbers, where results go, how runs are started. Raises InputError: no such folder or compiler."""
 
     seed: int = 42
     data_seed: int = 42

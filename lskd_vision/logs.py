@@ -65,14 +65,14 @@ class Logs:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Log a row of ``summary.csv``, by its epoch."""
-        figures = {key: value for key, value in row.items() if isinstance(value, int | float) and key != "epoch"}
+        metrics = {key: value for key, value in row.items() if isinstance(value, int | float) and key != "epoch"}
         if self.tensorboard:
             with file_error_context(self.place):
-                for key, value in figures.items():
+                for key, value in metrics.items():
                     self.tensorboard.add_scalar(key.replace("_", "/", 1), value, row["epoch"])
                 self.tensorboard.flush()
         if self.wandb and row["epoch"] >= self.wandb.step:
-            self.wandb.log(figures, step=row["epoch"])
+            self.wandb.log(metrics, step=row["epoch"])
 
     def close(self) -> None:
         """Finish the files."""

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lskd.io.errors import InputError, OneLineParser, input_error, run_command
-from lskd.measure import recording
-from lskd.measure.recorder import Recorder
+from lskd.measure import representation_command
+from lskd.measure.representation_collector import RepresentationCollector
 from lskd.measure.representations import write_representations
 from lskd.measure.wordnet import imagenet_classes
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_vision.config import flag, spaced
 from lskd_vision.data import data_config, fingerprint
-from lskd_vision.records import other_images, own_record, plain
+from lskd_vision.run_record import other_images, own_record, plain
 from lskd_vision.teacher import what_is_known
 from lskd_vision.timm_model import TimmModel
 from lskd_vision.validate import Loaded, add_options, load, load_images
@@ -55,13 +55,13 @@ def check_head(model: TimmModel, input_size: tuple[int, int, int], path: object)
         features = penultimate(model, images)
     except TypeError as error:
         raise input_error("checkpoint", path, f"is of a model whose last features cannot be had: {error}") from None
-    recording.check_last_layer(layer, features, model(images), "checkpoint", path)
+    representation_command.check_last_layer(layer, features, model(images), "checkpoint", path)
     return layer
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Record every split, or the last layer alone."""
-    recording.check_options(arguments)
+    representation_command.check_options(arguments)
     if arguments.last_layer_only:
         return record_last_layer(arguments)
     if "data_dir" not in arguments:
@@ -69,7 +69,7 @@ def main(arguments: argparse.Namespace) -> None:
     loaded = load(arguments)
     path, model, config = arguments.checkpoint, loaded.model, loaded.config
     splits = arguments.split or [config.dataset.val_split]
-    files = recording.output_files(arguments, path, splits)
+    files = representation_command.output_files(arguments, path, splits)
     data = {split: load_images(loaded, split) for split in splits}
     inputs = data_config(config.input, model)
     if arguments.output is None and (record := own_record(loaded.checkpoint)):
@@ -81,10 +81,13 @@ def main(arguments: argparse.Namespace) -> None:
     origin: dict[str, Any] = {"fingerprint": weights_fingerprint(model.state_dict())} | origin_of(
         loaded, arguments.model
     )
-    chosen = {split: recording.class_indices(arguments.keep_classes, names) for split, (_, names, _) in data.items()}
+    chosen = {
+        split: representation_command.class_indices(arguments.keep_classes, names)
+        for split, (_, names, _) in data.items()
+    }
     model.to(config.device.torch_device)
     for split, (dataset, names, batches) in data.items():
-        found = recording.Recording(names, layer, arguments, chosen[split])
+        found = representation_command.Recording(names, layer, arguments, chosen[split])
         with torch.inference_mode():
             for images, labels in tqdm(batches.epoch(0), split, len(batches), leave=False, unit="batch", disable=None):
                 with config.device.autocast():
@@ -96,7 +99,7 @@ def main(arguments: argparse.Namespace) -> None:
             "fingerprint": fingerprint(dataset),
             "preparation": plain(inputs),
         }
-        found.write(files[split], recording.provenance(**origin, split=split, data=about_data))
+        found.write(files[split], representation_command.provenance(**origin, split=split, data=about_data))
 
 
 def record_last_layer(arguments: argparse.Namespace) -> None:
@@ -110,7 +113,7 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
             raise input_error(flag(name), spaced(value), "must be left out with --last-layer-only, it is of images")
     path = arguments.checkpoint
     loaded = load(arguments)
-    file = recording.output_files(arguments, path, [LAST_LAYER])[LAST_LAYER]
+    file = representation_command.output_files(arguments, path, [LAST_LAYER])[LAST_LAYER]
     layer = check_head(loaded.model, data_config(loaded.config.input, loaded.model)["input_size"], path)
     names = loaded.class_names or list(imagenet_classes())
     if len(names) != layer.out_features:
@@ -119,17 +122,17 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
     origin: dict[str, Any] = {"fingerprint": weights_fingerprint(loaded.model.state_dict())} | origin_of(
         loaded, arguments.model
     )
-    found = Recorder(names, layer.in_features).result(
+    found = RepresentationCollector(names, layer.in_features).result(
         weight=layer.weight.detach().float().numpy(),
         bias=None if layer.bias is None else layer.bias.detach().float().numpy(),
-        provenance=recording.provenance(**origin, split=LAST_LAYER, data=None) | {"samples": 0},
+        provenance=representation_command.provenance(**origin, split=LAST_LAYER, data=None) | {"samples": 0},
     )
     write_representations(file, found)
     print(f"{file}: no samples, a last layer of {layer.out_features} classes and {layer.in_features} features")
 
 
 def origin_of(loaded: Loaded, name: str | None) -> dict[str, Any]:
-    """Where the model comes from, in the words of :func:`lskd.measure.recording.provenance`.
+    """Where the model comes from, in the words of :func:`lskd.measure.representation_command.provenance`.
 
     Args:
         loaded: the model.
@@ -156,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--last-layer-only", action="store_true", help="no images, hence no --data-dir: the classes and the last layer"
     )
-    recording.add_options(command, temperatures=(1, 2, 3, 64), keep_per_class=None)
+    representation_command.add_options(command, temperatures=(1, 2, 3, 64), keep_per_class=None)
     return command
 
 

@@ -24,7 +24,7 @@ from lskd_vision.feature_distillation import StudentWithConnectors
 from lskd_vision.models import build, first_line
 from lskd_vision.optimisation import Optimisation
 from lskd_vision.randomness import RandomStream
-from lskd_vision.records import BEST, LAST, new_record, stored_args
+from lskd_vision.run_record import BEST, LAST, new_record, stored_args
 from lskd_vision.task import make_task
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 from lskd_vision.timm_model import TimmModel
@@ -229,7 +229,7 @@ class Run:
         Args:
             epoch: from 0.
             training: means, from :meth:`end_epoch`.
-            validation: by model, ``""`` and ``"_ema"``: :func:`lskd.measure.accuracy.accuracy_figures`.
+            validation: by model, ``""`` and ``"_ema"``: :func:`lskd.measure.accuracy.accuracy_metrics`.
         """
         rate = self.optimisation.rate
         self.seconds += time.monotonic() - self.began
@@ -238,16 +238,16 @@ class Run:
         updates = self.next_epoch * self.optimisation.updates_per_epoch
         row: dict[str, Any] = {"epoch": epoch + 1, "updates": updates, "time": now()}
         row |= {"seconds": round(self.seconds, 1), "together": self.together, "lr": rate, **training}
-        for suffix, figures in validation.items():
-            row |= {f"valid_{key}{suffix}": figures[key] for key in ("top1", "top5", "nll_loss")}
+        for suffix, metrics in validation.items():
+            row |= {f"valid_{key}{suffix}": metrics[key] for key in ("top1", "top5", "nll_loss")}
         self.record.add_validation(row)
         score = row[f"valid_top1{'_ema' if '_ema' in validation else ''}"]
         better = self.best is None or score > self.best
         self.best = score if better else self.best
         for name in [LAST] + [BEST] * better:
-            self.record.figures.get("valid", {}).pop(name, None)
-            for suffix, figures in validation.items():
-                self.record.add_figures("valid", name, {f"{key}{suffix}": value for key, value in figures.items()})
+            self.record.metrics.get("valid", {}).pop(name, None)
+            for suffix, metrics in validation.items():
+                self.record.add_metrics("valid", name, {f"{key}{suffix}": value for key, value in metrics.items()})
         if self.config.processes.rank == 0:
             state = self.state(epoch, score)
             # The best first: a kill between the two repeats the epoch, with the same result.
@@ -263,7 +263,7 @@ class Run:
         state |= self.task.get_checkpoint_state()
         state |= self.task.get_checkpoint_state(ema=True)
         state["lskd"] = {key: getattr(self.record, key) for key in COPIED}
-        state["lskd"] |= {"best": self.best, "seconds": self.seconds, "valid": self.record.figures["valid"]}
+        state["lskd"] |= {"best": self.best, "seconds": self.seconds, "valid": self.record.metrics["valid"]}
         return state
 
     def restore(self) -> None:
@@ -281,8 +281,8 @@ class Run:
         self.best, self.seconds = state["lskd"]["best"], state["lskd"]["seconds"]
         if (earlier := read_run(self.directory)) is None:
             raise input_error("--resume", path, "must have its run.json beside it")
-        self.record.started, self.record.figures = earlier.started, earlier.figures
-        self.record.figures["valid"], self.record.history = state["lskd"]["valid"], state["lskd"]["history"]
+        self.record.started, self.record.metrics = earlier.started, earlier.metrics
+        self.record.metrics["valid"], self.record.history = state["lskd"]["valid"], state["lskd"]["history"]
 
     def free(self) -> None:
         """Release everything that takes memory."""

@@ -13,8 +13,8 @@ from lskd.io.errors import input_error
 from lskd.records.runs import look_up, read_run
 from lskd_vision.checkpoints import read_state
 from lskd_vision.models import meta_model
-from lskd_vision.records import CHECKPOINTS, LAST, stored_args
 from lskd_vision.run import Run
+from lskd_vision.run_record import CHECKPOINTS, LAST, stored_args
 from lskd_vision.weight_conversion import first_difference
 
 # Settings that do not change the result of a training.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lskd.measure.accuracy import accuracy_figures
+from lskd.measure.accuracy import accuracy_metrics
 from lskd.measure.smoothing_estimate import estimate_label_smoothing
 from lskd.measure.teacher_smoothing import with_estimate
 from lskd.records.runs import read_run
@@ -96,8 +96,8 @@ def score(
         own, *others = counts[number * len(counts) // len(teachers) :][: len(counts) // len(teachers)]
         argument, value = ("--kd-checkpoint", teacher.path) if teacher.path else ("--kd-model-name", teacher.name)
         check_score(own, order, others[0] if others else None, argument, value, config.device.scales_loss)
-        figures = accuracy_figures(own)
+        metrics = accuracy_metrics(own)
         smoothing = with_estimate(teacher.label_smoothing, estimate_label_smoothing(sampled[number]))
-        valid = {name: figures[name] for name in ("top1", "top5", "nll_loss")}
+        valid = {name: metrics[name] for name in ("top1", "top5", "nll_loss")}
         found.append({"valid": valid, "label_smoothing": smoothing})
     return found

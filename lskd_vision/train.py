@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from lskd.io.errors import input_error, report, run_command
 from lskd.io.files import remove_partials
-from lskd.measure.accuracy import accuracy_figures
+from lskd.measure.accuracy import accuracy_metrics
 from lskd.records.runs import read_run, write_run
 from lskd_vision import options
 from lskd_vision.command_line import training_configs
@@ -33,9 +33,9 @@ from lskd_vision.logs import Logs, check_logs
 from lskd_vision.memory_groups import free_memory, groups_of, weight_bytes
 from lskd_vision.models import meta_model
 from lskd_vision.processes import start_processes
-from lskd_vision.records import BEST, LAST
 from lskd_vision.run import Run
 from lskd_vision.run_directories import check_directories_differ, check_directory
+from lskd_vision.run_record import BEST, LAST
 from lskd_vision.scoring import score_teachers
 from lskd_vision.teacher import Normalisation, Teacher, load_teacher
 from lskd_vision.trial import try_out
@@ -174,9 +174,9 @@ def train(runs: Sequence[Run], data: Data) -> None:
             active = [run for run in active if not run.failure]
             if not active:
                 continue
-            figures = validate(active, validation, data)
+            metrics = validate(active, validation, data)
             for run in active:
-                run.finish_epoch(epoch, means[run], figures[run])
+                run.finish_epoch(epoch, means[run], metrics[run])
                 if run in logs:
                     logs[run].add(run.record.history[-1])
 
@@ -210,10 +210,10 @@ def validate(runs: Sequence[Run], batches: Loader, data: Data) -> dict[Run, dict
                 models[run, suffix] = model.eval()
     device = runs[0].config.device
     counts = evaluate(list(models.values()), batches.epoch(0), data.num_classes, device, len(batches))
-    figures: dict[Run, dict[str, dict[str, Any]]] = {run: {} for run in runs}
+    metrics: dict[Run, dict[str, dict[str, Any]]] = {run: {} for run in runs}
     for (run, suffix), count in zip(models, counts, strict=True):
-        figures[run][suffix] = accuracy_figures(count, data.class_names)
-    return figures
+        metrics[run][suffix] = accuracy_metrics(count, data.class_names)
+    return metrics
 
 
 def table(runs: Sequence[Run]) -> str:
@@ -225,7 +225,7 @@ def table(runs: Sequence[Run]) -> str:
         if record is None:
             lines.append(f"{run.name:<{width}} failed: {run.failure}")
             continue
-        best, last = (record.figures["valid"][name]["top1"] for name in (BEST, LAST))
+        best, last = (record.metrics["valid"][name]["top1"] for name in (BEST, LAST))
         lines.append(f"{run.name:<{width}} {best:>10.2f} % {last:>10.2f} %")
     return "\n".join([*lines, f"in {runs[0].directory.parent}"])
 

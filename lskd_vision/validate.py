@@ -17,7 +17,7 @@ from typing import Any
 
 from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import write_json
-from lskd.measure.accuracy import accuracy_figures
+from lskd.measure.accuracy import accuracy_metrics
 from lskd.records.runs import add_to_run
 from lskd_vision import options
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint
@@ -30,7 +30,7 @@ from lskd_vision.loader import Loader
 from lskd_vision.models import check_input, rebuild
 from lskd_vision.other_order import OtherOrder
 from lskd_vision.processes import start_processes
-from lskd_vision.records import other_images, own_record
+from lskd_vision.run_record import other_images, own_record
 from lskd_vision.teacher import what_is_known
 from lskd_vision.timm_model import TimmModel
 
@@ -113,13 +113,13 @@ def main(arguments: argparse.Namespace) -> None:
     order = OtherOrder.of(names)
     models = order.both(model) if order else [model]
     counts, *others = evaluate(models, batches.epoch(0), len(names), config.device, len(batches), split)
-    figures = accuracy_figures(counts, names)
-    print(report(path, split, figures))
+    metrics = accuracy_metrics(counts, names)
+    print(report(path, split, metrics))
     if order and order.explains(counts, *others):
         logger.warning(f"{path} {order.described(counts, *others)}")
-    figures |= {"fingerprint": fingerprint(data)}
+    metrics |= {"fingerprint": fingerprint(data)}
     if results:
-        write_json(results, {"checkpoint": str(path), "split": split, **figures})
+        write_json(results, {"checkpoint": str(path), "split": split, **metrics})
     if record is None:
         return
     file, suffix = path.parent / "run.json", "_ema" if loaded.checkpoint.ema else ""
@@ -130,17 +130,17 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"not recorded in {file}: {difference}")
         return
     key = "valid" if split == config.dataset.val_split else split
-    add_to_run(path.parent, key, path.name, {f"{name}{suffix}": value for name, value in figures.items()})
+    add_to_run(path.parent, key, path.name, {f"{name}{suffix}": value for name, value in metrics.items()})
     print(f"recorded in {file}")
 
 
-def report(path: Path, split: str, figures: Mapping[str, Any]) -> str:
+def report(path: Path, split: str, metrics: Mapping[str, Any]) -> str:
     """The results as a table, the classes last."""
-    lines = [f"{path}, {split}: {figures['samples']} images"]
-    loss = "not finite" if figures["nll_loss"] is None else f"{figures['nll_loss']:.4f} nats"
-    lines.append(f"top-1 {figures['top1']:.2f} %   top-5 {figures['top5']:.2f} %   loss {loss}")
-    width = max(map(len, figures["classwise"]))
-    for name, value in figures["classwise"].items():
+    lines = [f"{path}, {split}: {metrics['samples']} images"]
+    loss = "not finite" if metrics["nll_loss"] is None else f"{metrics['nll_loss']:.4f} nats"
+    lines.append(f"top-1 {metrics['top1']:.2f} %   top-5 {metrics['top5']:.2f} %   loss {loss}")
+    width = max(map(len, metrics["classwise"]))
+    for name, value in metrics["classwise"].items():
         lines.append(f"  {name:<{width}} " + ("no images" if value is None else f"{value:6.2f} %"))
     return "\n".join(lines)
 

@@ -115,7 +115,7 @@ def store(data: Path, teacher: Path) -> None:
 
 def score(data: Path, save_dir: Path, threads: int) -> None:
     """Score a model on the test split, unless it is scored."""
-    if "checkpoint_best.pt" not in record_of(save_dir).figures.get("test", {}):
+    if "checkpoint_best.pt" not in record_of(save_dir).metrics.get("test", {}):
         command = [sys.executable, "-m", "lskd_fairseq.score", "--cpu", "--data", str(data)]
         command += ["--path", str(save_dir / "checkpoint_best.pt")]
         tqdm.write(f"$ {shlex.join(command)}")
@@ -183,11 +183,11 @@ def table(rows: Sequence[tuple[str, Sequence[RunRecord]]]) -> str:
     """Models down, test BLEU, chrF and training time across; mean ± standard deviation over seeds."""
     lines = [f"{'model':<38} {'BLEU':>14} {'chrF':>14} {'train time':>11}"]
     for name, records in rows:
-        figures = [record.figures["test"]["checkpoint_best.pt"] for record in records]
+        metrics = [record.metrics["test"]["checkpoint_best.pt"] for record in records]
         seconds = statistics.mean(record.history[-1]["seconds"] for record in records)
-        cells = [mean_and_deviation([figure[key] for figure in figures]) for key in ("bleu", "chrf")]
+        cells = [mean_and_deviation([figure[key] for figure in metrics]) for key in ("bleu", "chrf")]
         lines.append(f"{name:<38} {cells[0]:>14} {cells[1]:>14} {int(seconds // 60):>6}:{int(seconds % 60):02d} min")
-    figure = rows[0][1][0].figures["test"]["checkpoint_best.pt"]
+    figure = rows[0][1][0].metrics["test"]["checkpoint_best.pt"]
     lines.append(f"{figure['sentences']} test sentences, beam {figure['beam']}, {figure['bleu_signature']}")
     return "\n".join(
         [*lines, f"train time: wall clock of one process, as many beside each other as there are cores: {CORES}"]

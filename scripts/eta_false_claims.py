@@ -27,7 +27,7 @@ from lskd.io.tables import Column, show
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.diffusion import diffusion_indices, permutation_p
 from lskd.measure.isotropy import isotropy_test
-from lskd.measure.representations import Representations, record
+from lskd.measure.representations import Representations, collect
 from lskd.measure.similar_classes import sets_by_distance
 from lskd.measure.usable_sets import usable_sets
 
@@ -177,7 +177,7 @@ def _pair(setting: Setting, means: Means, shape: Means, generator: np.random.Gen
         features = at[label] + noise @ shape
         if place:
             features = features + setting.feature_noise * generator.normal(size=features.shape)
-        students.append(record(features, label, NAMES))
+        students.append(collect(features, label, NAMES))
     return students[0], students[1]
 
 

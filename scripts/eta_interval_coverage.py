@@ -20,7 +20,7 @@ from lskd.io.errors import run_command
 from lskd.io.tables import Column, show
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.diffusion import diffusion_indices, relative_changes
-from lskd.measure.representations import record
+from lskd.measure.representations import collect
 
 CLASSES, SCALE = 9, 1.3
 SETS = {0: ClassSets([1, 2], list(range(3, CLASSES)))}
@@ -67,7 +67,7 @@ def coverage(setting: Mapping[str, Any]) -> dict[str, float]:
         first = noise()
         second = correlation * first + np.sqrt(1 - correlation**2) * noise()
         before, after = (
-            record((mean[:, None] + size * each @ shape).reshape(-1, dimension), labels, names)
+            collect((mean[:, None] + size * each @ shape).reshape(-1, dimension), labels, names)
             for mean, size, each in ((means, 1, first), (later, SCALE, second))
         )
         (found,) = diffusion_indices(before, after, SETS, variant, resamples=500, seed=simulation)

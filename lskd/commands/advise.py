@@ -144,14 +144,14 @@ def _evidence(smoothed: bool | None) -> str:
     rows = []
     for table, metric in TABLES:
         students: dict[tuple[str, float], dict[float, float]] = {}
-        figures = published(table, metric=metric)
-        for each in figures:
+        measurements = published(table, metric=metric)
+        for each in measurements:
             if each.student and each.temperature is not None and each.label_smoothing is not None:
                 by_temperature = students.setdefault((each.student, each.label_smoothing), {})
                 by_temperature[each.temperature] = each.mean
         for (student, alpha), means in students.items():
             if smoothed is None or smoothed == (alpha > 0):
-                row = {"table": table, "data": figures[0].data, "student": student, "alpha": alpha}
+                row = {"table": table, "data": measurements[0].data, "student": student, "alpha": alpha}
                 row |= {f"T{each}": means.get(each) for each in TEMPERATURES}
                 rows.append(row | {"best": max(means, key=means.__getitem__)})
     columns = [Column("table", "table"), Column("data", "data"), Column("student", "student")]

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, write, and print the two tables."""
-    figures, notes = measure(arguments.table, arguments.inputs, dict(arguments.stand_ins))
+    measurements, notes = measure(arguments.table, arguments.inputs, dict(arguments.stand_ins))
     say_skipped(find_inputs("INPUT", arguments.inputs, VALID, is_result).skipped)
     printed = published(arguments.table)
     result = Result(
@@ -59,13 +59,13 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.scale,
         [*arguments.note, *notes],
         [str(each) for each in arguments.inputs],
-        figures,
+        measurements,
     )
-    measured = text_grid(figures, printed)
+    measured = text_grid(measurements, printed)
     if arguments.output:
         write_result(arguments.output, result)
     scale = f", scale {result.scale}" if result.scale else ""
-    print(f"{result.title}\nmeasured{scale}: {described(figures)}\n\n{measured}\n")
+    print(f"{result.title}\nmeasured{scale}: {described(measurements)}\n\n{measured}\n")
     print(f"Table {result.table} ({SOURCE}): {constants(printed)}\n\n{text_grid(printed)}")
     if result.notes:
         print("\n" + "\n".join(result.notes))

@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from lskd.io.errors import InputError
 from lskd.io.tables import Column, output_file, show, write
-from lskd.paper.published import SOURCE, Figure, published, tables
+from lskd.paper.published import SOURCE, Measurement, published, tables
 from lskd.paper.table_layout import HEADS, WORDS, cell, constants, flags, grid
 
 EXAMPLE = "lskd published D.1"
@@ -29,30 +29,30 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the list of tables, or one table; write the figures."""
     names = [arguments.table] if arguments.table is not None else list(tables())
     try:
-        figures = [figure for name in names for figure in published(name)]
+        measurements = [measurement for name in names for measurement in published(name)]
     except ValueError as error:
         raise InputError(str(error)) from None
     if arguments.output:
-        write(arguments.output, [asdict(figure) for figure in figures], {"source": SOURCE})
+        write(arguments.output, [asdict(measurement) for measurement in measurements], {"source": SOURCE})
     if arguments.table is None:
         print("\n".join(f"{name:<5}  {content}" for name, content in tables().items()))
     else:
-        print(f"{arguments.table}: {tables()[arguments.table]} ({SOURCE})\n{constants(figures)}\n")
-        print(text_grid(figures))
+        print(f"{arguments.table}: {tables()[arguments.table]} ({SOURCE})\n{constants(measurements)}\n")
+        print(text_grid(measurements))
 
 
-def text_grid(figures: Sequence[Figure], like: Sequence[Figure] = ()) -> str:
+def text_grid(measurements: Sequence[Measurement], like: Sequence[Measurement] = ()) -> str:
     """A table laid out by :func:`lskd.paper.table_layout.grid`, with the flags as footnotes."""
-    layout = grid(figures, like)
-    found = list(dict.fromkeys(flag for figure in figures for flag in flags(figure)))
-    marked = [flag for flag in found if any(flag not in flags(figure) for figure in figures)]
+    layout = grid(measurements, like)
+    found = list(dict.fromkeys(flag for measurement in measurements for flag in flags(measurement)))
+    marked = [flag for flag in found if any(flag not in flags(measurement) for measurement in measurements)]
     rows = []
     for names, cells in layout.rows:
         row = dict(zip(layout.down, names, strict=True))
-        for title, figure in zip(layout.titles, cells, strict=True):
-            if figure is not None:
-                marks = [str(number) for number, flag in enumerate(marked, start=1) if flag in flags(figure)]
-                row[title] = cell(figure) + (f" [{','.join(marks)}]" if marks else "")
+        for title, measurement in zip(layout.titles, cells, strict=True):
+            if measurement is not None:
+                marks = [str(number) for number, flag in enumerate(marked, start=1) if flag in flags(measurement)]
+                row[title] = cell(measurement) + (f" [{','.join(marks)}]" if marks else "")
         rows.append(row)
     columns = [Column(HEADS[name], name, ".10g" if name in WORDS else "") for name in layout.down]
     columns += [Column(title, title) for title in layout.titles]

@@ -33,23 +33,23 @@ def validate_teacher(teacher: object, student: Tensor, topk: int) -> list[Tensor
     count, vocabulary = student.shape
     if isinstance(teacher, TopkLogits):
         k = teacher.values.shape[-1]
-        expected = {"values": (count, k), "symbols": (count, k), "log_normaliser": (count,)}
+        expected = {"values": (count, k), "indices": (count, k), "log_normaliser": (count,)}
         for name, shape in expected.items():
             if (tensor := getattr(teacher, name)) is not None and tensor.shape != shape:
                 raise ValueError(f"teacher_logits: {name} of shape {tuple(tensor.shape)} (must be {shape})")
-        if not teacher.values.is_floating_point() or teacher.symbols.dtype not in INTEGERS:
-            found = f"{teacher.values.dtype} and {teacher.symbols.dtype}"
-            raise ValueError(f"teacher_logits: values and symbols of {found} (must be floating and integers)")
-        if count and teacher.symbols.device.type == "cpu":
-            least, most = teacher.symbols.min(), teacher.symbols.max()
+        if not teacher.values.is_floating_point() or teacher.indices.dtype not in INTEGERS:
+            found = f"{teacher.values.dtype} and {teacher.indices.dtype}"
+            raise ValueError(f"teacher_logits: values and indices of {found} (must be floating and integers)")
+        if count and teacher.indices.device.type == "cpu":
+            least, most = teacher.indices.min(), teacher.indices.max()
             if not 0 <= least <= most < vocabulary:
                 wrong = least if least < 0 else most
                 raise ValueError(f"teacher_logits: symbol {wrong} (must be between 0 and {vocabulary - 1})")
         if not 1 <= k <= vocabulary:
-            raise ValueError(f"teacher_logits: {k} largest (must be 1 to {vocabulary}, the number of symbols)")
+            raise ValueError(f"teacher_logits: {k} largest (must be 1 to {vocabulary}, the size of the vocabulary)")
         if topk > k:
             raise ValueError(f"teacher_topk: {topk} (must be at most {k}, as many as the teacher's logits are)")
-        return TopkLogits(teacher.values[:, :topk], teacher.symbols[:, :topk]) if topk else teacher
+        return TopkLogits(teacher.values[:, :topk], teacher.indices[:, :topk]) if topk else teacher
     if not isinstance(teacher, (Tensor, ProjectedLogits, Sequence)):
         raise ValueError(f"teacher_logits: {type(teacher).__name__} (must be tensors)")
     teachers = [teacher] if isinstance(teacher, Tensor | ProjectedLogits) else list(teacher)
@@ -63,7 +63,7 @@ def validate_teacher(teacher: object, student: Tensor, topk: int) -> list[Tensor
         if logits.shape != student.shape:
             raise ValueError(f"teacher_logits: shape {tuple(logits.shape)} (must be {tuple(student.shape)})")
     if topk > vocabulary:
-        raise ValueError(f"teacher_topk: {topk} (must be at most {vocabulary}, the number of symbols)")
+        raise ValueError(f"teacher_topk: {topk} (must be at most {vocabulary}, the size of the vocabulary)")
     return teachers
 
 

@@ -62,7 +62,7 @@ def distillation_loss(
             teacher only (Müller et al. 2019).
         kd_weight: β, in [0, 1].
         label_smoothing: α of the hard term, in [0, 1), the mixture with the uniform distribution.
-        teacher_topk: keep only the k most probable symbols of the teacher and renormalise over them, 0 keeps all.
+        teacher_topk: keep only the k most probable tokens of the teacher and renormalise over them, 0 keeps all.
         overwrite: write the gradient over the student's logits, which must not be used afterwards: nothing of their
             size is allocated.
         compiled: let torch.compile fuse it, for one teacher's dense logits; takes seconds, once a process. None: on
@@ -243,5 +243,5 @@ def _keep_topk(teacher: list[Tensor] | TopkLogits, temperature: float, topk: int
     if len(teacher) == 1:
         return TopkLogits(*teacher[0].topk(topk, 1))
     mean = torch.stack([torch.softmax(logits.double() / temperature, 1) for logits in teacher]).mean(0)
-    probability, symbols = mean.topk(topk, 1)
-    return TopkLogits(probability.log() * temperature, symbols)
+    probability, indices = mean.topk(topk, 1)
+    return TopkLogits(probability.log() * temperature, indices)

@@ -178,7 +178,7 @@ def _sparse(
     Logits of -inf are always allowed for: with so few, that costs little.
     """
     factor = settings.kd_weight * settings.student_temperature
-    vocabulary, k, dtype = workspace.size(2), teacher.symbols.size(1), workspace.dtype
+    vocabulary, k, dtype = workspace.size(2), teacher.indices.size(1), workspace.dtype
     log_teacher = teacher.values.to(dtype) / settings.temperature
     if teacher.log_normaliser is None:
         log_teacher = torch.log_softmax(log_teacher, 1)
@@ -188,12 +188,12 @@ def _sparse(
         rest = (1 - log_teacher.exp().sum(1, keepdim=True)).clamp(min=0) / max(1, vocabulary - k)
         rest.masked_fill_(teacher.values[:, -1:] == -math.inf, 0)  # one of the k is -inf, and so are all smaller ones
     p_t, zero = log_teacher.exp(), log_teacher < LEAST
-    power = student.power.gather(1, teacher.symbols).masked_fill_(zero, 0)
+    power = student.power.gather(1, teacher.indices).masked_fill_(zero, 0)
     entropy = -(p_t * log_teacher.masked_fill(zero, 0)).sum(1, keepdim=True)
     entropy -= (vocabulary - k) * torch.special.xlogy(rest, rest)
     mean_power = torch.where(power == -math.inf, power, p_t * power).sum(1, keepdim=True)
     if teacher.log_normaliser is not None:
-        others = student.power.scatter_(1, teacher.symbols, 0).sum(1, keepdim=True)
+        others = student.power.scatter_(1, teacher.indices, 0).sum(1, keepdim=True)
         mean_power += rest * others.masked_fill_(rest == 0, 0)
     mass = p_t.sum(1, keepdim=True) + (vocabulary - k) * rest
     cross_entropy = (mass * student.total.log2() - mean_power) / LOG2_E
@@ -204,8 +204,8 @@ def _sparse(
         gradient = student.exponential.mul_(factor / student.total)
         if teacher.log_normaliser is not None:
             gradient.sub_(factor * rest)
-        gradient.scatter_add_(1, teacher.symbols, -factor * (p_t - rest))
-    return _SoftTerms(cross_entropy - entropy, entropy, teacher.symbols[:, :1], p_t[:, :1], gradient)
+        gradient.scatter_add_(1, teacher.indices, -factor * (p_t - rest))
+    return _SoftTerms(cross_entropy - entropy, entropy, teacher.indices[:, :1], p_t[:, :1], gradient)
 
 
 def _argmax(logits: Tensor) -> Tensor:

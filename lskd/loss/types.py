@@ -68,17 +68,17 @@ class TopkLogits:
 
     Attributes:
         values: (N, k) floating, in descending order, up to a constant of the row.
-        symbols: (N, k) int64, their indices in the vocabulary, 0 to V-1.
+        indices: (N, k) int64, their indices in the vocabulary, 0 to V-1.
         log_normaliser: (N,) log Σ exp(z/T) over the whole vocabulary, at the temperature in use and less the same
             constant divided by T. The probability that the k leave over is then spread evenly over all others.
             None: the k have all of it.
     """
 
     values: Tensor
-    symbols: Tensor
+    indices: Tensor
     log_normaliser: Tensor | None = None
 
     def __getitem__(self, chunk: slice) -> "TopkLogits":
         """The k largest logits of a chunk of rows."""
         normaliser = None if self.log_normaliser is None else self.log_normaliser[chunk]
-        return TopkLogits(self.values[chunk], self.symbols[chunk], normaliser)
+        return TopkLogits(self.values[chunk], self.indices[chunk], normaliser)

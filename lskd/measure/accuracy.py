@@ -190,7 +190,7 @@ def _as_tensor(name: str, value: object) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
 
 
-def accuracy_figures(counts: ClassCounts, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+def accuracy_metrics(counts: ClassCounts, class_names: Sequence[str] | None = None) -> dict[str, Any]:
     """The results for a run record: ``top1``, ``top5`` in %, ``nll_loss`` in nats, ``samples``, ``classwise`` in %.
 
     Args:

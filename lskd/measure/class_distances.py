@@ -45,14 +45,14 @@ def squared_distances(
     classes = class_list("classes", range(moments.classes) if classes is None else classes, moments.classes)
     if not targets or not classes:
         raise ValueError(f"{'classes' if targets else 'targets'}: none (must be at least one)")
-    share = scatter_share(variant, moments.counts)
+    share = variance_share(variant, moments.counts)
     centroids = moments.centroids()
     # Differences first: |a|² + |b|² − 2ab would lose the digits of near classes.
     squared = np.array([((centroids[classes] - centroids[target]) ** 2).sum(1) for target in targets])
     if variant == "centroid":
         return squared
     spread = np.where(
-        share == 0, 0, share * moments.scatter()
+        share == 0, 0, share * moments.within_class_variance()
     )  # with one sample the scatter is unknown, and none is added
     return squared + spread[targets][:, None] + spread[classes]
 
@@ -64,7 +64,7 @@ def target_distances(student: Representations, target: int, classes: Sequence[in
     return squared_distances(student.moments, [target], classes, variant)[0]
 
 
-def scatter_share(variant: str, counts: np.ndarray) -> np.ndarray:
+def variance_share(variant: str, counts: np.ndarray) -> np.ndarray:
     """The share of a class's scatter that a variant adds to a squared distance of centroids.
 
     Raises:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lskd.measure.class_distances import pairwise_distances, scatter_share
+from lskd.measure.class_distances import pairwise_distances, variance_share
 from lskd.measure.representations import Representations
 
 CACHE_BYTES = 2**28  # of resampled centroids, for classes that several targets share
@@ -23,10 +23,15 @@ class Resampling:
 
     def __init__(self, student: Representations, resamples: int, seed: Sequence[int]) -> None:
         self.student, self.resamples, self.seed = student, resamples, seed
-        self.scatter, self.centroids = student.moments.scatter(), student.moments.centroids()
-        kept = np.bincount(student.labels, minlength=len(self.scatter))
+        self.within_class_variance, self.centroids = (
+            student.moments.within_class_variance(),
+            student.moments.centroids(),
+        )
+        kept = np.bincount(student.labels, minlength=len(self.within_class_variance))
         with np.errstate(divide="ignore", invalid="ignore"):
-            self.bias = (self.scatter / student.moments.counts) ** 2 / kept  # by which tr(S²) is overestimated
+            self.bias = (
+                self.within_class_variance / student.moments.counts
+            ) ** 2 / kept  # by which tr(S²) is overestimated
         classes = CACHE_BYTES // (8 * resamples * student.moments.dimension)
         self.shifts = lru_cache(max(1, classes))(self._shifts)
 
@@ -35,11 +40,11 @@ class Resampling:
         if variant == "pairwise":
             return pairwise_distances(self.student, target, classes, self.kept_weights)
         counts = self.student.moments.counts
-        share = scatter_share(variant, counts) - 1 / np.maximum(counts, 1)  # without what resampling adds
-        shift, scatter = self.shifts(target)
+        share = variance_share(variant, counts) - 1 / np.maximum(counts, 1)  # without what resampling adds
+        shift, within_class_variance = self.shifts(target)
         columns = []
         for label in classes:
-            other_shift, other_scatter = self.shifts(label)
+            other_shift, other_variance = self.shifts(label)
             between, moved = self.centroids[target] - self.centroids[label], shift - other_shift
             linear, squared = 2 * moved @ between, (moved**2).sum(1)
             # Noise makes the estimated difference longer than the true one, and the linear part would vary too much:
@@ -47,7 +52,7 @@ class Resampling:
             # where S is estimated from few samples: that is not removed.
             excess = 2 * (squared.var() - 2 * (self.bias[target] + self.bias[label])) / (linear.var() or 1)
             distances = between @ between + math.sqrt(np.clip(1 - excess, 0, 1)) * linear + squared
-            columns.append(distances + share[target] * scatter + share[label] * other_scatter)
+            columns.append(distances + share[target] * within_class_variance + share[label] * other_variance)
         return np.maximum(np.stack(columns, 1), 0)
 
     def kept_weights(self, label: int) -> np.ndarray:
@@ -65,9 +70,9 @@ class Resampling:
         samples -= samples.mean(0)
         norms = (samples**2).sum(1)
         if spread := norms.mean():
-            samples *= math.sqrt(self.scatter[label] / spread)
-            norms *= self.scatter[label] / spread
+            samples *= math.sqrt(self.within_class_variance[label] / spread)
+            norms *= self.within_class_variance[label] / spread
         weights = self._weights(label, len(samples), count)
         shift = weights @ samples
-        scatter = (weights @ norms - (shift**2).sum(1)) * count / (count - 1)
-        return shift, scatter
+        within_class_variance = (weights @ norms - (shift**2).sum(1)) * count / (count - 1)
+        return shift, within_class_variance

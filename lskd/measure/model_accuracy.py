@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # it needs torch
     from lskd.measure.accuracy import ClassCounts
 
 
-class _Figures(msgspec.Struct):
+class _ImageMetrics(msgspec.Struct):
     """The results of an image classifier in a run's record."""
 
     samples: Count
@@ -82,8 +82,8 @@ def _count(file: Representations) -> "ClassCounts":
 
 def has_accuracy(path: str | os.PathLike[str]) -> bool:
     """Whether a run's results are those of an image classifier, or there are none yet."""
-    checkpoints = [each for split in read_existing_run(path).figures.values() for each in split.values()]
-    return not checkpoints or any("top1" in figures for figures in checkpoints)
+    checkpoints = [each for split in read_existing_run(path).metrics.values() for each in split.values()]
+    return not checkpoints or any("top1" in metrics for metrics in checkpoints)
 
 
 def accuracy_of_run(path: str | os.PathLike[str], split: str, checkpoint: str) -> ModelAccuracy:
@@ -98,20 +98,20 @@ def accuracy_of_run(path: str | os.PathLike[str], split: str, checkpoint: str) -
         InputError: a record without such results, or not of an image classifier.
     """
     record = read_existing_run(path)
-    if split not in record.figures:
+    if split not in record.metrics:
         raise input_error(
-            "--split", split, f"must be one that {path} has results of: {', '.join(record.figures) or 'none'}"
+            "--split", split, f"must be one that {path} has results of: {', '.join(record.metrics) or 'none'}"
         )
-    names = list(record.figures[split])
+    names = list(record.metrics[split])
     fitting = [name for name in names if name == checkpoint] or [name for name in names if checkpoint in name]
     if len(fitting) != 1:
         raise input_error("--checkpoint", checkpoint, f"must be one that {path} has results of: {', '.join(names)}")
-    figures = record.figures[split][fitting[0]]
-    if missing := {"top1", "top5", "samples", "classwise"} - figures.keys():
+    metrics = record.metrics[split][fitting[0]]
+    if missing := {"top1", "top5", "samples", "classwise"} - metrics.keys():
         raise input_error(
             "PATH", path, f"has no {', '.join(sorted(missing))} of {fitting[0]}, must be a run of an image classifier"
         )
-    measured = convert(figures, _Figures, f"{path}: figures of {split}")
+    measured = convert(metrics, _ImageMetrics, f"{path}: figures of {split}")
     configuration = record.configuration
     provenance: dict[str, Any] = {
         "model": configuration.get("model"),

@@ -149,7 +149,7 @@ class ClassMoments:
         """(K,) float64, Σ ‖x - centroid‖² of each class; 0 for a class of fewer than two samples."""
         return np.maximum(self._squares - (self._sums**2).sum(1) / np.maximum(self.counts, 1), 0)
 
-    def scatter(self) -> np.ndarray:
+    def within_class_variance(self) -> np.ndarray:
         """(K,) float64, the trace of each class's unbiased covariance; NaN for a class of fewer than two samples."""
         known = self.counts > 1
         return np.where(known, self.squared_deviations() / np.where(known, self.counts - 1, 1), np.nan)

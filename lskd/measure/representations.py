@@ -7,9 +7,9 @@ A file ``NAME.representations.safetensors`` holds the moments of every class ove
 of the samples that were kept (all, those of some classes, or none), the last layer, with which the features give the
 logits, and their provenance. It is read without executing code, and features stay on the disk until they are used.
 
-Any features can be written to such a file with :func:`record`:
+Any features can be written to such a file with :func:`collect`:
 
-    write_representations("mine.representations.safetensors", record(features, labels, class_names))
+    write_representations("mine.representations.safetensors", collect(features, labels, class_names))
 """
 
 import dataclasses
@@ -152,7 +152,7 @@ class Representations:
         return features
 
 
-def record(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str], **others: Any) -> Representations:
+def collect(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str], **others: Any) -> Representations:
     """Representations of any features and labels, with all samples kept. Takes arrays, tensors on any device, or lists.
 
     Args:
@@ -165,7 +165,7 @@ def record(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str],
         ValueError: arguments that do not fit, or a feature that is not finite.
 
     Example:
-        >>> both = record(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]), ["cat", "dog"])
+        >>> both = collect(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]), ["cat", "dog"])
         >>> both.moments.centroids().tolist(), both.complete
         ([[1.0, 0.0], [0.0, 1.0]], True)
     """

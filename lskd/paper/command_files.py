@@ -12,7 +12,7 @@ from msgspec import field
 from lskd.io.errors import InputError, input_error
 from lskd.io.schema import Count, Name, Number, Text, convert, read_json
 from lskd.measure.model_accuracy import ModelAccuracy
-from lskd.measure.wordnet import imagenet_classes
+from lskd.measure.wordnet import readable_name
 from lskd.paper.published import FIELDS
 from lskd.records.runs import data_name, teacher_smoothing
 
@@ -28,12 +28,12 @@ class Row:
     """A result that a command wrote.
 
     Attributes:
-        figure: the known fields of :class:`lskd.paper.published.Figure`.
+        figure: the known fields of :class:`lskd.paper.published.Measurement`.
         seed: identifies it among results of other seeds, if the command does not average these.
         notes: for readers, a sentence each.
     """
 
-    figure: dict[str, Any]
+    measurement: dict[str, Any]
     seed: str = ""
     notes: tuple[str, ...] = ()
 
@@ -101,18 +101,18 @@ class _EtaRow(msgspec.Struct):
 
 
 class _ModelRow(msgspec.Struct):
-    """A row about a model, with the field names of :class:`lskd.paper.published.Figure`."""
+    """A row about a model, with the field names of :class:`lskd.paper.published.Measurement`."""
 
     data: Text | None = None
     label_smoothing: Number | None = None
     split: Text | None = None
 
-    def figure(self, metric: str, **other: Any) -> dict[str, Any]:
+    def measurement(self, metric: str, **other: Any) -> dict[str, Any]:
         """Its fields, as the paper writes them, and ``other`` ones."""
         found: dict[str, Any] = {name: getattr(self, name) for name in FIELDS if hasattr(self, name)} | other
         alpha, name = self.label_smoothing, found.get("target_class")
         found |= {"label_smoothing": None if alpha is None else round(alpha, 3), "split": _split(self.split)}
-        return found | {"target_class": name and _class(name), "metric": metric, "unit": UNITS[metric]}
+        return found | {"target_class": name and readable_name(name), "metric": metric, "unit": UNITS[metric]}
 
 
 class _TeacherRow(_ModelRow, kw_only=True):
@@ -196,13 +196,14 @@ def accuracy_rows(measured: ModelAccuracy) -> list[Row]:
     seed = f"seed {made.seed:g}" if made.seed is not None else measured.path
     split = _split(made.split)
     overall = {"top1": measured.top1, "top5": measured.top5} if split == "val" else {}
-    figures = [about | {"metric": metric, "unit": "%", "mean": mean} for metric, mean in overall.items()]
-    figures += [
-        about | {"metric": "class_accuracy", "unit": "%", "split": split, "target_class": _class(name), "mean": value}
+    measurements = [about | {"metric": metric, "unit": "%", "mean": mean} for metric, mean in overall.items()]
+    measurements += [
+        about
+        | {"metric": "class_accuracy", "unit": "%", "split": split, "target_class": readable_name(name), "mean": value}
         for name, value in zip(measured.class_names, measured.classwise, strict=True)
         if value is not None
     ]
-    return [Row(each, seed) for each in figures]
+    return [Row(each, seed) for each in measurements]
 
 
 def _eta(content: _Eta, rows: list[_EtaRow], path: str) -> Iterator[Row]:
@@ -231,7 +232,7 @@ def _eta(content: _Eta, rows: list[_EtaRow], path: str) -> Iterator[Row]:
     if content.variant == "corrected":
         notes += (CORRECTED.format(data=about["data"] or "these data"),)
     for row in rows:
-        known = about | {"target_class": _class(row.target), "n": row.n}
+        known = about | {"target_class": readable_name(row.target), "n": row.n}
         similar = {"mean": row.eta_similar_percent, "standard_deviation": row.eta_similar_sd_percent}
         yield Row(known | {"metric": f"{name}_similar"} | similar, notes=notes)
         dissimilar = {"mean": row.eta_dissimilar_percent, "standard_deviation": row.eta_dissimilar_sd_percent}
@@ -245,18 +246,18 @@ def _row(row: dict[str, Any], where: str, made: _Provenance) -> Iterator[Row]:
         entropy = convert(row, _EntropyRow, where)
         most = entropy.largest_entropy_nats
         notes = (f"Measured entropies are at most ln K = {most:.3f} nats.",) if most else ()
-        yield Row(entropy.figure("entropy"), entropy.which, notes)
+        yield Row(entropy.measurement("entropy"), entropy.which, notes)
     elif {"far_below_second", "label_smoothing"} <= has:  # in a class's mean output
         count = convert(row, _CountRow, where)
         notes = (f"Measured counts are of {count.classes} classes.",) if count.classes else ()
-        yield Row(count.figure("count"), count.which, notes)
+        yield Row(count.measurement("count"), count.which, notes)
     if {"class", "top1"} <= has:
         accuracy = convert(row, _AccuracyRow, where)
         model = str(accuracy.student).partition(" ")[2]  # "#2 student resnet18"
         role, _, name = model.partition(" ")
         who = {"student": name if role == "student" else model}
         yield Row(
-            accuracy.figure("class_accuracy", **({"student": None, "teacher": name} if role == "teacher" else who))
+            accuracy.measurement("class_accuracy", **({"student": None, "teacher": name} if role == "teacher" else who))
         )
     if "target" in has and "entropy_nats" not in has:
         yield from _agreement(convert(row, _AgreementRow, where), made)
@@ -264,16 +265,11 @@ def _row(row: dict[str, Any], where: str, made: _Provenance) -> Iterator[Row]:
 
 def _agreement(row: _AgreementRow, made: _Provenance) -> Iterator[Row]:
     """Agreement of two ways to choose similar and dissimilar classes, one of which may use a model."""
-    name = row.shown or _class(row.target)
+    name = row.shown or readable_name(row.target)
     about = {"data": data_name(made.data), "teacher": made.model, "split": _split(made.split)}
     about |= {"unit": UNITS["agreement"], "target_class": "average" if name == "mean" else name}
     for kind, mean in (("similar", row.similar), ("dissimilar", row.dissimilar)):
         yield Row(about | {"metric": f"agreement_{kind}", "mean": mean})
-
-
-def _class(name: str) -> str:
-    """The readable name of a class."""
-    return imagenet_classes().get(name, name)
 
 
 def _split(name: str | None) -> str | None:

@@ -15,7 +15,7 @@ from lskd.io.errors import InputError, input_error
 from lskd.io.schema import Text
 from lskd.measure.model_accuracy import accuracy_of_representations
 from lskd.paper.command_files import Row, accuracy_rows, is_result, read_rows
-from lskd.paper.published import Figure, published
+from lskd.paper.published import Measurement, published
 from lskd.paper.run_results import OTHER_BLEU, no_result, results_of_runs, spread_fields
 from lskd.records.found_runs import find_runs, score_notes
 from lskd.records.inputs import find_inputs
@@ -28,7 +28,7 @@ OF_STUDENT = ("data", "teacher", "student", "distill_type", "temperature")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured(Figure):
+class Measured(Measurement):
     """One measured figure; models and data have their own names.
 
     Attributes:
@@ -64,22 +64,22 @@ def measure(
     found_inputs = find_inputs("INPUT", inputs, VALID, is_result)
     runs = find_runs(found_inputs.runs) if found_inputs.runs else []
     rows = [_figure(table, known) for known in results_of_runs(table, printed, runs)] if runs else []
-    notes = dict.fromkeys(score_notes(run.figures for run in runs))
+    notes = dict.fromkeys(score_notes(run.metrics for run in runs))
     notes |= {f"{run.name} {short}.": None for run in runs if (short := unfinished(run.record))}
     given: list[tuple[Path, Row]] = []
     sources = [(path, read_rows(path)) for path in found_inputs.others]
     sources += [(path, accuracy_rows(accuracy_of_representations(path))) for path in found_inputs.representations]
     for path, of_file in sources:
-        found = [row for row in of_file if _fits(row.figure, printed)]
+        found = [row for row in of_file if _fits(row.measurement, printed)]
         if not found and path in found_inputs.others:
             raise no_result(table, path, printed)
         given += [(path, row) for row in found]
         notes |= {note: None for row in found for note in row.notes}
     from_files = _over_seeds(table, given)
-    if {figure.metric for figure in printed if figure.student} >= {"entropy", "top1"}:
+    if {measurement.metric for measurement in printed if measurement.student} >= {"entropy", "top1"}:
         from_files = _targets(table, given, from_files, rows)
     rows += from_files
-    if any(figure.target_class == "average" for figure in printed):
+    if any(measurement.target_class == "average" for measurement in printed):
         rows += _averages(rows)
     if not rows:
         raise input_error("INPUT", " ".join(map(str, inputs)), f"must have a figure of Table {table}")
@@ -87,12 +87,13 @@ def measure(
     return _sorted(_with_stand_ins(rows, stand_ins or {}), printed), list(notes)
 
 
-def _fits(row: Mapping[str, Any], printed: Sequence[Figure]) -> bool:
+def _fits(row: Mapping[str, Any], printed: Sequence[Measurement]) -> bool:
     """Whether a table has figures of this kind; entropies are always of teachers."""
     of_teacher = row.get("student") is None
     return any(
-        figure.metric == row["metric"] and (figure.metric == "entropy" or (figure.student is None) == of_teacher)
-        for figure in printed
+        measurement.metric == row["metric"]
+        and (measurement.metric == "entropy" or (measurement.student is None) == of_teacher)
+        for measurement in printed
     )
 
 
@@ -107,15 +108,15 @@ def _over_seeds(table: str, given: Sequence[tuple[Path, Row]]) -> list[Measured]
     cells: dict[tuple[object, ...], dict[str, dict[str, Any]]] = {}
     for path, row in given:
         if not row.seed:
-            rows.append(_figure(table, row.figure))
+            rows.append(_figure(table, row.measurement))
             continue
-        key = tuple(row.figure.get(name) for name in CELL)
+        key = tuple(row.measurement.get(name) for name in CELL)
         seeds = cells.setdefault(key, {})
         if row.seed in seeds:
             raise input_error(
-                "INPUT", path, f"has {row.seed} at T = {row.figure['temperature']:g} twice, or as another input"
+                "INPUT", path, f"has {row.seed} at T = {row.measurement['temperature']:g} twice, or as another input"
             )
-        seeds[row.seed] = row.figure
+        seeds[row.seed] = row.measurement
     for seeds in cells.values():
         known = next(iter(seeds.values()))
         rows.append(_figure(table, known | spread_fields([each["mean"] for each in seeds.values()])))
@@ -128,7 +129,7 @@ def _targets(
     """The entropy of each student's targets: that of its teacher's α at its T."""
     students = [each for each in students if each.metric == "top1" and each.student]
     for path in dict.fromkeys(path for path, _ in given):
-        rows = [_figure(table, row.figure) for other, row in given if other == path]
+        rows = [_figure(table, row.measurement) for other, row in given if other == path]
         if not any(_taught(row, each) for row in rows for each in students):
             raise input_error("INPUT", path, f"must have the entropy at α and T of a student of Table {table}")
     return [
@@ -163,9 +164,9 @@ def _averages(rows: Sequence[Measured]) -> list[Measured]:
     return found
 
 
-def _check(table: str, printed: Sequence[Figure], rows: Iterable[Measured]) -> None:
+def _check(table: str, printed: Sequence[Measurement], rows: Iterable[Measured]) -> None:
     """Check that each figure is there once, and has an α if the table has one."""
-    with_smoothing = all(figure.label_smoothing is not None for figure in printed)
+    with_smoothing = all(measurement.label_smoothing is not None for measurement in printed)
     seen = set()
     for row in rows:
         named = [row.student or f"teacher {row.teacher}", row.target_class, row.split, row.metric]
@@ -200,12 +201,12 @@ def _names(model: str | None) -> tuple[str, ...]:
     return (model, model.partition(",")[0]) if model else ()
 
 
-def _sorted(rows: Sequence[Measured], printed: Sequence[Figure]) -> list[Measured]:
-    paper = list(dict.fromkeys(figure.student for figure in printed))
+def _sorted(rows: Sequence[Measured], printed: Sequence[Measurement]) -> list[Measured]:
+    paper = list(dict.fromkeys(measurement.student for measurement in printed))
     students = list(dict.fromkeys((row.stands_for, row.student) for row in rows))
     students.sort(key=lambda each: paper.index(each[0]) if each[0] in paper else len(paper))
     classes = list(dict.fromkeys(row.target_class for row in rows))
-    metrics = [*dict.fromkeys(figure.metric for figure in printed), OTHER_BLEU]
+    metrics = [*dict.fromkeys(measurement.metric for measurement in printed), OTHER_BLEU]
     last = (None, "average", "by chance")
 
     def key(row: Measured) -> tuple[Any, ...]:

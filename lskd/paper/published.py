@@ -72,7 +72,7 @@ MODELS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class Measurement:
     """One figure of one table.
 
     Attributes:
@@ -112,7 +112,7 @@ class Figure:
     flag: Text | None = None
 
 
-FIELDS = tuple(field.name for field in fields(Figure))
+FIELDS = tuple(field.name for field in fields(Measurement))
 
 
 def tables() -> dict[str, str]:
@@ -120,12 +120,12 @@ def tables() -> dict[str, str]:
     return dict(TABLES)
 
 
-def published(table: str, **selection: object) -> list[Figure]:
+def published(table: str, **selection: object) -> list[Measurement]:
     """The figures of a table, in its order.
 
     Args:
         table: an id of :func:`tables`.
-        selection: fields of :class:`Figure` with their required values.
+        selection: fields of :class:`Measurement` with their required values.
 
     Raises:
         ValueError: no such table, or no such field.
@@ -140,9 +140,9 @@ def published(table: str, **selection: object) -> list[Figure]:
         if name not in FIELDS:
             raise ValueError(f"selection: {name} (must be one of {', '.join(FIELDS)})")
     return [
-        figure
-        for figure in _figures()
-        if figure.table == table and all(getattr(figure, name) == value for name, value in selection.items())
+        measurement
+        for measurement in _measurements()
+        if measurement.table == table and all(getattr(measurement, name) == value for name, value in selection.items())
     ]
 
 
@@ -154,7 +154,7 @@ def counterparts(
     label_smoothing: float | None = None,
     temperature: float | None = None,
     distill_type: str = "logit",
-) -> list[Figure]:
+) -> list[Measurement]:
     """The published figures of exactly this configuration over the whole test data, in the tables' order.
 
     Several tables may have it: those with standard deviations repeat others, not always with the same mean (``flag``).
@@ -186,11 +186,11 @@ def counterparts(
         "target_class": None,
     }
     return [
-        figure
-        for figure in _figures()
-        if all(getattr(figure, name) == value for name, value in configuration.items())
-        and _close(figure.label_smoothing, label_smoothing, 5e-4)
-        and _close(figure.temperature, temperature, 1e-9)
+        measurement
+        for measurement in _measurements()
+        if all(getattr(measurement, name) == value for name, value in configuration.items())
+        and _close(measurement.label_smoothing, label_smoothing, 5e-4)
+        and _close(measurement.temperature, temperature, 1e-9)
     ]
 
 
@@ -221,10 +221,10 @@ def _close(one: float | None, other: float | None, tolerance: float) -> bool:
 
 
 @functools.cache
-def _figures() -> tuple[Figure, ...]:
+def _measurements() -> tuple[Measurement, ...]:
     text = importlib.resources.files("lskd").joinpath("data", "published.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     return tuple(
-        convert({name: text or None for name, text in row.items()}, Figure, "published.csv", strict=False)
+        convert({name: text or None for name, text in row.items()}, Measurement, "published.csv", strict=False)
         for row in rows
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lskd.io.errors import InputError, input_error
-from lskd.paper.published import Figure
+from lskd.paper.published import Measurement
 from lskd.records.found_runs import Run
 from lskd.records.spread import over_seeds
 from lskd.records.studies import Study, group
@@ -15,15 +15,15 @@ KINDS = {"logit": "the logits alone", "overhaul": "features too (--kd-distill-ty
 Cell = tuple[str | None, float | None, float | None]  # student, α and T; a teacher has neither student nor T
 
 
-def no_result(table: str, path: object, printed: Sequence[Figure]) -> InputError:
+def no_result(table: str, path: object, printed: Sequence[Measurement]) -> InputError:
     """The error for an input without a result that the table has."""
-    wanted = ", ".join(dict.fromkeys(figure.metric for figure in printed))
-    whom = {figure.student is None for figure in printed}
+    wanted = ", ".join(dict.fromkeys(measurement.metric for measurement in printed))
+    whom = {measurement.student is None for measurement in printed}
     of = "teachers and students" if len(whom) > 1 else "teachers" if True in whom else "students"
     return input_error("INPUT", path, f"must have a figure of Table {table}: {wanted} of {of}")
 
 
-def results_of_runs(table: str, printed: Sequence[Figure], runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+def results_of_runs(table: str, printed: Sequence[Measurement], runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
     """Results of the last epoch for images and of the best checkpoint for translations, over seeds.
 
     Args:
@@ -32,12 +32,16 @@ def results_of_runs(table: str, printed: Sequence[Figure], runs: Sequence[Run]) 
         runs: at least one.
 
     Yields:
-        The known fields of :class:`lskd.paper.published.Figure`.
+        The known fields of :class:`lskd.paper.published.Measurement`.
 
     Raises:
         InputError: a run has no such result, or differs in more than its seed from another one of the same cell.
     """
-    wanted = {figure.metric: figure.unit for figure in printed if figure.metric in ("top1", "top5", "bleu")}
+    wanted = {
+        measurement.metric: measurement.unit
+        for measurement in printed
+        if measurement.metric in ("top1", "top5", "bleu")
+    }
     if not wanted:
         raise no_result(table, runs[0].directory, printed)
     wanted |= {OTHER_BLEU: "BLEU"} if "bleu" in wanted else {}
@@ -46,17 +50,17 @@ def results_of_runs(table: str, printed: Sequence[Figure], runs: Sequence[Run]) 
     for study in studies:
         for (alpha, temperature), students in study.students.items():
             _place(cells, (study.first.model, alpha, temperature), study, students)
-    if any(figure.student is None for figure in printed):
+    if any(measurement.student is None for measurement in printed):
         for alpha, teachers in _teachers(studies).items():
             _place(cells, (None, alpha, None), studies[0], teachers)
-    kinds = {figure.distill_type or "logit" for figure in printed if figure.student}
+    kinds = {measurement.distill_type or "logit" for measurement in printed if measurement.student}
     for (student, alpha, temperature), (study, alike) in cells.items():
         kind = alike[0].record.configuration.get("host", {}).get("kd_distill_type") or "logit"
         if student and kind not in kinds:
             needed = " or ".join(KINDS[each] for each in sorted(kinds))
             raise input_error("INPUT", alike[0].directory, f"must be distilled by {needed} for Table {table}")
         for run in alike:
-            if missing := [name for name in wanted if run.figures.get(name) is None and name != OTHER_BLEU]:
+            if missing := [name for name in wanted if run.metrics.get(name) is None and name != OTHER_BLEU]:
                 raise input_error(
                     "INPUT", run.directory, f"must have figures for Table {table}: it has no {missing[0]}"
                 )
@@ -69,7 +73,7 @@ def results_of_runs(table: str, printed: Sequence[Figure], runs: Sequence[Run]) 
             "temperature": temperature,
         }
         for metric, unit in wanted.items():
-            values = [run.figures[metric] for run in alike if run.figures.get(metric) is not None]
+            values = [run.metrics[metric] for run in alike if run.metrics.get(metric) is not None]
             if values:
                 yield known | {"metric": metric, "unit": unit} | spread_fields(values)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lskd.io.errors import input_error
-from lskd.paper.published import Figure
+from lskd.paper.published import Measurement
 
 METRICS = {
     "top1": "top-1 %",
@@ -41,10 +41,10 @@ class Grid:
 
     down: list[str]
     titles: list[str]
-    rows: list[tuple[list[str | float | None], list[Figure | None]]]
+    rows: list[tuple[list[str | float | None], list[Measurement | None]]]
 
 
-def grid(figures: Sequence[Figure], like: Sequence[Figure] = ()) -> Grid:
+def grid(measurements: Sequence[Measurement], like: Sequence[Measurement] = ()) -> Grid:
     """Lay figures out.
 
     Args:
@@ -55,92 +55,94 @@ def grid(figures: Sequence[Figure], like: Sequence[Figure] = ()) -> Grid:
     Raises:
         InputError: two figures have the same place.
     """
-    down, across = axes(like or figures)
-    down += [name for name in HEADS if name not in (*down, *across) and varies(figures, name)]
-    if "metric" not in across and varies(figures, "metric"):
+    down, across = axes(like or measurements)
+    down += [name for name in HEADS if name not in (*down, *across) and varies(measurements, name)]
+    if "metric" not in across and varies(measurements, "metric"):
         across.append("metric")
-    titles = _titles(figures, across)
-    rows: dict[tuple[object, ...], tuple[list[str | float | None], list[Figure | None]]] = {}
-    for figure in figures:
-        key = tuple(getattr(figure, name) for name in down)
-        empty: list[Figure | None] = [None] * len(titles)
-        _, cells = rows.setdefault(key, ([shown(figure, name) for name in down], empty))
-        place = titles.index(_title(figure, across))
+    titles = _titles(measurements, across)
+    rows: dict[tuple[object, ...], tuple[list[str | float | None], list[Measurement | None]]] = {}
+    for measurement in measurements:
+        key = tuple(getattr(measurement, name) for name in down)
+        empty: list[Measurement | None] = [None] * len(titles)
+        _, cells = rows.setdefault(key, ([shown(measurement, name) for name in down], empty))
+        place = titles.index(_title(measurement, across))
         if cells[place] is not None:
-            named = ", ".join(str(shown(figure, name)) for name in (*down, *across))
-            raise input_error("figures", named, "must be there once")
-        cells[place] = figure
+            named = ", ".join(str(shown(measurement, name)) for name in (*down, *across))
+            raise input_error("measurements", named, "must be there once")
+        cells[place] = measurement
     return Grid(down, titles, list(rows.values()))
 
 
-def axes(figures: Sequence[Figure]) -> tuple[list[str], list[str]]:
+def axes(measurements: Sequence[Measurement]) -> tuple[list[str], list[str]]:
     """The fields down and across: T goes down if α goes across, and α goes across only if every row has every α."""
-    varying = [name for name in DOWN if varies(figures, name)]
-    others = [name for name in ("split", "metric") if varies(figures, name)] or ["metric"]
+    varying = [name for name in DOWN if varies(measurements, name)]
+    others = [name for name in ("split", "metric") if varies(measurements, name)] or ["metric"]
     if "label_smoothing" not in varying:
         across = [name for name in varying if name == "temperature"] + others
         return [name for name in varying if name != "temperature"], across
     down, across = [name for name in varying if name != "label_smoothing"], [*others, "label_smoothing"]
-    rows, columns = ({tuple(getattr(f, name) for name in names) for f in figures} for names in (down, across))
-    return (down, across) if len(rows) * len(columns) == len(figures) else (varying, others)
+    rows, columns = ({tuple(getattr(f, name) for name in names) for f in measurements} for names in (down, across))
+    return (down, across) if len(rows) * len(columns) == len(measurements) else (varying, others)
 
 
-def constants(figures: Sequence[Figure]) -> str:
+def constants(measurements: Sequence[Measurement]) -> str:
     """The fields that all figures of a table have in common, in words."""
     words = {"data": "{}", "teacher": "teacher {}", "student": "student {}", "distill_type": "{}"}
     words |= {"split": "{}", "label_smoothing": "α = {:.10g}", "temperature": "T = {:.10g}"}
     words |= {"reference_temperature": "against T = {:g}", "metric": "{}"}
-    common = figures[0]
-    same = [name for name in words if not varies(figures, name) and getattr(common, name) is not None]
+    common = measurements[0]
+    same = [name for name in words if not varies(measurements, name) and getattr(common, name) is not None]
     return ", ".join(words[name].format(shown(common, name)) for name in same if getattr(common, name) != "logit")
 
 
-def cell(figure: Figure, digits: int = 3) -> str:
+def cell(measurement: Measurement, digits: int = 3) -> str:
     """A figure with its standard deviation and, in brackets, n, if these are known.
 
     Args:
         figure: the figure.
         digits: after the point; whole counts of classes have none.
     """
-    if figure.unit == "classes":
-        digits = 0 if figure.mean == int(figure.mean) else 1
-    text = f"{figure.mean:.{digits}f}"
-    if figure.standard_deviation is not None:
-        text += f" ± {figure.standard_deviation:.{digits or 1}f}"
-    return text if figure.n is None else f"{text} ({figure.n})"
+    if measurement.unit == "classes":
+        digits = 0 if measurement.mean == int(measurement.mean) else 1
+    text = f"{measurement.mean:.{digits}f}"
+    if measurement.standard_deviation is not None:
+        text += f" ± {measurement.standard_deviation:.{digits or 1}f}"
+    return text if measurement.n is None else f"{text} ({measurement.n})"
 
 
-def flags(figure: Figure) -> list[str]:
+def flags(measurement: Measurement) -> list[str]:
     """The notes on a figure's inconsistencies."""
-    return figure.flag.split(" | ") if figure.flag else []
+    return measurement.flag.split(" | ") if measurement.flag else []
 
 
-def shown(figure: Figure, name: str) -> str | float | None:
+def shown(measurement: Measurement, name: str) -> str | float | None:
     """A readable field of a figure."""
     if name == "metric":
-        return METRICS[figure.metric]
+        return METRICS[measurement.metric]
     if name != "student":
-        return getattr(figure, name)
-    if figure.student is None:
-        return f"teacher {figure.teacher}"
-    stands_for = getattr(figure, "stands_for", None)  # of a measured figure
-    return f"{figure.student} for {stands_for}" if stands_for else figure.student
+        return getattr(measurement, name)
+    if measurement.student is None:
+        return f"teacher {measurement.teacher}"
+    stands_for = getattr(measurement, "stands_for", None)  # of a measured figure
+    return f"{measurement.student} for {stands_for}" if stands_for else measurement.student
 
 
-def varies(figures: Sequence[Figure], name: str) -> bool:
+def varies(measurements: Sequence[Measurement], name: str) -> bool:
     """Whether figures differ in a field."""
-    return len({getattr(figure, name) for figure in figures}) > 1
+    return len({getattr(measurement, name) for measurement in measurements}) > 1
 
 
-def _titles(figures: Sequence[Figure], across: Sequence[str]) -> list[str]:
+def _titles(measurements: Sequence[Measurement], across: Sequence[str]) -> list[str]:
     """The columns' titles: α and T ascending, other fields in the order of the table."""
-    orders = {name: list(dict.fromkeys(getattr(figure, name) for figure in figures)) for name in across}
+    orders = {name: list(dict.fromkeys(getattr(measurement, name) for measurement in measurements)) for name in across}
     for name in {"label_smoothing", "temperature"} & set(across):
         orders[name].sort(key=lambda value: (value is None, value or 0))
-    ordered = sorted(figures, key=lambda figure: [orders[name].index(getattr(figure, name)) for name in across])
-    return list(dict.fromkeys(_title(figure, across) for figure in ordered))
+    ordered = sorted(
+        measurements, key=lambda measurement: [orders[name].index(getattr(measurement, name)) for name in across]
+    )
+    return list(dict.fromkeys(_title(measurement, across) for measurement in ordered))
 
 
-def _title(figure: Figure, across: Sequence[str]) -> str:
-    known = [name for name in across if getattr(figure, name) is not None]
-    return " ".join(WORDS[name].format(shown(figure, name)) for name in known)
+def _title(measurement: Measurement, across: Sequence[str]) -> str:
+    known = [name for name in across if getattr(measurement, name) is not None]
+    return " ".join(WORDS[name].format(shown(measurement, name)) for name in known)

@@ -133,15 +133,15 @@ class Run:
         return self.record.configuration.get("label_smoothing")
 
     @property
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """The results: of images, the last epoch on ``valid``; of translations, the best checkpoint on ``test``."""
         split, checkpoint = ("valid", "last") if self.kind == "vision" else ("test", "best")
-        found = self.record.figures.get(split, {})
+        found = self.record.metrics.get(split, {})
         names = sorted(found, key=lambda name: (checkpoint not in name, name))
         return found[names[0]] if names and (checkpoint in names[0] or self.kind == "translation") else {}
 
     def representations(self) -> list[Path]:
-        """Representation files of a checkpoint, if possible of the one whose results are :attr:`figures`."""
+        """Representation files of a checkpoint, if possible of the one whose results are :attr:`metrics`."""
         first = "last." if self.kind == "vision" else "checkpoint_best."
         files = sorted(self.directory.glob(f"*{SUFFIX}"), key=lambda path: (not path.name.startswith(first), path.name))
         stem = files[0].name.removesuffix(SUFFIX).rpartition(".")[0] if files else ""

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,8 +36,7 @@ INDIFFERENT |= {"teacher_path", "teacher_cache", "kd_checkpoint"}
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
-@dataclass
-class RunRecord:
+class RunRecord(msgspec.Struct):
     """How a run was made and its results; :func:`write_run` and :func:`read_run` store it as ``run.json``.
 
     Attributes:
@@ -56,15 +55,16 @@ class RunRecord:
     seed: int
     data: dict[str, Any]
     teacher: dict[str, Any] | None = None
-    command: list[str] = field(default_factory=lambda: [Path(sys.argv[0]).name, *sys.argv[1:]])
-    versions: dict[str, Any] = field(default_factory=versions)
-    hardware: dict[str, Any] = field(default_factory=hardware)
-    revision: str | None = field(default_factory=source_revision)
-    started: str = field(default_factory=now)
-    updated: str = field(default_factory=now)
-    figures: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    command: list[str] = msgspec.field(default_factory=lambda: [Path(sys.argv[0]).name, *sys.argv[1:]])
+    versions: dict[str, Any] = msgspec.field(default_factory=versions)
+    hardware: dict[str, Any] = msgspec.field(default_factory=hardware)
+    revision: str | None = msgspec.field(default_factory=source_revision)
+    started: str = msgspec.field(default_factory=now)
+    updated: str = msgspec.field(default_factory=now)
+    # "figures" in run.json, since the first version.
+    metrics: dict[str, dict[str, dict[str, Any]]] = msgspec.field(default_factory=dict, name="figures")
+    history: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    warnings: list[str] = msgspec.field(default_factory=list)
     nondeterminism: list[str] | None = None
     schema_version: int = SCHEMA_VERSION
 
@@ -72,12 +72,12 @@ class RunRecord:
         """Append a validation; it replaces rows of the same or later updates, from before the run was resumed."""
         self.history = [old for old in self.history if old["updates"] < row["updates"]] + [row]
 
-    def add_figures(self, split: str, checkpoint: str, figures: dict[str, Any]) -> None:
+    def add_metrics(self, split: str, checkpoint: str, metrics: dict[str, Any]) -> None:
         """Set or replace results of a checkpoint on a split; its other results stay."""
-        self.figures.setdefault(split, {}).setdefault(checkpoint, {}).update(figures)
+        self.metrics.setdefault(split, {}).setdefault(checkpoint, {}).update(metrics)
 
 
-class _Figures(msgspec.Struct):
+class _Metrics(msgspec.Struct):
     """The schema of a checkpoint's results."""
 
     top1: Percent | None = None
@@ -93,7 +93,7 @@ def write_run(record: RunRecord, directory: str | os.PathLike[str]) -> None:
     The record comes last: after a kill between the two it is older, and a resumed run writes both again.
     """
     record.updated = now()
-    text = json_text(asdict(record))
+    text = json_text({each.encode_name: getattr(record, each.name) for each in msgspec.structs.fields(record)})
     if record.history:
         columns = list(dict.fromkeys(key for row in record.history for key in row))
         table = io.StringIO()
@@ -116,7 +116,7 @@ def locked(directory: str | os.PathLike[str]) -> Generator[None]:
         os.close(descriptor)
 
 
-def add_to_run(directory: str | os.PathLike[str], split: str, checkpoint: str, figures: dict[str, Any]) -> None:
+def add_to_run(directory: str | os.PathLike[str], split: str, checkpoint: str, metrics: dict[str, Any]) -> None:
     """Add results of a checkpoint to the record in ``directory``, which its training may have changed meanwhile.
 
     Raises:
@@ -124,7 +124,7 @@ def add_to_run(directory: str | os.PathLike[str], split: str, checkpoint: str, f
     """
     with locked(directory):
         record = read_existing_run(directory)
-        record.add_figures(split, checkpoint, figures)
+        record.add_metrics(split, checkpoint, metrics)
         write_run(record, directory)
 
 
@@ -139,8 +139,8 @@ def write_training_record(record: RunRecord, directory: str | os.PathLike[str], 
     with locked(directory):
         found = read_run(directory)
         if found is not None and found.started == record.started:
-            own = {name: record.figures["valid"][name] for name in checkpoints}
-            record.figures = found.figures | {"valid": found.figures.get("valid", {}) | own}
+            own = {name: record.metrics["valid"][name] for name in checkpoints}
+            record.metrics = found.metrics | {"valid": found.metrics.get("valid", {}) | own}
         write_run(record, directory)
 
 
@@ -173,9 +173,9 @@ def read_run(directory: str | os.PathLike[str]) -> RunRecord | None:
             "run record", path, f"has schema version {version}, this version of lskd reads up to {SCHEMA_VERSION}"
         )
     record = read_json(path, RunRecord)
-    for split, checkpoints in record.figures.items():
-        for figures in checkpoints.values():
-            convert(figures, _Figures, f"{path}: figures of {split}")
+    for split, checkpoints in record.metrics.items():
+        for metrics in checkpoints.values():
+            convert(metrics, _Metrics, f"{path}: figures of {split}")
     return record
 
 

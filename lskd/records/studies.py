@@ -81,7 +81,7 @@ class Study:
         for (smoothing, _), runs in self.students.items():
             if smoothing == alpha:
                 valid |= {run.teacher.get("fingerprint"): run.teacher.get("valid", {}) for run in runs}
-        values = [figures[metric] for figures in valid.values() if figures.get(metric) is not None]
+        values = [metrics[metric] for metrics in valid.values() if metrics.get(metric) is not None]
         return over_seeds(values) if values else None
 
 
@@ -131,7 +131,7 @@ def signed(value: float, digits: int = 1) -> str:
 
 def spread(runs: Iterable[Run], metric: str) -> Spread | None:
     """Mean, standard deviation and n of a metric over the runs that have it; None where none has."""
-    values = [run.figures[metric] for run in runs if run.figures.get(metric) is not None]
+    values = [run.metrics[metric] for run in runs if run.metrics.get(metric) is not None]
     return over_seeds(values) if values else None
 
 

@@ -249,7 +249,7 @@ def _findings(study: Study, diffusion: Diffusion) -> list[Finding]:
 
 def _by_pair(study: Study, alpha: float | None, T: float, metric: str) -> dict[Hashable, float]:
     runs = study.students.get((alpha, T), [])
-    return {pair(run): run.figures[metric] for run in runs if run.figures.get(metric) is not None}
+    return {pair(run): run.metrics[metric] for run in runs if run.metrics.get(metric) is not None}
 
 
 def _few_seeds(study: Study, findings: Sequence[Finding]) -> str:
@@ -260,7 +260,7 @@ def _few_seeds(study: Study, findings: Sequence[Finding]) -> str:
         return ""
     seeds = "One seed each" if all(each.n == 1 for each in spreads) else f"Fewer than {LEAST_SEEDS} seeds somewhere"
     said = f"{seeds}: no test there, so nothing is claimed of T"
-    samples = min(run.figures.get("samples") or 0 for runs in study.students.values() for run in runs)
+    samples = min(run.metrics.get("samples") or 0 for runs in study.students.values() for run in runs)
     if study.unit == "%" and samples:
         share = float(np.clip(np.mean([each.mean for each in spreads]) / 100, 0, 1))
         error = 100 * math.sqrt(2 * share * (1 - share) / samples)

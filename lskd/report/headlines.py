@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from lskd.measure.comparisons import Comparison, Groups
-from lskd.paper.published import Figure
+from lskd.paper.published import Measurement
 from lskd.paper.table_layout import cell, shown, varies
 from lskd.records.spread import Spread
 from lskd.records.studies import at, signed, smoothing
@@ -14,13 +14,13 @@ from lskd.report.claims import p_in_words, verdict
 FIRST = ("top1", "bleu")  # the metric that a headline is about, of those that a table may have several of
 
 
-def compared(results: Sequence[Figure]) -> list[Comparison]:
+def compared(results: Sequence[Measurement]) -> list[Comparison]:
     """The differences between temperatures that a headline mentions and that there are enough seeds to test."""
     found = [_comparison(alike) for alike in _groups(_of_students(results), ("student", "label_smoothing")).values()]
     return [each for each in found if each]
 
 
-def headline(results: Sequence[Figure], adjusted: Mapping[Comparison, float], digits: int = 2) -> str:
+def headline(results: Sequence[Measurement], adjusted: Mapping[Comparison, float], digits: int = 2) -> str:
     """Summarise the results of one table, by the same rule for measured and published ones.
 
     Args:
@@ -48,14 +48,14 @@ def headline(results: Sequence[Figure], adjusted: Mapping[Comparison, float], di
     return "; ".join(said) or "–"
 
 
-def _of_students(results: Sequence[Figure]) -> list[Figure]:
+def _of_students(results: Sequence[Measurement]) -> list[Measurement]:
     """Accuracy and BLEU of students; none beside entropies, where temperatures were matched, not compared."""
     if any(result.metric == "entropy" for result in results):
         return []
     return [f for f in results if f.metric in FIRST and f.student and f.temperature is not None]
 
 
-def _by_temperature(results: Sequence[Figure], adjusted: Mapping[Comparison, float], digits: int) -> list[str]:
+def _by_temperature(results: Sequence[Measurement], adjusted: Mapping[Comparison, float], digits: int) -> list[str]:
     """The highest and the lowest mean of each student and α, and whether their difference is more than chance."""
     said = []
     for name, alike in _groups(results, ("student", "label_smoothing")).items():
@@ -69,7 +69,7 @@ def _by_temperature(results: Sequence[Figure], adjusted: Mapping[Comparison, flo
     return said
 
 
-def _comparison(results: Sequence[Figure]) -> Comparison | None:
+def _comparison(results: Sequence[Measurement]) -> Comparison | None:
     """The best T against the worst, from means, standard deviations and numbers of seeds."""
     spreads = {
         f.temperature: Spread(f.mean, f.standard_deviation, f.n or 0) for f in results if f.temperature is not None
@@ -77,11 +77,11 @@ def _comparison(results: Sequence[Figure]) -> Comparison | None:
     return Groups(spreads).best_against_worst()
 
 
-def _each(results: Sequence[Figure], digits: int, about: Callable[[Figure], str]) -> list[str]:
+def _each(results: Sequence[Measurement], digits: int, about: Callable[[Measurement], str]) -> list[str]:
     return _by(results, ("student",), lambda f: f"{about(f)}{_at(f)}: {cell(f, digits)}\u00a0{f.unit}")
 
 
-def _signs(results: Sequence[Figure]) -> list[str]:
+def _signs(results: Sequence[Measurement]) -> list[str]:
     """η, mean over targets, and the number of targets with the sign that systematic diffusion predicts."""
     said = []
     for name, alike in _groups(results, ("student", "split")).items():
@@ -96,24 +96,24 @@ def _signs(results: Sequence[Figure]) -> list[str]:
     return said
 
 
-def _by(results: Sequence[Figure], fields: Sequence[str], words: Callable[[Figure], str]) -> list[str]:
+def _by(results: Sequence[Measurement], fields: Sequence[str], words: Callable[[Measurement], str]) -> list[str]:
     return [name + ", ".join(map(words, alike)) for name, alike in _groups(results, fields).items()]
 
 
-def _groups(results: Sequence[Figure], fields: Sequence[str]) -> dict[str, list[Figure]]:
+def _groups(results: Sequence[Measurement], fields: Sequence[str]) -> dict[str, list[Measurement]]:
     """Results that share ``fields``, by these in words; a field that all results share is left out."""
-    found: dict[str, list[Figure]] = {}
+    found: dict[str, list[Measurement]] = {}
     for result in results:
         named = [_named(result, name) for name in fields if name == "label_smoothing" or varies(results, name)]
         found.setdefault(", ".join(named) + ": " if named else "", []).append(result)
     return found
 
 
-def _named(result: Figure, name: str) -> str:
+def _named(result: Measurement, name: str) -> str:
     if name == "label_smoothing":
         return smoothing(result.label_smoothing)
     return _at(result) if name == "temperature" else str(shown(result, name))
 
 
-def _at(result: Figure) -> str:
+def _at(result: Measurement) -> str:
     return "no T" if result.temperature is None else at(result.temperature)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from lskd.paper.published import Figure
+from lskd.paper.published import Measurement
 from lskd.paper.table_layout import constants, varies
 
 UNKNOWN = "data not recorded"
 WITHOUT_DATA = "last-layer"  # in the place of a split: weights alone, no images
 
 
-def of_figures(results: Sequence[Figure]) -> list[str]:
+def of_measurements(results: Sequence[Measurement]) -> list[str]:
     """Data, models and splits of the results of a table, each combination once."""
     return _described(
         (
@@ -21,10 +21,10 @@ def of_figures(results: Sequence[Figure]) -> list[str]:
     )
 
 
-def described(results: Sequence[Figure]) -> str:
+def described(results: Sequence[Measurement]) -> str:
     """What all results of a table have in common, and their data and models where that leaves them out."""
     named = all((result.data or result.split == WITHOUT_DATA) and _model(result) for result in results)
-    origins = [] if named and not varies(results, "data") else of_figures(results)
+    origins = [] if named and not varies(results, "data") else of_measurements(results)
     return ", ".join(filter(None, [constants(results), "; ".join(origins)]))
 
 
@@ -33,7 +33,7 @@ def of_drawing(rows: Sequence[Mapping[str, object]]) -> list[str]:
     return _described((_text(row.get("data")), _text(row.get("model")), _text(row.get("split"))) for row in rows)
 
 
-def _model(result: Figure) -> str | None:
+def _model(result: Measurement) -> str | None:
     teacher = result.teacher if result.split == WITHOUT_DATA or not result.teacher else f"teacher {result.teacher}"
     return result.student or teacher
 

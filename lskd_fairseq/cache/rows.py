@@ -13,12 +13,12 @@ from torch.nn.functional import linear
 from tqdm import tqdm
 
 from lskd.io.errors import input_error
-from lskd.measure.recording import CHUNK
+from lskd.measure.representation_command import CHUNK
 from lskd_fairseq import representations
 from lskd_fairseq.batch import collate
+from lskd_fairseq.cache.cached_teacher import sentence_hashes
 from lskd_fairseq.cache.manifest import DTYPES, Manifest
 from lskd_fairseq.cache.shards import Array
-from lskd_fairseq.cache.teacher import sentence_hashes
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ import re
 import pytest
 from helpers.commands import ROOT
 
-PAGES = ("README.md", "SECURITY.md", "docs/footguns.md", "docs/measures.md", "docs/reproduction.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/footguns.md", "docs/measures.md", "docs/reproduction.md")
 TREES = ("lskd/", "lskd_fairseq/", "lskd_vision/", "data_prep/", "scripts/", "docs/", "tests/")
 
 

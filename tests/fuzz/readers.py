@@ -218,7 +218,7 @@ def read_cache(place: Path, path: Path) -> None:
     import torch
     from helpers import small_nmt
 
-    from lskd_fairseq.cache.teacher import CachedTeacher
+    from lskd_fairseq.cache.cached_teacher import CachedTeacher
     from lskd_fairseq.teacher_checks import PairedData
 
     task = small_nmt.make_task(place / "data")

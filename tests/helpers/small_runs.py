@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lskd.measure.recorder import Recorder
+from lskd.measure.representation_collector import RepresentationCollector
 from lskd.measure.representations import write_representations
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd.records.runs import RunRecord, write_run
@@ -20,11 +20,11 @@ FIXED = {
 }
 
 
-def write_record(directory: Path, figures: dict, **fields) -> Path:
+def write_record(directory: Path, metrics: dict, **fields) -> Path:
     """A run's directory with its record."""
     directory.mkdir(parents=True)
     history = [{"epoch": 1, "updates": 10, "seconds": 90.0}]
-    write_run(RunRecord(**(FIXED | {"figures": figures, "history": history} | fields)), directory)
+    write_run(RunRecord(**(FIXED | {"metrics": metrics, "history": history} | fields)), directory)
     return directory
 
 
@@ -44,8 +44,8 @@ def image_run(
     model = options.get("model", "student_net" if student else "teacher_net")
     taught = f"_T{temperature:g}" if student else ""
     name = f"{model}_a{alpha}{taught}_s{seed}"
-    figures = {"top1": top1, "top5": top5, "nll_loss": 0.5, "samples": 2000}
-    figures["classwise"] = classwise or {each: top1 + place for place, each in enumerate(names)}
+    metrics = {"top1": top1, "top5": top5, "nll_loss": 0.5, "samples": 2000}
+    metrics["classwise"] = classwise or {each: top1 + place for place, each in enumerate(names)}
     teacher = {
         "paths": [f"/elsewhere/data/teacher_net_a{alpha}_s1/last.pth.tar"],
         "model": options.get("teacher", "teacher_net"),
@@ -64,7 +64,7 @@ def image_run(
     }
     return write_record(
         place / "data" / name,
-        {"valid": {"last.pth.tar": figures, "model_best.pth.tar": figures | {"top1": 99.99}}},
+        {"valid": {"last.pth.tar": metrics, "model_best.pth.tar": metrics | {"top1": 99.99}}},
         configuration=configuration,
         seed=seed,
         data={
@@ -128,7 +128,7 @@ def add_representations(
             "teacher": {"label_smoothing": {"alpha": alpha}} if temperature else None,
         }
         weight = centres.astype(np.float32)
-        collected = Recorder(CLASSES, 8, keep_per_class=keep)
+        collected = RepresentationCollector(CLASSES, 8, keep_per_class=keep)
         collected.add(features, labels)
         others = {"weight": weight, "bias": np.zeros(5, np.float32), "provenance": provenance}
         made = collected.result(**others)

@@ -279,13 +279,13 @@ def test_a_training_of_images_keeps_what_it_has_and_goes_on(
     """The disk is full when a student saves an epoch."""
     finish_epoch, seen = Run.finish_epoch, []
 
-    def fill_first(self, number, *figures):
+    def fill_first(self, number, *metrics):
         if (number, self.config.distillation.temperature) != (epoch, temperature):
-            return finish_epoch(self, number, *figures)
+            return finish_epoch(self, number, *metrics)
         with full(kind, disk, 300_000):
             seen.append(snapshot(disk))
             try:
-                return finish_epoch(self, number, *figures)
+                return finish_epoch(self, number, *metrics)
             finally:
                 seen.append(snapshot(disk))
 

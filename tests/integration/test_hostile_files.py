@@ -466,8 +466,8 @@ def test_text_in_runs_does_not_run_in_the_report(text, tmp_path, monkeypatch, ca
         record["command"], record["revision"], record["hardware"]["processor"] = ["train", text], text, text
         record["data"]["pair" if "pair" in record["data"] else "path"] = text
         for split in record["figures"].values():
-            for figures in split.values():
-                figures["bleu_signature" if "bleu" in figures else "fingerprint"] = text
+            for metrics in split.values():
+                metrics["bleu_signature" if "bleu" in metrics else "fingerprint"] = text
         path.write_text(json.dumps(record))
     page = tmp_path / f"{text.replace('/', '∕')}.html"
     status, complaint = answer(["lskd", "report", str(tmp_path / "runs"), "--output", str(page)], monkeypatch, capsys)

@@ -30,14 +30,14 @@ def test_every_sentence_is_scored_against_the_raw_references(data_bin, student, 
     assert references == (data_bin / "raw" / "test.de").read_text(encoding="utf-8").splitlines()
     assert len(hypotheses) == len(references) == 33  # no multiple of 8, fairseq's default
     record = json.loads((student / "run.json").read_text())
-    figures = record["figures"]["test"]["checkpoint_best.pt"]
-    assert figures["bleu"] == pytest.approx(sacrebleu.corpus_bleu(hypotheses, [references]).score, abs=0.005)
-    assert figures["chrf"] == pytest.approx(sacrebleu.corpus_chrf(hypotheses, [references]).score, abs=0.005)
-    assert "version:" in figures["bleu_signature"]
-    assert 0 <= figures["tokenised_lowercased_bleu"] <= 100
-    assert 0 < figures["against"]["p_value"] <= 1
+    metrics = record["figures"]["test"]["checkpoint_best.pt"]
+    assert metrics["bleu"] == pytest.approx(sacrebleu.corpus_bleu(hypotheses, [references]).score, abs=0.005)
+    assert metrics["chrf"] == pytest.approx(sacrebleu.corpus_chrf(hypotheses, [references]).score, abs=0.005)
+    assert "version:" in metrics["bleu_signature"]
+    assert 0 <= metrics["tokenised_lowercased_bleu"] <= 100
+    assert 0 < metrics["against"]["p_value"] <= 1
     assert len(record["history"]) == 2  # scoring leaves the rest of the record as it was
-    assert f"BLEU  {figures['bleu']:6.2f}" in shown
+    assert f"BLEU  {metrics['bleu']:6.2f}" in shown
     assert "p = " in shown
 
 
@@ -174,9 +174,9 @@ def test_an_ensemble_averages_probabilities_and_its_score_is_no_runs(data_bin, s
         tokens = task.inference_step(generator, models, batch)[0][0]["tokens"]
         assert both[number] == task.target_dictionary.string(tokens, "sentencepiece", unk_string="⁇")
     assert (student / "run.json").read_bytes() == before
-    figures = json.loads((tmp_path / "both" / "valid.checkpoint_best+checkpoint_best.score.json").read_text())
-    assert figures["path"] == "checkpoint_best.pt:checkpoint_best.pt"
-    assert figures["figures"]["sentences"] == 19
+    metrics = json.loads((tmp_path / "both" / "valid.checkpoint_best+checkpoint_best.score.json").read_text())
+    assert metrics["path"] == "checkpoint_best.pt:checkpoint_best.pt"
+    assert metrics["figures"]["sentences"] == 19
 
 
 def test_a_length_penalty_changes_the_search_as_in_fairseq(data_bin, student, tmp_path):
@@ -217,5 +217,5 @@ def test_plain_fairseq_generates_from_a_training_checkpoint_with_the_user_dir(da
 
 def test_a_student_that_was_trained_without_the_plugin_can_be_scored(data_bin, teacher):
     run("python -m lskd_fairseq.score --cpu --beam 1 --data", data_bin, "--path", teacher)
-    figures = json.loads((teacher.parent / "test.checkpoint_best.score.json").read_text())["figures"]
-    assert figures["sentences"] == 33
+    metrics = json.loads((teacher.parent / "test.checkpoint_best.score.json").read_text())["figures"]
+    assert metrics["sentences"] == 33

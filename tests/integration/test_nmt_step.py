@@ -44,15 +44,15 @@ def test_one_big_batch_accumulated_batches_and_two_processes_agree(sixteen, teac
     def step(name: str, options: str) -> tuple[torch.Tensor, dict]:
         command = f"fairseq-train {sixteen} --save-dir {tmp_path / name} {common} {options}"
         output = two_processes(command) if "distributed" in options else run(command).stdout
-        figures = json.loads("{" + re.search(r"\| train \| \{(.*)", output)[1])
-        return weights(tmp_path / name / "checkpoint_last.pt"), {k: float(v) for k, v in figures.items() if "loss" in k}
+        metrics = json.loads("{" + re.search(r"\| train \| \{(.*)", output)[1])
+        return weights(tmp_path / name / "checkpoint_last.pt"), {k: float(v) for k, v in metrics.items() if "loss" in k}
 
     distributed = f"{distribution()} --batch-size 8"
     start, _ = step("start", "--batch-size 16 --lr 0")
     whole, expected = step("whole", "--batch-size 16")
     assert (whole - start).norm() > 0
     for name, options in (("accumulated", "--batch-size 8 --update-freq 2"), ("processes", distributed)):
-        found, figures = step(name, options)
+        found, metrics = step(name, options)
         assert (found - whole).norm() <= 1e-5 * (whole - start).norm(), name
-        assert figures.keys() >= {"train_loss", "train_kd_loss", "train_nll_loss"}
-        assert figures == pytest.approx(expected, abs=1.1e-3), name  # printed to three decimals
+        assert metrics.keys() >= {"train_loss", "train_kd_loss", "train_nll_loss"}
+        assert metrics == pytest.approx(expected, abs=1.1e-3), name  # printed to three decimals

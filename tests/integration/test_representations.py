@@ -61,8 +61,8 @@ def test_a_students_images_are_recorded_as_it_was_trained_on_them(images, image_
         assert about["teacher"]["fingerprint"] == record["teacher"]["fingerprint"]
         assert about["teacher"]["label_smoothing"]["alpha"] == 0.1
         assert about["data"]["preparation"]["mean"] == [0.3]
-    figures = record["figures"]["valid"]["last.pth.tar"]  # of the training's own validation
-    assert 100 * found.correct.sum(1) / len(data) == pytest.approx([figures["top1"], figures["top5"]])
+    metrics = record["figures"]["valid"]["last.pth.tar"]  # of the training's own validation
+    assert 100 * found.correct.sum(1) / len(data) == pytest.approx([metrics["top1"], metrics["top5"]])
 
 
 def test_a_smoothed_image_teacher_has_its_alpha_and_its_fingerprint_in_its_students(images, image_teachers, tmp_path):

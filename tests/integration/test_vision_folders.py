@@ -167,11 +167,12 @@ def test_a_checkpoint_remembers_the_order_of_its_classes(place, tmp_path):
     score = ("python -m lskd_vision.validate", last, "--data-dir", root, "--workers 0 --device cpu")
     result = run(*score, "--results-file", tmp_path / "figures.json")
     assert result.stderr.startswith("validation: 24 images in 3 classes\n")
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert figures["classwise"] == record["figures"]["valid"]["last.pth.tar"]["classwise"]
+    metrics = json.loads((tmp_path / "figures.json").read_text())
+    assert metrics["classwise"] == record["figures"]["valid"]["last.pth.tar"]["classwise"]
     (tmp_path / "classes.txt").write_text("1\n2\n10\n")
     for other in ("--class-order natural", f"--class-map {tmp_path / 'classes.txt'}"):  # the command line decides
-        assert "(has '10' as class 1, the data have '2'" in last_line(run(*score, other, status=2))
+        complaint = "has '10' as class 1, the data have '2'; --class-order torchvision gives them the model's order"
+        assert last_line(run(*score, other, status=2)).endswith(f"({complaint})")
 
 
 def test_processes_whose_images_differ_are_refused_before_the_first_step(place, tmp_path):

@@ -59,7 +59,7 @@ def relative_difference(one: dict, other: dict, model: str) -> float:
     return ((weights(other) - weights(one)).norm() / change.norm()).item()
 
 
-def figures(state: dict) -> dict:
+def metrics(state: dict) -> dict:
     return {key: value for key, value in state["lskd"]["history"][0].items() if key.startswith("train_")}
 
 
@@ -69,14 +69,14 @@ def test_two_processes_are_one_that_accumulates(update, model):
     together = update("together", model, 32, launcher=TWO)
     assert accumulated["lskd"]["history"][0]["updates"] == together["lskd"]["history"][0]["updates"] == 1
     assert relative_difference(accumulated, together, model) < 1e-4
-    assert figures(together) == pytest.approx(figures(accumulated), rel=1e-5)
+    assert metrics(together) == pytest.approx(metrics(accumulated), rel=1e-5)
 
 
 def test_a_model_with_layer_norm_alone_takes_the_same_step_in_one_big_batch(update):
     accumulated = update("accumulated", "test_efficientnet_ln", 32, "--grad-accum-steps 2", BY_IMAGE)
     whole = update("whole", "test_efficientnet_ln", 64, BY_IMAGE)
     assert relative_difference(accumulated, whole, "test_efficientnet_ln") < 1e-4
-    assert figures(whole) == pytest.approx(figures(accumulated), rel=1e-5)
+    assert metrics(whole) == pytest.approx(metrics(accumulated), rel=1e-5)
 
 
 def test_batch_norm_sees_other_batches_in_one_big_one(update):

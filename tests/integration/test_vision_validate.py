@@ -74,8 +74,8 @@ def assert_same(found, expected):
     assert found["classwise"] == pytest.approx(expected["classwise"], rel=1e-12)
 
 
-def of_average(figures):
-    return {name.removesuffix("_ema"): value for name, value in figures.items() if name.endswith("_ema")}
+def of_average(metrics):
+    return {name.removesuffix("_ema"): value for name, value in metrics.items() if name.endswith("_ema")}
 
 
 def test_figures_are_those_of_the_training_and_of_numpy_and_join_the_record(directory, images):

@@ -15,7 +15,7 @@ from helpers.small_nmt import make_model, make_task, save_checkpoint
 from helpers.small_runs import add_representations, image_run, translation_run, write_record
 from safetensors.numpy import load_file, save_file
 
-from lskd.measure.representations import record, write_representations
+from lskd.measure.representations import collect, write_representations
 from lskd.records.inputs import SUFFIX
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def write_representation_files(place: Path) -> None:
 
     def write(name: str, x, labels, classes=CLASSES, **others) -> Path:
         path = place / f"{name}{SUFFIX}"
-        write_representations(path, record(x, labels, classes, **others))
+        write_representations(path, collect(x, labels, classes, **others))
         return path
 
     x, labels, weight = features()

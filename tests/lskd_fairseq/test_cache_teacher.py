@@ -13,9 +13,9 @@ from safetensors.numpy import load_file
 from lskd.io.errors import InputError, run_command
 from lskd_fairseq import cache_teacher, representations
 from lskd_fairseq.cache import rows as cache_rows
+from lskd_fairseq.cache.cached_teacher import sentence_hashes
 from lskd_fairseq.cache.manifest import read_manifest
 from lskd_fairseq.cache.shards import open_cache
-from lskd_fairseq.cache.teacher import sentence_hashes
 
 
 @pytest.fixture(scope="module")

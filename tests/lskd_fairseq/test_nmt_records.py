@@ -3,14 +3,14 @@
 import pytest
 
 from lskd.records.runs import RunRecord, add_to_run, read_run
-from lskd_fairseq.records import write_record
+from lskd_fairseq.run_record import write_record
 
 
 @pytest.fixture
 def record():
     record = RunRecord(configuration={}, seed=1, data={})
     record.add_validation({"updates": 10})
-    record.add_figures("valid", "checkpoint_last.pt", {"nll_loss": 5.0})
+    record.add_metrics("valid", "checkpoint_last.pt", {"nll_loss": 5.0})
     return record
 
 
@@ -18,11 +18,11 @@ def test_a_training_keeps_the_scores_that_were_added_while_it_went_on(record, tm
     write_record(record, tmp_path)
     add_to_run(tmp_path, "test", "checkpoint_best.pt", {"bleu": 34.5})
     record.add_validation({"updates": 20})
-    record.add_figures("valid", "checkpoint_last.pt", {"nll_loss": 4.0})
+    record.add_metrics("valid", "checkpoint_last.pt", {"nll_loss": 4.0})
     write_record(record, tmp_path)
     found = read_run(tmp_path)
     assert [row["updates"] for row in found.history] == [10, 20]
-    assert found.figures == {
+    assert found.metrics == {
         "valid": {"checkpoint_last.pt": {"nll_loss": 4.0}},
         "test": {"checkpoint_best.pt": {"bleu": 34.5}},
     }
@@ -33,4 +33,4 @@ def test_the_scores_of_another_run_are_not_taken_over(record, tmp_path):
     add_to_run(tmp_path, "test", "checkpoint_best.pt", {"bleu": 34.5})
     record.started = "2020-01-01T00:00:00+00:00"
     write_record(record, tmp_path)
-    assert "test" not in read_run(tmp_path).figures
+    assert "test" not in read_run(tmp_path).metrics

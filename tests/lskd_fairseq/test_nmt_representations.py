@@ -9,7 +9,7 @@ import torch
 from helpers.small_nmt import make_model, make_task, save_checkpoint
 
 from lskd.io.errors import run_command
-from lskd.measure import recording
+from lskd.measure import representation_command
 from lskd.measure.representations import read_representations
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_fairseq import representations
@@ -328,6 +328,6 @@ def test_an_interrupted_pass_leaves_nothing_behind(checkpoint, command, monkeypa
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recording.Recording, "add", interrupted)
+    monkeypatch.setattr(representation_command.Recording, "add", interrupted)
     assert "interrupted" in command(checkpoint, status=130)
     assert files(checkpoint.parent) == {"checkpoint_best.pt"}

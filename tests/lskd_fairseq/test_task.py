@@ -8,7 +8,7 @@ from fairseq.tasks import TASK_REGISTRY
 from fairseq.tasks.translation import TranslationTask
 from helpers.small_nmt import batch_of, make_criterion, make_model, make_task, save_checkpoint
 
-from lskd_fairseq.records import data_fingerprint
+from lskd_fairseq.run_record import data_fingerprint
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from lskd.io.errors import InputError
 from lskd.io.files import sha256
 from lskd.io.tensor_files import write_tensors
 from lskd_fairseq import representations
+from lskd_fairseq.cache.cached_teacher import sentence_hashes
 from lskd_fairseq.cache.manifest import read_manifest, write_manifest
 from lskd_fairseq.cache.shards import open_cache
-from lskd_fairseq.cache.teacher import sentence_hashes
 from lskd_fairseq.options import KDConfig
 from lskd_fairseq.task import KDTaskConfig
 from lskd_fairseq.training_checks import check_config
@@ -129,7 +129,7 @@ def test_stored_top_k_are_the_largest_logits_and_what_all_of_them_sum_up_to(task
     found = teacher.logits(batch, keep, like=logits.float())
     values, symbols = logits.topk(8)
     torch.testing.assert_close(found.values.double(), values, atol=1e-5, rtol=0)
-    assert torch.equal(found.symbols, symbols)
+    assert torch.equal(found.indices, symbols)
     torch.testing.assert_close(found.log_normaliser.double(), torch.logsumexp(logits / 64, 1), atol=1e-5, rtol=0)
 
 

@@ -12,7 +12,7 @@ from helpers.small_nmt import SHAPE, batch_of, make_cache, make_criterion, make_
 
 from lskd.io.errors import InputError
 from lskd_fairseq import score
-from lskd_fairseq.cache.teacher import CachedTeacher
+from lskd_fairseq.cache.cached_teacher import CachedTeacher
 from lskd_fairseq.checkpoints import read_checkpoint
 from lskd_fairseq.options import joined_paths
 from lskd_fairseq.teacher import Teacher

@@ -21,7 +21,7 @@ def asked_for(*names: str) -> RunConfig:
     return RunConfig(**{f"log_{name}": True for name in names}, wandb_project="curves")
 
 
-class Recorder(ModuleType):
+class RepresentationCollector(ModuleType):
     """In the place of wandb, which is not installed for tests: it keeps what it is asked for."""
 
     def __init__(self):
@@ -30,12 +30,12 @@ class Recorder(ModuleType):
 
     def init(self, **options) -> SimpleNamespace:
         self.runs.append(options)
-        return SimpleNamespace(step=0, log=lambda figures, step: self.rows.append((step, figures)), finish=lambda: None)
+        return SimpleNamespace(step=0, log=lambda metrics, step: self.rows.append((step, metrics)), finish=lambda: None)
 
 
 @pytest.fixture
-def wandb(monkeypatch) -> Recorder:
-    monkeypatch.setitem(sys.modules, "wandb", recorder := Recorder())
+def wandb(monkeypatch) -> RepresentationCollector:
+    monkeypatch.setitem(sys.modules, "wandb", recorder := RepresentationCollector())
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_API_KEY", "none")
     return recorder

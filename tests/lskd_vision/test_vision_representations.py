@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from lskd.io.errors import InputError, run_command
-from lskd.measure import recording
+from lskd.measure import representation_command
 from lskd.measure.representations import read_representations
 from lskd.measure.wordnet import imagenet_classes
 from lskd.records.fingerprints import weights_fingerprint
@@ -139,7 +139,7 @@ def test_moments_accuracy_and_entropy_are_those_of_all_images(checkpoint, folder
     for label in range(3):
         own = features[labels == label]
         close(found.moments.centroids()[label], own.mean(0), 1e-6)
-        assert found.moments.scatter()[label] == pytest.approx(np.trace(np.cov(own.T)), rel=1e-4)
+        assert found.moments.within_class_variance()[label] == pytest.approx(np.trace(np.cov(own.T)), rel=1e-4)
         right = logits[labels == label].argmax(1) == label
         assert found.correct[:, label].tolist() == [right.sum(), TRAIN]
     assert 0 < found.correct[0].sum() < 3 * TRAIN  # else nothing would be told apart
@@ -358,7 +358,7 @@ def test_an_interrupted_pass_leaves_nothing_behind(checkpoint, command, monkeypa
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recording.Recording, "add", interrupted)
+    monkeypatch.setattr(representation_command.Recording, "add", interrupted)
     assert "interrupted" in command(checkpoint, status=130)
     assert files(checkpoint.parent) == {"last.pth.tar"}
 

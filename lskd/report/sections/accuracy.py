@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lskd.paper.published import Figure, counterparts, published
+from lskd.paper.published import Measurement, counterparts, published
 from lskd.records.found_runs import Metric, score_notes
 from lskd.records.runs import unfinished
 from lskd.records.studies import Study, at, number, smoothing, spread
@@ -48,8 +48,8 @@ def accuracy_section(study: Study) -> AccuracySection:
         title="BLEU" if study.first.kind == "translation" else "Accuracy",
         scores=_own_table(study) if study.students else None,
         without_teacher=_without_teacher(study),
-        signatures=sorted({str(run.figures.get("bleu_signature")) for run in study.runs} - {"None"}),
-        score_notes=score_notes(run.figures for run in study.runs),
+        signatures=sorted({str(run.metrics.get("bleu_signature")) for run in study.runs} - {"None"}),
+        score_notes=score_notes(run.metrics for run in study.runs),
         published=_published_table(theirs) if theirs else None,
         relation=relation,
         drawings=[_own_lines(study), _published_lines(theirs)] if theirs else [],
@@ -97,7 +97,7 @@ def _without_teacher(study: Study) -> list[str]:
     return sentences
 
 
-def neighbours(study: Study) -> tuple[list[Figure], str]:
+def neighbours(study: Study) -> tuple[list[Measurement], str]:
     """The published results of the same data and models, else those nearest in kind; and what they are, in words."""
     metrics = [metric.published for metric in study.metrics if metric.published]
     teacher, student = (name.partition(",")[0] for name in (study.teacher or "", study.first.model))
@@ -122,7 +122,7 @@ def neighbours(study: Study) -> tuple[list[Figure], str]:
     return fitting, relation.format(chosen.table, f"{chosen.data}, {chosen.teacher} → {chosen.student}")
 
 
-def _published_table(results: Sequence[Figure]) -> Table:
+def _published_table(results: Sequence[Measurement]) -> Table:
     places = {(each.label_smoothing, each.temperature, each.metric): each for each in results}
 
     def cell(alpha: float | None, T: float | None, metric: Metric) -> Cell:
@@ -136,11 +136,11 @@ def _published_table(results: Sequence[Figure]) -> Table:
     return _table(caption, *_axes(results), metrics, cell)
 
 
-def _models(results: Sequence[Figure]) -> str:
+def _models(results: Sequence[Measurement]) -> str:
     return next(f"{each.teacher} → {each.student}" for each in results if each.student)
 
 
-def _axes(results: Sequence[Figure]) -> tuple[list[float], list[float]]:
+def _axes(results: Sequence[Measurement]) -> tuple[list[float], list[float]]:
     """α and T of published results."""
     smoothings = {each.label_smoothing for each in results if each.label_smoothing is not None}
     return sorted(smoothings), sorted({each.temperature for each in results if each.temperature is not None})
@@ -192,7 +192,7 @@ def _own_lines(study: Study) -> Drawing | Missing:
     )
 
 
-def _published_lines(results: Sequence[Figure]) -> Drawing:
+def _published_lines(results: Sequence[Measurement]) -> Drawing:
     metric = results[0].metric
     title, series = TITLES[metric], []
     for alpha in _axes(results)[0]:

@@ -53,6 +53,6 @@ def _changes(study: Study, alpha: float | None, base: float) -> Table | None:
 
 def _classwise(runs: Sequence[Run]) -> dict[str, Spread]:
     """Over seeds, of the classes that every run has."""
-    each = [run.figures.get("classwise") or {} for run in runs]
+    each = [run.metrics.get("classwise") or {} for run in runs]
     names = [name for name in (each[0] if each else {}) if all(one.get(name) is not None for one in each)]
     return {name: over_seeds([one[name] for one in each]) for name in names}

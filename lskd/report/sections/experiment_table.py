@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lskd.paper.published import SOURCE, Figure, published
+from lskd.paper.published import SOURCE, Measurement, published
 from lskd.paper.results import Result
 from lskd.paper.table_layout import WORDS, cell, constants, flags, grid
 from lskd.records.studies import at, signed, smoothing
@@ -12,7 +12,7 @@ from lskd.report.drawing_style import COLOURS, HATCHES
 from lskd.report.elements import Cell, Drawing, Section, Table
 from lskd.report.headlines import FIRST
 from lskd.report.measured_eta import Interval
-from lskd.report.origins import described, of_figures
+from lskd.report.origins import described, of_measurements
 from lskd.report.plots import Bars, Series, bars, lines, svg
 from lskd.report.sections.accuracy import LEAST_SPAN
 
@@ -40,7 +40,7 @@ def experiment_table_section(experiment: Experiment, result: Result) -> Experime
     return ExperimentTableSection(
         title=f"{experiment.name}: {experiment.title}",
         experiment=experiment,
-        origins="; ".join(of_figures(result.rows)),
+        origins="; ".join(of_measurements(result.rows)),
         measured=_table(f"Measured{scale}" + (f". {about}" if about else ""), result.rows, printed, MEASURED_DIGITS),
         published=_table(f"Published. {SOURCE}: {constants(printed)}", printed, printed, 3),
         drawings=list(_drawings(result.rows, result.inputs)),
@@ -49,7 +49,7 @@ def experiment_table_section(experiment: Experiment, result: Result) -> Experime
     )
 
 
-def _table(caption: str, results: Sequence[Figure], like: Sequence[Figure], digits: int) -> Table:
+def _table(caption: str, results: Sequence[Measurement], like: Sequence[Measurement], digits: int) -> Table:
     """Results as the paper lays ``like`` out, their flags as footnotes."""
     layout = grid(results, like)
     rows: list[list[str | Cell]] = []
@@ -68,12 +68,12 @@ def _named(name: str, value: str | float) -> str:
     return str(value)
 
 
-def _text(result: Figure, digits: int) -> str:
+def _text(result: Measurement, digits: int) -> str:
     text = cell(result, digits if result.unit in ("%", "BLEU") else 3)
     return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
-def _drawings(results: Sequence[Figure], files: Sequence[str]) -> Iterable[Drawing]:
+def _drawings(results: Sequence[Measurement], files: Sequence[str]) -> Iterable[Drawing]:
     """Accuracy and BLEU against T, η as bars; of each student."""
     metrics = {row.metric for row in results}
     for student in dict.fromkeys(row.student for row in results if row.student):
@@ -84,13 +84,13 @@ def _drawings(results: Sequence[Figure], files: Sequence[str]) -> Iterable[Drawi
             yield from _bars(student, rows, files)
 
 
-def _lines(student: str, rows: Sequence[Figure], files: Sequence[str]) -> Iterable[Drawing]:
+def _lines(student: str, rows: Sequence[Measurement], files: Sequence[str]) -> Iterable[Drawing]:
     """A line for each α of the teacher, as many in a drawing as can be told apart; none of a single T."""
     if len({row.temperature for row in rows}) < 2:
         return
     smoothings = list(dict.fromkeys(row.label_smoothing for row in rows))
     title = "BLEU" if rows[0].metric == "bleu" else "top-1 %"
-    what = f"{title} of {student} against T, measured ({'; '.join(of_figures(rows))})"
+    what = f"{title} of {student} against T, measured ({'; '.join(of_measurements(rows))})"
     for start in range(0, len(smoothings), len(COLOURS)):
         series, said, cells = [], [], []
         for alpha in smoothings[start : start + len(COLOURS)]:
@@ -110,11 +110,11 @@ def _lines(student: str, rows: Sequence[Figure], files: Sequence[str]) -> Iterab
         )
 
 
-def _bars(student: str, rows: Sequence[Figure], files: Sequence[str]) -> Iterable[Drawing]:
+def _bars(student: str, rows: Sequence[Measurement], files: Sequence[str]) -> Iterable[Drawing]:
     """Bars of η(S1) and η(S2) for each target, at most two splits a drawing."""
     splits = list(dict.fromkeys(row.split for row in rows))
     values = {(row.split, row.metric.endswith("dissimilar"), row.target_class): row for row in rows}
-    what = f"η of {student} in % for each target class, measured ({'; '.join(of_figures(rows))})"
+    what = f"η of {student} in % for each target class, measured ({'; '.join(of_measurements(rows))})"
     for start in range(0, len(splits), len(HATCHES) // 2):
         kinds = [(split, far) for split in splits[start : start + len(HATCHES) // 2] for far in (False, True)]
         names = [n for n in dict.fromkeys(r.target_class for r in rows) if all((*kind, n) in values for kind in kinds)]
@@ -148,6 +148,6 @@ def _kind(split: str | None, far: bool) -> str:
     return f"η({'S2' if far else 'S1'})" + (f", {split}" if split else "")
 
 
-def _interval(row: Figure) -> Interval | None:
+def _interval(row: Measurement) -> Interval | None:
     sd = row.standard_deviation
     return None if sd is None else (row.mean - sd, row.mean + sd)

@@ -9,7 +9,7 @@ from helpers.commands import last_line, run
 
 from lskd.commands import accuracy as command
 from lskd.io.errors import InputError, OneLineParser
-from lskd.measure.representations import Representations, record, write_representations
+from lskd.measure.representations import Representations, collect, write_representations
 from lskd.paper.published import published
 from lskd.records.runs import RunRecord, write_run
 
@@ -36,7 +36,7 @@ def write_features(path, samples=40, seed=0, labels=None, **others):
     labels = random.integers(0, len(NAMES), samples) if labels is None else labels
     layer = {"weight": random.normal(size=(len(NAMES), 3)), "bias": random.normal(size=len(NAMES))} | others
     layer = {name: value for name, value in layer.items() if value is not None}
-    write_representations(path, record(features, labels, NAMES, **layer))
+    write_representations(path, collect(features, labels, NAMES, **layer))
     return path, features, labels, layer
 
 
@@ -47,7 +47,7 @@ def write_record(folder, top1=80.0, seed=1, temperature=1.0, alpha=0.1, classwis
     figures["classwise"] = classwise or dict.fromkeys(NAMES, top1)
     settings = {"temperature": temperature, "label_smoothing": 0.0, "model": "resnet18", "host": host or {"lr": 0.1}}
     teacher = {"model": "resnet50", "label_smoothing": {"alpha": alpha}, "fingerprint": f"of seed {seed}"}
-    values = {"figures": {"valid": {"last.pth.tar": figures}}, "teacher": teacher, "data": {"fingerprint": "birds"}}
+    values = {"metrics": {"valid": {"last.pth.tar": figures}}, "teacher": teacher, "data": {"fingerprint": "birds"}}
     write_run(RunRecord(**({"configuration": settings, "seed": seed} | values | others)), folder)
     return folder
 
@@ -92,7 +92,7 @@ def test_a_file_that_does_not_give_accuracy_is_refused(tmp_path, lskd_accuracy, 
 
 def test_features_of_some_samples_do_not_stand_for_all(tmp_path, lskd_accuracy):
     path = tmp_path / "a.representations.safetensors"
-    whole = record(np.ones((4, 2)), np.array([0, 1, 0, 1]), NAMES, weight=np.ones((len(NAMES), 2)))
+    whole = collect(np.ones((4, 2)), np.array([0, 1, 0, 1]), NAMES, weight=np.ones((len(NAMES), 2)))
     whole.features, whole.labels, whole.index = whole.features[:2], whole.labels[:2], whole.index[:2]
     write_representations(path, whole)
     with pytest.raises(InputError, match="or all features"):

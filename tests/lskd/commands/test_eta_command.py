@@ -13,8 +13,8 @@ from lskd.io.errors import OneLineParser, run_command
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.diffusion import diffusion_indices, permutation_p
 from lskd.measure.isotropy import IsotropyTest, isotropy_test
-from lskd.measure.recorder import Recorder
-from lskd.measure.representations import read_representations, record, write_representations
+from lskd.measure.representation_collector import RepresentationCollector
+from lskd.measure.representations import collect, read_representations, write_representations
 from lskd.records.inputs import SUFFIX
 from lskd.records.runs import RunRecord, write_run
 from lskd.report.eta_table import summary
@@ -45,7 +45,7 @@ def student(folder, temperature, seed=1, samples=30, keep=None, names=NAMES, dim
         "teacher": {"label_smoothing": {"alpha": 0.1}},
     }
     provenance = {key: value for key, value in (provenance | about).items() if value != "absent"}
-    recorder = Recorder(names, dimension, keep_per_class=keep)
+    recorder = RepresentationCollector(names, dimension, keep_per_class=keep)
     recorder.add(features, labels)
     weight = generator.normal(size=(len(names), dimension)).astype(np.float32)
     path = folder / f"T{temperature:g}_s{seed}.representations.safetensors"
@@ -236,7 +236,7 @@ def test_sets_by_groups_are_those_that_share_none(lskd_eta, pair, tmp_path):
 def test_sets_by_distance_are_of_the_reference(lskd_eta, pair, tmp_path):
     places = np.array([[0.0], [5.0], [1.0], [9.0], [2.0], [8.0]])
     reference = tmp_path / "teacher.representations.safetensors"
-    write_representations(reference, record(places, np.arange(6), NAMES))
+    write_representations(reference, collect(places, np.arange(6), NAMES))
     options = ["--reference", reference, "--similar", 2, "--dissimilar", 1, "--targets", "Shirt"]
     assert lskd_eta(*pair, "--by", "distance", *options, "--output", tmp_path / "eta.json")[0] == 0
     (row,) = json.loads((tmp_path / "eta.json").read_text())["rows"]
@@ -292,7 +292,7 @@ def test_files_that_say_nothing_of_their_origin_can_be_compared(lskd_eta, sets, 
     for seed in (1, 2):
         paths.append(tmp_path / f"{seed}.representations.safetensors")
         features = np.random.default_rng(seed).normal(size=(30, 3)) + 5 * np.eye(6)[labels][:, :3]
-        write_representations(paths[-1], record(features, labels, NAMES))
+        write_representations(paths[-1], collect(features, labels, NAMES))
     status, out, _ = lskd_eta(*paths, "--sets", sets, "--resamples", 0)
     assert status == 0
     assert f"first   model, α unknown, split unknown, seed unknown: {paths[0]}" in out
@@ -418,7 +418,7 @@ def without(path, *labels, to="lacks"):
     whole = read_representations(path)
     kept = ~np.isin(whole.labels, labels)
     lacks = path.with_name(f"{to}{SUFFIX}")
-    some = record(np.array(whole.features)[kept], whole.labels[kept], NAMES, provenance=whole.provenance)
+    some = collect(np.array(whole.features)[kept], whole.labels[kept], NAMES, provenance=whole.provenance)
     write_representations(lacks, some)
     return lacks
 
@@ -583,7 +583,9 @@ def test_templates_are_of_no_samples(lskd_eta, lskd_similar, tmp_path):
     files = [student(tmp_path, T, fingerprint=f"weights {T}") for T in (1.0, 3.0)]
     whole = read_representations(files[0])
     layer = tmp_path / f"layer{SUFFIX}"
-    empty = Recorder(NAMES, 8).result(weight=whole.weight, provenance=whole.provenance | {"split": "last-layer"})
+    empty = RepresentationCollector(NAMES, 8).result(
+        weight=whole.weight, provenance=whole.provenance | {"split": "last-layer"}
+    )
     write_representations(layer, empty)
     options = ["--by", "distance", "--from", "templates", "--rates", 2, 3, "--output", tmp_path / "chosen.json"]
     lskd_similar(layer, *options)

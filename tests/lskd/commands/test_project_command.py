@@ -10,7 +10,7 @@ from helpers.commands import last_line, run
 from lskd.commands import project as command
 from lskd.io.errors import OneLineParser, run_command
 from lskd.measure.projection import project
-from lskd.measure.representations import read_representations, record, write_representations
+from lskd.measure.representations import collect, read_representations, write_representations
 
 NAMES = ["Pullover", "Coat", "Bag"]
 KNOWN = ["Sandal", *NAMES, "Shirt"]
@@ -34,7 +34,7 @@ def write(folder, split="train", temperature=None, smoothing=0.1, seed=1, **prov
     }
     path = folder / f"{name}.{split}.representations.safetensors"
     about = {key: value for key, value in (about | provenance).items() if value != "absent"}
-    write_representations(path, record(features, labels, KNOWN, weight=weight, bias=bias, provenance=about))
+    write_representations(path, collect(features, labels, KNOWN, weight=weight, bias=bias, provenance=about))
     return path
 
 
@@ -179,7 +179,7 @@ def test_a_model_without_one_of_the_classes_is_named_and_the_others_are_shown(tm
     whole, lacks = write(tmp_path, seed=1), write(tmp_path, seed=2)
     read = read_representations(lacks)
     kept = read.labels != KNOWN.index(NAMES[1])
-    some = record(np.array(read.features)[kept], read.labels[kept], KNOWN, weight=read.weight, bias=read.bias)
+    some = collect(np.array(read.features)[kept], read.labels[kept], KNOWN, weight=read.weight, bias=read.bias)
     write_representations(lacks, dataclasses.replace(some, provenance=read.provenance))
     status, out, err = lskd_project(whole, lacks, "--classes", *NAMES)
     assert status == 0

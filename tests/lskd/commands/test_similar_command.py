@@ -7,8 +7,8 @@ import pytest
 from helpers.commands import ROOT, last_line, run
 
 from lskd.measure.class_sets import ClassSets, read_sets
-from lskd.measure.recorder import Recorder
-from lskd.measure.representations import read_representations, record, write_representations
+from lskd.measure.representation_collector import RepresentationCollector
+from lskd.measure.representations import collect, read_representations, write_representations
 from lskd.measure.similar_classes import sets_by_distance, sets_by_wordnet
 from lskd.measure.wordnet import find_hierarchy, imagenet_classes
 
@@ -26,7 +26,7 @@ def write(path: Path, names: list[str], samples: int = 4, weight: bool = True, s
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(names)), samples + np.arange(len(names)))
     last = {"weight": rng.normal(size=(len(names), 3)).astype(np.float32)} if weight else {}
-    write_representations(path, record(rng.normal(size=(len(labels), 3)), labels, names, **last))
+    write_representations(path, collect(rng.normal(size=(len(labels), 3)), labels, names, **last))
     return path
 
 
@@ -142,7 +142,7 @@ def test_the_agreement_is_written_with_the_names_of_the_file_and_those_that_peop
 def test_of_a_file_without_samples_templates_are_compared_and_centroids_missed(tmp_path):
     weight = np.random.default_rng(3).normal(size=(len(FASHION), 4)).astype(np.float32)
     file = tmp_path / "a.representations.safetensors"
-    write_representations(file, Recorder(FASHION, 4).result(weight=weight))
+    write_representations(file, RepresentationCollector(FASHION, 4).result(weight=weight))
     words = (file, "--by distance --rates 3 4 --output", tmp_path / "sets.json")
     similar(*words, "--from templates")
     assert read_sets(tmp_path / "sets.json", FASHION) == sets_by_distance(weight, None, 3, 4)

@@ -9,7 +9,7 @@ from helpers.commands import run
 from lskd.commands.advise import TABLES, TEMPERATURES, disagrees
 from lskd.commands.main import parser
 from lskd.io.errors import run_command
-from lskd.measure.recorder import Recorder
+from lskd.measure.representation_collector import RepresentationCollector
 from lskd.measure.representations import read_representations, write_representations
 from lskd.measure.smoothing_estimate import SmoothingEstimate
 from lskd.measure.smoothness import EntropySums, entropy
@@ -37,7 +37,7 @@ def teacher(tmp_path):
 
     def teacher(name, alpha=0.1, sharpness=1.0, keep=None, stored=(), weight=True, names=NAMES, samples=240, **about):
         logits, labels = logits_of(alpha, samples, sharpness)
-        recorder = Recorder(names, len(NAMES), keep_per_class=keep, dtype=np.float64)
+        recorder = RepresentationCollector(names, len(NAMES), keep_per_class=keep, dtype=np.float64)
         recorder.add(logits, labels)
         sums = EntropySums(stored)
         sums.update(logits)

@@ -782,8 +782,8 @@ def test_a_setting_out_of_range_is_named_with_its_value(options, message):
     assert str(error.value).startswith(message)
 
 
-def largest(symbols):
-    return TopkLogits(torch.zeros(2, 2), torch.tensor(symbols))
+def largest(indices):
+    return TopkLogits(torch.zeros(2, 2), torch.tensor(indices))
 
 
 @pytest.mark.parametrize(
@@ -802,7 +802,7 @@ def largest(symbols):
         (torch.zeros(2, 3), None, torch.tensor([0, 1]), "teacher_logits: NoneType"),
         (torch.zeros(2, 3), largest([[0, 3], [0, 1]]), torch.tensor([0, 1]), "teacher_logits: symbol 3 (must be"),
         (torch.zeros(2, 3), largest([[0, -1], [0, 1]]), torch.tensor([0, 1]), "teacher_logits: symbol -1 (must be"),
-        (torch.zeros(2, 3), largest([[0.0, 1], [0, 1]]), torch.tensor([0, 1]), "teacher_logits: values and symbols of"),
+        (torch.zeros(2, 3), largest([[0.0, 1], [0, 1]]), torch.tensor([0, 1]), "teacher_logits: values and indices of"),
     ],
 )
 def test_what_is_no_tensor_or_no_class_is_named(student, teacher, target, message):

@@ -212,15 +212,15 @@ def test_logits_that_no_float32_can_hold_are_those_of_float64(form):
 def test_the_k_largest_of_a_masked_teacher_are_as_good_as_all_its_logits(k, masks):
     student, teacher = BOTH
     student = student if masks == "both" else student.nan_to_num(neginf=0.5)
-    values, symbols = teacher.topk(k, 1)
+    values, indices = teacher.topk(k, 1)
     normaliser = torch.logsumexp(teacher.double(), 1)
-    compare(student, [teacher], torch.tensor([1]), stored=TopkLogits(values, symbols), teacher_topk=k)
+    compare(student, [teacher], torch.tensor([1]), stored=TopkLogits(values, indices), teacher_topk=k)
     p = torch.softmax(teacher.double(), 1)
-    kept = torch.zeros_like(p).scatter(1, symbols, p.gather(1, symbols))
+    kept = torch.zeros_like(p).scatter(1, indices, p.gather(1, indices))
     rest = ((1 - kept.sum(1)) / max(1, 5 - k)) if k < 3 else 0.0  # with three, all that is not masked
-    p_t = torch.full_like(p, float(rest)).scatter(1, symbols, kept.gather(1, symbols))
+    p_t = torch.full_like(p, float(rest)).scatter(1, indices, kept.gather(1, indices))
     if k != 3 or masks == "teacher":  # of exactly those that are not masked, rounding leaves a rest
-        compare(student, [teacher], torch.tensor([1]), stored=TopkLogits(values, symbols, normaliser), p_t=p_t)
+        compare(student, [teacher], torch.tensor([1]), stored=TopkLogits(values, indices, normaliser), p_t=p_t)
 
 
 def test_a_masked_projection_is_as_good_as_masked_logits():

@@ -15,9 +15,9 @@ def make(rows=6, vocabulary=200, seed=1):
 
 def largest(teacher, k, temperature=None, offset=0.0):
     """The k largest logits, less ``offset``, with the normaliser at a temperature where one is given."""
-    values, symbols = (teacher - offset).topk(k, 1)
+    values, indices = (teacher - offset).topk(k, 1)
     normaliser = None if temperature is None else torch.logsumexp((teacher.double() - offset) / temperature, 1).float()
-    return TopkLogits(values, symbols, normaliser)
+    return TopkLogits(values, indices, normaliser)
 
 
 def with_gradient(student, teacher, target, **options):
@@ -30,10 +30,10 @@ def with_gradient(student, teacher, target, **options):
 def spread(teacher, k, temperature):
     """What the k largest logits and their normaliser say of the distribution, in float64, as it is defined."""
     p = torch.softmax(teacher.double() / temperature, 1)
-    kept, symbols = p.topk(k, 1)
+    kept, indices = p.topk(k, 1)
     others = p.shape[1] - k
     rest = (1 - kept.sum(1, keepdim=True)) / others if others else torch.zeros_like(kept[:, :1])
-    return rest.expand_as(p).scatter(1, symbols, kept)
+    return rest.expand_as(p).scatter(1, indices, kept)
 
 
 @pytest.mark.parametrize("options", [{}, {"student_temperature": 1.0}, {"kd_weight": 0.4, "label_smoothing": 0.1}])
@@ -95,7 +95,7 @@ def test_the_error_of_sharing_the_rest_evenly_is_far_below_that_of_leaving_it_ou
 @pytest.mark.parametrize(
     ("teacher", "options", "message"),
     [
-        (TopkLogits(torch.zeros(3, 4), torch.zeros(3, 5, dtype=torch.long)), {}, "teacher_logits: symbols of shape"),
+        (TopkLogits(torch.zeros(3, 4), torch.zeros(3, 5, dtype=torch.long)), {}, "teacher_logits: indices of shape"),
         (TopkLogits(torch.zeros(2, 4), torch.zeros(2, 4, dtype=torch.long)), {}, "teacher_logits: values of shape"),
         (
             TopkLogits(torch.zeros(3, 4), torch.zeros(3, 4, dtype=torch.long), torch.zeros(3, 1)),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lskd.measure.accuracy import ClassCounts, accuracy_figures
+from lskd.measure.accuracy import ClassCounts, accuracy_metrics
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -173,10 +173,10 @@ def test_no_classes_are_refused():
 def test_merged_counts_are_those_of_all_batches():
     logits, target = make()
     first, second = counted(logits[:70], target[:70]), counted(logits[70:], target[70:])
-    before = accuracy_figures(second)
+    before = accuracy_metrics(second)
     first.merge(second)
     assert_are(first, logits.double(), target)
-    assert accuracy_figures(second) == before
+    assert accuracy_metrics(second) == before
     with pytest.raises(ValueError, match=r"^other: 3 classes \(must be 10\)$"):
         first.merge(ClassCounts(3))
 
@@ -200,7 +200,7 @@ def test_an_update_leaves_logits_and_gradients_alone():
 def test_the_figures_of_a_record_are_named_and_json():
     logits = torch.tensor([[2.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
     counts = counted(logits, torch.tensor([0, 2]))
-    figures = accuracy_figures(counts, ["cat", "dog", "cow"])
+    figures = accuracy_metrics(counts, ["cat", "dog", "cow"])
     nll = math.log(1 + 2 * math.exp(-2)) + 1
     assert figures == {
         "top1": 50.0,
@@ -210,13 +210,13 @@ def test_the_figures_of_a_record_are_named_and_json():
         "classwise": {"cat": 100.0, "dog": None, "cow": 0.0},
     }
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
-    assert list(accuracy_figures(counts)["classwise"]) == ["0", "1", "2"]
+    assert list(accuracy_metrics(counts)["classwise"]) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_likelihood_that_is_no_finite_number_is_null_in_a_record(value):
     counts = counted(torch.tensor([[0.0, value]]), torch.tensor([0]))
-    assert accuracy_figures(counts)["nll_loss"] is None
+    assert accuracy_metrics(counts)["nll_loss"] is None
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_likelihood_that_is_no_finite_number_is_null_in_a_record(value):
 )
 def test_names_that_do_not_fit_are_refused(names, message):
     with pytest.raises(ValueError, match=message):
-        accuracy_figures(counted(torch.zeros(1, 3), torch.tensor([0])), names)
+        accuracy_metrics(counted(torch.zeros(1, 3), torch.tensor([0])), names)
 
 
 def count_in_a_process(process, folder):
@@ -233,10 +233,10 @@ def count_in_a_process(process, folder):
     logits, target = make()
     share = slice(0, 70) if process == 0 else slice(70, None)  # unequal shares: a mean of means would be wrong
     counts = counted(logits[share], target[share])
-    own = accuracy_figures(counts)
+    own = accuracy_metrics(counts)
     total = counts.all_reduce()
-    assert accuracy_figures(counts) == own
-    (folder / f"{process}.json").write_text(json.dumps(accuracy_figures(total)))
+    assert accuracy_metrics(counts) == own
+    (folder / f"{process}.json").write_text(json.dumps(accuracy_metrics(total)))
     torch.distributed.destroy_process_group()
 
 
@@ -244,11 +244,11 @@ def count_in_a_process(process, folder):
 def test_two_processes_have_the_figures_of_one(tmp_path):
     torch.multiprocessing.spawn(count_in_a_process, (tmp_path,), nprocs=2)
     found = [json.loads((tmp_path / f"{process}.json").read_text()) for process in range(2)]
-    expected = accuracy_figures(counted(*make()))
+    expected = accuracy_metrics(counted(*make()))
     assert found == [expected | {"nll_loss": pytest.approx(expected["nll_loss"], rel=1e-12)}] * 2
     assert found[0] == found[1]
 
 
 def test_one_process_alone_needs_no_group():
     logits, target = make()
-    assert accuracy_figures(counted(logits, target).all_reduce()) == accuracy_figures(counted(logits, target))
+    assert accuracy_metrics(counted(logits, target).all_reduce()) == accuracy_metrics(counted(logits, target))

@@ -14,8 +14,8 @@ from lskd.measure.class_resampling import Resampling
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.diffusion import diffusion_indices, permutation_p, relative_changes
 from lskd.measure.moments import ClassMoments
-from lskd.measure.recorder import Recorder
-from lskd.measure.representations import record
+from lskd.measure.representation_collector import RepresentationCollector
+from lskd.measure.representations import collect
 from lskd.records.spread import Spread, over_seeds
 
 SETS = {0: ClassSets([1, 2], [3, 4, 5]), 4: ClassSets([5], [0, 1])}
@@ -30,7 +30,7 @@ def student(seed, samples=12, classes=6, dimension=5, labels=None, offset=0.0):
     places = generator.normal(size=(classes, dimension)) * 3 + offset
     noise = generator.normal(size=(len(labels), dimension)) * generator.uniform(0.3, 1, classes)[labels, None]
     names = [f"class {index}" for index in range(classes)]
-    return record(places[labels] + noise, labels, names, weight=generator.normal(size=(classes, dimension)))
+    return collect(places[labels] + noise, labels, names, weight=generator.normal(size=(classes, dimension)))
 
 
 def pair(seed, **options):
@@ -41,7 +41,7 @@ def pair(seed, **options):
 def transform(representations, change, weight=None):
     features = change(representations.features)
     weight = representations.weight if weight is None else weight
-    return record(features, representations.labels, representations.class_names, weight=weight)
+    return collect(features, representations.labels, representations.class_names, weight=weight)
 
 
 def measure(first, second, sets=SETS, *options, **keywords):
@@ -100,8 +100,8 @@ def test_eta_is_the_papers_formula(variant, seed):
 
 
 def test_a_class_that_comes_nearer_has_a_negative_eta():
-    first = record(np.array([[0.0], [2.0], [4.0]]), np.arange(3), ["miniature", "standard", "submarine"])
-    second = record(np.array([[0.0], [1.0], [4.0]]), np.arange(3), ["miniature", "standard", "submarine"])
+    first = collect(np.array([[0.0], [2.0], [4.0]]), np.arange(3), ["miniature", "standard", "submarine"])
+    second = collect(np.array([[0.0], [1.0], [4.0]]), np.arange(3), ["miniature", "standard", "submarine"])
     found = measure(first, second, {0: ClassSets([1], [2])})[0]
     # 4 of 20 becomes 1 of 17, and 16 of 20 becomes 16 of 17.
     assert found.eta_similar == pytest.approx((1 / 17) / (4 / 20) - 1)
@@ -174,7 +174,7 @@ def test_the_order_of_classes_and_of_samples_does_not_matter(seed, order, varian
 
     def renamed(each):
         names = [each.class_names[old] for old in order]
-        return record(each.features[samples], new[each.labels[samples]], names, weight=each.weight[list(order)])
+        return collect(each.features[samples], new[each.labels[samples]], names, weight=each.weight[list(order)])
 
     sets = {
         int(new[target]): ClassSets(*(sorted(new[list(s)].tolist()) for s in (each.similar, each.dissimilar)))
@@ -348,7 +348,7 @@ def test_the_kept_samples_stand_for_all():
     first, second = pair(14, samples=400)
     some = []
     for each in (first, second):
-        recorder = Recorder(each.class_names, 5, keep_per_class=100, dtype=np.float64)
+        recorder = RepresentationCollector(each.class_names, 5, keep_per_class=100, dtype=np.float64)
         recorder.add(each.features, each.labels)
         some.append(recorder.result(weight=each.weight))
     for variant in ("centroid", "corrected", "pairwise-squared"):
@@ -367,8 +367,8 @@ def test_kept_samples_that_are_narrower_than_all_are_widened():
     whole, some = [], []
     for _ in range(2):
         features = places[labels] + widths * generator.normal(size=(len(labels), 5))
-        whole.append(record(features, labels, list("abcdef")))
-        recorder = Recorder(list("abcdef"), 5, keep_per_class=100, dtype=np.float64)
+        whole.append(collect(features, labels, list("abcdef")))
+        recorder = RepresentationCollector(list("abcdef"), 5, keep_per_class=100, dtype=np.float64)
         recorder.add(features, labels)
         some.append(recorder.result())
     widths = []
@@ -388,7 +388,7 @@ def test_intervals_are_as_wide_as_experiments_differ(variant):
     for experiment in range(80):
         shared, *own = generator.normal(size=(3, len(labels), 5))
         first, second = (
-            record(places[labels] + 0.8 * shared + 0.6 * each, labels, names, weight=weight) for each in own
+            collect(places[labels] + 0.8 * shared + 0.6 * each, labels, names, weight=weight) for each in own
         )
         found = measure(first, second, {0: SETS[0]}, variant, resamples=100, seed=experiment)[0]
         etas.append(found.eta_similar)
@@ -405,7 +405,7 @@ def test_resampled_distances_vary_as_estimates_do_also_where_noise_is_as_large_a
     places[1, 0] = math.sqrt(dimension * noise)
     found = []
     for experiment in range(150):
-        student = record(places[labels] + generator.normal(size=(len(labels), dimension)), labels, ["a", "b"])
+        student = collect(places[labels] + generator.normal(size=(len(labels), dimension)), labels, ["a", "b"])
         distances = Resampling(student, 200, (experiment, 0)).distances(0, [1], "corrected")
         found.append(distances.var())
     exact = 4 * dimension * noise**2 + 2 * dimension * noise**2
@@ -430,8 +430,8 @@ def coverage(variant, samples, experiments, seed=5):
     held = []
     for experiment in range(experiments):
         shared, own = generator.normal(size=(2, len(labels), 8)) * widths
-        first = record(places[labels] + shared, labels, names)
-        second = record(later[labels] + 0.8 * shared + 0.6 * own, labels, names)
+        first = collect(places[labels] + shared, labels, names)
+        second = collect(later[labels] + 0.8 * shared + 0.6 * own, labels, names)
         options = {"variant": variant, "resamples": 200, "confidence": 0.9, "seed": experiment}
         low, high = measure(first, second, {0: SETS[0]}, **options)[0].similar_interval
         held.append((low <= truth, truth <= high))
@@ -453,7 +453,7 @@ def test_an_interval_that_resamples_leave_undefined_is_nan():
     generator = np.random.default_rng(2)
     labels, names = np.repeat(np.arange(3), 4), ["a", "b", "c"]
     places = np.array([[0.0] * 8, [0.7] * 8, [9.0] * 8])
-    first, second = (record(places[labels] + generator.normal(size=(12, 8)), labels, names) for _ in range(2))
+    first, second = (collect(places[labels] + generator.normal(size=(12, 8)), labels, names) for _ in range(2))
     found = measure(first, second, {0: ClassSets([1], [2])}, "corrected", resamples=300)[0]
     assert math.isfinite(found.eta_similar)
     assert np.isnan([found.similar_interval, found.dissimilar_interval]).all()
@@ -493,10 +493,10 @@ def test_sets_that_cannot_be_are_refused(sets, message):
 def test_a_class_without_samples_or_without_kept_ones_is_named():
     whole = student(17)
     labels = np.where(whole.labels == 3, 2, whole.labels)
-    lacks = record(whole.features, labels, whole.class_names, weight=whole.weight)
+    lacks = collect(whole.features, labels, whole.class_names, weight=whole.weight)
     with pytest.raises(ValueError, match=r"^second: 0 samples of 'class 3' \(must be at least 1\)$"):
         measure(whole, lacks)
-    recorder = Recorder(whole.class_names, 5, keep_classes=[0, 1, 2, 3, 4])
+    recorder = RepresentationCollector(whole.class_names, 5, keep_classes=[0, 1, 2, 3, 4])
     recorder.add(whole.features, whole.labels)
     few = recorder.result(weight=whole.weight)
     assert measure(few, few)[0].eta_similar == pytest.approx(0)

@@ -9,7 +9,7 @@ from lskd.measure.class_sets import ClassSets
 from lskd.measure.diffusion import diffusion_indices, permutation_p, relative_changes
 from lskd.measure.isotropy import FLOOR, _Fit, isotropy_test
 from lskd.measure.moments import ClassMoments
-from lskd.measure.representations import record
+from lskd.measure.representations import collect
 
 GROUPS = np.repeat([0, 1, 2, 3], [4, 3, 1, 1])
 SETS = {
@@ -83,7 +83,7 @@ def test_a_scale_and_a_constant_alone_are_isotropic_and_all_of_eta(scale, consta
     found = isotropy_test([(moments(first), moments(second))], SETS)
     assert set(found.p_values.values()) == {1.0}
     assert found.p_together == 1.0
-    students = [record(each, np.arange(9), list("abcdefghi")) for each in (first, second)]
+    students = [collect(each, np.arange(9), list("abcdefghi")) for each in (first, second)]
     for index in diffusion_indices(*students, SETS):
         assert index.eta_similar < -1e-3 or not constant
         assert found.expected[index.target] == pytest.approx(index.eta_similar, abs=1e-9)
@@ -151,7 +151,7 @@ def test_students_that_are_alike_have_no_small_p_where_classes_spread_unequally(
     generator = np.random.default_rng(12)
     labels = np.repeat(np.arange(9), 12)
     spread = np.exp(generator.normal(size=9))[labels, None]
-    same = record(class_means(12)[labels] + spread * generator.normal(size=(108, 12)), labels, list("abcdefghi"))
+    same = collect(class_means(12)[labels] + spread * generator.normal(size=(108, 12)), labels, list("abcdefghi"))
     found = isotropy_test([(same.moments, same.moments)], SETS, draws=99)
     assert set(found.p_values.values()) == {1.0}
     assert found.p_together == 1.0

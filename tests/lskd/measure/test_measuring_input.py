@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lskd.measure import class_distances, diffusion, projection, similar_classes, smoothness
-from lskd.measure.accuracy import ClassCounts, accuracy_figures
+from lskd.measure.accuracy import ClassCounts, accuracy_metrics
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.moments import ClassMoments
-from lskd.measure.recorder import Recorder
-from lskd.measure.representations import record
+from lskd.measure.representation_collector import RepresentationCollector
+from lskd.measure.representations import collect
 from lskd.measure.smoothing_estimate import estimate_label_smoothing
 from lskd.records import spread
 
@@ -21,7 +21,7 @@ NAN, INF = math.nan, math.inf
 RANDOM = np.random.default_rng(1)
 FEATURES, LABELS = RANDOM.standard_normal((16, 5)), np.arange(16) % 4
 WEIGHT = RANDOM.standard_normal((4, 5))
-MADE = record(FEATURES, LABELS, list("abcd"), weight=WEIGHT)
+MADE = collect(FEATURES, LABELS, list("abcd"), weight=WEIGHT)
 ONE = np.full((1, 16), 1 / 16)
 
 numbers = st.floats(allow_nan=True, allow_infinity=True, width=32) | st.sampled_from(
@@ -65,7 +65,7 @@ def moments_of(classes, dimension, features, labels):
 
 
 def recorded(features, labels, keep_classes, keep_per_class):
-    recorder = Recorder("abcd", 5, keep_classes, keep_per_class)
+    recorder = RepresentationCollector("abcd", 5, keep_classes, keep_per_class)
     recorder.add(features, labels)
     return recorder.result().moments.squared_deviations()
 
@@ -178,7 +178,7 @@ def test_any_input_gives_finite_numbers_or_one_line(name, data):
         (lambda: similar_classes.sets_by_distance(WEIGHT * 1e200), r"points: .*\(must be small enough to be squared\)"),
         (lambda: similar_classes.sets_by_distance(WEIGHT, [0.5]), r"targets: 0.5 \(must be a class"),
         (lambda: projection.project(MADE, [], list("abc"), 0), r"samples: 0 \(must be a whole number, 1 or more\)"),
-        (lambda: accuracy_figures(ClassCounts(1), [1]), r"class_names: 1 \(must be strings\)"),
+        (lambda: accuracy_metrics(ClassCounts(1), [1]), r"class_names: 1 \(must be strings\)"),
     ],
 )
 def test_a_number_that_none_could_rely_on_is_refused(call, message):

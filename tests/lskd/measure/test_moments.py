@@ -41,7 +41,7 @@ def assert_moments(found: ClassMoments, features: np.ndarray, labels: np.ndarray
         own = features[labels == label]
         if not len(own):
             assert np.isnan(found.centroids()[label]).all()
-            assert np.isnan(found.scatter()[label])
+            assert np.isnan(found.within_class_variance()[label])
             continue
         columns = [[Fraction(float(x)) for x in column] for column in own.T]
         means = [sum(column) / len(column) for column in columns]
@@ -50,9 +50,11 @@ def assert_moments(found: ClassMoments, features: np.ndarray, labels: np.ndarray
         deviations = sum((x - mean) ** 2 for column, mean in zip(columns, means, strict=True) for x in column)
         assert found.squared_deviations()[label] == pytest.approx(float(deviations), rel=1e-12, abs=1e-30)
         if len(own) > 1:
-            assert found.scatter()[label] == pytest.approx(float(deviations / (len(own) - 1)), rel=1e-12, abs=1e-30)
+            assert found.within_class_variance()[label] == pytest.approx(
+                float(deviations / (len(own) - 1)), rel=1e-12, abs=1e-30
+            )
         else:
-            assert np.isnan(found.scatter()[label])
+            assert np.isnan(found.within_class_variance()[label])
 
 
 @quick
@@ -106,12 +108,12 @@ def test_an_outlier_as_the_first_sample_leaves_ten_digits():
     features[0] = -1e8
     labels = np.zeros(2000, np.int64)
     exact = features.astype(np.longdouble).var(0, ddof=1).sum()
-    assert of(features, labels, 1).scatter()[0] == pytest.approx(float(exact), rel=1e-10)
+    assert of(features, labels, 1).within_class_variance()[0] == pytest.approx(float(exact), rel=1e-10)
 
 
 def test_the_same_sample_again_and_again_has_no_spread():
     found = of(np.full((1000, 2), 1e8 / 3), np.zeros(1000, np.int64), 1)
-    assert found.scatter().tolist() == [0]
+    assert found.within_class_variance().tolist() == [0]
     assert found.centroids().tolist() == [[1e8 / 3] * 2]
 
 
@@ -122,7 +124,7 @@ def test_moments_that_refused_a_batch_merge_as_if_it_had_not_come():
             other.update(np.array([[wrong]]), np.array([1]))
     other.update(np.array([[1.0], [3.0]]), np.array([0, 0]))
     found.merge(other)
-    assert found.scatter()[0] == 2
+    assert found.within_class_variance()[0] == 2
     assert found.counts.tolist() == [2, 0]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lskd.io.errors import InputError
 from lskd.measure.projection import distance_to_third, fit_projection, project, relative_distance
-from lskd.measure.representations import record
+from lskd.measure.representations import collect
 from lskd.report.projection_figure import COLOURS, MARKERS, figure, write_figure
 
 CLASSES = [6, 1, 4]
@@ -65,7 +65,7 @@ def representations(seed=1, split="train", samples=60, smoothing=0.1, temperatur
         "configuration": {"temperature": temperature, "label_smoothing": 0.0 if temperature else smoothing},
         "teacher": {"label_smoothing": {"alpha": smoothing, "source": "told"}} if temperature else None,
     }
-    made = record(features.astype(np.float32), labels, ALL_NAMES, weight=weight, bias=bias, provenance=provenance)
+    made = collect(features.astype(np.float32), labels, ALL_NAMES, weight=weight, bias=bias, provenance=provenance)
     for name, value in changes.items():
         setattr(made, name, value)
     return made
@@ -357,7 +357,7 @@ def test_draws_depend_on_the_seed_and_not_on_the_model_or_the_order_of_classes()
     assert index(train, [], NAMES, 30) == first
     assert index(train, [], NAMES, 30, seed=1) != first
     assert index(train, [], NAMES[::-1], 30) == first
-    other = record(train.features[:, :9] * 2, train.labels, train.class_names, weight=train.weight[:, :9])
+    other = collect(train.features[:, :9] * 2, train.labels, train.class_names, weight=train.weight[:, :9])
     assert index(other, [], NAMES, 30) == first
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from lskd.io.errors import InputError
-from lskd.measure.recorder import Recorder
-from lskd.measure.representations import read_representations, record, write_representations
+from lskd.measure.representation_collector import RepresentationCollector
+from lskd.measure.representations import collect, read_representations, write_representations
 
 RANDOM = np.random.default_rng(3)
 
@@ -20,7 +20,7 @@ RANDOM = np.random.default_rng(3)
 def example(number: int = 12, dtype: type = np.float32):
     """Representations with everything in them."""
     labels = np.arange(number) % 3
-    return record(
+    return collect(
         RANDOM.standard_normal((number, 4)).astype(dtype),
         labels,
         ["Katze", "▁the", "дом"],
@@ -49,12 +49,12 @@ def test_what_is_written_is_read(tmp_path, dtype, number):
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
     np.testing.assert_array_equal(read.moments.counts, written.moments.counts)
     np.testing.assert_array_equal(read.moments.centroids(), written.moments.centroids())
-    np.testing.assert_array_equal(read.moments.scatter(), written.moments.scatter())
+    np.testing.assert_array_equal(read.moments.within_class_variance(), written.moments.within_class_variance())
     assert read.complete
 
 
 def test_what_is_not_there_is_not_there_after_reading(tmp_path):
-    plain = record(np.eye(2), np.array([0, 1]), ["a", "b"])
+    plain = collect(np.eye(2), np.array([0, 1]), ["a", "b"])
     read = read_representations(write(tmp_path / "a.representations.safetensors", plain))
     assert read.weight is read.bias is read.correct is None
     assert len(read.entropy) == 0
@@ -91,7 +91,7 @@ def test_features_of_a_class_are_the_first_of_those_kept():
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.lists(st.integers(0, 3), max_size=6), max_size=5), st.sets(st.integers(0, 3)), st.integers(0, 3))
 def test_a_recorder_keeps_the_first_of_the_chosen_classes_and_counts_all(batches, keep, most):
-    recorder = Recorder("abcd", 2, keep_classes=keep, keep_per_class=most)
+    recorder = RepresentationCollector("abcd", 2, keep_classes=keep, keep_per_class=most)
     labels = np.array([label for batch in batches for label in batch], np.int64)
     features = np.random.default_rng(0).standard_normal((len(labels), 2))
     start = 0
@@ -111,7 +111,7 @@ def test_a_recorder_keeps_the_first_of_the_chosen_classes_and_counts_all(batches
 
 
 def test_a_recorder_keeps_everything_unless_told_otherwise():
-    recorder = Recorder("ab", 1, dtype=np.float16)
+    recorder = RepresentationCollector("ab", 1, dtype=np.float16)
     recorder.add(np.array([[1.0], [2.0], [3.0]]), np.array([1, 0, 1]))
     found = recorder.result()
     assert found.complete
@@ -143,7 +143,7 @@ def test_features_and_labels_of_any_kind_become_the_same_file(make, tmp_path):
     features, labels = make()
     layer = {"weight": tensor([[1.0, 0.0], [0.0, 2.0]], requires_grad=True), "bias": [0.5, 1.0]}
     read = read_representations(
-        write(tmp_path / "a.representations.safetensors", record(features, labels, ["a", "b"], **layer))
+        write(tmp_path / "a.representations.safetensors", collect(features, labels, ["a", "b"], **layer))
     )
     assert read.features.tolist() == FEATURES
     assert read.labels.tolist() == LABELS
@@ -152,14 +152,14 @@ def test_features_and_labels_of_any_kind_become_the_same_file(make, tmp_path):
 
 
 def test_a_recorder_takes_tensors_too():
-    recorder = Recorder("ab", 2)
+    recorder = RepresentationCollector("ab", 2)
     recorder.add(tensor(FEATURES, requires_grad=True), tensor(LABELS))
     assert recorder.result().features.tolist() == FEATURES
 
 
 def test_a_feature_too_large_for_the_dtype_is_refused_before_anything_is_added():
     for dtype, feature, wider in ((np.float16, 1e5, "float32"), (np.float32, 1e39, "float64")):
-        recorder = Recorder("ab", 1, dtype=dtype)
+        recorder = RepresentationCollector("ab", 1, dtype=dtype)
         with pytest.raises(ValueError, match=f"dtype: {dtype.__name__} .must be {wider}: a feature is 1e"):
             recorder.add(np.array([[1.0], [feature]]), [0, 1])
         assert not recorder.result().moments.counts.any()
@@ -168,35 +168,35 @@ def test_a_feature_too_large_for_the_dtype_is_refused_before_anything_is_added()
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: record(np.zeros((1, 2)), np.array([0]), []), "class_names: none"),
-        (lambda: record(np.zeros((1, 2)), np.array([0]), ["a", "a"]), "class_names: 'a' twice"),
-        (lambda: record(np.zeros((1, 2)), np.array([0]), [1, 2]), "class_names: 1 .must be strings"),
-        (lambda: record(np.zeros((1, 2)), np.array([0]), ["\ud800"]), "class_names: .* .must be strings"),
-        (lambda: record(np.zeros(2), np.array([0]), ["a"]), "features: shape"),
-        (lambda: record(np.zeros((1, 2)), np.array([1]), ["a"]), "labels: 1"),
-        (lambda: record(np.zeros((1, 2)), np.array([-1]), ["a"]), "labels: -1"),
-        (lambda: record(np.zeros((1, 2)), np.array([0.0]), ["a"]), "labels: float64"),
-        (lambda: record(np.zeros((1, 2)), [True], ["a"]), "labels: bool"),
-        (lambda: record(np.zeros((1, 2)), [[0]], ["a"]), "labels: int64 of shape"),
-        (lambda: record(np.zeros((1, 2)), ["a"], ["a"]), "labels: <U1"),
-        (lambda: record(np.zeros((1, 2)), None, ["a"]), "labels: object"),
-        (lambda: record(np.zeros((2, 2)), [0], ["a"]), "features: float64 of shape"),
-        (lambda: record([[1, 2]], [0], ["a"]), "features: int64 of shape"),
-        (lambda: record([[1.0, 2.0], [1.0]], [0, 0], ["a"]), "features: list"),
-        (lambda: record([["x"]], [0], ["a"]), "features: <U1"),
-        (lambda: record(np.zeros((1, 0)), [0], ["a"]), "dimension: 0"),
-        (lambda: record([[float("nan")]], [0], ["a"]), "features: not a finite number in sample 0"),
-        (lambda: record([[1.0], [1e200]], [0, 0], ["a"]), "features: too large a number in sample 1"),
-        (lambda: record(tensor([[1.0]]).to("meta"), [0], ["a"]), "features: Tensor"),
-        (lambda: record(np.zeros((1, 2)), [0], ["a"], weight=np.zeros((2, 2))), "weight: float64 of shape"),
-        (lambda: record(np.zeros((1, 2)), [0], ["a"], weight=np.zeros(2)), "weight: float64 of shape"),
-        (lambda: record(np.zeros((1, 2)), [0], ["a"], weight=[[1, 2]]), "weight: int64"),
-        (lambda: record(np.zeros((1, 2)), [0], ["a"], weight=[[1.0, np.inf]]), "weight: not finite"),
-        (lambda: record(np.zeros((1, 2)), [0], ["a"], bias=np.zeros(2)), "bias: float64 of shape"),
-        (lambda: record(np.zeros((1, 2)), [0], ["a"], correct=[[2], [1]]), "correct: out of range"),
-        (lambda: record(np.zeros((1, 2)), [0], ["a"], entropy=np.zeros(3)), "entropy: float64 of shape"),
-        (lambda: record(np.zeros((1, 2)), [0], ["a"], provenance=[]), "provenance"),
-        (lambda: Recorder("ab", 2, keep_classes=[2]), "keep_classes: 2"),
+        (lambda: collect(np.zeros((1, 2)), np.array([0]), []), "class_names: none"),
+        (lambda: collect(np.zeros((1, 2)), np.array([0]), ["a", "a"]), "class_names: 'a' twice"),
+        (lambda: collect(np.zeros((1, 2)), np.array([0]), [1, 2]), "class_names: 1 .must be strings"),
+        (lambda: collect(np.zeros((1, 2)), np.array([0]), ["\ud800"]), "class_names: .* .must be strings"),
+        (lambda: collect(np.zeros(2), np.array([0]), ["a"]), "features: shape"),
+        (lambda: collect(np.zeros((1, 2)), np.array([1]), ["a"]), "labels: 1"),
+        (lambda: collect(np.zeros((1, 2)), np.array([-1]), ["a"]), "labels: -1"),
+        (lambda: collect(np.zeros((1, 2)), np.array([0.0]), ["a"]), "labels: float64"),
+        (lambda: collect(np.zeros((1, 2)), [True], ["a"]), "labels: bool"),
+        (lambda: collect(np.zeros((1, 2)), [[0]], ["a"]), "labels: int64 of shape"),
+        (lambda: collect(np.zeros((1, 2)), ["a"], ["a"]), "labels: <U1"),
+        (lambda: collect(np.zeros((1, 2)), None, ["a"]), "labels: object"),
+        (lambda: collect(np.zeros((2, 2)), [0], ["a"]), "features: float64 of shape"),
+        (lambda: collect([[1, 2]], [0], ["a"]), "features: int64 of shape"),
+        (lambda: collect([[1.0, 2.0], [1.0]], [0, 0], ["a"]), "features: list"),
+        (lambda: collect([["x"]], [0], ["a"]), "features: <U1"),
+        (lambda: collect(np.zeros((1, 0)), [0], ["a"]), "dimension: 0"),
+        (lambda: collect([[float("nan")]], [0], ["a"]), "features: not a finite number in sample 0"),
+        (lambda: collect([[1.0], [1e200]], [0, 0], ["a"]), "features: too large a number in sample 1"),
+        (lambda: collect(tensor([[1.0]]).to("meta"), [0], ["a"]), "features: Tensor"),
+        (lambda: collect(np.zeros((1, 2)), [0], ["a"], weight=np.zeros((2, 2))), "weight: float64 of shape"),
+        (lambda: collect(np.zeros((1, 2)), [0], ["a"], weight=np.zeros(2)), "weight: float64 of shape"),
+        (lambda: collect(np.zeros((1, 2)), [0], ["a"], weight=[[1, 2]]), "weight: int64"),
+        (lambda: collect(np.zeros((1, 2)), [0], ["a"], weight=[[1.0, np.inf]]), "weight: not finite"),
+        (lambda: collect(np.zeros((1, 2)), [0], ["a"], bias=np.zeros(2)), "bias: float64 of shape"),
+        (lambda: collect(np.zeros((1, 2)), [0], ["a"], correct=[[2], [1]]), "correct: out of range"),
+        (lambda: collect(np.zeros((1, 2)), [0], ["a"], entropy=np.zeros(3)), "entropy: float64 of shape"),
+        (lambda: collect(np.zeros((1, 2)), [0], ["a"], provenance=[]), "provenance"),
+        (lambda: RepresentationCollector("ab", 2, keep_classes=[2]), "keep_classes: 2"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(make, message):
@@ -207,7 +207,7 @@ def test_what_cannot_be_recorded_is_refused(make, message):
 @pytest.mark.parametrize("value", [float("nan"), np.zeros(2), {1, 2}])
 def test_a_provenance_that_is_no_json_is_refused_and_nothing_is_written(value, tmp_path):
     with pytest.raises(InputError, match=r"provenance: .*must be what JSON can hold"):
-        write(tmp_path / "a.representations.safetensors", record(FEATURES, LABELS, "ab", provenance={"x": value}))
+        write(tmp_path / "a.representations.safetensors", collect(FEATURES, LABELS, "ab", provenance={"x": value}))
     assert not list(tmp_path.iterdir())
 
 
@@ -275,10 +275,12 @@ def test_a_file_of_the_first_schema_is_read_with_its_moments_and_entropies(tmp_p
     changed(path, old | {"entropy": np.array([[1.0, 24.0, 60.0]])}, schema_version=1)
     read = read_representations(path)
     np.testing.assert_allclose(read.moments.centroids(), written.moments.centroids(), atol=1e-15)
-    np.testing.assert_allclose(read.moments.scatter(), written.moments.scatter(), rtol=1e-12)
+    np.testing.assert_allclose(
+        read.moments.within_class_variance(), written.moments.within_class_variance(), rtol=1e-12
+    )
     np.testing.assert_allclose(read.entropy, [[1.0, 24.0, 60.0 - 24.0**2 / 12]])
     again = read_representations(write(tmp_path / "b.representations.safetensors", read))
-    np.testing.assert_array_equal(again.moments.scatter(), read.moments.scatter())
+    np.testing.assert_array_equal(again.moments.within_class_variance(), read.moments.within_class_variance())
 
 
 def test_something_else_is_refused_by_name(tmp_path):

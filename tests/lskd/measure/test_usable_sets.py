@@ -4,7 +4,7 @@ import pytest
 from lskd.io.errors import InputError
 from lskd.measure.class_distances import VARIANTS
 from lskd.measure.class_sets import ClassSets
-from lskd.measure.representations import record
+from lskd.measure.representations import collect
 from lskd.measure.usable_sets import usable_sets
 
 NAMES = ["cat", "dog", "eel", "fox", "owl"]
@@ -21,7 +21,7 @@ def student(seed, lacks=(), same=None, one=None):
     kept = ~np.isin(labels, lacks)
     if one is not None:
         kept[np.flatnonzero(labels == one)[1:]] = False
-    return record(features[kept], labels[kept], NAMES, weight=np.eye(5))
+    return collect(features[kept], labels[kept], NAMES, weight=np.eye(5))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

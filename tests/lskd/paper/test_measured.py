@@ -7,13 +7,13 @@ from helpers.small_runs import image_run, translation_run
 
 from lskd.commands.main import parser
 from lskd.io.errors import InputError
-from lskd.measure.recorder import Recorder
+from lskd.measure.representation_collector import RepresentationCollector
 from lskd.measure.representations import write_representations
 from lskd.paper.measured import measure
 from lskd.paper.published import published
 from lskd.paper.table_layout import grid
 from lskd.records.runs import read_run, write_run
-from lskd.report.origins import described, of_figures
+from lskd.report.origins import described, of_measurements
 
 
 def written(path, content):
@@ -154,7 +154,7 @@ def test_scores_are_told_to_be_of_which_text(tmp_path):
 
 def scored(run, text):
     record = read_run(run)
-    record.figures["test"]["checkpoint_best.pt"]["of"] = f"of {text}"
+    record.metrics["test"]["checkpoint_best.pt"]["of"] = f"of {text}"
     write_run(record, run)
 
 
@@ -234,7 +234,7 @@ def test_figures_name_the_model_and_data_that_the_file_was_made_from(tmp_path):
         (None, "last-layer", "efficient_net, its last layer alone"),
         ({"dataset": "torch/clothes"}, "validation", "clothes: teacher efficient_net, val"),
     ):
-        recorder = Recorder(names, 4)
+        recorder = RepresentationCollector(names, 4)
         if data:
             recorder.add(features, np.arange(5))
         provenance = {"model": "efficient_net", "split": split, "data": data}
@@ -246,7 +246,7 @@ def test_figures_name_the_model_and_data_that_the_file_was_made_from(tmp_path):
         arguments = parser().parse_args(list(map(str, words)))
         arguments.run(arguments)
         figures, _ = measure("G.1", [tmp_path / "g.json"])
-        assert of_figures(figures) == [expected]
+        assert of_measurements(figures) == [expected]
         assert "teacher efficient_net" in described(figures)
 
 
@@ -257,7 +257,7 @@ def test_tables_of_other_commands_carry_their_data(command, tmp_path):
     figures, _ = measure(table, [written(tmp_path / "a.json", {"rows": [row | {"data": "clothes"}]})])
     assert {figure.data for figure in figures} == {"clothes"}
     without = written(tmp_path / "b.json", {"rows": [{key: row[key] for key in row if key != "data"}]})
-    assert all(origin.startswith("data not recorded: ") for origin in of_figures(measure(table, [without])[0]))
+    assert all(origin.startswith("data not recorded: ") for origin in of_measurements(measure(table, [without])[0]))
 
 
 def test_feature_distillation_is_not_mixed_with_that_of_logits(tmp_path):

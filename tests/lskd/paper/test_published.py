@@ -15,7 +15,7 @@ from helpers.commands import last_line, run
 from lskd.commands import published as command
 from lskd.io.errors import InputError, OneLineParser
 from lskd.paper import published as module
-from lskd.paper.published import FIELDS, Figure, counterparts, published, tables
+from lskd.paper.published import FIELDS, Measurement, counterparts, published, tables
 
 ALL = [figure for table in tables() for figure in published(table)]
 ACCURACY = ("top1", "top5", "bleu")
@@ -408,7 +408,7 @@ def test_every_figure_over_the_whole_data_is_its_own_counterpart():
 
 
 def test_the_file_holds_each_figure_once_of_known_tables_only():
-    assert len(ALL) == len(module._figures()) == 601
+    assert len(ALL) == len(module._measurements()) == 601
     assert len({(figure.table, figure.target_class, figure.split, *where(figure)) for figure in ALL}) == len(ALL)
 
 
@@ -417,7 +417,7 @@ def test_figures_cannot_be_changed_by_who_reads_them():
         published("2A")[0].mean = 0
     tables().clear()
     assert tables()
-    assert isinstance(published("2A")[0], Figure)
+    assert isinstance(published("2A")[0], Measurement)
 
 
 def test_the_standard_library_is_enough():

@@ -10,7 +10,7 @@ from helpers.small_runs import image_run, translation_run
 
 from lskd.commands import accuracy
 from lskd.io.errors import InputError, OneLineParser
-from lskd.measure.representations import record, write_representations
+from lskd.measure.representations import collect, write_representations
 from lskd.paper.measured import measure
 from lskd.records.found_runs import find_runs
 from lskd.records.inputs import find_inputs
@@ -36,7 +36,7 @@ def representations(path, top1, temperature=None, split="validation", seed=1, co
     about |= {"data": {"dataset": "torch/clothes"}}
     about |= {"teacher": {"model": "teacher_net", "label_smoothing": {"alpha": 0.1}}} if temperature else {}
     counts = np.array([[right, right], [4, 4]]) if correct else None
-    made = record(np.ones((8, 1)), [0, 1] * 4, ["cat", "dog"], correct=counts, provenance=about)
+    made = collect(np.ones((8, 1)), [0, 1] * 4, ["cat", "dog"], correct=counts, provenance=about)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_representations(path, made)
     return path
@@ -69,8 +69,8 @@ def test_accuracy_and_compare_take_the_same_places(place, capsys):
     for given in ([place / "data"], sorted((place / "data").iterdir()), sorted(place.glob("data/*/run.json"))):
         said = measured(capsys, *given)
         top1 = [re.split(r"  +", line)[6] for line in said.out.splitlines()[1:]]
-        figures, _ = measure("2A", given)
-        assert sorted(top1) == sorted(f"{figure.mean:.2f}" for figure in figures if figure.metric == "top1")
+        metrics, _ = measure("2A", given)
+        assert sorted(top1) == sorted(f"{figure.mean:.2f}" for figure in metrics if figure.metric == "top1")
         assert len(top1) == 3
 
 
@@ -80,8 +80,8 @@ def test_compare_takes_representation_files_as_it_takes_runs(tmp_path):
         representations(tmp_path / f"train{seed}.representations.safetensors", 100.0, 1.0, "train", seed)
     representations(tmp_path / "t.representations.safetensors", 100.0)
     for given in ([tmp_path], sorted(tmp_path.iterdir())):
-        figures = measure("D.1", [each for each in given if each.is_dir() or not each.name.startswith("train")])[0]
-        students = [figure for figure in figures if figure.student and figure.metric == "top1"]
+        metrics = measure("D.1", [each for each in given if each.is_dir() or not each.name.startswith("train")])[0]
+        students = [figure for figure in metrics if figure.student and figure.metric == "top1"]
         assert [(each.mean, each.n, each.student, each.temperature) for each in students] == [
             (62.5, 2, "student_net", 1)
         ]

@@ -37,7 +37,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
     teacher = {"path": "teacher.pt", "fingerprint": "1" * 64, "label_smoothing": {"value": 0.1, "source": "checkpoint"}}
     record = make_record(teacher=teacher, command=["train", "--seed", "7"], warnings=["one GPU of two was used"])
     record.add_validation({"updates": 10, "nll_loss": 0.1 + 0.2, "accuracy": None})
-    record.add_figures("test", "checkpoint_best.pt", {"bleu": 34.5})
+    record.add_metrics("test", "checkpoint_best.pt", {"bleu": 34.5})
     write_run(record, tmp_path)
     assert read_run(tmp_path) == record
 
@@ -87,9 +87,9 @@ def test_writing_sets_the_time_of_the_update_and_leaves_that_of_the_start(tmp_pa
 def test_two_records_share_nothing():
     one, other = make_record(), make_record()
     one.add_validation({"updates": 1})
-    one.add_figures("test", "best", {"bleu": 1.0})
+    one.add_metrics("test", "best", {"bleu": 1.0})
     one.warnings.append("a warning")
-    assert (other.history, other.figures, other.warnings) == ([], {}, [])
+    assert (other.history, other.metrics, other.warnings) == ([], {}, [])
 
 
 def test_a_resumed_run_replaces_validations_of_the_same_and_of_later_updates():
@@ -136,11 +136,11 @@ def test_there_is_no_summary_before_the_first_validation(tmp_path):
 
 def test_figures_of_the_same_checkpoint_are_merged():
     record = make_record()
-    record.add_figures("test", "checkpoint_best.pt", {"bleu": 30.0, "nll_loss": 2.0})
-    record.add_figures("test", "checkpoint_best.pt", {"bleu": 31.0, "chrf": 50.0})
-    record.add_figures("test", "checkpoint_last.pt", {"bleu": 29.0})
-    record.add_figures("valid", "checkpoint_best.pt", {"bleu": 33.0})
-    assert record.figures == {
+    record.add_metrics("test", "checkpoint_best.pt", {"bleu": 30.0, "nll_loss": 2.0})
+    record.add_metrics("test", "checkpoint_best.pt", {"bleu": 31.0, "chrf": 50.0})
+    record.add_metrics("test", "checkpoint_last.pt", {"bleu": 29.0})
+    record.add_metrics("valid", "checkpoint_best.pt", {"bleu": 33.0})
+    assert record.metrics == {
         "test": {
             "checkpoint_best.pt": {"bleu": 31.0, "nll_loss": 2.0, "chrf": 50.0},
             "checkpoint_last.pt": {"bleu": 29.0},
@@ -150,10 +150,10 @@ def test_figures_of_the_same_checkpoint_are_merged():
 
 
 def test_figures_given_to_a_record_stay_the_callers_own():
-    record, figures = make_record(), {"bleu": 30.0}
-    record.add_figures("test", "best", figures)
-    record.add_figures("test", "best", {"chrf": 50.0})
-    assert figures == {"bleu": 30.0}
+    record, metrics = make_record(), {"bleu": 30.0}
+    record.add_metrics("test", "best", metrics)
+    record.add_metrics("test", "best", {"chrf": 50.0})
+    assert metrics == {"bleu": 30.0}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -235,7 +235,7 @@ def test_what_is_not_a_record_is_refused_in_one_line_that_names_the_file(tmp_pat
     [("top1", 100.1), ("top5", -1), ("bleu", 1e9), ("tokenised_lowercased_bleu", "x"), ("samples", -5)],
 )
 def test_a_figure_that_cannot_be_is_refused(name, value, tmp_path):
-    write_run(make_record(figures={"valid": {"last": {name: value}}}), tmp_path)
+    write_run(make_record(metrics={"valid": {"last": {name: value}}}), tmp_path)
     with pytest.raises(InputError, match=rf"run.json: figures of valid: {name} \(expected float"):
         read_run(tmp_path)
 
@@ -344,14 +344,14 @@ def test_figures_are_added_to_the_record_as_it_is_now(tmp_path):
     add_to_run(tmp_path, "test", "checkpoint_best.pt", {"bleu": 34.5})
     found = read_run(tmp_path)
     assert [row["updates"] for row in found.history] == [10, 20]
-    assert found.figures == {"test": {"checkpoint_best.pt": {"bleu": 34.5}}}
+    assert found.metrics == {"test": {"checkpoint_best.pt": {"bleu": 34.5}}}
 
 
 def test_scores_that_end_at_the_same_moment_are_all_recorded(tmp_path):
     write_run(make_record(), tmp_path)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: add_to_run(tmp_path, f"split{n}", "a.pt", {"bleu": float(n)}), range(24)))
-    assert read_run(tmp_path).figures == {f"split{n}": {"a.pt": {"bleu": float(n)}} for n in range(24)}
+    assert read_run(tmp_path).metrics == {f"split{n}": {"a.pt": {"bleu": float(n)}} for n in range(24)}
 
 
 def test_figures_of_a_record_that_is_gone_are_refused(tmp_path):
@@ -366,18 +366,18 @@ def test_there_is_no_record_below_a_file(tmp_path):
 
 def test_a_training_keeps_the_figures_that_others_add_while_it_goes_on(tmp_path):
     record = RunRecord({}, seed=1, data={})
-    record.add_figures("valid", "last", {"top1": 50.0})
+    record.add_metrics("valid", "last", {"top1": 50.0})
     write_run(record, tmp_path)
     add_to_run(tmp_path, "test", "best", {"top1": 70.0})
     add_to_run(tmp_path, "valid", "last", {"top1": 51.0, "top5": 90.0})
-    record.figures["valid"]["last"] = {"top1": 60.0}
+    record.metrics["valid"]["last"] = {"top1": 60.0}
     write_training_record(record, tmp_path, ["last"])
-    assert read_run(tmp_path).figures == {"valid": {"last": {"top1": 60.0}}, "test": {"best": {"top1": 70.0}}}
-    assert record.figures == read_run(tmp_path).figures
+    assert read_run(tmp_path).metrics == {"valid": {"last": {"top1": 60.0}}, "test": {"best": {"top1": 70.0}}}
+    assert record.metrics == read_run(tmp_path).metrics
 
 
 def test_the_figures_of_another_run_that_lies_there_are_replaced(tmp_path):
-    write_run(RunRecord({}, seed=1, data={}, started="2020", figures={"test": {"best": {"top1": 70.0}}}), tmp_path)
-    record = RunRecord({}, seed=2, data={}, figures={"valid": {"last": {"top1": 60.0}}})
+    write_run(RunRecord({}, seed=1, data={}, started="2020", metrics={"test": {"best": {"top1": 70.0}}}), tmp_path)
+    record = RunRecord({}, seed=2, data={}, metrics={"valid": {"last": {"top1": 60.0}}})
     write_training_record(record, tmp_path, ["last"])
-    assert read_run(tmp_path).figures == record.figures == {"valid": {"last": {"top1": 60.0}}}
+    assert read_run(tmp_path).metrics == record.metrics == {"valid": {"last": {"top1": 60.0}}}

@@ -20,7 +20,7 @@ from lskd.measure.class_sets import ClassSets, write_sets
 from lskd.measure.diffusion import DiffusionIndex
 from lskd.measure.eta import EtaMeasurement
 from lskd.measure.isotropy import isotropy_test
-from lskd.measure.recorder import Recorder
+from lskd.measure.representation_collector import RepresentationCollector
 from lskd.measure.representations import read_representations, write_representations
 from lskd.measure.similar_classes import sets_by_distance
 from lskd.measure.student_pairs import identity
@@ -205,7 +205,7 @@ def test_the_page_says_of_which_text_bleu_is(tmp_path):
     for temperature, text in ((1.0, "tokenised text"), (3.0, "detokenised text")):
         run = translation_run(tmp_path, temperature)
         record = read_run(run)
-        record.figures["test"]["checkpoint_best.pt"]["of"] = f"of {text}, against the raw references"
+        record.metrics["test"]["checkpoint_best.pt"]["of"] = f"of {text}, against the raw references"
         write_run(record, run)
         assert f"BLEU is of {text}, against the raw references." in page_of(tmp_path).text
     assert "Scores of different texts do not compare." in page_of(tmp_path).text
@@ -667,7 +667,7 @@ def test_without_the_teachers_files_classes_have_to_be_said(tmp_path):
 def test_where_eta_is_not_defined_the_page_says_why_and_shows_the_other_split(tmp_path):
     with_students(tmp_path, keep=0)
     path = tmp_path / "data/student_net_a0.1_T1_s1/last.train.representations.safetensors"
-    collected = Recorder(CLASSES, 8, keep_per_class=0)
+    collected = RepresentationCollector(CLASSES, 8, keep_per_class=0)
     collected.add(np.zeros((30, 8), np.float32), np.repeat(np.arange(5), 6))  # every class in one point
     was = read_representations(path)
     write_representations(path, collected.result(weight=was.weight, bias=was.bias, provenance=was.provenance))

@@ -10,7 +10,7 @@ from lskd.measure.moments import ClassMoments
 from lskd.measure.representations import Representations
 
 
-class Recorder:
+class RepresentationCollector:
     """Collects the content of a representation file, batch by batch.
 
     Args:

@@ -65,7 +65,7 @@ def record_of(trainer: RecordedTrainer) -> RunRecord:
         except InputError as error:
             options.exit_with_error(error)
         if earlier is not None:
-            record.started, record.figures, record.history = earlier.started, earlier.figures, earlier.history
+            record.started, record.metrics, record.history = earlier.started, earlier.metrics, earlier.history
     trainer.lskd_record = record
     return record
 
@@ -103,7 +103,7 @@ def provenance(record: RunRecord) -> dict[str, Any]:
         "versions": record.versions,
         "hardware": record.hardware,
         "nondeterminism": record.nondeterminism,
-        "figures": {"valid": record.figures["valid"]["checkpoint_last.pt"]},
+        "figures": {"valid": record.metrics["valid"]["checkpoint_last.pt"]},
         "revision": record.revision,
     }
 
@@ -128,8 +128,8 @@ def add_validation(record: RunRecord, trainer: RecordedTrainer, epoch_itr: Epoch
 def put_history(record: RunRecord, history: list[dict[str, Any]]) -> None:
     """Set the rows of a record's history; the metrics of the last row are those of the last checkpoint."""
     record.history = history
-    figures = {key.removeprefix("valid_"): each for key, each in history[-1].items() if key.startswith("valid_")}
-    record.add_figures("valid", "checkpoint_last.pt", figures)
+    metrics = {key.removeprefix("valid_"): each for key, each in history[-1].items() if key.startswith("valid_")}
+    record.add_metrics("valid", "checkpoint_last.pt", metrics)
 
 
 def write_record(record: RunRecord, directory: str) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lskd.io.errors import InputError, input_error
 from lskd.measure import class_sets
 from lskd.measure.accuracy import ClassCounts
-from lskd.measure.recorder import Recorder
+from lskd.measure.representation_collector import RepresentationCollector
 from lskd.measure.representations import write_representations
 from lskd.measure.smoothness import EntropySums
 from lskd.records.inputs import SUFFIX
@@ -180,7 +180,7 @@ class Recording:
         self.counts = ClassCounts(len(class_names), layer.weight.device)
         self.entropy = EntropySums(arguments.temperatures)
         try:
-            self.recorder = Recorder(
+            self.recorder = RepresentationCollector(
                 class_names, layer.in_features, keep_classes, arguments.keep_per_class, self.dtype.type
             )
         except ValueError as error:

@@ -25,7 +25,7 @@ from lskd_fairseq.batch import Batch
 from lskd_fairseq.cache.manifest import Manifest
 from lskd_fairseq.cache.shards import Shards, open_cache
 from lskd_fairseq.checkpoints import read_checkpoint
-from lskd_fairseq.records import data_fingerprint
+from lskd_fairseq.run_record import data_fingerprint
 from lskd_fairseq.teacher import joint_fingerprint, most_smoothed
 from lskd_fairseq.teacher_checks import PairedData, dictionary_fingerprint
 
