@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from timm.data import auto_augment, create_transform
+from torch import Tensor
 from torchvision import transforms
 
 from lskd.io.errors import input_error
+from lskd_vision.batches import to_tensor
 from lskd_vision.config import AugmentationConfig
 from lskd_vision.data import DataConfig
 
-Transform = Callable[[Image.Image], np.ndarray]  # to uint8, (C, H, W)
+Transform = Callable[[Image.Image], Tensor]  # to uint8, (C, H, W)
 
 
 def train_transform(config: AugmentationConfig, data_config: DataConfig) -> Transform:
@@ -21,7 +22,9 @@ def train_transform(config: AugmentationConfig, data_config: DataConfig) -> Tran
     Raises:
         InputError: ``--aa`` is not a policy of timm's.
     """
-    jitter = config.color_jitter
+    jitter: Any = config.color_jitter  # timm takes None too
+    if not any(jitter) and not config.grayscale_prob:  # jitter by 0 draws random numbers that no later step depends on
+        jitter = (None,)
     try:
         transform: Any = create_transform(
             data_config["input_size"],
@@ -47,6 +50,7 @@ def train_transform(config: AugmentationConfig, data_config: DataConfig) -> Tran
         steps = transform.transforms
         place = 1 + max(i for i, step in enumerate(steps) if "Crop" in str(step) or "Flip" in str(step))
         steps.insert(place, transforms.RandomRotation(config.rotation))
+    transform.transforms[-1] = to_tensor
     return transform
 
 
@@ -70,4 +74,5 @@ def val_transform(config: DataConfig) -> Transform:
         crop_pct=config["crop_pct"],
         crop_mode=config["crop_mode"],
     )
+    transform.transforms[-1] = to_tensor
     return transform

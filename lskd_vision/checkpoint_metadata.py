@@ -9,6 +9,7 @@ from msgspec import Meta
 from lskd.io.schema import Count, Number, Positive, Text, convert
 from lskd_vision.class_order import ClassOrder
 from lskd_vision.config import Interpolation
+from lskd_vision.image_arrays import NAME as ARRAYS
 from lskd_vision.image_files import ImageMode
 
 LARGEST = 10_000  # of a model's dimension
@@ -51,8 +52,8 @@ class OwnTrainingArgs(TrainingArgs):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.dataset and not self.dataset.startswith("torch/"):  # timm would fetch others
-            raise ValueError("dataset must be one of torchvision's: name others with --dataset")
+        if self.dataset and not self.dataset.startswith("torch/") and self.dataset != ARRAYS:  # timm would fetch others
+            raise ValueError(f"dataset must be a data set of torchvision or {ARRAYS}: name others with --dataset")
 
 
 class _DataConfig(msgspec.Struct):

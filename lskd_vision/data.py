@@ -22,6 +22,8 @@ from torch.utils.data import IterableDataset
 from lskd.io.errors import input_error
 from lskd_vision.class_order import ClassOrder, torchvision_order
 from lskd_vision.config import DatasetConfig, InputConfig, spaced
+from lskd_vision.image_arrays import NAME as ARRAYS
+from lskd_vision.image_arrays import ImageArrays
 from lskd_vision.image_folders import ImageFolders, read_class_map, shortened
 from lskd_vision.processes import same_in_all_processes
 from lskd_vision.timm_model import TimmModel
@@ -103,10 +105,12 @@ def load_data(config: DatasetConfig) -> Data:
         InputError: they do not.
     """
     train, val = (load_split(config, split) for split in (config.train_split, config.val_split))
-    for split in (train, val):
-        if missing := getattr(getattr(split, "reader", None), "missing", None):
-            valid = f"has names without a folder in {_root(split)}: {shortened(missing)}"
-            raise input_error("--class-map", config.class_map, valid)
+    sources = [own for split in (train, val) if (own := own_source(split))]
+    for source in sources:
+        if source.missing:
+            what = "without a folder" if isinstance(source, ImageFolders) else "of no class"
+            found = f"has names {what} in {source.root}: {shortened(source.missing)}"
+            raise input_error("--class-map", config.class_map, found)
     names = class_names(train)
     if names is None or len(names) < 2:
         raise input_error("--data-dir", config.data_dir, f"has {len(names or ())} classes (must be at least 2)")
@@ -116,9 +120,10 @@ def load_data(config: DatasetConfig) -> Data:
         alike = len({unicodedata.normalize("NFC", name) for name in odd}) < len(odd)
         shown = ascii(odd[:3]) if alike else odd[:3]
         raise input_error("--data-dir", config.data_dir, f"train and validation differ in their classes: {shown}")
-    if (first := _root(train)) and (second := _root(val)) and os.path.samefile(first, second):
-        logger.warning(f"train and validation are the same images: {second}")
-    name = config.dataset.split("/")[-1].replace(":", "-") or config.data_dir.resolve().name
+    if sources and os.path.samefile(*(source.root for source in sources)):
+        logger.warning(f"train and validation are the same images: {sources[1].root}")
+    origin = "" if config.dataset == ARRAYS else config.dataset  # arrays are named by their directory, as folders are
+    name = origin.split("/")[-1].replace(":", "-") or config.data_dir.resolve().name
     return Data(name, train, val, names)
 
 
@@ -135,7 +140,7 @@ def load_split(config: DatasetConfig, split: str) -> Split:
 
 
 def read_split(config: DatasetConfig, split: str) -> Split:
-    """Read a split: folders with :class:`ImageFolders`, other data sets with timm's ``create_dataset``.
+    """Read a split: folders and arrays with this project's readers, other data sets with timm's ``create_dataset``.
 
     Raises:
         InputError: there is no such data set or split.
@@ -152,8 +157,10 @@ def read_split(config: DatasetConfig, split: str) -> Split:
         raise input_error(
             "--class-order", config.class_order, f"is of folders, {config.dataset} has an order of its own"
         )
-    if config.dataset in FOLDERS:
-        return read_folders(config, split)
+    if config.dataset in (*FOLDERS, ARRAYS):
+        return read_directory(config, split)
+    if config.dataset.startswith("lskd/"):
+        raise input_error("--dataset", config.dataset, f"must be {ARRAYS}, or a data set of timm's")
     class_map: Any = config.class_map  # timm takes a file too
     try:
         dataset: Any = create_dataset(
@@ -176,38 +183,49 @@ def read_split(config: DatasetConfig, split: str) -> Split:
     return dataset
 
 
-def read_folders(config: DatasetConfig, split: str) -> ImageDataset:
-    """Read a split with a folder for each class; the split's folder may have any of timm's names for it.
+def read_directory(config: DatasetConfig, split: str) -> ImageDataset | ImageArrays:
+    """Read a split from its directory, which may have any of timm's names for it.
 
     Raises:
-        InputError: see :class:`lskd_vision.image_folders.ImageFolders`.
+        InputError: there is no such directory; or see :class:`lskd_vision.image_folders.ImageFolders` and
+            :class:`lskd_vision.image_arrays.ImageArrays`.
     """
     names = (split, *next((names for names in SYNONYMS if split in names), ()))
     root = next((root for name in names if (root := config.data_dir / name).is_dir()), None)
     if root is None:
-        raise input_error("--data-dir", config.data_dir / split, "must be a directory with a folder for each class")
+        content = "images.npy and labels.npy" if config.dataset == ARRAYS else "a folder for each class"
+        raise input_error("--data-dir", config.data_dir / split, f"must be a directory with {content}")
     class_map = None
     if given := config.class_map:  # timm finds it in the split's directory too
         class_map = read_class_map(given if Path(given).exists() or not (root / given).exists() else root / given)
+    if config.dataset == ARRAYS:
+        return ImageArrays(root, class_map)
     reader = ImageFolders(root, config.class_order or FOLDERS[config.dataset], class_map)
     return ImageDataset(reader.root, reader)
 
 
+def own_source(split: Split) -> ImageFolders | ImageArrays | None:
+    """The source of a split's images if it is one of this project's; None for timm's and torchvision's."""
+    source = getattr(split, "reader", split)
+    return source if isinstance(source, ImageFolders | ImageArrays) else None
+
+
 def summary(dataset: Split, config: DatasetConfig) -> str:
-    """One line about a split: its images and classes, and the files that are not read."""
-    names, reader = class_names(dataset) or [], getattr(dataset, "reader", None)
+    """One line about a split: its images and classes, and what is not read."""
+    names, source = class_names(dataset) or [], own_source(dataset)
     text = f"{len(dataset)} images" + (f" in {len(names)} classes" if names else "")
-    if not isinstance(reader, ImageFolders):
+    if source is None:
         return text
-    if not (config.class_map or config.class_order or config.dataset):
+    if isinstance(source, ImageFolders) and not (config.class_map or config.class_order or config.dataset):
         # A foreign checkpoint does not say which of the two orders its classes have.
         pairs = enumerate(zip(names, torchvision_order(names), strict=True))
         if difference := next(((number, *pair) for number, pair in pairs if pair[0] != pair[1]), None):
             number, ours, theirs = difference
             text += f", class {number} is {ours} (torchvision's would be {theirs}: --class-order torchvision)"
-    if reader.missing:
-        text += f"; no folder for {shortened(reader.missing)} of --class-map"
-    return text + reader.left_out_text()
+    if source.missing:
+        what = "folder for" if isinstance(source, ImageFolders) else "images of"
+        text += f"; no {what} {shortened(source.missing)} of --class-map"
+    return text + source.left_out_text()
 
 
 def class_names(dataset: Split) -> list[str] | None:
@@ -222,11 +240,6 @@ def class_names(dataset: Split) -> list[str] | None:
 def files(dataset: Split) -> Sequence[tuple[Any, ...]]:
     """The file and the label of every image; empty if images are not in files of their own."""
     return getattr(getattr(dataset, "reader", None), "samples", None) or getattr(dataset, "samples", None) or ()
-
-
-def _root(split: Split) -> str | None:
-    """The folder of a split that our reader reads."""
-    return getattr(getattr(split, "reader", None), "root", None)
 
 
 def fingerprint(*splits: Split) -> str:

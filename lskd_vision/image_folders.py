@@ -140,8 +140,12 @@ class ImageFolders(Reader):
                 self._leave_out(suffix or "without suffix", entry.path)
 
 
-def read_class_map(path: str | os.PathLike[str]) -> list[str]:
+def read_class_map(path: str | os.PathLike[str], argument: str = "--class-map") -> list[str]:
     """The names of classes in the order of their labels: a name a line, in UTF-8; blank lines are ignored.
+
+    Args:
+        path: the file.
+        argument: what errors call it.
 
     Raises:
         InputError: it cannot be read, or has a name twice or none at all.
@@ -149,15 +153,15 @@ def read_class_map(path: str | os.PathLike[str]) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
-        raise input_error("--class-map", path, f"cannot be read: {error.strerror}") from None
+        raise input_error(argument, path, f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise input_error("--class-map", path, f"must be UTF-8: {error.reason}, byte {error.start}") from None
+        raise input_error(argument, path, f"must be UTF-8: {error.reason}, byte {error.start}") from None
     names = [name for line in lines if (name := line.strip())]
     if not names:
-        raise input_error("--class-map", path, "must have the names of classes, one a line")
+        raise input_error(argument, path, "must have the names of classes, one a line")
     if len(names) > len(set(names)):
         twice = [name for number, name in enumerate(names) if name in names[:number]]
-        raise input_error("--class-map", path, f"must not repeat a class: {shortened(twice)}")
+        raise input_error(argument, path, f"must not repeat a class: {shortened(twice)}")
     return names
 
 

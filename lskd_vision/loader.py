@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from PIL import Image
 from timm.data import ImageDataset
-from timm.data.loader import PrefetchLoader, fast_collate
+from timm.data.loader import PrefetchLoader
 from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lskd.io.errors import InputError, file_error_context, input_error
 from lskd_vision.augmentation import Transform, train_transform, val_transform
+from lskd_vision.batches import collate
 from lskd_vision.config import AugmentationConfig, EvaluationConfig, TrainingConfig
 from lskd_vision.data import DataConfig, Split, files
 from lskd_vision.image_files import FORMATS, WHITE, ImageMode, convert
@@ -29,7 +30,7 @@ MODES_OF_CHANNELS: dict[int, ImageMode] = {1: "L", 3: "RGB", 4: "RGBA"}
 SPREAD = 32  # images that are looked at
 
 
-class Images(Dataset[tuple[np.ndarray, int]]):
+class Images(Dataset[tuple[torch.Tensor, int]]):
     """Inputs and labels of a split; an item depends on ``data_seed``, its epoch and its number alone.
 
     Keys are pairs of epoch and number, from :class:`Order`.
@@ -49,7 +50,7 @@ class Images(Dataset[tuple[np.ndarray, int]]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[np.ndarray, int]:
+    def __getitem__(self, index: tuple[int, int]) -> tuple[torch.Tensor, int]:
         epoch, number = index
         seed_all(self.data_seed, epoch, number)
         with self._error_context(number):
@@ -150,7 +151,7 @@ class Loader:
             batch_size,
             sampler=self.order,
             num_workers=config.loader.workers,
-            collate_fn=fast_collate,
+            collate_fn=collate,
             worker_init_fn=raise_lost_batches,
             pin_memory=config.loader.pin_mem,
             persistent_workers=config.loader.workers > 0,

@@ -32,7 +32,10 @@ def add_data_options(options: argparse.ArgumentParser, required: bool = True) ->
     """What the data are and how an image becomes an input, for all commands; ``required``: --data-dir must be given."""
     group = add_group(options, "data")
     group.add_argument("--data-dir", type=Path, required=required, metavar="DIR", help="where the data set is")
-    group.add_argument("--dataset", help="timm's name: torch/fashion_mnist, …; empty for a folder per class")
+    group.add_argument(
+        "--dataset",
+        help="timm's name: torch/fashion_mnist, …; lskd/arrays for NumPy files; empty for a folder per class",
+    )
     group.add_argument("--train-split", help="default train")
     group.add_argument("--val-split", help="default validation")
     order = group.add_mutually_exclusive_group()

@@ -2,10 +2,10 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from timm.utils import NativeScaler
 from torch import Tensor
 
@@ -65,7 +65,7 @@ def check_directory(run: Run) -> int:
         if run.directory.exists() and any(not path.name.startswith(".") for path in run.directory.iterdir()):
             raise input_error("--output", run.directory, "must be new, or hold a run")
         return 0
-    if difference := another_run(run, asdict(record)):
+    if difference := another_run(run, msgspec.structs.asdict(record)):
         raise input_error("--output", run.directory, f"holds another run: {difference}")
     if not run.config.run.resume:
         raise input_error("--output", run.directory, "holds this run already; --resume resumes it")

@@ -23,7 +23,7 @@ from lskd.measure.class_sets import class_indices
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.smoothness import far_below_second, mean_soft_outputs
 from lskd.measure.temperatures import temperatures as temperatures_argument
-from lskd.measure.wordnet import imagenet_classes
+from lskd.measure.wordnet import readable_name
 from lskd.records.runs import data_name, teacher_smoothing
 from lskd.report.projection_figure import FORMATS, write_figure
 from lskd.report.soft_output_figure import SoftOutputs, largest, soft_output_figure
@@ -179,8 +179,8 @@ def _panels(
     for place, label in enumerate(labels):
         by_temperature = {temperature: outputs[place] for temperature, outputs in means.items()}
         name = each.class_names[label]
-        title = f"{imagenet_classes().get(name, name)}{about}"
-        names = [imagenet_classes().get(other, other) for other in each.class_names]
+        title = f"{readable_name(name)}{about}"
+        names = [readable_name(other) for other in each.class_names]
         yield largest(title, label, names, by_temperature, top)
 
 

@@ -30,7 +30,7 @@ from lskd.measure.similar_classes import (
     sets_by_wordnet,
 )
 from lskd.measure.student_pairs import identity
-from lskd.measure.wordnet import find_hierarchy, imagenet_classes, imagenet_hypernyms
+from lskd.measure.wordnet import find_hierarchy, imagenet_classes, imagenet_hypernyms, readable_name
 
 EXAMPLE = "lskd similar --by wordnet --targets golden_retriever 'king snake' 267 --output sets.json"
 METHODS = ("wordnet", "distance", "groups")
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
         return
     for target, each in sets.items():
-        print(f"{shown(names[target])}\n{_set('similar', each.similar, names)}")
+        print(f"{readable_name(names[target])}\n{_set('similar', each.similar, names)}")
         print(_set("dissimilar", each.dissimilar, names))
 
 
@@ -177,23 +177,17 @@ def agreement_rows(
         and S2 between 0 and 1.
     """
     found = agreement(first, second)
-    rows = [{"target": names[target], "shown": shown(names[target])} | each._asdict() for target, each in found.items()]
+    rows = [
+        {"target": names[target], "shown": readable_name(names[target])} | each._asdict()
+        for target, each in found.items()
+    ]
     for name, each in (("mean", mean_agreement(found)), ("by chance", chance_agreement(second, len(names)))):
         rows.append({"target": name, "shown": name} | each._asdict())
     return rows
 
 
-def shown(name: str) -> str:
-    """The readable name of a class: for a wnid of ImageNet-1K its words.
-
-    >>> shown("n02099601"), shown("Sandal")
-    ('golden retriever', 'Sandal')
-    """
-    return imagenet_classes().get(name, name)
-
-
 def _set(title: str, classes: list[int], names: list[str]) -> str:
-    listed = ", ".join(shown(names[index]) for index in classes[:SHOWN])
+    listed = ", ".join(readable_name(names[index]) for index in classes[:SHOWN])
     more = f", and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
     return textwrap.fill(listed + more, 110, initial_indent=f"  {title:<12}", subsequent_indent=" " * 14)
 

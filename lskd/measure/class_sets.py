@@ -12,7 +12,7 @@ from msgspec import Meta
 from lskd.io.errors import input_error
 from lskd.io.files import write_json
 from lskd.io.schema import convert, read_json
-from lskd.measure.wordnet import imagenet_classes, imagenet_wnid
+from lskd.measure.wordnet import imagenet_wnid, readable_name
 
 Classes = Annotated[list[str | int], Meta(min_length=1)]  # names or indices
 
@@ -165,6 +165,6 @@ def _content(path: str | os.PathLike[str]) -> tuple[dict[str, str | None] | None
 
 def _similar_names(name: str, class_names: Sequence[str]) -> list[str]:
     """A few classes that may be meant: those whose name contains ``name``, or is spelt alike, or the first ones."""
-    known = [imagenet_classes().get(each, each) for each in class_names]
+    known = [readable_name(each) for each in class_names]
     within = [each for each in known if name.casefold() in each.casefold()]
     return (within or difflib.get_close_matches(name, known) or known)[:3]

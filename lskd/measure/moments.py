@@ -28,7 +28,7 @@ class ClassMoments:
     Example:
         >>> moments = ClassMoments(2, 1)
         >>> moments.update(np.array([[1.0], [3.0], [5.0]]), np.array([0, 0, 1]))
-        >>> moments.centroids().tolist(), moments.scatter().tolist()
+        >>> moments.centroids().tolist(), moments.within_class_variance().tolist()
         ([[2.0], [5.0]], [2.0, nan])
     """
 

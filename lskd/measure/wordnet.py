@@ -92,6 +92,15 @@ def imagenet_classes() -> dict[str, str]:
     return dict(line.split("\t") for line in lines)
 
 
+def readable_name(name: str) -> str:
+    """The readable name of a class: for a wnid of ImageNet-1K its words.
+
+    >>> readable_name("n02099601"), readable_name("Sandal")
+    ('golden retriever', 'Sandal')
+    """
+    return imagenet_classes().get(name, name)
+
+
 @functools.cache
 def imagenet_hypernyms() -> dict[str, list[str]]:
     """The hypernyms in WordNet 3.0, by wnid, of all synsets at and above ImageNet-1K's classes."""

@@ -12,7 +12,7 @@ from msgspec import field
 from lskd.io.errors import InputError, input_error
 from lskd.io.schema import Count, Name, Number, Text, convert, read_json
 from lskd.measure.model_accuracy import ModelAccuracy
-from lskd.measure.wordnet import imagenet_classes
+from lskd.measure.wordnet import readable_name
 from lskd.paper.published import FIELDS
 from lskd.records.runs import data_name, teacher_smoothing
 
@@ -112,7 +112,7 @@ class _ModelRow(msgspec.Struct):
         found: dict[str, Any] = {name: getattr(self, name) for name in FIELDS if hasattr(self, name)} | other
         alpha, name = self.label_smoothing, found.get("target_class")
         found |= {"label_smoothing": None if alpha is None else round(alpha, 3), "split": _split(self.split)}
-        return found | {"target_class": name and _class(name), "metric": metric, "unit": UNITS[metric]}
+        return found | {"target_class": name and readable_name(name), "metric": metric, "unit": UNITS[metric]}
 
 
 class _TeacherRow(_ModelRow, kw_only=True):
@@ -198,7 +198,8 @@ def accuracy_rows(measured: ModelAccuracy) -> list[Row]:
     overall = {"top1": measured.top1, "top5": measured.top5} if split == "val" else {}
     measurements = [about | {"metric": metric, "unit": "%", "mean": mean} for metric, mean in overall.items()]
     measurements += [
-        about | {"metric": "class_accuracy", "unit": "%", "split": split, "target_class": _class(name), "mean": value}
+        about
+        | {"metric": "class_accuracy", "unit": "%", "split": split, "target_class": readable_name(name), "mean": value}
         for name, value in zip(measured.class_names, measured.classwise, strict=True)
         if value is not None
     ]
@@ -231,7 +232,7 @@ def _eta(content: _Eta, rows: list[_EtaRow], path: str) -> Iterator[Row]:
     if content.variant == "corrected":
         notes += (CORRECTED.format(data=about["data"] or "these data"),)
     for row in rows:
-        known = about | {"target_class": _class(row.target), "n": row.n}
+        known = about | {"target_class": readable_name(row.target), "n": row.n}
         similar = {"mean": row.eta_similar_percent, "standard_deviation": row.eta_similar_sd_percent}
         yield Row(known | {"metric": f"{name}_similar"} | similar, notes=notes)
         dissimilar = {"mean": row.eta_dissimilar_percent, "standard_deviation": row.eta_dissimilar_sd_percent}
@@ -264,16 +265,11 @@ def _row(row: dict[str, Any], where: str, made: _Provenance) -> Iterator[Row]:
 
 def _agreement(row: _AgreementRow, made: _Provenance) -> Iterator[Row]:
     """Agreement of two ways to choose similar and dissimilar classes, one of which may use a model."""
-    name = row.shown or _class(row.target)
+    name = row.shown or readable_name(row.target)
     about = {"data": data_name(made.data), "teacher": made.model, "split": _split(made.split)}
     about |= {"unit": UNITS["agreement"], "target_class": "average" if name == "mean" else name}
     for kind, mean in (("similar", row.similar), ("dissimilar", row.dissimilar)):
         yield Row(about | {"metric": f"agreement_{kind}", "mean": mean})
-
-
-def _class(name: str) -> str:
-    """The readable name of a class."""
-    return imagenet_classes().get(name, name)
 
 
 def _split(name: str | None) -> str | None:

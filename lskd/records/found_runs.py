@@ -188,7 +188,7 @@ def score_notes(scores: Iterable[dict[str, Any]]) -> list[str]:
 
 def _validated(record: RunRecord, path: Path) -> RunRecord:
     """Validate what a report relies on in a record."""
-    parts = convert(vars(record), _Parts, str(path))
+    parts = convert(msgspec.structs.asdict(record), _Parts, str(path))
     if record.teacher and parts.configuration.temperature is None:
         raise input_error("run record", path, "configuration must have the temperature of a student")
     return record

@@ -263,7 +263,7 @@ def data_name(data: object) -> str | None:
     ('fashion_mnist', 'cub200')
     """
     name = look_up(data, "dataset")
-    if isinstance(name, str) and name != "folders":
+    if isinstance(name, str) and name not in ("folders", "lskd/arrays"):
         return name.rpartition("/")[2]
     path = look_up(data, "path")
     return Path(path).name or None if isinstance(path, str) else None

@@ -12,7 +12,7 @@ from lskd.measure.eta import EtaMeasurement
 from lskd.measure.isotropy import IsotropyTest
 from lskd.measure.representations import Representations
 from lskd.measure.student_pairs import Files
-from lskd.measure.wordnet import imagenet_classes
+from lskd.measure.wordnet import readable_name
 from lskd.records.runs import look_up, teacher_smoothing
 from lskd.records.spread import over_seeds
 
@@ -106,7 +106,7 @@ def table(rows: Sequence[TargetRow], pairs: int) -> str:
     shown: list[dict[str, object]] = [
         {
             **row,
-            "shown": imagenet_classes().get(row["target"], row["target"]),
+            "shown": readable_name(row["target"]),
             "spread_similar": _spread(
                 row["eta_similar_sd_percent"], row["eta_similar_low_percent"], row["eta_similar_high_percent"]
             ),

@@ -180,6 +180,26 @@ def read_image_checkpoint(place: Path, path: Path) -> None:
     command("lskd_vision.validate", path, "--data-dir", place / "images", "--workers", 0, "--device", "cpu")
 
 
+def image_arrays(place: Path) -> list[Path]:
+    """Images and labels of a split, and the names of their classes."""
+    import numpy as np
+
+    (place / "train").mkdir()
+    np.save(place / "train" / "images.npy", np.arange(3 * 8 * 8, dtype=np.uint8).reshape(3, 8, 8))
+    np.save(place / "train" / "labels.npy", np.array([0, 1, 1]))
+    (place / "classes.txt").write_text("a\nb\n")
+    return [place / "train" / "images.npy", place / "train" / "labels.npy", place / "classes.txt"]
+
+
+def read_image_arrays(place: Path, _: Path) -> None:
+    """Read every image."""
+    from lskd_vision.image_arrays import ImageArrays
+
+    split = ImageArrays(place / "train")
+    for number in range(len(split)):
+        split[number]
+
+
 def caches(place: Path) -> list[Path]:
     """Manifests of cached translation teachers of both formats."""
     from helpers import small_nmt
@@ -216,5 +236,6 @@ READERS = {
     "definitions": Reader(definitions, read_definition),
     "training-options": Reader(training_options, read_training_options),
     "image-checkpoint": Reader(image_checkpoints, read_image_checkpoint),
+    "image-arrays": Reader(image_arrays, read_image_arrays),
     "teacher-cache": Reader(caches, read_cache),
 }

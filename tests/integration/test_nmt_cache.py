@@ -176,7 +176,7 @@ def test_a_killed_cache_goes_on_to_the_same_bytes(many, tmp_path):
     first = dest / "00000-train.safetensors"
     made = first.stat().st_mtime_ns
     unfinished = train(data, tmp_path / "student", KD, "--teacher-cache", dest, status=2)
-    assert f"--teacher-cache: {dest} (must be finished; the command that makes it goes on" in last_line(unfinished)
+    assert f"--teacher-cache: {dest} (must be finished; the command that makes it resumes" in last_line(unfinished)
     run(command)
     assert first.stat().st_mtime_ns == made
     assert files(dest) == whole

@@ -87,10 +87,13 @@ def test_a_model_is_not_fetched_because_a_file_names_it(loaded, name, monkeypatc
 
 
 def test_a_data_set_is_not_fetched_because_a_file_names_it(loaded):
-    with pytest.raises(InputError, match=r"args .dataset must be one of torchvision's: name others with --dataset"):
-        loaded(args={"dataset": "hfds/a/b"}, lskd=record())
+    refused = r"args .dataset must be a data set of torchvision or lskd/arrays: name others with --dataset"
+    for name in ("hfds/a/b", "lskd/other"):
+        with pytest.raises(InputError, match=refused):
+            loaded(args={"dataset": name}, lskd=record())
     loaded(args={"dataset": "hfds/a/b"})  # of others no data set is used
     loaded(args={"dataset": "torch/fashion_mnist"}, lskd=record())
+    loaded(args={"dataset": "lskd/arrays"}, lskd=record())
 
 
 def test_no_model_is_made_that_is_larger_than_its_weights(loaded):

@@ -242,7 +242,7 @@ def test_a_split_and_a_checkpoint_are_chosen(tmp_path, lskd_accuracy):
         return {"top1": top1, "top5": 99.0, "samples": 9, "classwise": {"cat": top1}}
 
     names = {"last.pth.tar": figures(1.0), "model_best.pth.tar": figures(2.0), "best.pth.tar": figures(3.0)}
-    path = write_record(tmp_path / "1", figures={"valid": names, "test": {"last.pth.tar": figures(4.0)}})
+    path = write_record(tmp_path / "1", metrics={"valid": names, "test": {"last.pth.tar": figures(4.0)}})
 
     def top1(*options):
         return lskd_accuracy(path / "run.json", *options)[1][6]
@@ -260,7 +260,7 @@ def test_a_split_and_a_checkpoint_are_chosen(tmp_path, lskd_accuracy):
 
 
 def test_what_holds_no_accuracy_is_refused_and_nothing_written(tmp_path, lskd_accuracy):
-    translation = write_record(tmp_path / "nmt", figures={"valid": {"checkpoint_last.pt": {"ppl": 10.6}}})
+    translation = write_record(tmp_path / "nmt", metrics={"valid": {"checkpoint_last.pt": {"ppl": 10.6}}})
     good = write_record(tmp_path / "1")
     options = (good, "--output", tmp_path / "out.json")
     with pytest.raises(
