@@ -21,6 +21,11 @@ from lskd_vision.image_files import MODES
 from lskd_vision.option_parser import ConfigFileParser, assignment, number, whole
 
 INTERPOLATIONS = get_args(Interpolation)
+DESCRIPTION = """\
+Train image classifiers: teachers with label smoothing, students at temperatures. Flags have timm's names where timm has
+the flag, and the paper's values as defaults. --model, --seed, --smoothing, --kd-temperature and --kd-checkpoint take
+several values: all combinations are trained in one process.
+"""
 
 
 def add_group(options: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
@@ -76,7 +81,7 @@ def add_device_options(options: argparse.ArgumentParser) -> None:
 
 def parser() -> ConfigFileParser:
     """The command line of ``lskd_vision.train``."""
-    options = ConfigFileParser(prog="lskd_vision.train", description=__doc__.split("\n")[0])
+    options = ConfigFileParser(prog="lskd_vision.train", description=DESCRIPTION)
     add_data_options(options)
 
     group = add_group(options, "model")
