@@ -96,6 +96,8 @@ class ConfigFileParser(OneLineParser):
             return [option] * value
         if value is None:
             return []
+        if isinstance(value, list) and takes is None:
+            raise input_error(f"--config: {key}", value, "must be one value")
         if isinstance(value, dict):
             return [option, *(f"{name}={each}" for name, each in value.items())]
         return [option, *map(str, value if isinstance(value, list) else [value])]

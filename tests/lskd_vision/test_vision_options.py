@@ -369,7 +369,7 @@ def test_an_empty_file_says_nothing(config):
         ("aa: false", "--config: aa: false (must be a value, not true or false)"),
         ("lr: 0", "--lr: 0 (must be a number above 0)"),
         ("lr: fast", "--lr: fast (must be a number above 0)"),
-        ("lr: [0.1, 0.2]", "unexpected argument: 0.2"),
+        ("lr: [0.1, 0.2]", "--config: lr: [0.1, 0.2] (must be one value)"),
         ("lr: {a: 1}", "--lr: a=1 (must be a number above 0)"),
         ("seed: []", "--seed: expected at least one argument"),
         ("decay-milestones: [60, 30]", "--decay-milestones: 60 30 (must ascend)"),
