@@ -566,9 +566,9 @@ def test_seeds_of_groups_draw_differently():
 @pytest.mark.parametrize(
     ("groups", "arguments", "message"),
     [
-        ({"a": [0, 1]}, {"targets": [2]}, "target: 2 (must be in a group with another class)"),
-        ({"a": [0, 1], "b": [2]}, {"targets": [2]}, "target: 2 (must be in a group with another class)"),
-        ({"a": [0, 1, 2]}, {}, "groups: a (must leave a class that shares none with class 0)"),
+        ({"a": [0, 1]}, {"targets": [2]}, "target: c (must be in a group with another class)"),
+        ({"a": [0, 1], "b": [2]}, {"targets": [2]}, "target: c (must be in a group with another class)"),
+        ({"a": [0, 1, 2]}, {}, "groups: a (must leave a class that shares none with a)"),
         ({"a": [0, 3]}, {}, "group 'a': 3 (must be a class, between 0 and 2)"),
         ({"a": [0, 1]}, {"dissimilar": 0}, "dissimilar: 0 (must be a whole number, 1 or more)"),
     ],
