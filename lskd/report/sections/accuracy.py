@@ -180,7 +180,7 @@ def _own_lines(study: Study) -> Drawing | Missing:
         return Missing("No results to draw.")
     errors = (
         ". Bars: ± σ over seeds, a little to the side of their T."
-        if any(any(each.error) for each in series)
+        if any(error is not None for each in series for error in each.error)
         else "; one seed each, so no σ."
     )
     return Drawing(

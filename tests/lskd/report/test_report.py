@@ -347,6 +347,11 @@ def test_equal_accuracies_are_called_alike(tmp_path):
     assert "85.00 % at T = 1 or 2, all 2 T alike." in said(tmp_path)
 
 
+def test_two_seeds_of_equal_accuracy_are_not_called_one(tmp_path):
+    accuracies(tmp_path, {1.0: [85.0, 85.0], 2.0: [84.0, 84.0]})
+    assert "Bars: ± σ over seeds" in said(tmp_path) and "one seed each" not in said(tmp_path)
+
+
 def test_a_single_temperature_is_compared_with_nothing(tmp_path):
     image_run(tmp_path, temperature=1)
     assert "no students at two temperatures" in said(tmp_path)
