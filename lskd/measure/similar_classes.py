@@ -185,7 +185,9 @@ def sets_by_groups(
         if not shared[target]:
             raise input_error("target", class_names[target], "must be in a group with another class")
         if not outside:
-            raise input_error("groups", ", ".join(groups), f"must leave a class that shares none with {class_names[target]}")
+            raise input_error(
+                "groups", ", ".join(groups), f"must leave a class that shares none with {class_names[target]}"
+            )
         if dissimilar is not None:
             outside.sort(key=class_names.__getitem__)
             outside = _shuffled(outside, target, class_names[target], seed)[:dissimilar]
