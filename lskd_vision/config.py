@@ -60,7 +60,7 @@ class LoaderConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The model that is trained."""
+    """The model that is trained. Raises InputError: ``model_kwargs`` has what the data or another flag decides."""
 
     model: str = "resnet50"
     model_kwargs: Mapping[str, object] = field(default_factory=dict)
@@ -73,6 +73,12 @@ class ModelConfig:
     model_ema: bool = False
     model_ema_decay: float = 0.9998
     model_ema_warmup: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("name", "argument", "num_classes", "pretrained"):
+            if name in self.model_kwargs:
+                value = f"{name}={self.model_kwargs[name]}"
+                raise input_error("--model-kwargs", value, "is not for it: the data or another flag decides")
 
 
 @dataclass(frozen=True)
