@@ -180,7 +180,7 @@ class Recording:
         self.counts = ClassCounts(len(class_names), layer.weight.device)
         self.entropy = EntropySums(arguments.temperatures)
         try:
-            self.recorder = RepresentationCollector(
+            self.collector = RepresentationCollector(
                 class_names, layer.in_features, keep_classes, arguments.keep_per_class, self.dtype.type
             )
         except ValueError as error:
@@ -203,7 +203,7 @@ class Recording:
             logits = nn.functional.linear(chunk, self.layer.weight, self.layer.bias)
             on_host = chunk.cpu().numpy()
             try:
-                self.recorder.add(on_host, chunk_labels.cpu().numpy())
+                self.collector.add(on_host, chunk_labels.cpu().numpy())
                 self.counts.update(logits, chunk_labels)
                 if len(self.entropy.temperatures):
                     self.entropy.update(logits.cpu().numpy())
@@ -215,7 +215,7 @@ class Recording:
         weight, bias = (
             None if t is None else t.detach().float().cpu().numpy() for t in (self.layer.weight, self.layer.bias)
         )
-        representations = self.recorder.result(
+        representations = self.collector.result(
             weight=weight,
             bias=bias,
             correct=self.counts.correct().numpy(),

@@ -1,8 +1,9 @@
 """The record of a run: ``run.json`` beside its checkpoints, and ``summary.csv`` with a row for each validation.
 
 A record says how a run was made (command, configuration, seed, data, teacher, versions, hardware) and holds its results
-(``figures``, with their unit in the name where they have one). Both sides use the same words in ``configuration``:
-``temperature``, ``student_temperature``, ``label_smoothing`` (the paper's α), ``kd_weight`` (β), ``teacher_topk``.
+(``metrics``, with their unit in the name where they have one; the file calls them ``figures``). Both sides use the same
+words in ``configuration``: ``temperature``, ``student_temperature``, ``label_smoothing`` (the paper's α), ``kd_weight``
+(β), ``teacher_topk``.
 """
 
 import contextlib
@@ -44,7 +45,7 @@ class RunRecord(msgspec.Struct):
         seed: the random seed of the run.
         data: ``path`` and ``fingerprint``, one SHA-256 over the prepared files.
         teacher: None, or ``paths``, ``fingerprint`` of the weights, ``label_smoothing`` with its source, ``valid``.
-        figures: results by split, then by checkpoint, such as ``figures["test"]["checkpoint_best.pt"]["bleu"]``.
+        metrics: results by split, then by checkpoint, such as ``metrics["test"]["checkpoint_best.pt"]["bleu"]``.
         history: a row for each validation, oldest first.
         warnings: what a reader of the results has to know.
         nondeterminism: why a repetition may differ, see :mod:`lskd.records.determinism`; None: unknown, as in older

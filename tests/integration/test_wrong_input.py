@@ -473,6 +473,7 @@ IMAGES = [
     (f"{TRAIN} --data-dir {{images}} --lr nan", "--lr: nan", "must be a number above 0"),
     (f"{TRAIN} --data-dir {{images}} --model resnet7", "--model: resnet7", "must be"),
     (f"{TRAIN} --data-dir {{images}} --opt sgdd", "--opt: sgdd", "cannot be made"),
+    (f"{TRAIN} --data-dir {{images}} --opt adam --opt-betas 0.9", "--opt: adam", "cannot be made"),
     (f"{TRAIN} --data-dir {{images}} --initial-checkpoint {{truncated.pth.tar}}", "truncated.pth", "is truncated"),
     (f"{TRAIN} --data-dir {{images}} --config {{gone.yaml}}", "--config: .*gone.yaml", "cannot be read as YAML"),
     (f"{TRAIN} --data-dir {{images}} --config {{object.yaml}}", "--config: .*object.yaml", "cannot be read as YAML"),
