@@ -78,7 +78,7 @@ class ModelConfig:
         for name in ("name", "argument", "num_classes", "pretrained"):
             if name in self.model_kwargs:
                 value = f"{name}={self.model_kwargs[name]}"
-                raise input_error("--model-kwargs", value, "is not for it: the data or another flag decides")
+                raise input_error("--model-kwargs", value, "is set by the data or by another flag")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from lskd.measure.accuracy import ClassCounts
 from lskd_vision.class_order import CLASS_ORDERS, ClassOrder
 
-HARDLY = 1.5  # times chance: hardly better
+NEAR_CHANCE = 1.5  # times chance: a top-1 below it is hardly better than guessing
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class OtherOrder:
         right, right_there = (each.correct()[0, moved].sum().item() for each in (counts, others))
         clear = right_there - right > 3 * math.sqrt(right + right_there)
         chance = 100 / len(self.places)
-        return clear and mean < HARDLY * chance and mean_there >= 10 * math.sqrt(chance)
+        return clear and mean < NEAR_CHANCE * chance and mean_there >= 10 * math.sqrt(chance)
 
     def described(self, counts: ClassCounts, others: ClassCounts) -> str:
         """Both accuracies, and what to do."""

@@ -18,9 +18,9 @@ from lskd_vision.run_record import CHECKPOINTS, LAST, stored_args
 from lskd_vision.weight_conversion import first_difference
 
 # Settings that do not change the result of a training.
-INDIFFERENT = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
-INDIFFERENT |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
-INDIFFERENT |= {"rank", "local_rank", "distributed", "validation_batch_size"}
+NOT_COMPARED = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
+NOT_COMPARED |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
+NOT_COMPARED |= {"rank", "local_rank", "distributed", "validation_batch_size"}
 DIFFERENCES: dict[str, Callable[[Run], object]] = {
     "--model": lambda run: run.config.model.model,
     "--smoothing": lambda run: run.config.distillation.smoothing,
@@ -142,4 +142,4 @@ def _check_own_files(run: Run) -> None:
 
 def own_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that change the result of a training."""
-    return {key: value for key, value in arguments.items() if key not in INDIFFERENT and key != "data_config"}
+    return {key: value for key, value in arguments.items() if key not in NOT_COMPARED and key != "data_config"}

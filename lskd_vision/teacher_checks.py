@@ -9,7 +9,7 @@ from lskd.measure.accuracy import ClassCounts
 from lskd_vision.checkpoints import check_finite
 from lskd_vision.class_names import check_classes
 from lskd_vision.models import check_input
-from lskd_vision.other_order import HARDLY, OtherOrder
+from lskd_vision.other_order import NEAR_CHANCE, OtherOrder
 from lskd_vision.timm_model import TimmModel
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,6 @@ def check_score(
         raise input_error(argument, value, order.described(counts, others))
     print(f"teacher {value}: validation top-1 {counts.top1():.2f} %")
     chance = 100 / counts.classes
-    if counts.top1() < HARDLY * chance:
+    if counts.top1() < NEAR_CHANCE * chance:
         question = "in either order of the classes" if order else "is the order of its classes the data's?"
         logger.warning(f"teacher {value} is hardly better than chance, which is {chance:.3g} %: {question}")

@@ -150,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     command = OneLineParser(prog="lskd_vision.validate", description=__doc__.split("\n")[0])
     add_options(command)
     command.add_argument("--split", help="which split; the validation split by default")
-    command.add_argument("--results-file", type=Path, metavar="FILE", help="also write the figures as JSON")
+    command.add_argument("--results-file", type=Path, metavar="FILE", help="also write the results as JSON")
     return command
 
 

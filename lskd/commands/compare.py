@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--note", nargs="+", action="extend", default=[], metavar="TEXT", help="notes for readers, a string each"
     )
-    parser.add_argument("--output", type=json_file, metavar="FILE.json", help="the measured figures")
+    parser.add_argument("--output", type=json_file, metavar="FILE.json", help="the measured results")
 
 
 def run(arguments: argparse.Namespace) -> None:

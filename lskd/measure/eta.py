@@ -1,4 +1,4 @@
-"""Measure η of pairs of students, for ``lskd eta`` and the report."""
+"""Measure η of pairs of students, for ``lskd eta`` and the report; its formula is in :mod:`lskd.measure.diffusion`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -29,11 +29,11 @@ from lskd.records.provenance import hardware, now, source_revision, versions
 SCHEMA_VERSION = 1
 LARGEST = 1e300  # of the numbers in a record, which excludes NaN and infinity
 # Options of timm or fairseq that set paths and speed, or in which the runs of a study differ anyway.
-INDIFFERENT = {"config", "output", "experiment", "resume", "group_size", "workers", "num_workers", "pin_mem", "device"}
-INDIFFERENT |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
-INDIFFERENT |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
-INDIFFERENT |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
-INDIFFERENT |= {"teacher_path", "teacher_cache", "kd_checkpoint"}
+NOT_COMPARED = {"config", "output", "experiment", "resume", "group_size", "workers", "num_workers", "pin_mem", "device"}
+NOT_COMPARED |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
+NOT_COMPARED |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
+NOT_COMPARED |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
+NOT_COMPARED |= {"teacher_path", "teacher_cache", "kd_checkpoint"}
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
@@ -282,6 +282,6 @@ def deciding_settings(settings: dict[str, Any], prefix: str = "") -> dict[str, s
     for name, value in settings.items():
         if isinstance(value, dict):
             found |= deciding_settings(value, f"{prefix}{name}.")
-        elif name not in INDIFFERENT and value not in (None, False, "", 0, []):
+        elif name not in NOT_COMPARED and value not in (None, False, "", 0, []):
             found[prefix + name] = json.dumps(value, ensure_ascii=False)
     return found

@@ -149,9 +149,9 @@ class Claims:
         highest = [T for T, each in means.items() if top - each.mean < TIE]
         said = f"Teacher with {smoothing(finding.alpha)}: {number(means[highest[0]])}\u00a0{unit} at {_or(highest)}, "
         if top - bottom < TIE:
-            return f"{said}all {len(means)} T alike."
+            return f"{said}the same at all {len(means)} temperatures."
         lowest = [T for T, each in means.items() if each.mean - bottom < TIE]
-        said += f"the highest of {len(means)} T, {number(means[lowest[0]])}\u00a0{unit} at {_or(lowest)}, the lowest."
+        said += f"the highest of {len(means)} temperatures, {number(means[lowest[0]])}\u00a0{unit} at {_or(lowest)}, the lowest."
         points = "points" if unit == "%" else unit
         for each in finding.comparisons:
             said += " " + difference_in_words(each, self.adjusted[each], points)

@@ -169,7 +169,7 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
         ("--ratio 2 1", "--ratio: 2.0 1.0 (must ascend)"),
         ("--color-jitter 0.1 0.2", "--color-jitter: 0.1 0.2 (must be one value, 3 or 4)"),
         ("--torchcompile quickly", "--torchcompile: quickly (must be one of "),
-        ("--model-kwargs num_classes=3", "--model-kwargs: num_classes=3 (is not for it: "),
+        ("--model-kwargs num_classes=3", "--model-kwargs: num_classes=3 (is set by the data or by another flag"),
         ("--experiment a/b", "--experiment: a/b (must be the name of a folder in --output)"),
         ("--experiment ..", "--experiment: .. (must be the name of a folder in --output)"),
         ("--model-kwargs depth", "--model-kwargs: depth (must be name=value)"),

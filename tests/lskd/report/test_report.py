@@ -266,7 +266,7 @@ def test_of_one_seed_nothing_is_claimed(tmp_path):
     image_run(tmp_path, temperature=1, top1=85.0)
     image_run(tmp_path, temperature=3, top1=84.0)
     assert said(tmp_path) == (
-        "clothes: teacher_net → student_net Teacher with α = 0.1: 85.00 % at T = 1, the highest of 2 T, 84.00 % at "
+        "clothes: teacher_net → student_net Teacher with α = 0.1: 85.00 % at T = 1, the highest of 2 temperatures, 84.00 % at "
         "T = 3, the lowest. One seed each: no test there, so nothing is claimed of T; the 2000 images alone leave the "
         "difference of two such accuracies a standard error of up to 1.1 points. η, T = 1 → 3, was not measured."
     )
@@ -338,13 +338,13 @@ def test_students_of_other_seeds_are_compared_without_pairs(tmp_path):
 def test_temperatures_that_tie_are_all_named(tmp_path):
     for temperature, top1 in [(1, 85.0), (2, 84.0), (64, 85.0)]:
         image_run(tmp_path, temperature=temperature, top1=top1)
-    assert "85.00 % at T = 1 or 64, the highest of 3 T, 84.00 % at T = 2, the lowest" in said(tmp_path)
+    assert "85.00 % at T = 1 or 64, the highest of 3 temperatures, 84.00 % at T = 2, the lowest" in said(tmp_path)
 
 
 def test_equal_accuracies_are_called_alike(tmp_path):
     for temperature in (1, 2):
         image_run(tmp_path, temperature=temperature, top1=85.0)
-    assert "85.00 % at T = 1 or 2, all 2 T alike." in said(tmp_path)
+    assert "85.00 % at T = 1 or 2, the same at all 2 temperatures." in said(tmp_path)
 
 
 def test_two_seeds_of_equal_accuracy_are_not_called_one(tmp_path):
