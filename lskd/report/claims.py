@@ -151,7 +151,8 @@ class Claims:
         if top - bottom < TIE:
             return f"{said}the same at all {len(means)} temperatures."
         lowest = [T for T, each in means.items() if each.mean - bottom < TIE]
-        said += f"the highest of {len(means)} temperatures, {number(means[lowest[0]])}\u00a0{unit} at {_or(lowest)}, the lowest."
+        said += f"the highest of {len(means)} temperatures, "
+        said += f"{number(means[lowest[0]])}\u00a0{unit} at {_or(lowest)}, the lowest."
         points = "points" if unit == "%" else unit
         for each in finding.comparisons:
             said += " " + difference_in_words(each, self.adjusted[each], points)
