@@ -10,6 +10,7 @@ import functools
 import json
 import multiprocessing
 import os
+import resource
 import runpy
 import subprocess
 import sys
@@ -35,7 +36,12 @@ def _search_path() -> list[str]:
 
 
 def can_fork(words: list[str]) -> bool:
-    """Whether the words are a Python program: a console script, ``python FILE`` or ``python -m MODULE``."""
+    """Whether the words are a Python program: a console script, ``python FILE`` or ``python -m MODULE``.
+
+    Not where files may only grow to a size, as limits are inherited from the process that forks.
+    """
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return False
     name = Path(words[0]).name
     return name.startswith(("fairseq-", "lskd")) or (
         name == "python" and (words[1] == "-m" or words[1].endswith(".py"))
