@@ -268,7 +268,8 @@ def test_of_one_seed_nothing_is_claimed(tmp_path):
     assert said(tmp_path) == (
         "clothes: teacher_net → student_net Teacher with α = 0.1: 85.00 % at T = 1, the highest of 2 temperatures, "
         "84.00 % at T = 3, the lowest. One seed each: no test there, so nothing is claimed of T; the 2000 images alone "
-        "leave the difference of two such accuracies a standard error of up to 1.1 points. η, T = 1 → 3, was not measured."
+        "leave the difference of two such accuracies a standard error of up to 1.1 points. η, T = 1 → 3, was "
+        "not measured."
     )
 
 
