@@ -26,25 +26,8 @@ TOLERANCE = {"fp16": 1e-3, "fp32": 1e-5}
 
 
 @pytest.fixture(scope="module")
-def task(data_bin):
-    task = make_task(data_bin)
-    task.load_dataset("train")
-    return task
-
-
-@pytest.fixture(scope="module")
-def teacher_model(task):
-    return make_model(task, seed=1).eval()
-
-
-@pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return tmp_path_factory.mktemp("caches")
-
-
-@pytest.fixture(scope="module")
-def teacher_path(task, teacher_model, place):
-    return save_checkpoint(place / "teacher.pt", teacher_model, task)
 
 
 @pytest.fixture(scope="module")

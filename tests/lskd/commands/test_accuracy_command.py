@@ -6,9 +6,10 @@ import statistics
 import numpy as np
 import pytest
 from helpers.commands import last_line, run
+from helpers.lskd_commands import call
 
 from lskd.commands import accuracy as command
-from lskd.io.errors import InputError, OneLineParser
+from lskd.io.errors import InputError
 from lskd.measure.representations import Representations, collect, write_representations
 from lskd.paper.published import published
 from lskd.records.runs import RunRecord, write_run
@@ -20,13 +21,11 @@ NAMES = ["cat", "dog", "cow", "owl", "ant", "bee", "fox"]
 def lskd_accuracy(capsys):
     """``lskd accuracy`` with these arguments, in this process: the cells of what it prints, line by line."""
 
-    def call(*words):
-        parser = OneLineParser(prog="lskd accuracy")
-        command.add_arguments(parser)
-        command.run(parser.parse_args([str(word) for word in words]))
+    def start(*words):
+        call(command, *words)
         return [re.split(r"  +", line) for line in capsys.readouterr().out.splitlines()]
 
-    return call
+    return start
 
 
 def write_features(path, samples=40, seed=0, labels=None, **others):

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 from helpers.commands import last_line, run
+from helpers.lskd_commands import call, exit_status
 
 from lskd.commands import eta as command
 from lskd.commands import similar as similar_command
-from lskd.io.errors import OneLineParser, run_command
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.diffusion import diffusion_indices, permutation_p
 from lskd.measure.isotropy import IsotropyTest, isotropy_test
@@ -71,12 +71,8 @@ def lskd_eta(monkeypatch, capsys):
 
     def start(first, second, *words):
         first, second = ([each] if not isinstance(each, list) else each for each in (first, second))
-        monkeypatch.setattr("sys.argv", ["lskd", *map(str, ["--first", *first, "--second", *second, *words])])
-        parser = OneLineParser(prog="lskd eta")
-        command.add_arguments(parser)
-        with pytest.raises(SystemExit) as left:
-            run_command(parser, command.run)
-        return left.value.code, *capsys.readouterr()
+        status = exit_status(command, "--first", *first, "--second", *second, *words)
+        return status, *capsys.readouterr()
 
     return start
 
@@ -86,9 +82,7 @@ def lskd_similar(capsys):
     """``lskd similar`` in this process, with the words of its command line."""
 
     def start(*words):
-        parser = OneLineParser(prog="lskd similar")
-        similar_command.add_arguments(parser)
-        similar_command.run(parser.parse_args([str(word) for word in words]))
+        call(similar_command, *words)
         capsys.readouterr()
 
     return start

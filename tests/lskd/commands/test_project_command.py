@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 from helpers.commands import last_line, run
+from helpers.lskd_commands import exit_status
 
 from lskd.commands import project as command
-from lskd.io.errors import OneLineParser, run_command
+from lskd.io.errors import OneLineParser
 from lskd.measure.projection import project
 from lskd.measure.representations import collect, read_representations, write_representations
 
@@ -43,12 +44,7 @@ def lskd_project(monkeypatch, capsys):
     """``lskd project`` in this process: its exit status and what it printed."""
 
     def start(*words):
-        monkeypatch.setattr("sys.argv", ["lskd project", *map(str, words)])
-        parser = OneLineParser(prog="lskd project")
-        command.add_arguments(parser)
-        with pytest.raises(SystemExit) as left:
-            run_command(parser, command.run)
-        return left.value.code, *capsys.readouterr()
+        return exit_status(command, *words), *capsys.readouterr()
 
     return start
 

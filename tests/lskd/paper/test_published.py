@@ -11,9 +11,10 @@ from dataclasses import asdict, replace
 
 import pytest
 from helpers.commands import last_line, run
+from helpers.lskd_commands import call
 
 from lskd.commands import published as command
-from lskd.io.errors import InputError, OneLineParser
+from lskd.io.errors import InputError
 from lskd.paper import published as module
 from lskd.paper.published import FIELDS, Measurement, counterparts, published, tables
 
@@ -434,13 +435,11 @@ def test_the_standard_library_is_enough():
 def lskd_published(capsys):
     """``lskd published`` with these arguments, in this process: what it prints."""
 
-    def call(*words):
-        parser = OneLineParser(prog="lskd published")
-        command.add_arguments(parser)
-        command.run(parser.parse_args([str(word) for word in words]))
+    def start(*words):
+        call(command, *words)
         return capsys.readouterr().out
 
-    return call
+    return start
 
 
 def test_the_command_lists_the_tables(lskd_published):

@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pytest
 from helpers.commands import run
+from helpers.lskd_commands import call
 from helpers.small_runs import image_run, translation_run
 
 from lskd.commands import accuracy
-from lskd.io.errors import InputError, OneLineParser
+from lskd.io.errors import InputError
 from lskd.measure.representations import collect, write_representations
 from lskd.paper.measured import measure
 from lskd.records.found_runs import find_runs
@@ -43,9 +44,7 @@ def representations(path, top1, temperature=None, split="validation", seed=1, co
 
 
 def measured(capsys, *words):
-    parser = OneLineParser(prog="lskd accuracy")
-    accuracy.add_arguments(parser)
-    accuracy.run(parser.parse_args([str(word) for word in words]))
+    call(accuracy, *words)
     return capsys.readouterr()
 
 
