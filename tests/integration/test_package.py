@@ -71,7 +71,7 @@ def empty_python(wheel, tmp_path_factory) -> Path:
 def test_the_wheel_holds_every_module_and_configuration_of_the_three_packages_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
-    ends = ("py", "yaml", "css", "html")
+    ends = ("py", "typed", "yaml", "css", "html")
     files = {path for package in PACKAGES for end in ends for path in (ROOT / package).rglob(f"*.{end}")}
     files |= set((ROOT / "lskd" / "data").iterdir())
     assert packed == {path.relative_to(ROOT).as_posix() for path in files}

@@ -43,4 +43,4 @@ def test_what_a_job_on_slurm_says_when_it_fails_is_shown(partition, tmp_path):
     quick = Path(f"--snakemake={QUICK}")
     result = run("lskd reproduce E --profile slurm --scale", scale, "--output", tmp_path / "out", quick, status=2)
     assert "--model: resnet10x (must be a timm model" in result.stderr
-    assert "not all is done" in last_line(result)
+    assert "not all jobs are done" in last_line(result)
