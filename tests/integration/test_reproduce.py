@@ -154,7 +154,7 @@ def test_a_job_that_fails_is_named_with_what_it_said(scale, tmp_path):
     scale.write_text(scale.read_text().replace("resnet10t", "resnet10x"))
     result = run("lskd reproduce E --scale", scale, "--output", tmp_path / "out", status=2)
     assert "--model: resnet10x (must be a timm model" in result.stderr
-    assert "not all is done, see above" in last_line(result)
+    assert "not all jobs are done, see above" in last_line(result)
 
 
 def test_a_changed_definition_does_not_mix_with_what_was_trained_before(scale, tmp_path):
