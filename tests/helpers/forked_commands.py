@@ -8,6 +8,7 @@ fresh processes instead.
 import atexit
 import functools
 import json
+import logging
 import multiprocessing
 import os
 import resource
@@ -70,6 +71,7 @@ def _child(words: list[str], cwd: str, environment: dict[str, str], search_path:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    _set_up_logging(words)
     for name in ("numpy", "torch"):  # else all children would draw what the first one draws
         if name in sys.modules:
             (sys.modules[name].random.seed if name == "numpy" else sys.modules[name].seed)()
@@ -84,3 +86,15 @@ def _child(words: list[str], cwd: str, environment: dict[str, str], search_path:
             runpy.run_path(str(script), run_name="__main__")
     finally:
         atexit._run_exitfuncs()
+
+
+def _set_up_logging(words: list[str]) -> None:
+    """Undo what importing fairseq has set up, for programs that do not import it: it logs to standard output there."""
+    if Path(words[0]).name.startswith("fairseq-"):
+        return
+    if any(word == "nmt" or "fairseq" in word or "data_prep" in word for word in words[1:3]):
+        for handler in logging.root.handlers:
+            handler.setStream(sys.stderr)
+    else:
+        logging.root.handlers.clear()
+        logging.root.setLevel(logging.WARNING)
