@@ -14,9 +14,8 @@ from measurements import students_of
 from models import Models
 from plan import KINDS, listing, make_plan, summary, write_plan
 
-from lskd.commands.similar import shown
 from lskd.io.errors import InputError
-from lskd.measure.wordnet import imagenet_classes
+from lskd.measure.wordnet import imagenet_classes, readable_name
 from lskd.paper.published import published, tables
 
 EXPERIMENTS = read_experiments()
@@ -371,10 +370,10 @@ def test_a_models_own_epochs_are_those_of_its_job(tmp_path):
 def test_the_classes_of_a_scale_are_those_of_its_data():
     names = list(imagenet_classes())
     classes = read_scale("paper").data["ImageNet-1K"]["classes"]
-    assert [shown(each) for each in classes["three"]] == ["miniature poodle", "standard poodle", "submarine"]
+    assert [readable_name(each) for each in classes["three"]] == ["miniature poodle", "standard poodle", "submarine"]
     for name, table in (("retrievers", "I.2"), ("snakes", "I.3"), ("soft_outputs", "E"), ("three", "I.1")):
         printed = dict.fromkeys(each.target_class for each in published(table) if each.target_class != "average")
-        assert [shown(each) for each in classes[name]] == list(printed)
+        assert [readable_name(each) for each in classes[name]] == list(printed)
         assert set(classes[name]) <= set(names)
     small = read_scale("mini").data
     assert all(set(each) <= set(CLASSES) for each in small["ImageNet-1K"]["classes"].values())
