@@ -18,6 +18,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import torch
+
 PRELOADED = ["fairseq_cli.train", "fairseq_cli.generate", "timm", "timm.data", "torchvision", "sacrebleu", "sklearn"]
 
 
@@ -72,9 +75,8 @@ def _child(words: list[str], cwd: str, environment: dict[str, str], search_path:
     os.environ.clear()
     os.environ.update(environment)
     _set_up_logging(words)
-    for name in ("numpy", "torch"):  # else all children would draw what the first one draws
-        if name in sys.modules:
-            (sys.modules[name].random.seed if name == "numpy" else sys.modules[name].seed)()
+    np.random.seed()  # else all children would draw the same numbers
+    torch.seed()
     try:
         if words[0].endswith("python") and words[1] == "-m":
             sys.argv, sys.path[:] = words[2:], [cwd, *search_path]
