@@ -122,6 +122,7 @@ class _DataSet(msgspec.Struct, kw_only=True):
     prepare: list[Any]
     first_seed: Whole
     train: dict[str, Any]
+    seeds: Positive | None = None  # students of each kind, in the place of the scale's number
     source: str | None = None
     data_dir: str | None = None
     notes: list[str] = []
@@ -130,8 +131,8 @@ class _DataSet(msgspec.Struct, kw_only=True):
 class _Images(_DataSet, kw_only=True):
     images: dict[str, Any]
     teacher: dict[str, Any]
-    student: dict[str, Any]
-    models: dict[str, dict[str, Any]]
+    student: dict[str, Any] = {}
+    models: dict[str, dict[str, Any]] = {}  # none: others' models start from those that are trained on it
     record: dict[str, Any] | None = None
     soft_outputs: dict[str, Any] | None = None
     project: dict[str, Any] | None = None
@@ -141,11 +142,14 @@ class _Images(_DataSet, kw_only=True):
     matched: dict[Value, Value] = {}
 
 
-class _ImageModel(msgspec.Struct):
+class _ImageTraining(msgspec.Struct):
     """The settings of a teacher or a student that are not options of its training."""
 
-    model: str
     epochs: Positive
+
+
+class _ImageModel(_ImageTraining):
+    model: str
 
 
 class _Translation(_DataSet, kw_only=True):
@@ -269,7 +273,7 @@ def _check_data(settings: dict[str, Any], where: str) -> None:
     if isinstance(known, _Images):
         roles = {f"models: {name}": known.student | model for name, model in known.models.items()}
         for name, role in {"teacher": known.teacher, **roles}.items():
-            convert(role, _ImageModel, f"--scale {where}: {name}")
+            convert(role, _ImageModel if roles else _ImageTraining, f"--scale {where}: {name}")
     else:
         convert(known.train, _TranslationTraining, f"--scale {where}: train")
         for name, recipe in known.recipes.items():

@@ -1,7 +1,7 @@
 """The translation half of the demo: a label-smoothed teacher, students at several temperatures, BLEU and η.
 
     python scripts/demo_nmt.py                       # what `make demo` runs
-    python scripts/demo_nmt.py --seeds 1 2 3 --baseline
+    python scripts/demo_nmt.py --seeds 1 2 3         # mean ± standard deviation
 
 On the sample sentences that ship. Every step is an ordinary command, printed before it runs: finished steps are not
 repeated, and an interrupted training resumes from its last checkpoint.
@@ -220,8 +220,7 @@ def main(arguments: argparse.Namespace) -> None:
         for alpha, directory in teachers.items()
         for t in arguments.temperatures
     }
-    if arguments.baseline:
-        kinds["student without a teacher"] = (smooth(ALPHA), f"student-alone_a{ALPHA}")
+    kinds["student without a teacher"] = (smooth(ALPHA), f"student-alone_a{ALPHA}")
     rows |= {name: [runs / f"{stem}_s{seed}" for seed in arguments.seeds] for name, (_, stem) in kinds.items()}
     students = [
         Training(seed, criterion, runs / f"{stem}_s{seed}", student_shape)
@@ -247,7 +246,6 @@ def parser() -> argparse.ArgumentParser:
         "--alphas", type=float, nargs="+", default=[ALPHA], help=f"of the teachers' label smoothing (default {ALPHA})"
     )
     options.add_argument("--seeds", type=positive, nargs="+", default=[1], help="of the students (default 1)")
-    options.add_argument("--baseline", action="store_true", help="also train the same student without a teacher")
     options.add_argument("--quick", action="store_true", help="600 pairs and one epoch: only to see that it runs")
     return options
 

@@ -1,10 +1,16 @@
-"""What the demos of both sides share: commands of the checkout, representation files, means over seeds."""
+"""What the demos of both sides share: running commands, representation files, means over seeds."""
 
 import os
+import shlex
 import statistics
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
 
 from lskd.io.errors import InputError
 from lskd.records.runs import RunRecord, read_run
@@ -16,6 +22,57 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 def lskd(*words: object) -> list[str]:
     """An ``lskd`` command."""
     return [sys.executable, "-m", "lskd", *map(str, words)]
+
+
+Item = TypeVar("Item")
+running: set[subprocess.Popen[str]] = set()
+
+
+def run(command: Sequence[str], threads: int = CORES, on_line: Callable[[str], object] = tqdm.write) -> None:
+    """Print a command and run it.
+
+    Args:
+        command: its words.
+        threads: of the processor.
+        on_line: called with each line of its output.
+
+    Raises:
+        InputError: it failed; the message has its last line.
+    """
+    tqdm.write(f"$ {shlex.join(['python' if word == sys.executable else word for word in command])}")
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"  # spinning threads halve the speed of a shared machine
+    last = ""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, errors="replace"
+    ) as process:
+        running.add(process)
+        assert process.stdout is not None
+        for line in process.stdout:
+            last = line.strip() or last
+            on_line(line.rstrip("\n"))
+    running.discard(process)
+    if process.returncode:
+        raise InputError(f"{shlex.join(command[:4])} … failed: {last}")
+
+
+def in_parallel(function: Callable[[Item, int], object], items: Sequence[Item]) -> None:
+    """Call ``function(item, threads)`` for every item, as many at a time as there are cores.
+
+    If one fails, or at Ctrl-C, the commands that are running are ended.
+    """
+    if not items:
+        return
+    workers = min(CORES, len(items))
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            list(pool.map(lambda item: function(item, CORES // workers), items))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.terminate()
+            raise
 
 
 def representations(checkpoint: Path, split: str) -> Path:

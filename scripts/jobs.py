@@ -22,7 +22,7 @@ class Job:
         files: that it writes atomically; empty for a job that resumes, or that makes a directory: these write a mark
             when they are done.
         runs: the run directories of a training; if its temperature is found later, the directory above, with a /.
-        trains: of a training: the study and the model, ``fashion-mnist/test_resnet``.
+        trains: of a training: the study and the model, ``letters/test_resnet``.
         epochs: of a training.
         directory: in which it resumes; the jobs after it need its files, and later ones do not.
         gpu: number of GPUs, 0 or 1.

@@ -9,6 +9,7 @@ from models import SPLITS, Models, Student
 
 from lskd.paper.published import published, tables
 
+DATA = "DATA"  # in a scale's settings: the directory of the prepared data
 Made = tuple[str, str]  # a file, and the job that makes it
 
 
@@ -110,7 +111,8 @@ class Measurements:
         if settings["groups"] != "imagenet_groups.json":  # the classes are those of a representation file
             before = [self.models.recorded_teacher(experiment.data, 0.0)["validation"]]
             file = _paths(before)
-        groups = f"data_prep/samples/{settings['groups']}"
+        place, _, name = settings["groups"].rpartition("/")
+        groups = f"{self.models.data_dir(experiment.data) if place == DATA else 'data_prep/samples'}/{name}"
         words = [*file, "--by", "groups", "--groups", groups, *flags(settings, "groups")]
         return self.measure("similar", "sets", words, before)
 

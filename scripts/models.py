@@ -45,6 +45,11 @@ class Student:
     matched: bool = False
 
 
+def architecture(model: dict[str, Any]) -> dict[str, Any]:
+    """Of the settings of a model, those that define it."""
+    return {name: model[name] for name in ("model", "model-kwargs") if name in model}
+
+
 class Models:
     """The jobs of a plan that make models, each once, for however many experiments.
 
@@ -99,9 +104,10 @@ class Models:
         return self.add(Job(f"data.{settings['name']}", "prepare", command, **self.scale.slurm["other"]))
 
     def seeds_of(self, experiment: Experiment) -> list[int]:
-        """The seeds of an experiment's students."""
-        first = self.settings(experiment.data)["first_seed"]
-        return list(range(first, first + (self.seeds or self.scale.seeds or experiment.seeds)))
+        """The seeds of an experiment's students; a drawing shows one of each kind."""
+        settings = self.settings(experiment.data)
+        first, number = settings["first_seed"], self.seeds or settings.get("seeds") or self.scale.seeds
+        return list(range(first, first + (1 if experiment.shows == "projection" else number or experiment.seeds)))
 
     def study(self, student: Student) -> str:
         """The directory of a student's study, which has its run."""
@@ -145,29 +151,29 @@ class Models:
         """The job that trains a teacher."""
         settings = self.settings(data)
         if settings["kind"] == "images":
-            return self.from_labels(data, self.teacher_model(data), alpha)
+            return self.from_labels(data, settings["teacher"], alpha)
         run = self.teacher_run(data, alpha, recipe)
         shape = settings["recipes"][recipe]["teacher"]
         command = train_translation(settings, shape, self.data_dir(data), run, settings["first_seed"])
         command += ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", word(float(alpha))]
         return self.trained(run, "teacher", command, [self.prepare(data)], [run], settings["train"]["max-epoch"])
 
-    def from_labels(self, data: str, model: str, alpha: float) -> str:
-        """The job that trains an image model on labels: a teacher, or a model from which a student starts."""
+    def from_labels(self, data: str, model: dict[str, Any], alpha: float) -> str:
+        """The job that trains an image model on labels: a teacher, or a model from which others start."""
         settings = self.settings(data)
-        role, seed = settings["teacher"], settings["first_seed"]
+        role, seed = settings["teacher"] | architecture(model), settings["first_seed"]
         study = f"{self.output}/{settings['name']}"
-        run = f"{study}/{model}_a{alpha:g}_s{seed}"
-        command = train_images(settings, role, model, self.data_dir(data), study, seed)
+        run = f"{study}/{model['model']}_a{alpha:g}_s{seed}"
+        command = train_images(settings, role, model["model"], self.data_dir(data), study, seed)
         command += ["--smoothing", word(float(alpha))]
-        start, after = self.start(role, model, alpha)
+        start, after = self.start(role, alpha)
         after = [self.prepare(data), *after]
         return self.trained(run, "teacher", command + start, after, [run], role["epochs"])
 
-    def start(self, role: dict[str, Any], model: str, alpha: float) -> tuple[list[str], list[str]]:
-        """The options for a model's initial weights, and the jobs that make these."""
+    def start(self, role: dict[str, Any], alpha: float) -> tuple[list[str], list[str]]:
+        """The options for a model's initial weights, and the jobs that make these, with label smoothing α."""
         if other := role.get("starts_from"):
-            job = self.from_labels(other, model, alpha)
+            job = self.from_labels(other, role, alpha)
             return ["--initial-checkpoint", f"{self.jobs[job].runs[0]}/last.pth.tar"], [job]
         if name := role.get("torchvision_weights"):
             path = f"{self.output}/data/{name}.pth"
@@ -216,7 +222,7 @@ class Models:
                 name = f"{self.study(one)}/{model['model']}_a{alpha:g}_s{one.seed}.students"
         if one.distill_type != "logit":
             command += ["--kd-distill-type", one.distill_type]
-        start, before = self.start(model, model["model"], alpha)
+        start, before = self.start(model, 0.0)
         runs = list(dict.fromkeys(map(self.run, group)))
         return self.trained(name, "student", command + start, after + before, runs, role["epochs"])
 

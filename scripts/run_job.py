@@ -1,6 +1,6 @@
 """Run one job of a plan: its command in the checkout, with its output in a log.
 
-    python scripts/run_job.py runs/mini/plan.json data.fashion-mnist --log runs/mini/logs/data.fashion-mnist.log
+    python scripts/run_job.py runs/mini/plan.json data.letters --log runs/mini/logs/data.letters.log
 
 snakemake starts this for each rule. A job runs only once at a time: one that a killed snakemake has left running is
 waited for.

@@ -39,9 +39,10 @@ def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_pa
     assert "teacher_a0.1_s1: trained already" in second.stderr + second.stdout
     assert re.search(r"student of α = 0.1, T = 1 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
     assert re.search(r"student of α = 0.1, T = 3 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
+    assert re.search(r"student without a teacher +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
     assert "η(S1) is negative for" in second.stdout + second.stderr
     third = run(*command)
-    assert (third.stdout + third.stderr).count("trained already") == 3
+    assert (third.stdout + third.stderr).count("trained already") == 4
     table = [
         text.partition("model  ")[2].partition("minutes")[0].rsplit("\n", 1)[0]
         for text in (second.stdout, third.stdout)

@@ -69,7 +69,7 @@ def test_killed_in_the_middle_it_goes_on_with_what_is_missing_and_shows_tables_a
     output = tmp_path / "out"
     words = ["H.2", "A.3", "--scale", scale, "--output", output, "--cores", 2]
     first = start(*words)
-    wait_for(output / "done" / "fashion-tops.resnet10t_a0.1_s1", first)
+    wait_for(output / "done" / "small-letters.resnet10t_a0.1_s1", first)
     for process in processes_of(output):  # as a power cut would: all of them
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
             os.kill(process, signal.SIGKILL)
@@ -119,7 +119,7 @@ def test_one_that_is_still_running_keeps_a_second_one_out_and_ctrl_c_ends_it(sca
     output = tmp_path / "out"
     words = ["E", "--scale", scale, "--output", output]
     first = start(*words)
-    wait_for(output / "logs" / "fashion-mnist.resnet10t_a0.1_s1.log", first)
+    wait_for(output / "logs" / "letters.resnet10t_a0.1_s1.log", first)
     second = run("lskd reproduce", *words, status=2)
     assert "another lskd reproduce is still running there" in last_line(second)
     first.send_signal(signal.SIGINT)

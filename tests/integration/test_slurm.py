@@ -33,7 +33,7 @@ def test_a_table_is_reproduced_on_slurm(partition, tmp_path):
     assert "measured, scale tiny" in result.stdout
     for job in jobs.values():
         assert all(Path(file).exists() for file in job["files"]), job
-    record = json.loads((out / "fashion-mnist" / "resnet10t_a0.1_s1" / "run.json").read_text())
+    record = json.loads((out / "letters" / "resnet10t_a0.1_s1" / "run.json").read_text())
     assert record["history"][-1]["epoch"] == 1
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from definitions import chosen, read_experiments, read_scale
-from fashion_mnist import CLASSES
 from helpers.commands import ROOT, last_line, run
+from letters_sample import CLASSES as TABLE
+from letters_sample import read_table
 from measurements import students_of
 from models import Models
 from plan import KINDS, listing, make_plan, summary, write_plan
@@ -123,7 +124,7 @@ def test_temperatures_of_equal_entropy_are_the_papers_on_its_data_and_found_on_o
 
 def test_at_the_small_scale_a_job_trains_all_temperatures_of_a_teacher():
     (small, *others) = kinds(plan_of("4", "mini"), "student")
-    assert len(others) == 1
+    assert len(others) == 2 * 3 - 1  # two α, three seeds
     place = small.command.index("--kd-temperature")
     assert small.command[place + 1 : place + 5] == ["1", "2", "3", "64"]
     assert [Path(run).name for run in small.runs] == [f"mobilenetv2_035_a0_T{T}_s1" for T in (1, 2, 3, 64)]
@@ -206,9 +207,9 @@ def test_a_training_whose_run_is_gone_loses_its_mark_and_others_keep_theirs(tmp_
         path.touch()
     write_plan(jobs, contents, tmp_path)
     assert all(path.exists() for path in marks)
-    shutil.rmtree(tmp_path / "fashion-tops" / "test_resnet_a0.1_T1_s1")
+    shutil.rmtree(tmp_path / "small-letters" / "test_resnet_a0.1_T1_s1")
     write_plan(jobs, contents, tmp_path)
-    assert [path.name for path in marks if not path.exists()] == ["fashion-tops.test_resnet_a0.1_s1.students"]
+    assert [path.name for path in marks if not path.exists()] == ["small-letters.test_resnet_a0.1_s1.students"]
 
 
 def test_a_page_of_some_experiments_does_not_take_the_place_of_the_page_of_all():
@@ -250,20 +251,20 @@ def test_notes_on_the_data_stand_where_these_data_were_used():
         _, contents = make_plan([EXPERIMENTS[name]], read_scale("mini"), "runs/x")
         return [note for entry in contents["experiments"] for note in entry["notes"]]
 
-    assert any("Fashion-MNIST" in note for note in notes("2A"))
+    assert any("Letters with diacritics" in note for note in notes("2A"))
     assert notes("G.1") == []  # of a real model's templates, not of the data that stand for ImageNet's
 
 
 def test_jobs_that_train_several_models_cost_that_many(tmp_path):
-    scale, place = read_scale("mini"), tmp_path / "fashion-mnist" / "test_resnet_a0.1_T1_s7"
+    scale, place = read_scale("mini"), tmp_path / "letters" / "test_resnet_a0.1_T1_s7"
     jobs, _ = make_plan([EXPERIMENTS["2A"]], scale, str(tmp_path))
     record = {"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "teacher": {"paths": []}}
     place.mkdir(parents=True)
     row = {"epoch": 3, "updates": 20, "seconds": 36000.0, "together": 8}
     (place / "run.json").write_text(json.dumps(record | {"history": [row]}))
     said = summary([EXPERIMENTS["2A"]], scale, jobs, tmp_path)
-    # 10 hours of 8 models: a model has 1.25, and each of the two jobs of this student trains four
-    assert "core hours: 10.0 for 2 of " in said
+    # 10 hours of 8 models for half of their epochs: a model has 2.5, and each of six jobs of this student trains four
+    assert "core hours: 60.0 for 6 of " in said
 
 
 def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
@@ -334,8 +335,12 @@ def test_a_scale_of_ones_own_is_checked(tmp_path):
             ("{model: test_resnet}", "{model: test_resnet, epochs: abc}"),
             "ImageNet-1K: models: ResNet-18: epochs (expected int, got str)",
         ),
-        (("epochs: 3}", "epochs: 0}"), "ImageNet-1K: models: ResNet-18: epochs (expected int >= 1)"),
-        (("{model: resnet10t, epochs: 2}", "5"), "ImageNet-1K: teacher (expected object, got int)"),
+        (
+            ("student: {epochs: 6}", "student: {epochs: 0}"),
+            "ImageNet-1K: models: ResNet-18: epochs (expected int >= 1)",
+        ),
+        (("teacher: {epochs: 6}", "teacher: {}"), "Pretraining: teacher (object missing required field epochs)"),
+        (("teacher: {epochs: 6}", "teacher: 5"), "Pretraining: teacher (expected object, got int)"),
         (("{model: test_resnet}", "{model: 18}"), "ImageNet-1K: models: ResNet-18: model (expected str, got int)"),
         (("max-epoch: 5", "max-epoch: x"), "IWSLT En-De: train: max-epoch (expected int, got str)"),
         (
@@ -375,11 +380,11 @@ def test_the_classes_of_a_scale_are_those_of_its_data():
         printed = dict.fromkeys(each.target_class for each in published(table) if each.target_class != "average")
         assert [readable_name(each) for each in classes[name]] == list(printed)
         assert set(classes[name]) <= set(names)
-    small = read_scale("mini").data
-    assert all(set(each) <= set(CLASSES) for each in small["ImageNet-1K"]["classes"].values())
-    tops = small["CUB200-2011"]["prepare"][2:]
-    assert set(tops) <= set(CLASSES)
-    assert set(small["CUB200-2011"]["classes"]["three"]) <= set(tops)
+    small, letters = read_scale("mini").data, {row["name"] for row in read_table(TABLE)}
+    assert all(set(each) <= letters for each in small["ImageNet-1K"]["classes"].values())
+    assert set(small["ImageNet-1K"]["sets"]["targets"]) <= letters
+    assert all(name.startswith("small_") for name in small["CUB200-2011"]["classes"]["three"])
+    assert set(small["CUB200-2011"]["classes"]["three"]) <= letters
 
 
 def test_names_of_experiments_are_taken_as_people_write_them():

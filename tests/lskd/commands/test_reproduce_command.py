@@ -23,7 +23,7 @@ def test_what_it_makes_goes_to_the_working_directory(tmp_path):
     assert f"at mini scale, in {tmp_path / 'runs' / 'mini'}\n" in said
     assert not list(tmp_path.iterdir())
     plan = run("python", ROOT / "scripts" / "plan.py", "2A --commands", cwd=tmp_path).stdout
-    assert f"--dest {tmp_path}/runs/mini/data/fashion-mnist" in plan
+    assert f"--dest {tmp_path}/runs/mini/data/letters" in plan
 
 
 def test_it_takes_all_cores_and_a_job_a_gpu_unless_told_otherwise(tmp_path, monkeypatch):
