@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from lskd_vision.run import Run
 
@@ -41,11 +40,6 @@ def groups_of(runs: Sequence[Run], sizes: Mapping[str, int], free: int | None, l
 def data_key(run: Run) -> str:
     """Equal for runs that can share their batches."""
     return repr(sorted(run.data_config.items()))
-
-
-def weight_bytes(model: nn.Module) -> int:
-    """Bytes of a model's weights in float32, also of one on the meta device."""
-    return sum(4 * parameter.numel() for parameter in model.parameters())
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 import timm
 import torch
 from timm.layers import PatchEmbed
-from torch import Tensor
+from torch import Tensor, nn
 
 from lskd.io.errors import input_error
 from lskd_vision.checkpoints import Checkpoint, check_finite, read_checkpoint
@@ -78,6 +78,11 @@ def meta_model(config: ModelConfig, images: InputConfig, num_classes: int) -> Ti
     """
     with torch.device("meta"):
         return create(config.model, "--model", num_classes=num_classes, **model_options(config, images))
+
+
+def parameter_count(model: nn.Module) -> int:
+    """The number of a model's parameters, also of one on the meta device."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def model_options(config: ModelConfig, images: InputConfig) -> dict[str, Any]:
@@ -177,7 +182,7 @@ def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> TimmMode
         **(made.get("model_kwargs") or {}),
     }
     with torch.device("meta"):
-        numbers = sum(each.numel() for each in create(name, argument, **options).parameters())
+        numbers = parameter_count(create(name, argument, **options))
     if numbers > 2 * sum(each.numel() for each in checkpoint.weights.values()):
         raise input_error(argument, checkpoint.path, f"is too small for a {name} with {numbers} weights")
     with torch.random.fork_rng(devices=[]):

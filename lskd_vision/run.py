@@ -4,6 +4,7 @@ A run keeps everything that is its own. Runs that are trained in one process sha
 """
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +16,16 @@ from torch import Tensor
 from torch.nn import SyncBatchNorm
 
 from lskd.io.errors import input_error
+from lskd.io.files import write_text
 from lskd.records.nonfinite_batch import keep_batch
 from lskd.records.runs import now, read_run, write_training_record
 from lskd_vision.checkpoints import read_state, save_checkpoint
 from lskd_vision.config import TrainingConfig
 from lskd_vision.data import DataConfig
 from lskd_vision.feature_distillation import StudentWithConnectors
-from lskd_vision.models import build, first_line
+from lskd_vision.models import build, first_line, meta_model, parameter_count
 from lskd_vision.optimisation import Optimisation
+from lskd_vision.progress import LOG, log_text
 from lskd_vision.randomness import RandomStream
 from lskd_vision.run_record import BEST, LAST, new_record, stored_args
 from lskd_vision.task import make_task
@@ -87,6 +90,11 @@ class Run:
         """Equal for runs whose models differ in nothing but their initial weights."""
         return self.config.model.model, self.teacher if self.overhaul else None
 
+    @functools.cached_property
+    def parameters(self) -> int:
+        """Of the model, without what feature distillation adds to it."""
+        return parameter_count(meta_model(self.config.model, self.config.input, len(self.class_names)))
+
     def build_model(self) -> TimmModel | StudentWithConnectors:
         """The model before the first step: a function of ``--seed`` and the options of the model alone."""
         with RandomStream(torch.device("cpu"), self.config.run.seed):
@@ -102,6 +110,7 @@ class Run:
             batches_per_epoch: of this process.
         """
         config, device = self.config, self.config.device.torch_device
+        self.images_per_epoch = batches_per_epoch * config.optimisation.batch_size * config.processes.world_size
         model = self.build_model().to(device)
         if config.device.channels_last:
             model = model.to(memory_format=torch.channels_last)
@@ -253,7 +262,16 @@ class Run:
             # The best first: a kill between the two repeats the epoch, with the same result.
             for name in [BEST] * better + [LAST]:
                 save_checkpoint(self.directory / name, state)
+            self.write_log()
             write_training_record(self.record, self.directory, [LAST] + [BEST] * better)
+
+    def write_log(self) -> None:
+        """Write ``train.log`` anew from the record: also after a kill and a resumption it has each epoch once.
+
+        It precedes ``run.json``, as a run that has ended by its record is not resumed.
+        """
+        sizes = self.parameters, self.teacher.parameters if self.teacher else 0
+        write_text(self.directory / LOG, log_text(self.name, self.record, *sizes, self.images_per_epoch))
 
     def state(self, epoch: int, score: float) -> dict[str, Any]:
         """A checkpoint in timm's format, of plain values; ``lskd`` has how it was made."""

@@ -19,7 +19,7 @@ from lskd_vision.class_names import names_of_pretrained
 from lskd_vision.data import DataConfig, per_channel
 from lskd_vision.feature_distillation import PreReluFeatures, batch_statistics, margins, teacher_batch_norms
 from lskd_vision.folding import without_batch_norms
-from lskd_vision.models import create, rebuild
+from lskd_vision.models import create, parameter_count, rebuild
 from lskd_vision.teacher_checks import check_teacher
 from lskd_vision.timm_model import TimmModel
 
@@ -103,6 +103,7 @@ class Teacher:
         self.name, self.path, self.class_names = name, path, class_names
         self.label_smoothing = {"alpha": label_smoothing, "source": source}
         self.num_classes = model.num_classes
+        self.parameters = parameter_count(model)  # before any are folded
         self.fingerprint = weights_fingerprint(model.state_dict())
         device = device or torch.device("cpu")
         model.pretrained_cfg = input_config(model, mean, std)

@@ -54,7 +54,7 @@ def check_score(
     value: object,
     half: bool,
 ) -> None:
-    """Check a teacher's predictions on the validation split, and print its accuracy; warn if it is near chance.
+    """Check a teacher's predictions on the validation split; warn if they are near chance.
 
     Args:
         counts: of its predictions.
@@ -73,7 +73,6 @@ def check_score(
         raise input_error(argument, value, valid)
     if order and others and order.explains(counts, others):
         raise input_error(argument, value, order.described(counts, others))
-    print(f"teacher {value}: validation top-1 {counts.top1():.2f} %")
     chance = 100 / counts.classes
     if counts.top1() < NEAR_CHANCE * chance:
         question = "in either order of the classes" if order else "is the order of its classes the data's?"

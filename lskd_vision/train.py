@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import logging
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,9 +31,10 @@ from lskd_vision.data import Data, DataConfig, data_config, load_data
 from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.logs import Logs, check_logs
-from lskd_vision.memory_groups import free_memory, groups_of, weight_bytes
+from lskd_vision.memory_groups import free_memory, groups_of
 from lskd_vision.models import meta_model
 from lskd_vision.processes import start_processes
+from lskd_vision.progress import epoch_line, model_line, say, teacher_line
 from lskd_vision.run import Run
 from lskd_vision.run_directories import check_directories_differ, check_directory
 from lskd_vision.run_record import BEST, LAST
@@ -57,9 +59,11 @@ def main(arguments: argparse.Namespace) -> int:
         unfinished = [run for run in runs if run.next_epoch < common.optimisation.epochs]
         try_out(unfinished)
         score_teachers(unfinished, data)
-        models = {config.model.model: config.model for config in configs}
-        sizes = {name: weight_bytes(meta_model(each, common.input, data.num_classes)) for name, each in models.items()}
-        train_groups(groups_of(unfinished, sizes, free_memory(device.torch_device), common.run.group_size), data)
+        sizes = {run.config.model.model: 4 * run.parameters for run in unfinished}  # bytes, in float32
+        groups = groups_of(unfinished, sizes, free_memory(device.torch_device), common.run.group_size)
+        for line in start_lines(runs, groups, data.name):
+            say(line)
+        train_groups(groups, data)
         if processes.rank == 0:
             print(table(runs), flush=True)
             for run in runs:
@@ -101,6 +105,31 @@ def plan(configs: Sequence[TrainingConfig], data: Data) -> list[Run]:
     if torch.distributed.is_initialized():  # no process writes while another still looks
         torch.distributed.barrier()
     return runs
+
+
+def start_lines(runs: Sequence[Run], groups: Sequence[Sequence[Run]], data_name: str) -> list[str]:
+    """What is trained: how many runs, the models and the teachers; the data have lines of their own.
+
+    Args:
+        runs: of the command.
+        groups: those that have not ended, as they are trained, one group after the other.
+        data_name: of the data set.
+    """
+    unfinished = [run for group in groups for run in group]
+    parts = [f"runs     {len(runs)} of {runs[0].config.optimisation.epochs} epochs each on {data_name}"]
+    parts += [f"{ended} ended before"] if (ended := len(runs) - len(unfinished)) else []
+    resumed = Counter(run.next_epoch for run in unfinished if run.next_epoch)
+    parts += [f"{count} resumed after epoch {epoch}" for epoch, count in sorted(resumed.items())]
+    parts += [f"in {len(groups)} groups, one after the other"] if len(groups) > 1 else []
+    models = Counter((run.config.model.model, run.parameters) for run in unfinished)
+    teachers = [
+        (run.teacher_record, run.teacher.parameters) for run in unfinished if run.teacher and run.teacher_record
+    ]
+    return [
+        "; ".join([*parts, f"in {runs[0].directory.parent}"]),
+        *(f"{model_line(*model)}, {count} {'run' if count == 1 else 'runs'}" for model, count in models.items()),
+        *dict.fromkeys(teacher_line(*teacher) for teacher in teachers),
+    ]
 
 
 def load_teachers(
@@ -151,6 +180,7 @@ def train(runs: Sequence[Run], data: Data) -> None:
     batches = Loader.for_training(data.train, inputs, common)
     validation = Loader.for_evaluation(data.val, inputs, common)
     normalisation = Normalisation.of(inputs, common.device.torch_device)
+    width = max(len(run.name) for run in runs)
     for run in runs:
         run.start(len(batches))
     for warning in dict.fromkeys(warning for run in runs for warning in run.record.warnings):
@@ -161,6 +191,8 @@ def train(runs: Sequence[Run], data: Data) -> None:
             for run in runs:
                 run.directory.mkdir(parents=True, exist_ok=True)
                 remove_partials(run.directory)
+                if run.record.history:  # a kill may have left it without the last epoch
+                    run.write_log()
                 write_run(run.record, run.directory)
                 log = Logs(run.config.run, run.directory, run.name, run.record.configuration, run.record.history)
                 logs[run] = stack.enter_context(contextlib.closing(log))
@@ -177,6 +209,8 @@ def train(runs: Sequence[Run], data: Data) -> None:
             metrics = validate(active, validation, data)
             for run in active:
                 run.finish_epoch(epoch, means[run], metrics[run])
+                line = epoch_line(run.record.history, common.optimisation.epochs, run.images_per_epoch)
+                say(f"{run.name:<{width}}  {line}")
                 if run in logs:
                     logs[run].add(run.record.history[-1])
 
@@ -189,7 +223,7 @@ def train_epoch(runs: Sequence[Run], epoch: int, batches: Loader, normalisation:
     teachers = list(dict.fromkeys(run.teacher for run in runs if run.teacher))
     name = f"epoch {epoch + 1}/{config.optimisation.epochs}"
     hidden = None if config.processes.rank == 0 else True
-    with tqdm(batches.epoch(epoch), total=len(batches), desc=name, unit="batch", disable=hidden) as bar:
+    with tqdm(batches.epoch(epoch), total=len(batches), desc=name, unit="batch", leave=False, disable=hidden) as bar:
         for number, (images, target) in enumerate(bar):
             if all(run.failure for run in runs) and not config.processes.distributed:
                 break

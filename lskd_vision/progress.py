@@ -1,0 +1,107 @@
+"""How a training is doing, in lines: what is trained, then one line per epoch and model, also in ``train.log``."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from lskd.records.runs import RunRecord, data_name
+
+LOG = "train.log"  # in the directory of a run
+RECENT = 5  # epochs from whose mean duration the time left is estimated
+
+
+def say(line: str) -> None:
+    """Print a line to standard output at once, above the progress bars of a terminal."""
+    tqdm.write(line)
+    sys.stdout.flush()  # a file or a pipe would get it much later
+
+
+def data_line(record: Mapping[str, Any]) -> str:
+    """The data of a run.
+
+    >>> data_line({"dataset": "folders", "path": "/data/cub200", "splits": {"train": 60, "val": 30}, "classes": "ab"})
+    'data     cub200: 60 images in train, 30 in val, 2 classes; /data/cub200'
+    """
+    splits = [f"{count} in {name}" for name, count in record["splits"].items()]
+    counts = ", ".join(splits).replace(" in ", " images in ", 1)
+    return f"data     {data_name(record)}: {counts}, {len(record['classes'])} classes; {record['path']}"
+
+
+def model_line(name: str, parameters: int) -> str:
+    """A model and its size.
+
+    >>> model_line("resnet18", 11689512)
+    'model    resnet18: 11.69 M parameters'
+    """
+    return f"model    {name}: {parameters / 1e6:.2f} M parameters"
+
+
+def teacher_line(record: Mapping[str, Any], parameters: int) -> str:
+    """A teacher: where it is from, its size, its label smoothing and how that is known, its validation score.
+
+    Args:
+        record: the teacher as a student's run record has it.
+        parameters: of the teacher.
+    """
+    alpha, source = (record["label_smoothing"][key] for key in ("alpha", "source"))
+    smoothing = f"α {source}" if alpha is None else f"α = {alpha:g} ({source})"
+    size = f"{record['model']}, {parameters / 1e6:.2f} M parameters"
+    name = f"{record['paths'][0]} ({size})" if record["paths"] else size
+    valid = record["valid"]
+    return f"teacher  {name}: {smoothing}; validation top-1 {valid['top1']:.2f} %, top-5 {valid['top5']:.2f} %"
+
+
+def epoch_line(history: Sequence[Mapping[str, Any]], epochs: int, images: int) -> str:
+    """The last epoch of a run: its training loss and learning rate, and the validation scores after it.
+
+    ``images/s`` are the model's training images per second of wall-clock time of the epoch, validation and checkpoints
+    included. Models that are trained in one process share this time: each of N has 1/N of what one alone might have.
+    ``left`` is the time until the model has ended, if all its epochs take as long as the last :data:`RECENT`.
+
+    Args:
+        history: rows of ``summary.csv``, at least one. If they have scores of a moving average, these are shown.
+        epochs: of the whole training.
+        images: on which the model is trained in one epoch.
+    """
+    row, done = history[-1], history[-1]["epoch"]
+    last = seconds_per_epoch(history, 1)
+    rate = images / max(last, 0.05)  # seconds are rounded to .1
+    left = (epochs - done) * seconds_per_epoch(history, RECENT)
+    ema = "_ema" if "valid_top1_ema" in row else ""
+    scores = [f"{name} {row[f'valid_{key}{ema}']:6.2f} %" for name, key in (("top-1", "top1"), ("top-5", "top5"))]
+    cells = [f"epoch {done:>{len(str(epochs))}}/{epochs}", f"loss {row['train_loss']:<#9.4g}", *scores]
+    cells[-1] += " (EMA)" if ema else ""
+    cells += [f"lr {row['lr']:<9.3g}", f"{rate:>6.{0 if rate >= 10 else 2}f} images/s"]
+    return "  ".join([*cells, f"{tqdm.format_interval(left)} left"])
+
+
+def seconds_per_epoch(history: Sequence[Mapping[str, Any]], recent: int) -> float:
+    """The mean duration of up to that many epochs, the last ones.
+
+    Args:
+        history: rows with the seconds that all epochs so far have taken.
+        recent: at least 1.
+    """
+    recent = min(recent, len(history))
+    before = history[-recent - 1]["seconds"] if recent < len(history) else 0.0
+    return (history[-1]["seconds"] - before) / recent
+
+
+def log_text(name: str, record: RunRecord, parameters: int, teacher_parameters: int, images: int) -> str:
+    """The ``train.log`` of a run: its data, model and teacher, then the line of each epoch after the run's name.
+
+    Args:
+        name: of the run.
+        record: of the run.
+        parameters: of the model.
+        teacher_parameters: of the teacher, if there is one.
+        images: on which the model is trained in one epoch.
+    """
+    made, history = record.configuration, record.history
+    lines = [data_line(record.data), model_line(made["model"], parameters)]
+    lines += [teacher_line(record.teacher, teacher_parameters)] if record.teacher else []
+    for number in range(len(history)):
+        lines.append(f"{name}  {epoch_line(history[: number + 1], made['host']['epochs'], images)}")
+    return "\n".join(lines) + "\n"
