@@ -1,6 +1,5 @@
 """How a training is doing, in lines: what is trained, then one line per epoch and model, also in ``train.log``."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,12 +9,6 @@ from lskd.records.runs import RunRecord, data_name
 
 LOG = "train.log"  # in the directory of a run
 RECENT = 5  # epochs from whose mean duration the time left is estimated
-
-
-def say(line: str) -> None:
-    """Print a line to standard output at once, above the progress bars of a terminal."""
-    tqdm.write(line)
-    sys.stdout.flush()  # a file or a pipe would get it much later
 
 
 def data_line(record: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from lskd.io.errors import input_error, report, run_command
 from lskd.io.files import remove_partials
+from lskd.io.output import say
 from lskd.measure.accuracy import accuracy_metrics
 from lskd.records.runs import read_run, write_run
 from lskd_vision import options
@@ -34,7 +35,7 @@ from lskd_vision.logs import Logs, check_logs
 from lskd_vision.memory_groups import free_memory, groups_of
 from lskd_vision.models import meta_model
 from lskd_vision.processes import start_processes
-from lskd_vision.progress import epoch_line, model_line, say, teacher_line
+from lskd_vision.progress import epoch_line, model_line, teacher_line
 from lskd_vision.run import Run
 from lskd_vision.run_directories import check_directories_differ, check_directory
 from lskd_vision.run_record import BEST, LAST

@@ -22,10 +22,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from demo_nmt_models import CACHE, STUDENT, TEACHER, Training, distil, smooth, train_command
+from demo_nmt_progress import LogReader
 from demos import CORES, ROOT, lskd, mean_and_deviation, record_of, recorded, representations
 from tqdm import tqdm
 
 from lskd.io.errors import InputError, OneLineParser, positive, run_command
+from lskd.io.output import say
 from lskd.records.runs import RunRecord, read_run
 
 ALPHA = 0.1
@@ -62,39 +64,40 @@ def run(
 
 
 def train(data: Path, training: Training, threads: int, position: int) -> None:
-    """Train a model unless it is trained, with a progress bar over epochs."""
+    """Train a model unless it is trained, with a line for each epoch and, on a terminal, a progress bar."""
     save_dir, epochs = training.directory, training.shape.epochs
     command = train_command(data, training)
-    if trained_epochs(save_dir) >= epochs:
+    if (done := trained_epochs(save_dir)) >= epochs:
         tqdm.write(f"{save_dir.name}: trained already")
         return
     tqdm.write(f"$ {shlex.join(command)}")
-    with tqdm(total=epochs, desc=save_dir.name, unit="epoch", position=position, bar_format=BAR) as bar:
+    reader = LogReader(save_dir.name, epochs, done, teacher_of(training), say)
+    with tqdm(
+        total=epochs, desc=save_dir.name, unit="epoch", position=position, bar_format=BAR, leave=False, disable=None
+    ) as bar:
 
         def show(line: str) -> None:
-            _, brace, rest = line.partition("{")
-            if not brace or "| INFO | " not in line:
-                return
-            try:
-                logged = json.loads("{" + rest)
-            except ValueError:
-                return
-            if "update" in logged:
-                bar.n = min(round(logged["update"], 2), epochs)
-                bar.refresh()
-            elif "valid_ppl" in logged:
-                bar.set_postfix_str(f"valid perplexity {logged['valid_ppl']}")
+            reader.read(line)
+            bar.n = round(reader.progress, 2)
+            bar.refresh()
 
         run(command, save_dir / "train.log", threads, show)
-        bar.n = epochs
-        bar.refresh()
     if trained_epochs(save_dir) < epochs:
         raise InputError(
             f"{save_dir.name}: ended after {trained_epochs(save_dir)} of {epochs} epochs, see its train.log"
         )
 
 
-BAR = "{desc:<24} {percentage:3.0f}%|{bar:20}| {n:.1f}/{total} epochs [{elapsed}<{remaining}] {postfix}"
+def teacher_of(training: Training) -> str:
+    """A student's teacher and its test scores; empty for a model without a teacher."""
+    if "--teacher-cache" not in training.criterion:
+        return ""
+    teacher = Path(training.criterion[-1]).parent  # of its cache
+    scores = record_of(teacher).metrics["test"]["checkpoint_best.pt"]
+    return f"teacher {teacher.name}, test BLEU {scores['bleu']:.1f}, chrF {scores['chrf']:.1f}"
+
+
+BAR = "{desc:<24} {percentage:3.0f}%|{bar:20}| {n:.1f}/{total} epochs [{elapsed}<{remaining}]"
 
 
 def trained_epochs(save_dir: Path) -> int:

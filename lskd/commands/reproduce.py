@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -153,12 +154,18 @@ def _run(command: list[str], lock: int, output: Path) -> None:
 
 
 def _show(lines: Iterable[str]) -> None:
-    """Show snakemake's output as a bar, with a line for each finished job and for each error."""
-    with tqdm(desc="jobs", unit="job", bar_format=BAR) as bar:
+    """Show snakemake's output as a bar on a terminal, and a line for each finished job and for each error.
+
+    ``done  3/14  12:40  NAME`` is the third of 14 jobs to end, after that time.
+    """
+    began = time.monotonic()
+    with tqdm(desc="jobs", unit="job", bar_format=BAR, disable=None) as bar:
         for line in lines:
             text = line.rstrip()
             if ended := re.match(r"Finished jobid: \d+ \(Rule: (.+)\)", text):
-                bar.write(f"done  {ended[1]}", file=sys.stderr)
+                bar.n += 1
+                elapsed = tqdm.format_interval(time.monotonic() - began)
+                bar.write(f"done  {bar.n}/{bar.total}  {elapsed}  {ended[1]}", file=sys.stderr)
             elif counted := re.match(r"(?:(\d+) of |total +)(\d+)", text):
                 bar.n, bar.total = (int(number or 0) for number in counted.groups())
                 bar.refresh()

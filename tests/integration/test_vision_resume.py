@@ -1,6 +1,7 @@
 """``--resume`` goes on from all that a run has left, or says what is missing: never from a half."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -59,13 +60,31 @@ def half(ended, tmp_path):
     return tmp_path
 
 
-def test_what_is_whole_goes_on_to_the_same_weights(ended, half, monkeypatch):
+def epochs_told(run):
+    """The epochs that the log of a run has a line for, in its order."""
+    return re.findall(rf"(?m)^{re.escape(run.name)}  epoch (\d)/2 ", (run / "train.log").read_text(encoding="utf-8"))
+
+
+def test_what_is_whole_goes_on_to_the_same_weights(ended, half, monkeypatch, capsys):
     assert command(half, "runs", monkeypatch) == 0
+    assert "2 of 2 epochs each on clothes; 2 resumed after epoch 1; in " in capsys.readouterr().out.splitlines()[0]
     for name in (FIRST, SECOND):
+        assert epochs_told(half / "runs/clothes" / name) == ["1", "2"]
         for key in ("state_dict", "state_dict_ema"):
             assert same_weights(
                 half / "runs/clothes" / name / "last.pth.tar", ended / "whole/clothes" / name / "last.pth.tar", key
             )
+
+
+def test_a_log_has_each_epoch_once_where_a_kill_left_only_the_checkpoints_of_the_last(ended, half, monkeypatch):
+    for name in (FIRST, SECOND):
+        for checkpoint in ("last.pth.tar", "model_best.pth.tar"):
+            shutil.copy(ended / "whole/clothes" / name / checkpoint, half / "runs/clothes" / name)
+        assert epochs_told(half / "runs/clothes" / name) == ["1"]
+    assert command(half, "runs", monkeypatch) == 0
+    for name in (FIRST, SECOND):
+        assert len(read_run(half / "runs/clothes" / name).history) == 2
+        assert epochs_told(half / "runs/clothes" / name) == ["1", "2"]
 
 
 def change(path, **changes):

@@ -34,8 +34,32 @@ def test_every_combination_leaves_its_own_run_directory(company):
             "model_best.pth.tar",
             "run.json",
             "summary.csv",
+            "train.log",
         }
         assert re.search(rf"{re.escape(name)} +\d+\.\d\d % +\d+\.\d\d %", result.stdout)
+
+
+def test_a_training_tells_what_it_trains_and_how_each_model_does_after_each_epoch(company, image_teachers):
+    directory, result = company
+    said = result.stdout.splitlines()
+    assert said[0] == f"runs     8 of 2 epochs each on fashion_mnist; in {directory}"
+    assert re.fullmatch(r"model    test_resnet: \d\.\d\d M parameters, 8 runs", said[1])
+    for line, path, alpha in zip(said[2:4], image_teachers, ("0", "0.1"), strict=True):
+        assert line.startswith(f"teacher  {path} (test_resnet, ")
+        assert f": α = {alpha} (the teacher's configuration); validation top-1 " in line
+    for run in directory.iterdir():
+        record = json.loads((run / "run.json").read_text())
+        told = [line for line in said if line.startswith(f"{run.name} ") and " epoch " in line]
+        assert len(told) == len(record["history"]) == 2
+        for line, row in zip(told, record["history"], strict=True):
+            assert f"  epoch {row['epoch']}/2  loss {row['train_loss']:#.4g} " in line
+            assert f"  top-1 {row['valid_top1']:6.2f} %  top-5 {row['valid_top5']:6.2f} %  lr {row['lr']:.3g} " in line
+            assert re.search(r" [\d.]+ images/s  \d\d:\d\d left$", line)
+        log = (run / "train.log").read_text(encoding="utf-8").splitlines()
+        assert log[0].startswith("data     fashion_mnist: 320 images in train, ")
+        assert said[1].startswith(log[1])
+        assert log[2] in said[2:4]
+        assert [line.split() for line in log[3:]] == [line.split() for line in told]  # but for the columns' width
 
 
 def test_a_student_is_the_same_to_the_bit_alone_and_in_company(company, images, image_teachers, tmp_path):
@@ -163,9 +187,8 @@ def test_another_run_in_the_directory_is_refused_and_left_alone(company, images,
 def test_students_train_with(options, images, image_teachers, tmp_path):
     result = train_images(images, tmp_path, STUDENT, image_teachers[1], options, "--epochs 1 --kd-temperature 2")
     records = [json.loads(path.read_text()) for path in tmp_path.rglob("run.json")]
-    assert (
-        len(records) == result.stdout.count("%\n") - result.stdout.count("teacher ") == 1 + ("efficientnet" in options)
-    )
+    rows = re.findall(r"^\S+_s42 +\d+\.\d\d % +\d+\.\d\d %$", result.stdout, re.MULTILINE)  # of the table
+    assert len(records) == len(rows) == 1 + ("efficientnet" in options)
     for record in records:
         row = record["history"][0]
         assert row["train_kd_loss"] > 0

@@ -19,7 +19,7 @@ from lskd_vision.task import SmoothedCrossEntropy
 from lskd_vision.teacher import Teacher
 
 CONFIG = resolve_data_config({"input_size": (1, 32, 32), "mean": (0.5,), "std": (0.5,)})
-RECORD = {"classes": list("abcdefghij"), "fingerprint": "of the data"}
+RECORD = {"classes": list("abcdefghij"), "fingerprint": "of the data", "path": "/letters", "splits": {"train": 640}}
 
 
 def configured(tmp_path: Path, *words: str) -> TrainingConfig:
@@ -43,6 +43,14 @@ def started(tmp_path):
         return run
 
     return started
+
+
+def test_a_log_that_cannot_be_written_is_named(started):
+    run = started()
+    (run.directory / "train.log").mkdir(parents=True)
+    with pytest.raises(OSError, match=f"'{run.directory / 'train.log'}'"):
+        run.write_log()
+    assert [path.name for path in run.directory.iterdir()] == ["train.log"]
 
 
 STUDENT = "--kd-model-name test_resnet"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,8 +28,10 @@ def commands_of(script: str, source: Path, place: Path) -> list[list[str]]:
         (programs / name).write_text(PROGRAM)
         (programs / name).chmod(0o755)
     variables = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "WORDS": str(place / "words")}
-    script = ROOT / "scripts" / script
-    subprocess.run(["bash", str(script), str(source)], check=True, cwd=place, env=os.environ | variables)
+    copy = place / "checkout" / "scripts" / script  # it makes directories in its checkout
+    copy.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / script, copy)
+    subprocess.run(["bash", str(copy), str(source)], check=True, cwd=place, env=os.environ | variables)
     return [json.loads(line) for line in (place / "words").read_text().splitlines()]
 
 

@@ -69,3 +69,11 @@ def test_what_cannot_be_done_is_refused_in_one_line_and_leaves_nothing(words, sa
     result = run("lskd reproduce", words, "--output", tmp_path / "out", status=2)
     assert said in last_line(result)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_log_gets_a_line_for_each_finished_job_with_how_many_there_are_and_no_bar(capsys):
+    lines = ["total        14", "Finished jobid: 7 (Rule: data.letters)", "1 of 14 steps (7%) done"]
+    lines += ["Finished jobid: 3 (Rule: letters.resnet18_a0_s1)", "2 of 14 steps (14%) done"]
+    reproduce._show(f"{line}\n" for line in lines)
+    expected = ["done  1/14  00:00  data.letters", "done  2/14  00:00  letters.resnet18_a0_s1"]
+    assert capsys.readouterr().err.splitlines() == expected
