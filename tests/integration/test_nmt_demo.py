@@ -41,7 +41,7 @@ def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_pa
         name = rf"^student_a0.1_T{temperature}_s1 +"
         start = r"0\.\d\d M parameters; 600 train pairs, \d+ valid pairs; teacher teacher_a0.1_s1, test BLEU \d"
         assert re.search(name + start, second.stdout, re.MULTILINE)
-        epoch = r"epoch 1/1  loss +[\d.]+  valid loss +[\d.]+  perplexity +[\d.]+  lr [\de.-]+ +\d+ words/s  00:00 left"
+        line = r"epoch 1/1  loss +[\d.]+  valid loss +[\d.]+  perplexity +[\d.]+  lr [\de.-]+ +\d+ words/s  00:00 left"
         assert len(re.findall(name + line, second.stdout, re.MULTILINE)) == 1
     assert re.search(r"student of α = 0.1, T = 1 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
     assert re.search(r"student of α = 0.1, T = 3 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
