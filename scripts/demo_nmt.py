@@ -9,21 +9,17 @@ repeated, and an interrupted training resumes from its last checkpoint.
 
 import argparse
 import json
-import os
-import shlex
+import queue
 import statistics
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from demo_nmt_models import CACHE, STUDENT, TEACHER, Training, distil, smooth, train_command
 from demo_nmt_progress import LogReader
-from demos import CORES, ROOT, lskd, mean_and_deviation, record_of, recorded, representations
+from demos import CORES, ROOT, in_parallel, lskd, mean_and_deviation, record_of, recorded, representations, run
 from tqdm import tqdm
 
 from lskd.io.errors import InputError, OneLineParser, positive, run_command
@@ -32,35 +28,6 @@ from lskd.records.runs import RunRecord, read_run
 
 ALPHA = 0.1
 DATA = ["--pair", "en-de", "--vocab-size", "2000", "--max-words", "10"]
-running: set[subprocess.Popen[str]] = set()
-
-
-def run(
-    command: list[str], log: Path, threads: int = CORES, on_line: Callable[[str], object] = lambda line: None
-) -> None:
-    """Run a command with its output in ``log``, and call ``on_line`` with each line.
-
-    Raises:
-        InputError: it failed; the message has its last line and the log's name.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    environment["OMP_WAIT_POLICY"] = "PASSIVE"  # spinning threads halve the speed of a shared machine
-    last = ""
-    with open(log, "a", encoding="utf-8") as file:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, errors="replace"
-        )
-        running.add(process)
-        assert process.stdout is not None
-        for line in process.stdout:
-            file.write(line)
-            file.flush()
-            last = line.strip() or last
-            on_line(line)
-        running.discard(process)
-    if process.wait():
-        raise InputError(f"{shlex.join(command[:4])} … failed: {last} (all of its output: {log})")
 
 
 def train(data: Path, training: Training, threads: int, position: int) -> None:
@@ -68,9 +35,8 @@ def train(data: Path, training: Training, threads: int, position: int) -> None:
     save_dir, epochs = training.directory, training.shape.epochs
     command = train_command(data, training)
     if (done := trained_epochs(save_dir)) >= epochs:
-        tqdm.write(f"{save_dir.name}: trained already")
+        say(f"{save_dir.name}: trained already")
         return
-    tqdm.write(f"$ {shlex.join(command)}")
     reader = LogReader(save_dir.name, epochs, done, teacher_of(training), say)
     with tqdm(
         total=epochs, desc=save_dir.name, unit="epoch", position=position, bar_format=BAR, leave=False, disable=None
@@ -81,7 +47,7 @@ def train(data: Path, training: Training, threads: int, position: int) -> None:
             bar.n = round(reader.progress, 2)
             bar.refresh()
 
-        run(command, save_dir / "train.log", threads, show)
+        run(command, threads, save_dir / "train.log", show)
     if trained_epochs(save_dir) < epochs:
         raise InputError(
             f"{save_dir.name}: ended after {trained_epochs(save_dir)} of {epochs} epochs, see its train.log"
@@ -112,8 +78,7 @@ def store(data: Path, teacher: Path) -> None:
     if not manifest.exists() or not json.loads(manifest.read_text(encoding="utf-8"))["finished"]:
         command = [sys.executable, "-m", "lskd_fairseq.cache_teacher", "--cpu", "--data", str(data)]
         command += ["--path", str(teacher / "checkpoint_best.pt"), "--dest", str(teacher / CACHE)]
-        tqdm.write(f"$ {shlex.join(command)}")
-        run(command, teacher / "cache.log")
+        run(command, log=teacher / "cache.log")
 
 
 def score(data: Path, save_dir: Path, threads: int) -> None:
@@ -121,33 +86,22 @@ def score(data: Path, save_dir: Path, threads: int) -> None:
     if "checkpoint_best.pt" not in record_of(save_dir).metrics.get("test", {}):
         command = [sys.executable, "-m", "lskd_fairseq.score", "--cpu", "--data", str(data)]
         command += ["--path", str(save_dir / "checkpoint_best.pt")]
-        tqdm.write(f"$ {shlex.join(command)}")
-        run(command, save_dir / "score.log", threads)
+        run(command, threads, save_dir / "score.log")
 
 
-def in_parallel(data: Path, trainings: Sequence[Training]) -> None:
+def train_and_score(data: Path, trainings: Sequence[Training]) -> None:
     """Train and score models, as many at a time as there are cores."""
-    workers = min(CORES, len(trainings))
-    places = list(range(workers))
-    lock = threading.Lock()
+    places: queue.LifoQueue[int] = queue.LifoQueue()  # of progress bars, the first on top
+    for place in reversed(range(len(trainings))):
+        places.put(place)
 
-    def one(training: Training) -> None:
-        with lock:
-            position = places.pop(0)
-        threads = max(1, CORES // workers)
-        train(data, training, threads, position)
+    def one(training: Training, threads: int) -> None:
+        place = places.get()
+        train(data, training, threads, place)
         score(data, training.directory, threads)
-        with lock:
-            places.insert(0, position)
+        places.put(place)
 
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            list(pool.map(one, trainings))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.terminate()
-            raise
+    in_parallel(one, trainings)
 
 
 def measure(data: Path, runs: Path, arguments: argparse.Namespace) -> None:
@@ -161,12 +115,11 @@ def measure(data: Path, runs: Path, arguments: argparse.Namespace) -> None:
     }
     checkpoints = [*teachers, *(path for paths in students.values() for path in paths)]
     for checkpoint in tqdm(
-        [path for path in checkpoints if not recorded(path, "train")], "decoder features", unit="model"
+        [path for path in checkpoints if not recorded(path, "train")], "decoder features", unit="model", disable=None
     ):
         command = [sys.executable, "-m", "lskd_fairseq.representations", "--cpu", "--data", str(data)]
         command += ["--path", str(checkpoint), "--split", "train", "--keep-per-class", "100"]
-        tqdm.write(f"$ {shlex.join(command)}")
-        run(command, checkpoint.with_name("representations.log"))
+        run(command, log=checkpoint.with_name("representations.log"))
     if len(set(temperatures)) == 1:
         return
     sets = runs / "sets.json"
@@ -177,9 +130,7 @@ def measure(data: Path, runs: Path, arguments: argparse.Namespace) -> None:
         first, second = ([representations(path, "train") for path in students[alpha, t]] for t in temperatures)
         commands.append(lskd("eta", "--first", *first, "--second", *second, "--sets", sets))
     for command in commands:
-        tqdm.write(f"$ {shlex.join(command)}")
-        log = runs / f"{command[3]}.log"
-        run(command, log, on_line=lambda line: tqdm.write(line.rstrip())) if "eta" in command else run(command, log)
+        run(command, log=runs / f"{command[3]}.log", on_line=say if "eta" in command else None)
 
 
 def table(rows: Sequence[tuple[str, Sequence[RunRecord]]]) -> str:
@@ -207,11 +158,10 @@ def main(arguments: argparse.Namespace) -> None:
         teacher_shape, student_shape = replace(TEACHER, epochs=1), replace(STUDENT, epochs=1)
         size = ["--pair", "en-de", "--vocab-size", "500", "--max-words", "12", "--max-pairs", "600"]
     prepare = [sys.executable, str(ROOT / "data_prep" / "libreoffice_help.py"), *size, "--dest", str(data)]
-    tqdm.write(f"$ {shlex.join(prepare)}")
-    run(prepare, arguments.dest / "prepare.log")
+    run(prepare, log=arguments.dest / "prepare.log")
 
     teachers = {alpha: runs / f"teacher_a{alpha:g}_s1" for alpha in arguments.alphas}
-    in_parallel(data, [Training(1, smooth(alpha), each, teacher_shape) for alpha, each in teachers.items()])
+    train_and_score(data, [Training(1, smooth(alpha), each, teacher_shape) for alpha, each in teachers.items()])
     for directory in teachers.values():
         store(data, directory)
     rows = {f"teacher, α = {alpha:g}": [directory] for alpha, directory in teachers.items()}
@@ -230,7 +180,7 @@ def main(arguments: argparse.Namespace) -> None:
         for seed in arguments.seeds
         for criterion, stem in kinds.values()
     ]
-    in_parallel(data, students)
+    train_and_score(data, students)
     measure(data, runs, arguments)
     records = [(name, [record_of(directory) for directory in directories]) for name, directories in rows.items()]
     print(f"\n{table(records)}\n{(time.monotonic() - begin) / 60:.1f} minutes; everything is in {arguments.dest}")

@@ -1,5 +1,6 @@
 """What the demos of both sides share: running commands, representation files, means over seeds."""
 
+import contextlib
 import os
 import shlex
 import statistics
@@ -10,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from lskd.io.errors import InputError
+from lskd.io.output import say
 from lskd.records.runs import RunRecord, read_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,33 +28,49 @@ Item = TypeVar("Item")
 running: set[subprocess.Popen[str]] = set()
 
 
-def run(command: Sequence[str], threads: int = CORES, on_line: Callable[[str], object] = tqdm.write) -> None:
+def run(
+    command: Sequence[str],
+    threads: int = CORES,
+    log: Path | None = None,
+    on_line: Callable[[str], object] | None = None,
+) -> None:
     """Print a command and run it.
 
     Args:
         command: its words.
         threads: of the processor.
-        on_line: called with each line of its output.
+        log: appends its output to this file; None prints it.
+        on_line: called with each line of its output, in the place of printing it.
 
     Raises:
         InputError: it failed; the message has its last line.
     """
-    tqdm.write(f"$ {shlex.join(['python' if word == sys.executable else word for word in command])}")
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
+    say(f"$ {shlex.join(['python' if word == sys.executable else word for word in command])}")
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment["OMP_WAIT_POLICY"] = "PASSIVE"  # spinning threads halve the speed of a shared machine
+    show = on_line or (say if log is None else lambda line: None)
     last = ""
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, errors="replace"
-    ) as process:
-        running.add(process)
+    with contextlib.ExitStack() as stack:
+        file = None
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(log, "a", encoding="utf-8"))
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, errors="replace"
+        )
+        running.add(stack.enter_context(process))
         assert process.stdout is not None
         for line in process.stdout:
+            if file is not None:
+                file.write(line)
+                file.flush()
             last = line.strip() or last
-            on_line(line.rstrip("\n"))
+            show(line.rstrip("\n"))
     running.discard(process)
     if process.returncode:
-        raise InputError(f"{shlex.join(command[:4])} … failed: {last}")
+        where = f" (all of its output: {log})" if log else ""
+        raise InputError(f"{shlex.join(command[:4])} … failed: {last}{where}")
 
 
 def in_parallel(function: Callable[[Item, int], object], items: Sequence[Item]) -> None:
