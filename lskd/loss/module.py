@@ -1,5 +1,7 @@
 """The distillation loss as an ``nn.Module``: shapes, ``ignore_index`` and ``reduction`` as in torch's own losses."""
 
+import operator
+
 import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo  # torch.compiler.disable without importing the compiler at this point
@@ -14,7 +16,9 @@ class DistillationLoss(nn.Module):
     """A student against its teacher's soft targets: (1 - β)·H(y_LS, p_s(1)) + β·T_s²·KL(p_t(T) ‖ p_s(T_s)).
 
     The defaults are the paper's: pure distillation at T = 1. Exact whatever the precision of the logits
-    (:mod:`lskd.loss.distillation`); logits of -inf have probability 0. The loss is float32.
+    (:mod:`lskd.loss.distillation`); logits of -inf have probability 0. The loss is float32. Its gradient is of first
+    order and handed over once. ``torch.compile`` calls it between two graphs, so ``fullgraph=True`` refuses it, as do
+    the transforms of ``torch.func``.
 
     Args:
         temperature: T of the teacher's distribution, above 0.
@@ -55,6 +59,10 @@ class DistillationLoss(nn.Module):
         super().__init__()
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction: {reduction!r} (must be one of {', '.join(REDUCTIONS)})")
+        try:
+            ignore_index = operator.index(ignore_index)
+        except TypeError:
+            raise ValueError(f"ignore_index: {ignore_index!r} (must be an integer)") from None
         student_temperature = temperature if student_temperature is None else student_temperature
         check_settings(temperature, student_temperature, kd_weight, label_smoothing, 0)
         self.temperature, self.student_temperature, self.kd_weight = temperature, student_temperature, kd_weight
@@ -77,20 +85,27 @@ class DistillationLoss(nn.Module):
         Raises:
             ValueError: shapes or types that do not fit, or no target where β is below 1.
         """
+        for name, tensor in (("student_logits", student_logits), ("teacher_logits", teacher_logits)):
+            if not isinstance(tensor, Tensor):
+                raise ValueError(f"{name}: {type(tensor).__name__} (must be a tensor)")
+            if not tensor.dim() or not tensor.size(min(tensor.dim() - 1, 1)):
+                raise ValueError(f"{name}: shape {tuple(tensor.shape)} (must be of at least one class)")
         if teacher_logits.shape != student_logits.shape:
             valid = f"must be {tuple(student_logits.shape)}, as student_logits"
             raise ValueError(f"teacher_logits: shape {tuple(teacher_logits.shape)} ({valid})")
         student, teacher = _classes_last(student_logits), _classes_last(teacher_logits.detach())
         shape = student.shape[:-1]
-        if target is None:
-            if self.kd_weight < 1:
-                raise ValueError(f"target: None (must be given for kd_weight = {self.kd_weight}, below 1)")
-            target = torch.zeros(shape, dtype=torch.int64, device=student.device)
-        elif target.shape != shape:
+        if target is None and self.kd_weight < 1:
+            raise ValueError(f"target: None (must be given for kd_weight = {self.kd_weight}, below 1)")
+        if target is not None and not isinstance(target, Tensor):
+            raise ValueError(f"target: {type(target).__name__} (must be a tensor)")
+        if target is not None and target.shape != shape:
             raise ValueError(f"target: shape {tuple(target.shape)} (must be {tuple(shape)})")
-        target = target.reshape(-1)
+        # Without a target no position is ignored, whichever class ``ignore_index`` is.
+        keep = student.new_ones(shape, dtype=torch.bool) if target is None else target != self.ignore_index
+        target = student.new_zeros(shape, dtype=torch.int64) if target is None else target
+        keep, target = keep.reshape(-1), target.reshape(-1)
         student, teacher = (logits.reshape(-1, logits.size(-1)) for logits in (student, teacher))
-        keep = target != self.ignore_index
         ignored = not bool(keep.all())
         if ignored:
             student, teacher, target = student[keep], teacher[keep], target[keep]

@@ -114,6 +114,13 @@ def test_targets_are_needed_for_hard_labels_alone():
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_without_targets_no_position_is_ignored_even_if_a_class_is(reduction):
+    student, teacher = logits((6, 5), 1), logits((6, 5), 2)
+    found = DistillationLoss(2.0, ignore_index=0, reduction=reduction)(student, teacher)
+    assert torch.equal(found, DistillationLoss(2.0, reduction=reduction)(student, teacher))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("shape", [(0, 5), (3, 5)])
 def test_where_no_position_counts_the_result_is_that_of_cross_entropy(reduction, shape):
     target = torch.full(shape[:1], IGNORED)
@@ -135,6 +142,8 @@ def test_no_gradient_reaches_the_teacher():
         ({"kd_weight": 1.5}, r"kd_weight: 1.5 \(must be"),
         ({"label_smoothing": 1.0}, r"label_smoothing: 1.0 \(must be"),
         ({"reduction": "batchmean"}, r"reduction: 'batchmean' \(must be one of mean, sum, none\)"),
+        ({"ignore_index": None}, r"^ignore_index: None \(must be an integer\)$"),
+        ({"ignore_index": 1.5}, r"^ignore_index: 1.5 \(must be an integer\)$"),
     ],
 )
 def test_a_setting_out_of_range_is_named_when_the_loss_is_made(settings, message):
@@ -147,6 +156,21 @@ def test_shapes_that_do_not_fit_are_named():
         DistillationLoss()(logits((6, 5)), logits((6, 4)))
     with pytest.raises(ValueError, match=r"^target: shape \(5,\) \(must be \(6,\)\)$"):
         DistillationLoss()(logits((6, 5)), logits((6, 5)), torch.zeros(5, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[1.0, 2.0]], logits((1, 2))), r"^student_logits: list \(must be a tensor\)$"),
+        ((logits((6, 5)), logits((6, 5)).numpy()), r"^teacher_logits: ndarray \(must be a tensor\)$"),
+        ((logits((2, 5)), logits((2, 5)), [0, 1]), r"^target: list \(must be a tensor\)$"),
+        ((logits(()), logits(())), r"^student_logits: shape \(\) \(must be of at least one class\)$"),
+        ((logits((3, 0)), logits((3, 0))), r"^student_logits: shape \(3, 0\) \(must be of at least one class\)$"),
+    ],
+)
+def test_what_is_no_logits_or_target_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        DistillationLoss()(*arguments)
 
 
 def test_a_second_derivative_is_refused():
