@@ -27,15 +27,9 @@ from lskd.io.files import json_text
 from lskd.io.tensor_files import mapped_tensors, read_about, write_tensors
 from lskd.measure.moments import ClassMoments
 from lskd.records.inputs import SUFFIX
-from lskd.records.runs import is_number, look_up
+from lskd.records.provenance import validate_provenance
 
 SCHEMA_VERSION = 2  # 1 had sums and summed squares in place of centroids and squared deviations
-PROVENANCE = [  # the types of known entries, which may also be missing or None
-    *((keys, dict, "an object") for keys in ((), ("configuration",), ("teacher",), ("data",))),
-    *((keys, str, "a string") for keys in (("model",), ("split",), ("checkpoint",), ("kind",), ("teacher", "model"))),
-    *((("configuration", name), float, "a number") for name in ("temperature", "label_smoothing")),
-    *((keys, float, "a number") for keys in (("seed",), ("teacher", "label_smoothing", "alpha"))),
-]
 
 
 @dataclass
@@ -73,7 +67,7 @@ class Representations:
 
     def __post_init__(self) -> None:
         self.class_names = validate_class_names(self.class_names)
-        self.provenance = _validate_provenance(self.provenance)
+        self.provenance = validate_provenance(self.provenance)
         classes, dimension = len(self.class_names), self.moments.dimension
         if self.moments.classes != classes:
             raise ValueError(f"class_names: {classes} (must be {self.moments.classes}, as many as the moments are of)")
@@ -270,12 +264,3 @@ def _moments(version: int, classes: int, tensors: dict[str, np.ndarray]) -> Clas
     squares = numbers("squares", tensors["squares"], classes)
     centroids = sums / np.maximum(numbers("counts", counts, classes), 1)[:, None]
     return ClassMoments.of(counts, centroids, np.maximum(squares - counts * (centroids**2).sum(1), 0))
-
-
-def _validate_provenance(provenance: Any) -> dict[str, Any]:
-    """The provenance, with the types that its readers rely on."""
-    for keys, kind, valid in PROVENANCE:
-        value = look_up({"provenance": provenance}, "provenance", *keys)
-        if not (is_number(value) if kind is float else value is None or isinstance(value, kind)):
-            raise ValueError(f"{', '.join(('provenance', *keys))} (must be {valid})")
-    return provenance or {}

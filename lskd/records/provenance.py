@@ -8,9 +8,15 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from lskd.io.schema import convert
 
 PACKAGES = ("lskd", "torch", "fairseq-fixed", "timm", "torchvision", "sacrebleu", "sentencepiece", "numpy")
+Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 
 
 def now() -> str:
@@ -66,3 +72,46 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+class _Smoothing(msgspec.Struct):
+    alpha: Finite | None = None
+
+
+class _Teacher(msgspec.Struct):
+    model: str | None = None
+    label_smoothing: _Smoothing | Finite | None = None
+
+
+class _Configuration(msgspec.Struct):
+    temperature: Finite | None = None
+    label_smoothing: Finite | None = None
+
+
+class _Provenance(msgspec.Struct):
+    """The part of a representation file's provenance that is read; it may hold anything else."""
+
+    model: str | None = None
+    split: str | None = None
+    checkpoint: str | None = None
+    kind: str | None = None
+    seed: Finite | None = None
+    configuration: _Configuration | None = None
+    teacher: _Teacher | None = None
+    data: dict[str, Any] | None = None
+
+
+def validate_provenance(provenance: Any) -> dict[str, Any]:
+    """The provenance of a representation file, with the types that its readers rely on; {} for None.
+
+    Raises:
+        InputError: a value of another type, or a number that is not finite.
+    """
+    plain = msgspec.to_builtins(provenance, str_keys=True, enc_hook=_plain)
+    convert(plain, _Provenance | None, "provenance")
+    return provenance or {}
+
+
+def _plain(value: object) -> object:
+    """A value of a type that JSON lacks: numpy's float64 is a float, others are refused when they are written."""
+    return float(value) if isinstance(value, float) else repr(value)

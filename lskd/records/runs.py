@@ -27,7 +27,6 @@ from lskd.io.schema import Versioned, convert, read_json
 from lskd.records.provenance import hardware, now, source_revision, versions
 
 SCHEMA_VERSION = 1
-LARGEST = 1e300  # of the numbers in a record, which excludes NaN and infinity
 # Options of timm or fairseq that set paths and speed, or in which the runs of a study differ anyway.
 NOT_COMPARED = {"config", "output", "experiment", "resume", "group_size", "workers", "num_workers", "pin_mem", "device"}
 NOT_COMPARED |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
@@ -189,12 +188,6 @@ def read_existing_run(directory: str | os.PathLike[str]) -> RunRecord:
     if (record := read_run(directory)) is None:
         raise input_error("run record", Path(directory) / "run.json", "must exist")
     return record
-
-
-def is_number(value: object) -> bool:
-    """Whether a value from JSON is a finite number, or None."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
-    return value is None or number
 
 
 def look_up(content: object, *keys: str) -> Any:
