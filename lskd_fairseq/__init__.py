@@ -1,7 +1,8 @@
-"""Distillation of Transformers with fairseq: give this directory to any fairseq command as ``--user-dir``.
+"""Distillation of Transformers with fairseq.
 
-Importing it registers the criterion ``label_smoothed_kd`` (also ``kd``) and the task ``label_smoothed_kd`` (also
-``translation_kd``), and installs the few changes to fairseq that :mod:`lskd_fairseq.hooks` lists with their reasons.
+Give this directory to any fairseq command as ``--user-dir``. Importing it registers the criterion ``label_smoothed_kd``
+(also ``kd``) and the task ``label_smoothed_kd`` (also ``translation_kd``), and installs the few changes to fairseq that
+:mod:`lskd_fairseq.hooks` lists with their reasons.
 """
 
 try:

@@ -140,7 +140,7 @@ def planned(
         InputError: k is larger than the vocabulary.
     """
     if topk > layer.out_features:
-        raise input_error("--topk", topk, f"must be at most {layer.out_features}, the number of symbols")
+        raise input_error("--topk", topk, f"must be at most {layer.out_features}, the size of the vocabulary")
     state, directories = read_checkpoint(arguments.path), utils.split_paths(arguments.data)
     return Manifest(
         format=arguments.format,

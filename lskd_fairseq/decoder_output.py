@@ -21,7 +21,7 @@ def output_projection(decoder: Any) -> nn.Module | None:
         InputError: the decoder has an adaptive softmax, which does not compute a logit for every token type.
     """
     if getattr(decoder, "adaptive_softmax", None) is not None:
-        raise InputError("--adaptive-softmax-cutoff: set (distillation needs one logit for every symbol, leave it out)")
+        raise InputError("--adaptive-softmax-cutoff: set (distillation needs one logit for every token, leave it out)")
     return getattr(decoder, "output_projection", None)
 
 

@@ -58,7 +58,7 @@ class KDConfig(FairseqDataclass):
     )
     teacher_topk: int = field(
         default=0,
-        metadata={"help": "keep only the teacher's k most probable symbols, renormalised; 0 keeps the full vocabulary"},
+        metadata={"help": "keep only the teacher's k most probable tokens, renormalised; 0 keeps the full vocabulary"},
     )
     sentence_avg: bool = II("optimization.sentence_avg")
 

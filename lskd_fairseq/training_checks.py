@@ -53,8 +53,10 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
             raise input_error("data", directory, "must be a directory made by fairseq-preprocess")
     read_paired_data(data[0], setting(cfg.task, "source_lang"), setting(cfg.task, "target_lang"))
     task = setup_task(cfg.task)  # after read_paired_data: fairseq reports missing files in a traceback
-    if criterion.teacher_topk > (symbols := len(task.target_dictionary)):
-        raise input_error("--teacher-topk", criterion.teacher_topk, f"must be at most {symbols}, the number of symbols")
+    if criterion.teacher_topk > (vocabulary := len(task.target_dictionary)):
+        raise input_error(
+            "--teacher-topk", criterion.teacher_topk, f"must be at most {vocabulary}, the size of the vocabulary"
+        )
     splits = [cfg.dataset.train_subset]
     splits += [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
     if caches:
@@ -140,7 +142,7 @@ def check_same_teacher(cfg: DictConfig, teacher: Teacher | CachedTeacher) -> Non
         found = f"holds a training with the teacher {fingerprint[:12]}, and this one is {now['fingerprint'][:12]}"
         raise input_error("--save-dir", cfg.save_dir, f"{found} (SHA-256 of the weights); name another directory")
     if _keeps_topk(before) != _keeps_topk(now):
-        kinds = ["all symbols", "a cached top-k"][:: -1 if _keeps_topk(before) else 1]
+        kinds = ["the full vocabulary", "a cached top-k"][:: -1 if _keeps_topk(before) else 1]
         found = f"holds a training with {kinds[0]} of this teacher, must resume with that, not with {kinds[1]}"
         raise input_error("--save-dir", cfg.save_dir, f"{found}; or name another directory")
 

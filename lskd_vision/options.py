@@ -172,7 +172,7 @@ def parser() -> ConfigFileParser:
     group.add_argument("--data-seed", type=whole, help="of order and augmentation (default 42)")
     group.add_argument("--output", type=Path, metavar="DIR", help="default runs")
     group.add_argument("--experiment", metavar="NAME", help="folder in --output; the data set's name by default")
-    group.add_argument("--resume", action="store_true", help="go on from the checkpoints in the run directories")
+    group.add_argument("--resume", action="store_true", help="resume from the checkpoints in the run directories")
     group.add_argument("--group-size", type=positive, metavar="N", help="models trained at once; what fits by default")
     group.add_argument(
         "--torchcompile", nargs="?", const="inductor", metavar="BACKEND", help="torch.compile (backend inductor)"

@@ -114,7 +114,7 @@ def main(arguments: argparse.Namespace) -> None:
     models = order.both(model) if order else [model]
     counts, *others = evaluate(models, batches.epoch(0), len(names), config.device, len(batches), split)
     metrics = accuracy_metrics(counts, names)
-    print(report(path, split, metrics))
+    print(scores_text(path, split, metrics))
     if order and order.explains(counts, *others):
         logger.warning(f"{path} {order.described(counts, *others)}")
     metrics |= {"fingerprint": fingerprint(data)}
@@ -134,7 +134,7 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"recorded in {file}")
 
 
-def report(path: Path, split: str, metrics: Mapping[str, Any]) -> str:
+def scores_text(path: Path, split: str, metrics: Mapping[str, Any]) -> str:
     """The results as a table, the classes last."""
     lines = [f"{path}, {split}: {metrics['samples']} images"]
     loss = "not finite" if metrics["nll_loss"] is None else f"{metrics['nll_loss']:.4f} nats"

@@ -39,8 +39,8 @@ def main(arguments: argparse.Namespace) -> None:
         mean = run()
         memory = tracemalloc.get_traced_memory()[1] / 2**20
         tracemalloc.stop()
-        figures = [f"{statistics.median(seconds[way]):.3f}", f"{median_ratio(seconds, way, 'scipy cdist'):.3f}"]
-        lines.append(",".join([way, *figures, f"{memory:.0f}", f"{mean:.9f}"]))
+        numbers = [f"{statistics.median(seconds[way]):.3f}", f"{median_ratio(seconds, way, 'scipy cdist'):.3f}"]
+        lines.append(",".join([way, *numbers, f"{memory:.0f}", f"{mean:.9f}"]))
     show(lines, arguments.output)
 
 

@@ -89,8 +89,8 @@ def measure(size: str, arguments: argparse.Namespace) -> list[str]:
             loss, gradient = loss_and_gradient(student, expected, temperature)
             other_loss, other = loss_and_gradient(student, found, temperature)
             errors += [abs(other_loss / loss - 1), ((other - gradient).norm() / gradient.norm()).item()]
-        figures = [f"{1000 * statistics.median(values):.1f}", f"{median_ratio(seconds, way, 'float32'):.3f}"]
-        lines.append(",".join([size, f'"{way}"', *figures, *(f"{error:.1e}" for error in errors)]))
+        numbers = [f"{1000 * statistics.median(values):.1f}", f"{median_ratio(seconds, way, 'float32'):.3f}"]
+        lines.append(",".join([size, f'"{way}"', *numbers, *(f"{error:.1e}" for error in errors)]))
     return lines
 
 

@@ -139,10 +139,10 @@ def table(rows: Sequence[tuple[str, Sequence[RunRecord]]]) -> str:
     for name, records in rows:
         metrics = [record.metrics["test"]["checkpoint_best.pt"] for record in records]
         seconds = statistics.mean(record.history[-1]["seconds"] for record in records)
-        cells = [mean_and_deviation([figure[key] for figure in metrics]) for key in ("bleu", "chrf")]
+        cells = [mean_and_deviation([each[key] for each in metrics]) for key in ("bleu", "chrf")]
         lines.append(f"{name:<38} {cells[0]:>14} {cells[1]:>14} {int(seconds // 60):>6}:{int(seconds % 60):02d} min")
-    figure = rows[0][1][0].metrics["test"]["checkpoint_best.pt"]
-    lines.append(f"{figure['sentences']} test sentences, beam {figure['beam']}, {figure['bleu_signature']}")
+    scores = rows[0][1][0].metrics["test"]["checkpoint_best.pt"]
+    lines.append(f"{scores['sentences']} test sentences, beam {scores['beam']}, {scores['bleu_signature']}")
     return "\n".join(
         [*lines, f"train time: wall clock of one process, as many beside each other as there are cores: {CORES}"]
     )

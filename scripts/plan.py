@@ -37,7 +37,7 @@ KINDS = {
 INTRO = {
     "paper": "Everything on this page was trained with the paper's recipe on the paper's data.",
     "mini": "Everything on this page was trained on the small data that ship with the project, in minutes, unless an "
-    "experiment names another model: it shows that every experiment runs. The paper's figures are there to be read "
+    "experiment names another model: it shows that every experiment runs. The paper's results are there to be read "
     "beside ours, not to be met.",
 }
 

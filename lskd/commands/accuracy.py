@@ -189,9 +189,9 @@ def _class_row(
     """The same for one class."""
     mean, deviation = _over_seeds([each.classwise[label] for each in group])
     before, _ = _over_seeds([each.classwise[label] for each in _before(group, groups)])
-    figures = {"top1": mean, "top1_sd": deviation, "top1_change": _difference(mean, before)}
+    metrics = {"top1": mean, "top1_sd": deviation, "top1_change": _difference(mean, before)}
     nothing = {"samples": None, "top5": None, "top5_sd": None}
-    return row | nothing | figures | {"class": group[0].class_names[label]}
+    return row | nothing | metrics | {"class": group[0].class_names[label]}
 
 
 def _class_table(by_class: Sequence[Sequence[dict[str, Any]]]) -> str:

@@ -2,7 +2,7 @@
 
 TABLE determines what is read from the inputs: from run directories, validation accuracy of the last epoch or test BLEU
 of the best checkpoint; from JSON files, what `lskd eta`, `lskd entropy`, `lskd accuracy --classes` and `lskd similar
---agreement` wrote. Runs that differ only in their seed are one figure: mean ± standard deviation (n). `lskd report
+--agreement` wrote. Runs that differ only in their seed are one result: mean ± standard deviation (n). `lskd report
 --contents` shows what --output writes.
 """
 

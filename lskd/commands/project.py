@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
     warn("lskd project", [f"not shown: {reason}" for reason in refused])
     if arguments.output:
         write_figure(arguments.output, figure(panels))
-    table = [_facts(panel) | _figures(panel) for panel in panels]
+    table = [_facts(panel) | _numbers(panel) for panel in panels]
     if arguments.table:
         write(arguments.table, table, {"classes": list(panels[0].class_names)})
     if arguments.coordinates:
@@ -139,7 +139,7 @@ def _facts(panel: Panel) -> dict[str, Any]:
     }
 
 
-def _figures(panel: Panel) -> dict[str, Any]:
+def _numbers(panel: Panel) -> dict[str, Any]:
     return {
         "samples": len(panel.labels),
         "relative_distance": panel.relative_distance,

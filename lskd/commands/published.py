@@ -21,12 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd published``."""
     parser.add_argument("table", nargs="?", metavar="TABLE", help="such as 2A, D.1 or I.3")
     parser.add_argument(
-        "--output", type=output_file, help="the figures of the table, or of all tables, one a row, .csv or .json"
+        "--output", type=output_file, help="the results of the table, or of all tables, one a row, .csv or .json"
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the list of tables, or one table; write the figures."""
+    """Print the list of tables, or one table; write the results."""
     names = [arguments.table] if arguments.table is not None else list(tables())
     try:
         measurements = [measurement for name in names for measurement in published(name)]

@@ -1,4 +1,4 @@
-"""Put what runs gave on one page of HTML: tables beside the paper's, figures, how each was made.
+"""Write the results of runs to one HTML page: tables beside the paper's, drawings, how each was made.
 
 Runs are found by their run.json, also in directories below those named. η, projections and entropies are made from the
 representation files beside the checkpoints; where there are none the page says which command makes them. Instead of

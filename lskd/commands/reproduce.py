@@ -1,4 +1,4 @@
-"""Run experiments of the paper, from data to a page with its figures beside ours.
+"""Run experiments of the paper, from the data to a page with the paper's results beside ours.
 
 Every table and figure of the paper is a plan of ordinary commands, which snakemake runs: finished jobs are not
 repeated, and interrupted ones resume. --scale mini takes minutes on the data that ship with the project; paper needs

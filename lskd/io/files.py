@@ -27,7 +27,7 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
         OSError: ``path`` cannot be written; the error names ``path``, not the temporary file.
 
     >>> import tempfile
-    >>> target = Path(tempfile.mkdtemp()) / "figures.json"
+    >>> target = Path(tempfile.mkdtemp()) / "metrics.json"
     >>> with replacing(target) as beside:
     ...     _ = beside.write_text("{}")
     >>> target.read_text()

@@ -20,7 +20,7 @@ def check_student(student: Tensor, target: Tensor) -> None:
             raise ValueError(f"{name}: {type(tensor).__name__} (must be a tensor)")
     if student.dim() != 2 or not student.size(1) or not student.is_floating_point():
         found = f"{student.dtype} of shape {tuple(student.shape)}"
-        raise ValueError(f"student_logits: {found} (must be floating, rows by at least one symbol)")
+        raise ValueError(f"student_logits: {found} (must be floating, rows by at least one class)")
     if target.shape != (count := len(student),) or (count and target.dtype not in INTEGERS):
         raise ValueError(f"target: {target.dtype} of shape {tuple(target.shape)} (must be integers, ({count},))")
     if count and target.device.type == "cpu" and not 0 <= target.min() <= target.max() < student.size(1):
@@ -44,7 +44,7 @@ def validate_teacher(teacher: object, student: Tensor, topk: int) -> list[Tensor
             least, most = teacher.indices.min(), teacher.indices.max()
             if not 0 <= least <= most < vocabulary:
                 wrong = least if least < 0 else most
-                raise ValueError(f"teacher_logits: symbol {wrong} (must be between 0 and {vocabulary - 1})")
+                raise ValueError(f"teacher_logits: index {wrong} (must be between 0 and {vocabulary - 1})")
         if not 1 <= k <= vocabulary:
             raise ValueError(f"teacher_logits: {k} largest (must be 1 to {vocabulary}, the size of the vocabulary)")
         if topk > k:

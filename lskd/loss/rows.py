@@ -123,7 +123,7 @@ def _cross_entropies(softmax: _Softmax, target: Tensor, alpha: float) -> tuple[T
 
 
 class _SoftTerms(NamedTuple):
-    """What comes of the teacher's distribution.
+    """The terms of the loss that depend on the teacher's distribution.
 
     Attributes:
         kl: (n, 1).

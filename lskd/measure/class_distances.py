@@ -53,7 +53,7 @@ def squared_distances(
         return squared
     spread = np.where(
         share == 0, 0, share * moments.within_class_variance()
-    )  # with one sample the scatter is unknown, and none is added
+    )  # of one sample the variance is unknown, and none is added
     return squared + spread[targets][:, None] + spread[classes]
 
 
@@ -65,7 +65,7 @@ def target_distances(student: Representations, target: int, classes: Sequence[in
 
 
 def variance_share(variant: str, counts: np.ndarray) -> np.ndarray:
-    """The share of a class's scatter that a variant adds to a squared distance of centroids.
+    """The share of a class's variance that a variant adds to a squared distance of centroids.
 
     Raises:
         ValueError: not a variant with squared distances.

@@ -111,7 +111,7 @@ def diffusion_indices(
     the η of the classes' true centroids, that of ``centroid`` for the η of distances that carry the noise of samples
     of this size. In simulations with 20 to 150 samples a class, 95 % intervals held the true value in 90 to 97 %.
 
-    Where only some features were kept they represent all: shifted and scaled to the mean and scatter of all samples,
+    Where only some features were kept they represent all: shifted and scaled to the mean and variance of all samples,
     and drawn as many times as there are samples. ``pairwise`` uses the kept ones only, also for the estimate.
 
     Args:

@@ -28,7 +28,7 @@ class Row:
     """A result that a command wrote.
 
     Attributes:
-        figure: the known fields of :class:`lskd.paper.published.Measurement`.
+        measurement: the known fields of :class:`lskd.paper.published.Measurement`.
         seed: identifies it among results of other seeds, if the command does not average these.
         notes: for readers, a sentence each.
     """

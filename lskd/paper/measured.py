@@ -22,14 +22,14 @@ from lskd.records.inputs import find_inputs
 from lskd.records.runs import unfinished
 
 VALID = "must be a run, a representation file, a directory of these, or a .json file that a command wrote"
-# What figures that differ only in their seed have in common.
+# What measurements that differ only in their seed have in common.
 CELL = ("teacher", "student", "label_smoothing", "temperature", "split", "target_class", "metric")
 OF_STUDENT = ("data", "teacher", "student", "distill_type", "temperature")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured(Measurement):
-    """One measured figure; models and data have their own names.
+    """A measurement of our own; models and data have their own names.
 
     Attributes:
         stands_for: the paper's model that ``student`` stands for; None if it is that model or none was given.
@@ -50,12 +50,12 @@ def measure(
         stand_ins: by a model's name (or its part before the first comma), the paper's model that it stands for.
 
     Returns:
-        The figures in the order of the table: teachers, then students, with those that stand for no model last, in the
-        order of the inputs; classes in their order; by α, then T. And notes on the results.
+        The measurements in the order of the table: teachers, then students, with those that stand for no model last, in
+        the order of the inputs; classes in their order; by α, then T. And notes on the results.
 
     Raises:
-        InputError: no such table, an input that has no result for it or cannot be read, two figures for the same place
-            in the table, or a name in ``stand_ins`` that is not a model of the inputs.
+        InputError: no such table, an input that has no result for it or cannot be read, two measurements for the same
+            place in the table, or a name in ``stand_ins`` that is not a model of the inputs.
     """
     try:
         printed = published(table)
@@ -63,7 +63,7 @@ def measure(
         raise InputError(str(error)) from None
     found_inputs = find_inputs("INPUT", inputs, VALID, is_result)
     runs = find_runs(found_inputs.runs) if found_inputs.runs else []
-    rows = [_figure(table, known) for known in results_of_runs(table, printed, runs)] if runs else []
+    rows = [_measured(table, known) for known in results_of_runs(table, printed, runs)] if runs else []
     notes = dict.fromkeys(score_notes(run.metrics for run in runs))
     notes |= {f"{run.name} {short}.": None for run in runs if (short := unfinished(run.record))}
     given: list[tuple[Path, Row]] = []
@@ -82,13 +82,13 @@ def measure(
     if any(measurement.target_class == "average" for measurement in printed):
         rows += _averages(rows)
     if not rows:
-        raise input_error("INPUT", " ".join(map(str, inputs)), f"must have a figure of Table {table}")
+        raise input_error("INPUT", " ".join(map(str, inputs)), f"must have a result of Table {table}")
     _check(table, printed, rows)
     return _sorted(_with_stand_ins(rows, stand_ins or {}), printed), list(notes)
 
 
 def _fits(row: Mapping[str, Any], printed: Sequence[Measurement]) -> bool:
-    """Whether a table has figures of this kind; entropies are always of teachers."""
+    """Whether a table has measurements of this kind; entropies are always of teachers."""
     of_teacher = row.get("student") is None
     return any(
         measurement.metric == row["metric"]
@@ -97,18 +97,18 @@ def _fits(row: Mapping[str, Any], printed: Sequence[Measurement]) -> bool:
     )
 
 
-def _figure(table: str, known: Mapping[str, Any]) -> Measured:
+def _measured(table: str, known: Mapping[str, Any]) -> Measured:
     fields: dict[str, Any] = {**known, "table": table}
     return Measured(**fields)
 
 
 def _over_seeds(table: str, given: Sequence[tuple[Path, Row]]) -> list[Measured]:
-    """Average figures over seeds; those that the command has averaged itself stay as they are."""
+    """Average measurements over seeds; those that the command has averaged itself stay as they are."""
     rows: list[Measured] = []
     cells: dict[tuple[object, ...], dict[str, dict[str, Any]]] = {}
     for path, row in given:
         if not row.seed:
-            rows.append(_figure(table, row.measurement))
+            rows.append(_measured(table, row.measurement))
             continue
         key = tuple(row.measurement.get(name) for name in CELL)
         seeds = cells.setdefault(key, {})
@@ -119,7 +119,7 @@ def _over_seeds(table: str, given: Sequence[tuple[Path, Row]]) -> list[Measured]
         seeds[row.seed] = row.measurement
     for seeds in cells.values():
         known = next(iter(seeds.values()))
-        rows.append(_figure(table, known | spread_fields([each["mean"] for each in seeds.values()])))
+        rows.append(_measured(table, known | spread_fields([each["mean"] for each in seeds.values()])))
     return rows
 
 
@@ -129,7 +129,7 @@ def _targets(
     """The entropy of each student's targets: that of its teacher's α at its T."""
     students = [each for each in students if each.metric == "top1" and each.student]
     for path in dict.fromkeys(path for path, _ in given):
-        rows = [_figure(table, row.measurement) for other, row in given if other == path]
+        rows = [_measured(table, row.measurement) for other, row in given if other == path]
         if not any(_taught(row, each) for row in rows for each in students):
             raise input_error("INPUT", path, f"must have the entropy at α and T of a student of Table {table}")
     return [
@@ -165,7 +165,7 @@ def _averages(rows: Sequence[Measured]) -> list[Measured]:
 
 
 def _check(table: str, printed: Sequence[Measurement], rows: Iterable[Measured]) -> None:
-    """Check that each figure is there once, and has an α if the table has one."""
+    """Check that each measurement is there once, and has an α if the table has one."""
     with_smoothing = all(measurement.label_smoothing is not None for measurement in printed)
     seen = set()
     for row in rows:

@@ -1,7 +1,7 @@
-"""The figures of the paper, by table.
+"""The results of the paper, by table.
 
-They are in ``data/published.csv``, one figure a row, with the printed digits. If a table disagrees with another one,
-with the text, or with itself, its figures have a ``flag`` that says so; the values stay as printed.
+They are in ``data/published.csv``, one result a row, with the printed digits. If a table disagrees with another one,
+with the text, or with itself, its results have a ``flag`` that says so; the values stay as printed.
 The paper: K. Chandrasegaran et al., "Revisiting Label Smoothing and Knowledge Distillation Compatibility: What was
 Missing?", ICML 2022.
 """
@@ -73,13 +73,13 @@ MODELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One figure of one table.
+    """One result in one table.
 
     Attributes:
         table: its id, one of :func:`tables`.
         data: the data set.
         teacher: the teacher's architecture.
-        student: the student's, "not stated" in Table K.1; None for a figure of the teacher itself.
+        student: the student's, "not stated" in Table K.1; None for a result of the teacher itself.
         distill_type: of a student: ``logit``, or ``overhaul`` (Heo et al. 2019, logits beside).
         label_smoothing: α of the teacher; None where the teacher is another one (Table G.1).
         temperature: T of the distillation, or of the outputs whose entropy is meant; None for a teacher's accuracy.
@@ -88,10 +88,10 @@ class Measurement:
         target_class: the class; ``average`` is the table's own last row.
         metric: what it is: ``top1``, ``top5``, ``bleu``, ``eta_similar`` …
         unit: ``%``, ``BLEU``, ``nats``, ``fraction`` or ``classes``. η is printed in %.
-        mean: the figure; the mean of ``n`` runs where there are several.
+        mean: the value; the mean of ``n`` runs where there are several.
         standard_deviation: in the same unit, or None.
         n: runs, None where neither the table nor the one that repeats it says how many.
-        flag: what is off about the figure, or None; several notes are separated by `` | ``.
+        flag: what is off about the result, or None; several notes are separated by `` | ``.
     """
 
     table: Text = ""
@@ -121,7 +121,7 @@ def tables() -> dict[str, str]:
 
 
 def published(table: str, **selection: object) -> list[Measurement]:
-    """The figures of a table, in its order.
+    """The results of a table, in its order.
 
     Args:
         table: an id of :func:`tables`.
@@ -155,7 +155,7 @@ def counterparts(
     temperature: float | None = None,
     distill_type: str = "logit",
 ) -> list[Measurement]:
-    """The published figures of exactly this configuration over the whole test data, in the tables' order.
+    """The published results of exactly this configuration over the whole test data, in the tables' order.
 
     Several tables may have it: those with standard deviations repeat others, not always with the same mean (``flag``).
 
@@ -163,13 +163,13 @@ def counterparts(
         metric: ``top1``, ``top5``, ``bleu`` or ``entropy``.
         data: of a run, such as ``imagenet``, ``cub200`` or ``iwslt14.en-de``, or as printed.
         teacher: timm's name with or without its tag, a fairseq architecture, or as printed.
-        student: likewise; None for figures of the teacher itself.
+        student: likewise; None for results of the teacher itself.
         label_smoothing: α of the teacher, compared to three decimals: fairseq's ε = .1 is an α a little above .1.
         temperature: T of the distillation; for ``entropy``, of the outputs; None for a teacher's accuracy or BLEU.
         distill_type: of a student, ``logit`` or ``overhaul``.
 
     Returns:
-        The figures; none where the paper has no such configuration.
+        The results; none where the paper has no such configuration.
 
     Example:
         >>> [(each.table, each.mean) for each in counterparts("top1", "cub200", "resnet50", "resnet18", 0.1, 1)]
@@ -210,7 +210,7 @@ def _model(name: str) -> str:
 
 
 def _known(name: str, names: dict[str, str]) -> str:
-    """The paper's name; "" if there is none, which no figure has."""
+    """The paper's name; "" if there is none, which no result has."""
     return names.get(re.sub(r"[^a-z0-9]", "", name.lower()), "")
 
 

@@ -24,7 +24,7 @@ class Result:
         scale: the scale of the experiments; None if it was not given.
         notes: for readers.
         inputs: the files and directories with the results.
-        rows: the figures, at least one.
+        rows: the measurements, at least one.
     """
 
     table: Name
@@ -44,13 +44,13 @@ def read_result(path: str | os.PathLike[str]) -> Result:
     """Read a file of :func:`write_result`, which may be untrusted.
 
     Raises:
-        InputError: not such a file, a field of another type, no rows, or a figure that occurs twice.
+        InputError: not such a file, a field of another type, no rows, or a measurement that occurs twice.
     """
     result = read_json(path, Result)
     if result.table not in tables():
         raise input_error(str(path), f"table = {result.table}", "must be a table that `lskd published` lists")
     if not result.rows:
-        raise input_error(str(path), "rows", "must hold at least one figure")
+        raise input_error(str(path), "rows", "must hold at least one measurement")
     for number, row in enumerate(result.rows):
         for name, valid in (("metric", METRICS), ("unit", UNITS)):
             if (value := getattr(row, name)) not in valid:

@@ -20,7 +20,7 @@ def no_result(table: str, path: object, printed: Sequence[Measurement]) -> Input
     wanted = ", ".join(dict.fromkeys(measurement.metric for measurement in printed))
     whom = {measurement.student is None for measurement in printed}
     of = "teachers and students" if len(whom) > 1 else "teachers" if True in whom else "students"
-    return input_error("INPUT", path, f"must have a figure of Table {table}: {wanted} of {of}")
+    return input_error("INPUT", path, f"must have a result of Table {table}: {wanted} of {of}")
 
 
 def results_of_runs(table: str, printed: Sequence[Measurement], runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
@@ -28,7 +28,7 @@ def results_of_runs(table: str, printed: Sequence[Measurement], runs: Sequence[R
 
     Args:
         table: its id, for error messages.
-        printed: the figures of the table.
+        printed: the measurements of the table.
         runs: at least one.
 
     Yields:
@@ -62,7 +62,7 @@ def results_of_runs(table: str, printed: Sequence[Measurement], runs: Sequence[R
         for run in alike:
             if missing := [name for name in wanted if run.metrics.get(name) is None and name != OTHER_BLEU]:
                 raise input_error(
-                    "INPUT", run.directory, f"must have figures for Table {table}: it has no {missing[0]}"
+                    "INPUT", run.directory, f"must have results for Table {table}: it has no {missing[0]}"
                 )
         known = {
             "data": alike[0].data,
@@ -118,6 +118,6 @@ def _teachers(studies: Sequence[Study]) -> dict[float | None, list[Run]]:
 
 
 def spread_fields(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation and n as fields of a figure."""
+    """Mean, standard deviation and n as fields of a measurement."""
     spread = over_seeds(values)
     return {"mean": float(spread.mean), "standard_deviation": spread.sd, "n": spread.n}

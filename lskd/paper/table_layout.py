@@ -1,6 +1,6 @@
-"""Lay out the figures of a table as the paper does: which fields go down, which across, and how a figure is written.
+"""Lay out the measurements of a table as the paper does: which fields go down, which across, how each is written.
 
-The same layout is used for the paper's figures and for measured ones, in the terminal and on a page.
+The same layout is used for the paper's results and for measured ones, in the terminal and on a page.
 """
 
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ DOWN = ("student", "target_class", "label_smoothing", "temperature")
 
 @dataclass(frozen=True)
 class Grid:
-    """Figures by row and column.
+    """Measurements by row and column.
 
     Attributes:
         down: the fields that identify a row, of :data:`HEADS`.
         titles: of the columns.
-        rows: the values of ``down``, and the figures of the row, None for an empty cell.
+        rows: the values of ``down``, and the measurements of the row, None for an empty cell.
     """
 
     down: list[str]
@@ -45,15 +45,15 @@ class Grid:
 
 
 def grid(measurements: Sequence[Measurement], like: Sequence[Measurement] = ()) -> Grid:
-    """Lay figures out.
+    """Lay out the measurements of a table.
 
     Args:
-        figures: of one table, at least one.
-        like: figures of the table whose layout to use; if empty, ``figures`` themselves. Fields that vary in
-            ``figures`` and not in these go down as well.
+        measurements: of one table, at least one.
+        like: measurements of the table whose layout to use; if empty, ``measurements`` themselves. Fields that vary in
+            ``measurements`` and not in these go down as well.
 
     Raises:
-        InputError: two figures have the same place.
+        InputError: two measurements have the same place.
     """
     down, across = axes(like or measurements)
     down += [name for name in HEADS if name not in (*down, *across) and varies(measurements, name)]
@@ -86,7 +86,7 @@ def axes(measurements: Sequence[Measurement]) -> tuple[list[str], list[str]]:
 
 
 def constants(measurements: Sequence[Measurement]) -> str:
-    """The fields that all figures of a table have in common, in words."""
+    """The fields that all measurements of a table have in common, in words."""
     words = {"data": "{}", "teacher": "teacher {}", "student": "student {}", "distill_type": "{}"}
     words |= {"split": "{}", "label_smoothing": "α = {:.10g}", "temperature": "T = {:.10g}"}
     words |= {"reference_temperature": "against T = {:g}", "metric": "{}"}
@@ -96,10 +96,10 @@ def constants(measurements: Sequence[Measurement]) -> str:
 
 
 def cell(measurement: Measurement, digits: int = 3) -> str:
-    """A figure with its standard deviation and, in brackets, n, if these are known.
+    """A measurement with its standard deviation and, in brackets, n, if these are known.
 
     Args:
-        figure: the figure.
+        measurement: the measurement.
         digits: after the point; whole counts of classes have none.
     """
     if measurement.unit == "classes":
@@ -111,24 +111,24 @@ def cell(measurement: Measurement, digits: int = 3) -> str:
 
 
 def flags(measurement: Measurement) -> list[str]:
-    """The notes on a figure's inconsistencies."""
+    """The notes on a measurement's inconsistencies."""
     return measurement.flag.split(" | ") if measurement.flag else []
 
 
 def shown(measurement: Measurement, name: str) -> str | float | None:
-    """A readable field of a figure."""
+    """A readable field of a measurement."""
     if name == "metric":
         return METRICS[measurement.metric]
     if name != "student":
         return getattr(measurement, name)
     if measurement.student is None:
         return f"teacher {measurement.teacher}"
-    stands_for = getattr(measurement, "stands_for", None)  # of a measured figure
+    stands_for = getattr(measurement, "stands_for", None)  # of our own
     return f"{measurement.student} for {stands_for}" if stands_for else measurement.student
 
 
 def varies(measurements: Sequence[Measurement], name: str) -> bool:
-    """Whether figures differ in a field."""
+    """Whether measurements differ in a field."""
     return len({getattr(measurement, name) for measurement in measurements}) > 1
 
 

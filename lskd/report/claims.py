@@ -1,4 +1,4 @@
-"""What a page of runs says first: accuracy by T and η, each difference tested as it was chosen."""
+"""The claims at the top of a page of runs: accuracy by T and η, each difference tested as it was chosen."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -149,7 +149,8 @@ class Claims:
         highest = [T for T, each in means.items() if top - each.mean < TIE]
         said = f"Teacher with {smoothing(finding.alpha)}: {number(means[highest[0]])}\u00a0{unit} at {_or(highest)}, "
         if top - bottom < TIE:
-            return f"{said}the same at all {len(means)} temperatures."
+            every = "both" if len(means) == 2 else f"all {len(means)}"
+            return f"{said}the same at {every} temperatures."
         lowest = [T for T, each in means.items() if each.mean - bottom < TIE]
         said += f"the highest of {len(means)} temperatures, "
         said += f"{number(means[lowest[0]])}\u00a0{unit} at {_or(lowest)}, the lowest."

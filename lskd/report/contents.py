@@ -1,4 +1,4 @@
-"""What a page of experiments shows: its FILE.json, and the files that this names, all checked as they are read."""
+"""The content of a page of experiments: its FILE.json and the files that it names, validated as they are read."""
 
 import os
 import re
@@ -154,7 +154,7 @@ def _file(content: _Experiment, name: str, where: str, place: Path) -> Path:
 
 
 def _shown(value: object, where: str) -> Value:
-    """A number or a text, of a list of texts one text."""
+    """A number or a string; several strings are joined."""
     if isinstance(value, list):
         return ", ".join(convert(value, list[Text], where))
     return convert(value, Integer | Number | Text | None, where)

@@ -1,4 +1,4 @@
-"""What a page is made of, as data; ``templates/macros.html`` has the HTML of each."""
+"""The elements of a page, as data; ``templates/macros.html`` has the HTML of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -168,7 +168,7 @@ def _sets_by_distance(files: RepresentationFiles) -> Mapping[int, ClassSets] | M
         words = " --words --least 50" if files.study.first.kind == "translation" else ""
         command = f"lskd similar {source} --by distance{words} --targets … --output sets.json"
         command += " && lskd report … --sets sets.json"
-        return Missing("η needs to be told the target classes and what is similar to them:", command)
+        return Missing("η needs target classes, and the classes similar to them:", command)
     if files.reference is None:
         needed = "Which classes are similar is taken from a teacher's representation file, or given:"
         return Missing(needed, "--sets FILE.json")

@@ -1,4 +1,4 @@
-"""Which models and data results are of, by what the files that they were read from say."""
+"""The models and data that results come from, according to the files that the results were read from."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

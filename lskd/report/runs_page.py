@@ -1,4 +1,4 @@
-"""The page of runs: the answer in words, α × T tables beside the paper's, drawings, how all was made.
+"""The page of runs: the answer in words, α × T tables beside the paper's, drawings, and how each result was made.
 
 It is made from run records and, where there are some, the representation files beside checkpoints. The same input gives
 the same bytes.
@@ -44,8 +44,8 @@ def runs_page(places: Sequence[str | os.PathLike[str]], options: Options | None 
     etas = [(files, measure_diffusion(files, options)) for files in studies]
     change = f"T\u00a0=\u00a0{options.first:g} → {options.second:g}"
     sections: list[Section] = [_study_section(files, options, eta) for files, eta in etas]
-    introduction = "Below each figure are the files it was made from. These are the runs:"
-    sections.append(runs_section("How each figure was made", runs, introduction))
+    introduction = "Below each table and drawing are the files it was made from. These are the runs:"
+    sections.append(runs_section("How each result was made", runs, introduction))
     return render(
         "runs_page.html",
         sections,

@@ -1,1 +1,1 @@
-"""A teacher without its forward pass: what it gave for each target token, stored once."""
+"""A cached teacher: its outputs for each target token, computed and stored once."""

@@ -69,7 +69,9 @@ class CachedTeacher:
                     raise input_error("--teacher-cache", directory, f"must be of the student's {side} dictionary")
             if manifest.vocabulary != len(target):
                 raise input_error(
-                    "--teacher-cache", directory, f"must be of the {len(target)} symbols of the student's data"
+                    "--teacher-cache",
+                    directory,
+                    f"must be of the vocabulary of the student's data, {len(target)} entries",
                 )
             _check_topk(directory, manifest, temperature, teacher_topk)
         if len(manifests) > 1 and any(manifest.format == "topk" for manifest in manifests):

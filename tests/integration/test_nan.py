@@ -1,4 +1,4 @@
-"""A loss that becomes no number ends the training with status 1, the batch's ids, and a file to look at."""
+"""A non-finite loss ends the training with status 1, the batch's ids, and a file to look at."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Some of the kills of ``make torture``: commands that are killed at random moments lose nothing and go on."""
+"""Some of the kills of ``make torture``: commands that are killed at random moments lose nothing and resume."""
 
 import json
 import textwrap
@@ -44,7 +44,7 @@ def rows_of(dest: Path) -> dict[str, str]:
 
 
 def tortured(program: str, place: Path) -> list[torture.Kill]:
-    """A program that appends 30 rows to a file, and goes on where it was, killed at any time."""
+    """A program that appends 30 rows to a file, and resumes where it was, killed at any time."""
     script = place / "rows.py"
     script.write_text(textwrap.dedent(program))
     return torture.torture(subjects.Subject("rows", [str(script), "{dest}"], rows_of, ("rows.json",)), 6, place)

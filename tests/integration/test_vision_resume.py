@@ -1,4 +1,4 @@
-"""``--resume`` goes on from all that a run has left, or says what is missing: never from a half."""
+"""``--resume`` resumes from all that a run has left, or says what is missing."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Whatever is wrong, whichever command is told: one line that says what would be right, status 2, nothing touched."""
+"""Invalid input to any command: one line that says what is valid, status 2, nothing written."""
 
 import json
 import re

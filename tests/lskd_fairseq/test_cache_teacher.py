@@ -1,4 +1,4 @@
-"""The command that makes a cached teacher: what it writes, how it goes on, what it refuses."""
+"""The command that caches a teacher: what it writes, how it resumes, what it refuses."""
 
 import fcntl
 import json
@@ -202,7 +202,12 @@ def test_what_cannot_be_cached_is_refused_in_one_line_and_nothing_is_written(
         (teacher_path, dest, "--split valid valid", "must not repeat a split"),
         (teacher_path, dest, "--topk 4", "--topk: 4 (must come with --format topk)"),
         (teacher_path, dest, "--temperatures 2", "must come with --format topk"),
-        (teacher_path, dest, "--format topk --topk 500", "--topk: 500 (must be at most 392, the number of symbols)"),
+        (
+            teacher_path,
+            dest,
+            "--format topk --topk 500",
+            "--topk: 500 (must be at most 392, the size of the vocabulary)",
+        ),
         (teacher_path, dest, "--format topk --topk 0", "--topk"),
         (
             teacher_path,
@@ -251,7 +256,7 @@ def test_where_the_configuration_does_not_tell_the_outputs_are_asked_as_the_task
     assert known["source"].endswith(f"by its outputs: {known['estimate']['verdict']}")
     cached = make_task(data_bin)
     record = make_criterion(cached, teacher_cache=str(tmp_path / "cache")).teacher
-    cached.begin_epoch(1, make_model(cached))  # the remembered score has an estimate too: it is told once
+    cached.begin_epoch(1, make_model(cached))  # the remembered score has an estimate too: it is logged once
     assert record.label_smoothing == known
     assert cached.teacher_scores == online.teacher_scores
 

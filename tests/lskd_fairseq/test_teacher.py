@@ -39,7 +39,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path, capsys, make):
             archive.writestr("archive/data.pkl", pickle.dumps({"model": Bomb()}))
     with pytest.raises(InputError) as refused:
         read_checkpoint(str(path))
-    readable = make == "torch"  # fairseq's own format: of others it is not known what they ask for
+    readable = make == "torch"  # fairseq's own format
     valid = "must be plain data and tensors, and asks for print; code from a file is never run"
     expected = f"checkpoint: {path} ({valid if readable else 'cannot be read as a fairseq checkpoint: '}"
     assert str(refused.value).startswith(expected)

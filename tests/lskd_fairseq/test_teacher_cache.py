@@ -81,7 +81,7 @@ def test_cached_features_give_the_gradient_of_the_teacher_itself(task, teacher_p
 @pytest.mark.parametrize("name", ["fp32", "top8", "all"])
 def test_the_top_k_of_a_cache_are_those_of_the_teacher(task, teacher_path, caches, name, options):
     batch = batch_of(task, [0, 3, 7, 11])
-    expected, _ = gradient(task, batch, teacher_path, temperature=2, **options)  # no cache was told of this T
+    expected, _ = gradient(task, batch, teacher_path, temperature=2, **options)  # no cache was made for this T
     assert (
         distance(gradient(task, batch, teacher_cache=str(caches[name]), temperature=2, **options)[0], expected) < 1e-5
     )

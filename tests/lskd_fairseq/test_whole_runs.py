@@ -1,4 +1,4 @@
-"""A translation's training goes on from all that it has left, or not at all."""
+"""A translation's training resumes from all that it has left, or not at all."""
 
 import pytest
 import torch

@@ -76,7 +76,7 @@ def test_an_option_that_is_not_valid_is_refused_in_one_line(loaded, name, value)
 def test_an_option_about_images_that_is_not_valid_is_refused_in_one_line_where_it_is_used(loaded, name, value):
     with pytest.raises(InputError, match=rf"^checkpoint: .*c.pth.tar: args\.{name}"):
         loaded(args={name: value}, lskd=record())
-    loaded(args={name: value})  # of others it is not used
+    loaded(args={name: value})  # in other programs' checkpoints it is not used
 
 
 @pytest.mark.parametrize("name", ["hf-hub:somebody/model", "local-dir:/somewhere", "somebody/model"])
@@ -91,7 +91,7 @@ def test_a_data_set_is_not_fetched_because_a_file_names_it(loaded):
     for name in ("hfds/a/b", "lskd/other"):
         with pytest.raises(InputError, match=refused):
             loaded(args={"dataset": name}, lskd=record())
-    loaded(args={"dataset": "hfds/a/b"})  # of others no data set is used
+    loaded(args={"dataset": "hfds/a/b"})  # in other programs' checkpoints no data set is used
     loaded(args={"dataset": "torch/fashion_mnist"}, lskd=record())
     loaded(args={"dataset": "lskd/arrays"}, lskd=record())
 

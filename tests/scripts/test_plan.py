@@ -159,7 +159,7 @@ def test_a_teacher_of_translation_is_stored_once_and_its_students_read_that():
     assert len(stored) == 4  # two α by two recipes
     for directory, job in stored.items():
         assert teachers[str(Path(directory).parent)] in job.after
-        assert job.files == job.runs == []  # snakemake would remove what it goes on in
+        assert job.files == job.runs == []  # snakemake would remove what it resumes from
     for job in kinds(jobs, "student"):
         cache = job.command[job.command.index("--teacher-cache") + 1]
         assert stored[cache].name in job.after

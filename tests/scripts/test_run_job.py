@@ -54,7 +54,7 @@ def test_a_job_that_a_killed_one_has_left_running_is_waited_for(tmp_path):
     while not (tmp_path / "begun0").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    first.kill()  # its command goes on, as an orphan
+    first.kill()  # its command keeps running, as an orphan
     first.wait()
     assert not (tmp_path / "ended0").exists()
     run("python scripts/run_job.py", plan, "work")

@@ -1,11 +1,11 @@
-"""Kill commands at random moments, let them go on, and compare what comes of it with a command that was left alone.
+"""Kill commands at random moments, let them resume, and compare what comes of it with a command that was left alone.
 
     make torture
 
 In a life, a command is killed again and again, with everything that it has started, until it has come to its end. After
 every kill all files that it will read have to be readable; at the end of the life every weight and every figure has to
 be the same as without a kill, and nothing else may be there. ``--output`` keeps a row for each kill; another call with
-the same one goes on after the last whole life.
+the same one resumes after the last whole life.
 """
 
 import argparse

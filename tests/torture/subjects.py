@@ -24,13 +24,13 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that is killed and goes on.
+    """A command that is killed and resumes.
 
     Attributes:
         name: of the subject.
-        command: words of the command, see :mod:`announced`; the same one goes on.
+        command: words of the command, see :mod:`announced`; the same one resumes.
         outcome: a digest of each part of what a finished command has made.
-        files: patterns of the files that the command reads when it goes on; each must be readable at any time.
+        files: patterns of the files that the command reads when it resumes; each must be readable at any time.
         moments: the functions of each moment at which to kill; none: at any time.
         stage: without moments: where the command is, from what it has written.
     """

@@ -78,7 +78,7 @@ def test_what_is_written_is_read_back(runs, tmp_path):
     ("words", "message"),
     [
         ("2Z {runs}", "table: 2Z"),
-        ("3 {runs}", "must have a figure of Table 3"),
+        ("3 {runs}", "must have a result of Table 3"),
         ("2B {runs} --as student_net", "must be NAME=PAPER"),
         ("2B {runs} --as student_net=ResNet-9", "PAPER one of ResNet-18"),
         ("2B {runs} --as net=ResNet-18", "--as: net"),
@@ -116,7 +116,7 @@ ROW = {"metric": "top1", "unit": "%", "mean": 80.0, "student": "s", "teacher": "
         ({"table": "9"}, "must be a table"),
         ({"title": 3}, "title (expected str, got int)"),
         ({"title": None}, "title (expected str, got null)"),
-        ({"rows": []}, "must hold at least one figure"),
+        ({"rows": []}, "must hold at least one measurement"),
         ({"rows": 3}, "rows (expected array, got int)"),
         ({"rows": [3]}, "rows[0] (expected object, got int)"),
         ({"rows": [ROW, ROW]}, "must be there once"),

@@ -800,8 +800,8 @@ def largest(indices):
         (torch.zeros(2, 3), torch.zeros(2, 3).long(), torch.tensor([0, 1]), "teacher_logits: torch.int64"),
         (torch.zeros(2, 0), torch.zeros(2, 0), torch.tensor([0, 1]), "student_logits: torch.float32 of shape (2, 0)"),
         (torch.zeros(2, 3), None, torch.tensor([0, 1]), "teacher_logits: NoneType"),
-        (torch.zeros(2, 3), largest([[0, 3], [0, 1]]), torch.tensor([0, 1]), "teacher_logits: symbol 3 (must be"),
-        (torch.zeros(2, 3), largest([[0, -1], [0, 1]]), torch.tensor([0, 1]), "teacher_logits: symbol -1 (must be"),
+        (torch.zeros(2, 3), largest([[0, 3], [0, 1]]), torch.tensor([0, 1]), "teacher_logits: index 3 (must be"),
+        (torch.zeros(2, 3), largest([[0, -1], [0, 1]]), torch.tensor([0, 1]), "teacher_logits: index -1 (must be"),
         (torch.zeros(2, 3), largest([[0.0, 1], [0, 1]]), torch.tensor([0, 1]), "teacher_logits: values and indices of"),
     ],
 )

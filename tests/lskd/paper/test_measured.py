@@ -80,7 +80,7 @@ def test_a_table_of_students_alone_takes_no_teachers(tmp_path):
     image_run(tmp_path, 0.1, 1.0)
     teacher = image_run(tmp_path, 0.1)
     assert {figure.student for figure in measure("D.2", [tmp_path])[0]} == {"student_net"}
-    with pytest.raises(InputError, match=r"must have a figure of Table D\.2"):
+    with pytest.raises(InputError, match=r"must have a result of Table D\.2"):
         measure("D.2", [teacher])
 
 
@@ -121,7 +121,7 @@ def test_eta_is_of_the_table_whose_variant_it_is(tmp_path):
     assert found["student_net", 0.1, 3.0, "golden retriever", "train", "eta_dissimilar"].mean == 0.25
     assert {f.metric for f in measure("K.1", [pairwise])[0]} == {"eta_pairwise_similar", "eta_pairwise_dissimilar"}
     for table, path in (("3", pairwise), ("K.1", centroid)):
-        with pytest.raises(InputError, match=re.escape(f"INPUT: {path} (must have a figure of Table {table}: eta_")):
+        with pytest.raises(InputError, match=re.escape(f"INPUT: {path} (must have a result of Table {table}: eta_")):
             measure(table, [path])
     squared = eta_file(tmp_path / "x.json", variant="pairwise-squared")
     with pytest.raises(InputError, match=re.escape(f"INPUT: {squared} (has η of variant pairwise-squared; must be")):
@@ -293,9 +293,9 @@ def test_what_cannot_be_used_is_said_in_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     for table, inputs, message in [
         ("9Z", [run], "table: 9Z (must be one of"),
-        ("5", [run], f"INPUT: {run} (must have figures for Table 5: it has no bleu"),
-        ("3", [run], f"INPUT: {run} (must have a figure of Table 3"),
-        ("2A", [run, entropies], f"INPUT: {entropies} (must have a figure of Table 2A: top1, top5 of teachers and"),
+        ("5", [run], f"INPUT: {run} (must have results for Table 5: it has no bleu"),
+        ("3", [run], f"INPUT: {run} (must have a result of Table 3"),
+        ("2A", [run, entropies], f"INPUT: {entropies} (must have a result of Table 2A: top1, top5 of teachers and"),
         ("2A", [unknown], "must be of a teacher whose α is known"),
         ("H.1", [entropies, tmp_path / "w.json"], f"{wrong}: rows[0]: temperature (expected float, got str)"),
         ("H.1", [nothing], f"INPUT: {nothing} (must be a run, a representation file"),

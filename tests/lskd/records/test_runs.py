@@ -339,7 +339,7 @@ def test_figures_are_added_to_the_record_as_it_is_now(tmp_path):
     record.add_validation({"updates": 10, "nll_loss": 3.0})
     write_run(record, tmp_path)
     add_to_run(tmp_path, "valid", "checkpoint_best.pt", {"bleu": 33.0})
-    record.add_validation({"updates": 20, "nll_loss": 2.0})  # a training that goes on
+    record.add_validation({"updates": 20, "nll_loss": 2.0})  # a training that resumes
     write_run(record, tmp_path)
     add_to_run(tmp_path, "test", "checkpoint_best.pt", {"bleu": 34.5})
     found = read_run(tmp_path)

@@ -214,7 +214,7 @@ def test_the_page_says_of_which_text_bleu_is(tmp_path):
 def test_runs_that_are_not_at_their_end_are_named(tmp_path):
     unfinished = image_run(tmp_path, 0.1, 3.0)
     image_run(tmp_path, 0.1, 1.0)
-    assert "epochs" not in page_of(tmp_path).text.partition("How each figure")[0]
+    assert "epochs" not in page_of(tmp_path).text.partition("How each result")[0]
     record = read_run(unfinished)
     record.history[-1]["epoch"] = 2
     write_run(record, unfinished)
@@ -345,7 +345,7 @@ def test_temperatures_that_tie_are_all_named(tmp_path):
 def test_equal_accuracies_are_called_alike(tmp_path):
     for temperature in (1, 2):
         image_run(tmp_path, temperature=temperature, top1=85.0)
-    assert "85.00 % at T = 1 or 2, the same at all 2 temperatures." in said(tmp_path)
+    assert "85.00 % at T = 1 or 2, the same at both temperatures." in said(tmp_path)
 
 
 def test_two_seeds_of_equal_accuracy_are_not_called_one(tmp_path):
