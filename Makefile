@@ -7,9 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/installed
-# The tests of a file run in one process, so their shared fixtures are made once. Files run in the order of their names,
-# the slow ones first, so that quick ones fill the gaps.
-PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
+# The tests of a file run in one process, so their shared fixtures are made once. Bytecode is kept: hundreds of tests
+# start programs, which would compile the packages each time.
+PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest \
 	-n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 demo: install          ## train teachers, distil students, measure: images, then translation; then write a report

@@ -1,17 +1,20 @@
-"""Real sample data, prepared by the real command, and a teacher trained on it."""
+"""Real sample data, prepared by the real command, and a teacher trained on it.
+
+pytest imports this module also in the process that only starts the workers, so it imports no torch by itself.
+"""
 
 import signal
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.commands import SMALL, prepare, run
-from helpers.vision_commands import train_images
 
 
 @pytest.fixture(autouse=True)
 def allowed_types_stay_allowed():
     """timm's loading takes ``argparse.Namespace`` from the types that files may hold, also where fairseq needs it."""
+    import torch
+
     allowed = torch.serialization.get_safe_globals()
     yield
     torch.serialization.add_safe_globals(allowed)
@@ -61,6 +64,8 @@ def images(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def image_teachers(images, tmp_path_factory) -> list[Path]:
     """Checkpoints of small ResNets with α = 0 and .1, trained in one process."""
+    from helpers.vision_commands import train_images
+
     output = tmp_path_factory.mktemp("image-teachers")
     train_images(images, output, "--model test_resnet --smoothing 0 0.1 --epochs 1 --seed 7")
     return [output / "fashion_mnist" / f"test_resnet_a{alpha}_s7" / "last.pth.tar" for alpha in (0, 0.1)]

@@ -5,10 +5,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from helpers.forked_commands import can_fork, run_forked
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "--arch transformer --share-all-embeddings --encoder-embed-dim 32 --decoder-embed-dim 32 --encoder-layers 1"
@@ -96,8 +98,10 @@ def started_together(commands: list[list]) -> list[tuple[int, str]]:
     return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
 
 
-def weights(checkpoint: Path) -> torch.Tensor:
+def weights(checkpoint: Path) -> "torch.Tensor":
     """All weights of a checkpoint in one vector; the loading is torch's safe one."""
+    import torch
+
     import lskd_fairseq  # noqa: F401
 
     state = torch.load(checkpoint, weights_only=True)

@@ -18,9 +18,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import torch
-
 PRELOADED = ["fairseq_cli.train", "fairseq_cli.generate", "timm", "timm.data", "torchvision", "sacrebleu", "sklearn"]
 
 
@@ -75,6 +72,9 @@ def _child(words: list[str], cwd: str, environment: dict[str, str], search_path:
     os.environ.clear()
     os.environ.update(environment)
     _set_up_logging(words)
+    import numpy as np
+    import torch
+
     np.random.seed()  # else all children would draw the same numbers
     torch.seed()
     try:
