@@ -1,4 +1,4 @@
-"""The same seeds on the same machine give the same to the bit, twice and with any number of loader processes."""
+"""The same seeds on the same machine give the same to the bit, in another process and with loader processes."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from lskd.io.tensor_files import mapped_tensors
 from lskd.records.inputs import SUFFIX
 
 pytestmark = pytest.mark.slow
-WORKERS = (0, 0, 2)  # the first time, again, with two processes beside
+WORKERS = (0, 2)  # the first time, and again with two processes beside
 
 
 def here(command: str) -> None:
