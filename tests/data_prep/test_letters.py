@@ -89,6 +89,7 @@ def test_the_tables_fit_each_other():
     assert [int(row["label"]) for row in read_table(CLASSES)] == list(range(185))
 
 
+@pytest.mark.slow
 def test_no_design_of_validation_is_in_training(shipped):
     """By the names in the table, and by pictures: fonts of the two splits differ by more than 20 % of their ink."""
     fonts = read_table(FONTS)

@@ -105,6 +105,7 @@ def test_it_says_how_large_the_cache_is_and_how_large_the_logits_would_be(teache
     assert f"{size / 1e6:.1f} MB, {manifest.tokens()} target tokens, {size / dense:.4f} of their logits" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 1, 3, 15, 16])
 def test_an_interrupted_cache_goes_on_to_the_same_bytes(data_bin, teacher_path, tmp_path, monkeypatch, command, after):
     """16 windows of train and valid are a file each, and there is the projection's."""
@@ -137,6 +138,7 @@ def test_a_finished_cache_is_left_as_it_is(data_bin, teacher_path, tmp_path, com
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 2, -1])
 def test_a_file_that_is_damaged_is_made_anew(data_bin, teacher_path, tmp_path, command, number):
     cache = make_cache(tmp_path / "cache", data_bin, teacher_path, "--shard-mb 0.05")

@@ -33,6 +33,7 @@ PIECES = {"eval_bleu_remove_bpe": "sentencepiece"}
 GERMAN = {"eval_bleu_detok": "moses", "eval_bleu_detok_args": '{"target_lang": "de"}'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -62,6 +63,7 @@ def test_without_them_bleu_is_of_detokenised_text_against_the_raw_references(dat
     assert "BLEU on valid: as fairseq's translation task measures it" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_teachers_score_is_measured_and_remembered_as_the_students_is(data_bin, tmp_path):
     task = make_task(data_bin)
     path = save_checkpoint(tmp_path / "teacher.pt", make_model(task, seed=1), task)

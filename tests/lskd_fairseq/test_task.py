@@ -121,6 +121,7 @@ def test_scores_that_are_none_are_not_remembered(data_bin, task, tmp_path, monke
     assert json.loads((tmp_path / "teacher.pt.valid.json").read_text()) == {key: {"bleu": 1.5}}
 
 
+@pytest.mark.slow
 def test_another_teacher_under_the_same_name_is_scored_anew(data_bin, task, tmp_path):
     scores = []
     for seed in (1, 2):

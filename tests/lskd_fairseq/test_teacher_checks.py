@@ -265,6 +265,7 @@ def training(data_bin, tmp_path, monkeypatch, capsys):
     return training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", ["checkpoint_last.pt", "checkpoint_best.pt", "checkpoint3.pt", "checkpoint_2_40.pt"])
 def test_a_teacher_that_the_training_would_overwrite_is_refused(checkpoint, task, tmp_path, own):
     run, teacher = tmp_path / "run", checkpoint(f"run/{own}")
@@ -288,11 +289,13 @@ def test_a_cached_teacher_that_the_training_would_overwrite_is_refused(checkpoin
     check_own_files(str(tmp_path / "run"), cached)
 
 
+@pytest.mark.slow
 def test_before_it_begins_a_training_looks_for_its_teacher_among_its_files(checkpoint, training, tmp_path):
     teacher = checkpoint("run/checkpoint_best.pt")
     assert training(teacher, tmp_path / "run").startswith("--save-dir: ")
 
 
+@pytest.mark.slow
 def test_a_training_that_resumes_with_another_teacher_is_refused_with_both_fingerprints(
     checkpoint, training, task, tmp_path
 ):
@@ -307,6 +310,7 @@ def test_a_training_that_resumes_with_another_teacher_is_refused_with_both_finge
     assert "with a cached top-k of this teacher" in training(teacher, tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argument", ["--restore-file", "--finetune-from-model"])
 def test_a_training_does_not_begin_from_weights_that_are_not_finite(checkpoint, training, tmp_path, argument):
     start = checkpoint("start.pt", weights={"encoder.layer_norm.bias": torch.full((2,), torch.nan)})
@@ -323,6 +327,7 @@ def test_an_empty_part_of_joined_paths_is_refused(paths):
     assert refused(joined_paths, "--teacher-cache", paths) == f"--teacher-cache: {paths} ({valid})"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--teacher-path", "--teacher-cache"])
 def test_an_empty_part_is_refused_by_a_training(training, tmp_path, option):
     assert training("", tmp_path / "new", f"{option} teacher.pt:").startswith(f"{option}: teacher.pt: (must be a path")

@@ -383,6 +383,7 @@ def test_torchvisions_weights_give_torchvisions_logits_in_timm(network, architec
     assert_computes_the_same(model, original)
 
 
+@pytest.mark.slow
 def test_the_order_is_torchvisions_and_not_the_files():
     original = torchvision_network("mobilenet_v2")
     weights = dict(sorted(original.state_dict().items(), reverse=True))
@@ -391,6 +392,7 @@ def test_the_order_is_torchvisions_and_not_the_files():
     assert_computes_the_same(model, original)
 
 
+@pytest.mark.slow
 def test_a_network_with_the_same_shapes_that_computes_something_else_is_refused():
     # torchvision's batch norms have another epsilon here than timm's.
     weights = torchvision_network("mobilenet_v3_small").state_dict()
@@ -403,12 +405,14 @@ def test_a_network_with_the_same_shapes_that_computes_something_else_is_refused(
     assert same(model.state_dict(), before)
 
 
+@pytest.mark.slow
 def test_a_slightly_different_epsilon_is_noticed():
     weights = torchvision_network("mobilenet_v2").state_dict()
     model = timm.create_model("mobilenetv2_100", num_classes=6, bn_eps=1.001e-5)
     assert "which with them computes something else" in message(load_weights, model, in_memory(weights), "--model")
 
 
+@pytest.mark.slow
 def test_weights_whose_logits_do_not_depend_on_the_image_prove_nothing():
     weights = torchvision_network("mobilenet_v2").state_dict()
     weights["classifier.1.weight"].zero_()
@@ -416,6 +420,7 @@ def test_weights_whose_logits_do_not_depend_on_the_image_prove_nothing():
     assert "weights of torchvision's mobilenet_v2" in message(load_weights, model, in_memory(weights), "--model")
 
 
+@pytest.mark.slow
 def test_weights_in_the_right_order_under_names_that_are_not_torchvisions_are_refused():
     weights = {
         f"x{index}": tensor for index, tensor in enumerate(torchvision_network("mobilenet_v2").state_dict().values())
@@ -425,6 +430,7 @@ def test_weights_in_the_right_order_under_names_that_are_not_torchvisions_are_re
     assert message(load_weights, model, in_memory(weights), "--model") == expected
 
 
+@pytest.mark.slow
 def test_torchvisions_weights_of_another_network_are_refused():
     weights = torchvision_network("resnet18").state_dict()
     model = timm.create_model("resnet34", num_classes=6)

@@ -101,6 +101,7 @@ def test_case_and_punctuation_do_not_matter_where_names_are_of_other_spelling(th
     assert said == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theirs", STYLES)
 @pytest.mark.parametrize("ours", STYLES)
 def test_imagenets_classes_are_known_by_all_of_their_names(theirs, ours, said):

@@ -85,6 +85,7 @@ def test_a_teacher_whose_batch_norms_are_needed_keeps_them(options):
     assert teacher.model is model
 
 
+@pytest.mark.slow
 def test_a_teacher_that_was_sped_up_keeps_its_fingerprint_and_its_logits():
     model, images = make(), torch.randn(4, 3, 64, 64)
     teacher = Teacher(model)

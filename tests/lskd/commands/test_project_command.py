@@ -106,6 +106,7 @@ def test_files_of_one_checkpoint_belong_together(tmp_path, lskd_project):
     ]
 
 
+@pytest.mark.slow
 def test_the_order_of_files_changes_no_figure(tmp_path, lskd_project):
     files = [write(tmp_path, split, temperature) for split in ("train", "valid") for temperature in (None, 2.0)]
     results = []
@@ -148,6 +149,7 @@ def test_the_coordinates_are_those_of_the_plane(tmp_path, lskd_project):
     assert all(about.items() <= row.items() for row in rows)
 
 
+@pytest.mark.slow
 def test_the_same_command_writes_the_same_files(tmp_path, lskd_project):
     files = [write(tmp_path), write(tmp_path, "valid")]
     written = []

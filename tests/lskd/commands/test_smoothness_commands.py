@@ -197,6 +197,7 @@ def test_a_probability_of_0_has_no_bar_but_its_value():
     assert [text.get_text() for text in axes.texts] == ["1", "0"]
 
 
+@pytest.mark.slow
 def test_the_drawing_of_mean_outputs_is_the_same_for_the_same_files(lskd, refused, teacher, tmp_path):
     files = teacher("a"), teacher("b", alpha=0.0)
     words = ["entropy", *files, "--temperatures", 2, 1, "--classes", "Boot", "--top", 3, "--figure"]
@@ -305,6 +306,7 @@ def test_without_smoothing_several_temperatures_are_to_be_tried(lskd, teacher, t
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "smoothed"), [(0.1, True), (0.0, False)])
 def test_where_nothing_is_recorded_the_outputs_decide(lskd, teacher, tmp_path, alpha, smoothed):
     printed, row = answer(lskd, teacher("a", alpha=alpha, configuration={}), tmp_path)

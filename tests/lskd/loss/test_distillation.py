@@ -717,7 +717,7 @@ def check_problem(problem):
     return error / allowed
 
 
-@settings(derandomize=True, deadline=None, max_examples=200, database=None, suppress_health_check=SAME_FORM)
+@settings(derandomize=True, deadline=None, max_examples=100, database=None, suppress_health_check=SAME_FORM)
 @given(problems())
 def test_any_settings_give_the_loss_and_gradient_of_float64(problem):
     check_problem(problem)

@@ -112,7 +112,7 @@ def decided(teachers, temperature, teacher_topk, **others):
 @settings(
     derandomize=True,
     deadline=None,
-    max_examples=300,
+    max_examples=100,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

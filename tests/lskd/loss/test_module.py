@@ -199,6 +199,7 @@ def test_a_compiled_training_step_gives_the_same_gradient():
     torch.testing.assert_close(model.weight.grad, eager)
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, lskd; print({'numpy', 'torch', 'msgspec'} & set(sys.modules)); lskd.DistillationLoss"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

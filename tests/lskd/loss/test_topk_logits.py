@@ -68,6 +68,7 @@ def test_without_a_normaliser_they_are_what_teacher_topk_keeps_of_dense_logits(t
         assert sums.kd_loss == dense.kd_loss
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=100, database=None)
 @given(st.integers(1, 30), st.integers(0, 29), st.floats(0.5, 64.0), st.integers(0, 2**31))
 def test_all_symbols_with_their_normaliser_are_the_full_loss(vocabulary, fewer, temperature, seed):

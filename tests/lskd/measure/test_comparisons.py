@@ -132,6 +132,7 @@ def noise(random, kind, seeds):
     return luck + random.normal(size=(seeds, 4)) * ([1, 1, 1, 4] if kind == "unequal" else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["equal", "unequal", "heavy tails", "binomial"])
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_at_most_five_of_a_hundred_claims_are_false(kind, seeds):

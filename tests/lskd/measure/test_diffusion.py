@@ -378,6 +378,7 @@ def test_kept_samples_that_are_narrower_than_all_are_widened():
     assert widths[1] == pytest.approx(widths[0], rel=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_intervals_are_as_wide_as_experiments_differ(variant):
     """95 % of a normal distribution are within 3.92 standard deviations; 80 experiments know these to 8 %."""

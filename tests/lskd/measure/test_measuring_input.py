@@ -142,6 +142,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 @settings(deadline=None, max_examples=60, derandomize=True, database=None)
 @given(data=st.data())

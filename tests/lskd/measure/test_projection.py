@@ -500,6 +500,7 @@ def test_classes_are_told_apart_by_colour_and_by_marker():
     assert len({cloud.get_paths()[0].vertices.tobytes() for cloud in clouds}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
 def test_the_same_panels_give_the_same_file(tmp_path, suffix):
     files = [tmp_path / f"{number}{suffix}" for number in range(2)]

@@ -397,6 +397,7 @@ def test_wordnets_files_that_are_damaged_are_refused_in_one_line(wordnet, tmp_pa
         find_hierarchy(["coach dog", "cat", "laika"], {"cat": "crane.n.01"}, directory)
 
 
+@pytest.mark.slow
 def test_the_table_that_ships_is_wordnets(imagenet):
     pytest.importorskip("nltk", reason="nltk is not installed")
     try:

@@ -201,6 +201,7 @@ def test_the_table_of_translations_holds_bleu_and_its_signature(page):
     assert "nrefs:1|case:mixed" in page.text
 
 
+@pytest.mark.slow
 def test_the_page_says_of_which_text_bleu_is(tmp_path):
     for temperature, text in ((1.0, "tokenised text"), (3.0, "detokenised text")):
         run = translation_run(tmp_path, temperature)
@@ -658,11 +659,13 @@ def test_without_features_eta_has_no_intervals_and_entropies_are_the_stored_ones
     ]
 
 
+@pytest.mark.slow
 def test_features_of_some_samples_are_called_that(tmp_path):
     page = page_of(with_students(tmp_path, keep=5))
     assert "Over 25 of 150 samples of train, whose features were kept." in page.text
 
 
+@pytest.mark.slow
 def test_without_the_teachers_files_classes_have_to_be_said(tmp_path):
     for path in with_students(tmp_path).glob("data/teacher*/*.safetensors"):
         path.unlink()
@@ -694,6 +697,7 @@ def test_sets_of_words_have_to_be_made_by_the_command_that_is_named(tmp_path):
     assert f"lskd similar {teacher} --by distance --words --least 50 --targets … --output sets.json" in text
 
 
+@pytest.mark.slow
 def test_runs_without_figures_are_dashes_with_a_note(tmp_path):
     for temperature in (1.0, 3.0):
         path = translation_run(tmp_path, temperature) / "run.json"
