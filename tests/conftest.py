@@ -10,6 +10,12 @@ import pytest
 from helpers.commands import SMALL, prepare, run
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: the quick ones fill the gaps that they leave at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def allowed_types_stay_allowed():
     """timm's loading takes ``argparse.Namespace`` from the types that files may hold, also where fairseq needs it."""
