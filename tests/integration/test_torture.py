@@ -5,7 +5,6 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from helpers.commands import SMALL, prepare, run
 from torture import kill_at_random as torture
 from torture import subjects
 
@@ -74,11 +73,8 @@ def test_students_of_images_in_one_process_survive(images, image_teachers, tmp_p
     survives(subjects.vision(images, image_teachers), 3, tmp_path)
 
 
-def test_the_cache_of_a_teacher_survives(tmp_path):
-    data = prepare(tmp_path / "data", "--pair en-de --vocab-size 400 --max-words 10 --max-pairs 6000")
-    options = f"{SMALL} --criterion cross_entropy --max-update 1 --no-epoch-checkpoints --disable-validation"
-    run("fairseq-train", data, "--save-dir", tmp_path / "teacher", options)
-    survives(subjects.cache(data, tmp_path / "teacher" / "checkpoint_last.pt"), 2, tmp_path)
+def test_the_cache_of_a_teacher_survives(data_bin, teacher, tmp_path):
+    survives(subjects.cache(data_bin, teacher), 2, tmp_path)
 
 
 def survives(subject: subjects.Subject, kills: int, place: Path) -> None:
