@@ -206,6 +206,15 @@ def test_validation_batches_are_normalised_float32_and_every_image_in_order(imag
     assert torch.equal(labels, split.targets)
 
 
+def test_loading_validation_images_draws_no_random_numbers(images):
+    loader = Loader.for_evaluation(load_data(fashion(images).dataset).val, CONFIG, fashion(images))
+    torch.manual_seed(1), np.random.seed(1), random.seed(1)
+    expected = torch.rand(()), np.random.rand(), random.random()
+    torch.manual_seed(1), np.random.seed(1), random.seed(1)
+    assert list(loader.epoch(0))
+    assert (torch.rand(()), np.random.rand(), random.random()) == expected
+
+
 def test_without_augmentation_training_images_are_the_images(images, clothes):
     loader = Loader.for_training(clothes, CONFIG, fashion(images, "--no-aug --reprob 1"))
     loader.order.epoch = 2
