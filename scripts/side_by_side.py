@@ -14,20 +14,26 @@ from lskd.io.files import write_text
 from lskd.records.runs import hardware, now, source_revision, versions
 
 
-def seconds_in_turns(ways: Mapping[str, Callable[[], object]], rounds: int, name: str = "") -> dict[str, list[float]]:
-    """Seconds of each way in each round, after two warm-up rounds; other load on the machine affects all ways.
+def seconds_in_turns(
+    ways: Mapping[str, Callable[[], object]],
+    rounds: int,
+    name: str = "",
+    warm_up: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Seconds of each way in each round, after the warm-up rounds; other load on the machine affects all ways.
 
     A GPU is synchronised.
     """
     seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for number in tqdm(range(-2, rounds), desc=name, unit="round", disable=None):
+    for number in tqdm(range(-warm_up, rounds), desc=name, unit="round", disable=None):
         for way, run in ways.items():
-            begin = time.perf_counter()
+            begin = clock()
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if number >= 0:
-                seconds[way].append(time.perf_counter() - begin)
+                seconds[way].append(clock() - begin)
     return seconds
 
 
