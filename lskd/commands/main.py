@@ -24,6 +24,7 @@ COMMANDS = (
     "project",
     "entropy",
     "match_temperature",
+    "measure",
     "accuracy",
     "advise",
     "published",

@@ -133,6 +133,15 @@ class Representations:
         for start in range(0, len(self.labels), rows):
             yield self.logits(start, start + rows)
 
+    def feature_chunks(self, rows: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the kept features in float64, ``rows`` at a time, with the number of the first.
+
+        Raises:
+            ValueError: a feature is not finite.
+        """
+        for start in range(0, len(self.labels), rows):
+            yield start, self._finite(np.asarray(self.features[start : start + rows], np.float64), start)
+
     def _finite(self, features: np.ndarray, first: int | np.ndarray) -> np.ndarray:
         """Validate features of kept samples: those from number ``first`` on, or with the numbers in ``first``.
 
