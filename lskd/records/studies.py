@@ -144,7 +144,7 @@ def group(runs: Sequence[Run]) -> list[Study]:
     studies: dict[tuple[Any, ...], Study] = {}
     for run in runs:
         if run.temperature is not None:
-            teachers = [each for each in runs if not each.record.teacher and _is_teacher(each, run)]
+            teachers = [each for each in runs if not each.record.teacher and is_teacher(each, run)]
             model = run.teacher.get("model") or (teachers[0].model if teachers else "teacher")
             key: tuple[Any, ...] = (
                 run.kind,
@@ -180,7 +180,7 @@ def _insert(runs: dict[Key, list[Run]], key: Key, run: Run) -> None:
         inserted.sort(key=lambda each: (each.record.seed, str(each.directory)))
 
 
-def _is_teacher(run: Run, student: Run) -> bool:
+def is_teacher(run: Run, student: Run) -> bool:
     """Whether a run is a student's teacher, by the end of its checkpoint's path, since directories may be moved."""
     ends = {tuple(Path(path).parts[-3:-1]) for path in student.teacher.get("paths", [])}
     return tuple(run.directory.resolve().parts[-2:]) in ends and run.label_smoothing == student.label_smoothing

@@ -21,6 +21,7 @@ from lskd.report.sections.accuracy import accuracy_section
 from lskd.report.sections.class_accuracy import class_accuracy_section
 from lskd.report.sections.diffusion import diffusion_section
 from lskd.report.sections.entropy import entropy_section
+from lskd.report.sections.measures import measures_section
 from lskd.report.sections.projection import projection_section
 from lskd.report.sections.runs import runs_section
 
@@ -62,6 +63,7 @@ def _study_section(files: RepresentationFiles, options: Options, eta: Diffusion)
         diffusion_section(files, options, eta),
         projection_section(files, options),
         entropy_section(files),
+        measures_section(files),
         class_accuracy_section(files.study, options.first),
     ]
     return Section(title=files.study.title, parts=[part for part in parts if part is not None])

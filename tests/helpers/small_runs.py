@@ -123,6 +123,7 @@ def add_representations(
             "model": "student_net" if temperature else "teacher_net",
             "checkpoint": str(run / "last.pth.tar"),
             "split": split,
+            "data": {"fingerprint": "d"},
             "seed": seed,
             "configuration": {"temperature": temperature, "label_smoothing": 0.0 if temperature else alpha},
             "teacher": {"label_smoothing": {"alpha": alpha}} if temperature else None,

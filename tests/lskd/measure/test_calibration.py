@@ -18,10 +18,10 @@ from lskd.measure.predictions import Predictions
 from lskd.measure.selective_risk import area_under_risk_coverage
 from lskd.measure.weighted_samples import sample_weights
 
-quick = settings(max_examples=25, deadline=None)
-samples = st.lists(st.tuples(st.integers(0, 30).map(lambda n: n / 30), st.booleans()), min_size=1, max_size=40)
+quick = settings(max_examples=15, deadline=None)
+samples = st.lists(st.tuples(st.integers(0, 30).map(lambda n: n / 30), st.booleans()), min_size=1, max_size=20)
 weighted = st.lists(
-    st.tuples(st.integers(0, 30).map(lambda n: n / 30), st.booleans(), st.integers(1, 4)), min_size=1, max_size=30
+    st.tuples(st.integers(0, 30).map(lambda n: n / 30), st.booleans(), st.integers(1, 4)), min_size=1, max_size=12
 )
 
 
