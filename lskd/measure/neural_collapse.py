@@ -55,7 +55,7 @@ def neural_collapse(representations: Representations) -> NeuralCollapse:
     Classes without samples are left out; of fewer than two, or of centroids that are all equal, nothing is defined.
 
     Raises:
-        ValueError: a feature is not finite.
+        ValueError: a feature is not finite, or moments are too large.
 
     Example:
         >>> from lskd.measure.representations import collect
@@ -69,8 +69,11 @@ def neural_collapse(representations: Representations) -> NeuralCollapse:
     centred = centred_centroids(moments, present)
     if not centred.any():
         return NeuralCollapse(len(present), None, None, None, None, None)
-    between = float((centred**2).sum()) / len(present)
-    within = float(moments.squared_deviations().sum() / moments.counts.sum())
+    with np.errstate(over="ignore"):
+        between = float((centred**2).sum()) / len(present)
+        within = float(moments.squared_deviations().sum() / moments.counts.sum())
+    if not (math.isfinite(between) and math.isfinite(within)):
+        raise ValueError(f"centroids: {np.abs(centred).max():.3g} in size (must be small enough to be squared)")
     norms = np.linalg.norm(centred, axis=1)
     weight = representations.weight
     return NeuralCollapse(

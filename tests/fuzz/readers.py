@@ -62,6 +62,7 @@ def read_representation_file(place: Path, path: Path) -> None:
     lskd("eta", "--first", first, "--second", second, *words)
     lskd("similar", path, "--by", "distance", "--output", place / "out" / "sets.json")
     lskd("match-temperature", teacher, path)
+    lskd("measure", path, other, "--teacher", teacher, "--resamples", 0)
     lskd("advise", path)
     lskd("project", path, other, "--classes", "Coat", "Pullover", "Bag", "--table", place / "out" / "points.csv")
 

@@ -152,6 +152,7 @@ ANALYSIS = [
     ("lskd entropy {first.r} --output {disk}/entropy.json", "entropy.json"),
     ("lskd entropy {first.r} --classes Coat --figure {disk}/outputs.svg", "outputs.svg"),
     ("lskd match-temperature {first.r} {second.r} --output {disk}/match.csv", "match.csv"),
+    ("lskd measure {first.r} --resamples 0 --output {disk}/measures.csv", "measures.csv"),
     ("lskd accuracy {runs}/data/student_net_a0.1_T1_s1 --output {disk}/accuracy.json", "accuracy.json"),
     ("lskd advise {first.r} --output {disk}/advice.json", "advice.json"),
     ("lskd published 2A --output {disk}/published.csv", "published.csv"),

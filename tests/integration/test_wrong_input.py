@@ -359,6 +359,13 @@ ANALYSIS = [
     ("lskd match-temperature {good.r} {other.r} --temperature 0", "--temperature: 0.0", "above 0"),
     ("lskd match-temperature {one-class.r} {one-class.r}", "one-class", "must|at least"),
     ("lskd match-temperature {good.r} {nan-features.r}", "nan-features", "finite"),
+    # measure
+    ("lskd measure {nan-features.r}", "nan-features.*sample 2", "finite"),
+    ("lskd measure {infinite-weight.r}", "infinite-weight.*weight", "finite"),
+    ("lskd measure {good.r} --temperatures 0", "--temperatures: 0", "must be a finite number above 0"),
+    ("lskd measure {good.r} --teacher {other-classes.r}", "other-classes.*teacher", "must be those of the student"),
+    ("lskd measure {good.r} --teacher {validation.r}", "validation.*teacher", "must be train, the student's"),
+    ("lskd measure {good.r} --teacher {other.r}", "no data fingerprint", "must have it"),
     # advise and accuracy
     ("lskd advise {gone.r}", "gone", "must be a file"),
     ("lskd advise {nan-features.r}", "nan-features", "finite"),

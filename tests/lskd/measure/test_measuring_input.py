@@ -8,10 +8,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lskd.measure import class_distances, diffusion, projection, similar_classes, smoothness
+from lskd.measure import (
+    calibration,
+    class_distances,
+    diffusion,
+    fidelity,
+    neural_collapse,
+    projection,
+    selective_risk,
+    similar_classes,
+    smoothness,
+)
 from lskd.measure.accuracy import ClassCounts, accuracy_metrics
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.moments import ClassMoments
+from lskd.measure.predictions import Predictions
 from lskd.measure.representation_collector import RepresentationCollector
 from lskd.measure.representations import collect
 from lskd.measure.smoothing_estimate import estimate_label_smoothing
@@ -76,6 +87,16 @@ def entropies(logits, *temperatures):
     return [*sums.mean(), *sums.standard_error()] if sums.n > 1 else []
 
 
+def predicted(logits, labels, *temperatures):
+    found = Predictions.of(logits, labels, temperatures)
+    return np.concatenate([found.doubt, found.nll, found.non_target.ravel()])
+
+
+def faithful(student, teacher, labels):
+    found = fidelity.fidelity(student, teacher, labels)
+    return [found.top1_agreement, found.agreement_where_wrong or 0, found.mean_kl]
+
+
 def sets_of(found):
     return [label for sets in found.values() for label in (*sets.similar, *sets.dissimilar)]
 
@@ -105,6 +126,27 @@ CALLS = {
     "entropy": (smoothness.entropy, anything, temperatures),
     "EntropySums": (entropies, anything, temperatures, temperatures),
     "match_temperature": (smoothness.match_temperature, anything, temperatures),
+    "Predictions": (predicted, anything, labels, temperatures),
+    "confidence_bins": (
+        lambda *a: vars(calibration.confidence_bins(*a))["accuracy"],
+        anything,
+        anything,
+        st.none() | anything,
+        wholes,
+        st.booleans(),
+    ),
+    "optimal_temperature": (calibration.optimal_temperature, anything, labels, st.none() | anything),
+    "optimal_temperature of labels": (lambda a: calibration.optimal_temperature(FEATURES, a), labels),
+    "area_under_risk_coverage": (selective_risk.area_under_risk_coverage, anything, anything, st.none() | anything),
+    "area_under_risk_coverage of scores": (
+        lambda a, w: selective_risk.area_under_risk_coverage(a, LABELS > 1, w),
+        st.lists(numbers, min_size=16, max_size=16),
+        st.none() | st.lists(numbers, min_size=16, max_size=16),
+    ),
+    "fidelity": (faithful, anything, anything, labels),
+    "fidelity to the teacher": (lambda t: faithful(FEATURES, t, LABELS), anything),
+    "angle_deviation": (neural_collapse.angle_deviation, anything),
+    "self_duality": (lambda *a: neural_collapse.self_duality(*a) or 0, anything, anything),
     "mean_soft_outputs": (lambda *a: smoothness.mean_soft_outputs(*a), anything, labels, labels, temperatures),
     "mean_soft_outputs of labels": (lambda *a: smoothness.mean_soft_outputs(FEATURES, *a), labels, labels),
     "far_below_second": (smoothness.far_below_second, anything, temperatures),

@@ -6,20 +6,24 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 from helpers.commands import ROOT, run
 from helpers.small_runs import CLASSES, add_representations, image_run, translation_run, write_runs
 
 from lskd.io.errors import InputError
+from lskd.measure.calibration import expected_calibration_error
 from lskd.measure.class_sets import ClassSets, write_sets
 from lskd.measure.diffusion import DiffusionIndex
 from lskd.measure.eta import EtaMeasurement
 from lskd.measure.isotropy import isotropy_test
+from lskd.measure.neural_collapse import neural_collapse
 from lskd.measure.representation_collector import RepresentationCollector
 from lskd.measure.representations import read_representations, write_representations
 from lskd.measure.similar_classes import sets_by_distance
@@ -576,6 +580,49 @@ def test_entropies_are_those_of_the_teachers_outputs(runs, page):
             assert float(shown[2]) == pytest.approx(total / len(each.labels), abs=6e-5)
             assert shown[4] == "all 150 samples of train"
     assert f"{math.log(5):.2f} nats is the most" in page.text
+
+
+def test_teachers_and_students_are_measured_side_by_side(runs, page):
+    rows = page.table("Measures on the validation split")
+    assert [row[0] for row in rows[1:]] == [
+        f"{role}, α = {alpha}{at}" for alpha in ("0", "0.1") for role, at in ROLES
+    ]  # fmt: skip
+    column = rows[0].index
+    for alpha in ("0", "0.1"):
+        teacher, student = (
+            read_representations(runs / f"data/{name}_s1/last.validation.representations.safetensors")
+            for name in (f"teacher_net_a{float(alpha)}", f"student_net_a{float(alpha)}_T3")
+        )
+        (shown,) = [row for row in rows if row[0] == f"student, α = {alpha}, T = 3"]
+        same = teacher.logits().argmax(1) == student.logits().argmax(1)
+        p, q = (scipy.special.softmax(each.logits(), 1) for each in (teacher, student))
+        assert float(shown[column("agreement %")]) == pytest.approx(100 * same.mean(), abs=0.006)
+        assert float(shown[column("KL")]) == pytest.approx((p * np.log(p / q)).sum(1).mean(), abs=6e-5)
+        ece = expected_calibration_error(q.max(1), q.argmax(1) == student.labels)
+        assert float(shown[column("ECE %")].rstrip("a")) == pytest.approx(100 * ece, abs=0.006)
+        assert float(shown[column("NC1")]) == pytest.approx(neural_collapse(student).nc1, abs=6e-4)
+        (shares,) = [row for row in page.table(NON_TARGET) if row[0] == f"teacher, α = {alpha}"]
+        own = scipy.special.softmax(teacher.logits() / 3, 1)[np.arange(150), teacher.labels]
+        assert float(shares[2]) == pytest.approx(100 * (1 - own).mean(), abs=0.006)
+    (teacher,) = [row for row in rows if row[0] == "teacher, α = 0"]
+    assert teacher[column("KL")] == "–"
+    assert "Measures of outputs are of all 150 samples." in page.text
+
+
+ROLES = (("teacher", ""), ("student", ", T = 1"), ("student", ", T = 3"))
+NON_TARGET = "Probability of all classes but the label in the teachers' outputs on the validation split"
+
+
+def test_files_that_do_not_say_of_which_data_they_are_have_no_fidelity(tmp_path):
+    with_students(tmp_path, keep=5)
+    for path in tmp_path.glob("data/teacher*/*.safetensors"):
+        file = read_representations(path)
+        write_representations(path, replace(file, provenance=file.provenance | {"data": None}))
+    page = page_of(tmp_path)
+    why = "no data fingerprint in its provenance (must have it, to show that samples are the same)"
+    assert f"No fidelity on train: teacher: {why}." in page.text
+    assert {row[-1] for row in page.table("Measures on the train split")[1:]} == {"–"}
+    assert "of 25 kept of 150 samples, weighted by the counts of their classes." in page.text
 
 
 def test_changes_of_classes_are_differences_of_means(tmp_path):
