@@ -167,7 +167,7 @@ def optimal_temperature(
     if isinstance(logits, Iterator):
         raise ValueError("logits: an iterator (must be an array, or chunks that can be iterated over again)")
     high, low = (1 / checked_temperature(each) for each in bounds)
-    weights = checked_weights(weights, len(as_array("labels", labels)))
+    weights = checked_weights(weights, as_array("labels", labels).size)
     valid = f"must be from {bounds[0]:g} to {bounds[1]:g}"
     if _slope(logits, labels, weights, high)[0] <= 0:
         raise ValueError(f"T*: below {bounds[0]:g}, the lower the likelier ({valid})")

@@ -8,7 +8,7 @@ from lskd.io.arrays import as_array, described, numbers
 
 
 def checked_weights(weights: np.ndarray | Sequence[float] | None, samples: int) -> np.ndarray:
-    """``weights`` as (N,) float64; ones when None.
+    """``weights`` as (N,) float64, divided by the largest, as only their ratios count; ones when None.
 
     Raises:
         ValueError: not one of each sample, negative, or all 0.
@@ -18,7 +18,7 @@ def checked_weights(weights: np.ndarray | Sequence[float] | None, samples: int) 
     found = numbers("weights", weights, samples)
     if (found < 0).any() or not found.any():
         raise ValueError(f"weights: {found.min(initial=0):g} (must be 0 or more, and not all 0)")
-    return found
+    return found / found.max()
 
 
 def sample_weights(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
