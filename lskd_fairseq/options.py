@@ -15,7 +15,7 @@ from fairseq.dataclass import FairseqDataclass
 from omegaconf import II, DictConfig
 
 from lskd.io.errors import InputError, input_error, report
-from lskd.loss.distillation import check_settings
+from lskd.loss.checks import check_settings
 
 CRITERIONS = ("label_smoothed_kd", "kd")
 
@@ -114,7 +114,11 @@ def check_criterion(cfg: KDConfig) -> None:
     """Check the criterion's own settings. Raises InputError, naming the flag."""
     try:
         check_settings(
-            cfg.temperature, student_temperature_of(cfg), cfg.kd_weight, cfg.label_smoothing, cfg.teacher_topk
+            temperature=cfg.temperature,
+            student_temperature=cfg.student_temperature,
+            kd_weight=cfg.kd_weight,
+            label_smoothing=cfg.label_smoothing,
+            teacher_topk=cfg.teacher_topk,
         )
     except ValueError as error:
         name, rest = str(error).split(":", 1)

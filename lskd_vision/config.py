@@ -5,6 +5,7 @@ defaults are here. Run records and checkpoints store the fields of all roles in 
 """
 
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -12,13 +13,27 @@ from typing import Any, Literal
 
 import torch
 
-from lskd.io.errors import input_error
+from lskd.io.errors import InputError, input_error
+from lskd.loss.checks import check_settings
+from lskd.loss.schedule import TemperatureSchedule, check_schedule, scheduled_temperature
+from lskd.loss.types import GradientScale, LossType, Settings
 from lskd_vision.class_order import ClassOrder
 from lskd_vision.image_files import ImageMode
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 Schedule = Literal["step", "multistep", "cosine", "tanh", "poly"]
 DistillType = Literal["logit", "overhaul"]
+# Flags of the arguments of lskd.loss.
+LOSS_FLAGS = {
+    "loss": "--kd-loss",
+    "nckd_weight": "--kd-nckd-weight",
+    "gradient_scale": "--kd-gradient-scale",
+    "temperature": "--kd-temperature",
+    "student_temperature": "--kd-student-temperature",
+    "temperature_schedule": "--kd-temperature-schedule",
+    "final_temperature": "--kd-final-temperature",
+    "label_smoothing": "--smoothing",
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,11 @@ class DistillationConfig:
     kd_checkpoint: Path | None = None
     kd_temperature: float = 1.0
     kd_student_temperature: float | None = None
+    kd_temperature_schedule: TemperatureSchedule = "constant"
+    kd_final_temperature: float | None = None
+    kd_loss: LossType = "kl"
+    kd_nckd_weight: float | None = None
+    kd_gradient_scale: GradientScale = "t2"
     task_loss_weight: float = 0.0
     smoothing: float = 0.0
     kd_distill_type: DistillType = "logit"
@@ -104,6 +124,28 @@ class DistillationConfig:
                 raise input_error(flag(each.name), value, "needs a teacher: --kd-checkpoint")
         if self.kd_batch_statistics and self.kd_distill_type != "overhaul":
             raise input_error("--kd-batch-statistics", True, "needs --kd-distill-type overhaul")
+        if self.task_loss_weight == 1 and (self.kd_loss != "kl" or self.kd_gradient_scale != "t2"):
+            name = "kd_loss" if self.kd_loss != "kl" else "kd_gradient_scale"
+            valid = f"must be below 1: {flag(name)} {getattr(self, name)} is of the distillation term"
+            raise input_error("--task-loss-weight", 1.0, valid)
+        try:
+            self.loss_settings()
+            check_schedule(self.kd_temperature, self.kd_temperature_schedule, self.kd_final_temperature, self.kd_loss)
+        except ValueError as error:
+            name, _, rest = str(error).partition(":")
+            raise InputError(f"{LOSS_FLAGS[name]}:{rest}") from None
+
+    def loss_settings(self) -> Settings:
+        """The settings of the loss, with what follows from others. Raises ValueError: they do not fit together."""
+        return check_settings(
+            temperature=self.kd_temperature,
+            student_temperature=self.kd_student_temperature,
+            kd_weight=1 - self.task_loss_weight,
+            label_smoothing=self.smoothing,
+            loss=self.kd_loss,
+            nckd_weight=self.kd_nckd_weight,
+            gradient_scale=self.kd_gradient_scale,
+        )
 
     @property
     def distils(self) -> bool:
@@ -112,8 +154,34 @@ class DistillationConfig:
 
     @property
     def temperature(self) -> float | None:
-        """T; None without a teacher."""
+        """T, where it starts; None without a teacher."""
         return self.kd_temperature if self.distils else None
+
+    def temperature_in(self, epoch: int, epochs: int) -> float:
+        """T in an epoch, from 0, of all."""
+        progress = epoch / max(1, epochs - 1)
+        return scheduled_temperature(
+            self.kd_temperature_schedule, self.kd_temperature, self.kd_final_temperature, progress
+        )
+
+    @property
+    def highest_temperature(self) -> float:
+        """The highest T of the training; infinity for the loss that is the limit."""
+        return math.inf if self.kd_loss == "mse" else max(self.kd_temperature, self.kd_final_temperature or 0)
+
+    @property
+    def name(self) -> str:
+        """T, and the loss, its weight and the gradient scale where they are not the paper's, for a run's name.
+
+        >>> DistillationConfig("resnet50", kd_temperature=3.0, kd_loss="decoupled", kd_nckd_weight=2.0).name
+        'T3_decoupled2'
+        """
+        name = f"T{self.kd_temperature:g}"
+        if self.kd_final_temperature is not None:
+            name += f"to{self.kd_final_temperature:g}{self.kd_temperature_schedule}"
+        if self.kd_loss != "kl":
+            name += f"_{self.kd_loss}" + ("" if self.kd_nckd_weight is None else f"{self.kd_nckd_weight:g}")
+        return name + (f"_{self.kd_gradient_scale}" if self.kd_gradient_scale != "t2" else "")
 
 
 @dataclass(frozen=True)
@@ -250,7 +318,11 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(EvaluationConfig):
-    """The training of one model; a command that trains several makes one for each."""
+    """The training of one model; a command that trains several makes one for each.
+
+    Raises:
+        InputError: there are too few epochs for a schedule.
+    """
 
     model: ModelConfig
     distillation: DistillationConfig
@@ -258,6 +330,10 @@ class TrainingConfig(EvaluationConfig):
     augmentation: AugmentationConfig
     run: RunConfig
     config: Path | None = None  # the file from which flags were read
+
+    def __post_init__(self) -> None:
+        if (schedule := self.distillation.kd_temperature_schedule) != "constant" and self.optimisation.epochs < 2:
+            raise input_error("--kd-temperature-schedule", schedule, "needs --epochs of at least 2")
 
     @property
     def validation_batch_size(self) -> int:

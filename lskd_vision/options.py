@@ -14,6 +14,8 @@ from typing import get_args
 from timm.utils import ParseKwargs
 
 from lskd.io.errors import positive
+from lskd.loss.schedule import TemperatureSchedule
+from lskd.loss.types import GradientScale, LossType
 from lskd.measure.temperatures import temperatures
 from lskd_vision.class_order import CLASS_ORDERS
 from lskd_vision.config import DistillType, Interpolation, Schedule
@@ -117,7 +119,20 @@ def parser() -> ConfigFileParser:
         help="T (default 1), or several; or the file of `lskd match-temperature --output`",
     )
     group.add_argument(
-        "--kd-student-temperature", type=number(0, above=True), help="as T by default; 1: only the teacher"
+        "--kd-student-temperature", type=number(0, above=True), help="as T by default; 1: only the teacher (TTM)"
+    )
+    group.add_argument(
+        "--kd-temperature-schedule", choices=get_args(TemperatureSchedule), help="of T by epochs (default constant)"
+    )
+    group.add_argument("--kd-final-temperature", type=number(0, above=True), metavar="T", help="in the last epoch")
+    group.add_argument("--kd-loss", choices=get_args(LossType), help="default kl; TTM is --kd-student-temperature 1")
+    group.add_argument(
+        "--kd-nckd-weight", type=number(0), metavar="W", help="decoupled: of all classes but the label (default 8)"
+    )
+    group.add_argument(
+        "--kd-gradient-scale",
+        choices=get_args(GradientScale),
+        help="t2 (default): the factor T²; none; match: the norm that T = 1 would have",
     )
     group.add_argument("--task-loss-weight", type=number(0, 1), help="weight 1-β of the hard-label loss (default 0)")
     group.add_argument("--smoothing", nargs="+", type=number(0, 0.999), help="label smoothing α (0)")

@@ -28,7 +28,7 @@ from lskd_vision.optimisation import Optimisation
 from lskd_vision.progress import LOG, log_text
 from lskd_vision.randomness import RandomStream
 from lskd_vision.run_record import BEST, LAST, new_record, stored_args
-from lskd_vision.task import make_task
+from lskd_vision.task import DistillationTask, make_task
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 from lskd_vision.timm_model import TimmModel
 
@@ -67,13 +67,16 @@ class Run:
 
     @property
     def name(self) -> str:
-        """``<model>_a<α>_T<T>_s<seed>``; α is the teacher's of a student, the model's own of a teacher."""
+        """``<model>_a<α>_T<T>_s<seed>``; α is the teacher's of a student, the model's own of a teacher.
+
+        Behind T stand the loss and what else of it is not the paper's, see :attr:`DistillationConfig.name`.
+        """
         model, seed = self.config.model.model.replace("/", "-").replace(":", "-"), self.config.run.seed
         if self.teacher is None:
             return f"{model}_a{self.config.distillation.smoothing:g}_s{seed}"
         alpha = self.teacher.label_smoothing["alpha"]
         known = "unknown" if alpha is None else f"{alpha:g}"
-        return f"{model}_a{known}_T{self.config.distillation.temperature:g}_s{seed}"
+        return f"{model}_a{known}_{self.config.distillation.name}_s{seed}"
 
     @property
     def class_names(self) -> list[str]:
@@ -146,6 +149,9 @@ class Run:
             together: how many models are trained in this process in this epoch: they share its time.
         """
         self.ids_of, self.together = ids_of, together
+        if isinstance(self.task, DistillationTask):
+            epochs = self.config.optimisation.epochs
+            self.task.settings["temperature"] = self.config.distillation.temperature_in(epoch, epochs)
         self.task.train()
         self.optimisation.optimizer.zero_grad()
         self.sums: dict[str, Tensor] = {}
@@ -215,7 +221,11 @@ class Run:
         return float(self.sums["loss"] / self.images)
 
     def end_epoch(self) -> dict[str, float]:
-        """The means of the epoch over all processes; afterwards all of them have the same BatchNorm statistics."""
+        """The means of the epoch over all processes; afterwards all of them have the same BatchNorm statistics.
+
+        ``train_kd_gradient_ratio`` is the root mean square, over images, of the norm of the distillation term's
+        gradient at the logits, relative to that of the paper's loss at T = 1 for the same logits.
+        """
         self.check_last_step()
         names = sorted(self.sums)
         images = torch.as_tensor(self.images, dtype=torch.float64, device=self.config.device.torch_device)
@@ -226,6 +236,9 @@ class Run:
                 distribute_bn(self.task.get_trainable_module(ema=ema), self.config.processes.world_size, reduce=True)
         *values, images = sums.tolist()
         means = {f"train_{name}": value / images for name, value in zip(names, values, strict=True)}
+        if "train_gradient_square" in means:
+            square, at_one = means.pop("train_gradient_square"), means.pop("train_gradient_square_t1")
+            means["train_kd_gradient_ratio"] = math.sqrt(square / at_one) if at_one else 1.0
         if not math.isfinite(means["train_loss"]) and not self.failure:
             self.failure = f"the loss of epoch {self.next_epoch + 1} is {means['train_loss']}; try a smaller --lr"
         return means
@@ -247,6 +260,8 @@ class Run:
         updates = self.next_epoch * self.optimisation.updates_per_epoch
         row: dict[str, Any] = {"epoch": epoch + 1, "updates": updates, "time": now()}
         row |= {"seconds": round(self.seconds, 1), "together": self.together, "lr": rate, **training}
+        if self.config.distillation.kd_temperature_schedule != "constant":
+            row["kd_temperature"] = self.config.distillation.temperature_in(epoch, self.config.optimisation.epochs)
         for suffix, metrics in validation.items():
             row |= {f"valid_{key}{suffix}": metrics[key] for key in ("top1", "top5", "nll_loss")}
         self.record.add_validation(row)

@@ -10,7 +10,7 @@ from timm.utils import NativeScaler
 from torch import Tensor
 
 from lskd.io.errors import input_error
-from lskd.records.runs import look_up, read_run
+from lskd.records.runs import ADDED_OPTIONS, look_up, read_run
 from lskd_vision.checkpoints import read_state
 from lskd_vision.models import meta_model
 from lskd_vision.run import Run
@@ -120,7 +120,7 @@ def another_run(run: Run, made: Mapping[str, Any]) -> str | None:
     host = look_up(made, "configuration", "host")
     ours = own_settings(stored_args(run.config, len(run.class_names)))
     theirs = own_settings(host if isinstance(host, dict) else {})
-    if differing := [name for name in ours if ours[name] != theirs.get(name)]:
+    if differing := [name for name in ours if ours[name] != theirs.get(name, ADDED_OPTIONS.get(name))]:
         return f"{differing[0].replace('_', '-')} differs"
     if run.data_record["fingerprint"] != look_up(made, "data", "fingerprint"):
         return "the data differ"

@@ -27,10 +27,15 @@ def new_record(
     args = stored_args(config, len(data_record["classes"]))
     configuration = {
         "temperature": temperature,
-        "student_temperature": temperature and (loss.kd_student_temperature or temperature),
+        "student_temperature": loss.loss_settings().student_temperature if loss.distils else None,
         "kd_weight": 1 - loss.task_loss_weight if loss.distils else 0.0,
         "label_smoothing": loss.smoothing,
         "teacher_topk": 0,
+        "kd_loss_type": loss.kd_loss if loss.distils else None,
+        "nckd_weight": loss.loss_settings().nckd_weight if loss.kd_loss == "decoupled" else None,
+        "kd_gradient_scale": loss.kd_gradient_scale if loss.distils else None,
+        "temperature_schedule": loss.kd_temperature_schedule if loss.distils else None,
+        "final_temperature": loss.kd_final_temperature,
         "model": config.model.model,
         "host": args | {"data_config": plain(data_config)},
     }
@@ -39,7 +44,9 @@ def new_record(
         seed=config.run.seed,
         data=data_record,
         teacher=teacher_record,
-        warnings=temperature_warnings(teacher_record["label_smoothing"], loss.kd_temperature) if teacher_record else [],
+        warnings=temperature_warnings(teacher_record["label_smoothing"], loss.highest_temperature)
+        if teacher_record
+        else [],
         nondeterminism=nondeterminism(
             config.device.torch_device.type,
             config.processes.world_size,

@@ -11,7 +11,9 @@ from timm.task import ClassificationTask, TrainingTask
 from timm.utils import unwrap_model
 from torch import Tensor, nn
 
-from lskd.loss.distillation import check_settings, distillation_loss
+from lskd.loss.checks import check_settings
+from lskd.loss.distillation import distillation_loss
+from lskd.loss.types import GradientScale, LossType, MeasuredSums
 from lskd_vision.config import DistillationConfig
 from lskd_vision.feature_distillation import FEATURE_WEIGHT, feature_loss
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput, input_config
@@ -38,11 +40,14 @@ class DistillationTask(ClassificationTask):
         student_temperature: the student's own temperature, the same as T when None.
         kd_weight: β, in [0, 1]; the paper's 1 leaves the hard labels out.
         label_smoothing: α of the hard-label loss, in [0, 1).
+        loss: the distillation term, see :func:`lskd.loss.distillation.distillation_loss`, as the two that follow.
+        nckd_weight: of the loss ``decoupled``.
+        gradient_scale: of the distillation term.
         normalisation: of the student's inputs, which is replaced by the teacher's; the student model's own when None.
         device: of the student.
 
     Raises:
-        ValueError: a setting out of range.
+        ValueError: a setting out of range, or one that does not go with the loss.
     """
 
     def __init__(
@@ -54,18 +59,23 @@ class DistillationTask(ClassificationTask):
         student_temperature: float | None = None,
         kd_weight: float = 1.0,
         label_smoothing: float = 0.0,
+        loss: LossType = "kl",
+        nckd_weight: float | None = None,
+        gradient_scale: GradientScale = "t2",
         normalisation: Normalisation | None = None,
         device: torch.device | None = None,
     ) -> None:
         super().__init__(model, criterion=nn.Identity(), device=device, verbose=False)  # the loss is distillation_loss
-        for_student = temperature if student_temperature is None else student_temperature
-        check_settings(temperature, for_student, kd_weight, label_smoothing, 0)
         self.settings: dict[str, Any] = {
             "temperature": temperature,
             "student_temperature": student_temperature,
             "kd_weight": kd_weight,
             "label_smoothing": label_smoothing,
+            "loss": loss,
+            "nckd_weight": nckd_weight,
+            "gradient_scale": gradient_scale,
         }
+        check_settings(**self.settings)
         self.teacher = [teacher]  # in a list, which nn.Module does not look into
         if teacher is not None and normalisation is None:
             normalisation = Normalisation.of(input_config(unwrap_model(self.get_eval_model())), self.device)
@@ -82,7 +92,8 @@ class DistillationTask(ClassificationTask):
         Returns:
             ``output`` (N, K), the student's logits, and scalars, means over the images, in nats: ``loss``, which is
             differentiable, ``kd_loss`` (T_s²·KL), ``task_loss`` (hard labels, smoothed), ``nll_loss`` (T = 1, not
-            smoothed), ``teacher_entropy`` (at T); ``teacher_agreement`` in %. All are 0 of no images.
+            smoothed), ``teacher_entropy`` (at T); ``teacher_agreement`` in %. All are 0 of no images. In training also
+            ``gradient_square`` and ``gradient_square_t1``, see :class:`lskd.loss.types.MeasuredSums`.
         """
         teacher_output = teacher_output or self._run_teacher(input)
         return self._losses(self.trainable_module(input), target, teacher_output)
@@ -93,8 +104,12 @@ class DistillationTask(ClassificationTask):
         return teacher(images, self.normalisation)
 
     def _losses(self, logits: Tensor, target: Tensor, teacher_output: TeacherOutput) -> dict[str, Tensor]:
-        sums, images = distillation_loss(logits, teacher_output.logits, target, **self.settings), max(1, len(target))
-        return {
+        images = max(1, len(target))
+        sums = distillation_loss(logits, teacher_output.logits, target, measure_gradient=True, **self.settings)
+        measured = {}
+        if isinstance(sums, MeasuredSums):
+            measured = {name: getattr(sums, name) / images for name in ("gradient_square", "gradient_square_t1")}
+        return measured | {
             "loss": sums.loss / images,
             "output": logits,
             "task_loss": sums.hard_loss / images,
@@ -172,6 +187,9 @@ def make_task(
         "student_temperature": config.kd_student_temperature,
         "kd_weight": 1 - config.task_loss_weight,
         "label_smoothing": config.smoothing,
+        "loss": config.kd_loss,
+        "nckd_weight": config.kd_nckd_weight,
+        "gradient_scale": config.kd_gradient_scale,
         "normalisation": normalisation,
         "device": device,
     }

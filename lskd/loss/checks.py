@@ -4,11 +4,12 @@ import math
 import operator
 from collections.abc import Sequence
 from numbers import Real
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from lskd.loss.types import ProjectedLogits, TopkLogits
+from lskd.loss.types import GradientScale, LossType, ProjectedLogits, Settings, TopkLogits
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -68,10 +69,26 @@ def validate_teacher(teacher: object, student: Tensor, topk: int) -> list[Tensor
 
 
 def check_settings(
-    temperature: float, student_temperature: float, kd_weight: float, label_smoothing: float, teacher_topk: int
-) -> None:
-    """Raise ValueError for a setting that is out of range, as NaN is."""
-    for name, value in (("temperature", temperature), ("student_temperature", student_temperature)):
+    *,
+    temperature: float = 1.0,
+    student_temperature: float | None = None,
+    kd_weight: float = 1.0,
+    label_smoothing: float = 0.0,
+    teacher_topk: int = 0,
+    loss: LossType = "kl",
+    gradient_scale: GradientScale = "t2",
+    nckd_weight: float | None = None,
+) -> Settings:
+    """The settings of a loss with what follows from others, but for the gradient factor of ``match``.
+
+    Raises:
+        ValueError: one is out of range, as NaN is, or does not go with the loss.
+    """
+    for name, value, known in (("loss", loss, LossType), ("gradient_scale", gradient_scale, GradientScale)):
+        if value not in get_args(known):
+            raise ValueError(f"{name}: {value!r} (must be one of {', '.join(get_args(known))})")
+    own = {"mse": 1.0, "wttm": 1.0}.get(loss, temperature) if student_temperature is None else student_temperature
+    for name, value in (("temperature", temperature), ("student_temperature", own)):
         if not _is_number(value) or not 0 < value < math.inf:
             raise ValueError(f"{name}: {value!r} (must be a finite number above 0)")
     if not _is_number(kd_weight) or not 0 <= kd_weight <= 1:
@@ -84,6 +101,50 @@ def check_settings(
         valid = False
     if not valid:
         raise ValueError(f"teacher_topk: {teacher_topk!r} (must be 0, for the full vocabulary, or more)")
+    if nckd_weight is None:
+        nckd_weight = Settings._field_defaults["nckd_weight"]
+    elif not _is_number(nckd_weight) or not 0 <= nckd_weight < math.inf:
+        raise ValueError(f"nckd_weight: {nckd_weight!r} (must be a finite number, 0 or more)")
+    elif loss != "decoupled":
+        raise ValueError(f"nckd_weight: {nckd_weight!r} (must be left out: the loss {loss} has no such term)")
+    if loss == "mse" and temperature != 1:
+        raise ValueError(f"temperature: {temperature!r} (must be 1: the loss mse has none, it is the limit T → ∞)")
+    if loss in ("mse", "wttm") and own != 1:
+        raise ValueError(f"student_temperature: {own!r} (must be 1: the loss {loss} does not temper the student)")
+    if loss in ("mse", "wttm") and gradient_scale == "none":
+        raise ValueError(f"gradient_scale: 'none' (must be t2 or match: the loss {loss} has no factor T²)")
+    if not kd_weight and (loss != "kl" or gradient_scale != "t2"):
+        what = f"the loss {loss}" if loss != "kl" else f"the gradient scale {gradient_scale}"
+        raise ValueError(f"kd_weight: {kd_weight!r} (must be above 0: {what} is of the distillation term)")
+    if teacher_topk and (what := _needs_all_logits(loss, gradient_scale)):
+        raise ValueError(f"teacher_topk: {teacher_topk!r} (must be 0: {what} needs all logits of the teacher)")
+    return Settings(
+        temperature, own, kd_weight, label_smoothing, 1 / own**2 if gradient_scale == "none" else 1.0, nckd_weight
+    )
+
+
+def check_teacher(
+    teachers: list[Tensor | ProjectedLogits] | TopkLogits, loss: LossType, gradient_scale: GradientScale
+) -> None:
+    """Check that a loss can be computed from a teacher's logits.
+
+    Raises:
+        ValueError: they are the k largest only, or of several teachers, or of one class.
+    """
+    if isinstance(teachers, TopkLogits):
+        if what := _needs_all_logits(loss, gradient_scale):
+            raise ValueError(f"teacher_logits: the {teachers.values.shape[1]} largest (must be all: {what} needs them)")
+    elif loss == "wttm" and len(teachers) > 1:
+        raise ValueError(f"teacher_logits: of {len(teachers)} teachers (must be of one: the loss wttm weighs its rows)")
+    elif loss == "decoupled" and teachers[0].shape[1] < 2:
+        raise ValueError("student_logits: 1 class (must be at least 2: the loss decoupled is of the target and others)")
+
+
+def _needs_all_logits(loss: LossType, gradient_scale: GradientScale) -> str | None:
+    """What needs the teacher's logits of all classes, in words."""
+    if loss != "kl":
+        return f"the loss {loss}"
+    return "the gradient scale match" if gradient_scale == "match" else None
 
 
 def _is_number(value: object) -> bool:

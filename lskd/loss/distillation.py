@@ -11,16 +11,25 @@ import functools
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lskd.loss.checks import check_settings, check_student, validate_teacher
+from lskd.loss.checks import check_settings, check_student, check_teacher, validate_teacher
 from lskd.loss.fused import FusedRows
 from lskd.loss.rows import is_precise, rows
-from lskd.loss.types import DistillationSums, ProjectedLogits, Settings, TopkLogits
+from lskd.loss.types import (
+    DistillationSums,
+    GradientScale,
+    LossType,
+    MeasuredSums,
+    ProjectedLogits,
+    Settings,
+    TopkLogits,
+)
+from lskd.loss.variants import distillation_gradient, variant_rows
 
 # Logits of a chunk. On a CPU they stay in its cache; a GPU is filled by them, and has memory for the dozen tensors of
 # this size that are allocated without a compiler.
@@ -32,6 +41,9 @@ PRECISIONS = {
     "gpu": [(torch.float32, True)],
 }
 WORKSPACES = threading.local()
+T1 = Settings(temperature=1.0, student_temperature=1.0, kd_weight=1.0, label_smoothing=0.0)  # the paper's loss at T = 1
+# Logits, or at least rows, in which a gradient's norm is measured for the log: so few that it costs little.
+MEASURED_ELEMENTS, MEASURED_ROWS = 2**14, 8
 PROJECTED_ROWS = 256  # at least so many at a time: a matrix product of few rows only waits for the matrix
 
 
@@ -45,6 +57,10 @@ def distillation_loss(
     kd_weight: float = 1.0,
     label_smoothing: float = 0.0,
     teacher_topk: int = 0,
+    loss: LossType = "kl",
+    nckd_weight: float | None = None,
+    gradient_scale: GradientScale = "t2",
+    measure_gradient: bool = False,
     overwrite: bool = False,
     compiled: bool | None = None,
     each_row: bool = False,
@@ -63,6 +79,16 @@ def distillation_loss(
         kd_weight: β, in [0, 1].
         label_smoothing: α of the hard term, in [0, 1), the mixture with the uniform distribution.
         teacher_topk: keep only the k most probable tokens of the teacher and renormalise over them, 0 keeps all.
+        loss: the distillation term: ``kl``, the paper's; ``standardised``, KL of z-scored logits; ``mse``, logit
+            matching, the limit of ``kl`` as T → ∞; ``decoupled`` KD; or ``wttm``, which tempers the teacher only and
+            weighs rows by its smoothness (without the weights it is TTM: ``kl`` with a student temperature of 1).
+            Formulas and sources: :mod:`lskd.loss.reference`. All but ``kl`` need all of the teacher's logits.
+        nckd_weight: of the classes that are not the target, in the loss ``decoupled``, 0 or more; 8 when None.
+        gradient_scale: of the distillation term: ``t2``, its own, with the factor T_s²; ``none``, without the factor;
+            or ``match``, multiplied by one number so that its norm over these rows is the one that the paper's loss at
+            T = 1 has for the same logits. Only the gradient is scaled: the value stays, so that logs compare.
+        measure_gradient: return :class:`MeasuredSums`, as with ``match``, if there is a gradient to measure and the
+            teacher's logits are not only its k largest.
         overwrite: write the gradient over the student's logits, which must not be used afterwards: nothing of their
             size is allocated.
         compiled: let torch.compile fuse it, for one teacher's dense logits; takes seconds, once a process. None: on
@@ -86,19 +112,39 @@ def distillation_loss(
         >>> [round(g, 3) for g in student.grad[0].tolist()]
         [0.728, -0.728, 0.0]
     """
-    student_temperature = temperature if student_temperature is None else student_temperature
-    check_settings(temperature, student_temperature, kd_weight, label_smoothing, teacher_topk)
+    settings = check_settings(
+        temperature=temperature,
+        student_temperature=student_temperature,
+        kd_weight=kd_weight,
+        label_smoothing=label_smoothing,
+        teacher_topk=teacher_topk,
+        loss=loss,
+        gradient_scale=gradient_scale,
+        nckd_weight=nckd_weight,
+    )
     check_student(student_logits, target)
     teacher = validate_teacher(teacher_logits, student_logits, teacher_topk)
+    check_teacher(teacher, loss, gradient_scale)
     with_gradient = torch.is_grad_enabled() and student_logits.requires_grad
     fused = None
-    dense = isinstance(teacher, list) and len(teacher) == 1 and not teacher_topk
+    dense = isinstance(teacher, list) and len(teacher) == 1 and not teacher_topk and loss == "kl"
     if dense and (compiled or student_logits.device.type != "cpu"):
         fused = _fused_rows(student_logits.device, compiled is not False)
-    settings = Settings(temperature, student_temperature, kd_weight, label_smoothing)
-    inputs = _Inputs(teacher, target.long(), settings, teacher_topk, fused)
-    loss, *terms = _DistillationLoss.apply(student_logits, inputs, with_gradient, overwrite, each_row)
-    return DistillationSums(loss, *terms)
+    inputs = _Inputs(teacher, target.long(), settings, teacher_topk, fused, loss)
+    squares = None
+    if (
+        with_gradient
+        and isinstance(teacher, list)
+        and not teacher_topk
+        and (measure_gradient or gradient_scale == "match")
+    ):
+        squares = _gradient_squares(student_logits.detach(), teacher, inputs, every_row=gradient_scale == "match")
+        if gradient_scale == "match":
+            factor = math.sqrt(squares[1] / squares[0]) if squares[0] else 1.0
+            inputs = replace(inputs, settings=settings._replace(gradient_factor=factor))
+        squares[0] *= inputs.settings.gradient_factor**2
+    value, *terms = _DistillationLoss.apply(student_logits, inputs, with_gradient, overwrite, each_row)
+    return DistillationSums(value, *terms) if squares is None else MeasuredSums(value, *terms, *squares.unbind())
 
 
 _fused_rows = functools.cache(FusedRows)  # one for each device, compiled or not
@@ -114,6 +160,7 @@ class _Inputs:
         settings: of the loss.
         topk: how many of the teacher's logits to keep, 0 for all.
         fused: what computes a chunk in place of :func:`lskd.loss.rows.rows`, or None.
+        loss: the distillation term.
     """
 
     teacher: list[Tensor | ProjectedLogits] | TopkLogits
@@ -121,6 +168,7 @@ class _Inputs:
     settings: Settings
     topk: int
     fused: FusedRows | None
+    loss: LossType
 
 
 class _DistillationLoss(torch.autograd.Function):
@@ -186,6 +234,11 @@ def _chunks(student: Tensor, inputs: _Inputs, with_gradient: bool) -> Iterator[t
     exact = torch.autocast(student.device.type, enabled=False)  # it would compute products in half precision
     for chunk, teacher in _teacher_chunks(inputs.teacher, len(student), step):
         student_rows, target = student[chunk], inputs.target[chunk]
+        if inputs.loss != "kl" and isinstance(teacher, list):
+            with exact:
+                terms, gradient = variant_rows(inputs.loss, student_rows, teacher, target, settings, with_gradient)
+            yield chunk, terms, gradient
+            continue
         if fused and isinstance(teacher, list):
             with exact:
                 terms, gradient = fused(student_rows, teacher[0], target, settings, with_gradient)
@@ -206,6 +259,27 @@ def _chunks(student: Tensor, inputs: _Inputs, with_gradient: bool) -> Iterator[t
             else:
                 break
         yield chunk, terms, gradient
+
+
+@torch.no_grad()
+def _gradient_squares(
+    student: Tensor, teachers: list[Tensor | ProjectedLogits], inputs: _Inputs, every_row: bool
+) -> Tensor:
+    """(2,) the sum over rows of the squared norm of the distillation term's gradient, without β and gradient factor.
+
+    The second is that of the paper's loss at T = 1. If not of every row, it is estimated from evenly spaced ones.
+    """
+    every = max(1, min(student.numel() // MEASURED_ELEMENTS, len(student) // MEASURED_ROWS))
+    every = 1 if every_row else every
+    rows = torch.arange(0, len(student), every, device=student.device)
+    squares = torch.zeros(2, dtype=torch.float64, device=student.device)
+    step = max(1, CHUNK_ELEMENTS["cpu" if student.device.type == "cpu" else "gpu"] // student.size(1))
+    with torch.autocast(student.device.type, enabled=False):
+        for chunk in rows.split(step):
+            logits = student[chunk], [each[chunk] for each in teachers], inputs.target[chunk]
+            for place, (loss, settings) in enumerate(((inputs.loss, inputs.settings), ("kl", T1))):
+                squares[place] += distillation_gradient(loss, *logits, settings).square().sum()
+    return squares * (len(student) / max(1, len(rows)))
 
 
 def _workspace(shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -> Tensor:

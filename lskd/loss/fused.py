@@ -40,7 +40,9 @@ class FusedRows:
         self, student: Tensor, teacher: Tensor, target: Tensor, settings: Settings, with_gradient: bool
     ) -> tuple[Tensor, Tensor | None]:
         """As :func:`lskd.loss.rows.rows`, of one teacher's dense logits."""
-        temperature, student_temperature, kd_weight, alpha = _setting_tensors(settings, student.device)
+        temperature, student_temperature, kd_weight, alpha, gradient_factor, _ = _setting_tensors(
+            settings, student.device
+        )
         return self.function(
             student,
             teacher,
@@ -49,6 +51,7 @@ class FusedRows:
             student_temperature,
             kd_weight,
             alpha,
+            gradient_factor,
             tempered=settings.student_temperature != 1,
             with_hard_gradient=settings.kd_weight != 1,
             with_gradient=with_gradient,
@@ -63,6 +66,7 @@ def fused_rows(
     student_temperature: Tensor,
     kd_weight: Tensor,
     alpha: Tensor,
+    gradient_factor: Tensor,
     tempered: bool,
     with_hard_gradient: bool,
     with_gradient: bool,
@@ -73,10 +77,11 @@ def fused_rows(
         student: (n, V) logits.
         teacher: (n, V) logits.
         target: (n,) integer.
-        temperature: scalar, like the three settings that follow.
+        temperature: scalar, like the four settings that follow.
         student_temperature: T_s.
         kd_weight: β.
         alpha: of the label smoothing.
+        gradient_factor: of the distillation term.
         tempered: whether T_s is not 1.
         with_hard_gradient: whether β is not 1.
         with_gradient: whether the gradient is wanted.
@@ -104,7 +109,7 @@ def fused_rows(
     nll = total.log() - (student.gather(1, target[:, None]) - largest)
     uniform = total.log() - (student - largest).mean(1, keepdim=True)
     hard = (1 - alpha) * nll + torch.where(alpha > 0, alpha * uniform, 0.0)
-    gradient = torch.where(kd_weight > 0, kd_weight * student_temperature * difference, 0.0)
+    gradient = torch.where(kd_weight > 0, kd_weight * student_temperature * gradient_factor * difference, 0.0)
     if with_hard_gradient:
         correct = torch.arange(student.size(1), device=student.device) == target[:, None]
         of_target = alpha / student.size(1) + torch.where(correct, 1 - alpha, 0.0)

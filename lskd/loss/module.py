@@ -8,6 +8,7 @@ from torch._compile import _disable_dynamo  # torch.compiler.disable without imp
 
 from lskd.loss.checks import check_settings
 from lskd.loss.distillation import distillation_loss
+from lskd.loss.types import GradientScale, LossType
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -15,16 +16,21 @@ REDUCTIONS = ("mean", "sum", "none")
 class DistillationLoss(nn.Module):
     """A student against its teacher's soft targets: (1 - β)·H(y_LS, p_s(1)) + β·T_s²·KL(p_t(T) ‖ p_s(T_s)).
 
-    The defaults are the paper's: pure distillation at T = 1. Exact whatever the precision of the logits
+    ``loss`` names another distillation term in place of T_s²·KL, see :mod:`lskd.loss.reference`. The defaults are the
+    paper's: pure distillation at T = 1. Exact whatever the precision of the logits
     (:mod:`lskd.loss.distillation`); logits of -inf have probability 0. The loss is float32. Its gradient is of first
     order and handed over once. ``torch.compile`` calls it between two graphs, so ``fullgraph=True`` refuses it, as do
     the transforms of ``torch.func``.
 
     Args:
         temperature: T of the teacher's distribution, above 0.
-        student_temperature: T_s of the student's; the same as ``temperature`` when None.
+        student_temperature: T_s of the student's; the same as ``temperature`` when None. 1 is also known as TTM.
         kd_weight: β in [0, 1]; the hard-label loss has 1 - β.
         label_smoothing: α of the hard labels in [0, 1), the mixture with the uniform distribution.
+        loss: ``kl``, ``standardised`` (z-scored logits), ``mse`` (logit matching), ``decoupled`` (DKD) or ``wttm``.
+        nckd_weight: of the classes that are not the target, in ``decoupled``; 8 when None.
+        gradient_scale: ``t2``, the loss's own; ``none``, without the factor T_s²; ``match``, multiplied so that the
+            gradient of a batch has the norm of that of ``kl`` at T = 1. The value is the same with all three.
         ignore_index: positions with this target count for nothing.
         reduction: ``mean`` over the positions that count (NaN where none does, as in torch), ``sum``, or ``none``.
 
@@ -33,7 +39,7 @@ class DistillationLoss(nn.Module):
         ``none`` that of the targets, 0 where they are ignored.
 
     Raises:
-        ValueError: a setting out of range.
+        ValueError: a setting out of range, or one that does not go with the loss.
 
     Example:
         >>> loss = DistillationLoss(temperature=2.0)
@@ -53,6 +59,9 @@ class DistillationLoss(nn.Module):
         student_temperature: float | None = None,
         kd_weight: float = 1.0,
         label_smoothing: float = 0.0,
+        loss: LossType = "kl",
+        nckd_weight: float | None = None,
+        gradient_scale: GradientScale = "t2",
         ignore_index: int = -100,
         reduction: str = "mean",
     ) -> None:
@@ -63,14 +72,26 @@ class DistillationLoss(nn.Module):
             ignore_index = operator.index(ignore_index)
         except TypeError:
             raise ValueError(f"ignore_index: {ignore_index!r} (must be an integer)") from None
-        student_temperature = temperature if student_temperature is None else student_temperature
-        check_settings(temperature, student_temperature, kd_weight, label_smoothing, 0)
-        self.temperature, self.student_temperature, self.kd_weight = temperature, student_temperature, kd_weight
-        self.label_smoothing, self.ignore_index, self.reduction = label_smoothing, ignore_index, reduction
+        checked = check_settings(
+            temperature=temperature,
+            student_temperature=student_temperature,
+            kd_weight=kd_weight,
+            label_smoothing=label_smoothing,
+            loss=loss,
+            nckd_weight=nckd_weight,
+            gradient_scale=gradient_scale,
+        )
+        self.temperature, self.student_temperature, self.kd_weight = temperature, checked.student_temperature, kd_weight
+        self.loss: LossType = loss
+        self.gradient_scale: GradientScale = gradient_scale
+        self.label_smoothing, self.nckd_weight = label_smoothing, nckd_weight
+        self.ignore_index, self.reduction = ignore_index, reduction
 
     def extra_repr(self) -> str:
         """The settings, for ``repr``."""
-        names = ("temperature", "student_temperature", "kd_weight", "label_smoothing", "ignore_index", "reduction")
+        names = ["temperature", "student_temperature", "kd_weight", "label_smoothing", "ignore_index", "reduction"]
+        names += ["loss"] * (self.loss != "kl") + ["nckd_weight"] * (self.nckd_weight is not None)
+        names += ["gradient_scale"] * (self.gradient_scale != "t2")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
     @_disable_dynamo
@@ -80,10 +101,11 @@ class DistillationLoss(nn.Module):
         Args:
             student_logits: see Shapes of the class.
             teacher_logits: of the same shape; no gradient reaches them.
-            target: class indices, 0 to C-1 or ``ignore_index``; needed for the hard-label loss and to ignore positions.
+            target: class indices, 0 to C-1 or ``ignore_index``; needed for the hard-label loss, for ``decoupled``, and
+                to ignore positions.
 
         Raises:
-            ValueError: shapes or types that do not fit, or no target where β is below 1.
+            ValueError: shapes or types that do not fit, or no target where one is needed.
         """
         for name, tensor in (("student_logits", student_logits), ("teacher_logits", teacher_logits)):
             if not isinstance(tensor, Tensor):
@@ -97,6 +119,8 @@ class DistillationLoss(nn.Module):
         shape = student.shape[:-1]
         if target is None and self.kd_weight < 1:
             raise ValueError(f"target: None (must be given for kd_weight = {self.kd_weight}, below 1)")
+        if target is None and self.loss == "decoupled":
+            raise ValueError("target: None (must be given for the loss decoupled)")
         if target is not None and not isinstance(target, Tensor):
             raise ValueError(f"target: {type(target).__name__} (must be a tensor)")
         if target is not None and target.shape != shape:
@@ -117,6 +141,9 @@ class DistillationLoss(nn.Module):
             student_temperature=self.student_temperature,
             kd_weight=self.kd_weight,
             label_smoothing=self.label_smoothing,
+            loss=self.loss,
+            nckd_weight=self.nckd_weight,
+            gradient_scale=self.gradient_scale,
             each_row=self.reduction == "none",
         )
         if self.reduction == "none":

@@ -1,8 +1,11 @@
-"""The distillation loss as its formula stands, in float64: slow and plain; the tests compare the fast one with it.
+"""The distillation losses as their formulas stand, in float64: slow and plain; the tests hold the fast ones to them.
 
 The paper's Eq. of Section 2 has the cross entropy where KL stands here: they differ by the teacher's entropy, a
 constant, so the gradient is the same. The paper sets kd_weight = 1. A term of weight 0 is left out, even where it is
 not finite.
+
+The functions at the end are the other distillation terms, in place of T_s² · KL(p_t(T) ‖ p_s(T_s)), for one teacher:
+(N,) from logits (N, V).
 """
 
 import torch
@@ -59,3 +62,96 @@ def teacher_distribution(teachers: list[Tensor], temperature: float = 1.0, topk:
 def _expectation(p: Tensor, values: Tensor) -> Tensor:
     """(N,) Σ p·values over each row, in which a value of probability 0 counts for nothing, even an infinite one."""
     return torch.where(p == 0, 0.0, p * values).sum(1)
+
+
+def standardised(
+    student: Tensor, teacher: Tensor, temperature: float = 1.0, student_temperature: float | None = None
+) -> Tensor:
+    """T_s²·KL of z-scored logits: logit standardisation (Sun et al., CVPR 2024, arXiv:2403.01427, Algorithm 1).
+
+    Each row is (z - mean) / standard deviation over its V classes, so that the student need not have the teacher's
+    scale. A row of equal logits is 0. The paper divides by the deviation of V values, its code by that of V - 1.
+
+    Example:
+        >>> student, teacher = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.0]])
+        >>> round(standardised(student, teacher, temperature=2.0).item(), 3)
+        1.639
+        >>> round(standardised(10 * student + 3, teacher, temperature=2.0).item(), 3)
+        1.639
+    """
+
+    def score(logits: Tensor) -> Tensor:
+        z = logits.double() - logits.double().mean(1, keepdim=True)
+        return torch.where(z.any(1, keepdim=True), z / z.square().mean(1, keepdim=True).sqrt(), z)
+
+    student_temperature = student_temperature or temperature
+    log_p_s = torch.log_softmax(score(student) / student_temperature, 1)
+    log_p_t = torch.log_softmax(score(teacher) / temperature, 1)
+    return student_temperature**2 * _expectation(log_p_t.exp(), log_p_t - log_p_s)
+
+
+def mse(student: Tensor, teacher: Tensor) -> Tensor:
+    """½ · mean over the classes of (z_s - z_t)², of logits less their mean: logit matching.
+
+    It is what T²·KL tends to as T → ∞ (Kim et al., IJCAI 2021, arXiv:2105.08919, Section 3). Their MSE of the logits as
+    they are also teaches the mean of a row's logits, which no softmax sees, and lacks the factor ½.
+
+    Example:
+        >>> student, teacher = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.0]])
+        >>> round(mse(student, teacher).item(), 3)
+        1.333
+        >>> p_t = teacher_distribution([teacher], temperature=1e4)
+        >>> round(reference_loss(student, p_t, torch.tensor([1]), student_temperature=1e4).kd_loss.item(), 3)
+        1.333
+    """
+    difference = student.double() - teacher.double()
+    return (difference - difference.mean(1, keepdim=True)).square().mean(1) / 2
+
+
+def decoupled(
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor,
+    temperature: float = 1.0,
+    student_temperature: float | None = None,
+    nckd_weight: float = 8.0,
+) -> Tensor:
+    """T_s²·(TCKD + w·NCKD): decoupled KD (Zhao et al., CVPR 2022, arXiv:2203.08679, Equations 6 and 7, with α = 1).
+
+    TCKD is the KL of the target class against all others together, NCKD that among the others. KL itself has the weight
+    1 - p_t(target) in place of w, which is near 0 where the teacher is sure.
+
+    Example:
+        >>> student, teacher = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.0]])
+        >>> round(decoupled(student, teacher, torch.tensor([1]), temperature=2.0).item(), 3)
+        5.097
+    """
+    is_target = torch.nn.functional.one_hot(target.long(), student.size(1)).bool()
+
+    def parts(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        p = torch.softmax(logits.double() / temperature, 1)
+        others = p[~is_target].view(len(p), -1)
+        rest = others.sum(1, keepdim=True)
+        return torch.cat([p[is_target][:, None], rest], 1), others / rest
+
+    student_temperature = student_temperature or temperature
+    (b_s, q_s), (b_t, q_t) = parts(student, student_temperature), parts(teacher, temperature)
+    tckd, nckd = _expectation(b_t, b_t.log() - b_s.log()), _expectation(q_t, q_t.log() - q_s.log())
+    return student_temperature**2 * (tckd + nckd_weight * nckd)
+
+
+def wttm(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """U·KL(p_t(T) ‖ p_s(1)) with U = Σ p_t(1)^(1/T): weighted transformed teacher matching.
+
+    Zheng and Yang, ICLR 2024, arXiv:2402.11148, Section 4. Only the teacher is tempered, and rows in which it is smooth
+    count for more. Without U it is their TTM, the paper's loss at a student temperature of 1.
+
+    Example:
+        >>> student, teacher = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.0]])
+        >>> round(wttm(student, teacher, temperature=2.0).item(), 3)
+        1.294
+    """
+    power = torch.softmax(teacher.double(), 1) ** (1 / temperature)
+    u = power.sum(1)
+    p_t = power / u[:, None]
+    return u * _expectation(p_t, p_t.log() - torch.log_softmax(student.double(), 1))

@@ -10,7 +10,8 @@ finite, logits of -inf may be why: it is computed again with 0·log 0 = 0. :mod:
 instead.
 
 Both return the terms of the loss, a row of the result each: T_s²·KL, the hard loss, -log p_s(1)[y], H(p_t), and 1 where
-the student's largest logit is the teacher's most probable class; and the gradient (n, V) of the weighted loss.
+the student's largest logit is the teacher's most probable class; and the gradient (n, V) of the weighted loss, whose
+distillation term is multiplied by ``gradient_factor``.
 
 A logit of -inf is a probability of 0, as in a masked vocabulary. Where both mask a class, it counts for nothing; where
 the student alone does, the KL is infinite. NaN, +inf or nothing but -inf in a row make all terms of the row NaN.
@@ -53,7 +54,7 @@ def rows(
             computation. The gradient is a part of it.
         masked: whether there may be logits of -inf, also -inf by overflow.
     """
-    _, student_temperature, kd_weight, alpha = settings
+    student_temperature, kd_weight, alpha = settings.student_temperature, settings.kd_weight, settings.label_smoothing
     workspace = workspace[:, : len(student)]
     softmax = _softmax(student, student_temperature, workspace[:2])
     cross_entropies = _cross_entropies(softmax, target, alpha) if student_temperature == 1 else None
@@ -86,7 +87,7 @@ def is_precise(terms: Tensor, gradient: Tensor | None, settings: Settings) -> bo
     if not terms[0].sum() > 0.03 * settings.student_temperature**2 * terms.size(1):
         return False
     # The squared norm of probabilities is at most the largest of them.
-    probabilities = settings.student_temperature * terms[5].sum().sqrt()
+    probabilities = settings.student_temperature * settings.gradient_factor * terms[5].sum().sqrt()
     return gradient is None or bool(gradient.norm() > 0.05 * probabilities)
 
 
@@ -130,7 +131,7 @@ class _SoftTerms(NamedTuple):
         entropy: (n, 1) of p_t.
         best: (n, 1) the teacher's most probable class.
         largest: (n, 1) the largest p_s + the largest p_t.
-        gradient: (n, V) β·T_s·(p_s - p_t), or None where it is not wanted.
+        gradient: (n, V) β·T_s·(p_s - p_t), times the gradient factor, or None where it is not wanted.
     """
 
     kl: Tensor
@@ -144,7 +145,7 @@ def _dense(
     student: _Softmax, teachers: list[Tensor], settings: Settings, with_gradient: bool, workspace: Tensor, masked: bool
 ) -> _SoftTerms:
     """The terms for teachers' logits (n, V)."""
-    factor = settings.kd_weight * settings.student_temperature
+    factor = settings.kd_weight * settings.student_temperature * settings.gradient_factor
     if len(teachers) == 1:
         # Of the logits: tempering could make two of them equal.
         best = _argmax(teachers[0])
@@ -177,7 +178,7 @@ def _sparse(
 
     Logits of -inf are always allowed for: with so few, that costs little.
     """
-    factor = settings.kd_weight * settings.student_temperature
+    factor = settings.kd_weight * settings.student_temperature * settings.gradient_factor
     vocabulary, k, dtype = workspace.size(2), teacher.indices.size(1), workspace.dtype
     log_teacher = teacher.values.to(dtype) / settings.temperature
     if teacher.log_normaliser is None:

@@ -1,19 +1,29 @@
 """What the distillation loss takes and returns: settings, three forms of a teacher's logits, sums."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 from torch.nn.functional import linear
 
+LossType = Literal["kl", "standardised", "mse", "decoupled", "wttm"]
+GradientScale = Literal["t2", "none", "match"]
+
 
 class Settings(NamedTuple):
-    """T of the teacher, T_s of the student, β, and α of the hard-label loss."""
+    """T of the teacher, T_s of the student, β, α of the hard-label loss, and what only some losses have.
+
+    Attributes:
+        gradient_factor: by which the gradient of the distillation term is multiplied, and its value is not.
+        nckd_weight: of the decoupled loss's term of the classes that are not the target.
+    """
 
     temperature: float
     student_temperature: float
     kd_weight: float
     label_smoothing: float
+    gradient_factor: float = 1.0
+    nckd_weight: float = 8.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,8 @@ class DistillationSums:
 
     Attributes:
         loss: what is trained on; differentiable with respect to the student's logits. Scalar, float32.
-        kd_loss: T_s² · KL(p_t(T) ‖ p_s(T_s)), at least 0. Scalar, float64, like all that follow.
+        kd_loss: the distillation term, T_s² · KL(p_t(T) ‖ p_s(T_s)) or another of :mod:`lskd.loss.reference`, at least
+            0. Scalar, float64, like all that follow.
         hard_loss: H(y_LS, p_s(1)), the label-smoothed cross entropy.
         nll_loss: -log p_s(1)[y], always at temperature 1 and without smoothing.
         teacher_entropy: H(p_t(T)), of the targets that were used: after top-k where there is one.
@@ -36,6 +47,22 @@ class DistillationSums:
     nll_loss: Tensor
     teacher_entropy: Tensor
     agreement: Tensor
+
+
+@dataclass(frozen=True)
+class MeasuredSums(DistillationSums):
+    """The sums, and the size of the distillation term's gradient at the student's logits, without β.
+
+    The root of the ratio of the two is the size of a step relative to that of T = 1. They are estimated from some of
+    the rows where there are many.
+
+    Attributes:
+        gradient_square: of the gradient as scaled, the sum over the rows of its squared norm. Scalar, float64.
+        gradient_square_t1: the same of the paper's loss at T = 1 for the same logits.
+    """
+
+    gradient_square: Tensor
+    gradient_square_t1: Tensor
 
 
 @dataclass(frozen=True)
@@ -57,8 +84,8 @@ class ProjectedLogits:
         """The shape of the logits: (N, V)."""
         return len(self.features), len(self.weight)
 
-    def __getitem__(self, chunk: slice) -> Tensor:
-        """The logits of a chunk of rows."""
+    def __getitem__(self, chunk: slice | Tensor) -> Tensor:
+        """The logits of some rows."""
         return linear(self.features[chunk], self.weight, self.bias)
 
 

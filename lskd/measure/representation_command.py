@@ -26,6 +26,7 @@ from lskd.records.inputs import SUFFIX
 from lskd.records.provenance import hardware, now, source_revision, versions
 
 SETTINGS = ("temperature", "student_temperature", "kd_weight", "label_smoothing", "teacher_topk")
+SETTINGS += ("kd_loss_type", "nckd_weight", "kd_gradient_scale", "temperature_schedule", "final_temperature")
 VALIDATION = ("validation", "valid", "val", "eval", "evaluation")
 CHECKPOINT_SUFFIX = re.compile(r"(\.pth)?\.(tar|pth|pt|bin|safetensors)$")
 CHUNK = 2**24  # logits at once

@@ -234,6 +234,9 @@ def _facts(representations: Representations) -> Iterator[tuple[str, str, object]
     yield "loss", "the student's temperature", own if distilled else None
     for name in ("kd_weight", "label_smoothing", "teacher_topk"):
         yield "loss", name, configuration.get(name) if distilled else None
+    for name, paper in (("kd_loss_type", "kl"), ("kd_gradient_scale", "t2"), ("temperature_schedule", "constant")):
+        yield "loss", name, configuration.get(name, paper) if distilled else None  # missing in older records
+    yield "loss", "nckd_weight", configuration.get("nckd_weight") if distilled else None
 
 
 def _minor_differences(start: str, one: Representations, path: str, other: Representations) -> list[str]:

@@ -3,7 +3,8 @@
 A record says how a run was made (command, configuration, seed, data, teacher, versions, hardware) and holds its results
 (``metrics``, with their unit in the name where they have one; the file calls them ``figures``). Both sides use the same
 words in ``configuration``: ``temperature``, ``student_temperature``, ``label_smoothing`` (the paper's α), ``kd_weight``
-(β), ``teacher_topk``.
+(β), ``teacher_topk``; and, missing in older records, ``kd_loss_type`` (``kd_loss`` is a value in the history),
+``nckd_weight``, ``kd_gradient_scale``, ``temperature_schedule`` and ``final_temperature``.
 """
 
 import contextlib
@@ -33,6 +34,8 @@ NOT_COMPARED |= {"debug", "data", "data_dir", "dataset_download", "rank", "local
 NOT_COMPARED |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
 NOT_COMPARED |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
 NOT_COMPARED |= {"teacher_path", "teacher_cache", "kd_checkpoint"}
+# Options of both sides that older records do not have, with what they then were.
+ADDED_OPTIONS = {"kd_loss": "kl", "kd_gradient_scale": "t2", "kd_temperature_schedule": "constant"}
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
@@ -275,6 +278,6 @@ def deciding_settings(settings: dict[str, Any], prefix: str = "") -> dict[str, s
     for name, value in settings.items():
         if isinstance(value, dict):
             found |= deciding_settings(value, f"{prefix}{name}.")
-        elif name not in NOT_COMPARED and value not in (None, False, "", 0, []):
+        elif name not in NOT_COMPARED and value not in (None, False, "", 0, [], ADDED_OPTIONS.get(name)):
             found[prefix + name] = json.dumps(value, ensure_ascii=False)
     return found

@@ -155,6 +155,35 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
         ("--kd-distill-type overhaul", "--kd-distill-type: overhaul (needs a teacher: --kd-checkpoint)"),
         ("--kd-batch-statistics", "--kd-batch-statistics: True (needs a teacher: --kd-checkpoint)"),
         (f"{STUDENT} --kd-batch-statistics", "--kd-batch-statistics: True (needs --kd-distill-type overhaul)"),
+        ("--kd-loss mse", "--kd-loss: mse (needs a teacher: --kd-checkpoint)"),
+        (f"{STUDENT} --kd-loss mse --kd-temperature 3", "--kd-temperature: 3.0 (must be 1: the loss mse"),
+        (f"{STUDENT} --kd-loss wttm --kd-student-temperature 3", "--kd-student-temperature: 3.0 (must be 1: the loss"),
+        (f"{STUDENT} --kd-loss wttm --kd-gradient-scale none", "--kd-gradient-scale: 'none' (must be t2 or match"),
+        (f"{STUDENT} --kd-nckd-weight 2", "--kd-nckd-weight: 2.0 (must be left out: the loss kl"),
+        (
+            f"{STUDENT} --kd-gradient-scale match --task-loss-weight 1",
+            "--task-loss-weight: 1.0 (must be below 1: --kd-gradient-scale match is of the distillation term)",
+        ),
+        (
+            f"{STUDENT} --kd-final-temperature 2",
+            "--kd-final-temperature: 2.0 (must be left out: the temperature is constant)",
+        ),
+        (
+            f"{STUDENT} --kd-temperature-schedule linear",
+            "--kd-final-temperature: None (must be a finite number above 0",
+        ),
+        (
+            f"{STUDENT} --kd-temperature-schedule linear --kd-final-temperature 1",
+            "--kd-final-temperature: 1.0 (must differ from the T at the start)",
+        ),
+        (
+            f"{STUDENT} --kd-temperature-schedule cosine --kd-final-temperature 3 --epochs 1",
+            "--kd-temperature-schedule: cosine (needs --epochs of at least 2)",
+        ),
+        (
+            f"{STUDENT} --kd-temperature-schedule cosine --kd-final-temperature 3 --kd-loss mse",
+            "--kd-temperature-schedule: 'cosine' (must be constant: the loss mse has no T)",
+        ),
         (f"{STUDENT} --smoothing 0 0.1", "--smoothing: 0.0 0.1 (must be one value beside a teacher"),
         (f"{STUDENT} --kd-model-name a b", "--kd-model-name: a b (must be one, or as many as checkpoints: 1)"),
         ("--model a b a", "--model: a b a (must not repeat a value)"),

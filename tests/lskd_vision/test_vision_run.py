@@ -9,12 +9,12 @@ from timm.data import resolve_data_config
 from lskd.io.errors import InputError
 from lskd.io.tensor_files import mapped_tensors, read_about
 from lskd.records.nonfinite_batch import NAME
-from lskd.records.runs import write_run
+from lskd.records.runs import ADDED_OPTIONS, deciding_settings, write_run
 from lskd_vision import options
 from lskd_vision.command_line import training_configs
 from lskd_vision.config import TrainingConfig
 from lskd_vision.run import OVERFLOWS, Run
-from lskd_vision.run_directories import check_directories_differ, check_directory
+from lskd_vision.run_directories import another_run, check_directories_differ, check_directory
 from lskd_vision.task import SmoothedCrossEntropy
 from lskd_vision.teacher import Teacher
 
@@ -212,3 +212,57 @@ def test_a_run_that_resumes_with_another_teacher_is_refused_with_both_fingerprin
         check_directory(run)
     found = f"its weights were {before[:12]}, and are 0123456789ab (SHA-256)"
     assert str(refused.value).endswith(f"(holds another run: the teacher differs, {found})")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("", "T3"),
+        ("--kd-loss decoupled", "T3_decoupled"),
+        ("--kd-loss decoupled --kd-nckd-weight 2 --kd-gradient-scale match", "T3_decoupled2_match"),
+        ("--kd-gradient-scale none", "T3_none"),
+        ("--kd-temperature-schedule cosine --kd-final-temperature 1", "T3to1cosine"),
+    ],
+)
+def test_a_students_directory_is_named_for_what_differs_from_the_papers_loss(words, name, tmp_path):
+    loss = configured(tmp_path, STUDENT, "--kd-temperature 3", words).distillation
+    assert loss.name == name
+
+
+@pytest.mark.parametrize(
+    ("words", "temperature", "ratio"),
+    [
+        ("--kd-loss mse", 1.0, None),
+        ("--kd-loss decoupled --kd-gradient-scale match", 3.0, 1.0),
+        ("--kd-temperature-schedule linear --kd-final-temperature 1", 3.0, None),
+        ("", 1.0, 1.0),
+    ],
+)
+def test_a_student_takes_a_step_by_each_loss_and_logs_the_size_of_its_gradient(started, words, temperature, ratio):
+    run = started(f"{STUDENT} --epochs 3 {words}", temperature)
+    assert run.record.configuration["kd_loss_type"] == run.config.distillation.kd_loss
+    images, target = torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(1)), torch.arange(8)
+    used = []
+    for epoch in range(3):
+        run.begin_epoch(epoch)
+        used.append(run.task.settings["temperature"])
+        run.step(images, target, run.teacher(images), epoch, 0)
+        means = run.end_epoch()
+        found = means["train_kd_gradient_ratio"]
+        assert found == pytest.approx(ratio) if ratio else found > 0
+        assert not any("square" in name for name in means)
+    assert used == ([3.0, 2.0, 1.0] if "schedule" in words else [temperature] * 3)
+
+
+def test_a_run_of_a_version_with_one_loss_is_resumed_with_the_papers_and_with_no_other(started):
+    run, other = started(STUDENT, 1.0), started(f"{STUDENT} --kd-loss mse", 1.0)
+    host = {name: value for name, value in run.record.configuration["host"].items() if name not in ADDED_OPTIONS}
+    made = {
+        "configuration": {"host": host},
+        "data": {"fingerprint": RECORD["fingerprint"]},
+        "teacher": {"fingerprint": run.teacher.fingerprint},
+    }
+    assert another_run(run, made) is None
+    assert another_run(other, made) == "kd-loss differs"
+    assert deciding_settings(run.record.configuration["host"]) == deciding_settings(host)
+    assert "kd_loss" in deciding_settings(other.record.configuration["host"])

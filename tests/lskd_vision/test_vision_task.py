@@ -66,7 +66,9 @@ def test_no_images_are_a_loss_of_zero_with_a_gradient_of_zero():
     result = task(images()[:0], TARGET[:0])
     result["loss"].backward()
     assert {name: value.item() for name, value in result.items() if name != "output"} == dict.fromkeys(
-        ("loss", "task_loss", "kd_loss", "nll_loss", "teacher_entropy", "teacher_agreement"), 0.0
+        ("gradient_square", "gradient_square_t1", "loss", "task_loss", "kd_loss", "nll_loss")
+        + ("teacher_entropy", "teacher_agreement"),
+        0.0,
     )
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in student.parameters())
 
@@ -371,6 +373,9 @@ def test_every_figure_is_that_of_float64_and_a_mean_over_the_images(seed, **sett
         "teacher_entropy": -(p * p.log()).sum(1).mean(),
         "teacher_agreement": 100 * (exact.argmax(1) == teacher_logits.argmax(1)).double().mean(),
     }
+    for name, T, T_s in (("gradient_square", settings["temperature"], at), ("gradient_square_t1", 1, 1)):
+        of_row = torch.softmax(exact / T_s, 1) - torch.softmax(teacher_logits.double() / T, 1)
+        expected[name] = T_s**2 * of_row.detach().square().sum() / len(target)
     expected["loss"] = settings["kd_weight"] * expected["kd_loss"] + (1 - settings["kd_weight"]) * expected["task_loss"]
     assert result.keys() == expected.keys()
     for name, value in expected.items():
