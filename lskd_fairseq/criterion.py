@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from lskd.io.errors import InputError, input_error
 from lskd.loss.distillation import DistillationSums, ProjectedLogits, TopkLogits, distillation_loss
+from lskd.loss.schedule import scheduled_temperature
+from lskd.loss.types import MeasuredSums
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd_fairseq import options
 from lskd_fairseq.batch import Batch
@@ -37,13 +39,16 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
     """The loss of :mod:`lskd.loss.distillation` over the target tokens of a batch.
 
     Logged in bits per target token, as in fairseq: ``kd_loss`` (T_s²·KL), ``nll_loss`` and ``ppl`` (T = 1, no
-    smoothing), ``teacher_entropy`` (of the targets at T); ``teacher_agreement`` is in % of the target tokens.
+    smoothing), ``teacher_entropy`` (of the targets at T); ``teacher_agreement`` is in % of the target tokens. In
+    training also ``kd_gradient_ratio``: the root mean square, over tokens, of the norm of the distillation term's
+    gradient at the logits, relative to that of the paper's loss at T = 1 for the same logits.
     Compare runs at different T on BLEU or ``nll_loss``, never on ``loss``, which is scaled by the student's T².
     """
 
     def __init__(self, cfg: options.KDConfig, task: TranslationTask) -> None:
         super().__init__(task)
         self.cfg = cfg
+        self.temperature = cfg.temperature
         # Summed until the trainer checks it: an infinite loss can have finite gradients.
         self.step_loss: Tensor | float = 0.0
         try:
@@ -71,16 +76,25 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
 
     def warnings(self) -> list[str]:
         """Warnings about this configuration, such as a smoothed teacher at a high temperature."""
-        return temperature_warnings(self.teacher.label_smoothing, self.cfg.temperature) if self.teacher else []
+        if not self.teacher:
+            return []
+        return temperature_warnings(self.teacher.label_smoothing, options.highest_temperature(self.cfg))
+
+    def begin_update(self, update: int, updates: int) -> None:
+        """Set the temperature of an update, from 0, of all; it stays until the next, also for validation."""
+        schedule, last = self.cfg.kd_temperature_schedule, self.cfg.kd_final_temperature
+        progress = min(1.0, update / max(1, updates - 1))
+        self.temperature = scheduled_temperature(schedule, self.cfg.temperature, last, progress)
 
     def forward(self, model: nn.Module, sample: Batch, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """The summed loss, the number to divide it by (sentences or target tokens), and sums for the log."""
         logits, teacher_logits, target = self._logits(model, sample)
-        sums = self._loss(logits, teacher_logits, target, overwrite=True)  # nothing else reads the logits
+        # Nothing else reads the logits.
+        sums = self._loss(logits, teacher_logits, target, overwrite=True, measure_gradient=model.training)
         if model.training:
             self.step_loss = self.step_loss + sums.loss.detach()
         sample_size = sample["target"].size(0) if self.cfg.sentence_avg else sample["ntokens"]
-        logging_output = {
+        logging_output: dict[str, Any] = {
             "loss": sums.loss.data if self.teacher else sums.nll_loss,
             "nll_loss": sums.nll_loss,
             "ntokens": sample["ntokens"],
@@ -93,6 +107,11 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
                 "teacher_entropy": sums.teacher_entropy,
                 "teacher_agreement": sums.agreement,
             }
+            if isinstance(sums, MeasuredSums):
+                logging_output["gradient_square"] = sums.gradient_square
+                logging_output["gradient_square_t1"] = sums.gradient_square_t1
+            if self.cfg.kd_temperature_schedule != "constant":
+                logging_output["kd_temperature"] = self.temperature * sample["ntokens"]
         return sums.loss, sample_size, logging_output
 
     @torch.no_grad()
@@ -127,17 +146,19 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
             options.exit_with_error(error)
         return logits, teacher_logits, sample["target"][keep]
 
-    def _loss(self, logits: Tensor, teacher_logits: TeacherLogits, target: Tensor, overwrite: bool) -> DistillationSums:
+    def _loss(
+        self,
+        logits: Tensor,
+        teacher_logits: TeacherLogits,
+        target: Tensor,
+        overwrite: bool,
+        measure_gradient: bool = False,
+    ) -> DistillationSums:
+        alpha = options.paper_alpha(self.cfg.label_smoothing, logits.size(-1))
+        arguments = options.loss_arguments(self.cfg)
+        arguments |= {"temperature": self.temperature, "label_smoothing": alpha}
         return distillation_loss(
-            logits,
-            teacher_logits,
-            target,
-            temperature=self.cfg.temperature,
-            student_temperature=self.cfg.student_temperature,
-            kd_weight=self.cfg.kd_weight,
-            label_smoothing=options.paper_alpha(self.cfg.label_smoothing, logits.size(-1)),
-            teacher_topk=self.cfg.teacher_topk,
-            overwrite=overwrite,
+            logits, teacher_logits, target, overwrite=overwrite, measure_gradient=measure_gradient, **arguments
         )
 
     @classmethod
@@ -155,9 +176,21 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
             metrics.log_scalar("teacher_agreement", 100 * total("teacher_agreement") / (tokens or 1), tokens, round=2)
         for name in names:
             metrics.log_scalar(name, total(name) / (tokens or 1) / math.log(2), tokens, round=3)
+        if any("gradient_square" in log for log in logging_outputs):
+            for name in ("gradient_square", "gradient_square_t1"):  # fairseq shows no name that begins with _
+                metrics.log_scalar(f"_{name}", total(name) / (tokens or 1), tokens)
+            metrics.log_derived("kd_gradient_ratio", _gradient_ratio)
+        if any("kd_temperature" in log for log in logging_outputs):
+            metrics.log_scalar("kd_temperature", total("kd_temperature") / (tokens or 1), tokens, round=3)
         metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
         """Whether workers' values may be added before they are reduced: yes, every logged value is a sum."""
         return True
+
+
+def _gradient_ratio(meters: Mapping[str, Any]) -> float:
+    """The root of the ratio of two sums of squares, in fairseq's meters."""
+    square, at_one = (float(meters[f"_{name}"].avg) for name in ("gradient_square", "gradient_square_t1"))
+    return round(math.sqrt(square / at_one), 4) if at_one else 1.0

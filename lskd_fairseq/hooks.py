@@ -6,6 +6,8 @@
    made. Options are checked as soon as they are complete, and errors are one line.
 3. :func:`stopped_at_nan`: when gradients are not finite, fairseq ends with a traceback that does not name the
    sentences. With ``--fp16`` it tries smaller loss scales first; with ``--amp`` it skips such a step.
+   :func:`remembered_samples` keeps the batches for that, and tells the criterion which update it is, on which a
+   scheduled temperature depends: fairseq tells only the model.
 4. :func:`close_silently`: a truncated data file causes a second traceback when its half-built data set is deleted.
 
 In :mod:`lskd_fairseq.resuming`:
@@ -129,13 +131,15 @@ def kept_validation(get_valid_stats: Callable[..., dict[str, Any]]) -> Callable[
 
 
 def remembered_samples(train_step: Callable[..., dict[str, Any] | None]) -> Callable[..., dict[str, Any] | None]:
-    """Wrap fairseq's training step: meanwhile the trainer has its batches as ``lskd_samples``."""
+    """Wrap fairseq's training step: tell our criterion the update, and keep the batches as ``lskd_samples``."""
 
     @functools.wraps(train_step)
     def step_and_remember(
         self: RecordedTrainer, samples: list[Batch], *args: Any, **more: Any
     ) -> dict[str, Any] | None:
         self.lskd_samples = samples
+        if isinstance(criterion := self.get_criterion(), LabelSmoothedKDCriterion):
+            criterion.begin_update(self.get_num_updates(), self.cfg.optimization.max_update)
         try:
             return train_step(self, samples, *args, **more)
         finally:

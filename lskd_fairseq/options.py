@@ -1,13 +1,14 @@
 """The options of the criterion, and how a fairseq command exits if they cannot be used."""
 
 import contextlib
+import math
 import queue
 import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn, Optional
+from typing import Any, NoReturn, Optional
 
 from fairseq import utils
 from fairseq.data.iterators import BackgroundConsumer
@@ -16,8 +17,11 @@ from omegaconf import II, DictConfig
 
 from lskd.io.errors import InputError, input_error, report
 from lskd.loss.checks import check_settings
+from lskd.loss.schedule import check_schedule
 
 CRITERIONS = ("label_smoothed_kd", "kd")
+# Options whose names differ from those of the arguments of lskd.loss by a prefix.
+PREFIXED = ("loss", "nckd_weight", "gradient_scale", "temperature_schedule", "final_temperature")
 
 
 @dataclass
@@ -33,7 +37,7 @@ class KDConfig(FairseqDataclass):
     student_temperature: Optional[float] = field(
         default=None,
         metadata={
-            "help": "temperature of the student's distribution, default the teacher's; 1 tempers the teacher only"
+            "help": "temperature of the student's distribution, default the teacher's; 1 tempers the teacher only (TTM)"
         },
     )
     kd_weight: float = field(
@@ -60,12 +64,55 @@ class KDConfig(FairseqDataclass):
         default=0,
         metadata={"help": "keep only the teacher's k most probable tokens, renormalised; 0 keeps the full vocabulary"},
     )
+    kd_loss: str = field(
+        default="kl",
+        metadata={
+            "help": "distillation loss: kl, standardised (z-scored logits), mse (logit matching), decoupled (DKD) or "
+            "wttm; TTM is --student-temperature 1"
+        },
+    )
+    kd_nckd_weight: Optional[float] = field(
+        default=None, metadata={"help": "decoupled: weight of all symbols but the target, default 8"}
+    )
+    kd_gradient_scale: str = field(
+        default="t2",
+        metadata={
+            "help": "of the distillation loss's gradient: t2, the paper's factor; none, without it; match, scaled so "
+            "that the gradient of each batch at the logits has the norm that T = 1 would have"
+        },
+    )
+    kd_temperature_schedule: str = field(
+        default="constant",
+        metadata={"help": "of the temperature over the updates up to --max-update: constant, linear or cosine"},
+    )
+    kd_final_temperature: Optional[float] = field(
+        default=None, metadata={"help": "temperature in the last update, where it is not constant"}
+    )
     sentence_avg: bool = II("optimization.sentence_avg")
 
 
 def student_temperature_of(cfg: KDConfig | DictConfig) -> float:
-    """The student's temperature; the teacher's if none is given."""
-    return cfg.temperature if cfg.student_temperature is None else cfg.student_temperature
+    """The student's temperature; if none is given the teacher's, or 1 where the loss tempers the teacher only."""
+    return check_settings(**loss_arguments(cfg)).student_temperature
+
+
+def highest_temperature(cfg: KDConfig | DictConfig) -> float:
+    """The highest temperature of a training; infinity for the loss that is the limit."""
+    return math.inf if cfg.kd_loss == "mse" else max(cfg.temperature, cfg.kd_final_temperature or 0)
+
+
+def loss_arguments(cfg: KDConfig | DictConfig) -> dict[str, Any]:
+    """The arguments of :func:`lskd.loss.distillation.distillation_loss` that are options; α is fairseq's ε here."""
+    return {
+        "temperature": cfg.temperature,
+        "student_temperature": cfg.student_temperature,
+        "kd_weight": cfg.kd_weight,
+        "label_smoothing": cfg.label_smoothing,
+        "teacher_topk": cfg.teacher_topk,
+        "loss": cfg.kd_loss,
+        "nckd_weight": cfg.kd_nckd_weight,
+        "gradient_scale": cfg.kd_gradient_scale,
+    }
 
 
 def paper_alpha(epsilon: float, vocabulary: int) -> float:
@@ -113,16 +160,15 @@ def joined_paths(argument: str, paths: str) -> list[str]:
 def check_criterion(cfg: KDConfig) -> None:
     """Check the criterion's own settings. Raises InputError, naming the flag."""
     try:
-        check_settings(
-            temperature=cfg.temperature,
-            student_temperature=cfg.student_temperature,
-            kd_weight=cfg.kd_weight,
-            label_smoothing=cfg.label_smoothing,
-            teacher_topk=cfg.teacher_topk,
-        )
+        check_settings(**loss_arguments(cfg))
+        check_schedule(cfg.temperature, cfg.kd_temperature_schedule, cfg.kd_final_temperature, cfg.kd_loss)
     except ValueError as error:
         name, rest = str(error).split(":", 1)
+        name = f"kd_{name}" if name in PREFIXED else name
         raise InputError(f"--{name.replace('_', '-')}:{rest}") from None
+    for argument, paths in (("--teacher-path", cfg.teacher_path), ("--teacher-cache", cfg.teacher_cache)):
+        if cfg.kd_loss == "wttm" and paths and len(joined_paths(argument, paths)) > 1:
+            raise input_error(argument, paths, "must be one: the loss wttm weighs the rows of one teacher")
 
 
 def exit_with_error(error: Exception, status: int = 2) -> NoReturn:

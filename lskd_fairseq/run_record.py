@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from fairseq import utils
 from fairseq.data.iterators import EpochBatchIterator
+from fairseq.logging import metrics
 from fairseq.tasks.translation import TranslationTask
 from fairseq.trainer import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from lskd.io.errors import InputError
 from lskd.io.files import sha256
+from lskd.loss.checks import check_settings
 from lskd.records.determinism import nondeterminism, switches
 from lskd.records.runs import RunRecord, now, read_run, write_training_record
 from lskd_fairseq import options
@@ -119,6 +121,9 @@ def add_validation(record: RunRecord, trainer: RecordedTrainer, epoch_itr: Epoch
         for key, value in validation.items()
         if isinstance(value, (int, float)) and math.isfinite(value)
     }
+    meters = metrics.get_meters("train")  # of the epoch so far
+    if meters is not None and "kd_gradient_ratio" in meters:
+        row["train_kd_gradient_ratio"] = meters.get_smoothed_value("kd_gradient_ratio")
     record.add_validation(row)
     put_history(record, record.history)
     if record.teacher is not None and (scores := getattr(trainer.task, "teacher_scores", None)):
@@ -149,11 +154,17 @@ def data_fingerprint(directories: Sequence[str]) -> str:
 
 def _shared_settings(criterion: DictConfig, vocabulary: int) -> dict[str, Any]:
     if criterion._name in options.CRITERIONS:
+        nckd_weight = check_settings(**options.loss_arguments(criterion)).nckd_weight
         kd = {
             "temperature": criterion.temperature,
             "student_temperature": options.student_temperature_of(criterion),
             "kd_weight": criterion.kd_weight,
             "teacher_topk": criterion.teacher_topk,
+            "kd_loss_type": criterion.kd_loss,
+            "nckd_weight": nckd_weight if criterion.kd_loss == "decoupled" else None,
+            "kd_gradient_scale": criterion.kd_gradient_scale,
+            "temperature_schedule": criterion.kd_temperature_schedule,
+            "final_temperature": criterion.kd_final_temperature,
         }
     else:
         kd = {"temperature": None, "student_temperature": None, "kd_weight": 0.0, "teacher_topk": 0}

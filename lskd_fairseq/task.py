@@ -92,7 +92,8 @@ class LabelSmoothedKDTask(TranslationTask):
         """Build the criterion and keep its teacher."""
         criterion: Any = super().build_criterion(cfg, from_checkpoint)
         self.teacher = getattr(criterion, "teacher", None)
-        self._temperature = getattr(cfg, "temperature", 1.0)
+        if self.teacher is not None:
+            self._temperature = options.highest_temperature(cfg)
         return criterion
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:

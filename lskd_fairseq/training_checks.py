@@ -46,6 +46,9 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
         raise input_error(
             "--teacher-path", "not given", "name the teacher's checkpoint, as in --teacher-path teacher.pt"
         )
+    if criterion.kd_temperature_schedule != "constant" and cfg.optimization.max_update < 2:
+        valid = "needs --max-update of at least 2, over which the temperature changes"
+        raise input_error("--kd-temperature-schedule", criterion.kd_temperature_schedule, valid)
     data = options.joined_paths("data", cfg.task.data or "")
     paths, caches = options.teacher_paths(criterion), options.teacher_caches(criterion)
     for directory in data[1:]:
@@ -61,6 +64,7 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
     splits += [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
     if caches:
         cached = CachedTeacher(caches, PairedData.of(task), criterion.temperature, criterion.teacher_topk)
+        check_cached_logits(criterion, cached)
         check_data(cfg, task)
         cached.check_training(data, splits, paths)
         return cached
@@ -70,6 +74,20 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
     limits = utils.resolve_max_positions(task.max_positions(), (source, target), cfg.dataset.max_tokens)
     teacher.check_training(task, splits, limits)
     return teacher
+
+
+def check_cached_logits(criterion: options.KDConfig, cached: CachedTeacher) -> None:
+    """Check that a cache has the logits that the loss needs. Raises InputError."""
+    if not any(each.manifest.format == "topk" for each in cached.caches):
+        return
+    argument, directory = "--teacher-cache", cached.directories[0]
+    holds = "holds the largest logits of each token only"
+    if criterion.kd_loss != "kl" or criterion.kd_gradient_scale == "match":
+        loss = f"--kd-loss {criterion.kd_loss}" if criterion.kd_loss != "kl" else "--kd-gradient-scale match"
+        raise input_error(argument, directory, f"{holds}, and {loss} needs all: a cache with --format features")
+    if criterion.kd_temperature_schedule != "constant" and not criterion.teacher_topk:
+        schedule = f"--kd-temperature-schedule {criterion.kd_temperature_schedule}"
+        raise input_error(argument, directory, f"{holds}: {schedule} needs --teacher-topk or --format features")
 
 
 def restored_checkpoint(cfg: DictConfig) -> Path:

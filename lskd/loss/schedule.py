@@ -4,16 +4,14 @@ import math
 from numbers import Real
 from typing import Literal, get_args
 
-from lskd.loss.types import LossType
-
 TemperatureSchedule = Literal["constant", "linear", "cosine"]
 
 
-def scheduled_temperature(schedule: TemperatureSchedule, first: float, last: float | None, progress: float) -> float:
+def scheduled_temperature(schedule: str, first: float, last: float | None, progress: float) -> float:
     """T at a point of the training.
 
     Args:
-        schedule: its course from ``first`` to ``last``; ``cosine`` is slow at both ends.
+        schedule: its course from ``first`` to ``last``, a :data:`TemperatureSchedule`; ``cosine`` is slow at both ends.
         first: T at the start.
         last: T at the end; None where T is constant.
         progress: from 0, the start, to 1, the end.
@@ -32,9 +30,9 @@ def scheduled_temperature(schedule: TemperatureSchedule, first: float, last: flo
 
 def check_schedule(
     temperature: float,
-    temperature_schedule: TemperatureSchedule = "constant",
+    temperature_schedule: str = "constant",
     final_temperature: float | None = None,
-    loss: LossType = "kl",
+    loss: str = "kl",
 ) -> None:
     """Check a schedule of the temperature. Raises ValueError, of one line that begins with the argument's name."""
     if temperature_schedule not in (known := get_args(TemperatureSchedule)):

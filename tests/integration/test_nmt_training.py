@@ -46,6 +46,7 @@ def test_the_command_as_typed_distils_with_the_default_task(student, teacher):
     assert record["hardware"]["cores"] >= 1
     assert record["warnings"] == []
     last = record["history"][-1]
+    assert last["train_kd_gradient_ratio"] == 1
     for figure in ("loss", "kd_loss", "nll_loss", "ppl", "teacher_entropy", "teacher_agreement"):
         assert last[f"valid_{figure}"] >= 0
     assert last["valid_kd_loss"] < record["history"][0]["valid_kd_loss"]

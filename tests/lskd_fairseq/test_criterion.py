@@ -7,6 +7,8 @@ from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.logging import metrics
 from helpers.small_nmt import batch_of, make_criterion, make_model, make_task, save_checkpoint
 
+from lskd.loss import reference
+
 
 @pytest.fixture(scope="module")
 def task(data_bin):
@@ -200,7 +202,8 @@ def test_logged_figures_are_sums_divided_once(task, teacher_path, sentence_avg):
         return aggregate.get_smoothed_values()
 
     one, several = reduced([whole]), reduced(parts)
-    assert one.keys() == {"loss", "nll_loss", "kd_loss", "teacher_entropy", "teacher_agreement", "ppl"}
+    names = {"loss", "nll_loss", "kd_loss", "teacher_entropy", "teacher_agreement", "ppl", "kd_gradient_ratio"}
+    assert one.keys() == names
     assert several == pytest.approx(one, rel=1e-3)
     divisor = 5 if sentence_avg else whole["ntokens"]
     assert one["loss"] == pytest.approx(whole["loss"].item() / divisor / math.log(2), abs=6e-4)
@@ -290,3 +293,70 @@ def test_a_high_temperature_from_a_smoothed_teacher_warns_with_the_papers_rule(
 
 def test_both_names_are_one_criterion():
     assert CRITERION_REGISTRY["kd"] is CRITERION_REGISTRY["label_smoothed_kd"]
+
+
+@pytest.mark.parametrize("loss", ["standardised", "mse", "decoupled", "wttm"])
+def test_another_loss_and_its_gradient_are_those_of_its_formula_at_the_target_tokens(
+    task, teacher_path, teacher_model, loss
+):
+    student = make_model(task, seed=2, dropout=0)
+    exact, batch = copy.deepcopy(student).double(), batch_of(task, [0, 3, 7, 11])
+    T = {} if loss == "mse" else {"temperature": 2}
+    value, _, log = make_criterion(task, teacher_path, kd_loss=loss, **T)(student, batch)
+    value.backward()
+    keep = batch["target"].ne(task.tgt_dict.pad())
+    z = exact(**batch["net_input"])[0][keep]
+    with torch.no_grad():
+        teacher = copy.deepcopy(teacher_model).double().eval()(**batch["net_input"])[0][keep]
+    of_target = (batch["target"][keep],) if loss == "decoupled" else ()
+    expected = getattr(reference, loss)(z, teacher, *of_target, **T).sum()
+    expected.backward()
+    assert value.item() == log["kd_loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    ours, theirs = (torch.cat([p.grad.flatten() for p in model.parameters()]) for model in (student, exact))
+    assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
+
+
+def test_match_gives_a_batch_the_gradient_norm_of_a_temperature_of_one_and_logs_a_ratio_of_one(task, teacher_path):
+    batch = batch_of(task, [0, 3, 7])
+
+    def ratio(**options):
+        criterion = make_criterion(task, teacher_path, **options)
+        log = criterion(make_model(task, seed=2, dropout=0), batch)[2]
+        with metrics.aggregate() as aggregate:
+            criterion.reduce_metrics([log])
+        return aggregate.get_smoothed_values()["kd_gradient_ratio"]
+
+    assert ratio(temperature=1) == ratio(temperature=8, kd_gradient_scale="match") == 1
+    with_factor, without = ratio(temperature=8), ratio(temperature=8, kd_gradient_scale="none")
+    assert with_factor == pytest.approx(64 * without, rel=0.02)  # logged to four decimals
+
+
+def test_a_scheduled_temperature_follows_the_updates_and_is_logged(task, teacher_path):
+    options = {"temperature": 3, "kd_temperature_schedule": "linear", "kd_final_temperature": 1}
+    scheduled, batch = make_criterion(task, teacher_path, **options), batch_of(task, [0, 3])
+    for update, T in ((0, 3.0), (2, 2.0), (4, 1.0), (9, 1.0)):
+        scheduled.begin_update(update, 5)
+        loss, _, log = scheduled(make_model(task, seed=2, dropout=0), batch)
+        expected = make_criterion(task, teacher_path, temperature=T)(make_model(task, seed=2, dropout=0), batch)[0]
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+        assert log["kd_temperature"] == T * batch["ntokens"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kd_loss": "l2"}, "--kd-loss: 'l2' (must be one of kl, standardised, mse, decoupled, wttm)"),
+        ({"kd_loss": "mse", "temperature": 3.0}, "--temperature: 3.0 (must be 1: the loss mse"),
+        ({"kd_loss": "mse", "teacher_topk": 4}, "--teacher-topk: 4 (must be 0: the loss mse needs all logits"),
+        ({"kd_gradient_scale": "match", "kd_weight": 0.0}, "--kd-weight: 0.0 (must be above 0: the gradient scale"),
+        ({"kd_nckd_weight": 2.0}, "--kd-nckd-weight: 2.0 (must be left out: the loss kl"),
+        ({"kd_loss": "wttm", "teacher_path": "a.pt:b.pt"}, "--teacher-path: a.pt:b.pt (must be one: the loss wttm"),
+        ({"kd_temperature_schedule": "step"}, "--kd-temperature-schedule: 'step' (must be one of constant, linear"),
+        ({"kd_temperature_schedule": "linear"}, "--kd-final-temperature: None (must be a finite number above 0"),
+    ],
+)
+def test_options_that_make_no_sense_together_are_refused_in_one_line(task, teacher_path, options, message, capsys):
+    with pytest.raises(SystemExit) as left:
+        make_criterion(task, **{"teacher_path": teacher_path} | options)
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
