@@ -56,6 +56,7 @@ def test_a_students_images_are_recorded_as_it_was_trained_on_them(images, image_
         np.testing.assert_allclose(found.logits(), logits, atol=1e-4)
         about = found.provenance
         settings = ("temperature", "student_temperature", "kd_weight", "label_smoothing", "teacher_topk")
+        settings += ("kd_loss_type", "nckd_weight", "kd_gradient_scale", "temperature_schedule", "final_temperature")
         assert about["configuration"] == {name: record["configuration"][name] for name in settings}
         assert (about["seed"], about["configuration"]["temperature"]) == (4, 2.0)
         assert about["teacher"]["fingerprint"] == record["teacher"]["fingerprint"]

@@ -96,6 +96,9 @@ def test_the_record_says_how_a_student_was_made(company, images, image_teachers)
     made = record["configuration"]
     words = ("temperature", "student_temperature", "kd_weight", "label_smoothing", "teacher_topk")
     assert [made[word] for word in words] == [3, 3, 1, 0, 0]
+    words = ("kd_loss_type", "nckd_weight", "kd_gradient_scale", "temperature_schedule", "final_temperature")
+    assert [made[word] for word in words] == ["kl", None, "t2", "constant", None]
+    assert record["history"][0]["train_kd_gradient_ratio"] > 0
     assert record["seed"] == 2
     assert record["teacher"]["label_smoothing"] == {"alpha": 0.1, "source": "the teacher's configuration"}
     assert record["teacher"]["paths"] == [str(image_teachers[1])]
@@ -177,7 +180,7 @@ def test_another_run_in_the_directory_is_refused_and_left_alone(company, images,
     "options",
     [
         "--amp --amp-dtype bfloat16 --channels-last",
-        "--amp --amp-dtype float16 --clip-grad 1 --grad-accum-steps 2",
+        "--amp --amp-dtype float16 --clip-grad 1 --grad-accum-steps 2 --kd-loss decoupled --kd-gradient-scale match",
         "--torchcompile aot_eager --sched-on-updates --model-ema --log-tensorboard",
         "--kd-distill-type overhaul --kd-batch-statistics --task-loss-weight 0.3 --torchcompile aot_eager --model-ema",
         "--model test_resnet test_efficientnet --kd-student-temperature 1 --aa rand-m5 --color-jitter 0.2",
@@ -192,6 +195,7 @@ def test_students_train_with(options, images, image_teachers, tmp_path):
     for record in records:
         row = record["history"][0]
         assert row["train_kd_loss"] > 0
+        assert row["train_kd_gradient_ratio"] == pytest.approx(1) if "match" in options else True
         assert row["valid_nll_loss"] > 0
     if "tensorboard" in options:
         assert list(tmp_path.rglob("events.out.tfevents*"))
