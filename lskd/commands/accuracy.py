@@ -16,7 +16,7 @@ from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.class_sets import class_indices
 from lskd.measure.model_accuracy import ModelAccuracy, accuracy_of_representations, accuracy_of_run, has_accuracy
 from lskd.records.inputs import SUFFIX, find_inputs, say_skipped
-from lskd.records.runs import data_name, look_up, read_run, teacher_smoothing, unfinished
+from lskd.records.runs import ADDED_OPTIONS, data_name, look_up, read_run, teacher_smoothing, unfinished
 
 EXAMPLE = "lskd accuracy runs/cub200/resnet18_a0.1_T{1,3}_s* --classes"
 COLUMNS = (
@@ -113,9 +113,11 @@ def _key(each: ModelAccuracy) -> dict[str, Any]:
 
 
 def _settings(configuration: dict[str, Any]) -> dict[str, Any]:
-    """The relevant settings of a configuration and of its host, flattened."""
+    """The relevant settings of a configuration and of its host, flattened; without what older records lack."""
     flat = {}
     for name, value in configuration.items():
+        if name in ADDED_OPTIONS and value in (None, ADDED_OPTIONS[name]):
+            continue
         flat |= _settings(value) if isinstance(value, dict) else {} if name in IRRELEVANT else {name: value}
     return flat
 

@@ -34,8 +34,10 @@ NOT_COMPARED |= {"debug", "data", "data_dir", "dataset_download", "rank", "local
 NOT_COMPARED |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
 NOT_COMPARED |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
 NOT_COMPARED |= {"teacher_path", "teacher_cache", "kd_checkpoint"}
-# Options of both sides that older records do not have, with what they then were.
-ADDED_OPTIONS = {"kd_loss": "kl", "kd_gradient_scale": "t2", "kd_temperature_schedule": "constant"}
+# Settings and options of both sides that older records do not have, with what they then were.
+ADDED_OPTIONS = {"kd_loss": "kl", "kd_loss_type": "kl", "kd_gradient_scale": "t2", "temperature_schedule": "constant"}
+ADDED_OPTIONS |= {"kd_temperature_schedule": "constant", "nckd_weight": None, "kd_nckd_weight": None}
+ADDED_OPTIONS |= {"final_temperature": None, "kd_final_temperature": None}
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
 

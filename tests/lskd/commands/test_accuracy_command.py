@@ -177,6 +177,14 @@ def test_the_machine_and_the_place_do_not_separate_seeds(tmp_path, lskd_accuracy
     assert [line[5] for line in lskd_accuracy(first, second)[1:]] == ["2"]
 
 
+def test_a_record_of_a_version_with_one_loss_is_a_seed_of_one_with_the_papers_and_of_no_other(tmp_path, lskd_accuracy):
+    first = write_record(tmp_path / "1", host={"lr": 1})
+    second = write_record(tmp_path / "2", seed=2, host={"lr": 1, "kd_loss": "kl", "kd_nckd_weight": None})
+    other = write_record(tmp_path / "3", seed=3, host={"lr": 1, "kd_loss": "mse"})
+    assert [line[5] for line in lskd_accuracy(first, second)[1:]] == ["2"]
+    assert lskd_accuracy(first, other)[3:] == [["#2 differs from #1 in kd_loss"]]
+
+
 def test_teachers_and_their_smoothing_are_lines_of_their_own(tmp_path, lskd_accuracy):
     settings = {"temperature": None, "label_smoothing": 0.1, "model": "resnet50"}
     teacher = write_record(tmp_path / "t", configuration=settings, teacher=None)
