@@ -68,7 +68,7 @@ def relative(found, expected):
     return ((found - expected).norm() / expected.norm()).item()
 
 
-@settings(derandomize=True, deadline=None, max_examples=80, database=None)
+@settings(derandomize=True, deadline=None, max_examples=50, database=None)
 @given(
     loss=st.sampled_from(VARIANTS),
     classes=st.integers(2, 40),
