@@ -15,6 +15,7 @@ Validation fonts have different designs from the training fonts. Images are sort
 
 import argparse
 import hashlib
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -95,8 +96,10 @@ def groups_of(classes: Sequence[Row]) -> dict[str, list[str]]:
 def write_split(directory: Path, letters: Letters) -> dict[str, str]:
     """Write ``images.npy`` and ``labels.npy`` of a split, and return the SHA-256 of each file."""
     directory.mkdir()
-    np.save(directory / "images.npy", letters.images)
-    np.save(directory / "labels.npy", letters.label)
+    for name, array in (("images", letters.images), ("labels", letters.label)):
+        buffer = io.BytesIO()  # np.save to a file does not say why it fails, as when the disk is full
+        np.save(buffer, array)
+        (directory / f"{name}.npy").write_bytes(buffer.getbuffer())
     return {f"{directory.name}/{path.name}": sha256(path) for path in sorted(directory.iterdir())}
 
 

@@ -238,6 +238,8 @@ PREPARATION = [
     ("fashion_mnist --dest {disk}/new --max-images 20", 0),
     ("fashion_mnist --dest {disk}/new --max-images 20", 2000),
     ("fashion_mnist --dest {disk}/new --max-images 20 --classes Bag Coat", 0),
+    ("letters --dest {disk}/new --fonts 1", 0),
+    ("letters --dest {disk}/new --fonts 1", 100_000),
     ("libreoffice_help --pair en-de --dest {disk}/new --vocab-size 200 --max-pairs 300", 0),
     ("libreoffice_help --pair en-de --dest {disk}/new --vocab-size 200 --max-pairs 300", 20000),
     ("iwslt14 --pair en-de --dest {disk}/new --archive {de-en.tgz} --vocab-size 300", 0),
@@ -384,7 +386,7 @@ def test_a_loss_that_is_no_number_is_told_where_its_batch_cannot_be_kept(kind, t
     assert re.search(REASONS, told)
 
 
-@pytest.mark.parametrize(("room", "file"), [(0, "contents.A.1.json"), (50_000, "data/fashion-mnist")])
+@pytest.mark.parametrize(("room", "file"), [(0, "contents.A.1.json"), (50_000, "data/letters")])
 def test_experiments_tell_which_file_could_not_be_written(room, file, tmp_path):
     """The plan, or what a job writes; the job's own line is passed on."""
     with no_file_above(room):
