@@ -152,7 +152,15 @@ def files(directory: Path) -> dict[str, bytes]:
 def interrupted(command: str, dest: Path, ending: signal.Signals) -> subprocess.Popen:
     """Start a command and end it as soon as its first file is listed."""
     words = [sys.executable, *command.split()[1:]]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell starts in the background ignores Ctrl-C, and so would the tests and their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     manifest, deadline = dest / "cache.json", time.monotonic() + 300
     while not (manifest.exists() and json.loads(manifest.read_text())["files"]):
         assert time.monotonic() < deadline
