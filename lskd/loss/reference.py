@@ -93,7 +93,7 @@ def standardised(
 def mse(student: Tensor, teacher: Tensor) -> Tensor:
     """½ · mean over the classes of (z_s - z_t)², of logits less their mean: logit matching.
 
-    It is what T²·KL tends to as T → ∞ (Kim et al., IJCAI 2021, arXiv:2105.08919, Section 3). Their MSE of the logits as
+    It is what T²·KL tends to as T → ∞ (Kim et al., IJCAI 2021, arXiv:2105.08919). Their MSE of the logits as
     they are also teaches the mean of a row's logits, which no softmax sees, and lacks the factor ½.
 
     Example:
@@ -116,7 +116,7 @@ def decoupled(
     student_temperature: float | None = None,
     nckd_weight: float = 8.0,
 ) -> Tensor:
-    """T_s²·(TCKD + w·NCKD): decoupled KD (Zhao et al., CVPR 2022, arXiv:2203.08679, Equations 6 and 7, with α = 1).
+    """T_s²·(TCKD + w·NCKD): decoupled KD (Zhao et al., CVPR 2022, arXiv:2203.08679, with α = 1).
 
     TCKD is the KL of the target class against all others together, NCKD that among the others. KL itself has the weight
     1 - p_t(target) in place of w, which is near 0 where the teacher is sure.
