@@ -6,8 +6,12 @@ import yaml
 
 from helpers.commands import ROOT
 
-CLASSES = ROOT / "data_prep" / "samples" / "letters_185_classes.tsv"
-GROUPS = ("small_e", "small_z", "small_o", "capital_u", "capital_z")  # have all classes that the scale names
+# All that the scale shows, of six groups.
+NAMES = {
+    "small": ["e", "e_with_grave", "e_with_acute", "e_with_circumflex", "e_with_diaeresis", "o", "o_with_acute", "z"],
+    "capital": ["u_with_grave", "u_with_acute", "u_with_tilde", "u_with_breve", "u_with_ring_above", "z"],
+}
+CLASSES = {case: [f"{case}_{name}" for name in [*names, "z_with_caron"]] for case, names in NAMES.items()}
 
 
 def write_tiny_scale(path: Path) -> Path:
@@ -17,23 +21,18 @@ def write_tiny_scale(path: Path) -> Path:
     for settings in scale["data"].values():
         settings.pop("seeds", None)
         if settings["kind"] == "images":
-            case = {"upper": "capital", "lower": "small"}.get(settings["prepare"][2], "")
-            groups = [name for name in GROUPS if name.startswith(case)]
-            settings["prepare"] = ["letters.py", "--fonts", 10, "--classes", str(write_classes(path, groups))]
+            cases = {"lower": ["small"], "upper": ["capital"]}.get(settings["prepare"][2], ["small", "capital"])
+            classes = path.with_name(f"{settings['name']}.txt")
+            classes.write_text("\n".join(name for case in cases for name in CLASSES[case]), encoding="utf-8")
+            settings["prepare"] = ["letters.py", "--fonts", 20, "--classes", str(classes)]
             settings["teacher"]["epochs"] = 1
             settings.get("student", {})["epochs"] = 1
             settings["project"] = {"samples": 10, "validation-samples": 3}
+            if "sets" in settings:
+                settings["sets"]["targets"] = ["small_e", "capital_z"]
         else:
             settings["prepare"] += ["--max-pairs", 500]
             settings["prepare"][settings["prepare"].index("--vocab-size") + 1] = 400
             settings["train"]["max-epoch"] = 1
     path.write_text(yaml.safe_dump(scale), encoding="utf-8")
-    return path
-
-
-def write_classes(beside: Path, groups: list[str]) -> Path:
-    """A file with the classes of these groups, beside another file."""
-    rows = [line.split("\t") for line in CLASSES.read_text(encoding="utf-8").splitlines()]
-    path = beside.with_name("+".join(groups) + ".txt")
-    path.write_text("\n".join(row[1] for row in rows if row[3] in groups), encoding="utf-8")
     return path

@@ -339,7 +339,7 @@ def test_a_scale_of_ones_own_is_checked(tmp_path):
             ("student: {epochs: 6}", "student: {epochs: 0}"),
             "ImageNet-1K: models: ResNet-18: epochs (expected int >= 1)",
         ),
-        (("teacher: {epochs: 6}", "teacher: {}"), "Pretraining: teacher (object missing required field epochs)"),
+        (("teacher: {epochs: 6}", "teacher: {}"), "Pretraining: teacher: {} (object missing required field epochs)"),
         (("teacher: {epochs: 6}", "teacher: 5"), "Pretraining: teacher (expected object, got int)"),
         (("{model: test_resnet}", "{model: 18}"), "ImageNet-1K: models: ResNet-18: model (expected str, got int)"),
         (("max-epoch: 5", "max-epoch: x"), "IWSLT En-De: train: max-epoch (expected int, got str)"),
