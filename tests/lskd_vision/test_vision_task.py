@@ -50,7 +50,14 @@ def reference(logits, teacher_logits, *, temperature, student_temperature=None, 
     log_p = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * F.one_hot(TARGET, logits.shape[1]) + label_smoothing / logits.shape[1]
     hard = -(smoothed * log_p).sum(1).mean()
+    # The gradient of each row's KL at the logits, at T and at 1.
+    at_t, at_1 = (
+        T_s**2 * (torch.softmax(logits / T_s, 1) - torch.softmax(teacher_logits.double() / T, 1)).square().sum(1).mean()
+        for T, T_s in ((temperature, at), (1, 1))
+    )
     return {
+        "gradient_square": at_t,
+        "gradient_square_t1": at_1,
         "loss": kd_weight * kd + (1 - kd_weight) * hard,
         "kd_loss": kd,
         "task_loss": hard,

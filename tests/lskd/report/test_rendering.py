@@ -21,6 +21,7 @@ from lskd.report.sections.diffusion import DiffusionSection, EtaOfSplit
 from lskd.report.sections.entropy import EntropySection
 from lskd.report.sections.experiment_drawing import ExperimentDrawingSection
 from lskd.report.sections.experiment_table import ExperimentTableSection
+from lskd.report.sections.measures import MeasuresSection
 from lskd.report.sections.overview import OverviewSection
 from lskd.report.sections.projection import ProjectionSection
 from lskd.report.sections.runs import RunDetails, RunsSection
@@ -50,6 +51,7 @@ SECTIONS = [
     DiffusionSection(title=X, missing=MISSING, sets_file=None, undefined=[], splits=[]),
     ProjectionSection(title=X, missing=[MISSING], drawing=DRAWING),
     EntropySection(title=X, drawing=DRAWING),
+    MeasuresSection(title=X, notes=[X], tables=[TABLE], drawing=DRAWING),
     RunsSection(title=X, introduction=X, table=TABLE, runs=[RunDetails(X, X, X, [(X, X)])]),
     OverviewSection(title=X, table=TABLE, explanation=X),
     ExperimentTableSection(
