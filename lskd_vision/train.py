@@ -88,9 +88,10 @@ def plan(configs: Sequence[TrainingConfig], data: Data) -> list[Run]:
     Raises:
         InputError: a configuration does not fit the models, the teachers or what is in the output directory.
     """
+    models = {config.model.model: config for config in configs}  # of one name they are equal, and built once
     data_configs = {
-        config.model.model: data_config(config.input, meta_model(config.model, config.input, data.num_classes))
-        for config in configs
+        name: data_config(each.input, meta_model(each.model, each.input, data.num_classes))
+        for name, each in models.items()
     }
     teachers = load_teachers(configs, data, list(data_configs.values()))
     record = data.record(configs[0].dataset)
