@@ -1,5 +1,8 @@
 """The vision half of the demo: teachers with and without label smoothing, students at T = 1, 2, 3, 64, η.
 
+The smoothed teacher has two more students, at T = 3 and 64, whose gradients are as large as those of T = 1: is it the
+temperature that costs accuracy, or the size of the steps?
+
     python scripts/demo_vision.py                    # what `make demo` runs
     python scripts/demo_vision.py --seeds 1 2 3      # mean ± standard deviation; varies --seed and --data-seed
 
@@ -19,10 +22,12 @@ from lskd.io.errors import OneLineParser, positive, run_command
 from lskd.io.schema import read_json
 from lskd.records.runs import RunRecord
 
-ALPHAS = (0.0, 0.1)
+SMOOTHED = 0.1
+ALPHAS = (0.0, SMOOTHED)
 TEMPERATURES = (1, 2, 3, 64)
 TEACHER, STUDENT = "resnet10t", "test_resnet"
 NARROW = ["--model-kwargs", "channels=(32,64,128,256)"]  # half as wide as timm's
+MATCHED = (3, 64)  # temperatures of the students with gradients as large as those of T = 1
 LOWER, HIGHER = 1, 3  # the temperatures of η
 QUICK = [f"small_{letter}{mark}" for letter in "ao" for mark in ("", "_with_acute", "_with_grave", "_with_circumflex")]
 
@@ -66,10 +71,13 @@ def train(data: Path, arguments: argparse.Namespace) -> None:
     in_parallel(run, teachers)
     students = []
     for seed in arguments.seeds:
-        for alpha in ALPHAS:
-            teacher = runs / f"{TEACHER}_a{alpha:g}_s{seed}" / "last.pth.tar"
-            options = ["--model", STUDENT, "--kd-checkpoint", teacher, "--kd-temperature", *TEMPERATURES]
-            students.append(train_command(data, arguments.dest, student_epochs, seed, *options))
+        distil = {
+            alpha: ["--model", STUDENT, "--kd-checkpoint", runs / f"{TEACHER}_a{alpha:g}_s{seed}" / "last.pth.tar"]
+            for alpha in ALPHAS
+        }
+        kinds = [[*distil[alpha], "--kd-temperature", *TEMPERATURES] for alpha in ALPHAS]
+        kinds.append([*distil[SMOOTHED], "--kd-temperature", *MATCHED, "--kd-gradient-scale", "match"])
+        students += [train_command(data, arguments.dest, student_epochs, seed, *options) for options in kinds]
     for seed in arguments.seeds:
         for alpha in ALPHAS:
             options = ["--model", STUDENT, "--smoothing", alpha]
@@ -78,25 +86,33 @@ def train(data: Path, arguments: argparse.Namespace) -> None:
 
 
 def models(seeds: Sequence[int]) -> dict[str, list[list[str]]]:
-    """The rows of the table: for each α the run directories of all seeds."""
+    """The rows of the table: for each α the run directories of all seeds, none where there is no such model."""
     names = {"teacher": TEACHER + "_a{a:g}_s{s}"}
     names |= {f"student, T = {T}": f"{STUDENT}_a{{a:g}}_T{T}_s{{s}}" for T in TEMPERATURES}
-    names |= {"student without a teacher": STUDENT + "_a{a:g}_s{s}"}
+    matched = {f"student, T = {T}, steps as at 1": f"{STUDENT}_a{{a:g}}_T{T}_match_s{{s}}" for T in MATCHED}
+    names |= matched | {"student without a teacher": STUDENT + "_a{a:g}_s{s}"}
     return {
-        title: [[name.format(a=alpha, s=seed) for seed in seeds] for alpha in ALPHAS] for title, name in names.items()
+        title: [
+            [name.format(a=alpha, s=seed) for seed in seeds] if title not in matched or alpha == SMOOTHED else []
+            for alpha in ALPHAS
+        ]
+        for title, name in names.items()
     }
 
 
 def table(directory: Path, seeds: Sequence[int]) -> str:
     """Models down, α across (the teacher's, or the labels' where there is none): validation top-1 of the last epoch."""
-    lines = [f"{'top-1 in %':<26}" + "".join(f"{f'α = {alpha:g}':>16}" for alpha in ALPHAS)]
+    lines = [f"{'top-1 in %':<28}" + "".join(f"{f'α = {alpha:g}':>16}" for alpha in ALPHAS)]
     for title, columns in models(seeds).items():
         cells = [
-            mean_and_deviation([last_accuracy(record_of(directory / name)) for name in names]) for names in columns
+            mean_and_deviation([last_accuracy(record_of(directory / name)) for name in names]) if names else "–"
+            for names in columns
         ]
-        lines.append(f"{title:<26}" + "".join(f"{cell:>16}" for cell in cells))
+        lines.append(f"{title:<28}" + "".join(f"{cell:>16}" for cell in cells))
     images = record_of(directory / f"{TEACHER}_a{ALPHAS[0]:g}_s{seeds[0]}").data["splits"]["validation"]
-    return "\n".join([*lines, f"{images} validation images, n = {len(seeds)}"])
+    return "\n".join(
+        [*lines, f"{images} validation images, n = {len(seeds)}; steps as at 1: --kd-gradient-scale match"]
+    )
 
 
 def measure(data: Path, runs: Path, seeds: Sequence[int]) -> None:

@@ -26,6 +26,7 @@ COMMANDS = (
     "match_temperature",
     "measure",
     "accuracy",
+    "summarise",
     "advise",
     "published",
     "compare",

@@ -1,4 +1,4 @@
-"""Test claims about temperatures: the best against the worst of several, and T = 1 against the rest.
+"""Test claims about temperatures: the best against the worst of several or T = 1, and T = 1 against the rest.
 
 The best and the worst of k temperatures are chosen by the numbers that are then compared, so their difference is
 large even where temperature has no effect. It is tested against the studentised range of k groups (Tukey 1949),
@@ -109,9 +109,7 @@ class Groups:
         weights[best] += 1
         weights[worst] -= 1
         found = self.contrast(weights)
-        tests = [(math.sqrt(variance), df) for variance, df in (found.own, found.pooled)]
-        p = max(_tail(found.difference, error, k, df) for error, df in tests)
-        half = max(error * _quantile(k, df) for error, df in tests)
+        p, half = self._chosen(found)
         return self._comparison(best, worst, found.difference, half, p)
 
     def one_against_rest(self, temperature: float = 1.0) -> Comparison | None:
@@ -127,6 +125,31 @@ class Groups:
         p = _tail(found.difference, error, 2, df)
         return self._comparison(chosen, None, found.difference, error * _quantile(2, df), p)
 
+    def best_against(self, temperature: float = 1.0) -> Comparison | None:
+        """The highest mean against one temperature, or that one, if it has the highest, against the next highest.
+
+        Tested and with an interval as the best against the worst, since the best is chosen by the same numbers; None
+        where it has too few seeds or no other has enough.
+        """
+        k = len(self.temperatures)
+        if k < 2 or temperature not in self.temperatures:
+            return None
+        best, second = np.argsort(-self.means, kind="stable")[:2].tolist()
+        given = self.temperatures.index(temperature)
+        other = second if best == given else given
+        weights = np.zeros(k)
+        weights[best], weights[other] = 1, -1
+        found = self.contrast(weights)
+        p, half = self._chosen(found)
+        return self._comparison(best, other, found.difference, half, p)
+
+    def _chosen(self, found: _Contrast) -> tuple[float, float]:
+        """p and half the interval of a difference whose groups were chosen among all by their means."""
+        k = len(self.temperatures)
+        tests = [(math.sqrt(variance), df) for variance, df in (found.own, found.pooled)]
+        p = max(_tail(found.difference, error, k, df) for error, df in tests)
+        return p, max(error * _quantile(k, df) for error, df in tests)
+
     def _comparison(self, higher: int, lower: int | None, difference: float, half: float, p: float) -> Comparison:
         """A comparison with an interval of ``half`` to either side."""
         interval = difference - half, difference + half
@@ -134,6 +157,46 @@ class Groups:
         other = None if lower is None else T[lower]
         paired = self.blocks is not None
         return Comparison(T[higher], other, difference, interval, p, len(T), int(self.n.min()), paired)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference between groups that were chosen before they were looked at, with a t-test.
+
+    Attributes:
+        mean: the weighted sum of the means.
+        interval: at 95 %.
+        p: the probability of as large a difference by chance, two-sided.
+        seeds: the fewest of any group.
+        paired: whether it is of differences within seeds.
+    """
+
+    mean: float
+    interval: tuple[float, float]
+    p: float
+    seeds: int
+    paired: bool
+
+
+def planned_difference(groups: Sequence[tuple[float, Mapping[Hashable, float]]]) -> Difference | None:
+    """A weighted sum of means over seeds, such as ``[(1, at T = 1), (-1, at T = 3)]``; None for too few seeds.
+
+    Args:
+        groups: a weight, which sum to 0, and the values by what pairs them, for each of at least two.
+
+    >>> found = planned_difference([(1, {1: 80.0, 2: 81.0, 3: 82.5}), (-1, {1: 79.0, 2: 79.5, 3: 81.0})])
+    >>> round(found.mean, 3), [round(end, 2) for end in found.interval], round(found.p, 4), found.paired
+    (1.333, [0.62, 2.05], 0.0153, True)
+    """
+    found = Groups({float(place): values for place, (_, values) in enumerate(groups)})
+    if len(found.temperatures) < len(groups):
+        return None
+    contrast = found.contrast([weight for weight, _ in groups])
+    error, freedom = math.sqrt(contrast.own[0]), contrast.own[1]
+    half = error * _quantile(2, freedom)
+    interval = contrast.difference - half, contrast.difference + half
+    p = _tail(contrast.difference, error, 2, freedom)
+    return Difference(contrast.difference, interval, p, int(found.n.min()), found.blocks is not None)
 
 
 def _seeds(values: Mapping[Hashable, float] | Spread) -> int:

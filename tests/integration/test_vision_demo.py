@@ -14,11 +14,13 @@ def test_the_demo_prints_eta_and_a_table_a_second_run_reuses_everything_and_a_re
     rows = ["teacher", *(f"student, T = {T}" for T in (1, 2, 3, 64)), "student without a teacher"]
     for row in rows:
         assert re.search(rf"^{row} +\d+\.\d +\d+\.\d$", table, re.MULTILINE), first.stdout
+    for T in (3, 64):
+        assert re.search(rf"^student, T = {T}, steps as at 1 +– +\d+\.\d$", table, re.MULTILINE), first.stdout
     assert "n = 1" in table
     assert len(re.findall(r"^small_a +[+-]\d", first.stdout, re.MULTILINE)) == 2  # η, for each teacher
     made = [*tmp_path.rglob("*.pth.tar"), *tmp_path.rglob("*.representations.safetensors")]
     times = {path: path.stat().st_mtime_ns for path in made}
-    assert len(times) == 36
+    assert len(times) == 40
     second = run("python scripts/demo_vision.py --quick --dest", tmp_path / "demo")
     assert second.stdout.partition("top-1 in %")[2].rsplit("\n", 2)[0] == table
     assert {path: path.stat().st_mtime_ns for path in made} == times

@@ -1,0 +1,130 @@
+"""Summarise students by temperature: means over seeds, the best T against T = 1, and whether step size explains it.
+
+Runs are grouped by everything that decides a result: data, teacher's and student's model, α, and the settings of the
+training. Where runs differ only in --kd-gradient-scale match or in an optimiser that normalises its steps, a second
+table says how much of what T costs goes away with it. p is adjusted for all differences of a table (Holm).
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from lskd.io.tables import Column, output_file, show, write
+from lskd.measure.comparisons import holm
+from lskd.measure.temperature_effects import Effect, StepControl, effects, step_controls
+from lskd.records.found_runs import find_runs
+from lskd.records.spread import Spread
+from lskd.records.studies import group, number
+
+EXAMPLE = "lskd summarise runs/letters --output summary.csv"
+WORDS = {
+    "all": "removed, as far as chance allows to see",
+    "part": "in part removed",
+    "none": "not removed",
+    "no cost": "no cost beyond chance",
+    "cannot tell": "too few seeds",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``lskd summarise``."""
+    parser.add_argument("runs", nargs="+", metavar="DIR", help="run directories, or directories above them")
+    parser.add_argument(
+        "--output", type=output_file, metavar="FILE", help="a row for each α, T and setting, .csv or .json"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the tables; write the rows."""
+    found = effects(group(find_runs(arguments.runs)))
+    if arguments.output:
+        write(arguments.output, summary_rows(found))
+    print("\n\n".join([students_table(found), *filter(None, [controls_table(step_controls(found))])]))
+
+
+def summary_rows(found: Sequence[Effect]) -> list[dict[str, Any]]:
+    """A row for each effect and temperature: what was trained, mean, standard deviation, n."""
+    return [
+        {
+            "data": each.study.first.data,
+            "teacher": each.study.teacher,
+            "student": each.study.first.model,
+            "settings": each.study.special.removeprefix(", ") or None,
+            "optimiser": each.optimiser,
+            "label_smoothing": each.alpha,
+            "temperature": T,
+            "metric": each.study.metrics[0].key,
+            "mean": spread.mean,
+            "standard_deviation": spread.sd,
+            "n": spread.n,
+        }
+        for each in found
+        for T, spread in each.means.items()
+    ]
+
+
+def students_table(found: Sequence[Effect]) -> str:
+    """Settings and α down, T across; the best T less T = 1."""
+    temperatures = sorted({T for each in found for T in each.values})
+    comparisons = [each.against_one for each in found]
+    adjusted = iter(holm([each.p for each in comparisons if each]))
+    rows = []
+    for each, comparison in zip(found, comparisons, strict=True):
+        row: dict[str, Any] = {"study": each.study.title, "alpha": each.alpha, "best": each.best}
+        row |= {f"T{T}": cell(each.means.get(T)) for T in temperatures}
+        if comparison:
+            low, high = comparison.interval
+            row["difference"] = f"{comparison.difference:+.2f} ({low:+.2f} to {high:+.2f})"
+            row["against"], row["p"] = f"{comparison.higher:g} − {comparison.lower:g}", next(adjusted)
+        rows.append(row)
+    columns = [Column("study", "study"), Column("α", "alpha", "g")]
+    columns += [Column(f"T = {T:g}", f"T{T}") for T in temperatures]
+    columns += [Column("best T", "best", "g")]
+    columns += [Column("T", "against"), Column("difference (95 %)", "difference"), Column("p", "p", ".2g")]
+    units = " and ".join(dict.fromkeys("BLEU" if each.study.unit == "BLEU" else "top-1 in %" for each in found))
+    about = f"{units}, mean ± standard deviation over seeds (n); difference: the best T and T = 1, or the next best"
+    return f"{about}; the interval allows for the choice.\n\n{show(rows, columns)}"
+
+
+def controls_table(controls: Sequence[StepControl]) -> str:
+    """What T costs with plain steps and with a control for their size; empty without controls."""
+    if not controls:
+        return ""
+    rows = [
+        {
+            "alpha": each.plain.alpha,
+            "temperature": each.temperature,
+            "control": control_name(each),
+            "cost": interval(each.cost),
+            "controlled": interval(each.cost_controlled),
+            "removed": interval(each.removed),
+            "verdict": WORDS[each.verdict],
+        }
+        for each in controls
+    ]
+    columns = [Column("student", "student")] if len({each.plain.study.first.model for each in controls}) > 1 else []
+    for row, each in zip(rows, controls, strict=True):
+        row["student"] = each.plain.study.first.model
+    columns += [Column("control", "control"), Column("α", "alpha", "g"), Column("T", "temperature", "g")]
+    columns += [Column("cost of T (95 %)", "cost"), Column("with the control", "controlled")]
+    columns += [Column("removed", "removed"), Column("the cost is", "verdict")]
+    about = "Cost of T: T = 1 less T, with steps as long as the gradient, and with a control for their size."
+    return f"{about}\n\n{show(rows, columns)}"
+
+
+def control_name(control: StepControl) -> str:
+    """``match``, or the optimiser."""
+    return "match" if control.control.matched else str(control.control.optimiser)
+
+
+def cell(spread: Spread | None) -> str | None:
+    """``85.30 ± 0.40 (3)``; None for None."""
+    return None if spread is None else number(spread, with_n=True)
+
+
+def interval(difference: Any) -> str | None:
+    """``+1.20 (+0.40 to +2.00)``; None for None."""
+    if difference is None:
+        return None
+    low, high = difference.interval
+    return f"{difference.mean:+.2f} ({low:+.2f} to {high:+.2f})"

@@ -1,0 +1,188 @@
+"""What the temperature did to students, from their run records: the best T, what T costs, and what removes that cost.
+
+An effect is of the students of one teacher (or of teachers that differ in their seed alone) trained with the same
+settings. Two effects whose settings differ only in how the size of a step depends on the gradient's show whether a high
+temperature costs accuracy because of what it teaches or because its gradients are small: with
+``kd_gradient_scale = match`` each gradient has the size that T = 1 would give, and optimisers like Adam normalise their
+steps.
+"""
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lskd.measure.comparisons import LEVEL, Comparison, Difference, Groups, holm, planned_difference
+from lskd.records.spread import Spread, over_seeds
+from lskd.records.studies import Study, pair
+
+GRADIENT_SCALE = ("kd_gradient_scale",)
+# timm's and fairseq's names of optimisers whose steps are as long as the gradient.
+PLAIN_OPTIMISERS = ("sgd", "sgdp", "momentum", "nesterov", "nag")
+OPTIMISER = ("opt", "optimizer")
+# Settings that go with the choice of an optimiser.
+OPTIMISATION = ("lr", "weight_decay", "sched", "warmup", "min_lr", "clip", "momentum", "adam_", "decay_", "opt_")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Students of one teacher's kind, of equal settings, by temperature.
+
+    Attributes:
+        study: of the students.
+        alpha: of the teacher.
+        values: by T, then by seeds and teacher, the top-1 accuracy of the last epoch in % or the test BLEU.
+    """
+
+    study: Study
+    alpha: float | None
+    values: Mapping[float, Mapping[Hashable, float]]
+
+    @property
+    def means(self) -> dict[float, Spread]:
+        """Over seeds, by T, increasing."""
+        return {T: over_seeds(list(self.values[T].values())) for T in sorted(self.values)}
+
+    @property
+    def best(self) -> float:
+        """The T of the highest mean; of equal ones the lowest."""
+        means = self.means
+        return max(means, key=lambda T: (means[T].mean, -T))
+
+    @property
+    def against_one(self) -> Comparison | None:
+        """The best T against T = 1, see :meth:`Groups.best_against`; None for too few seeds."""
+        return Groups(self.values).best_against(1.0)
+
+    @property
+    def matched(self) -> bool:
+        """Whether every gradient has the size that T = 1 would give."""
+        return self.study.first.settings.get("kd_gradient_scale") == '"match"'
+
+    @property
+    def optimiser(self) -> str | None:
+        """timm's or fairseq's name; None where the record does not have it."""
+        settings = self.study.first.settings
+        names = (json.loads(settings[name]) for name in ("opt", "optimizer._name", "optimizer") if name in settings)
+        return next((name for name in names if isinstance(name, str)), None)
+
+    @property
+    def plain_steps(self) -> bool:
+        """Whether a step is as long as the gradient: neither matched nor normalised by the optimiser."""
+        return not self.matched and self.optimiser in PLAIN_OPTIMISERS
+
+
+@dataclass(frozen=True)
+class StepControl:
+    """What a temperature costs with plain steps and with a control for their size.
+
+    Attributes:
+        temperature: T, above 1.
+        plain: the effect with plain steps.
+        control: the effect with ``match`` or another optimiser.
+        cost: T = 1 less T with plain steps; None for too few seeds, as the following.
+        cost_controlled: the same with the control.
+        removed: ``cost`` less ``cost_controlled``.
+        adjusted: their p, adjusted for all temperatures and controls (Holm).
+        verdict: "all", "part", "none" of the cost is removed, "no cost", or "cannot tell".
+    """
+
+    temperature: float
+    plain: Effect
+    control: Effect
+    cost: Difference | None
+    cost_controlled: Difference | None
+    removed: Difference | None
+    adjusted: tuple[float, float, float] | None = None
+    verdict: str = "cannot tell"
+
+
+def effects(studies: Sequence[Study]) -> list[Effect]:
+    """The effects in studies, of each study the most smoothed teacher first; an unknown α is last."""
+    found = []
+    for study in studies:
+        metric = study.metrics[0].key
+        for alpha in sorted(study.smoothings, key=lambda alpha: -1 if alpha is None else alpha, reverse=True):
+            values = {
+                T: {pair(run): run.metrics[metric] for run in runs if run.metrics.get(metric) is not None}
+                for (smoothing, T), runs in study.students.items()
+                if smoothing == alpha
+            }
+            if values := {T: each for T, each in values.items() if each}:
+                found.append(Effect(study, alpha, values))
+    return found
+
+
+def step_controls(found: Sequence[Effect]) -> list[StepControl]:
+    """What the temperatures of each effect with plain steps cost, beside each of its controls.
+
+    ``match`` at T = 1 is the paper's loss, so students of T = 1 without it count for both.
+
+    Args:
+        found: from :func:`effects`.
+    """
+    controls = []
+    for plain in found:
+        for control in found if plain.plain_steps and 1.0 in plain.values else ():
+            if control.alpha == plain.alpha and _differs_in_steps_alone(plain, control):
+                at_one = control.values.get(1.0) or (plain.values[1.0] if control.matched else None)
+                higher = sorted(T for T in plain.values.keys() & control.values.keys() if T > 1)
+                controls += [_control(plain, control, T, at_one) for T in higher if at_one]
+    return _judged(controls)
+
+
+def _control(plain: Effect, control: Effect, T: float, at_one: Mapping[Hashable, float]) -> StepControl:
+    first, later, controlled = plain.values[1.0], plain.values[T], control.values[T]
+    cost = planned_difference([(1, first), (-1, later)])
+    cost_controlled = planned_difference([(1, at_one), (-1, controlled)])
+    if at_one is first:  # it is in both costs, and cancels
+        removed = planned_difference([(1, controlled), (-1, later)])
+    else:
+        removed = planned_difference([(1, first), (-1, later), (-1, at_one), (1, controlled)])
+    return StepControl(T, plain, control, cost, cost_controlled, removed)
+
+
+def _judged(controls: Sequence[StepControl]) -> list[StepControl]:
+    """With adjusted p and a verdict."""
+    tests = [(each.cost, each.cost_controlled, each.removed) for each in controls]
+    adjusted = iter(holm([one.p for each in tests for one in each if one is not None]))
+    judged = []
+    for control, each in zip(controls, tests, strict=True):
+        p = [next(adjusted) if one is not None else 1.0 for one in each]
+        known = None not in each
+        judged.append(
+            StepControl(
+                control.temperature,
+                control.plain,
+                control.control,
+                *each,
+                adjusted=(p[0], p[1], p[2]) if known else None,
+                verdict=_verdict(control, p) if known else "cannot tell",
+            )
+        )
+    return judged
+
+
+def _verdict(control: StepControl, p: Sequence[float]) -> str:
+    cost, controlled, removed = control.cost, control.cost_controlled, control.removed
+    if cost is None or controlled is None or removed is None:
+        return "cannot tell"
+    if cost.mean <= 0 or p[0] > LEVEL:
+        return "no cost"
+    if removed.mean <= 0 or p[2] > LEVEL:
+        return "none"
+    return "part" if controlled.mean > 0 and p[1] <= LEVEL else "all"
+
+
+def _differs_in_steps_alone(plain: Effect, control: Effect) -> bool:
+    """Whether two effects are of equal students but for the gradient's scale or, alone, the optimisation."""
+    ours, theirs = plain.study, control.study
+    same = (ours.first.kind, ours.first.data, ours.first.model, ours.teacher)
+    if plain is control or same != (theirs.first.kind, theirs.first.data, theirs.first.model, theirs.teacher):
+        return False
+    one, other = ours.first.settings, theirs.first.settings
+    differing = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+    if control.matched:
+        return differing == set(GRADIENT_SCALE)
+    allowed = (*OPTIMISER, *OPTIMISATION)
+    normalised = control.optimiser is not None and control.optimiser not in PLAIN_OPTIMISERS
+    return normalised and all(name.split(".")[-1].startswith(allowed) or name.startswith(allowed) for name in differing)
