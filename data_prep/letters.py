@@ -32,6 +32,7 @@ from lskd.io.files import sha256, write_json, write_text
 
 CASES = {"lower": "small_", "upper": "capital_"}  # values of --classes: how the classes' names begin
 SPLITS = ("train", "validation")
+FONTS_OF = {"train": "--fonts", "validation": "--validation-fonts"}
 
 
 def chosen_classes(value: str, classes: Sequence[Row]) -> list[int]:
@@ -59,30 +60,33 @@ def chosen_classes(value: str, classes: Sequence[Row]) -> list[int]:
     return [row for row, name in enumerate(names) if name in wanted]
 
 
-def spread_order(fonts: Sequence[Row]) -> list[int]:
-    """The rows of the training fonts, ordered so that the first N come from as many families as possible.
+def spread_order(fonts: Sequence[Row], split: str = "train") -> list[int]:
+    """The rows of a split's fonts, ordered so that the first N come from as many families as possible.
 
     First one font of each family, then a second of each, and so on; families are sorted by a hash of their name.
     """
     seen: dict[str, int] = {}
     keys = []
     for row, font in enumerate(fonts):
-        if font["split"] == "train":
+        if font["split"] == split:
             rank = seen[font["family"]] = seen.get(font["family"], -1) + 1
             keys.append((rank, hashlib.sha256(font["family"].encode()).hexdigest(), row))
     return [row for _, _, row in sorted(keys)]
 
 
-def chosen_fonts(number: int | None, fonts: Sequence[Row]) -> list[int]:
-    """The rows of the selected fonts: the first ``number`` of :func:`spread_order`, and all validation fonts.
+def chosen_fonts(numbers: Mapping[str, int | None], fonts: Sequence[Row]) -> list[int]:
+    """The rows of the selected fonts: of each split the first ones of :func:`spread_order`, all of them for None.
 
     Raises:
-        InputError: there are fewer training fonts.
+        InputError: a split has fewer fonts.
     """
-    training = spread_order(fonts)
-    if number is not None and number > len(training):
-        raise input_error("--fonts", number, f"must be at most {len(training)}, all training fonts")
-    return sorted(training[:number] + [row for row, font in enumerate(fonts) if font["split"] == "validation"])
+    rows = []
+    for split, option in FONTS_OF.items():
+        order, number = spread_order(fonts, split), numbers[split]
+        if number is not None and number > len(order):
+            raise input_error(option, number, f"must be at most {len(order)}, all {split} fonts")
+        rows += order[:number]
+    return sorted(rows)
 
 
 def groups_of(classes: Sequence[Row]) -> dict[str, list[str]]:
@@ -152,15 +156,17 @@ def main(arguments: argparse.Namespace) -> None:
     """Make the data directory, unless it is there already."""
     classes, fonts = read_table(CLASSES), read_table(FONTS)
     class_rows = chosen_classes(arguments.classes, classes)
-    font_rows = chosen_fonts(arguments.fonts, fonts)
+    font_rows = chosen_fonts({"train": arguments.fonts, "validation": arguments.validation_fonts}, fonts)
     if arguments.rebuild:
         rebuild(classes, fonts, read_table(PACKAGES), SAMPLE)
-    parameters = {
+    parameters: dict[str, Any] = {
         "data_set": "letters",
         "classes": description(class_rows, classes),
         "fonts": arguments.fonts,
         "sample_sha256": sha256(SAMPLE),
     }
+    if arguments.validation_fonts is not None:  # older manifests do not have it
+        parameters["validation_fonts"] = arguments.validation_fonts
     if already_prepared(arguments.dest, parameters):
         print(f"{arguments.dest} is ready")
         return
@@ -188,6 +194,9 @@ def parser() -> argparse.ArgumentParser:
         type=positive,
         metavar="N",
         help="train on N fonts, of as many families as possible (default 190, all)",
+    )
+    options.add_argument(
+        "--validation-fonts", type=positive, metavar="N", help="validate on N fonts, likewise (default 48, all)"
     )
     options.add_argument("--rebuild", action="store_true", help="first rebuild the sample from Debian's packages")
     return options

@@ -35,7 +35,7 @@ QUICK = [f"small_{letter}{mark}" for letter in "ao" for mark in ("", "_with_acut
 def prepare(arguments: argparse.Namespace) -> Path:
     """Make the data, unless they are made, and return their directory."""
     data = arguments.dest / "data" / "letters"
-    size: list[object] = ["--fonts", 36]
+    size: list[object] = ["--fonts", 36, "--validation-fonts", 24]
     if arguments.quick:
         classes = arguments.dest / "quick-classes.txt"
         classes.parent.mkdir(parents=True, exist_ok=True)
@@ -120,12 +120,11 @@ def measure(data: Path, runs: Path, seeds: Sequence[int]) -> None:
     shown = models(seeds)
     titles = ("teacher", f"student, T = {LOWER}", f"student, T = {HIGHER}")
     checkpoints = [runs / name / "last.pth.tar" for title in titles for names in shown[title] for name in names]
-    options = ["--data-dir", data, "--split", "train", "validation", "--keep-per-class", 48]
-    options += ["--device", "cpu", "--workers", 0]
+    options = ["--data-dir", data, "--device", "cpu", "--workers", 0]
     commands = [
         lskd("vision", "representations", checkpoint, *options)
         for checkpoint in checkpoints
-        if not recorded(checkpoint, "train", "validation")
+        if not recorded(checkpoint, "validation")
     ]
     in_parallel(run, commands)
     reference = representations(runs / f"{TEACHER}_a{ALPHAS[0]:g}_s{seeds[0]}" / "last.pth.tar", "validation")

@@ -27,8 +27,8 @@ class GradientSize:
     """The root mean square, over samples, of the norm of g_T, relative to that of g_1.
 
     Attributes:
-        start: for a student with equal logits; above 0.
-        end: for a student close to its teacher; above 0.
+        start: for a student with equal logits, 0 or more; infinite where it has none at T = 1 alone.
+        end: for a student close to its teacher; likewise.
     """
 
     start: float

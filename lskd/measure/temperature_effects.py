@@ -102,7 +102,7 @@ def effects(studies: Sequence[Study]) -> list[Effect]:
     for study in studies:
         metric = study.metrics[0].key
         for alpha in sorted(study.smoothings, key=lambda alpha: -1 if alpha is None else alpha, reverse=True):
-            values = {
+            values: dict[float, Mapping[Hashable, float]] = {
                 T: {pair(run): run.metrics[metric] for run in runs if run.metrics.get(metric) is not None}
                 for (smoothing, T), runs in study.students.items()
                 if smoothing == alpha

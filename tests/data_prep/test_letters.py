@@ -216,10 +216,12 @@ def test_fewer_fonts_are_of_many_families_and_within_more_fonts():
     assert sorted(order) == [row for row, font in enumerate(fonts) if font["split"] == "train"]
     families = {font["family"] for font in fonts if font["split"] == "train"}
     assert {fonts[row]["family"] for row in order[: len(families)]} == families
-    validation = {row for row, font in enumerate(fonts) if font["split"] == "validation"}
-    for number in (1, 20, 190):
-        assert set(chosen_fonts(number, fonts)) == validation | set(order[:number])
-    assert chosen_fonts(None, fonts) == list(range(238))
+    validation = spread_order(fonts, "validation")
+    assert sorted(validation) == [row for row, font in enumerate(fonts) if font["split"] == "validation"]
+    for train, val in ((1, None), (20, 48), (190, 5)):
+        rows = chosen_fonts({"train": train, "validation": val}, fonts)
+        assert set(rows) == set(validation[:val]) | set(order[:train])
+    assert chosen_fonts({"train": None, "validation": None}, fonts) == list(range(238))
 
 
 def test_a_directory_that_is_ready_is_recognised_and_never_written_over(run, names_file, tmp_path):
@@ -232,7 +234,7 @@ def test_a_directory_that_is_ready_is_recognised_and_never_written_over(run, nam
         "small_a",
         "small_e",
     ]
-    for changes in ((*same[:4], "--fonts", 3), same[:4], (*same[:2], "--fonts", 2)):
+    for changes in ((*same[:4], "--fonts", 3), (*same, "--validation-fonts", 5), same[:4], (*same[:2], "--fonts", 2)):
         status, _, complaint = run(*changes)
         assert (status, complaint.count("\n"), "name a new directory" in complaint) == (2, 1, True)
     assert {path: path.stat().st_mtime_ns for path in before} == before

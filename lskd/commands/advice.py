@@ -1,0 +1,289 @@
+"""The parts of the answer of ``lskd advise``, as plain values: what ``--json`` prints and the text is made from."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lskd.commands.file_logits import Logits
+from lskd.commands.training_commands import images, run_beside, student_of, translation
+from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, holm
+from lskd.measure.recorded_smoothing import Smoothing
+from lskd.measure.representations import Representations
+from lskd.measure.teacher_outputs import SMALL, teacher_outputs
+from lskd.measure.temperature_effects import Effect, StepControl, effects, step_controls
+from lskd.paper.evidence import of_the_paper, of_this_project
+from lskd.records.found_runs import Run
+from lskd.records.studies import Study, group, spread
+from lskd.report.claims import MeanEta
+from lskd.report.measured_eta import measure_diffusion
+from lskd.report.options import Options
+from lskd.report.representation_files import RepresentationFiles
+
+Advice = dict[str, Any]
+TRIED = (1, 2, 3, 4)  # the temperatures that a first comparison should have
+SEEDS = (1, 2, 3)
+
+
+def smoothing_part(smoothing: Smoothing) -> Advice:
+    """Part 1: whether the teacher was smoothed, how much, and how that is known."""
+    return {
+        "smoothed": smoothing.smoothed,
+        "recorded": smoothing.recorded,
+        "source": smoothing.source,
+        "estimate": asdict(smoothing.estimate),
+        "disagreement": smoothing.disagreement,
+        "rests_on": smoothing.rests_on,
+    }
+
+
+def outputs_part(
+    teacher: Representations,
+    thinned: Representations,
+    logits: Logits | None,
+    temperatures: Sequence[float],
+    reason: str,
+) -> Advice:
+    """Part 2: entropy, what lies beside the label, and the size of gradients, by T; ``reason`` where there is none.
+
+    Args:
+        teacher: its representations.
+        thinned: those of them that are used.
+        logits: of these; None without.
+        temperatures: at which they are looked at.
+        reason: why there are none.
+    """
+    if logits is None:
+        return {"rests_on": None, "reason": reason, "by_temperature": [], "small_steps": []}
+    found = teacher_outputs(logits, thinned.labels, temperatures)
+    rows = [
+        {
+            "temperature": each.temperature,
+            "entropy_nats": each.entropy,
+            "non_target_percent": 100 * each.non_target,
+            "gradient_at_start": _finite(each.gradient_start),
+            "gradient_at_end": _finite(each.gradient_end),
+        }
+        for each in found
+    ]
+    split = teacher.provenance.get("split") or "unknown split"
+    return {
+        "rests_on": f"{len(thinned.labels)} samples of the {split} split",
+        "reason": None,
+        "largest_entropy_nats": math.log(len(teacher.class_names)),
+        "by_temperature": rows,
+        "small_steps": [each.temperature for each in found if each.small_steps],
+        "small_steps_are_below": SMALL,
+    }
+
+
+def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) -> Advice:
+    """Part 3: what the user's own students show, of teachers of this kind and of others."""
+    if not runs:
+        return {"given": 0, "effects": [], "controls": [], "eta": [], "without_teacher": []}
+    studies = group(runs)
+    found = effects(studies)
+    ours = [each for each in found if _of_this_teacher(each, teacher)]
+    comparisons = {id(each): comparison for each in found if (comparison := each.against_one)}
+    adjusted = dict(zip(comparisons, holm([each.p for each in comparisons.values()]), strict=True))
+    others = [each for each in found if all(each is not one for one in ours)]
+    return {
+        "given": len(runs),
+        "effects": [
+            _effect(each, of_this, adjusted.get(id(each)))
+            for every, of_this in ((ours, True), (others, False))
+            for each in every
+        ],
+        "controls": [_control(each) for each in step_controls(ours)],
+        "eta": [row for study in studies for row in _eta(study, ours, sets)],
+        "without_teacher": list({str(row): row for study in studies for row in _alone(study)}.values()),
+    }
+
+
+def measured_part(smoothed: bool | None) -> Advice:
+    """Part 4: what this project and the paper measured for such teachers, of all where it is not known."""
+    return {
+        "of_teachers": {True: "smoothed", False: "not smoothed", None: "smoothed or not"}[smoothed],
+        "this_project": [each.row() for each in of_this_project(smoothed)],
+        "the_paper": [each.row() for each in of_the_paper(smoothed)],
+    }
+
+
+def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs: Advice, own: Advice) -> list[Advice]:
+    """Part 5: what to run next, the most telling first, each with the question that it settles.
+
+    Args:
+        path: of the teacher's representation file.
+        teacher: its content.
+        runs: of students.
+        outputs: part 2.
+        own: part 3.
+    """
+    make = _Trainings(teacher, runs)
+    ours = [each for each in own["effects"] if each["of_this_teacher"]]
+    steps: list[Advice] = []
+    if not ours:
+        steps.append(_step("which T is best for your data", make.students(TRIED)))
+    few = [
+        (each, T) for each in ours if (T := [float(T) for T, cell in each["means"].items() if cell["n"] < LEAST_SEEDS])
+    ]
+    for effect, temperatures in few:
+        command = make.students(temperatures, like=effect["first_run"])
+        steps.append(_step(f"whether differences are more than chance, {effect['study']}", command))
+    plain = [each for each in ours if each["plain_steps"]]
+    matched = {float(T) for each in ours if each["matched"] for T in each["means"]}
+    small = {float(T) for T in outputs["small_steps"]}
+    missing = sorted({float(T) for each in plain for T in each["means"]} & small - matched)
+    if missing and make.vision:
+        question = "whether it is T that costs accuracy, or the size of its steps"
+        steps.append(
+            _step(question, make.students(missing, "--kd-gradient-scale", "match", like=plain[0]["first_run"]))
+        )
+    if ours and not own["without_teacher"] and make.vision:
+        steps.append(_step("what distillation adds to training on labels", make.alone()))
+    if ours and not own["eta"]:
+        steps.append(_step("whether classes drift towards similar ones (η)", make.eta(path)))
+    return steps
+
+
+class _Trainings:
+    """Command lines for more runs with this teacher, with the options of a run that is there."""
+
+    def __init__(self, teacher: Representations, runs: Sequence[Run]) -> None:
+        made = teacher.provenance
+        self.checkpoint = made.get("checkpoint") or "TEACHER"
+        self.vision = made.get("kind") != "translation"
+        self.runs = {str(run.directory): run for run in runs}
+        kind = "vision" if self.vision else "translation"
+        self.student = student_of([run for run in runs if run.kind == kind])
+        self.base = self.student or run_beside(made.get("checkpoint"))
+
+    def students(self, temperatures: Sequence[float], *options: str, like: str | None = None) -> str:
+        """Students at these temperatures, of images three seeds each, with the settings of the run ``like``."""
+        base = self.base if like is None else self.runs[like]
+        if not self.vision:
+            return translation(base, self.checkpoint, temperatures)
+        words = ["--kd-temperature", *(f"{T:g}" for T in temperatures), *options, "--seed", *SEEDS]
+        return images(base, self.checkpoint, words, None if self.student else "STUDENT")
+
+    def alone(self) -> str:
+        """The student's model without a teacher."""
+        return images(self.base, None, ["--seed", *SEEDS])
+
+    def eta(self, path: Path) -> str:
+        """Representations of the students, S1 and S2, and the answer with η."""
+        record = "for RUN in RUNS/*_T[13]_*; do lskd vision representations $RUN/last.pth.tar --data-dir DIR; done"
+        if not self.vision:
+            record = "lskd nmt representations --data DATA-BIN --path RUN/checkpoint_best.pt  # of each student"
+        sets = f"lskd similar {path} --by distance --targets … --output sets.json"
+        return f"{record} && {sets} && lskd advise {path} RUNS --sets sets.json"
+
+
+def _step(question: str, command: str) -> Advice:
+    return {"settles": question, "command": command}
+
+
+def _of_this_teacher(effect: Effect, teacher: Representations) -> bool:
+    """Whether students are of this teacher, or with it of others of its kind: by its weights, else by its path."""
+    weights, checkpoint = teacher.provenance.get("fingerprint"), teacher.provenance.get("checkpoint")
+    runs = [run for (alpha, _), runs in effect.study.students.items() if alpha == effect.alpha for run in runs]
+    if weights is not None:
+        return any(run.teacher.get("fingerprint") == weights for run in runs)
+    end = Path(checkpoint or "").parts[-3:-1]  # directories may have been moved
+    return bool(end) and any(Path(path).parts[-3:-1] == end for run in runs for path in run.teacher.get("paths", []))
+
+
+def _effect(effect: Effect, ours: bool, p: float | None) -> Advice:
+    comparison = effect.against_one
+    return {
+        "study": effect.study.title,
+        "of_this_teacher": ours,
+        "first_run": next(
+            str(run.directory)
+            for (alpha, _), runs in effect.study.students.items()
+            for run in runs
+            if alpha == effect.alpha
+        ),
+        "label_smoothing": effect.alpha,
+        "optimiser": effect.optimiser,
+        "matched": effect.matched,
+        "plain_steps": effect.plain_steps,
+        "unit": effect.study.unit,
+        "means": {f"{T:g}": asdict(each) for T, each in effect.means.items()},
+        "best": effect.best,
+        "difference": None
+        if comparison is None
+        else {
+            "higher": comparison.higher,
+            "lower": comparison.lower,
+            "mean": comparison.difference,
+            "low": comparison.interval[0],
+            "high": comparison.interval[1],
+            "p_adjusted": p,
+            "more_than_chance": p is not None and p <= LEVEL,
+            "temperatures": comparison.temperatures,
+            "seeds": comparison.seeds,
+            "paired": comparison.paired,
+        },
+    }
+
+
+def _control(control: StepControl) -> Advice:
+    def interval(difference: Any) -> Advice | None:
+        if difference is None:
+            return None
+        return {"mean": difference.mean, "low": difference.interval[0], "high": difference.interval[1]}
+
+    return {
+        "study": control.plain.study.title,
+        "label_smoothing": control.plain.alpha,
+        "temperature": control.temperature,
+        "control": "match" if control.control.matched else control.control.optimiser,
+        "cost": interval(control.cost),
+        "cost_controlled": interval(control.cost_controlled),
+        "removed": interval(control.removed),
+        "means": {
+            "T = 1": over(control.plain.values[1.0]),
+            "plain": over(control.plain.values[control.temperature]),
+            "controlled": over(control.control.values[control.temperature]),
+        },
+        "verdict": control.verdict,
+    }
+
+
+def over(values: Mapping[Any, float]) -> float:
+    """The mean over seeds."""
+    return sum(values.values()) / len(values)
+
+
+def _eta(study: Study, ours: Sequence[Effect], sets: Path | None) -> list[Advice]:
+    """η of a study's students, where there are representation files and sets."""
+    if all(each.study is not study for each in ours):
+        return []
+    options = Options(sets=[sets] if sets else [])
+    measured = measure_diffusion(RepresentationFiles(study), options)
+    rows = []
+    for split, by_alpha in measured.etas.items():
+        for alpha, eta in by_alpha.items():
+            mean = MeanEta.of(split, eta)
+            row: Advice = {"study": study.title, "label_smoothing": alpha, "split": split, "targets": mean.targets}
+            row |= {"change": f"T = {options.first:g} → {options.second:g}", "pairs": len(mean.similar)}
+            row |= {"similar_percent": over(dict(enumerate(mean.similar))), "similar_below_0": mean.signs[0]}
+            row |= {"dissimilar_percent": over(dict(enumerate(mean.dissimilar))), "dissimilar_above_0": mean.signs[1]}
+            row |= {"similar_excluding_0": mean.excluding[0] if mean.excluding else None, "p": mean.p}
+            rows.append(row | {"p_isotropic": mean.p_isotropic})
+    return rows
+
+
+def _alone(study: Study) -> list[Advice]:
+    """The students' model without a teacher."""
+    found = []
+    for alpha, runs in study.alone.items():
+        if each := spread(runs, study.metrics[0].key):
+            found.append({"model": runs[0].model, "label_smoothing": alpha, **asdict(each)})
+    return found
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

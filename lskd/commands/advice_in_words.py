@@ -1,0 +1,225 @@
+"""The answer of ``lskd advise`` as text: the advice, then the five parts it rests on."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from lskd.io.tables import Column, show
+
+WIDTH = 110
+START = {
+    True: "Start at T = 1, the paper's rule for a smoothed teacher, and compare T = 2 and 3 with it.",
+    False: "Compare T = 1, 2, 3 and 4 on validation data: without label smoothing there is no rule.",
+    None: "Start at T = 1 and compare T = 2, 3 and 4 with it on validation data: nothing shows whether this teacher "
+    "was smoothed. If it was, T = 1 is the paper's rule.",
+}
+OF_STEPS = (
+    "With an optimiser that does not normalise its steps, such as SGD, training begins slowly at {temperatures}: its "
+    "gradients are below {share:.0f} % of those at T = 1. There, compare temperatures with --kd-gradient-scale match, "
+    "an optimiser such as AdamW, or a larger learning rate."
+)
+VERDICTS = {
+    "all": "what T = {T:g} costs goes away with {control}: as far as your runs show, it is the size of the steps.",
+    "part": "a part of what T = {T:g} costs goes away with {control}, and a part stays.",
+    "none": "what T = {T:g} costs does not go away with {control}: it is not the size of the steps.",
+    "no cost": "T = {T:g} costs nothing beyond chance, with {control} or without.",
+}
+LIMITS = (
+    "What is best for your own data is for your validation data to say. A T that was chosen by the data it is scored "
+    "on looks better than it is."
+)
+
+
+def in_words(advice: dict[str, Any]) -> str:
+    """The whole answer."""
+    parts = [
+        f"teacher: {advice['teacher']['model'] or advice['teacher']['file']}",
+        _wrapped("ADVICE  ", " ".join(conclusion(advice))),
+        _smoothing(advice["smoothing"]),
+        _outputs(advice["outputs"]),
+        _runs(advice["runs"]),
+        _measured(advice["measured"]),
+        _next(advice["next"]),
+        _wrapped("", LIMITS),
+    ]
+    return "\n\n".join(parts)
+
+
+def conclusion(advice: dict[str, Any]) -> list[str]:
+    """What follows, in sentences: from the user's own runs if they decide, else from the teacher's outputs."""
+    ours = [each for each in advice["runs"]["effects"] if each["of_this_teacher"]]
+    decided = [each for each in ours if each["difference"]]
+    if decided:
+        best = max(decided, key=lambda each: each["means"][f"{each['best']:g}"]["mean"])
+        said = [_of_own_runs(best)]
+    else:
+        said = [START[advice["smoothing"]["smoothed"]]]
+        if ours:
+            said.append(_of_few_seeds(ours))
+    said += [_of_steps(each) for each in advice["runs"]["controls"] if each["verdict"] != "cannot tell"]
+    small = advice["outputs"]["small_steps"]
+    if small and not advice["runs"]["controls"]:
+        temperatures = "T = " + " and ".join(f"{T:g}" for T in small)
+        said.append(OF_STEPS.format(temperatures=temperatures, share=100 * advice["outputs"]["small_steps_are_below"]))
+    return said
+
+
+def _of_own_runs(effect: dict[str, Any]) -> str:
+    found = effect["difference"]
+    points = "points" if effect["unit"] == "%" else effect["unit"]
+    size = f"{found['mean']:.2f} {points}, 95 % interval {found['low']:+.2f} to {found['high']:+.2f}"
+    size += f", {found['seeds']} seeds, the best of {found['temperatures']} temperatures"
+    if found["more_than_chance"]:
+        return f"T = {found['higher']:g}: in your runs it is above T = {found['lower']:g} by {size}: more than chance."
+    other = found["higher"] if found["lower"] == 1 else found["lower"]
+    return (
+        f"T = 1: no other T is shown to be better. In your runs T = {found['higher']:g} is above "
+        f"T = {found['lower']:g} by {size}, which may be chance; more seeds would tell T = 1 from T = {other:g}."
+    )
+
+
+def _of_few_seeds(ours: Sequence[dict[str, Any]]) -> str:
+    best = max(ours, key=lambda each: each["means"][f"{each['best']:g}"]["mean"])
+    unit = "%" if best["unit"] == "%" else best["unit"]
+    how = "" if len(ours) == 1 else f" ({best['study'].partition(', ')[2] or best['study']})"
+    mean = best["means"][f"{best['best']:g}"]["mean"]
+    return f"Your runs have too few seeds to decide; the highest of them is T = {best['best']:g}{how} with {mean:.2f} {unit}."
+
+
+def _of_steps(control: dict[str, Any]) -> str:
+    said = VERDICTS[control["verdict"]].format(T=control["temperature"], control=control["control"])
+    return said[0].upper() + said[1:]
+
+
+def _smoothing(part: dict[str, Any]) -> str:
+    answer = {True: "yes", False: "no", None: "cannot tell"}[part["smoothed"]]
+    estimate = part["estimate"]
+    interval = ""
+    if estimate["verdict"] == "smoothed":
+        interval = f", α between {estimate['low']:.2g} and {estimate['high']:.2g}"
+    elif estimate["verdict"] == "not smoothed":
+        interval = f", α below {estimate['high']:.2g}"
+    recorded = part["source"] if part["recorded"] is None else f"α = {part['recorded']:.3g} ({part['source']})"
+    lines = [
+        f"1  Was the teacher smoothed? {answer}",
+        _wrapped("   recorded   ", recorded),
+        _wrapped("   outputs    ", f"{estimate['verdict']}{interval}: {estimate['reason']}"),
+    ]
+    if part["disagreement"]:
+        lines.append(_wrapped("   these disagree: ", f"{part['disagreement']}. The answer follows the record."))
+    return "\n".join([*lines, _wrapped("   rests on   ", part["rests_on"])])
+
+
+def _outputs(part: dict[str, Any]) -> str:
+    title = "2  Its outputs at each temperature"
+    if part["reason"]:
+        return f"{title}: not known\n" + _wrapped("   ", part["reason"])
+    columns = [
+        Column("T", "temperature", "g"),
+        Column("entropy, nats", "entropy_nats", ".3f"),
+        Column("beside the label %", "non_target_percent", ".1f"),
+        Column("gradient at the start", "gradient_at_start", ".3g"),
+        Column("near the end", "gradient_at_end", ".3g"),
+    ]
+    about = (
+        f"entropy is at most {part['largest_entropy_nats']:.2f}; the gradient of the paper's loss at the logits, "
+        "relative to T = 1, for a student that does not know anything yet, and for one close to the teacher"
+    )
+    small = ", ".join(f"{T:g}" for T in part["small_steps"])
+    share = f"below {100 * part['small_steps_are_below']:.0f} % at the start: T = {small}" if small else ""
+    lines = [title, textwrap.indent(show(part["by_temperature"], columns), "   "), _wrapped("   ", about)]
+    lines += [f"   {share}"] if share else []
+    return "\n".join([*lines, f"   rests on   {part['rests_on']}"])
+
+
+def _runs(part: dict[str, Any]) -> str:
+    title = "3  Your runs"
+    if not part["given"]:
+        return f"{title}: none given"
+    temperatures = sorted({float(T) for each in part["effects"] for T in each["means"]})
+    rows = []
+    for each in part["effects"]:
+        row: dict[str, Any] = {"study": each["study"], "alpha": each["label_smoothing"], "best": each["best"]}
+        row["teacher"] = "this" if each["of_this_teacher"] else "another"
+        row |= {f"T{T:g}": _cell(each["means"].get(f"{T:g}")) for T in temperatures}
+        if found := each["difference"]:
+            row["difference"] = f"{found['mean']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
+            row["pair"], row["p"] = f"{found['higher']:g} − {found['lower']:g}", found["p_adjusted"]
+        rows.append(row)
+    columns = [Column("students", "study"), Column("teacher", "teacher"), Column("α", "alpha", "g")]
+    columns += [Column(f"T = {T:g}", f"T{T:g}") for T in temperatures]
+    columns += [Column("best", "best", "g"), Column("T", "pair"), Column("difference (95 %)", "difference")]
+    lines = [title, textwrap.indent(show(rows, [*columns, Column("p", "p", ".2g")]), "   ")]
+    lines += [f"   {line}" for line in map(_control, part["controls"])]
+    lines += [f"   {line}" for line in map(_eta, part["eta"])]
+    for each in part["without_teacher"]:
+        alpha = "α unknown" if each["label_smoothing"] is None else f"labels of α = {each['label_smoothing']:g}"
+        lines.append(f"   without a teacher: {each['model']}, {alpha}: {_cell(each)}")
+    about = (
+        "mean ± standard deviation over seeds (n); the difference is of the best T and T = 1, or of T = 1 and the next "
+    )
+    about += "best; its interval and p allow for the choice of T, and p for the number of rows"
+    return "\n".join([*lines, _wrapped("   ", about), f"   rests on   {part['given']} runs"])
+
+
+def _control(each: dict[str, Any]) -> str:
+    means = ", ".join(f"{name} {mean:.2f}" for name, mean in each["means"].items())
+    cost = ""
+    if each["cost"] and each["cost_controlled"]:
+        cost = f"; cost of T {_interval(each['cost'])}, with {each['control']} {_interval(each['cost_controlled'])}"
+    return f"α = {each['label_smoothing']:g}, T = {each['temperature']:g}, {each['control']}: {means}{cost}"
+
+
+def _eta(each: dict[str, Any]) -> str:
+    said = f"η, {each['change']}, α = {each['label_smoothing']:g}, {each['split']}: "
+    said += (
+        f"η(S1) {each['similar_percent']:+.2f} %, below 0 for {each['similar_below_0']} of {each['targets']} targets; "
+        f"η(S2) {each['dissimilar_percent']:+.2f} %"
+    )
+    if each["p"] is not None:
+        return f"{said} ({each['pairs']} pairs of seeds, p = {each['p']:.2g} that chance gives as low an η(S1))"
+    excluding = each["similar_excluding_0"]
+    inside = "" if excluding is None else f"; the interval over samples leaves out 0 for {excluding}"
+    return f"{said} ({each['pairs']} pair{'s' * (each['pairs'] > 1)}: no test{inside})"
+
+
+def _measured(part: dict[str, Any]) -> str:
+    title = f"4  What others measured from teachers that were {part['of_teachers']}"
+    texts = [title]
+    for name, rows in (("this project", part["this_project"]), ("the paper", part["the_paper"])):
+        temperatures = sorted({float(T) for row in rows for T in row["means"]})
+        shown = [row | {f"T{T:g}": row["means"].get(f"{T:g}") for T in temperatures} for row in rows]
+        columns = [Column("", "source"), Column("data", "data"), Column("student", "student")]
+        columns += [Column("training", "training")] if any(row["training"] for row in rows) else []
+        columns += [
+            Column("α", "label_smoothing", "g"),
+            *(Column(f"T = {T:g}", f"T{T:g}", ".1f") for T in temperatures),
+        ]
+        columns += [Column("best T", "best", "g"), Column("n", "n")]
+        texts.append(f"   {name}, top-1 in % or BLEU:\n" + textwrap.indent(show(shown, columns), "   "))
+    return "\n".join(texts)
+
+
+def _next(steps: Sequence[dict[str, Any]]) -> str:
+    if not steps:
+        return "5  What to run next: nothing is missing for this answer"
+    lines = ["5  What to run next"]
+    for step in steps:
+        lines += [f"   to settle {step['settles']}:", f"     {step['command']}"]
+    return "\n".join(lines)
+
+
+def _cell(spread: dict[str, Any] | None) -> str | None:
+    if spread is None:
+        return None
+    deviation = "" if spread["sd"] is None else f" ± {spread['sd']:.2f}"
+    return f"{spread['mean']:.2f}{deviation} ({spread['n']})"
+
+
+def _interval(each: dict[str, Any]) -> str:
+    return f"{each['mean']:+.2f} ({each['low']:+.2f} to {each['high']:+.2f})"
+
+
+def _wrapped(head: str, text: str) -> str:
+    """Text behind a head, its lines as wide as a terminal."""
+    return textwrap.fill(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False)

@@ -1,0 +1,99 @@
+"""Whether a teacher was smoothed, as its file records it and as its outputs show it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lskd.measure.logit_blocks import Logits
+from lskd.measure.smoothing_estimate import WEAKEST, SmoothingEstimate, estimate_label_smoothing
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """What is known of a teacher's label smoothing.
+
+    Attributes:
+        recorded: α as the file has it, 0 to 1; None where it does not.
+        source: of that.
+        estimate: from the outputs.
+    """
+
+    recorded: float | None
+    source: str
+    estimate: SmoothingEstimate
+
+    @property
+    def smoothed(self) -> bool | None:
+        """Whether the teacher was smoothed, by the record if it says so, else by the outputs; None: cannot tell."""
+        if self.recorded is not None:
+            return self.recorded > 0
+        return {"smoothed": True, "not smoothed": False}.get(self.estimate.verdict)
+
+    @property
+    def disagreement(self) -> str | None:
+        """How the record disagrees with the outputs; None where it does not."""
+        return disagreement(self.recorded, self.estimate)
+
+    @property
+    def rests_on(self) -> str:
+        """What :attr:`smoothed` rests on, in words."""
+        if self.recorded is not None:
+            return "the record"
+        if self.estimate.verdict == "cannot tell":
+            return "nothing: neither the record nor the outputs show it"
+        return (
+            "the outputs alone, which cannot separate a model's own smoothing from its teacher's or from wrong labels"
+        )
+
+    @classmethod
+    def of(cls, provenance: dict[str, Any], logits: Logits | None, reason: str = "no outputs") -> "Smoothing":
+        """From a representation file's provenance and logits.
+
+        Args:
+            provenance: of the file.
+            logits: (N, K), or chunks that can be iterated over repeatedly; None without outputs.
+            reason: why there are none.
+
+        Raises:
+            ValueError: logits that are not finite.
+        """
+        unknown = SmoothingEstimate(None, None, None, "cannot tell", reason)
+        return cls(*recorded_alpha(provenance), unknown if logits is None else estimate_label_smoothing(logits))
+
+
+def recorded_alpha(provenance: dict[str, Any]) -> tuple[float | None, str]:
+    """The α of the model's own training as its provenance records it, and the source of that.
+
+    A student is trained on its teacher's outputs: its own α has no effect, and None is returned.
+
+    >>> recorded_alpha({"configuration": {"label_smoothing": 0.1, "kd_weight": 0.0}})
+    (0.1, "the model's configuration")
+    """
+    configuration = provenance.get("configuration") or {}
+    teacher = provenance.get("teacher") or {}
+    if configuration.get("kd_weight") or teacher:
+        smoothing = teacher.get("label_smoothing") or {}
+        alpha, temperature = smoothing.get("alpha"), configuration.get("temperature")
+        of = "a teacher of unknown α" if alpha is None else f"a teacher with α = {alpha:.3g}"
+        return None, f"trained by distillation from {of}" + (f" at T = {temperature:g}" if temperature else "")
+    alpha = configuration.get("label_smoothing")
+    if isinstance(alpha, int | float) and 0 <= alpha <= 1:
+        return float(alpha), "the model's configuration"
+    return None, "not in the file"
+
+
+def disagreement(recorded: float | None, estimate: SmoothingEstimate) -> str | None:
+    """How a recorded α disagrees with the estimate; None if it does not.
+
+    >>> disagreement(0.0, SmoothingEstimate(0.1, 0.06, 0.16, "smoothed", ""))
+    'no smoothing is recorded, and the outputs look smoothed'
+    """
+    if recorded is None or estimate.alpha is None:
+        return None
+    if recorded < WEAKEST and estimate.verdict == "smoothed":
+        how = "no smoothing" if recorded == 0 else f"α = {recorded:.3g}"
+        return f"{how} is recorded, and the outputs look smoothed"
+    if recorded >= WEAKEST and estimate.verdict == "not smoothed":
+        return f"α = {recorded:.3g} is recorded, and the outputs look as without smoothing"
+    if estimate.low is not None and estimate.high is not None and not estimate.low <= recorded <= estimate.high:
+        return f"α = {recorded:.3g} is recorded, and the outputs look like {estimate.low:.2g} to {estimate.high:.2g}"
+    return None

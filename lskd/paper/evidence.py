@@ -1,0 +1,93 @@
+"""Students of smoothed and unsmoothed teachers by temperature: the paper's, and those measured with this project.
+
+The latter are in ``data/measured.csv``, which ``scripts/evidence.py`` sums up from the committed results.
+"""
+
+import csv
+import importlib.resources
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lskd.paper.published import published
+
+MEASURED = Path(str(importlib.resources.files("lskd").joinpath("data", "measured.csv")))
+COLUMNS = ("result", "data", "optimiser", "variant", "student", "label_smoothing", "temperature", "mean", "sd", "n")
+TABLES = (("2A", "top1"), ("2B", "top1"), ("4", "top1"), ("5", "bleu"), ("B.2", "bleu"))
+LEAST_TEMPERATURES = 2
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One kind of student of one teacher, by temperature.
+
+    Attributes:
+        source: a table of the paper, or a directory of ``docs/results``.
+        data: the data set.
+        student: its model.
+        training: the optimiser, and what else distinguishes these students; None where the paper's recipe is meant.
+        label_smoothing: α of the teacher.
+        means: by T, top-1 accuracy in % or BLEU.
+        n: seeds of each, the fewest; None where the paper does not say.
+    """
+
+    source: str
+    data: str
+    student: str
+    training: str | None
+    label_smoothing: float
+    means: dict[float, float]
+    n: int | None
+
+    @property
+    def best(self) -> float:
+        """The T of the highest mean."""
+        return max(self.means, key=self.means.__getitem__)
+
+    def row(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self) | {"means": {f"{T:g}": mean for T, mean in self.means.items()}, "best": self.best}
+
+
+def of_the_paper(smoothed: bool | None) -> list[Evidence]:
+    """The paper's students of smoothed teachers, of others, or of both where ``smoothed`` is None."""
+    found = []
+    for table, metric in TABLES:
+        measurements = published(table, metric=metric)
+        students: dict[tuple[str, float], dict[float, tuple[float, int | None]]] = {}
+        for each in measurements:
+            if each.student and each.temperature is not None and each.label_smoothing is not None:
+                by_temperature = students.setdefault((each.student, each.label_smoothing), {})
+                by_temperature[each.temperature] = each.mean, each.n
+        for (student, alpha), cells in students.items():
+            means = {T: mean for T, (mean, _) in cells.items()}
+            known = [n for _, n in cells.values() if n]
+            n = min(known) if len(known) == len(cells) else None
+            found.append(Evidence(f"Table {table}", measurements[0].data or "", student, None, alpha, means, n))
+    return _of(found, smoothed)
+
+
+def of_this_project(smoothed: bool | None) -> list[Evidence]:
+    """As :func:`of_the_paper`, the students measured with this project."""
+    kinds: dict[tuple[str, ...], dict[float, tuple[float, int]]] = {}
+    names = COLUMNS[:6]
+    for row in csv.DictReader(MEASURED.read_text(encoding="utf-8").splitlines()):
+        cells = kinds.setdefault(tuple(row[name] for name in names), {})
+        cells[float(row["temperature"])] = float(row["mean"]), int(row["n"])
+    found = []
+    for (result, data, optimiser, variant, student, alpha), cells in kinds.items():
+        training = ", ".join(filter(None, [optimiser, variant]))
+        means = {T: mean for T, (mean, _) in cells.items()}
+        n = min(n for _, n in cells.values())
+        found.append(Evidence(f"docs/results/{result}", data, student, training, float(alpha), means, n))
+    return _of(found, smoothed)
+
+
+def _of(found: Sequence[Evidence], smoothed: bool | None) -> list[Evidence]:
+    """Those of several temperatures from such teachers."""
+    return [
+        each
+        for each in found
+        if len(each.means) >= LEAST_TEMPERATURES and (smoothed is None or smoothed == (each.label_smoothing > 0))
+    ]

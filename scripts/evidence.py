@@ -1,0 +1,40 @@
+"""Sum up the committed results for `lskd advise`: lskd/data/measured.csv from docs/results/*/accuracy.csv.
+
+python scripts/evidence.py            # writes the file
+"""
+
+import csv
+import io
+from collections import defaultdict
+from pathlib import Path
+
+from lskd.io.files import write_text
+from lskd.paper.evidence import COLUMNS, MEASURED
+from lskd.records.spread import over_seeds
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
+
+
+def summary() -> str:
+    """The contents of the file: mean validation top-1 of the last epoch, standard deviation and n of each kind."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for path in sorted(RESULTS.glob("*/accuracy.csv")):
+        about = dict(line.split(": ", 1) for line in (path.parent / "about.txt").read_text().splitlines())
+        cells = defaultdict(list)
+        for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+            if row["temperature"]:
+                kind = row["model"], row.get("variant") or "", float(row["label_smoothing"]), float(row["temperature"])
+                cells[kind].append(float(row["valid_top1"]))
+        for (model, variant, alpha, temperature), values in sorted(cells.items()):
+            spread = over_seeds(values)
+            sd = "" if spread.sd is None else f"{spread.sd:.3f}"
+            known = [path.parent.name, about["data"], about["optimiser"], variant, model, f"{alpha:g}"]
+            writer.writerow([*known, f"{temperature:g}", f"{spread.mean:.3f}", sd, spread.n])
+    return table.getvalue()
+
+
+if __name__ == "__main__":
+    write_text(MEASURED, summary())

@@ -1,0 +1,354 @@
+import json
+
+import numpy as np
+import pytest
+from helpers.known_teachers import NAMES, logits_of
+from helpers.small_runs import CLASSES, add_representations, image_run, translation_run
+
+from lskd.measure.recorded_smoothing import disagreement
+from lskd.measure.smoothing_estimate import SmoothingEstimate
+from lskd.paper.evidence import of_the_paper, of_this_project
+
+SMOOTHED = SmoothingEstimate(0.1, 0.06, 0.16, "smoothed", "")
+PLAIN = SmoothingEstimate(0.0, 0.0, 0.01, "not smoothed", "")
+UNTOLD = SmoothingEstimate(None, None, None, "cannot tell", "")
+
+
+class Text(str):
+    """What was printed, in which a phrase is found also where a line ends in it."""
+
+    def __contains__(self, phrase):
+        return " ".join(phrase.split()) in " ".join(self.split())
+
+
+@pytest.fixture
+def answers(lskd):
+    """The text of ``lskd advise`` and the list that it prints with --json."""
+
+    def answers(*words):
+        text = lskd("advise", *words)
+        return Text(text), json.loads(lskd("advise", *words, "--json"))
+
+    return answers
+
+
+@pytest.fixture
+def answer(answers):
+    def answer(*words):
+        text, (one,) = answers(*words)
+        return text, one
+
+    return answer
+
+
+def students(place, by_temperature, alpha=0.1, **options):
+    """Students of the teacher "a", by T the accuracy of each seed."""
+    for T, values in by_temperature.items():
+        for seed, top1 in enumerate(values, 1):
+            image_run(place, alpha, float(T), seed, top1=top1, **options)
+
+
+SGD = {"host": {"opt": "momentum", "lr": 0.1}}
+MATCH = {"host": {"opt": "momentum", "lr": 0.1, "kd_gradient_scale": "match"}}
+ADAMW = {"host": {"opt": "adamw", "lr": 0.005, "weight_decay": 0.05}}
+FALLING = {1: [85.0, 85.4, 85.2], 3: [83.0, 83.5, 83.1], 64: [75.0, 75.3, 75.4]}
+
+
+# --- 1: was the teacher smoothed? ------------------------------------------------------------------------------------
+
+
+def test_a_smoothed_teacher_is_distilled_at_1_where_nothing_was_measured(answer, teacher):
+    text, one = answer(teacher("a", alpha=0.1))
+    assert (one["smoothing"]["smoothed"], one["smoothing"]["recorded"]) == (True, 0.1)
+    assert one["smoothing"]["estimate"]["verdict"] == "smoothed"
+    assert one["smoothing"]["estimate"]["low"] < 0.1 < one["smoothing"]["estimate"]["high"]
+    assert "ADVICE  Start at T = 1, the paper's rule for a smoothed teacher" in text
+    assert "1  Was the teacher smoothed? yes" in text
+    assert "recorded   α = 0.1 (the model's configuration)" in text
+    assert "rests on   the record" in text
+
+
+def test_several_teachers_have_an_answer_each(answers, teacher):
+    files = [teacher("a", alpha=0.1), teacher("b", alpha=0.0)]
+    text, both = answers(*files)
+    assert [(one["teacher"]["file"], one["smoothing"]["smoothed"]) for one in both] == [
+        (str(files[0]), True),
+        (str(files[1]), False),
+    ]
+    advice = [line for line in text.splitlines() if line.startswith("ADVICE")]
+    assert [line.split()[1] for line in advice] == ["Start", "Compare"]
+
+
+def test_without_smoothing_several_temperatures_are_to_be_compared(answer, teacher):
+    text, one = answer(teacher("a", alpha=0.0))
+    assert (one["smoothing"]["smoothed"], one["smoothing"]["estimate"]["verdict"]) == (False, "not smoothed")
+    assert "ADVICE  Compare T = 1, 2, 3 and 4 on validation data" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alpha", "smoothed"), [(0.1, True), (0.0, False)])
+def test_where_nothing_is_recorded_the_outputs_decide(answer, teacher, alpha, smoothed):
+    text, one = answer(teacher("a", alpha=alpha, configuration={}))
+    found = one["smoothing"]
+    assert (found["smoothed"], found["recorded"], found["source"]) == (smoothed, None, "not in the file")
+    assert "rests on   the outputs alone" in text
+
+
+def test_where_neither_tells_nothing_is_assumed_of_the_teacher(answer, teacher):
+    text, one = answer(teacher("a", samples=60, configuration={}))
+    assert (one["smoothing"]["smoothed"], one["smoothing"]["estimate"]["verdict"]) == (None, "cannot tell")
+    assert "rests on   nothing: neither the record nor the outputs show it" in text
+    assert "ADVICE  Start at T = 1 and compare T = 2, 3 and 4 with it on validation data: nothing shows" in text
+    assert "60 samples, at least 100 are needed" in text
+    assert {each["label_smoothing"] for each in one["measured"]["the_paper"]} == {0.0, 0.1}
+
+
+def test_a_record_is_enough_where_no_features_were_kept(answer, teacher):
+    text, one = answer(teacher("a", keep=0))
+    assert (one["smoothing"]["smoothed"], one["smoothing"]["estimate"]["verdict"]) == (True, "cannot tell")
+    assert one["outputs"]["by_temperature"] == []
+    assert "2  Its outputs at each temperature: not known" in text
+    assert "it kept none of them" in text
+
+
+def test_a_record_and_outputs_that_disagree_are_told(answer, teacher):
+    text, one = answer(teacher("a", alpha=0.1, configuration={"label_smoothing": 0.0, "kd_weight": 0.0}))
+    assert one["smoothing"]["disagreement"] == "no smoothing is recorded, and the outputs look smoothed"
+    assert one["smoothing"]["smoothed"] is False
+    assert "these disagree: no smoothing is recorded, and the outputs look smoothed. The answer follows the" in text
+
+
+def test_a_distilled_teacher_is_judged_by_its_outputs(answer, teacher):
+    about = {"configuration": {"kd_weight": 1.0, "label_smoothing": 0.0, "temperature": 2.0}}
+    text, one = answer(teacher("a", alpha=0.1, teacher={"label_smoothing": {"alpha": 0.1}}, **about))
+    assert "recorded   trained by distillation from a teacher with α = 0.1 at T = 2" in text
+    assert one["smoothing"]["smoothed"] is True
+
+
+def test_only_some_of_many_samples_are_looked_at_and_these_are_evenly_spread(answer, teacher, monkeypatch):
+    monkeypatch.setattr("lskd.commands.advise.SAMPLES", 120)
+    assert answer(teacher("a"))[1]["smoothing"]["estimate"]["verdict"] == "smoothed"
+    monkeypatch.setattr("lskd.commands.advise.SAMPLES", 80)
+    seen = []
+    monkeypatch.setattr(
+        "lskd.measure.recorded_smoothing.estimate_label_smoothing", lambda logits: seen.extend(logits) or UNTOLD
+    )
+    one = answer(teacher("a"))[1]
+    assert np.array_equal(np.concatenate(seen[: len(seen) // 2]), logits_of(0.1)[0][::3])
+    assert one["outputs"]["rests_on"] == "80 samples of the train split"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "estimate", "said"),
+    [
+        (0.1, SMOOTHED, None),
+        (0.06, SMOOTHED, None),
+        (0.0, PLAIN, None),
+        (0.009, PLAIN, None),
+        (None, SMOOTHED, None),
+        (0.1, UNTOLD, None),
+        (0.009, SMOOTHED, "α = 0.009 is recorded, and the outputs look smoothed"),
+        (0.1, PLAIN, "α = 0.1 is recorded, and the outputs look as without smoothing"),
+        (0.2, SMOOTHED, "α = 0.2 is recorded, and the outputs look like 0.06 to 0.16"),
+        (0.03, SMOOTHED, "α = 0.03 is recorded, and the outputs look like 0.06 to 0.16"),
+    ],
+)
+def test_a_disagreement_is_one_that_the_interval_does_not_hold(recorded, estimate, said):
+    assert disagreement(recorded, estimate) == said
+
+
+# --- 2: its outputs --------------------------------------------------------------------------------------------------
+
+
+def test_the_outputs_are_those_of_the_file_at_each_temperature(answer, teacher):
+    text, one = answer(teacher("a", alpha=0.1), "--temperatures", 1, 5)
+    logits, labels = logits_of(0.1)
+    logits = logits.astype(np.float64)
+    for row, T in zip(one["outputs"]["by_temperature"], (1, 5), strict=True):
+        p = np.exp(logits / T) / np.exp(logits / T).sum(1, keepdims=True)
+        start = np.sqrt((T**2 * (p - 1 / len(NAMES)) ** 2).sum())
+        p_1 = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        assert row["temperature"] == T
+        assert row["entropy_nats"] == pytest.approx(-(p * np.log(p)).sum(1).mean())
+        assert row["non_target_percent"] == pytest.approx(100 * (1 - p[np.arange(len(p)), labels]).mean())
+        assert row["gradient_at_start"] == pytest.approx(start / np.sqrt(((p_1 - 1 / len(NAMES)) ** 2).sum()))
+    assert "2  Its outputs at each temperature" in text
+
+
+def test_temperatures_that_begin_with_small_gradients_are_named(answer, teacher):
+    names = [f"class {number}" for number in range(100)]
+    provenance = {"names": names, "samples": 300}
+    text, one = answer(teacher("a", alpha=0.1, **provenance), "--temperatures", 1, 64)
+    assert one["outputs"]["small_steps"] == [64]
+    assert one["outputs"]["by_temperature"][1]["gradient_at_start"] < 0.5
+    assert "training begins slowly at T = 64" in text
+    assert "--kd-gradient-scale match" in text
+
+
+# --- 3: your runs ----------------------------------------------------------------------------------------------------
+
+
+def test_runs_that_decide_are_the_advice_and_the_interval_knows_of_the_choice(answer, teacher, tmp_path):
+    students(tmp_path, FALLING, **SGD)
+    text, one = answer(teacher("a", fingerprint="weights of 0.1"), tmp_path)
+    (effect,) = one["runs"]["effects"]
+    assert effect["of_this_teacher"]
+    assert effect["best"] == 1
+    assert effect["means"]["3"] == pytest.approx({"mean": 83.2, "sd": 0.264575, "n": 3}, abs=1e-5)
+    assert (effect["difference"]["higher"], effect["difference"]["lower"]) == (1, 3)
+    assert effect["difference"]["mean"] == pytest.approx(2.0)
+    assert effect["difference"]["more_than_chance"]
+    assert "ADVICE  T = 1: in your runs it is above T = 3 by 2.00 points, 95 % interval +" in text
+    assert "3 seeds, the best of 3 temperatures: more than chance." in text
+
+
+def test_a_difference_that_may_be_chance_is_no_advice_for_another_temperature(answer, teacher, tmp_path):
+    students(tmp_path, {1: [85.0, 85.4, 85.2], 2: [85.9, 85.0, 85.4]}, **SGD)
+    text, one = answer(teacher("a", fingerprint="weights of 0.1"), tmp_path)
+    assert one["runs"]["effects"][0]["best"] == 2
+    assert not one["runs"]["effects"][0]["difference"]["more_than_chance"]
+    assert "ADVICE  T = 1: no other T is shown to be better. In your runs T = 2 is above" in text
+
+
+@pytest.mark.parametrize("control", [MATCH, ADAMW], ids=["match", "adamw"])
+@pytest.mark.parametrize(
+    ("controlled", "verdict", "said"),
+    [
+        ([85.1, 85.3, 85.3], "all", "What T = 3 costs goes away with"),
+        ([84.2, 84.6, 84.4], "part", "A part of what T = 3 costs goes away with"),
+        ([83.1, 83.3, 83.2], "none", "What T = 3 costs does not go away with"),
+    ],
+)
+def test_a_control_of_the_step_tells_its_part_of_the_cost(
+    answer, teacher, tmp_path, control, controlled, verdict, said
+):
+    students(tmp_path, {1: FALLING[1], 3: FALLING[3]}, **SGD)
+    at_one = {} if control is MATCH else {1: FALLING[1]}
+    students(tmp_path / "control", at_one | {3: controlled}, **control)
+    text, one = answer(teacher("a", fingerprint="weights of 0.1"), tmp_path)
+    (found,) = one["runs"]["controls"]
+    assert (found["temperature"], found["verdict"]) == (3, verdict)
+    assert found["cost"]["mean"] == pytest.approx(2.0)
+    assert said in text
+
+
+def test_runs_of_other_teachers_are_shown_and_decide_nothing(answer, teacher, tmp_path):
+    students(tmp_path, FALLING, alpha=0.0, **SGD)
+    text, one = answer(teacher("a", fingerprint="weights of 0.1"), tmp_path)
+    assert [effect["of_this_teacher"] for effect in one["runs"]["effects"]] == [False]
+    assert "ADVICE  Start at T = 1" in text
+    assert "another" in text
+
+
+def test_one_seed_is_told_to_be_too_few(answer, teacher, tmp_path):
+    students(tmp_path, {1: [85.0], 3: [83.0]}, **SGD)
+    text, one = answer(teacher("a", fingerprint="weights of 0.1"), tmp_path)
+    assert one["runs"]["effects"][0]["difference"] is None
+    assert "Your runs have too few seeds to decide; the highest of them is T = 1 with 85.00 %." in text
+    assert one["next"][0]["settles"].startswith("whether differences are more than chance")
+
+
+def test_eta_and_students_without_a_teacher_stand_beside(answer, tmp_path):
+    add_representations(image_run(tmp_path, 0.1), 0.1)
+    for T in (1.0, 3.0):
+        add_representations(image_run(tmp_path, 0.1, T, top1=80 - T), 0.1, T)
+    image_run(tmp_path, 0.0, model="student_net", top1=77.0)
+    place = tmp_path / "data" / "teacher_net_a0.1_s1"
+    path = place / "last.validation.representations.safetensors"
+    text, one = answer(place, tmp_path)
+    assert one["teacher"]["file"] == str(path)
+    assert [row["split"] for row in one["runs"]["eta"]] == ["validation", "train"]
+    assert one["runs"]["eta"][0]["targets"] == len(CLASSES)
+    assert "η, T = 1 → 3, α = 0.1, validation: η(S1)" in text
+    assert "without a teacher: student_net, labels of α = 0: 77.00 (1)" in text
+
+
+# --- 4: what others measured -----------------------------------------------------------------------------------------
+
+
+def test_the_papers_students_are_as_printed(answer, teacher):
+    text, one = answer(teacher("a", alpha=0.1))
+    (line,) = [each for each in text.splitlines() if "Table 2B" in each and "ResNet-18" in each]
+    words = ["Table", "2B", "CUB200-2011", "ResNet-18", "0.1", "80.9", "80.4", "78.2", "67.2", "1", "3"]
+    assert line.split() == words
+    assert {each["label_smoothing"] for each in one["measured"]["the_paper"]} == {0.1}
+    assert {each["label_smoothing"] for each in one["measured"]["this_project"]} == {0.1}
+
+
+def test_the_papers_rule_is_what_its_tables_say():
+    for each in of_the_paper(None):
+        assert set(each.means) == {1, 2, 3, 64}
+        assert min(each.means, key=each.means.get) == 64
+        assert each.best == 1 or (each.label_smoothing == 0 and each.source in ("Table 2B", "Table 4"))
+        assert max(each.means.values()) - each.means[1] < 1
+
+
+def test_what_this_project_measured_is_what_its_committed_results_say():
+    import evidence
+
+    assert evidence.summary() == evidence.MEASURED.read_text(encoding="utf-8")
+    assert all(each.n >= 3 for each in of_this_project(None))
+
+
+# --- 5: what to run next ---------------------------------------------------------------------------------------------
+
+
+def test_without_runs_the_next_step_is_to_train_students_with_the_teachers_own_options(answer, teacher, tmp_path):
+    words = [
+        "vision",
+        "train",
+        "--data-dir",
+        "a b",
+        "--seed",
+        "1",
+        "2",
+        "--model",
+        "net",
+        "--smoothing",
+        "0.1",
+        "--amp",
+    ]
+    directory = image_run(tmp_path, 0.1)
+    record = json.loads((directory / "run.json").read_text())
+    (directory / "run.json").write_text(json.dumps(record | {"command": ["__main__.py", *words]}))
+    _, one = answer(teacher("a", checkpoint=str(directory / "last.pth.tar"), kind="vision"))
+    (step,) = one["next"]
+    assert step["command"] == (
+        f"lskd vision train --data-dir 'a b' --amp --model STUDENT --kd-checkpoint {directory}/last.pth.tar "
+        "--kd-temperature 1 2 3 4 --seed 1 2 3"
+    )
+
+
+def test_of_temperatures_with_small_steps_the_control_is_the_next_step(answer, teacher, tmp_path):
+    students(tmp_path, FALLING, **SGD)
+    names = [f"class {number}" for number in range(100)]
+    about = {"names": names, "samples": 300, "fingerprint": "weights of 0.1", "checkpoint": "t/last.pth.tar"}
+    _, one = answer(teacher("a", **about), tmp_path)
+    (command,) = [step["command"] for step in one["next"] if "size of its steps" in step["settles"]]
+    assert command == (
+        "lskd vision train --data-dir 'a b' --kd-checkpoint t/last.pth.tar --kd-temperature 3 64 "
+        "--kd-gradient-scale match --seed 1 2 3"
+    )
+
+
+def test_translation_has_a_command_for_each_temperature(answer, teacher, tmp_path):
+    translation_run(tmp_path, 1.0, 16.86)
+    about = {"kind": "translation", "fingerprint": "weights", "checkpoint": "t/checkpoint_best.pt"}
+    _, one = answer(teacher("a", **about), tmp_path)
+    command = one["next"][0]["command"]
+    assert command.startswith("for T in 1; do fairseq-train")
+    assert "--criterion kd --teacher-path t/checkpoint_best.pt --temperature $T --save-dir student_T$T; done" in command
+
+
+# --- what is wrong ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_teacher_is_refused_in_one_line(refused, teacher, tmp_path):
+    run = image_run(tmp_path, 0.1)
+    valid = "(must be a representation file, or a run with one beside its checkpoint)"
+    assert refused("advise", run).endswith(f"TEACHER: {run} {valid}")
+    assert refused("advise", tmp_path).endswith(f"TEACHER: {tmp_path} {valid}")
+    file = teacher("a")
+    assert "--sets: sets.json (must be with RUNS" in refused("advise", file, "--sets", "sets.json")
+    assert "--temperatures: 0.0 (must be a finite number above 0)" in refused("advise", file, "--temperatures", 0)
+    assert "runs: nothing (must be a directory" in refused("advise", file, "nothing")
