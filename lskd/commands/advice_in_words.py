@@ -83,7 +83,8 @@ def _of_few_seeds(ours: Sequence[dict[str, Any]]) -> str:
     unit = "%" if best["unit"] == "%" else best["unit"]
     how = "" if len(ours) == 1 else f" ({best['study'].partition(', ')[2] or best['study']})"
     mean = best["means"][f"{best['best']:g}"]["mean"]
-    return f"Your runs have too few seeds to decide; the highest of them is T = {best['best']:g}{how} with {mean:.2f} {unit}."
+    highest = f"T = {best['best']:g}{how} with {mean:.2f} {unit}"
+    return f"Your runs have too few seeds to decide; the highest of them is {highest}."
 
 
 def _of_steps(control: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from lskd.io.errors import input_error
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.comparisons import holm
 from lskd.measure.temperature_effects import Effect, StepControl, effects, step_controls
@@ -37,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the tables; write the rows."""
     found = effects(group(find_runs(arguments.runs)))
+    if not found:
+        raise input_error("runs", arguments.runs[0], "must hold students: runs with a teacher and a result")
     if arguments.output:
         write(arguments.output, summary_rows(found))
     print("\n\n".join([students_table(found), *filter(None, [controls_table(step_controls(found))])]))

@@ -154,7 +154,7 @@ ANALYSIS = [
     ("lskd match-temperature {first.r} {second.r} --output {disk}/match.csv", "match.csv"),
     ("lskd measure {first.r} --resamples 0 --output {disk}/measures.csv", "measures.csv"),
     ("lskd accuracy {runs}/data/student_net_a0.1_T1_s1 --output {disk}/accuracy.json", "accuracy.json"),
-    ("lskd advise {first.r} --output {disk}/advice.json", "advice.json"),
+    ("lskd summarise {runs} --output {disk}/summary.csv", "summary.csv"),
     ("lskd published 2A --output {disk}/published.csv", "published.csv"),
     ("lskd compare 2A {runs}/data --output {disk}/2A.json", "2A.json"),
     ("lskd report {runs} --output {disk}/report.html", "report.html"),

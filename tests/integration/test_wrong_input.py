@@ -368,6 +368,8 @@ ANALYSIS = [
     ("lskd measure {good.r} --teacher {other.r}", "no data fingerprint", "must have it"),
     # advise and accuracy
     ("lskd advise {gone.r}", "gone", "must be a file"),
+    ("lskd advise {good.r} {gone}", "runs: .*gone", "must be a directory"),
+    ("lskd advise {good.r} --sets {sets}", "--sets", "must be with RUNS"),
     ("lskd advise {nan-features.r}", "nan-features", "finite"),
     ("lskd accuracy {no-runs}", "PATH: .*no-runs", "must be a"),
     ("lskd accuracy {gone}", "PATH: .*gone", "must be a"),

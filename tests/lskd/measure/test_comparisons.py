@@ -87,7 +87,27 @@ def test_what_a_seed_adds_to_all_temperatures_and_the_unit_do_not_matter(values,
             assert other.difference == pytest.approx(unit * one.difference, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["best_against_worst", "one_against_rest"])
+@pytest.mark.parametrize("best", [0, 1, 3])
+def test_the_best_is_tested_against_1_with_the_choice_in_mind_and_1_against_the_next(best):
+    values = np.random.default_rng(best).normal(80, 1, (5, 4))
+    values[:, best] += 3
+    found = blocks(values).best_against()
+    means = values.mean(0)
+    other = 0 if best else int(np.argsort(-means)[1])
+    assert (found.higher, found.lower) == (T[best], T[other])
+    difference = values[:, best] - values[:, other]
+    residual = np.mean([np.var(values[:, i] - values[:, j], ddof=1) / 2 for i, j in combinations(range(4), 2)])
+    pooled = studentized_range.sf(difference.mean() / math.sqrt(residual / 5), 4, 12)
+    own = studentized_range.sf(math.sqrt(2) * difference.mean() / (difference.std(ddof=1) / math.sqrt(5)), 4, 4)
+    assert found.p == pytest.approx(max(pooled, own), abs=1e-5)
+
+
+def test_without_students_of_1_nothing_is_compared_with_it():
+    assert Groups({2.0: Spread(80.0, 1.0, 3), 3.0: Spread(81.0, 1.0, 3)}).best_against() is None
+    assert Groups({1.0: Spread(80.0, 1.0, 3)}).best_against() is None
+
+
+@pytest.mark.parametrize("name", ["best_against_worst", "one_against_rest", "best_against"])
 def test_an_interval_leaves_out_0_where_p_is_small(name):
     random = np.random.default_rng(5)
     for _ in range(200):
