@@ -51,6 +51,25 @@ def aurc_by_loops(confidence, correct):
     return math.fsum(sum(wrong[:k]) / k for k in range(1, len(wrong) + 1)) / len(wrong)
 
 
+# --- independent libraries -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow  # torchmetrics takes seconds to import
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_calibration_likelihood_and_accuracy_are_those_of_torchmetrics_and_sklearn(seed):
+    import sklearn.metrics
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    logits, labels = logits_of(seed=seed, truth=0.7)
+    found = Predictions.of(logits, labels)
+    p = scipy.special.softmax(logits, 1)
+    theirs = multiclass_calibration_error(torch.tensor(p), torch.tensor(labels), num_classes=5, n_bins=15, norm="l1")
+    assert expected_calibration_error(found.confidence, found.correct) == pytest.approx(theirs.item(), abs=1e-6)
+    assert found.nll.mean() == pytest.approx(sklearn.metrics.log_loss(labels, p, labels=range(5)))
+    assert found.correct.mean() == sklearn.metrics.accuracy_score(labels, p.argmax(1))
+
+
 # --- predictions -----------------------------------------------------------------------------------------------------
 
 
