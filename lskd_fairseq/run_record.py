@@ -24,6 +24,7 @@ from lskd.records.runs import RunRecord, now, read_run, write_training_record
 from lskd_fairseq import options
 from lskd_fairseq.batch import Batch
 from lskd_fairseq.teacher_checks import PairedData, dictionary_fingerprint
+from lskd_fairseq.text import manifest
 
 # A legacy model or optimizer holds all of fairseq's options; these prefixes are those of its own.
 ARCHITECTURE = (
@@ -75,15 +76,17 @@ def record_of(trainer: RecordedTrainer) -> RunRecord:
 def new_record(cfg: DictConfig, criterion: Any, task: TranslationTask) -> RunRecord:
     """The record of a new run, from fairseq's complete configuration; of its criterions only ours have a teacher."""
     teacher, data = getattr(criterion, "teacher", None), PairedData.of(task)
+    data_directory = utils.split_paths(cfg.task.data)[0]
     return RunRecord(
         configuration=_shared_settings(cfg.criterion, len(task.target_dictionary)) | {"host": _host_settings(cfg)},
         seed=cfg.common.seed,
         data={
-            "path": os.path.abspath(utils.split_paths(cfg.task.data)[0]),
+            "path": os.path.abspath(data_directory),
             "fingerprint": data_fingerprint(utils.split_paths(cfg.task.data)),
             "pair": data.pair,
             "dictionaries": {side: dictionary_fingerprint(each) for side, each in data.dictionaries.items()},
-        },
+        }
+        | ({"distilled": distilled} if (distilled := manifest(data_directory).get("distilled")) else {}),
         teacher=teacher and teacher.record(),
         warnings=criterion.warnings() if teacher else [],
         nondeterminism=nondeterminism(

@@ -26,14 +26,13 @@ from sacrebleu.significance import PairedTest
 
 from lskd.io.errors import InputError, OneLineParser, input_error, positive, run_command
 from lskd.io.files import check_writable, write_json, write_text
-from lskd.records.fingerprints import weights_fingerprint
+from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
 from lskd.records.runs import add_to_run, read_run
 from lskd_fairseq import text
 from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint
 from lskd_fairseq.options import joined_paths
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.supported import check_checkpoint
-from lskd_fairseq.teacher import joint_fingerprint
 from lskd_fairseq.teacher_checks import PairedData, check_fit, say_once
 from lskd_fairseq.translate import translate
 

@@ -1,6 +1,5 @@
 """The teacher: one checkpoint or several, frozen, in eval mode, and never part of what is trained or saved."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from lskd.io.errors import input_error
 from lskd.loss.distillation import ProjectedLogits
 from lskd.measure.teacher_smoothing import LabelSmoothing
-from lskd.records.fingerprints import weights_fingerprint
+from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
 from lskd_fairseq.batch import Batch, NetInput
 from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint, smoothing_of_training
 from lskd_fairseq.decoder_output import output_features, output_logits
@@ -136,8 +135,3 @@ def _limits(model: BaseFairseqModel) -> tuple[float, float]:
 def most_smoothed(known: Sequence[LabelSmoothing]) -> LabelSmoothing:
     """The label smoothing of the most smoothed of several teachers."""
     return max(known, key=lambda each: each["alpha"] or 0)
-
-
-def joint_fingerprint(fingerprints: Sequence[str]) -> str:
-    """One SHA-256 over the fingerprints of several teachers, in their order."""
-    return hashlib.sha256("".join(fingerprints).encode()).hexdigest()

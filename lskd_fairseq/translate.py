@@ -1,13 +1,15 @@
 """Translate a split with a model: every sentence, in the order of the data."""
 
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from fairseq import utils
 from fairseq.data import LanguagePairDataset
+from fairseq.data.data_utils import batch_by_size
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
@@ -17,7 +19,6 @@ from lskd_fairseq.batch import Batch
 from lskd_fairseq.text import Decode
 
 
-@torch.no_grad()
 def translate(
     models: Sequence[BaseFairseqModel],
     task: TranslationTask,
@@ -43,18 +44,52 @@ def translate(
     Raises:
         InputError: sentences would be left out, for example because they are longer than the model's maximum.
     """
-    generator = task.build_generator(models, Namespace(beam=beam, lenpen=lenpen, max_len_a=1.2, max_len_b=10))
-    lines: dict[int, str] = {}
-    device = next(models[0].parameters()).device
+    checked_limits(models, task, split)
     for model in models:
         model.eval()
-    for batch in tqdm(
-        list(every_batch(models, task, split, max_tokens)), desc=f"translate {split}", unit="batch", disable=None
-    ):
+    sentences = range(len(task.dataset(split)))
+    found = hypotheses(models, task, split, sentences, Search(beam, lenpen, max_tokens))
+    bar = tqdm(found, desc=f"translate {split}", total=len(sentences), unit="sentence", disable=None)
+    lines = {number: detokenise(best["tokens"]) for number, (best, *_) in bar}
+    return [lines[number] for number in sentences]
+
+
+@dataclass(frozen=True)
+class Search:
+    """A beam search: its width, the exponent of the length penalty, and the source tokens of a batch with padding."""
+
+    beam: int = 5
+    lenpen: float = 1.0
+    max_tokens: int = 8000
+
+
+@torch.no_grad()
+def hypotheses(
+    models: Sequence[BaseFairseqModel], task: TranslationTask, split: str, numbers: Sequence[int], search: Search
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Translate some sentences of a loaded split, the longest last.
+
+    Args:
+        models: an ensemble in eval mode, on the device to use, whose probabilities are averaged.
+        task: the translation task.
+        split: whose sentences they are.
+        numbers: of the sentences, from 0.
+        search: how.
+
+    Yields:
+        The number of each sentence, and its hypotheses as fairseq has them, the best first.
+    """
+    dataset = task.dataset(split)
+    settings = Namespace(beam=search.beam, lenpen=search.lenpen, max_len_a=1.2, max_len_b=10)
+    generator = task.build_generator(models, settings)
+    lengths = {number: max(dataset.size(number)) for number in numbers}
+    ordered = np.array(sorted(numbers, key=lambda number: (lengths[number], number)), np.int64)
+    limit = max(search.max_tokens, *lengths.values())
+    device = next(models[0].parameters()).device
+    for chosen in batch_by_size(ordered, num_tokens_fn=lengths.__getitem__, max_tokens=limit):
+        batch = dataset.collater([dataset[number] for number in chosen])
         batch = utils.move_to_cuda(batch) if device.type == "cuda" else batch
-        for index, found in zip(batch["id"].tolist(), task.inference_step(generator, models, batch), strict=True):
-            lines[index] = detokenise(found[0]["tokens"])
-    return [lines[index] for index in range(len(task.dataset(split)))]
+        yield from zip(batch["id"].tolist(), task.inference_step(generator, models, batch), strict=True)
 
 
 def every_batch(

@@ -14,6 +14,7 @@ from lskd.measure.representations import Representations
 from lskd.measure.teacher_outputs import SMALL, teacher_outputs
 from lskd.measure.temperature_effects import Effect, StepControl, effects, step_controls
 from lskd.paper.evidence import of_the_paper, of_this_project
+from lskd.records.fingerprints import is_of_teacher
 from lskd.records.found_runs import Run
 from lskd.records.studies import Study, group, spread
 from lskd.report.claims import MeanEta
@@ -189,7 +190,7 @@ def _of_this_teacher(effect: Effect, teacher: Representations) -> bool:
     weights, checkpoint = teacher.provenance.get("fingerprint"), teacher.provenance.get("checkpoint")
     runs = [run for (alpha, _), runs in effect.study.students.items() if alpha == effect.alpha for run in runs]
     if weights is not None:
-        return any(run.teacher.get("fingerprint") == weights for run in runs)
+        return any(is_of_teacher(run.teacher.get("fingerprint"), weights) for run in runs)
     end = Path(checkpoint or "").parts[-3:-1]  # directories may have been moved
     return bool(end) and any(Path(path).parts[-3:-1] == end for run in runs for path in run.teacher.get("paths", []))
 

@@ -20,6 +20,7 @@ from lskd.measure.model_measures import Basis, Interval, OutputMeasures, measure
 from lskd.measure.neural_collapse import NeuralCollapse, neural_collapse
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.temperatures import temperatures as temperatures_argument
+from lskd.records.fingerprints import is_of_teacher
 from lskd.records.runs import data_name, look_up, teacher_smoothing
 
 EXAMPLE = (
@@ -141,7 +142,7 @@ def _other_teachers(path: Path, teacher: Representations, files: Sequence[tuple[
     recorded = [(name, look_up(each.provenance, "teacher", "fingerprint")) for name, each in files]
     return [
         f"{name} was not distilled from {path}, according to its record." for name, known in recorded
-        if None not in (own, known) and known != own
+        if own is not None and known is not None and not is_of_teacher(known, own)
     ]  # fmt: skip
 
 

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from lskd.io.errors import input_error
 from lskd.loss.distillation import ProjectedLogits, TopkLogits
-from lskd.records.fingerprints import weights_fingerprint
+from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
 from lskd_fairseq.batch import Batch
 from lskd_fairseq.cache.manifest import Manifest
 from lskd_fairseq.cache.shards import Shards, open_cache
 from lskd_fairseq.checkpoints import read_checkpoint
 from lskd_fairseq.run_record import data_fingerprint
-from lskd_fairseq.teacher import joint_fingerprint, most_smoothed
+from lskd_fairseq.teacher import most_smoothed
 from lskd_fairseq.teacher_checks import PairedData, dictionary_fingerprint
 
 # Odd constants of splitmix64 (Steele, Lea, Flood 2014), as int64 has them.

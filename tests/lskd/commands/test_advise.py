@@ -8,6 +8,7 @@ from helpers.small_runs import CLASSES, add_representations, image_run, translat
 from lskd.measure.recorded_smoothing import disagreement
 from lskd.measure.smoothing_estimate import SmoothingEstimate
 from lskd.paper.evidence import of_the_paper, of_this_project
+from lskd.records.fingerprints import joint_fingerprint
 
 SMOOTHED = SmoothingEstimate(0.1, 0.06, 0.16, "smoothed", "")
 PLAIN = SmoothingEstimate(0.0, 0.0, 0.01, "not smoothed", "")
@@ -332,9 +333,13 @@ def test_of_temperatures_with_small_steps_the_control_is_the_next_step(answer, t
 
 
 def test_translation_has_a_command_for_each_temperature(answer, teacher, tmp_path):
-    translation_run(tmp_path, 1.0, 16.86)
+    run = translation_run(tmp_path, 1.0, 16.86)
+    record = json.loads((run / "run.json").read_text())  # which has one fingerprint over those of all teachers
+    record["teacher"]["fingerprint"] = joint_fingerprint(["weights"])
+    (run / "run.json").write_text(json.dumps(record))
     about = {"kind": "translation", "fingerprint": "weights", "checkpoint": "t/checkpoint_best.pt"}
     _, one = answer(teacher("a", **about), tmp_path)
+    assert one["runs"]["effects"][0]["of_this_teacher"]
     command = one["next"][0]["command"]
     assert command.startswith("for T in 1; do fairseq-train")
     assert "--criterion kd --teacher-path t/checkpoint_best.pt --temperature $T --save-dir student_T$T; done" in command

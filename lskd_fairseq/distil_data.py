@@ -1,0 +1,307 @@
+"""Translate the training split with a teacher: data for sequence-level distillation (Kim and Rush, EMNLP 2016).
+
+    lskd nmt distil-data --data data-bin/help.en-de --path teacher.pt --dest data-bin/distilled.en-de
+    fairseq-train data-bin/distilled.en-de --criterion cross_entropy …
+
+A student that is trained on DEST learns the teacher's translations; with ``--criterion kd --teacher-path`` it also
+learns the teacher's distribution over each of their tokens. DEST has the dictionaries, the other splits and the raw
+text of the data, so stock fairseq trains on it.
+
+Finished parts are kept in DEST.parts until DEST is complete: killed or interrupted, the same command resumes, to the
+same bytes. It may run in several processes at once (``--processes``, or the same command on machines that share a
+disk).
+"""
+
+import argparse
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import sacrebleu
+import torch
+from fairseq import utils
+from fairseq.tasks.translation import TranslationTask
+from msgspec import Meta
+from tqdm import tqdm
+
+from lskd.io.errors import InputError, OneLineParser, input_error, joinable_path, positive, run_command
+from lskd.io.files import check_writable, remove_partials, write_json
+from lskd.io.schema import convert, read_json
+from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
+from lskd_fairseq import text
+from lskd_fairseq.checkpoints import read_checkpoint
+from lskd_fairseq.distilled_data import SPLIT, described, write_data
+from lskd_fairseq.run_record import data_fingerprint
+from lskd_fairseq.score import finite, load_ensemble
+from lskd_fairseq.splits import load_split
+from lskd_fairseq.translate import Search, checked_limits, hypotheses
+
+PART = 1024  # sentences of a part, which are translated together whatever the number of processes
+PLAN = "plan.json"
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Translate the parts that are missing, then write the data directory."""
+    for noisy in ("fairseq", "sacrebleu"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if not os.path.isdir(arguments.data):
+        raise input_error("--data", arguments.data, "must be a directory made by fairseq-preprocess")
+    check_writable("--dest", arguments.dest)
+    models, task = load_ensemble("--path", arguments.path, arguments.data)
+    load_split(task, arguments.data, SPLIT, combine=True, argument="--data")
+    checked_limits(models, task, SPLIT)
+    plan = planned(arguments, task)
+    if is_finished(arguments.dest, plan):
+        print(f"{arguments.dest} is ready")
+        return
+    parts = begun(arguments.dest, plan)
+    if arguments.processes > 1 and len(parts.missing()) > 1:
+        translate_in_processes(arguments, parts)
+    else:
+        device = torch.device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
+        for model in models:
+            model.to(device).eval()
+        translate_parts(models, task, parts, arguments)
+    with contextlib.suppress(FileNotFoundError), locked(parts.directory / PLAN) as mine:  # another one may have ended
+        if mine and not parts.missing():
+            write_data(Path(arguments.data), arguments.dest, task, plan, parts.read())
+            shutil.rmtree(parts.directory)
+    if is_finished(arguments.dest, plan):
+        print(described(arguments.dest))
+
+
+def planned(arguments: argparse.Namespace, task: TranslationTask) -> dict[str, Any]:
+    """What decides the result: data, teacher, search, and how a translation is chosen."""
+    fingerprints = [weights_fingerprint(read_checkpoint(path)["model"]) for path in utils.split_paths(arguments.path)]
+    return {
+        "data": {"path": os.path.abspath(arguments.data), "fingerprint": data_fingerprint([arguments.data])},
+        "teacher": {
+            "paths": [os.path.abspath(path) for path in utils.split_paths(arguments.path)],
+            "fingerprint": joint_fingerprint(fingerprints),  # as a student's record has it
+        },
+        "beam": arguments.beam,
+        "lenpen": arguments.lenpen,
+        "nbest_by_bleu": arguments.nbest_by_bleu,
+        "interpolate": arguments.interpolate,
+        "sentences": len(task.dataset(SPLIT)),
+    }
+
+
+def decides(plan: dict[str, Any]) -> dict[str, Any]:
+    """A plan without paths, which may change."""
+    return plan | {name: plan[name]["fingerprint"] for name in ("data", "teacher")}
+
+
+def is_finished(dest: Path, plan: dict[str, Any]) -> bool:
+    """Whether the data directory is there.
+
+    Raises:
+        InputError: there is another one, or something else.
+    """
+    if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())):
+        return False
+    made = text.manifest(dest).get("distilled") if dest.is_dir() else None
+    if not made:
+        raise input_error("--dest", dest, "must be a new directory")
+    check_same(plan, made, dest)
+    return True
+
+
+def begun(dest: Path, plan: dict[str, Any]) -> "Parts":
+    """The parts that are there, of the size that they were begun with, in a directory with its plan.
+
+    Raises:
+        InputError: it holds parts of another command.
+    """
+    directory = dest.with_name(f"{dest.name}.parts")
+    directory.mkdir(parents=True, exist_ok=True)
+    remove_partials(directory)
+    if not (directory / PLAN).exists():
+        write_json(directory / PLAN, plan | {"part": PART})
+    there = read_json(directory / PLAN, dict[str, Any])
+    check_same(plan, there, directory)
+    return Parts(directory, plan["sentences"], convert(there, _Begun, str(directory / PLAN)).part)
+
+
+def check_same(plan: dict[str, Any], there: dict[str, Any], place: Path) -> None:
+    """Check that a directory was made, or begun, by this command. Raises InputError."""
+    ours = decides(plan)
+    theirs = {name: value.get("fingerprint") if isinstance(value, dict) else value for name, value in there.items()}
+    if different := [name for name in ours if theirs.get(name) != ours[name]]:
+        raise input_error("--dest", place, f"is of another {different[0]}; name a new directory, or remove it")
+
+
+class _Begun(msgspec.Struct):
+    """The part of ``plan.json`` that the later parts depend on, beside what must be equal."""
+
+    part: Annotated[int, Meta(ge=1)]
+
+
+class Parts:
+    """The translations of consecutive sentences, each part a file of JSON, in the order of the data.
+
+    Args:
+        directory: of the files.
+        sentences: of the split.
+        size: sentences of a part.
+    """
+
+    def __init__(self, directory: Path, sentences: int, size: int) -> None:
+        self.directory, self.sentences = directory, sentences
+        self.ranges = [range(start, min(start + size, sentences)) for start in range(0, sentences, size)]
+
+    def path(self, part: int) -> Path:
+        """The file of a part."""
+        return self.directory / f"part-{part:06d}.json"
+
+    def missing(self) -> list[int]:
+        """The parts that are not translated."""
+        return [part for part in range(len(self.ranges)) if not self.path(part).exists()]
+
+    def translated(self) -> int:
+        """How many sentences are."""
+        missing = set(self.missing())
+        return sum(len(each) for part, each in enumerate(self.ranges) if part not in missing)
+
+    def read(self) -> Iterator[list[int]]:
+        """The tokens of each sentence's translation, with the end of the sentence.
+
+        Raises:
+            InputError: a file is not what was written.
+        """
+        for part, numbers in enumerate(self.ranges):
+            rows = read_json(self.path(part), list[list[int]])
+            if len(rows) != len(numbers):
+                raise input_error("--dest", self.path(part), f"must have {len(numbers)} translations; remove it")
+            yield from rows
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Generator[bool]:
+    """Whether this process has the lock of a file, which it gives up at the end of the block or of its life."""
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def translate_parts(models: Sequence[Any], task: TranslationTask, parts: Parts, arguments: argparse.Namespace) -> None:
+    """Translate the parts that no process has translated or is translating."""
+    dataset, data = task.dataset(SPLIT), arguments.data
+    choose = ByBleu(task, data) if arguments.nbest_by_bleu else None
+    search = Search(arguments.beam, arguments.lenpen, arguments.max_tokens)
+    done = parts.translated()
+    with tqdm(total=len(dataset), initial=done, desc="translate", unit="sentence", disable=None) as bar:
+        for part in parts.missing():
+            claim = parts.directory / f"part-{part:06d}.claim"
+            claim.touch()
+            with locked(claim) as mine:
+                if not mine or parts.path(part).exists():
+                    continue
+                rows: list[list[int]] = [[] for _ in parts.ranges[part]]
+                for number, found in hypotheses(models, task, SPLIT, parts.ranges[part], search):
+                    best = found[0] if choose is None else choose(number, found)
+                    rows[number - parts.ranges[part].start] = best["tokens"].tolist()
+                    bar.update()
+                write_json(parts.path(part), rows)
+            bar.n = parts.translated()
+            bar.refresh()
+
+
+def translate_in_processes(arguments: argparse.Namespace, parts: Parts) -> None:
+    """Run this command several times at once, a GPU each in turn, and show how far they are together.
+
+    Raises:
+        InputError: one failed.
+    """
+    command = [sys.executable, "-m", "lskd_fairseq.distil_data", *words(arguments)]
+    gpus = 0 if arguments.cpu else torch.cuda.device_count()
+    threads = max(1, torch.get_num_threads() // arguments.processes)
+    processes = []
+    for number in range(arguments.processes):
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        environment |= {"CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else {}
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+    try:
+        with tqdm(total=parts.sentences, desc="translate", unit="sentence", disable=None) as bar:
+            while any(process.poll() is None for process in processes):
+                bar.n = parts.translated() if parts.directory.exists() else parts.sentences
+                bar.refresh()
+                time.sleep(0.2)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+    for process in processes:
+        if process.returncode:
+            said = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
+            raise InputError(f"a process failed, the same command resumes: {said.splitlines()[-1] if said else ''}")
+
+
+def words(arguments: argparse.Namespace) -> list[str]:
+    """The options of one of several processes."""
+    options = ["--data", arguments.data, "--path", arguments.path, "--dest", str(arguments.dest)]
+    options += ["--beam", str(arguments.beam), "--lenpen", repr(arguments.lenpen)]
+    options += ["--max-tokens", str(arguments.max_tokens)]
+    switches = ("nbest_by_bleu", "interpolate", "cpu")
+    return options + [f"--{name.replace('_', '-')}" for name in switches if getattr(arguments, name)]
+
+
+class ByBleu:
+    """Choose the hypothesis that is most like the reference, by sentence BLEU (Kim and Rush 2016, Section 3.3).
+
+    Args:
+        task: with the training split.
+        data: the data directory.
+    """
+
+    def __init__(self, task: TranslationTask, data: str) -> None:
+        dataset, dictionary = task.dataset(SPLIT), task.target_dictionary
+        processing = text.chosen_postprocessing(data, dictionary, dataset, arguments=("--data", "--data"))
+        self.decode = text.Detokeniser(dictionary, str(task.cfg.target_lang), processing)
+        self.targets: Any = dataset.tgt
+        self.bleu = sacrebleu.BLEU(effective_order=True)
+
+    def __call__(self, number: int, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The best hypothesis of a sentence; of equal ones, the most probable."""
+        reference = [self.decode(self.targets[number])]
+        scores = [self.bleu.sentence_score(self.decode(each["tokens"]), reference).score for each in found]
+        return found[scores.index(max(scores))]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = OneLineParser(prog="python -m lskd_fairseq.distil_data", description=__doc__.split("\n")[0])
+    options.add_argument("--data", required=True, help="data directory that the teacher was trained on")
+    options.add_argument(
+        "--path", required=True, help="the teacher; several checkpoints, joined by ':', are an ensemble"
+    )
+    options.add_argument("--dest", type=joinable_path, required=True, help="data directory to make; must be new")
+    options.add_argument("--beam", type=positive, default=5, help="width of the beam (default 5)")
+    options.add_argument("--lenpen", type=finite, default=1.0, help="length penalty, as `lskd nmt score` (default 1)")
+    options.add_argument(
+        "--nbest-by-bleu", action="store_true", help="of the beam, take the translation most like the reference"
+    )
+    options.add_argument("--interpolate", action="store_true", help="keep the references too, as pairs of their own")
+    options.add_argument(
+        "--processes", type=positive, default=1, help="translate in N processes (default 1)", metavar="N"
+    )
+    options.add_argument("--max-tokens", type=positive, default=8000, help="source tokens of a batch (default 8000)")
+    options.add_argument("--cpu", action="store_true", help="do not use a GPU")
+    return options
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)

@@ -1,0 +1,127 @@
+"""Write a data directory whose training targets are a teacher's translations, beside what the data have."""
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.data.indexed_dataset import make_builder
+from fairseq.tasks.translation import TranslationTask
+
+from lskd.io.files import sha256, write_json, write_text
+from lskd.records.provenance import versions
+from lskd_fairseq import text
+
+SPLIT = "train"
+
+
+def write_data(
+    data: Path, dest: Path, task: TranslationTask, plan: dict[str, Any], translations: Iterable[Sequence[int]]
+) -> None:
+    """Write the data directory beside ``dest`` and move it there.
+
+    Args:
+        data: the data directory that was translated.
+        dest: the directory to make; it appears when it is complete.
+        task: the teacher's, with the training split.
+        plan: how it was translated, for the manifest.
+        translations: the tokens of each sentence's translation, in the order of the split.
+    """
+    pair = f"{task.cfg.source_lang}-{task.cfg.target_lang}"
+    rows = [torch.tensor(row, dtype=torch.int64) for row in translations]
+    beside = dest.with_name(f".{dest.name}.{os.getpid()}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        copy_others(data, beside)
+        counts = write_split(beside, pair, data, task, rows, plan["interpolate"])
+        manifest = text.manifest(data)
+        files = sorted(path for path in beside.rglob("*") if path.is_file())
+        manifest |= {"pair": pair, "distilled": plan | {"counts": counts}, "versions": versions()}
+        manifest["counts"] = manifest.get("counts", {}) | {SPLIT: {"sentences": counts["pairs"]}}
+        manifest["sha256"] = {str(path.relative_to(beside)): sha256(path) for path in files}
+        write_json(beside / "manifest.json", manifest)
+        os.replace(beside, dest)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def copy_others(data: Path, beside: Path) -> None:
+    """Copy everything but the training split and the manifest."""
+    for path in sorted(data.rglob("*")):
+        place = path.relative_to(data)
+        if path.is_file() and not path.name.startswith(SPLIT) and place != Path("manifest.json"):
+            (beside / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, beside / place)
+
+
+def write_split(
+    beside: Path,
+    pair: str,
+    data: Path,
+    task: TranslationTask,
+    translations: Sequence[torch.Tensor],
+    interpolate: bool,
+) -> dict[str, int]:
+    """Write the training split, binarised and as text, and count its sentences."""
+    dataset, languages = task.dataset(SPLIT), pair.split("-")
+    targets, sources = dataset.tgt, dataset.src
+    assert targets is not None
+    dictionaries = {languages[0]: task.source_dictionary, languages[1]: task.target_dictionary}
+    stems = {language: str(beside / f"{SPLIT}.{pair}.{language}") for language in languages}
+    builders = {
+        language: make_builder(f"{stem}.bin", impl="mmap", vocab_size=len(dictionaries[language]))
+        for language, stem in stems.items()
+    }
+    pairs = [(sources[number], each) for number, each in enumerate(translations)]
+    if interpolate:
+        pairs += [(sources[number], targets[number]) for number in range(len(dataset))]
+    for languages_of_pair in pairs:
+        for language, sentence in zip(languages, languages_of_pair, strict=True):
+            builders[language].add_item(sentence.int())
+    for language, stem in stems.items():
+        builders[language].finalize(f"{stem}.idx")
+    write_raw(beside, data, task, languages, translations, interpolate)
+    same = sum(torch.equal(each.long(), targets[number].long()) for number, each in enumerate(translations))
+    return {
+        "pairs": len(pairs),
+        "translated": len(translations),
+        "equal_to_the_reference": same,
+        "empty": sum(len(each) <= 1 for each in translations),
+    }
+
+
+def write_raw(
+    beside: Path,
+    data: Path,
+    task: TranslationTask,
+    languages: Sequence[str],
+    translations: Sequence[torch.Tensor],
+    interpolate: bool,
+) -> None:
+    """Write the text of the training split, where the data have it."""
+    dataset = task.dataset(SPLIT)
+    raw = {language: text.raw_references(data, SPLIT, language, len(dataset)) for language in languages}
+    source, target = (raw[language] for language in languages)
+    if source is None or target is None:
+        return
+    processing = text.chosen_postprocessing(data, task.target_dictionary, dataset, arguments=("--data", "--data"))
+    decode = text.Detokeniser(task.target_dictionary, languages[1], processing)
+    lines = {languages[0]: source, languages[1]: [decode(each) for each in translations]}
+    if interpolate:
+        lines = {languages[0]: [*source, *source], languages[1]: [*lines[languages[1]], *target]}
+    (beside / "raw").mkdir(exist_ok=True)
+    for language, each in lines.items():
+        write_text(beside / "raw" / f"{SPLIT}.{language}", "".join(f"{line}\n" for line in each))
+
+
+def described(dest: Path) -> str:
+    """What was made, in a line."""
+    made = text.manifest(dest)["distilled"]
+    counts = made["counts"]
+    line = f"{dest}: {counts['translated']} sentences translated with beam {made['beam']}"
+    line += f", {counts['equal_to_the_reference']} of them as the reference"
+    line += f", {counts['empty']} empty" if counts["empty"] else ""
+    return f"{line}; {counts['pairs']} pairs" + (", the references among them" if made["interpolate"] else "")
