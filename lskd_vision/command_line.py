@@ -23,6 +23,7 @@ from lskd_vision.config import (
     flag,
     spaced,
 )
+from lskd_vision.run_record import LAST
 
 
 class _Dataclass(Protocol):
@@ -42,7 +43,7 @@ def training_configs(arguments: argparse.Namespace) -> list[TrainingConfig]:
     Raises:
         InputError: flags do not fit together, or a value is repeated.
     """
-    given = vars(arguments)
+    given = with_place_of_resumed(vars(arguments))
     if not arguments.data_dir.is_dir() and not given.get("dataset_download"):
         raise input_error("--data-dir", arguments.data_dir, "must be the directory of the data set")
     teachers = _teachers(given.get("kd_model_name"), given.get("kd_checkpoint"))
@@ -65,6 +66,37 @@ def training_configs(arguments: argparse.Namespace) -> list[TrainingConfig]:
         one = dict(zip(combined, values, strict=True))
         configs.append(training_config({**given, **one, **one["teacher"]}))
     return configs
+
+
+def with_place_of_resumed(given: dict[str, Any]) -> dict[str, Any]:
+    """With ``--resume FILE`` as a switch, and the run's own ``--output`` and ``--experiment`` unless they are given.
+
+    Raises:
+        InputError: it is no last checkpoint.
+    """
+    file = given.get("resume")
+    if not isinstance(file, Path):
+        return given
+    if file.name != LAST or not file.is_file():
+        valid = f"must be the {LAST} of a run; --initial-checkpoint starts from the weights of another file"
+        raise input_error("--resume", file, valid)
+    study = file.resolve().parent.parent
+    place = {} if "output" in given or "experiment" in given else {"output": study.parent, "experiment": study.name}
+    return given | place | {"resume": True}
+
+
+def check_resumed(given: Mapping[str, Any], directories: Sequence[Path]) -> None:
+    """Check that the file of ``--resume`` is of a run of this command. Raises InputError."""
+    file = given.get("resume")
+    if isinstance(file, Path) and file.resolve().parent not in [each.resolve() for each in directories]:
+        valid = f"must be of a run of this command: {', '.join(map(str, directories[:3]))}"
+        raise input_error("--resume", file, valid)
+
+
+def check_num_classes(given: Mapping[str, Any], of_data: int) -> None:
+    """Check ``--num-classes``, which the data decide. Raises InputError."""
+    if given.get("num_classes", of_data) != of_data:
+        raise input_error("--num-classes", given["num_classes"], f"must be {of_data}, as many as the data have")
 
 
 def _teachers(names: Sequence[str] | None, checkpoints: Sequence[Path] | None) -> list[Mapping[str, Any]]:

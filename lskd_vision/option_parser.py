@@ -6,11 +6,12 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lskd.io.errors import InputError, OneLineParser, input_error
 from lskd.io.files import parse_yaml
 from lskd_vision.config import flag
+from lskd_vision.timm_flags import instead
 
 
 def number(minimum: float, maximum: float = math.inf, above: bool = False) -> Callable[[str], float]:
@@ -45,8 +46,11 @@ def assignment(text: str) -> str:
     return text
 
 
-class ConfigFileParser(OneLineParser):
-    """argparse with ``--config FILE``: the settings of a YAML file, read as if they stood first on the command line."""
+class TrainingParser(OneLineParser):
+    """argparse with ``--config FILE``: the settings of a YAML file, read as if they stood first on the command line.
+
+    The data directory may also be the first word, as in timm's script.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -57,6 +61,10 @@ class ConfigFileParser(OneLineParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse; ``args`` are the words of the command line."""
         words = list(sys.argv[1:] if args is None else args)
+        if words and not words[0].startswith("-"):
+            if any(word.partition("=")[0] == "--data-dir" for word in words):
+                self.error(f"unexpected argument: {words[0]} (--data-dir is given, too)")
+            words = ["--data-dir", *words]
         only_config = OneLineParser(prog=self.prog, add_help=False)
         only_config.add_argument("-c", "--config", type=Path)
         path = only_config.parse_known_args(words)[0].config
@@ -65,6 +73,14 @@ class ConfigFileParser(OneLineParser):
         except InputError as error:
             self.error(str(error))
         return super().parse_known_args(from_file + words, namespace or argparse.Namespace())
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's; of one of timm's flags that is not here, it says what to use instead."""
+        _, unknown, words = message.partition("unrecognized arguments: ")
+        first = words.split(" ")[0]
+        if unknown and (reason := instead(first)):
+            message = str(input_error(first.partition("=")[0], "timm's", f"is not here: {reason}"))
+        super().error(message)
 
     def words_of_config(self, path: Path) -> list[str]:
         """The settings of a YAML file as words of a command line.

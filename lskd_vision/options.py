@@ -20,7 +20,7 @@ from lskd.measure.temperatures import temperatures
 from lskd_vision.class_order import CLASS_ORDERS
 from lskd_vision.config import DistillType, Interpolation, Schedule
 from lskd_vision.image_files import MODES
-from lskd_vision.option_parser import ConfigFileParser, assignment, number, whole
+from lskd_vision.option_parser import TrainingParser, assignment, number, whole
 
 INTERPOLATIONS = get_args(Interpolation)
 DESCRIPTION = """\
@@ -38,7 +38,13 @@ def add_group(options: argparse.ArgumentParser, title: str) -> argparse._Argumen
 def add_data_options(options: argparse.ArgumentParser, required: bool = True) -> None:
     """What the data are and how an image becomes an input, for all commands; ``required``: --data-dir must be given."""
     group = add_group(options, "data")
-    group.add_argument("--data-dir", type=Path, required=required, metavar="DIR", help="where the data set is")
+    group.add_argument(
+        "--data-dir",
+        type=Path,
+        required=required,
+        metavar="DIR",
+        help="of the data set; in training also as first word",
+    )
     group.add_argument(
         "--dataset",
         help="timm's name: torch/fashion_mnist, …; lskd/arrays for NumPy files; empty for a folder per class",
@@ -81,13 +87,14 @@ def add_device_options(options: argparse.ArgumentParser) -> None:
     group.add_argument("--amp-dtype", choices=("float16", "bfloat16"), help="default float16")
 
 
-def parser() -> ConfigFileParser:
+def parser() -> TrainingParser:
     """The command line of ``lskd_vision.train``."""
-    options = ConfigFileParser(prog="lskd_vision.train", description=DESCRIPTION)
+    options = TrainingParser(prog="lskd_vision.train", description=DESCRIPTION)
     add_data_options(options)
 
     group = add_group(options, "model")
     group.add_argument("--model", nargs="+", help="timm's name, or several (default resnet50)")
+    group.add_argument("--num-classes", type=positive, metavar="K", help="to be checked: those of the data")
     group.add_argument(
         "--model-kwargs",
         nargs="*",
@@ -187,7 +194,14 @@ def parser() -> ConfigFileParser:
     group.add_argument("--data-seed", type=whole, help="of order and augmentation (default 42)")
     group.add_argument("--output", type=Path, metavar="DIR", help="default runs")
     group.add_argument("--experiment", metavar="NAME", help="folder in --output; the data set's name by default")
-    group.add_argument("--resume", action="store_true", help="resume from the checkpoints in the run directories")
+    group.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        type=Path,
+        metavar="FILE",
+        help="resume from the checkpoints in the run directories; FILE: a run's last.pth.tar, which says where it is",
+    )
     group.add_argument("--group-size", type=positive, metavar="N", help="models trained at once; what fits by default")
     group.add_argument(
         "--torchcompile", nargs="?", const="inductor", metavar="BACKEND", help="torch.compile (backend inductor)"

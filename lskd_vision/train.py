@@ -26,7 +26,7 @@ from lskd.io.output import say
 from lskd.measure.accuracy import accuracy_metrics
 from lskd.records.runs import read_run, write_run
 from lskd_vision import options
-from lskd_vision.command_line import training_configs
+from lskd_vision.command_line import check_num_classes, check_resumed, training_configs
 from lskd_vision.config import TrainingConfig
 from lskd_vision.data import Data, DataConfig, data_config, load_data
 from lskd_vision.evaluate import evaluate
@@ -56,7 +56,9 @@ def main(arguments: argparse.Namespace) -> int:
         common = configs[0]  # they differ in model, seed, smoothing, teacher and temperature alone
         check_logs(common.run)
         data = load_data(common.dataset)
+        check_num_classes(vars(arguments), data.num_classes)
         runs = plan(configs, data)
+        check_resumed(vars(arguments), [run.directory for run in runs])
         unfinished = [run for run in runs if run.next_epoch < common.optimisation.epochs]
         try_out(unfinished)
         score_teachers(unfinished, data)

@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import re
 from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from lskd.io import tables
 from lskd.io.errors import InputError
 from lskd_vision import options
-from lskd_vision.command_line import training_configs
+from lskd_vision.command_line import check_num_classes, check_resumed, training_configs
 from lskd_vision.config import TrainingConfig
 from lskd_vision.option_parser import number
+from lskd_vision.timm_flags import INSTEAD
 
 STUDENT = "--kd-checkpoint teacher.pth"
 
@@ -226,7 +228,7 @@ def test_every_combination_is_a_training_the_last_of_model_smoothing_teacher_see
 
 def test_a_configuration_has_every_flag_and_cannot_be_changed():
     (config,) = configs()
-    flags = {action.dest for action in options.parser()._actions} - {"help"}
+    flags = {action.dest for action in options.parser()._actions} - {"help", "num_classes"}
     assert config.stored().keys() - flags == {"debug", "distributed", "rank", "world_size", "local_rank"}
     assert flags <= config.stored().keys()
     for role in (config, *(getattr(config, each.name) for each in fields(config) if each.name != "config")):
@@ -239,6 +241,62 @@ def test_a_command_without_data_is_refused(capsys):
         options.parser().parse_args([])
     assert left.value.code == 2
     assert capsys.readouterr().err == "lskd_vision.train: error: the following arguments are required: --data-dir\n"
+
+
+def test_the_data_directory_may_be_the_first_word_as_in_timms_script(tmp_path, capsys):
+    found = options.parser().parse_args([str(tmp_path), "--model", "resnet18"])
+    assert (found.data_dir, found.model) == (tmp_path, ["resnet18"])
+    with pytest.raises(SystemExit):
+        options.parser().parse_args([str(tmp_path), "--data-dir", "."])
+    assert capsys.readouterr().err.endswith(f"unexpected argument: {tmp_path} (--data-dir is given, too)\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--mixup 0.2", "--mixup: timm's (is not here: labels of mixed images are not supported"),
+        ("--drop-connect=0.1", "--drop-connect: timm's (is not here: --drop-path)"),
+        ("--lr 1 --sched step --patience-epochs 3", "--patience-epochs: timm's (is not here: one cycle only"),
+        ("--mxup 0.2", "no such option: --mxup 0.2"),
+    ],
+)
+def test_a_flag_of_timms_that_is_not_here_is_refused_with_what_to_use(words, said, capsys):
+    assert said in refused(capsys, words)
+
+
+def test_every_flag_of_timms_that_is_explained_is_really_missing():
+    known = {option for action in options.parser()._actions for option in action.option_strings}
+    assert not known & INSTEAD.keys()
+    named = {word for reason in INSTEAD.values() for word in re.findall(r"--[a-z-]+[a-z]", reason)}
+    assert named <= known
+
+
+def test_resume_takes_the_checkpoint_of_a_run_and_finds_its_place(tmp_path):
+    file = tmp_path / "out" / "clothes" / "resnet18_a0_s42" / "last.pth.tar"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    found = parsed(f"--resume {file}")
+    assert (found.resume, found.output, found.experiment) == (True, tmp_path / "out", "clothes")
+    assert parsed(f"--resume {file} --output elsewhere").output == Path("elsewhere")
+    assert parsed("--resume").output == Path("runs")
+    check_resumed({"resume": file}, [file.parent])
+    with pytest.raises(InputError, match="must be of a run of this command: runs/clothes/other"):
+        check_resumed({"resume": file}, [Path("runs/clothes/other")])
+
+
+def test_resume_of_anything_else_is_refused(tmp_path, capsys):
+    for name in ("model_best.pth.tar", "missing/last.pth.tar"):
+        file = tmp_path / name
+        if file.parent.is_dir():
+            file.touch()
+        assert f"--resume: {file} (must be the last.pth.tar of a run" in refused(capsys, f"--resume {file}")
+
+
+def test_the_number_of_classes_is_what_the_data_have():
+    check_num_classes({}, 10)
+    check_num_classes({"num_classes": 10}, 10)
+    with pytest.raises(InputError, match="--num-classes: 1000"):
+        check_num_classes({"num_classes": 1000}, 10)
 
 
 def matched(path: Path, *temperatures: object) -> Path:
