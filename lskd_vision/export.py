@@ -1,0 +1,110 @@
+"""Export a model as a folder in Hugging Face's layout: weights, configuration and a model card.
+
+    lskd vision export runs/cub200/resnet18_a0.1_T1_s1/last.pth.tar resnet18-cub
+    python -c "import timm; timm.create_model('local-dir:resnet18-cub', pretrained=True)"
+
+The card says how the model was made, from the run record beside the checkpoint if there is one.
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from timm.models import save_for_hf
+
+from lskd.io.errors import OneLineParser, file_error_context, input_error, run_command
+from lskd.io.files import write_text
+from lskd.records.runs import RunRecord, data_name, look_up, read_run
+from lskd_vision.data import data_config
+from lskd_vision.run_record import plain
+from lskd_vision.validate import Loaded, load
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write the folder."""
+    dest = arguments.dest
+    if dest.exists():
+        raise input_error("DIR", dest, "exists; name a new directory")
+    if not dest.parent.is_dir():
+        raise input_error("DIR", dest, f"{dest.parent} must be a directory")
+    loaded = load(arguments)
+    record = read_run(arguments.checkpoint.parent)
+    inputs = plain(data_config(loaded.config.input, loaded.model))
+    with file_error_context(dest):
+        beside = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", suffix=".partial", dir=dest.parent))
+        try:
+            beside.chmod(0o755)
+            save_for_hf(
+                loaded.model,
+                str(beside),
+                model_config={"label_names": loaded.class_names} if loaded.class_names else {},
+                model_args=dict(loaded.checkpoint.args.get("model_kwargs") or {}),
+                safe_serialization=True,
+                data_config=inputs,
+            )
+            write_text(beside / "README.md", model_card(dest.name, loaded, record, inputs))
+            os.replace(beside, dest)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    print(f"{dest}: timm.create_model('local-dir:{dest}', pretrained=True)")
+
+
+def model_card(name: str, loaded: Loaded, record: RunRecord | None, inputs: dict[str, Any]) -> str:
+    """The README of the folder: what the model is, how it was made, its scores, how to load it."""
+    checkpoint = loaded.checkpoint
+    lines = ["---", "library_name: timm", "pipeline_tag: image-classification", "tags:", "- image-classification"]
+    lines += ["- timm", *(["- knowledge-distillation"] if record and record.teacher else []), "---", f"# {name}", ""]
+    weights = "the moving average of the weights of " if checkpoint.ema else ""
+    lines += [f"`{checkpoint.arch or 'a model'}`, {weights}`{checkpoint.path.name}`.", ""]
+    lines += ["```python", "import timm", f'model = timm.create_model("local-dir:{name}", pretrained=True)', "```", ""]
+    facts = {
+        "classes": loaded.model.num_classes,
+        "input": "×".join(map(str, inputs["input_size"])) + f", mean {inputs['mean']}, std {inputs['std']}",
+    }
+    if record is not None:
+        facts |= _training(record)
+        facts |= _scores(record, checkpoint.path.name, "_ema" if checkpoint.ema else "")
+    lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]
+    return "\n".join([*lines, "", "Made with lskd; its licence is for the author of the model to name."]) + "\n"
+
+
+def _training(record: RunRecord) -> dict[str, Any]:
+    """How the model was trained."""
+    own, teacher = record.configuration, record.teacher or {}
+    facts: dict[str, Any] = {"data": data_name(record.data) or "unknown", "epochs trained": len(record.history)}
+    facts["seed"] = record.seed
+    if not teacher:
+        return facts | {"label smoothing α": own.get("label_smoothing")}
+    alpha = look_up(teacher, "label_smoothing", "alpha")
+    facts["teacher"] = (
+        f"{teacher.get('model') or 'unknown'}, label smoothing α = {'unknown' if alpha is None else alpha}"
+    )
+    facts["distilled at"] = f"T = {own.get('temperature')}, β = {own.get('kd_weight')}"
+    facts["loss"] = f"{own.get('kd_loss_type', 'kl')}, gradient scale {own.get('kd_gradient_scale', 't2')}"
+    return facts
+
+
+def _scores(record: RunRecord, name: str, suffix: str) -> dict[str, str]:
+    """The scores of the checkpoint, by split."""
+    return {
+        f"top-1, {split}": f"{found[name][f'top1{suffix}']:.2f} %"
+        for split, found in record.metrics.items()
+        if found.get(name, {}).get(f"top1{suffix}") is not None
+    }
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = OneLineParser(prog="lskd_vision.export", description=__doc__.split("\n")[0])
+    command.add_argument("checkpoint", type=Path, help="a checkpoint of any origin")
+    command.add_argument("dest", type=Path, metavar="DIR", help="the folder to make; must be new")
+    command.add_argument("--model", help="timm's name, where the checkpoint does not tell")
+    command.add_argument("--use-ema", action="store_true", help="the moving average of the weights")
+    return command
+
+
+if __name__ == "__main__":
+    run_command(parser(), main)
