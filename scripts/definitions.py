@@ -1,19 +1,19 @@
-"""Read the experiments of the paper and the scales at which they run, from ``experiments/`` and ``scales/``.
+"""Read the experiments from ``experiments/``: the tables and figures of the paper, and studies of our own.
 
-An experiment is a table or a figure of the paper in the paper's terms: data, students, α, T, seeds. A scale gives each
-of these terms a meaning: which data set, which models, how they are trained. Every experiment runs at every scale that
-has its data.
+An experiment is in the paper's terms: data, students, α, T, seeds. A scale gives each of these terms a meaning: which
+data set, which models, how they are trained (``scale_definitions.py``). Every experiment runs at every scale that has
+its data.
 """
 
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, field
+from msgspec import Meta
 
 from lskd.io.errors import input_error
 from lskd.io.files import parse_yaml
@@ -21,8 +21,8 @@ from lskd.io.schema import T, convert
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = ROOT / "scripts" / "experiments"
-SCALES = ROOT / "scripts" / "scales"
-TRAINS = ("accuracy", "bleu", "eta", "pairwise_eta", "class_accuracy", "projection")  # these need students
+PLAIN = "plain"  # the variant without options: students as the paper trains them
+TRAINS = ("accuracy", "bleu", "eta", "pairwise_eta", "class_accuracy", "projection", "study")  # these need students
 SHOWS = (*TRAINS, "entropy", "agreement", "soft_outputs", "mean_outputs")
 
 Whole = Annotated[int, Meta(ge=0)]
@@ -32,11 +32,11 @@ Value = int | float  # as written: a command line has 1 as 1
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table or a figure of the paper.
+    """A table or a figure of the paper, or a study of our own.
 
     Attributes:
-        id: as the paper numbers it, such as ``2A`` or ``A.1``.
-        kind: ``table`` or ``figure``.
+        id: as the paper numbers it, such as ``2A`` or ``A.1``; of a study its name, such as ``study-losses``.
+        kind: ``table``, ``figure`` or ``study``.
         shows: one of :data:`SHOWS`.
         data: the data set, as printed.
         students: models, as printed; empty if only teachers are measured.
@@ -51,10 +51,15 @@ class Experiment:
         entropy: the table also has the entropies of the teachers' outputs.
         published: of a figure, what the paper's shows.
         notes: differences to the paper at every scale.
+        title: of a study.
+        question: that a study answers.
+        variants: of a study: the ways to train students, as the scale names them, and :data:`PLAIN`.
+        only: for variants that are not trained at every T: at which.
+        eta: of a study of images: the two T between which η is measured if the scale has sets; empty for none.
     """
 
     id: str
-    kind: Literal["table", "figure"]
+    kind: Literal["table", "figure", "study"]
     shows: str
     data: str
     students: tuple[str, ...] = ()
@@ -68,110 +73,20 @@ class Experiment:
     entropy: bool = False
     published: str | None = None
     notes: tuple[str, ...] = ()
+    title: str | None = None
+    question: str | None = None
+    variants: tuple[str, ...] = (PLAIN,)
+    only: dict[str, tuple[Value, ...]] = field(default_factory=dict)
+    eta: tuple[Value, ...] = ()
 
     @property
     def name(self) -> str:
-        """Its name in the paper."""
+        """Its name in the paper; of a study its id."""
+        if self.kind == "study":
+            return self.id
         if self.id == "E":
             return "Appendix E"
         return f"{self.kind.capitalize()} {self.id}"
-
-
-class Limits(TypedDict, total=False):
-    """Limits of a job on a cluster."""
-
-    minutes: Positive
-    memory_gb: Positive
-
-
-class Slurm(TypedDict):
-    """Limits of jobs that train a model, and of other jobs."""
-
-    train: Limits
-    other: Limits
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The meaning of the paper's terms at one size.
-
-    Attributes:
-        name: of the scale.
-        gpu: GPUs of a job that trains or runs a model.
-        threads: processor threads of such a job.
-        slurm: limits of jobs on a cluster.
-        data: settings of each data set, by the paper's name.
-        together: one job for all temperatures of a teacher, student and seed, instead of a job for each.
-        seeds: students of each kind; None for the experiment's own number.
-    """
-
-    name: str
-    gpu: Whole
-    threads: Positive
-    slurm: Slurm
-    data: dict[str, dict[str, Any]]
-    together: bool = False
-    seeds: Positive | None = None
-
-
-class _DataSet(msgspec.Struct, kw_only=True):
-    """The settings of a data set, of which dictionaries are options of commands."""
-
-    kind: str
-    name: str
-    prepare: list[Any]
-    first_seed: Whole
-    train: dict[str, Any]
-    seeds: Positive | None = None  # students of each kind, in the place of the scale's number
-    source: str | None = None
-    data_dir: str | None = None
-    notes: list[str] = []
-
-
-class _Images(_DataSet, kw_only=True):
-    images: dict[str, Any]
-    teacher: dict[str, Any]
-    student: dict[str, Any] = {}
-    models: dict[str, dict[str, Any]] = {}  # none: others' models start from those that are trained on it
-    record: dict[str, Any] | None = None
-    soft_outputs: dict[str, Any] | None = None
-    project: dict[str, Any] | None = None
-    sets: dict[str, Any] | None = None
-    classes: dict[str, list[str]] = {}
-    agreement: str | None = None
-    matched: dict[Value, Value] = {}
-
-
-class _ImageTraining(msgspec.Struct):
-    """The settings of a teacher or a student that are not options of its training."""
-
-    epochs: Positive
-
-
-class _ImageModel(_ImageTraining):
-    model: str
-
-
-class _Translation(_DataSet, kw_only=True):
-    recipes: dict[str, dict[str, Any]]
-
-
-class _TranslationTraining(msgspec.Struct):
-    epochs: Positive = field(name="max-epoch")
-
-
-class _Transformer(msgspec.Struct):
-    name: str
-    layers: Positive
-    dim: Positive
-    ffn: Positive
-    heads: Positive
-
-
-class _Recipe(msgspec.Struct):
-    teacher: _Transformer
-    student: _Transformer
-    distil: dict[str, Any] = {}
 
 
 def read_yaml(path: Path, argument: str) -> dict[str, Any]:
@@ -205,7 +120,7 @@ def checked(content: dict[str, Any], kind: type[T], argument: str, where: object
 
 
 def read_experiments(directory: Path = EXPERIMENTS) -> dict[str, Experiment]:
-    """Read all experiments, by id, with tables and figures in the paper's order.
+    """Read all experiments, by id: tables and figures in the paper's order, then studies.
 
     Raises:
         InputError: a definition is invalid.
@@ -213,87 +128,64 @@ def read_experiments(directory: Path = EXPERIMENTS) -> dict[str, Experiment]:
     experiments = {}
     for path in directory.glob("*.yaml"):
         kind, _, name = path.stem.partition("-")
+        name = path.stem if kind == "study" else name
         content = read_yaml(path, "experiment") | {"id": name, "kind": kind}
         experiments[name] = checked(content, Experiment, "experiment", path)
         if experiments[name].shows not in SHOWS:
             raise input_error(f"experiment {path}: shows", content["shows"], f"must be one of {', '.join(SHOWS)}")
+        _check_study(experiments[name], path)
     return dict(sorted(experiments.items(), key=lambda item: _order(item[1])))
 
 
-def _order(experiment: Experiment) -> tuple[str, bool, int, str]:
-    """Main tables and figures first, then the appendices by letter."""
+def _check_study(experiment: Experiment, path: Path) -> None:
+    """Check what only studies have. Raises InputError."""
+    where = f"experiment {path}"
+    if (experiment.kind == "study") != (experiment.shows == "study"):
+        raise input_error(f"{where}: shows", experiment.shows, "must be study in study-NAME.yaml, and only there")
+    if experiment.kind == "study" and not (experiment.title and experiment.question):
+        raise input_error(where, "title, question", "must be there")
+    for variant, temperatures in experiment.only.items():
+        if variant not in experiment.variants:
+            raise input_error(f"{where}: only", variant, f"must be of {', '.join(experiment.variants)}")
+        if not set(temperatures) <= set(experiment.temperature):
+            raise input_error(f"{where}: only: {variant}", list(temperatures), "must be of the temperatures")
+    if experiment.eta and (len(experiment.eta) != 2 or not set(experiment.eta) <= set(experiment.temperature)):
+        raise input_error(f"{where}: eta", list(experiment.eta), "must be two of the temperatures")
+
+
+def _order(experiment: Experiment) -> tuple[bool, str, bool, int, str]:
+    """Main tables and figures first, then the appendices by letter, then studies by name."""
+    if experiment.kind == "study":
+        return True, experiment.id, False, 0, ""
     letter, _, number = experiment.id.rpartition(".")
     if experiment.id == "E":
         letter, number = "E", "1"
     digits = "".join(re.findall(r"^\d+", number)) or "0"
-    return letter, experiment.kind == "figure", int(digits), number
+    return False, letter, experiment.kind == "figure", int(digits), number
 
 
 def chosen(names: Sequence[str], experiments: dict[str, Experiment]) -> list[Experiment]:
-    """The experiments with these names: ids in any case, with or without ``table`` or ``figure``; or ``all``.
+    """The experiments with these names, each once.
+
+    Args:
+        names: ids in any case, with or without ``table`` or ``figure``; ``all``, the paper's; or ``studies``, ours.
+        experiments: by id.
 
     Raises:
         InputError: there is no such experiment.
     """
-    found = {}
+    found: dict[str, Experiment] = {}
     plain = {name.lower(): name for name in experiments}
     for name in names:
-        if name.lower() == "all":
-            return list(experiments.values())
+        if name.lower() in ("all", "studies"):
+            ours = name.lower() == "studies"
+            found |= {id: each for id, each in experiments.items() if (each.kind == "study") == ours}
+            continue
         key = re.sub(r"^(table|figure|fig\.?|appendix|app\.?)[\s_-]*", "", name.strip().lower())
+        key = re.sub(r"^study[\s_]+", "study-", key)
         if key not in plain:
             near = difflib.get_close_matches(key, plain, n=3, cutoff=0.4) or plain
-            raise input_error("TABLE", name, f"must be all, or of {', '.join(plain[each] for each in near)}")
+            valid = f"must be all, studies, or of {', '.join(plain[each] for each in near)}"
+            raise input_error("TABLE", name, valid)
         found[plain[key]] = experiments[plain[key]]
     return list(found.values())
-
-
-def read_scale(name: str) -> Scale:
-    """Read the scale of that name in ``scales/``, or that of another YAML file.
-
-    Raises:
-        InputError: there is no such scale, or it is invalid.
-    """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SCALES / f"{name}.yaml"
-    if not path.is_file():
-        there = ", ".join(sorted(each.stem for each in SCALES.glob("*.yaml")))
-        raise input_error("--scale", name, f"must be one of {there}, or a YAML file like them")
-    scale = checked(read_yaml(path, "--scale") | {"name": path.stem}, Scale, "--scale", path)
-    for data, settings in scale.data.items():
-        _check_data(settings, f"{path}: {data}")
-    return scale
-
-
-def _check_data(settings: dict[str, Any], where: str) -> None:
-    """Check the settings of a data set. Raises InputError."""
-    kinds = {"images": _Images, "translation": _Translation}
-    if settings.get("kind") not in kinds:
-        raise input_error("--scale", where, "must have a kind: images or translation")
-    known = checked(settings, kinds[settings["kind"]], "--scale", where)
-    if isinstance(known, _Images):
-        roles = {f"models: {name}": known.student | model for name, model in known.models.items()}
-        for name, role in {"teacher": known.teacher, **roles}.items():
-            convert(role, _ImageModel if roles else _ImageTraining, f"--scale {where}: {name}")
-    else:
-        convert(known.train, _TranslationTraining, f"--scale {where}: train")
-        for name, recipe in known.recipes.items():
-            checked(recipe, _Recipe, "--scale", f"{where}: recipes: {name}")
-
-
-def check_fits(experiments: Sequence[Experiment], scale: Scale) -> None:
-    """Check that a scale has the data, models, classes and recipes of the experiments.
-
-    Raises:
-        InputError: it lacks one.
-    """
-    for each in experiments:
-        if each.data not in scale.data:
-            raise input_error("--scale", scale.name, f"has no data for {each.name}: {each.data}")
-        settings = scale.data[each.data]
-        if settings["kind"] == "images":
-            if missing := [name for name in each.students if name not in settings["models"]]:
-                raise input_error("--scale", scale.name, f"has no model for {missing[0]} of {each.name}")
-            if each.classes and each.classes not in settings.get("classes", {}):
-                raise input_error("--scale", scale.name, f"has no classes {each.classes} for {each.name}")
-        elif missing := [name for name in each.recipes if name not in settings["recipes"]]:
-            raise input_error("--scale", scale.name, f"has no recipe {missing[0]} for {each.name}")

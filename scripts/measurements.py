@@ -5,7 +5,8 @@ from typing import Any
 
 from definitions import TRAINS, Experiment
 from jobs import Job, flags, lskd, record_images, word
-from models import SPLITS, Models, Student
+from models import SPLITS, Models
+from students import Student
 
 from lskd.paper.published import published, tables
 
@@ -21,10 +22,12 @@ def students_of(experiment: Experiment, models: Models) -> list[Student]:
     kinds = [(alpha, T, False) for alpha in experiment.label_smoothing for T in experiment.temperature]
     kinds += [(0, known.get(T, T), T not in known) for T in experiment.matched]
     return [
-        Student(experiment.data, model, alpha, T, seed, recipe, experiment.distill_type, matched)
+        Student(experiment.data, model, alpha, T, seed, recipe, experiment.distill_type, matched, variant)
+        for variant in experiment.variants
         for recipe in experiment.recipes
         for model in experiment.students
         for alpha, T, matched in kinds
+        if T in experiment.only.get(variant, (T,))
         for seed in models.seeds_of(experiment)
     ]
 
@@ -44,7 +47,7 @@ class Measurements:
         self.after: list[str] = []
 
     def add(self, experiment: Experiment) -> None:
-        """Plan an experiment's measurements: one result, or for translation one for each recipe."""
+        """Plan the measurements of a table or a figure: one result, or for translation one for each recipe."""
         if experiment.shows == "bleu":
             for recipe in experiment.recipes:
                 self.bleu(experiment, recipe)
@@ -94,7 +97,7 @@ class Measurements:
                     files[each.temperature].append(self.models.recorded_student(each)[split])
                 first, second = (files[T] for T in (min(files), max(files)))
                 name = f"eta.{model}.{split}.{variant}"
-                words = ["--first", *_paths(first), "--second", *_paths(second), "--sets", sets[0]]
+                words = ["--first", *paths_of(first), "--second", *paths_of(second), "--sets", sets[0]]
                 words += ["--variant", variant]
                 made.append(self.measure("eta", name, words, [*first, *second, sets]))
         self.compare(experiment, made)
@@ -110,7 +113,7 @@ class Measurements:
         before: list[Made] = []
         if settings["groups"] != "imagenet_groups.json":  # the classes are those of a representation file
             before = [self.models.recorded_teacher(experiment.data, 0.0)["validation"]]
-            file = _paths(before)
+            file = paths_of(before)
         place, _, name = settings["groups"].rpartition("/")
         groups = f"{self.models.data_dir(experiment.data) if place == DATA else 'data_prep/samples'}/{name}"
         words = [*file, "--by", "groups", "--groups", groups, *flags(settings, "groups")]
@@ -123,7 +126,7 @@ class Measurements:
             for split in SPLITS
             for each in students_of(experiment, self.models)
         ]
-        words = [*_paths(files), "--classes", *self.classes(experiment)]
+        words = [*paths_of(files), "--classes", *self.classes(experiment)]
         self.compare(experiment, [self.measure("accuracy", f"accuracy.{experiment.classes}", words, files)])
 
     def classes(self, experiment: Experiment) -> list[str]:
@@ -140,8 +143,8 @@ class Measurements:
         temperatures = [word(known.get(T, T)) for T in experiment.matched if T in known]
         before = [self.models.matched(experiment.data, T) for T in experiment.matched if T not in known]
         files = [self.models.recorded_teacher(experiment.data, alpha)["train"] for alpha in (0.0, 0.1)]
-        temperatures = [*map(word, experiment.temperature), *temperatures, *_paths(before)]
-        words = [*_paths(files), "--temperatures", *temperatures]
+        temperatures = [*map(word, experiment.temperature), *temperatures, *paths_of(before)]
+        words = [*paths_of(files), "--temperatures", *temperatures]
         return self.measure("entropy", f"entropy.{experiment.id}", words, [*files, *before])
 
     def agreement(self, experiment: Experiment) -> None:
@@ -197,7 +200,7 @@ class Measurements:
         recorded = [models.recorded_teacher(experiment.data, alpha) for alpha in experiment.label_smoothing]
         recorded += [models.recorded_student(each) for each in students_of(experiment, models)]
         files = [each[split] for each in recorded for split in SPLITS]
-        words = [*_paths(files), "--classes", *self.classes(experiment)]
+        words = [*paths_of(files), "--classes", *self.classes(experiment)]
         words += flags(models.settings(experiment.data)["project"])
         self.figure(experiment, "project", words, files, "--output", "--table")
 
@@ -206,7 +209,7 @@ class Measurements:
     ) -> Made:
         """The job of an ``lskd`` command that writes ``results/NAME.json``."""
         file = f"{self.results}/{name}.json"
-        job = Job(name, "measure", lskd(command, *words, option, file), _jobs(before), [file], **self.cost)
+        job = Job(name, "measure", lskd(command, *words, option, file), jobs_of(before), [file], **self.cost)
         return file, self.models.add(job)
 
     @property
@@ -234,7 +237,7 @@ class Measurements:
         models = self.models
         name = experiment.id if recipe == "paper" else f"{experiment.id}.{recipe}"
         title = tables()[experiment.id] + (f", {how}" if how else "")
-        words = [experiment.id, *_paths(made)]
+        words = [experiment.id, *paths_of(made)]
         for paper in experiment.students if experiment.shows != "bleu" else ():
             words += ["--as", f"{models.settings(experiment.data)['models'][paper]['model']}={paper}"]
         words += ["--scale", models.scale.name, "--title", title]
@@ -253,7 +256,7 @@ class Measurements:
         """The job that draws a figure, and writes its numbers."""
         files = [f"{self.results}/figure-{experiment.id}.{suffix}" for suffix in ("svg", "json")]
         whole = lskd(command, *words, drawing, files[0], numbers, files[1])
-        job = self.models.add(Job(f"figure-{experiment.id}", "measure", whole, _jobs(before), files, **self.cost))
+        job = self.models.add(Job(f"figure-{experiment.id}", "measure", whole, jobs_of(before), files, **self.cost))
         shown = " and ".join(filter(None, [experiment.data, ", ".join(experiment.students)]))
         what = {"projection": "Three classes in the plane", "mean_outputs": "Mean soft outputs of the smoothed teacher"}
         title = f"{what[experiment.shows]}: {shown}"
@@ -277,9 +280,11 @@ class Measurements:
         self.models.add(Job("report", "report", command, self.after, [page], **self.cost))
 
 
-def _paths(made: Sequence[Made]) -> list[str]:
+def paths_of(made: Sequence[Made]) -> list[str]:
+    """The files, each once."""
     return list(dict.fromkeys(file for file, _ in made))
 
 
-def _jobs(made: Sequence[Made]) -> list[str]:
+def jobs_of(made: Sequence[Made]) -> list[str]:
+    """The jobs that make them, each once."""
     return list(dict.fromkeys(job for _, job in made))

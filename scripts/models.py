@@ -1,9 +1,8 @@
 """The jobs that prepare data and train models: teachers, students at temperatures, scores, representations."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from definitions import Experiment, Scale
+from definitions import PLAIN, Experiment
 from jobs import (
     SOURCE,
     Job,
@@ -16,33 +15,10 @@ from jobs import (
     train_translation,
     word,
 )
+from scale_definitions import Scale, directory_part
+from students import Student, loss_in_name
 
 SPLITS = ("train", "validation")
-
-
-@dataclass(frozen=True)
-class Student:
-    """One student to be trained.
-
-    Attributes:
-        data: the data set, as printed.
-        model: as printed.
-        label_smoothing: α of the teacher.
-        temperature: T; if ``matched``, the T of the smoothed teacher with the same entropy.
-        seed: of the student.
-        recipe: of translation.
-        distill_type: of images.
-        matched: whether the temperature is found by matching entropies.
-    """
-
-    data: str
-    model: str
-    label_smoothing: float
-    temperature: float
-    seed: int
-    recipe: str = "paper"
-    distill_type: str = "logit"
-    matched: bool = False
 
 
 def architecture(model: dict[str, Any]) -> dict[str, Any]:
@@ -118,6 +94,8 @@ class Models:
             name += f".{student.distill_type}"
         if student.matched:
             name += f".equal-entropy-{student.temperature:g}"
+        if student.variant != PLAIN:
+            name += f".{directory_part(student.variant)}"
         return f"{self.output}/{name}"
 
     def teacher_model(self, data: str, recipe: str = "paper") -> str:
@@ -144,8 +122,19 @@ class Models:
         """The run directory of a student; for a matched one, whose T is found later, the directory above, with a /."""
         if student.matched:
             return f"{self.study(student)}/"
-        name = f"{self.student_model(student)}_a{student.label_smoothing:g}_T{student.temperature:g}_s{student.seed}"
-        return f"{self.study(student)}/{name}"
+        name = f"{self.student_model(student)}_a{student.label_smoothing:g}_T{student.temperature:g}"
+        if self.settings(student.data)["kind"] == "images":
+            name += loss_in_name(self.image_role(student))
+        return f"{self.study(student)}/{name}_s{student.seed}"
+
+    def variant(self, student: Student) -> dict[str, Any]:
+        """The options of a student's variant."""
+        return self.settings(student.data).get("variants", {}).get(student.variant, {})
+
+    def image_role(self, student: Student) -> dict[str, Any]:
+        """The settings of the training of an image student, beside those of all models of its data."""
+        settings = self.settings(student.data)
+        return settings.get("student", {}) | settings["models"][student.model] | self.variant(student)
 
     def teacher(self, data: str, alpha: float, recipe: str = "paper") -> str:
         """The job that trains a teacher."""
@@ -206,8 +195,7 @@ class Models:
         """The job that trains image students that differ only in their temperature."""
         one = group[0]
         settings, alpha = self.settings(one.data), one.label_smoothing
-        model = settings["models"][one.model]
-        role = settings["student"] | model
+        model, role = settings["models"][one.model], self.image_role(one)
         command = train_images(settings, role, model["model"], self.data_dir(one.data), self.study(one), one.seed)
         after = [self.prepare(one.data), self.teacher(one.data, alpha)]
         command += ["--kd-checkpoint", f"{self.teacher_run(one.data, alpha)}/last.pth.tar", "--kd-temperature"]
@@ -230,12 +218,13 @@ class Models:
         """The job that trains a translation student."""
         settings, run = self.settings(student.data), self.run(student)
         recipe = settings["recipes"][student.recipe]
-        command = train_translation(settings, recipe["student"], self.data_dir(student.data), run, student.seed)
+        own = settings | {"train": settings["train"] | self.variant(student)}
+        command = train_translation(own, recipe["student"], self.data_dir(student.data), run, student.seed)
         cache, job = self.cached_teacher(student.data, student.label_smoothing, student.recipe)
         command += ["--criterion", "kd", "--temperature", f"{student.temperature:.10g}", "--teacher-cache", cache]
         command += flags(recipe.get("distil", {}))
         after = [self.prepare(student.data), job]
-        return self.trained(run, "student", command, after, [run], settings["train"]["max-epoch"])
+        return self.trained(run, "student", command, after, [run], own["train"]["max-epoch"])
 
     def cached_teacher(self, data: str, alpha: float, recipe: str) -> tuple[str, str]:
         """The cache of a translation teacher for its students: the directory, and the job."""

@@ -15,10 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from definitions import EXPERIMENTS, ROOT, Experiment, Scale, check_fits, chosen, read_experiments, read_scale
+from definitions import ROOT, Experiment, chosen, read_experiments
 from jobs import SOURCE, Job
 from measurements import Measurements, students_of
 from models import Models
+from scale_definitions import Scale, check_fits, read_scale
+from study import measure_study
 
 from lskd.io.errors import OneLineParser, input_error, positive, run_command
 from lskd.io.files import write_json
@@ -32,13 +34,17 @@ KINDS = {
     "score": "score translations",
     "representations": "record representations",
     "measure": "measure, draw, compare",
-    "report": "make the page",
+    "report": "make pages",
 }
 INTRO = {
     "paper": "Everything on this page was trained with the paper's recipe on the paper's data.",
     "mini": "Everything on this page was trained on the small data that ship with the project, in minutes, unless an "
     "experiment names another model: it shows that every experiment runs. The paper's results are there to be read "
     "beside ours, not to be met.",
+}
+STUDIES_INTRO = {
+    "paper": "Students on the paper's data; each study says in what their training differs from the paper's recipe.",
+    "mini": "Students on the small data that ship with the project, trained in minutes.",
 }
 
 
@@ -67,16 +73,27 @@ def make_plan(
     models.students(wanted)
     measurements = Measurements(models)
     for each in experiments:
-        measurements.add(each)
-    everything = len({each.id for each in experiments}) == len(list(EXPERIMENTS.glob("*.yaml")))
-    name = "" if everything else "." + "+".join(each.id for each in experiments)
+        measure_study(each, measurements) if each.kind == "study" else measurements.add(each)
+    name = page_name(experiments)
     contents = f"{output}/contents{name}.json"
     measurements.page(contents, f"{output}/report{name}.html")
-    page = {"title": f"The paper's experiments, {scale.name} scale", "scale": scale.name}
+    studies_alone = all(each.kind == "study" for each in experiments)
+    title = "Our own studies" if studies_alone else "The paper's experiments"
     other = f"Everything on this page was made at the scale {scale.name}, which is not the paper's."
-    page |= {"intro": [INTRO.get(scale.name, other)], "experiments": measurements.entries}
+    intro = (STUDIES_INTRO if studies_alone else INTRO).get(scale.name, other)
+    page = {"title": f"{title}, {scale.name} scale", "scale": scale.name, "intro": [intro]}
+    page |= {"experiments": measurements.entries}
     runs = [run.removeprefix(f"{output}/") for job in models.jobs.values() for run in job.runs]
     return models.jobs, page | {"runs": list(dict.fromkeys(runs)), "file": contents}
+
+
+def page_name(experiments: Sequence[Experiment]) -> str:
+    """What tells a page from others: nothing for all of the paper's experiments, ``.studies``, or ``.2A+3``."""
+    ids, known = {each.id for each in experiments}, read_experiments()
+    for words, name in (("all", ""), ("studies", ".studies")):
+        if ids == {each.id for each in chosen([words], known)}:
+            return name
+    return "." + "+".join(each.id for each in experiments)
 
 
 def listing(jobs: dict[str, Job], output: Path) -> str:
@@ -244,7 +261,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that select what to plan."""
-    parser.add_argument("table", nargs="+", metavar="TABLE", help="tables and figures, such as 2A, A.1 or H.2; or all")
+    parser.add_argument("table", nargs="+", metavar="TABLE", help="such as 2A, A.1, study-step; all; or studies")
     parser.add_argument("--scale", default="mini", help="mini, medium, paper, or a YAML file like scripts/scales/*")
     parser.add_argument("--seeds", type=positive, metavar="N", help="students of each kind (default: the scale's)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where everything goes (default: runs/SCALE)")

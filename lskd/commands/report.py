@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, which, default in (("--first", "lower", Options.first), ("--second", "higher", Options.second)):
         about = f"{which} T of η (default: {default:g})"
         parser.add_argument(name, type=_temperature, default=default, metavar="T", help=about)
+    parser.add_argument("--title", default=Options.title, metavar="TEXT", help=f"(default: {Options.title})")
+    parser.add_argument("--introduction", default="", metavar="TEXT", help="a paragraph below the title")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -60,7 +62,9 @@ def _only_contents(arguments: argparse.Namespace) -> None:
     """Refuse what the page of experiments does not use."""
     if arguments.runs:
         raise input_error("--contents", arguments.contents, "must be without RUNS: its file names the runs")
-    for name, default in (("sets", []), ("classes", None), ("first", Options.first), ("second", Options.second)):
+    defaults = {"sets": [], "classes": None, "first": Options.first, "second": Options.second}
+    defaults |= {"title": Options.title, "introduction": Options.introduction}
+    for name, default in defaults.items():
         if getattr(arguments, name) != default:
             raise input_error(f"--{name}", getattr(arguments, name), "is for RUNS, must not be with --contents")
 
@@ -68,7 +72,8 @@ def _only_contents(arguments: argparse.Namespace) -> None:
 def _runs_page(arguments: argparse.Namespace) -> str:
     if not arguments.runs:
         raise input_error("RUNS", "none", "must be run directories, or there must be --contents")
-    page = runs_page(arguments.runs, Options(arguments.sets, arguments.classes, arguments.first, arguments.second))
+    names = ("sets", "classes", "first", "second", "title", "introduction")
+    page = runs_page(arguments.runs, Options(**{name: getattr(arguments, name) for name in names}))
     found = find_inputs("runs", arguments.runs, "must hold runs")
     say_skipped([*found.skipped, *found.representations], "not a run")
     return page

@@ -1,9 +1,10 @@
-"""Run experiments of the paper, from the data to a page with the paper's results beside ours.
+"""Run experiments of the paper, or studies of our own, from the data to a page with the results.
 
 Every table and figure of the paper is a plan of ordinary commands, which snakemake runs: finished jobs are not
 repeated, and interrupted ones resume. --scale mini takes minutes on the data that ship with the project; paper needs
-the real data and GPUs. The workflow is scripts/Snakefile of a checkout; its outputs go to runs/SCALE in the working
-directory.
+the real data and GPUs. Five studies of our own, on the same models and data, vary what the paper does not: the
+optimiser, the size of the step, the loss, the teacher's truncation, the smoothing. The workflow is scripts/Snakefile of
+a checkout; its outputs go to runs/SCALE in the working directory.
 """
 
 import argparse
@@ -32,12 +33,16 @@ PROFILES = SCRIPTS / "profiles"
 BAR = "{n}/{total} jobs |{bar:30}| {elapsed}<{remaining}"
 # Lines of snakemake's output to print: errors of our commands, its own errors, ids of cluster jobs.
 PASSED_ON = re.compile(r"^(?!.*(CalledProcessError|error details)).*([Ee]rror|Traceback|SLURM jobid)")
+TABLES = (
+    "tables and figures of the paper, such as 2A, A.1, H.2, or all; study-optimiser, study-step, study-losses, "
+    "study-truncation, study-smoothing, or studies"
+)
 SHOWN = 3  # tables are printed at the end, up to this number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd reproduce``."""
-    parser.add_argument("table", nargs="+", metavar="TABLE", help="tables and figures, such as 2A, A.1, H.2; or all")
+    parser.add_argument("table", nargs="+", metavar="TABLE", help=TABLES)
     parser.add_argument("--scale", default="mini", help="mini, medium or paper, or a YAML file (default: mini)")
     parser.add_argument("--seeds", type=positive, metavar="N", help="students of each kind (default: the scale's)")
     parser.add_argument("--dry-run", action="store_true", help="print the jobs and run none")
@@ -85,7 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _results(output: Path) -> str:
     """The path of the page, after the tables if they are few."""
     jobs = json.loads((output / "plan.json").read_text(encoding="utf-8"))
-    compared = [job["name"] for job in jobs.values() if job["command"][:2] == ["lskd", "compare"]]
+    commands = (["lskd", "compare"], ["lskd", "summarise"])
+    compared = [job["name"] for job in jobs.values() if job["command"][:2] in commands]
     tables = []
     for name in compared if len(compared) <= SHOWN else []:
         said = (output / "logs" / f"{name}.log").read_text(encoding="utf-8")

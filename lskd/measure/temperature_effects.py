@@ -134,7 +134,7 @@ def _control(plain: Effect, control: Effect, T: float, at_one: Mapping[Hashable,
     first, later, controlled = plain.values[1.0], plain.values[T], control.values[T]
     cost = planned_difference([(1, first), (-1, later)])
     cost_controlled = planned_difference([(1, at_one), (-1, controlled)])
-    if at_one is first:  # it is in both costs, and cancels
+    if at_one == first:  # the same students are in both costs, and cancels
         removed = planned_difference([(1, controlled), (-1, later)])
     else:
         removed = planned_difference([(1, first), (-1, later), (-1, at_one), (1, controlled)])

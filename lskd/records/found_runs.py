@@ -153,7 +153,8 @@ class Run:
         own = self.record.configuration
         settings: dict[str, Any] = {"β": own.get("kd_weight"), "top-k of the teacher": own.get("teacher_topk")}
         settings["α of its own labels"] = self.own_smoothing if self.record.teacher else None
-        if own.get("student_temperature") not in (None, own.get("temperature")):
+        # The loss wttm tempers the teacher alone at every T.
+        if own.get("kd_loss_type") != "wttm" and own.get("student_temperature") not in (None, own.get("temperature")):
             settings["T of the student"] = own["student_temperature"]
         return deciding_settings(settings | own.get("host", {}))
 

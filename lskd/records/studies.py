@@ -4,8 +4,9 @@ The runs of a study are comparable: students of one model, distilled on the same
 the same settings, except α of the teacher, T and the seed.
 """
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,22 @@ from lskd.records.found_runs import METRICS, Metric, Run
 from lskd.records.spread import Spread, over_seeds
 
 Key = TypeVar("Key")
+# In titles: settings in a reader's words, and what they are where a record does not have them.
+WORDS = {
+    "kd_loss": ("loss", "kl"),
+    "kd_nckd_weight": ("weight of the other classes", "8"),
+    "kd_gradient_scale": ("gradient scale", "t2"),
+    "T of the student": ("T of the student", "that of the teacher"),
+    "top-k of the teacher": ("top-k of the teacher", "all"),
+    "teacher_topk": ("top-k of the teacher", "all"),
+    "opt": ("optimiser", "off"),
+    "optimizer._name": ("optimiser", "off"),
+    "lr": ("learning rate", "off"),
+    "weight_decay": ("weight decay", "off"),
+}
+MOST_NAMED = 3  # settings that a title names
+# Settings that change nothing at T = 1, where the loss is then the paper's.
+PAPERS_AT_ONE = {"kd_loss": '"wttm"', "kd_gradient_scale": '"match"', "T of the student": "1.0"}
 
 
 @dataclass
@@ -166,6 +183,7 @@ def group(runs: Sequence[Run]) -> list[Study]:
         for study in hosts or [studies.setdefault((*key, ""), Study(run, None))]:
             _insert(study.alone, run.label_smoothing, run)
     _tell_apart(list(studies.values()))
+    _add_shared_students(studies)
     for study in studies.values():
         study.students = dict(sorted(study.students.items(), key=lambda item: (unknown_last(item[0][0]), item[0][1])))
         _check_once(study)
@@ -206,7 +224,46 @@ def _tell_apart(studies: Sequence[Study]) -> None:
     """Add to studies with equal titles the settings in which they differ."""
     for title in {study.title for study in studies}:
         same = [study for study in studies if study.title == title]
-        names = sorted({name for study in same for name in study.first.settings})
+        names = {name for study in same for name in study.first.settings}
         differing = [name for name in names if len({study.first.settings.get(name) for study in same}) > 1]
+        known = list(WORDS)
+        differing.sort(key=lambda name: (known.index(_own(name)) if _own(name) in WORDS else len(known), name))
         for study in same:
-            study.special = "".join(f", {name} = {study.first.settings.get(name, 'off')}" for name in differing[:3])
+            said = list(_in_words(study.first.settings, differing).items())
+            # What a study lacks is named if it is the first difference, such as the loss.
+            named = [f", {word} = {value}" for place, (word, (value, has)) in enumerate(said) if has or place == 0]
+            study.special = "".join(named[:MOST_NAMED])
+
+
+def _in_words(settings: Mapping[str, str], names: Iterable[str]) -> dict[str, tuple[str, bool]]:
+    """What settings are called, their values, and whether they are there; of several called the same the first.
+
+    >>> _in_words({"kd_loss": '"mse"', "lr": "0.0030"}, ["kd_loss", "kd_gradient_scale", "lr", "mixup"])
+    {'loss': ('mse', True), 'gradient scale': ('t2', False), 'learning rate': ('0.003', True), 'mixup': ('off', False)}
+    """
+    said: dict[str, tuple[str, bool]] = {}
+    for name in names:
+        words, missing = WORDS.get(_own(name), (name, "off"))
+        value = json.loads(settings.get(name, "null"))
+        text = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else settings.get(name)
+        said.setdefault(words, (text or missing, name in settings))
+    return said
+
+
+def _own(name: str) -> str:
+    """A setting's own name, without the section of fairseq's configuration."""
+    return name if name in WORDS else name.rpartition(".")[2]
+
+
+def _add_shared_students(studies: Mapping[tuple[Any, ...], Study]) -> None:
+    """Give a study without students of T = 1 those of the paper's loss, where its settings change nothing at T = 1."""
+    for key, study in studies.items():
+        settings = study.first.settings
+        kept = {name: value for name, value in settings.items() if PAPERS_AT_ONE.get(_own(name)) != value}
+        changing = any(_own(name) in ("kd_loss", "kd_temperature_schedule") for name in kept)
+        if changing or kept == settings:
+            continue
+        if paper := studies.get((*key[:-1], tuple(sorted(kept.items())))):
+            for alpha in {alpha for alpha, _ in study.students}:
+                if (alpha, 1.0) in paper.students:
+                    study.students.setdefault((alpha, 1.0), list(paper.students[alpha, 1.0]))

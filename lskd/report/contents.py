@@ -42,27 +42,61 @@ class RedrawnFigure:
     files: Sequence[str]
 
 
+class StudyRow(msgspec.Struct):
+    """The students of one teacher's α and one T, as `lskd summarise --output` writes them."""
+
+    label_smoothing: Number | None
+    temperature: Number
+    metric: Name
+    mean: Number
+    n: Integer
+    data: Text | None = None
+    teacher: Text | None = None
+    student: Text | None = None
+    settings: Text | None = None
+    standard_deviation: Number | None = None
+
+
 @dataclass(frozen=True)
-class Experiment:
-    """A table or a figure of the paper.
+class StudySummary:
+    """What a study of our own gave.
 
     Attributes:
-        id: such as ``2A``, or ``1`` of a figure.
+        question: that it answers.
+        page: of its runs, as FILE.json names it.
+        rows: at least one.
+        file: of the rows, as FILE.json names it.
+    """
+
+    question: str
+    page: str
+    rows: Sequence[StudyRow]
+    file: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or a figure of the paper, or a study of our own.
+
+    Attributes:
+        id: such as ``2A``, ``1`` of a figure, or ``study-losses``.
         title: in words.
         command: that makes it.
         notes: where it deviates from the paper.
-        outcome: what was measured of a table, or the drawing of a figure.
+        outcome: what was measured of a table, the drawing of a figure, or the means of a study.
     """
 
     id: str
     title: str
     command: str
     notes: Sequence[str]
-    outcome: Result | RedrawnFigure
+    outcome: Result | RedrawnFigure | StudySummary
 
     @property
     def name(self) -> str:
-        """What the paper calls it."""
+        """What the paper calls it; of a study its id."""
+        if isinstance(self.outcome, StudySummary):
+            return self.id
         if isinstance(self.outcome, RedrawnFigure):
             return f"Figure {self.id}"
         return f"Appendix {self.id}" if self.outcome.table == "E" else f"Table {self.id}"
@@ -99,7 +133,10 @@ def read_contents(path: str | os.PathLike[str]) -> Contents:
 
 
 class _Experiment(msgspec.Struct):
-    """A table, with a ``result``, or a figure with what is ``published`` and its ``numbers``; paths are of files."""
+    """A table with a ``result``, a figure with what is ``published`` and its ``numbers``, or a study.
+
+    A study has a ``summary``, its ``question`` and its ``page``. Paths are of files.
+    """
 
     id: Name
     title: Name
@@ -109,6 +146,9 @@ class _Experiment(msgspec.Struct):
     figure: Name | None = None
     numbers: Name | None = None
     published: Text | None = None
+    summary: Name | None = None
+    question: Text | None = None
+    page: Name | None = None
 
 
 class _Page(msgspec.Struct):
@@ -121,6 +161,12 @@ class _Page(msgspec.Struct):
     runs: list[Name] = []
 
 
+class _Summary(msgspec.Struct):
+    """What `lskd summarise --output` writes."""
+
+    rows: Annotated[list[StudyRow], Meta(min_length=1, max_length=MOST_ROWS)]
+
+
 class _Numbers(msgspec.Struct):
     """The numbers of a drawing."""
 
@@ -128,10 +174,22 @@ class _Numbers(msgspec.Struct):
 
 
 def _experiment(content: _Experiment, where: str, place: Path) -> Experiment:
-    if (content.result is None) == (content.figure is None):
-        raise input_error(where, "result, figure", "must have the one or the other")
-    outcome = read_result(_file(content, "result", where, place)) if content.result else _redrawn(content, where, place)
+    if [content.result, content.figure, content.summary].count(None) != 2:
+        raise input_error(where, "result, figure, summary", "must have one of them")
+    outcome: Result | RedrawnFigure | StudySummary
+    if content.result:
+        outcome = read_result(_file(content, "result", where, place))
+    else:
+        outcome = _redrawn(content, where, place) if content.figure else _study(content, where, place)
     return Experiment(content.id, content.title, content.command, content.notes, outcome)
+
+
+def _study(content: _Experiment, where: str, place: Path) -> StudySummary:
+    if not content.question:
+        raise input_error(where, "question", "must be there")
+    _file(content, "page", where, place)
+    rows = read_json(_file(content, "summary", where, place), _Summary).rows
+    return StudySummary(content.question, str(content.page), rows, str(content.summary))
 
 
 def _redrawn(content: _Experiment, where: str, place: Path) -> RedrawnFigure:

@@ -1,15 +1,16 @@
-"""The page of experiments: each table of the paper, measured beside printed, and its figures drawn anew."""
+"""The page of experiments: tables measured beside printed, figures drawn anew, and our own studies."""
 
 import os
 
 from lskd.paper.results import Result
-from lskd.report.contents import Experiment, read_contents
+from lskd.report.contents import Experiment, StudySummary, read_contents
 from lskd.report.elements import Section
 from lskd.report.rendering import render
 from lskd.report.sections.experiment_drawing import experiment_drawing_section
 from lskd.report.sections.experiment_table import MEASURED_DIGITS, experiment_table_section
 from lskd.report.sections.overview import overview_section
 from lskd.report.sections.runs import runs_section
+from lskd.report.sections.study import study_section
 
 
 def experiments_page(path: str | os.PathLike[str]) -> str:
@@ -38,4 +39,6 @@ def experiments_page(path: str | os.PathLike[str]) -> str:
 def _experiment_section(experiment: Experiment) -> Section:
     if isinstance(experiment.outcome, Result):
         return experiment_table_section(experiment, experiment.outcome)
+    if isinstance(experiment.outcome, StudySummary):
+        return study_section(experiment, experiment.outcome)
     return experiment_drawing_section(experiment, experiment.outcome)

@@ -18,6 +18,8 @@ class Options:
             first of its similar and of its dissimilar classes, or by feature distance.
         first: T1 of η.
         second: T2 of η, above ``first``.
+        title: of the page.
+        introduction: a paragraph below it; empty for none.
 
     Raises:
         InputError: ``second`` is not above ``first``.
@@ -27,6 +29,8 @@ class Options:
     classes: Sequence[str] | None = None
     first: float = 1.0
     second: float = 3.0
+    title: str = "Label smoothing and distillation: what these runs gave"
+    introduction: str = ""
 
     def __post_init__(self) -> None:
         if not self.first < self.second:

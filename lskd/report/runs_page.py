@@ -25,8 +25,6 @@ from lskd.report.sections.measures import measures_section
 from lskd.report.sections.projection import projection_section
 from lskd.report.sections.runs import runs_section
 
-TITLE = "Label smoothing and distillation: what these runs gave"
-
 
 def runs_page(places: Sequence[str | os.PathLike[str]], options: Options | None = None) -> str:
     """The HTML of the page.
@@ -50,7 +48,8 @@ def runs_page(places: Sequence[str | os.PathLike[str]], options: Options | None 
     return render(
         "runs_page.html",
         sections,
-        title=TITLE,
+        title=options.title,
+        introduction=options.introduction,
         answer=Claims([(files.study, eta) for files, eta in etas], change).answer(),
         drawing_word="Figure",
     )

@@ -128,7 +128,7 @@ def read_choice(place: Path, path: Path) -> None:
 
 def definitions(place: Path) -> list[Path]:
     """Experiments and a scale."""
-    for directory, names in (("scales", ["mini"]), ("experiments", ["table-2A", "table-5", "figure-1"])):
+    for directory, names in (("scales", ["mini"]), ("experiments", ["table-2A", "table-5", "figure-1", "study-step"])):
         (place / directory).mkdir()
         for name in names:
             shutil.copy(ROOT / "scripts" / directory / f"{name}.yaml", place / directory)
@@ -137,7 +137,8 @@ def definitions(place: Path) -> list[Path]:
 
 def read_definition(place: Path, path: Path) -> None:
     """Read them; what a plan makes of them is as trusted as they are, since a scale names programs."""
-    from definitions import read_experiments, read_scale
+    from definitions import read_experiments
+    from scale_definitions import read_scale
 
     read_scale(str(place / "scales" / "mini.yaml"))
     read_experiments(place / "experiments")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers.commands import ROOT, last_line, run
 from helpers.tiny_scale import write_tiny_scale
 
@@ -150,6 +151,26 @@ def test_translation_is_reproduced_in_both_ways_beside_the_published_scores(scal
     assert "as its code does" in page
 
 
+def test_a_study_goes_from_the_data_to_a_summary_and_a_page_that_tell_its_variants_apart(scale, tmp_path):
+    settings = yaml.safe_load(scale.read_text(encoding="utf-8"))
+    del settings["data"]["ImageNet-1K"]["sets"]  # without η, whose representation files take most of the time
+    scale.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    output = tmp_path / "out"
+    result = run("lskd reproduce study-optimiser --scale", scale, "--output", output)
+    assert "optimiser = adamw" in result.stdout
+    rows = json.loads((output / "results" / "summary.study-optimiser.json").read_text())["rows"]
+    grid = {(row["optimiser"], row["label_smoothing"], row["temperature"]) for row in rows}
+    assert grid == {(name, alpha, T) for name in ("momentum", "adamw") for alpha in (0.0, 0.1) for T in (1, 2, 3, 64)}
+    page = (output / "study-optimiser.html").read_text(encoding="utf-8")
+    assert page.count("<h2 id") >= 3  # a section for each optimiser, and the runs
+    assert "Another optimiser" in page
+    contents = (output / "report.study-optimiser.html").read_text(encoding="utf-8")
+    assert 'href="./study-optimiser.html"' in contents
+    planned = json.loads((output / "plan.json").read_text())
+    assert all((ROOT / path / "run.json").exists() for job in planned.values() for path in job["runs"])
+    assert "done  " not in run("lskd reproduce study-optimiser --scale", scale, "--output", output).stderr
+
+
 def test_a_job_that_fails_is_named_with_what_it_said(scale, tmp_path):
     scale.write_text(scale.read_text().replace("resnet10t", "resnet10x"))
     result = run("lskd reproduce E --scale", scale, "--output", tmp_path / "out", status=2)
@@ -165,7 +186,8 @@ def test_a_changed_definition_does_not_mix_with_what_was_trained_before(scale, t
     assert "holds another run: epochs differs" in result.stderr
 
 
-def test_a_dry_run_writes_nothing_for_every_table_of_the_paper(tmp_path):
-    result = run("lskd reproduce all --dry-run --scale paper --output", tmp_path / "out")
+@pytest.mark.parametrize("names", ["all", "studies"])
+def test_a_dry_run_writes_nothing_for_every_table_of_the_paper_and_every_study(names, tmp_path):
+    result = run("lskd reproduce", names, "--dry-run --scale paper --output", tmp_path / "out")
     assert "GPU hours: unknown" in result.stdout
     assert not (tmp_path / "out").exists()

@@ -7,19 +7,21 @@ import shutil
 from pathlib import Path
 
 import pytest
-from definitions import chosen, read_experiments, read_scale
+from definitions import chosen, read_experiments
 from helpers.commands import ROOT, last_line, run
 from letters_sample import CLASSES as TABLE
 from letters_sample import read_table
 from measurements import students_of
 from models import Models
 from plan import KINDS, listing, make_plan, summary, write_plan
+from scale_definitions import read_scale
 
 from lskd.io.errors import InputError
 from lskd.measure.wordnet import imagenet_classes, readable_name
 from lskd.paper.published import published, tables
 
-EXPERIMENTS = read_experiments()
+EVERYTHING = read_experiments()
+EXPERIMENTS = {name: each for name, each in EVERYTHING.items() if each.kind != "study"}
 FIGURES = {"1", "2", "A.1", "A.2", "A.3", "A.4", "A.5"}
 # What is printed of students is n runs where the table, or the one that repeats it, says so, and else three: the paper
 # repeats all experiments three times. J.1 is Table 4 with one more α. η, class-wise accuracy, figures are of one run.
@@ -85,9 +87,12 @@ def test_the_plan_of_all_is_the_union_of_the_plans(scale):
     assert runs[0] == set().union(*runs[1:])
 
 
-@pytest.mark.parametrize(("scale", "name"), [("mini", "all"), ("paper", "all"), ("medium", "5"), ("medium", "B.2")])
-def test_jobs_come_after_jobs_of_the_plan_and_no_two_write_one_file(scale, name):
-    jobs, _ = make_plan(chosen([name], EXPERIMENTS), read_scale(scale), "runs/here")
+@pytest.mark.parametrize(
+    ("scale", "names"),
+    [("mini", "all studies"), ("paper", "all studies"), ("medium", "5"), ("medium", "B.2 study-truncation")],
+)
+def test_jobs_come_after_jobs_of_the_plan_and_no_two_write_one_file(scale, names):
+    jobs, _ = make_plan(chosen(names.split(), EVERYTHING), read_scale(scale), "runs/here")
     finished = set()
     while waiting := [job for job in jobs.values() if job.name not in finished]:
         ready = [job.name for job in waiting if finished.issuperset(job.after)]
@@ -98,7 +103,7 @@ def test_jobs_come_after_jobs_of_the_plan_and_no_two_write_one_file(scale, name)
 
 
 def test_a_job_reads_only_what_jobs_before_it_make():
-    jobs, contents = make_plan(list(EXPERIMENTS.values()), read_scale("mini"), "runs/here")
+    jobs, contents = make_plan(list(EVERYTHING.values()), read_scale("mini"), "runs/here")
     made = {job.name: {*job.files, *job.runs} for job in jobs.values()}
 
     def before(name: str) -> set[str]:
@@ -214,12 +219,14 @@ def test_a_training_whose_run_is_gone_loses_its_mark_and_others_keep_theirs(tmp_
 
 def test_a_page_of_some_experiments_does_not_take_the_place_of_the_page_of_all():
     pages = set()
-    for names in (["all"], ["2A"], ["2A", "3", "4", "5", "1"]):
-        jobs, contents = make_plan(chosen(names, EXPERIMENTS), read_scale("mini"), "runs/here")
+    for names in (["all"], ["2A"], ["2A", "3", "4", "5", "1"], ["studies"], ["study-losses"]):
+        jobs, contents = make_plan(chosen(names, EVERYTHING), read_scale("mini"), "runs/here")
         pages.add((*jobs["report"].files, contents["file"]))
     assert ("runs/here/report.html", "runs/here/contents.json") in pages
     assert ("runs/here/report.2A+3+4+5+1.html", "runs/here/contents.2A+3+4+5+1.json") in pages
-    assert len(pages) == 3
+    assert ("runs/here/report.studies.html", "runs/here/contents.studies.json") in pages
+    assert ("runs/here/report.study-losses.html", "runs/here/contents.study-losses.json") in pages
+    assert len(pages) == 5
 
 
 def test_the_summary_says_how_many_jobs_and_that_their_time_is_unknown(tmp_path):
@@ -291,7 +298,9 @@ def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("7Z", "TABLE: 7Z (must be all, or of "),
+        ("7Z", "TABLE: 7Z (must be all, studies, or of "),
+        ("study-optimizer", "TABLE: study-optimizer (must be all, studies, or of study-optimiser"),
+        ("study-step --scale medium", "--scale: medium (has no data for study-step: ImageNet-1K)"),
         ("2A --scale huge", "--scale: huge (must be one of medium, mini, paper, or a YAML file like them)"),
         ("2A --scale medium", "--scale: medium (has no data for Table 2A: ImageNet-1K)"),
         ("2A --seeds 0", "--seeds: '0' (must be a whole number above 0)"),
@@ -388,5 +397,6 @@ def test_the_classes_of_a_scale_are_those_of_its_data():
 
 
 def test_names_of_experiments_are_taken_as_people_write_them():
-    names = ["table 2a", "Figure A.1", "fig. 1", "h.2", "appendix e"]
-    assert [each.id for each in chosen(names, EXPERIMENTS)] == ["2A", "A.1", "1", "H.2", "E"]
+    names = ["table 2a", "Figure A.1", "fig. 1", "h.2", "appendix e", "Study losses", "study_step"]
+    expected = ["2A", "A.1", "1", "H.2", "E", "study-losses", "study-step"]
+    assert [each.id for each in chosen(names, EVERYTHING)] == expected

@@ -6,7 +6,7 @@ from lskd.measure.comparisons import LEAST_SEEDS
 from lskd.paper.published import published
 from lskd.paper.results import Result
 from lskd.report.claims import adjusted
-from lskd.report.contents import Contents
+from lskd.report.contents import Contents, StudySummary
 from lskd.report.elements import Cell, Section, Table
 from lskd.report.headlines import compared, headline
 
@@ -35,6 +35,8 @@ def overview_section(contents: Contents, digits: int) -> OverviewSection:
         outcome = experiment.outcome
         if isinstance(outcome, Result):
             said = [headline(outcome.rows, measured, digits), headline(published(outcome.table), printed, 3)]
+        elif isinstance(outcome, StudySummary):
+            said = ["means by T, and a page of its runs", "–"]
         else:
             said = ["a drawing and its numbers", outcome.published]
         lines.append([experiment.name, experiment.title, *said])
@@ -50,7 +52,7 @@ def overview_section(contents: Contents, digits: int) -> OverviewSection:
     if "η" in text:
         explanation += "Signs of η are only counted: targets share classes."
     scale = f", scale {contents.scale}" if contents.scale else ""
-    heads = ["", "what the paper's shows", "measured here", "published"]
+    heads = ["", "what it shows", "measured here", "published"]
     rows: list[list[str | Cell]] = [[name, *(Cell(each, prose=True) for each in cells)] for name, *cells in lines]
     table = Table(f"The experiments{scale}", [heads], rows)
     return OverviewSection(title="Overview", table=table, explanation=explanation)

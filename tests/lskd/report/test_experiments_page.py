@@ -86,6 +86,8 @@ TABLES = [
 ]
 DRAWING = {"id": "1", "title": "Three classes", "command": "lskd reproduce 1", "figure": "results/1.svg"}
 DRAWING |= {"numbers": "results/1.json", "published": "Classes drift.", "notes": ["other classes"]}
+STUDY = {"id": "study-step", "title": "Steps", "command": "lskd reproduce study-step", "notes": ["our choice"]}
+STUDY |= {"summary": "results/study.json", "page": "study-step.html", "question": "Is it the size?"}
 
 
 def write_contents(place):
@@ -274,6 +276,28 @@ def test_markup_in_any_text_stays_text(results):
     assert "alert(1)" in held  # within an image, which runs nothing, and only there
 
 
+def test_a_study_has_its_question_a_table_by_temperature_and_a_link_to_the_page_of_its_runs(results):
+    about = {"data": "letters", "teacher": "big", "student": "net", "metric": "top1", "n": 3, "optimiser": "momentum"}
+    means = {(None, 0.1, 1.0): 85.0, (None, 0.1, 3.0): 83.0, ("gradient scale = match", None, 3.0): 84.5}
+    rows = [
+        about | {"settings": settings, "label_smoothing": alpha, "temperature": T, "mean": mean}
+        for (settings, alpha, T), mean in means.items()
+    ]
+    rows[0]["standard_deviation"] = 0.4
+    (results / "results/study.json").write_text(json.dumps({"rows": rows}))
+    (results / "study-step.html").touch()
+    page = Document(experiments_page(write(results, [STUDY | {"title": HOSTILE}])))
+    assert page.table("top-1 %, mean ± σ over seeds (n). letters: big → net") == [
+        ["training of the student", "teacher", "T = 1", "T = 3"],
+        ["the paper's way", "α = 0.1", "85.00 ± 0.40 (3)", "83.00 (3)"],
+        ["gradient scale = match", "α unknown", "–", "84.50 (3)"],
+    ]
+    assert page.table("The experiments")[1][::2] == ["study-step", "means by T, and a page of its runs"]
+    assert "./study-step.html" in page.links
+    for words in ("Is it the size?", "lskd reproduce study-step", "our choice", HOSTILE):
+        assert words in page.text
+
+
 @pytest.mark.slow
 def test_the_same_files_give_the_same_bytes_in_any_process(contents, html):
     code = "import sys; from lskd.report.experiments_page import experiments_page as page; "
@@ -290,8 +314,11 @@ def test_the_same_files_give_the_same_bytes_in_any_process(contents, html):
     [
         ({"result": "results/9.json"}, "results/9.json (must be a file)"),
         ({"result": 3}, "experiments[0].result (expected str | null, got int)"),
-        ({"result": None}, "must have the one or the other"),
-        ({"figure": "results/1.svg"}, "must have the one or the other"),
+        ({"result": None}, "result, figure, summary (must have one of them)"),
+        ({"result": None} | STUDY | {"question": None}, "question (must be there)"),
+        ({"result": None} | STUDY | {"page": "none.html"}, "none.html (must be a file)"),
+        ({"result": None} | STUDY | {"summary": "results/1.json"}, "1.json: rows[0] (object missing required field"),
+        ({"figure": "results/1.svg"}, "result, figure, summary (must have one of them)"),
         ({"title": None}, "experiments[0].title (expected str, got null)"),
         ({"id": ["x"]}, "experiments[0].id (expected str, got array)"),
         ({"command": ""}, "experiments[0].command (expected str of length >= 1)"),
@@ -381,6 +408,7 @@ def test_the_command_writes_the_page(contents, html, tmp_path):
         ("", "RUNS: none"),
         ("--contents {place}/contents.json --first 2", "--first: 2.0 (is for RUNS"),
         ("--contents {place}/contents.json --sets {place}/x", "--sets"),
+        ("--contents {place}/contents.json --title x", "--title: x (is for RUNS"),
         ("--contents {place}/none.json", "none.json"),
         ("--contents {place}/results/1.svg", "must be JSON"),
     ],

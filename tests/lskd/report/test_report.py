@@ -800,6 +800,14 @@ def test_runs_of_other_settings_are_another_study(tmp_path):
     assert "epochs = 90" in page.text
 
 
+def test_a_page_may_have_a_title_and_an_introduction_of_its_own(tmp_path):
+    image_run(tmp_path, temperature=1.0)
+    page = page_of(tmp_path, title=HOSTILE, introduction="Is it the <b>size</b>?")
+    assert page.headings[0] == ["h1", HOSTILE]
+    assert "Is it the <b>size</b>?" in page.text
+    assert page_of(tmp_path).headings[0] == ["h1", "Label smoothing and distillation: what these runs gave"]
+
+
 def test_a_student_without_a_teacher_stands_apart(tmp_path):
     image_run(tmp_path, temperature=1.0)
     image_run(tmp_path, alpha=0.0, model="student_net", top1=77.0)

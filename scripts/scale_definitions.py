@@ -1,0 +1,187 @@
+"""Read the scales at which experiments run, from ``scales/``: what the terms of an experiment mean at one size."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import msgspec
+from definitions import PLAIN, ROOT, Experiment, Positive, Value, Whole, checked, read_yaml
+from msgspec import field
+
+from lskd.io.errors import input_error
+from lskd.io.schema import convert
+
+SCALES = ROOT / "scripts" / "scales"
+
+
+class Limits(TypedDict, total=False):
+    """Limits of a job on a cluster."""
+
+    minutes: Positive
+    memory_gb: Positive
+
+
+class Slurm(TypedDict):
+    """Limits of jobs that train a model, and of other jobs."""
+
+    train: Limits
+    other: Limits
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The meaning of the paper's terms at one size.
+
+    Attributes:
+        name: of the scale.
+        gpu: GPUs of a job that trains or runs a model.
+        threads: processor threads of such a job.
+        slurm: limits of jobs on a cluster.
+        data: settings of each data set, by the paper's name.
+        together: one job for all temperatures of a teacher, student and seed, instead of a job for each.
+        seeds: students of each kind; None for the experiment's own number.
+    """
+
+    name: str
+    gpu: Whole
+    threads: Positive
+    slurm: Slurm
+    data: dict[str, dict[str, Any]]
+    together: bool = False
+    seeds: Positive | None = None
+
+
+class _DataSet(msgspec.Struct, kw_only=True):
+    """The settings of a data set, of which dictionaries are options of commands."""
+
+    kind: str
+    name: str
+    prepare: list[Any]
+    first_seed: Whole
+    train: dict[str, Any]
+    seeds: Positive | None = None  # students of each kind, in the place of the scale's number
+    variants: dict[str, dict[str, Any]] = {}  # of studies: options of each way to train students
+    source: str | None = None
+    data_dir: str | None = None
+    notes: list[str] = []
+
+
+class _Images(_DataSet, kw_only=True):
+    images: dict[str, Any]
+    teacher: dict[str, Any]
+    student: dict[str, Any] = {}
+    models: dict[str, dict[str, Any]] = {}  # none: others' models start from those that are trained on it
+    record: dict[str, Any] | None = None
+    soft_outputs: dict[str, Any] | None = None
+    project: dict[str, Any] | None = None
+    sets: dict[str, Any] | None = None
+    classes: dict[str, list[str]] = {}
+    agreement: str | None = None
+    matched: dict[Value, Value] = {}
+
+
+class _ImageTraining(msgspec.Struct):
+    """The settings of a teacher or a student that are not options of its training."""
+
+    epochs: Positive
+
+
+class _ImageModel(_ImageTraining):
+    model: str
+
+
+class _Translation(_DataSet, kw_only=True):
+    recipes: dict[str, dict[str, Any]]
+
+
+class _TranslationTraining(msgspec.Struct):
+    epochs: Positive = field(name="max-epoch")
+
+
+class _Transformer(msgspec.Struct):
+    name: str
+    layers: Positive
+    dim: Positive
+    ffn: Positive
+    heads: Positive
+
+
+class _Recipe(msgspec.Struct):
+    teacher: _Transformer
+    student: _Transformer
+    distil: dict[str, Any] = {}
+
+
+def read_scale(name: str) -> Scale:
+    """Read the scale of that name in ``scales/``, or that of another YAML file.
+
+    Raises:
+        InputError: there is no such scale, or it is invalid.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else SCALES / f"{name}.yaml"
+    if not path.is_file():
+        there = ", ".join(sorted(each.stem for each in SCALES.glob("*.yaml")))
+        raise input_error("--scale", name, f"must be one of {there}, or a YAML file like them")
+    scale = checked(read_yaml(path, "--scale") | {"name": path.stem}, Scale, "--scale", path)
+    for data, settings in scale.data.items():
+        _check_data(settings, f"{path}: {data}")
+    return scale
+
+
+def directory_part(variant: str) -> str:
+    """The name of a variant as part of the name of a directory.
+
+    >>> directory_part("lr ×3"), directory_part("Top 4")
+    ('lr-x3', 'top-4')
+    """
+    return re.sub(r"[^a-z0-9.]+", "-", variant.lower().replace("×", "x")).strip("-.")
+
+
+def _check_variants(variants: dict[str, dict[str, Any]], others: Sequence[str], where: str) -> None:
+    """Check that variants get directories that nothing else has. Raises InputError."""
+    names = [PLAIN, "", "overhaul", *others]
+    for variant in variants:
+        name = directory_part(variant)
+        if name in names or name.startswith("equal-entropy"):
+            raise input_error("--scale", f"{where}: variants: {variant}", f"must have a name that is not {name!r} too")
+        names.append(name)
+
+
+def _check_data(settings: dict[str, Any], where: str) -> None:
+    """Check the settings of a data set. Raises InputError."""
+    kinds = {"images": _Images, "translation": _Translation}
+    if settings.get("kind") not in kinds:
+        raise input_error("--scale", where, "must have a kind: images or translation")
+    known = checked(settings, kinds[settings["kind"]], "--scale", where)
+    _check_variants(known.variants, list(settings.get("recipes", {})), where)
+    if isinstance(known, _Images):
+        roles = {f"models: {name}": known.student | model for name, model in known.models.items()}
+        for name, role in {"teacher": known.teacher, **roles}.items():
+            convert(role, _ImageModel if roles else _ImageTraining, f"--scale {where}: {name}")
+    else:
+        convert(known.train, _TranslationTraining, f"--scale {where}: train")
+        for name, recipe in known.recipes.items():
+            checked(recipe, _Recipe, "--scale", f"{where}: recipes: {name}")
+
+
+def check_fits(experiments: Sequence[Experiment], scale: Scale) -> None:
+    """Check that a scale has the data, models, classes, recipes and variants of the experiments.
+
+    Raises:
+        InputError: it lacks one.
+    """
+    for each in experiments:
+        if each.data not in scale.data:
+            raise input_error("--scale", scale.name, f"has no data for {each.name}: {each.data}")
+        settings = scale.data[each.data]
+        if settings["kind"] == "images":
+            if missing := [name for name in each.students if name not in settings["models"]]:
+                raise input_error("--scale", scale.name, f"has no model for {missing[0]} of {each.name}")
+            if each.classes and each.classes not in settings.get("classes", {}):
+                raise input_error("--scale", scale.name, f"has no classes {each.classes} for {each.name}")
+        elif missing := [name for name in each.recipes if name not in settings["recipes"]]:
+            raise input_error("--scale", scale.name, f"has no recipe {missing[0]} for {each.name}")
+        if missing := [name for name in each.variants if name not in {PLAIN: {}} | settings.get("variants", {})]:
+            raise input_error("--scale", scale.name, f"has no variant {missing[0]} for {each.name}")

@@ -1,0 +1,104 @@
+"""How runs are grouped into studies: what tells them apart, and the students that two studies share."""
+
+import json
+
+import pytest
+from helpers.small_runs import image_run
+
+from lskd.measure.temperature_effects import effects, step_controls
+from lskd.records.found_runs import find_runs
+from lskd.records.studies import group
+
+MATCH = {"kd_gradient_scale": "match"}
+
+
+def students(place, temperatures, top1=80.0, alpha=0.1, own_temperature=None, loss="kl", **host):
+    """Three students at each T."""
+    for T in temperatures:
+        for seed in (1, 2, 3):
+            path = image_run(place, alpha, T, seed=seed, top1=top1 + seed / 10 - T / 10, host={"kd_loss": loss} | host)
+            record = json.loads((path / "run.json").read_text())
+            record["configuration"]["kd_loss_type"] = loss
+            if own_temperature:
+                record["configuration"]["student_temperature"] = own_temperature
+            (path / "run.json").write_text(json.dumps(record))
+
+
+def studies(place):
+    return {study.special.removeprefix(", "): study for study in group(find_runs([place]))}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (({}, {"opt": "adamw"}), ["optimiser = adamw", "optimiser = off"]),
+        (({"lr": 0.1}, {"lr": 0.3}), ["learning rate = 0.1", "learning rate = 0.3"]),
+        (
+            ({}, {"loss": "wttm"}, {"own_temperature": 1.0}),
+            ["loss = kl", "loss = kl, T of the student = 1", "loss = wttm"],
+        ),
+        (({}, {"mixup": 0.2}), ["mixup = 0.2", "mixup = off"]),
+        (
+            ({"lr": 0.1}, {"lr": 0.1} | MATCH, {"lr": 0.3}),
+            ["gradient scale = match, learning rate = 0.1", "gradient scale = t2, learning rate = 0.1"]
+            + ["gradient scale = t2, learning rate = 0.3"],
+        ),
+    ],
+)
+def test_what_tells_studies_apart_is_said_in_words(settings, said, tmp_path):
+    for place, each in enumerate(settings):
+        students(tmp_path / str(place), [3.0], **each)
+    assert sorted(studies(tmp_path)) == said
+
+
+def test_translations_name_a_setting_once_that_their_records_have_twice(tmp_path):
+    for k in (0, 4):
+        path = image_run(tmp_path / str(k), temperature=1.0, host={"criterion": {"teacher_topk": k}})
+        record = json.loads((path / "run.json").read_text())
+        record["configuration"]["teacher_topk"] = k
+        (path / "run.json").write_text(json.dumps(record))
+    assert sorted(studies(tmp_path)) == ["top-k of the teacher = 4", "top-k of the teacher = all"]
+
+
+@pytest.mark.parametrize("same_at_one", [MATCH, {"own_temperature": 1.0}, {"loss": "wttm", "own_temperature": 1.0}])
+def test_where_t_1_is_the_papers_loss_its_students_are_in_both_studies(same_at_one, tmp_path):
+    students(tmp_path / "plain", [1.0, 3.0])
+    students(tmp_path / "plain", [1.0], alpha=0.0)
+    students(tmp_path / "other", [3.0], top1=75.0, **same_at_one)
+    first, second = group(find_runs([tmp_path]))
+    plain, other = (first, second) if (0.0, 1.0) in first.students else (second, first)
+    assert list(plain.students) == [(0.0, 1.0), (0.1, 1.0), (0.1, 3.0)]
+    assert list(other.students) == [(0.1, 1.0), (0.1, 3.0)]
+    assert other.students[0.1, 1.0] == plain.students[0.1, 1.0]
+
+
+@pytest.mark.parametrize(
+    "differs_at_one",
+    [
+        {"loss": "standardised"},
+        {"loss": "standardised"} | MATCH,
+        {"own_temperature": 2.0},
+        {"lr": 0.3} | MATCH,
+        {"kd_temperature_schedule": "linear"} | MATCH,
+    ],
+)
+def test_other_students_at_t_1_are_not_borrowed(differs_at_one, tmp_path):
+    students(tmp_path / "plain", [1.0])
+    students(tmp_path / "other", [3.0], **differs_at_one)
+    assert sorted(study.temperatures for study in group(find_runs([tmp_path]))) == [[1.0], [3.0]]
+
+
+def test_students_of_its_own_at_t_1_are_kept(tmp_path):
+    students(tmp_path / "plain", [1.0])
+    students(tmp_path / "other", [1.0, 3.0], top1=75.0, **MATCH)
+    means = {study.special: study.spread(0.1, 1.0, "top1").mean for study in group(find_runs([tmp_path]))}
+    assert means == {", gradient scale = t2": pytest.approx(80.1), ", gradient scale = match": pytest.approx(75.1)}
+
+
+def test_a_shared_student_counts_once_in_what_a_control_removes(tmp_path):
+    students(tmp_path / "plain", [1.0, 64.0], opt="momentum")
+    students(tmp_path / "other", [64.0], top1=85.0, opt="momentum", **MATCH)
+    (control,) = step_controls(effects(group(find_runs([tmp_path]))))
+    assert control.cost.mean == pytest.approx(6.3)
+    assert control.cost_controlled.mean == pytest.approx(1.3)
+    assert control.removed.mean == pytest.approx(5.0)

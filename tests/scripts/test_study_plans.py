@@ -1,0 +1,231 @@
+"""The plans of our own studies: the grid of each, its students' options, and that nothing is trained twice."""
+
+import re
+from pathlib import Path
+
+import pytest
+from definitions import chosen, read_experiments
+from helpers.commands import ROOT
+from plan import make_plan
+from scale_definitions import read_scale
+from students import loss_in_name
+
+from lskd.io.errors import InputError
+from lskd_vision.config import DistillationConfig
+
+EXPERIMENTS = read_experiments()
+STUDIES = [name for name, each in EXPERIMENTS.items() if each.kind == "study"]
+BOTH, SMOOTHINGS = ("0", "0.1"), ("0", "0.05", "0.1", "0.2", "0.3")
+ALL_T, FEW_T = ("1", "2", "3", "64"), ("1", "3", "64")
+# For each study and directory the α, the T and what a run's name has of the loss. A dot begins a variant's directory.
+GRIDS = {
+    "study-optimiser": {"": (BOTH, ALL_T, ""), ".adamw": (BOTH, ALL_T, "")},
+    "study-step": {
+        "": (BOTH, FEW_T, ""),
+        ".match": (BOTH, ("3", "64"), "_match"),
+        ".lr-x3": (BOTH, FEW_T, ""),
+        ".lr-x10": (BOTH, FEW_T, ""),
+    },
+    "study-losses": {
+        "": (BOTH, FEW_T, ""),
+        ".standardised": (BOTH, FEW_T, "_standardised"),
+        ".mse": (BOTH, ("1",), "_mse"),
+        ".decoupled": (BOTH, FEW_T, "_decoupled"),
+        ".wttm": (BOTH, ("3", "64"), "_wttm"),
+        ".teacher-only": (BOTH, ("3", "64"), ""),
+    },
+    "study-truncation": {end: (BOTH, ALL_T, "") for end in ("", ".top-4", ".top-16", ".top-64")},
+    "study-smoothing": {"": (SMOOTHINGS, ALL_T, "")},
+}
+OPTIONS = {
+    ".adamw": {"--opt": "adamw", "--weight-decay": "0.05"},
+    ".match": {"--kd-gradient-scale": "match"},
+    ".lr-x3": {"--lr": "0.3"},
+    ".lr-x10": {"--lr": "1"},
+    ".standardised": {"--kd-loss": "standardised"},
+    ".mse": {"--kd-loss": "mse"},
+    ".decoupled": {"--kd-loss": "decoupled"},
+    ".wttm": {"--kd-loss": "wttm"},
+    ".teacher-only": {"--kd-student-temperature": "1"},
+    ".top-4": {"--teacher-topk": "4"},
+    ".top-16": {"--teacher-topk": "16"},
+    ".top-64": {"--teacher-topk": "64"},
+}
+# What no student of Table 2A or Table 5's first reading has.
+ODD = {"--kd-loss", "--kd-gradient-scale", "--kd-student-temperature", "--teacher-topk"}
+
+
+def plan_of(*names: str, scale: str = "mini", **options) -> dict:
+    return make_plan(chosen(names, EXPERIMENTS), read_scale(scale), "runs/here", **options)[0]
+
+
+def runs_of(jobs: dict, kind: str = "student") -> list[str]:
+    return [run for job in jobs.values() if job.kind == kind for run in job.runs]
+
+
+def about(scale: str, name: str) -> tuple[str, str, int, int]:
+    """Directory, student, first seed and number of seeds."""
+    settings = read_scale(scale).data[EXPERIMENTS[name].data]
+    if name == "study-truncation":
+        return settings["name"], "transformer-small", 1, 3 if scale == "paper" else 1
+    return settings["name"], settings["models"]["ResNet-18"]["model"], settings["first_seed"], 3
+
+
+def test_there_is_a_plan_for_each_study():
+    assert sorted(GRIDS) == STUDIES
+    assert [each.id for each in chosen(["studies"], EXPERIMENTS)] == STUDIES
+    assert not {each.id for each in chosen(["all"], EXPERIMENTS)} & set(STUDIES)
+
+
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+@pytest.mark.parametrize("name", sorted(GRIDS))
+def test_a_study_has_every_student_of_its_grid_once(name, scale):
+    data, model, first, seeds = about(scale, name)
+    expected = {
+        f"runs/here/{data}{end}/{model}_a{alpha}_T{T}{loss}_s{seed}"
+        for end, (smoothings, temperatures, loss) in GRIDS[name].items()
+        for alpha in smoothings
+        for T in temperatures
+        for seed in range(first, first + seeds)
+    }
+    if scale == "paper":
+        expected = {path.replace("_decoupled_", "_decoupled0.5_") for path in expected}
+    runs = runs_of(plan_of(name, scale=scale))
+    assert sorted(runs) == sorted(expected)
+
+
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+@pytest.mark.parametrize("name", sorted(GRIDS))
+def test_students_of_the_papers_way_are_those_of_its_table(name, scale):
+    data, *_ = about(scale, name)
+    table = plan_of("5" if name == "study-truncation" else "2A", scale=scale)
+    trained = {run: job.command for job in table.values() if job.kind in ("student", "teacher") for run in job.runs}
+    for job in plan_of(name, scale=scale).values():
+        for run in job.runs:
+            plain = run.startswith(f"runs/here/{data}/")
+            assert plain or job.kind == "student"  # variants have no teachers of their own
+            if plain and re.search(r"_a0(\.1)?_", run):
+                # A job of several temperatures may have fewer of them, which is no other training.
+                assert [word for word in trained[run] if word != "2"] == [word for word in job.command if word != "2"]
+
+
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+def test_students_of_a_variant_are_trained_with_its_options_and_others_are_not(scale):
+    found = set()
+    for job in plan_of("studies", scale=scale).values():
+        if job.kind != "student":
+            continue
+        end = "".join(re.findall(r"(?:letters|imagenet|en-de)(\.[^/]*)", Path(job.runs[0]).parent.name))
+        found.add(end)
+        for option, value in OPTIONS.get(end, {}).items():
+            assert job.command.count(option) == 1
+            assert job.command[job.command.index(option) + 1] == value
+        assert ODD & set(job.command) == ODD & OPTIONS.get(end, {}).keys()
+        if "--experiment" in job.command:  # the directory of the study, in which the training makes the run's
+            assert job.command[job.command.index("--experiment") + 1] == Path(job.runs[0]).parent.name
+    assert found == {"", *OPTIONS}
+
+
+def test_studies_beside_the_papers_experiments_train_each_model_once():
+    jobs = plan_of("all", "studies", scale="paper")
+    runs = [run for job in jobs.values() for run in job.runs if not run.endswith("/")]
+    assert len(runs) == len(set(runs))
+    alone = runs_of(plan_of("studies", scale="paper")), runs_of(plan_of("all", scale="paper"))
+    assert set(runs_of(jobs)) == set(alone[0]) | set(alone[1])
+
+
+def test_of_each_variant_the_temperatures_of_a_teacher_are_one_job_at_the_small_scale():
+    jobs = [job for job in plan_of("study-step").values() if job.kind == "student"]
+    assert len(jobs) == 4 * 2 * 3  # variants, α, seeds
+    (matched,) = [job for job in jobs if job.name == "letters.match.test_resnet_a0.1_s2.students"]
+    place = matched.command.index("--kd-temperature")
+    assert matched.command[place + 1 : place + 3] == ["3", "64"]
+    assert matched.command[place + 3 :] == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"kd-loss": "mse"},
+        {"kd-loss": "decoupled", "kd-nckd-weight": 0.5},
+        {"kd-gradient-scale": "match", "kd-loss": "standardised"},
+    ],
+)
+def test_a_run_is_named_as_image_training_names_it(options):
+    training = DistillationConfig("resnet50", **{key.replace("-", "_"): each for key, each in options.items()})
+    assert training.name == f"T1{loss_in_name(options)}"
+
+
+@pytest.mark.parametrize("name", sorted(GRIDS))
+def test_a_study_is_summarised_and_gets_a_page_of_all_its_runs(name):
+    jobs, contents = make_plan([EXPERIMENTS[name]], read_scale("mini"), "runs/here")
+    (entry,) = contents["experiments"]
+    assert entry["id"] == name
+    assert entry["question"] == EXPERIMENTS[name].question
+    summary, page = jobs[f"summary.{name}"], jobs[f"{name}.page"]
+    assert summary.command[:2] == ["lskd", "summarise"]
+    assert summary.files == [f"runs/here/{entry['summary']}"]
+    assert page.files == [f"runs/here/{entry['page']}"]
+    assert {summary.name, page.name} <= set(jobs["report"].after)
+    students, teachers = set(runs_of(jobs)), set(runs_of(jobs, "teacher"))
+    assert students == {word for word in summary.command if word in students}
+    assert students | teachers == {word for word in page.command if word in students | teachers}
+    if name == "study-truncation":
+        assert "--sets" not in page.command
+        assert len([job for job in page.after if jobs[job].kind == "score"]) == len(students | teachers)
+    else:
+        assert page.command[page.command.index("--sets") + 1] == "runs/here/results/sets.json"
+        files = {file for job in page.after for file in jobs[job].files}
+        measured = {run for run in students if re.search(r"_T[13]_", run)} | teachers
+        assert {f"{run}/last.train.representations.safetensors" for run in measured} <= files
+
+
+def test_without_sets_a_study_of_images_has_no_eta(tmp_path):
+    text = (ROOT / "scripts" / "scales" / "mini.yaml").read_text(encoding="utf-8")
+    (tmp_path / "own.yaml").write_text(re.sub(r"    sets:\n(      .*\n|        .*\n)+", "", text), encoding="utf-8")
+    jobs = plan_of("study-step", scale=str(tmp_path / "own.yaml"))
+    assert not [job for job in jobs.values() if job.kind == "representations"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("AdamW: {", "Adam: {"), "has no variant AdamW for study-optimiser"),
+        (("match: {", "Lr ×3: {"), "must have a name that is not 'lr-x3' too"),
+        (("match: {", "plain: {"), "must have a name that is not 'plain' too"),
+        (("top 4: {", "mkd: {"), "must have a name that is not 'mkd' too"),
+        (("top 4: {", "↑: {"), "must have a name that is not '' too"),
+        (
+            ("AdamW: {opt: adamw, lr: 3.0e-3, weight-decay: 0.05}", "AdamW: 5"),
+            "variants[...] (expected object, got int)",
+        ),
+    ],
+)
+def test_variants_of_a_scale_of_ones_own_are_checked(change, said, tmp_path):
+    text = (ROOT / "scripts" / "scales" / "mini.yaml").read_text(encoding="utf-8")
+    assert change[0] in text
+    (tmp_path / "own.yaml").write_text(text.replace(*change, 1), encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        plan_of("study-optimiser", scale=str(tmp_path / "own.yaml"))
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("shows: study", "shows: accuracy"), "must be study in study-NAME.yaml, and only there"),
+        (("title: ", "# "), "title, question (must be there)"),
+        (("match: [3, 64]", "mtach: [3]"), "only: mtach (must be of plain, match, lr ×3, lr ×10)"),
+        (("match: [3, 64]", "match: [4]"), "only: match: [4] (must be of the temperatures)"),
+        (("eta: [1, 3]", "eta: [1]"), "eta: [1] (must be two of the temperatures)"),
+        (("eta: [1, 3]", "etas: [1]"), "has no setting etas"),
+    ],
+)
+def test_definitions_of_studies_are_checked(change, said, tmp_path):
+    text = (ROOT / "scripts" / "experiments" / "study-step.yaml").read_text(encoding="utf-8")
+    assert change[0] in text
+    (tmp_path / "study-step.yaml").write_text(text.replace(*change, 1), encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        read_experiments(tmp_path)
+    assert said in str(error.value)
