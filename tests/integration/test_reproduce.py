@@ -1,6 +1,7 @@
 """``lskd reproduce``: experiments from data to the page, interrupted and continued, at a scale of seconds."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -11,9 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
+from definitions import read_experiments
 from helpers.commands import ROOT, last_line, run
 from helpers.tiny_scale import write_tiny_scale
+from plan import make_plan, write_plan
+from scale_definitions import read_scale
 
 from lskd.paper.published import published
 from lskd.paper.results import read_result
@@ -152,23 +155,21 @@ def test_translation_is_reproduced_in_both_ways_beside_the_published_scores(scal
 
 
 def test_a_study_goes_from_the_data_to_a_summary_and_a_page_that_tell_its_variants_apart(scale, tmp_path):
-    settings = yaml.safe_load(scale.read_text(encoding="utf-8"))
-    del settings["data"]["ImageNet-1K"]["sets"]  # without η, whose representation files take most of the time
-    scale.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    output = tmp_path / "out"
-    result = run("lskd reproduce study-optimiser --scale", scale, "--output", output)
-    assert "optimiser = adamw" in result.stdout
-    rows = json.loads((output / "results" / "summary.study-optimiser.json").read_text())["rows"]
+    study = read_experiments()["study-optimiser"]
+    small = dataclasses.replace(study, label_smoothing=(0.1,), temperature=(1, 3), eta=())
+    write_plan(*make_plan([small], read_scale(str(scale)), str(tmp_path)), tmp_path)
+    words = ["python -m snakemake --snakefile", ROOT / "scripts" / "Snakefile", "--directory", tmp_path]
+    run(*words, "--config", f"plan={tmp_path / 'plan.json'}", "--cores 2 --resources gpu=1")
+    rows = json.loads((tmp_path / "results" / "summary.study-optimiser.json").read_text())["rows"]
     grid = {(row["optimiser"], row["label_smoothing"], row["temperature"]) for row in rows}
-    assert grid == {(name, alpha, T) for name in ("momentum", "adamw") for alpha in (0.0, 0.1) for T in (1, 2, 3, 64)}
-    page = (output / "study-optimiser.html").read_text(encoding="utf-8")
-    assert page.count("<h2 id") >= 3  # a section for each optimiser, and the runs
-    assert "Another optimiser" in page
-    contents = (output / "report.study-optimiser.html").read_text(encoding="utf-8")
+    assert grid == {(name, 0.1, T) for name in ("momentum", "adamw") for T in (1, 3)}
+    page = (tmp_path / "study-optimiser.html").read_text(encoding="utf-8")
+    for words in ("<h1>Another optimiser</h1>", "optimiser = adamw", "optimiser = momentum"):
+        assert words in page
+    contents = (tmp_path / "report.study-optimiser.html").read_text(encoding="utf-8")
     assert 'href="./study-optimiser.html"' in contents
-    planned = json.loads((output / "plan.json").read_text())
+    planned = json.loads((tmp_path / "plan.json").read_text())
     assert all((ROOT / path / "run.json").exists() for job in planned.values() for path in job["runs"])
-    assert "done  " not in run("lskd reproduce study-optimiser --scale", scale, "--output", output).stderr
 
 
 def test_a_job_that_fails_is_named_with_what_it_said(scale, tmp_path):
