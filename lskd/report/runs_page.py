@@ -24,6 +24,7 @@ from lskd.report.sections.entropy import entropy_section
 from lskd.report.sections.measures import measures_section
 from lskd.report.sections.projection import projection_section
 from lskd.report.sections.runs import runs_section
+from lskd.report.sections.side_by_side import side_by_side_section
 
 
 def runs_page(places: Sequence[str | os.PathLike[str]], options: Options | None = None) -> str:
@@ -42,7 +43,9 @@ def runs_page(places: Sequence[str | os.PathLike[str]], options: Options | None 
     _check_options(studies, options)
     etas = [(files, measure_diffusion(files, options)) for files in studies]
     change = f"T\u00a0=\u00a0{options.first:g} → {options.second:g}"
-    sections: list[Section] = [_study_section(files, options, eta) for files, eta in etas]
+    side_by_side = side_by_side_section([files.study for files in studies])
+    sections: list[Section] = [side_by_side] if side_by_side else []
+    sections += [_study_section(files, options, eta) for files, eta in etas]
     introduction = "Below each table and drawing are the files it was made from. These are the runs:"
     sections.append(runs_section("How each result was made", runs, introduction))
     return render(

@@ -800,6 +800,21 @@ def test_runs_of_other_settings_are_another_study(tmp_path):
     assert "epochs = 90" in page.text
 
 
+def test_students_of_different_settings_are_side_by_side(tmp_path):
+    for T, top1 in ((1.0, 80.0), (3.0, 76.0)):
+        for seed in (1, 2):
+            image_run(tmp_path / "a", temperature=T, seed=seed, top1=top1 + seed, host={"opt": "momentum"})
+            image_run(tmp_path / "b", temperature=T, seed=seed, top1=top1 - seed, alpha=0.0, host={"opt": "adamw"})
+    page = page_of(tmp_path)
+    assert page.headings[2] == ["h2", "Students side by side"]
+    assert page.table("clothes: teacher_net → student_net: top-1 % of the students") == [
+        ["training of the student", "teacher", "T = 1", "T = 3"],
+        ["optimiser = momentum", "α = 0.1", "81.50 ± 0.71 (2)", "77.50 ± 0.71 (2)"],
+        ["optimiser = adamw", "α = 0", "78.50 ± 0.71 (2)", "74.50 ± 0.71 (2)"],
+    ]
+    assert "Students side by side" not in page_of(tmp_path / "a").text
+
+
 def test_a_page_may_have_a_title_and_an_introduction_of_its_own(tmp_path):
     image_run(tmp_path, temperature=1.0)
     page = page_of(tmp_path, title=HOSTILE, introduction="Is it the <b>size</b>?")

@@ -1,0 +1,37 @@
+"""Students of the same models and data that were trained with different settings, in one table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lskd.records.studies import Study, at, number, smoothing
+from lskd.report.elements import Cell, Section, Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySideSection(Section):
+    """A table for each pair of models and data: settings and α down, T across."""
+
+    template = "side_by_side.html"
+    tables: Sequence[Table]
+
+
+def side_by_side_section(studies: Sequence[Study]) -> SideBySideSection | None:
+    """The means of studies that only settings tell apart; None without such studies."""
+    alike: dict[str, list[Study]] = {}
+    for study in studies:
+        if study.special:
+            alike.setdefault(study.title.removesuffix(study.special), []).append(study)
+    tables = [_table(title, same) for title, same in alike.items() if any(study.students for study in same)]
+    return SideBySideSection(title="Students side by side", tables=tables) if tables else None
+
+
+def _table(title: str, studies: Sequence[Study]) -> Table:
+    metric = studies[0].metrics[0]
+    temperatures = sorted({T for study in studies for T in study.temperatures})
+    rows: list[list[str | Cell]] = []
+    for study in studies:
+        for alpha in sorted({alpha for alpha, _ in study.students}, key=study.smoothings.index):
+            cells = [number(study.spread(alpha, T, metric.key), with_n=True) for T in temperatures]
+            rows.append([study.special.removeprefix(", "), smoothing(alpha), *cells])
+    caption = f"{title}: {metric.title} of the students, mean ± σ over seeds (n)"
+    return Table(caption, [["training of the student", "teacher", *map(at, temperatures)]], rows)
