@@ -317,7 +317,10 @@ def test_the_same_files_give_the_same_bytes_in_any_process(contents, html):
         ({"result": None}, "result, figure, summary (must have one of them)"),
         ({"result": None} | STUDY | {"question": None}, "question (must be there)"),
         ({"result": None} | STUDY | {"page": "none.html"}, "none.html (must be a file)"),
-        ({"result": None} | STUDY | {"summary": "results/1.json"}, "1.json: rows[0] (object missing required field"),
+        (
+            {"result": None} | STUDY | {"page": "results/1.svg", "summary": "results/1.json"},
+            "1.json: rows[0] (object missing required field",
+        ),
         ({"figure": "results/1.svg"}, "result, figure, summary (must have one of them)"),
         ({"title": None}, "experiments[0].title (expected str, got null)"),
         ({"id": ["x"]}, "experiments[0].id (expected str, got array)"),
