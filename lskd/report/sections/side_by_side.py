@@ -9,10 +9,11 @@ from lskd.report.elements import Cell, Section, Table
 
 @dataclass(frozen=True, kw_only=True)
 class SideBySideSection(Section):
-    """A table for each pair of models and data: settings and α down, T across."""
+    """A table for each pair of models and data: settings and α down, T across; whether students are in two rows."""
 
     template = "side_by_side.html"
     tables: Sequence[Table]
+    shared: bool
 
 
 def side_by_side_section(studies: Sequence[Study]) -> SideBySideSection | None:
@@ -22,7 +23,9 @@ def side_by_side_section(studies: Sequence[Study]) -> SideBySideSection | None:
         if study.special:
             alike.setdefault(study.title.removesuffix(study.special), []).append(study)
     tables = [_table(title, same) for title, same in alike.items() if any(study.students for study in same)]
-    return SideBySideSection(title="Students side by side", tables=tables) if tables else None
+    runs = [run.directory for study in studies for each in study.students.values() for run in each]
+    shared = len(runs) > len(set(runs))
+    return SideBySideSection(title="Students side by side", tables=tables, shared=shared) if tables else None
 
 
 def _table(title: str, studies: Sequence[Study]) -> Table:

@@ -813,6 +813,15 @@ def test_students_of_different_settings_are_side_by_side(tmp_path):
         ["optimiser = adamw", "α = 0", "78.50 ± 0.71 (2)", "74.50 ± 0.71 (2)"],
     ]
     assert "Students side by side" not in page_of(tmp_path / "a").text
+    assert "change nothing at T = 1" not in page.text
+    matched = {"opt": "momentum", "kd_gradient_scale": "match"}
+    image_run(tmp_path / "c", temperature=3.0, top1=79.0, host=matched)
+    page = page_of(tmp_path / "a", tmp_path / "c")
+    assert page.table("clothes: teacher_net → student_net: top-1 % of the students")[1:] == [
+        ["gradient scale = t2", "α = 0.1", "81.50 ± 0.71 (2)", "77.50 ± 0.71 (2)"],
+        ["gradient scale = match", "α = 0.1", "81.50 ± 0.71 (2)", "79.00 (1)"],
+    ]
+    assert "change nothing at T = 1" in page.text
 
 
 def test_a_page_may_have_a_title_and_an_introduction_of_its_own(tmp_path):
