@@ -19,6 +19,7 @@ from lskd.records.studies import group, number
 
 EXAMPLE = "lskd summarise runs/letters --output summary.csv"
 WORDS = {
+    "more": "removed, and T is better than T = 1",
     "all": "removed, as far as chance allows to see",
     "part": "in part removed",
     "none": "not removed",
@@ -90,7 +91,7 @@ def students_table(found: Sequence[Effect]) -> str:
 
 
 def controls_table(controls: Sequence[StepControl]) -> str:
-    """What T costs with plain steps and with a control for their size; empty without controls."""
+    """What T costs without and with a control for the size of the steps; empty without controls."""
     if not controls:
         return ""
     rows = [
@@ -111,7 +112,7 @@ def controls_table(controls: Sequence[StepControl]) -> str:
     columns += [Column("control", "control"), Column("α", "alpha", "g"), Column("T", "temperature", "g")]
     columns += [Column("cost of T (95 %)", "cost"), Column("with the control", "controlled")]
     columns += [Column("removed", "removed"), Column("the cost is", "verdict")]
-    about = "Cost of T: T = 1 less T, with steps as long as the gradient, and with a control for their size."
+    about = "Cost of T: T = 1 less T, without and with a control for the size of the steps."
     return f"{about}\n\n{show(rows, columns)}"
 
 

@@ -15,7 +15,7 @@ from lskd.measure.comparisons import LEVEL, Comparison, Difference, Groups, holm
 from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, pair
 
-GRADIENT_SCALE = ("kd_gradient_scale",)
+GRADIENT_SCALE = ("kd_gradient_scale", "criterion.kd_gradient_scale")  # images, translation
 # timm's and fairseq's names of optimisers whose steps are as long as the gradient.
 PLAIN_OPTIMISERS = ("sgd", "sgdp", "momentum", "nesterov", "nag")
 OPTIMISER = ("opt", "optimizer")
@@ -56,7 +56,8 @@ class Effect:
     @property
     def matched(self) -> bool:
         """Whether every gradient has the size that T = 1 would give."""
-        return self.study.first.settings.get("kd_gradient_scale") == '"match"'
+        settings = self.study.first.settings
+        return any(settings.get(name) == '"match"' for name in GRADIENT_SCALE)
 
     @property
     def optimiser(self) -> str | None:
@@ -73,17 +74,18 @@ class Effect:
 
 @dataclass(frozen=True)
 class StepControl:
-    """What a temperature costs with plain steps and with a control for their size.
+    """What a temperature costs without and with a control for the size of the steps.
 
     Attributes:
         temperature: T, above 1.
-        plain: the effect with plain steps.
-        control: the effect with ``match`` or another optimiser.
-        cost: T = 1 less T with plain steps; None for too few seeds, as the following.
+        plain: the effect without the control.
+        control: the effect with ``match`` or an optimiser that normalises its steps.
+        cost: T = 1 less T without the control; None for too few seeds, as the following.
         cost_controlled: the same with the control.
         removed: ``cost`` less ``cost_controlled``.
         adjusted: their p, adjusted for all temperatures and controls (Holm).
-        verdict: "all", "part", "none" of the cost is removed, "no cost", or "cannot tell".
+        verdict: "all", "part", "none" of the cost is removed, "more" if T is then better than T = 1, "no cost", or
+            "cannot tell".
     """
 
     temperature: float
@@ -113,7 +115,7 @@ def effects(studies: Sequence[Study]) -> list[Effect]:
 
 
 def step_controls(found: Sequence[Effect]) -> list[StepControl]:
-    """What the temperatures of each effect with plain steps cost, beside each of its controls.
+    """What temperatures cost beside each control: ``match``, or for plain steps another optimiser.
 
     ``match`` at T = 1 is the paper's loss, so students of T = 1 without it count for both.
 
@@ -122,7 +124,7 @@ def step_controls(found: Sequence[Effect]) -> list[StepControl]:
     """
     controls = []
     for plain in found:
-        for control in found if plain.plain_steps and 1.0 in plain.values else ():
+        for control in found if not plain.matched and 1.0 in plain.values else ():
             if control.alpha == plain.alpha and _differs_in_steps_alone(plain, control):
                 at_one = control.values.get(1.0) or (plain.values[1.0] if control.matched else None)
                 higher = sorted(T for T in plain.values.keys() & control.values.keys() if T > 1)
@@ -134,7 +136,7 @@ def _control(plain: Effect, control: Effect, T: float, at_one: Mapping[Hashable,
     first, later, controlled = plain.values[1.0], plain.values[T], control.values[T]
     cost = planned_difference([(1, first), (-1, later)])
     cost_controlled = planned_difference([(1, at_one), (-1, controlled)])
-    if at_one == first:  # the same students are in both costs, and cancels
+    if at_one == first:  # the same students are in both costs, and cancel
         removed = planned_difference([(1, controlled), (-1, later)])
     else:
         removed = planned_difference([(1, first), (-1, later), (-1, at_one), (1, controlled)])
@@ -170,7 +172,9 @@ def _verdict(control: StepControl, p: Sequence[float]) -> str:
         return "no cost"
     if removed.mean <= 0 or p[2] > LEVEL:
         return "none"
-    return "part" if controlled.mean > 0 and p[1] <= LEVEL else "all"
+    if p[1] > LEVEL:
+        return "all"
+    return "part" if controlled.mean > 0 else "more"
 
 
 def _differs_in_steps_alone(plain: Effect, control: Effect) -> bool:
@@ -182,7 +186,11 @@ def _differs_in_steps_alone(plain: Effect, control: Effect) -> bool:
     one, other = ours.first.settings, theirs.first.settings
     differing = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
     if control.matched:
-        return differing == set(GRADIENT_SCALE)
+        return bool(differing) and differing <= set(GRADIENT_SCALE)
     allowed = (*OPTIMISER, *OPTIMISATION)
     normalised = control.optimiser is not None and control.optimiser not in PLAIN_OPTIMISERS
-    return normalised and all(name.split(".")[-1].startswith(allowed) or name.startswith(allowed) for name in differing)
+    return (
+        plain.plain_steps
+        and normalised
+        and all(name.split(".")[-1].startswith(allowed) or name.startswith(allowed) for name in differing)
+    )

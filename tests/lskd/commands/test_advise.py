@@ -218,6 +218,7 @@ def test_a_difference_that_may_be_chance_is_no_advice_for_another_temperature(an
         ([85.1, 85.3, 85.3], "all", "What T = 3 costs goes away with"),
         ([84.2, 84.6, 84.4], "part", "A part of what T = 3 costs goes away with"),
         ([83.1, 83.3, 83.2], "none", "What T = 3 costs does not go away with"),
+        ([87.0, 87.5, 87.2], "more", "and T = 3 is then better than T = 1"),
     ],
 )
 def test_a_control_of_the_step_tells_its_part_of_the_cost(

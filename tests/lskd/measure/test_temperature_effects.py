@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from helpers.small_runs import image_run, translation_run
@@ -94,6 +96,22 @@ def test_with_fewer_than_three_seeds_nothing_can_be_told(tmp_path):
     students(tmp_path / "match", {3: [85.0, 85.1]}, **SGD, kd_gradient_scale="match")
     (control,) = step_controls(found_in(tmp_path))
     assert (control.verdict, control.cost, control.adjusted) == ("cannot tell", None, None)
+
+
+def test_match_controls_translations_too_whose_optimiser_normalises_its_steps(tmp_path):
+    for name, T, scale, values in (
+        ("plain", 1.0, "t2", [16.0, 16.2, 16.1]),
+        ("plain", 3.0, "t2", [12.0, 12.3, 12.1]),
+        ("match", 3.0, "match", [16.0, 16.3, 16.0]),
+    ):
+        for seed, bleu in enumerate(values, 1):
+            run = translation_run(tmp_path / name, T, bleu, seed)
+            record = json.loads((run / "run.json").read_text())
+            host = record["configuration"]["host"]
+            host |= {"optimizer": {"_name": "adam"}, "criterion": {"kd_gradient_scale": scale}}
+            (run / "run.json").write_text(json.dumps(record))
+    (control,) = step_controls(found_in(tmp_path))
+    assert (control.temperature, control.verdict, control.control.matched) == (3, "all", True)
 
 
 def test_translations_are_compared_by_bleu(tmp_path):
