@@ -19,8 +19,8 @@ OF_STEPS = (
     "an optimiser such as AdamW, or a larger learning rate."
 )
 VERDICTS = {
-    "more": "what T = {T:g} costs goes away with {control}, and T = {T:g} is then better than T = 1: it is the size of the "
-    "steps that costs, not what T teaches.",
+    "more": "what T = {T:g} costs goes away with {control}, and T = {T:g} is then better than T = 1: it is the size of "
+    "the steps that costs, not what T teaches.",
     "all": "what T = {T:g} costs goes away with {control}: as far as your runs show, it is the size of the steps.",
     "part": "a part of what T = {T:g} costs goes away with {control}, and a part stays.",
     "none": "what T = {T:g} costs does not go away with {control}: it is not the size of the steps.",

@@ -189,8 +189,5 @@ def _differs_in_steps_alone(plain: Effect, control: Effect) -> bool:
         return bool(differing) and differing <= set(GRADIENT_SCALE)
     allowed = (*OPTIMISER, *OPTIMISATION)
     normalised = control.optimiser is not None and control.optimiser not in PLAIN_OPTIMISERS
-    return (
-        plain.plain_steps
-        and normalised
-        and all(name.split(".")[-1].startswith(allowed) or name.startswith(allowed) for name in differing)
-    )
+    named = [(name, name.split(".")[-1]) for name in differing]
+    return plain.plain_steps and normalised and all(any(each.startswith(allowed) for each in both) for both in named)
