@@ -3,15 +3,17 @@
 fairseq-train DATA-BIN --user-dir lskd_fairseq --criterion kd --temperature 1 --teacher-path teacher.pt …
 """
 
+import functools
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.distributed import utils as distributed
 from fairseq.logging import metrics
 from fairseq.tasks.translation import TranslationTask
 from torch import Tensor, nn
@@ -41,7 +43,9 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
     Logged in bits per target token, as in fairseq: ``kd_loss`` (T_s²·KL), ``nll_loss`` and ``ppl`` (T = 1, no
     smoothing), ``teacher_entropy`` (of the targets at T); ``teacher_agreement`` is in % of the target tokens. In
     training also ``kd_gradient_ratio``: the root mean square, over tokens, of the norm of the distillation term's
-    gradient at the logits, relative to that of the paper's loss at T = 1 for the same logits.
+    gradient at the logits, relative to that of the paper's loss at T = 1 for the same logits. In validation also
+    ``teacher_kl``, KL(teacher ‖ student) at T = 1 over the whole vocabulary, in nats per target token; a cached top-k has
+    none. There the agreement too is of the probabilities at T = 1, whatever the loss.
     Compare runs at different T on BLEU or ``nll_loss``, never on ``loss``, which is scaled by the student's T².
     """
 
@@ -51,6 +55,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         self.temperature = cfg.temperature
         # Summed until the trainer checks it: an infinite loss can have finite gradients.
         self.step_loss: Tensor | float = 0.0
+        self._counted: Iterator[bool] = iter(())
         try:
             options.check_criterion(cfg)
             self.teacher = self._teacher(task)
@@ -80,8 +85,15 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
             return []
         return temperature_warnings(self.teacher.label_smoothing, options.highest_temperature(self.cfg))
 
-    def begin_update(self, update: int, updates: int) -> None:
-        """Set the temperature of an update, from 0, of all; it stays until the next, also for validation."""
+    def begin_update(self, update: int, updates: int, batches: Sequence[Batch | None] = ()) -> None:
+        """Before the batches of an update: set its temperature, which stays until the next, also for validation.
+
+        Args:
+            update: from 0.
+            updates: of the training.
+            batches: of the update; where this process has none left, fairseq computes another, whose gradient is 0.
+        """
+        self._counted = map(bool, batches)
         schedule, last = self.cfg.kd_temperature_schedule, self.cfg.kd_final_temperature
         progress = min(1.0, update / max(1, updates - 1))
         self.temperature = scheduled_temperature(schedule, self.cfg.temperature, last, progress)
@@ -89,8 +101,8 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
     def forward(self, model: nn.Module, sample: Batch, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """The summed loss, the number to divide it by (sentences or target tokens), and sums for the log."""
         logits, teacher_logits, target = self._logits(model, sample)
-        # Nothing else reads the logits.
-        sums = self._loss(logits, teacher_logits, target, overwrite=True, measure_gradient=model.training)
+        # In training, nothing else reads the logits.
+        sums = self._loss(logits, teacher_logits, target, overwrite=model.training, measure_gradient=model.training)
         if model.training:
             self.step_loss = self.step_loss + sums.loss.detach()
         sample_size = sample["target"].size(0) if self.cfg.sentence_avg else sample["ntokens"]
@@ -107,6 +119,9 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
                 "teacher_entropy": sums.teacher_entropy,
                 "teacher_agreement": sums.agreement,
             }
+            if not model.training and not isinstance(teacher_logits, TopkLogits):
+                fidelity = self._at_t1(sums, logits, teacher_logits, target)
+                logging_output |= {"teacher_agreement": fidelity.agreement, "teacher_kl": fidelity.kd_loss}
             if isinstance(sums, MeasuredSums):
                 logging_output["gradient_square"] = sums.gradient_square
                 logging_output["gradient_square_t1"] = sums.gradient_square_t1
@@ -157,9 +172,30 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         alpha = options.paper_alpha(self.cfg.label_smoothing, logits.size(-1))
         arguments = options.loss_arguments(self.cfg)
         arguments |= {"temperature": self.temperature, "label_smoothing": alpha}
+        if measure_gradient and distributed.get_data_parallel_world_size() > 1:
+            arguments["all_reduce"] = functools.partial(self._add_up, next(self._counted, True))
         return distillation_loss(
             logits, teacher_logits, target, overwrite=overwrite, measure_gradient=measure_gradient, **arguments
         )
+
+    @staticmethod
+    def _add_up(counts: bool, squares: Tensor) -> None:
+        """Add up over the processes; one whose batch does not count takes part with 0."""
+        distributed.all_reduce(squares.mul_(counts), group=distributed.get_data_parallel_group())
+
+    @torch.no_grad()
+    def _at_t1(
+        self,
+        sums: DistillationSums,
+        logits: Tensor,
+        teacher_logits: Tensor | list[Tensor | ProjectedLogits],
+        target: Tensor,
+    ) -> DistillationSums:
+        """The paper's loss at T = 1, for all of the teacher's logits: ``sums``, if these are it."""
+        cfg, ones = self.cfg, (None, 1)
+        if cfg.kd_loss == "kl" and self.temperature == 1 and cfg.student_temperature in ones and not cfg.teacher_topk:
+            return sums
+        return distillation_loss(logits, teacher_logits, target, compiled=False)
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
@@ -174,6 +210,8 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         if any("kd_loss" in log for log in logging_outputs):
             names += ["kd_loss", "teacher_entropy"]
             metrics.log_scalar("teacher_agreement", 100 * total("teacher_agreement") / (tokens or 1), tokens, round=2)
+        if any("teacher_kl" in log for log in logging_outputs):
+            metrics.log_scalar("teacher_kl", total("teacher_kl") / (tokens or 1), tokens, round=5)
         for name in names:
             metrics.log_scalar(name, total(name) / (tokens or 1) / math.log(2), tokens, round=3)
         if any("gradient_square" in log for log in logging_outputs):

@@ -19,7 +19,7 @@ from lskd_fairseq.translate import check_lengths
 
 COMMON = ("loss", "nll_loss", "ppl")
 LOGGED = {  # metrics of a validation, by criterion
-    **dict.fromkeys(options.CRITERIONS, (*COMMON, "kd_loss", "teacher_entropy", "teacher_agreement")),
+    **dict.fromkeys(options.CRITERIONS, (*COMMON, "kd_loss", "teacher_entropy", "teacher_agreement", "teacher_kl")),
     "label_smoothed_cross_entropy": COMMON,
     "label_smoothed_cross_entropy_with_alignment": (*COMMON, "alignment_loss"),
 }
@@ -50,7 +50,7 @@ def check_best_metric(cfg: DictConfig) -> None:
         raise input_error("--best-checkpoint-metric", metric, f"must be one of {', '.join(known)}, or bleu{also}")
     if metric in HIGHER_IS_BETTER and not maximize:
         raise input_error("--best-checkpoint-metric", metric, "must come with --maximize-best-checkpoint-metric")
-    if metric in (*COMMON, "kd_loss", "alignment_loss") and maximize:
+    if metric in (*COMMON, "kd_loss", "teacher_kl", "alignment_loss") and maximize:
         raise input_error("--maximize-best-checkpoint-metric", f"set for {metric}", "must be left out: lower is better")
 
 

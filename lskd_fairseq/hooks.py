@@ -7,7 +7,7 @@
 3. :func:`stopped_at_nan`: when gradients are not finite, fairseq ends with a traceback that does not name the
    sentences. With ``--fp16`` it tries smaller loss scales first; with ``--amp`` it skips such a step.
    :func:`remembered_samples` keeps the batches for that, and tells the criterion which update it is, on which a
-   scheduled temperature depends: fairseq tells only the model.
+   scheduled temperature depends, and of which batches: fairseq tells only the model, and none which of them count.
 4. :func:`close_silently`: a truncated data file causes a second traceback when its half-built data set is deleted.
 
 In :mod:`lskd_fairseq.resuming`:
@@ -131,7 +131,7 @@ def kept_validation(get_valid_stats: Callable[..., dict[str, Any]]) -> Callable[
 
 
 def remembered_samples(train_step: Callable[..., dict[str, Any] | None]) -> Callable[..., dict[str, Any] | None]:
-    """Wrap fairseq's training step: tell our criterion the update, and keep the batches as ``lskd_samples``."""
+    """Wrap fairseq's training step: tell our criterion the update, and keep its batches as ``lskd_samples``."""
 
     @functools.wraps(train_step)
     def step_and_remember(
@@ -139,7 +139,7 @@ def remembered_samples(train_step: Callable[..., dict[str, Any] | None]) -> Call
     ) -> dict[str, Any] | None:
         self.lskd_samples = samples
         if isinstance(criterion := self.get_criterion(), LabelSmoothedKDCriterion):
-            criterion.begin_update(self.get_num_updates(), self.cfg.optimization.max_update)
+            criterion.begin_update(self.get_num_updates(), self.cfg.optimization.max_update, samples)
         try:
             return train_step(self, samples, *args, **more)
         finally:

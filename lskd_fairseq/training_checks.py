@@ -64,7 +64,7 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
     splits += [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
     if caches:
         cached = CachedTeacher(caches, PairedData.of(task), criterion.temperature, criterion.teacher_topk)
-        check_cached_logits(criterion, cached)
+        check_cached_logits(criterion, cached, cfg.checkpoint.best_checkpoint_metric)
         check_data(cfg, task)
         cached.check_training(data, splits, paths)
         return cached
@@ -76,8 +76,8 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
     return teacher
 
 
-def check_cached_logits(criterion: options.KDConfig, cached: CachedTeacher) -> None:
-    """Check that a cache has the logits that the loss needs. Raises InputError."""
+def check_cached_logits(criterion: options.KDConfig, cached: CachedTeacher, best_metric: str) -> None:
+    """Check that a cache has the logits that the loss and the best checkpoint's metric need. Raises InputError."""
     if not any(each.manifest.format == "topk" for each in cached.caches):
         return
     argument, directory = "--teacher-cache", cached.directories[0]
@@ -85,6 +85,8 @@ def check_cached_logits(criterion: options.KDConfig, cached: CachedTeacher) -> N
     if criterion.kd_loss != "kl" or criterion.kd_gradient_scale == "match":
         loss = f"--kd-loss {criterion.kd_loss}" if criterion.kd_loss != "kl" else "--kd-gradient-scale match"
         raise input_error(argument, directory, f"{holds}, and {loss} needs all: a cache with --format features")
+    if best_metric == "teacher_kl":
+        raise input_error(argument, directory, f"{holds}, and --best-checkpoint-metric {best_metric} needs all")
     if criterion.kd_temperature_schedule != "constant" and not criterion.teacher_topk:
         schedule = f"--kd-temperature-schedule {criterion.kd_temperature_schedule}"
         raise input_error(argument, directory, f"{holds}: {schedule} needs --teacher-topk or --format features")

@@ -1,5 +1,6 @@
 """Evaluate models on a split: one pass over the images for all of them."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -8,6 +9,7 @@ from tqdm import tqdm
 
 from lskd.measure.accuracy import ClassCounts
 from lskd_vision.config import DeviceConfig
+from lskd_vision.validation_fidelity import TeacherFidelity
 
 
 def evaluate(
@@ -17,6 +19,7 @@ def evaluate(
     device: DeviceConfig,
     total: int | None = None,
     name: str = "validation",
+    fidelities: Sequence[TeacherFidelity | None] = (),
 ) -> list[ClassCounts]:
     """Count what each model gets right over the batches of all processes.
 
@@ -27,13 +30,17 @@ def evaluate(
         device: of images and models.
         total: how many batches, for the progress bar.
         name: what the progress bar is called.
+        fidelities: of these models, to be updated; None for one without a teacher.
     """
     counts = [ClassCounts(num_classes, device=device.torch_device) for _ in models]
     hidden = True if distributed.is_initialized() and distributed.get_rank() else None  # None: on a terminal only
     with torch.inference_mode():
-        for images, target in tqdm(batches, total=total, desc=name, unit="batch", leave=False, disable=hidden):
-            for model, count in zip(models, counts, strict=True):
+        bar = tqdm(batches, total=total, desc=name, unit="batch", leave=False, disable=hidden)
+        for number, (images, target) in enumerate(bar):
+            for model, count, fidelity in itertools.zip_longest(models, counts, fidelities):
                 with device.autocast():
                     logits = model(images)
                 count.update(logits, target)
+                if fidelity is not None:
+                    fidelity.update(number, images, logits)
     return [count.all_reduce() for count in counts]

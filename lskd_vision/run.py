@@ -31,7 +31,9 @@ from lskd_vision.run_record import BEST, LAST, new_record, stored_args
 from lskd_vision.task import DistillationTask, make_task
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 from lskd_vision.timm_model import TimmModel
+from lskd_vision.validation_fidelity import ValidationLogits
 
+VALIDATED = ("top1", "top5", "nll_loss", "teacher_agreement", "teacher_kl")  # what a row has of each validation
 OVERFLOWS = 20  # steps in a row, after which fairseq's scale is at its minimum
 # What a checkpoint has of the record.
 COPIED = ("configuration", "seed", "data", "teacher", "versions", "hardware", "revision", "history", "nondeterminism")
@@ -60,6 +62,7 @@ class Run:
         self.data_record, self.data_config = data_record, data_config
         self.directory = config.run.output / (config.run.experiment or data_name) / self.name
         self.teacher_record = teacher.record() if teacher else None  # with its score, when it is known
+        self.teacher_logits: ValidationLogits | None = None  # of a student, when its teacher is scored
         self.next_epoch = 0
         self.best: float | None = None
         self.failure: str | None = None
@@ -251,7 +254,8 @@ class Run:
         Args:
             epoch: from 0.
             training: means, from :meth:`end_epoch`.
-            validation: by model, ``""`` and ``"_ema"``: :func:`lskd.measure.accuracy.accuracy_metrics`.
+            validation: by model, ``""`` and ``"_ema"``: :func:`lskd.measure.accuracy.accuracy_metrics`, and a student's
+                fidelity to its teacher.
         """
         rate = self.optimisation.rate
         self.seconds += time.monotonic() - self.began
@@ -263,7 +267,7 @@ class Run:
         if self.config.distillation.kd_temperature_schedule != "constant":
             row["kd_temperature"] = self.config.distillation.temperature_in(epoch, self.config.optimisation.epochs)
         for suffix, metrics in validation.items():
-            row |= {f"valid_{key}{suffix}": metrics[key] for key in ("top1", "top5", "nll_loss")}
+            row |= {f"valid_{key}{suffix}": metrics[key] for key in VALIDATED if key in metrics}
         self.record.add_validation(row)
         score = row[f"valid_top1{'_ema' if '_ema' in validation else ''}"]
         better = self.best is None or score > self.best

@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,33 +23,46 @@ from lskd_vision.other_order import OtherOrder
 from lskd_vision.run import Run
 from lskd_vision.teacher import Normalisation, Teacher
 from lskd_vision.teacher_checks import check_score
+from lskd_vision.validation_fidelity import KEPT_BYTES, ValidationLogits
 
+logger = logging.getLogger("lskd_vision")
 SAMPLES = 2000  # of the validation split, from which a teacher's label smoothing is estimated
 
 
 def score_teachers(runs: Sequence[Run], data: Data) -> None:
     """Score the teachers of ``runs``, unless the runs' records have it already; each run keeps the result.
 
-    If a teacher's configuration does not have its α, it is estimated from its outputs.
+    Each run gets its teacher's logits for the validation images, from the same pass or, if there is none, from that of
+    the first validation. If a teacher's configuration does not have its α, it is estimated from its outputs.
 
     Raises:
         InputError: outputs that are not finite, or a teacher of the other order of the data's classes.
     """
+    free = KEPT_BYTES
     for _, same in itertools.groupby(sorted(runs, key=data_key), key=data_key):
         students: dict[Teacher, list[Run]] = {}
         for run in same:
             if run.teacher is not None:
                 students.setdefault(run.teacher, []).append(run)
+        logits: dict[Teacher, ValidationLogits] = {}
+        for teacher, (first, *_) in students.items():
+            normalisation = Normalisation.of(first.data_config, first.config.device.torch_device)
+            images = math.ceil(len(data.val) / first.config.processes.world_size)
+            kept = (size := 4 * images * len(data.class_names)) <= free
+            free -= size * kept
+            logits[teacher] = ValidationLogits(teacher, normalisation, first.config.device, kept)
+            if not kept:
+                taken = f"its logits for {images} images of {len(data.class_names)} classes take {size / 1e9:.1f} GB"
+                logger.warning(f"{teacher.name} is run in every validation, not once: {taken}")
         known = {teacher: facts for teacher, own in students.items() if (facts := _recorded(own))}
         if unknown := [teacher for teacher in students if teacher not in known]:
             first = students[unknown[0]][0]
             batches = Loader.for_evaluation(data.val, first.data_config, first.config)
-            normalisation = Normalisation.of(first.data_config, first.config.device.torch_device)
-            found = score(unknown, batches, normalisation, data.class_names, first.config)
+            found = score([logits[teacher] for teacher in unknown], batches, data.class_names, first.config)
             known |= dict(zip(unknown, found, strict=True))
         for teacher, own in students.items():
             for run in own:
-                run.teacher_record = teacher.record() | known[teacher]
+                run.teacher_record, run.teacher_logits = teacher.record() | known[teacher], logits[teacher]
 
 
 def _recorded(runs: Sequence[Run]) -> dict[str, Any] | None:
@@ -58,18 +73,16 @@ def _recorded(runs: Sequence[Run]) -> dict[str, Any] | None:
 
 
 def score(
-    teachers: Sequence[Teacher],
+    logits: Sequence[ValidationLogits],
     batches: Loader,
-    normalisation: Normalisation | None,
     class_names: Sequence[str],
     config: EvaluationConfig,
 ) -> list[dict[str, Any]]:
     """``valid`` and ``label_smoothing`` of each teacher, as a student's record has them, from one pass over the images.
 
     Args:
-        teachers: at least one.
+        logits: of at least one teacher, for these images; they keep them.
         batches: of the validation split, as the students get them.
-        normalisation: of their images.
         class_names: of the data.
         config: where the teachers are, in which precision they compute, and the size of a batch.
 
@@ -79,14 +92,16 @@ def score(
     order = OtherOrder.of(class_names)
     # Every so many from all of a split, which may be in the order of its classes.
     step = max(1, len(batches) * config.validation_batch_size // SAMPLES)
+    teachers = [each.teacher for each in logits]
     sampled: list[list[np.ndarray]] = [[] for _ in teachers]
+    numbers = [itertools.count() for _ in teachers]  # of the batches
 
     def logits_of(number: int, images: Tensor) -> Tensor:
-        logits = teachers[number].logits(images, normalisation)
+        found = logits[number].batch(next(numbers[number]), images)
         if teachers[number].label_smoothing["alpha"] is None:
-            few = logits[::step].float()
+            few = found[::step]
             sampled[number].append(few[few.isfinite().all(1)].cpu().numpy())
-        return logits
+        return found
 
     functions = [functools.partial(logits_of, number) for number in range(len(teachers))]
     models = [model for each in functions for model in (order.both(each) if order else [each])]

@@ -42,7 +42,7 @@ class DistillationTask(ClassificationTask):
         label_smoothing: α of the hard-label loss, in [0, 1).
         loss: the distillation term, see :func:`lskd.loss.distillation.distillation_loss`, as the two that follow.
         nckd_weight: of the loss ``decoupled``.
-        gradient_scale: of the distillation term.
+        gradient_scale: of the distillation term; with ``match``, of the batch of all processes.
         normalisation: of the student's inputs, which is replaced by the teacher's; the student model's own when None.
         device: of the student.
 
@@ -105,7 +105,11 @@ class DistillationTask(ClassificationTask):
 
     def _losses(self, logits: Tensor, target: Tensor, teacher_output: TeacherOutput) -> dict[str, Tensor]:
         images = max(1, len(target))
-        sums = distillation_loss(logits, teacher_output.logits, target, measure_gradient=True, **self.settings)
+        # A batch of several processes is matched as one: each sees a part of it, of the same size.
+        all_reduce = torch.distributed.all_reduce if torch.distributed.is_initialized() else None
+        sums = distillation_loss(
+            logits, teacher_output.logits, target, measure_gradient=True, all_reduce=all_reduce, **self.settings
+        )
         measured = {}
         if isinstance(sums, MeasuredSums):
             measured = {name: getattr(sums, name) / images for name in ("gradient_square", "gradient_square_t1")}

@@ -42,6 +42,7 @@ from lskd_vision.run_record import BEST, LAST
 from lskd_vision.scoring import score_teachers
 from lskd_vision.teacher import Normalisation, Teacher, load_teacher
 from lskd_vision.trial import try_out
+from lskd_vision.validation_fidelity import TeacherFidelity
 
 logger = logging.getLogger("lskd_vision")
 
@@ -240,17 +241,22 @@ def train_epoch(runs: Sequence[Run], epoch: int, batches: Loader, normalisation:
 
 
 def validate(runs: Sequence[Run], batches: Loader, data: Data) -> dict[Run, dict[str, dict[str, Any]]]:
-    """Results on the validation split, of the weights and of their moving averages, by run and by suffix."""
+    """Results on the validation split, of the weights and of their moving averages, by run and by suffix.
+
+    Those of students have their fidelity to the teacher too.
+    """
     models: dict[tuple[Run, str], nn.Module] = {}
+    fidelities: list[TeacherFidelity | None] = []
     for run in runs:
         for suffix, ema in (("", False), ("_ema", True))[: 1 + run.task.has_ema()]:
             if (model := run.task.get_eval_model(ema=ema)) is not None:
                 models[run, suffix] = model.eval()
-    device = runs[0].config.device
-    counts = evaluate(list(models.values()), batches.epoch(0), data.num_classes, device, len(batches))
+                fidelities.append(TeacherFidelity(run.teacher_logits) if run.teacher_logits else None)
+    device, passed = runs[0].config.device, list(models.values())
+    counts = evaluate(passed, batches.epoch(0), data.num_classes, device, len(batches), fidelities=fidelities)
     metrics: dict[Run, dict[str, dict[str, Any]]] = {run: {} for run in runs}
-    for (run, suffix), count in zip(models, counts, strict=True):
-        metrics[run][suffix] = accuracy_metrics(count, data.class_names)
+    for (run, suffix), count, fidelity in zip(models, counts, fidelities, strict=True):
+        metrics[run][suffix] = accuracy_metrics(count, data.class_names) | (fidelity.metrics() if fidelity else {})
     return metrics
 
 

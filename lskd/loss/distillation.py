@@ -10,7 +10,7 @@ nothing of the size of the logits is kept but the gradient.
 import functools
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +60,7 @@ def distillation_loss(
     loss: LossType = "kl",
     nckd_weight: float | None = None,
     gradient_scale: GradientScale = "t2",
+    all_reduce: Callable[[Tensor], object] | None = None,
     measure_gradient: bool = False,
     overwrite: bool = False,
     compiled: bool | None = None,
@@ -87,6 +88,8 @@ def distillation_loss(
         gradient_scale: of the distillation term: ``t2``, its own, with the factor T_s²; ``none``, without the factor;
             or ``match``, multiplied by one number so that its norm over these rows is the one that the paper's loss at
             T = 1 has for the same logits. Only the gradient is scaled: the value stays, so that logs compare.
+        all_reduce: with ``match``, adds a tensor up in place over the processes that have a part of the batch each, as
+            ``torch.distributed.all_reduce`` does; called once where there is a gradient. None: these rows are all.
         measure_gradient: return :class:`MeasuredSums`, as with ``match``, if there is a gradient to measure and the
             teacher's logits are not only its k largest.
         overwrite: write the gradient over the student's logits, which must not be used afterwards: nothing of their
@@ -140,7 +143,10 @@ def distillation_loss(
     ):
         squares = _gradient_squares(student_logits.detach(), teacher, inputs, every_row=gradient_scale == "match")
         if gradient_scale == "match":
-            factor = math.sqrt(squares[1] / squares[0]) if squares[0] else 1.0
+            of_batch = squares.clone()
+            if all_reduce is not None:
+                all_reduce(of_batch)
+            factor = math.sqrt(of_batch[1] / of_batch[0]) if of_batch[0] else 1.0
             inputs = replace(inputs, settings=settings._replace(gradient_factor=factor))
         squares[0] *= inputs.settings.gradient_factor**2
     value, *terms = _DistillationLoss.apply(student_logits, inputs, with_gradient, overwrite, each_row)

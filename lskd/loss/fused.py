@@ -114,7 +114,7 @@ def fused_rows(
         correct = torch.arange(student.size(1), device=student.device) == target[:, None]
         of_target = alpha / student.size(1) + torch.where(correct, 1 - alpha, 0.0)
         gradient = gradient + (1 - kd_weight) * (exponential / total - of_target)
-    agreement = student.gather(1, teacher.argmax(1, keepdim=True)).eq(largest) & ~kl.isnan()
+    agreement = student.argmax(1, keepdim=True).eq(teacher.argmax(1, keepdim=True)) & ~kl.isnan()
     columns = [kl.clamp(min=0) * student_temperature**2, hard, nll, entropy, agreement]
     return torch.cat([column.float() for column in columns], 1).T, gradient if with_gradient else None
 

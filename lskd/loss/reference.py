@@ -44,8 +44,7 @@ def reference_loss(
     kd, hard = student_temperature**2 * kl, _expectation(y_smoothed, -log_p)
     terms = [weight * term for weight, term in ((kd_weight, kd), (1 - kd_weight, hard)) if weight]
     loss = torch.stack(terms).sum(0)
-    best = p_t.argmax(1, keepdim=True)
-    agreement = (z.gather(1, best) == z.amax(1, keepdim=True))[:, 0] & ~kl.isnan()
+    agreement = (z.argmax(1) == p_t.argmax(1)) & ~kl.isnan()
     sums = loss, kd, hard, _expectation(y, -log_p), _expectation(p_t, -p_t.log()), agreement
     return DistillationSums(*(each.sum() for each in sums))
 

@@ -37,8 +37,8 @@ class DistillationSums:
         hard_loss: H(y_LS, p_s(1)), the label-smoothed cross entropy.
         nll_loss: -log p_s(1)[y], always at temperature 1 and without smoothing.
         teacher_entropy: H(p_t(T)), of the targets that were used: after top-k where there is one.
-        agreement: number of rows in which the teacher's most probable class (the first of equal ones) has the student's
-            largest logit, 0 to N.
+        agreement: number of rows in which student and teacher have the same most probable class, the first of equal
+            ones, 0 to N. For a teacher's k largest logits, the student's largest logit may be one of several.
     """
 
     loss: Tensor

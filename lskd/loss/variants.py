@@ -50,7 +50,7 @@ def variant_rows(
     nll = -log_p.gather(1, target[:, None])[:, 0]
     hard = (1 - alpha) * nll - alpha * log_p.mean(1) if alpha else nll
     best = (teachers[0] if len(teachers) == 1 else kd.p_t).argmax(1, keepdim=True)
-    agreement = student.gather(1, best).eq(student.amax(1, keepdim=True))[:, 0] & ~kd.value.isnan()
+    agreement = student.argmax(1, keepdim=True).eq(best)[:, 0] & ~kd.value.isnan()
     terms = torch.stack([kd.value, hard, nll, -torch.special.xlogy(kd.p_t, kd.p_t).sum(1), agreement.double()])
     if not with_gradient:
         return terms, None

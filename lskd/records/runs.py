@@ -89,6 +89,7 @@ class _Metrics(msgspec.Struct):
     top5: Percent | None = None
     bleu: Percent | None = None
     tokenised_lowercased_bleu: Percent | None = None
+    teacher_agreement: Percent | None = None
     samples: Annotated[float, Meta(ge=0)] | None = None
 
 

@@ -32,27 +32,48 @@ def sixteen(data_bin, tmp_path_factory) -> Path:
     return directory / "data"
 
 
-@pytest.mark.parametrize("average", ["tokens", "sentences"])
-def test_one_big_batch_accumulated_batches_and_two_processes_agree(sixteen, teacher, tmp_path, average):
-    """One step of plain gradient descent: the change of the weights is the gradient."""
+@pytest.fixture(scope="module")
+def step(sixteen, teacher, tmp_path_factory):
+    """The weights after one step of plain gradient descent, whose change is the gradient; and what was logged."""
     common = SMALL.replace("--optimizer adam --lr 3e-3 --max-tokens 1000", "--optimizer sgd --lr 1")
-    common += (
-        f" --user-dir lskd_fairseq --dropout 0 --max-update 1 --criterion kd --temperature 2 --teacher-path {teacher}"
-    )
-    common += " --sentence-avg" if average == "sentences" else ""
+    common += f" --user-dir lskd_fairseq --dropout 0 --max-update 1 --criterion kd --teacher-path {teacher}"
 
-    def step(name: str, options: str) -> tuple[torch.Tensor, dict]:
-        command = f"fairseq-train {sixteen} --save-dir {tmp_path / name} {common} {options}"
+    def step(options: str) -> tuple[torch.Tensor, dict]:
+        save_dir = tmp_path_factory.mktemp("step")
+        command = f"fairseq-train {sixteen} --save-dir {save_dir} {common} {options}"
         output = two_processes(command) if "distributed" in options else run(command).stdout
         metrics = json.loads("{" + re.search(r"\| train \| \{(.*)", output)[1])
-        return weights(tmp_path / name / "checkpoint_last.pt"), {k: float(v) for k, v in metrics.items() if "loss" in k}
+        kept = {name: float(value) for name, value in metrics.items() if "loss" in name or "ratio" in name}
+        return weights(save_dir / "checkpoint_last.pt"), kept
 
-    distributed = f"{distribution()} --batch-size 8"
-    start, _ = step("start", "--batch-size 16 --lr 0")
-    whole, expected = step("whole", "--batch-size 16")
+    return step
+
+
+@pytest.fixture(scope="module")
+def start(step) -> torch.Tensor:
+    """The weights before the step."""
+    return step("--batch-size 16 --temperature 2 --lr 0")[0]
+
+
+@pytest.mark.parametrize("average", ["tokens", "sentences"])
+def test_one_big_batch_accumulated_batches_and_two_processes_agree(step, start, average):
+    settings = "--temperature 2" + (" --sentence-avg" if average == "sentences" else "")
+    whole, expected = step(f"{settings} --batch-size 16")
     assert (whole - start).norm() > 0
-    for name, options in (("accumulated", "--batch-size 8 --update-freq 2"), ("processes", distributed)):
-        found, metrics = step(name, options)
-        assert (found - whole).norm() <= 1e-5 * (whole - start).norm(), name
+    for options in ("--batch-size 8 --update-freq 2", f"{distribution()} --batch-size 8"):
+        found, metrics = step(f"{settings} {options}")
+        assert (found - whole).norm() <= 1e-5 * (whole - start).norm(), options
         assert metrics.keys() >= {"train_loss", "train_kd_loss", "train_nll_loss"}
-        assert metrics == pytest.approx(expected, abs=1.1e-3), name  # printed to three decimals
+        assert metrics == pytest.approx(expected, abs=1.1e-3), options  # printed to three decimals
+
+
+def test_two_processes_match_the_gradient_of_one_big_batch(step, start):
+    """And accumulated batches are each matched by itself."""
+    settings = "--temperature 16 --kd-gradient-scale match"
+    whole, expected = step(f"{settings} --batch-size 16")
+    processes, metrics = step(f"{settings} {distribution()} --batch-size 8")
+    assert (processes - whole).norm() <= 1e-5 * (whole - start).norm()
+    assert metrics == pytest.approx(expected, abs=1.1e-3)
+    assert metrics["train_kd_gradient_ratio"] == 1
+    accumulated, _ = step(f"{settings} --batch-size 8 --update-freq 2")
+    assert (accumulated - whole).norm() > 1e-4 * (whole - start).norm()

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import math
 import os
 import re
 import resource
@@ -14,10 +15,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.commands import ROOT, SMALL, last_line, prepare, run, train, weights
 from helpers.refusals import answer, snapshot
+from helpers.small_nmt import batch_of, make_task
+
+from lskd.loss.schedule import scheduled_temperature
+from lskd.measure.fidelity import fidelity
+from lskd_fairseq.teacher import Teacher
 
 pytestmark = pytest.mark.slow
 
@@ -47,9 +54,10 @@ def test_the_command_as_typed_distils_with_the_default_task(student, teacher):
     assert record["warnings"] == []
     last = record["history"][-1]
     assert last["train_kd_gradient_ratio"] == 1
-    for figure in ("loss", "kd_loss", "nll_loss", "ppl", "teacher_entropy", "teacher_agreement"):
+    for figure in ("loss", "kd_loss", "nll_loss", "ppl", "teacher_entropy", "teacher_agreement", "teacher_kl"):
         assert last[f"valid_{figure}"] >= 0
     assert last["valid_kd_loss"] < record["history"][0]["valid_kd_loss"]
+    assert last["valid_teacher_kl"] == pytest.approx(last["valid_kd_loss"] * math.log(2), abs=4e-4)  # nats, bits
     rows = list(csv.DictReader((student / "summary.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
 
@@ -223,10 +231,47 @@ def test_a_directory_that_cannot_be_written_is_refused_before_anything_is_built(
         assert "TransformerModel" not in refused.stderr + refused.stdout
 
 
+def test_a_temperature_that_changes_goes_on_where_it_was_also_with_accumulated_batches(data_bin, teacher, tmp_path):
+    options = ["--criterion kd --temperature 3 --kd-temperature-schedule cosine --kd-final-temperature 1"]
+    options += ["--max-update 20 --update-freq 2 --save-interval-updates 3 --teacher-path", teacher]
+    process = started(data_bin, tmp_path / "interrupted", *options)
+    while not (tmp_path / "interrupted" / "run.json").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    histories = []
+    for name in ("interrupted", "whole"):
+        train(data_bin, tmp_path / name, *options)
+        histories.append(json.loads((tmp_path / name / "run.json").read_text())["history"])
+        for row in histories[-1]:
+            del row["time"], row["seconds"]
+    assert torch.equal(*(weights(tmp_path / name / "checkpoint_last.pt") for name in ("interrupted", "whole")))
+    assert histories[0] == histories[1]
+    for row in histories[0]:
+        expected = scheduled_temperature("cosine", 3, 1, (row["updates"] - 1) / 19)  # of the last update
+        assert row["valid_kd_temperature"] == pytest.approx(expected, abs=6e-4)
+
+
+def float64_logits(checkpoint: Path, data: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A model's logits (N, V) for the target tokens of validation, and the tokens."""
+    task = make_task(data)
+    batch = batch_of(task, range(len(task.dataset("valid"))))
+    keep = batch["target"].ne(task.target_dictionary.pad())
+    (found,) = Teacher([str(checkpoint)], task).logits(batch, keep, like=torch.zeros((), dtype=torch.float64))
+    return found[:].numpy(), batch["target"][keep].numpy()
+
+
 def test_a_high_temperature_from_a_smoothed_teacher_warns_in_the_log_and_in_the_record(data_bin, teacher, tmp_path):
     result = train(data_bin, tmp_path, "--criterion kd --temperature 3 --teacher-path", teacher, "--max-update 2")
     assert "smoothed teacher with T = 1" in result.stdout + result.stderr
-    assert "smoothed teacher with T = 1" in json.loads((tmp_path / "run.json").read_text())["warnings"][0]
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert "smoothed teacher with T = 1" in record["warnings"][0]
+    (row,) = record["history"]  # has the fidelity at T = 1
+    student, target = float64_logits(tmp_path / "checkpoint_last.pt", data_bin)
+    expected = fidelity(student, float64_logits(teacher, data_bin)[0], target)
+    assert row["valid_teacher_agreement"] == pytest.approx(100 * expected.top1_agreement, abs=0.006)
+    assert row["valid_teacher_kl"] == pytest.approx(expected.mean_kl, abs=2e-5)
 
 
 def test_the_task_scores_the_teacher_and_measures_bleu(data_bin, teacher, tmp_path):

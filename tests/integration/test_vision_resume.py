@@ -76,6 +76,39 @@ def test_what_is_whole_goes_on_to_the_same_weights(ended, half, monkeypatch, cap
             )
 
 
+def test_a_temperature_that_changes_goes_on_where_it_was(ended, tmp_path, monkeypatch):
+    """A student, interrupted in the middle of its second epoch."""
+    from lskd_vision.run import Run
+
+    (tmp_path / "clothes").symlink_to(ended / "clothes")
+    words = WORDS.replace("--smoothing 0 0.1 --epochs 2", "--epochs 3 --kd-temperature 3 --kd-final-temperature 1")
+    words += f" --kd-temperature-schedule cosine --kd-checkpoint {ended / 'whole/clothes' / SECOND / 'last.pth.tar'}"
+    assert command(tmp_path, "whole", monkeypatch, words=words) == 0
+    take_step = Run.step
+
+    def step_or_stop(self, images, target, output, epoch, batch):
+        if (epoch, batch) == (1, 1):
+            raise KeyboardInterrupt
+        take_step(self, images, target, output, epoch, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "step", step_or_stop)
+        assert command(tmp_path, "interrupted", patch, words=words) == 130
+    name = "clothes/test_resnet_a0.1_T3to1cosine_s42"
+    whole, interrupted = (tmp_path / place / name for place in ("whole", "interrupted"))
+    assert len(read_run(interrupted).history) == 1
+    assert command(tmp_path, "interrupted", monkeypatch, words=words) == 0
+    for key in ("state_dict", "state_dict_ema"):
+        assert same_weights(whole / "last.pth.tar", interrupted / "last.pth.tar", key)
+    histories = [read_run(place).history for place in (whole, interrupted)]
+    for row in histories[0] + histories[1]:
+        del row["time"], row["seconds"]
+    assert histories[0] == histories[1]
+    assert [row["kd_temperature"] for row in histories[0]] == [3, 2, 1]
+    for name in ("teacher_agreement", "teacher_kl", "teacher_agreement_ema", "teacher_kl_ema"):
+        assert all(row[f"valid_{name}"] >= 0 for row in histories[0])
+
+
 def test_a_log_has_each_epoch_once_where_a_kill_left_only_the_checkpoints_of_the_last(ended, half, monkeypatch):
     for name in (FIRST, SECOND):
         for checkpoint in ("last.pth.tar", "model_best.pth.tar"):

@@ -1,4 +1,4 @@
-"""One update by two processes is the update of one process that accumulates the same two batches."""
+"""One update by two processes is the update of one process: of the same two batches, or of one that holds both."""
 
 import pytest
 import torch
@@ -59,8 +59,8 @@ def relative_difference(one: dict, other: dict, model: str) -> float:
     return ((weights(other) - weights(one)).norm() / change.norm()).item()
 
 
-def metrics(state: dict) -> dict:
-    return {key: value for key, value in state["lskd"]["history"][0].items() if key.startswith("train_")}
+def metrics(state: dict, prefix: str = "train_") -> dict:
+    return {key: value for key, value in state["lskd"]["history"][0].items() if key.startswith(prefix)}
 
 
 @pytest.mark.parametrize("model", ["test_resnet", "test_efficientnet_ln"])
@@ -70,6 +70,23 @@ def test_two_processes_are_one_that_accumulates(update, model):
     assert accumulated["lskd"]["history"][0]["updates"] == together["lskd"]["history"][0]["updates"] == 1
     assert relative_difference(accumulated, together, model) < 1e-4
     assert metrics(together) == pytest.approx(metrics(accumulated), rel=1e-5)
+    if model == "test_efficientnet_ln":  # statistics of batches are averaged over processes, and move twice in one
+        found = metrics(together, "valid_")
+        assert found == pytest.approx(metrics(accumulated, "valid_"), rel=1e-4)
+        assert found["valid_teacher_kl"] > 0
+        assert 0 <= found["valid_teacher_agreement"] <= 100
+
+
+def test_two_processes_match_the_gradient_of_one_big_batch(update):
+    """And accumulated batches are each matched by itself."""
+    model, match = "test_efficientnet_ln", f"{BY_IMAGE} --kd-gradient-scale match"
+    whole = update("whole", model, 64, match)
+    together = update("together", model, 32, match, launcher=TWO)
+    assert relative_difference(whole, together, model) < 1e-4
+    assert metrics(together) == pytest.approx(metrics(whole), rel=1e-5)
+    assert metrics(whole)["train_kd_gradient_ratio"] == pytest.approx(1)
+    accumulated = update("accumulated", model, 32, match, "--grad-accum-steps 2")
+    assert relative_difference(whole, accumulated, model) > 1e-3
 
 
 def test_a_model_with_layer_norm_alone_takes_the_same_step_in_one_big_batch(update):

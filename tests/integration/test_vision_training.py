@@ -8,8 +8,12 @@ import sys
 import time
 
 import pytest
+import torch
 from helpers.commands import ROOT, last_line
 from helpers.vision_commands import DROPOUT, SMALL_IMAGES, printed, same_weights, state_of, train_images
+
+from lskd.measure.fidelity import fidelity
+from lskd_vision import validate
 
 pytestmark = pytest.mark.slow
 STUDENT = "--model test_resnet --kd-checkpoint"
@@ -110,6 +114,34 @@ def test_the_record_says_how_a_student_was_made(company, images, image_teachers)
     assert {"top1", "top5", "nll_loss", "classwise"} <= set(record["figures"]["valid"]["last.pth.tar"])
 
 
+def logits_on_validation(checkpoint, images):
+    """Logits (N, K), float64, and labels."""
+    words = [str(checkpoint), "--data-dir", str(images), "--device", "cpu", "--workers", "0"]
+    loaded = validate.load(validate.parser().parse_args(words))
+    batches = [*validate.load_images(loaded, "validation")[2].epoch(0)]
+    with torch.no_grad():
+        logits = torch.cat([loaded.model(batch) for batch, _ in batches])
+    return logits.double().numpy(), torch.cat([labels for _, labels in batches]).numpy()
+
+
+def test_the_history_has_each_students_fidelity_to_its_teacher_on_the_validation_images(
+    company, images, image_teachers
+):
+    directory, _ = company
+    for alpha, teacher in zip(("0", "0.1"), image_teachers, strict=True):
+        run_directory = directory / f"test_resnet_a{alpha}_T3_s1"
+        student, labels = logits_on_validation(run_directory / "last.pth.tar", images)
+        expected = fidelity(student, logits_on_validation(teacher, images)[0], labels)
+        record = json.loads((run_directory / "run.json").read_text())
+        row, found = record["history"][-1], record["figures"]["valid"]["last.pth.tar"]
+        assert row["valid_teacher_agreement"] == pytest.approx(100 * expected.top1_agreement, abs=100 / len(labels))
+        assert row["valid_teacher_kl"] == pytest.approx(expected.mean_kl, rel=1e-4)
+        assert [found[name] for name in ("teacher_agreement", "teacher_kl")] == [
+            row[f"valid_{name}"] for name in ("teacher_agreement", "teacher_kl")
+        ]
+    assert "valid_teacher_kl" not in (image_teachers[0].parent / "summary.csv").read_text()
+
+
 def test_a_checkpoint_is_a_plain_timm_checkpoint_without_the_teacher(company):
     import timm
 
@@ -197,6 +229,8 @@ def test_students_train_with(options, images, image_teachers, tmp_path):
         assert row["train_kd_loss"] > 0
         assert row["train_kd_gradient_ratio"] == pytest.approx(1) if "match" in options else True
         assert row["valid_nll_loss"] > 0
+        assert row["valid_teacher_kl"] > 0
+        assert ("valid_teacher_kl_ema" in row) == ("ema" in options)
     if "tensorboard" in options:
         assert list(tmp_path.rglob("events.out.tfevents*"))
     if "overhaul" in options:

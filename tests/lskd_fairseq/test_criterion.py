@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.distributed import utils as distributed
 from fairseq.logging import metrics
 from helpers.small_nmt import batch_of, make_criterion, make_model, make_task, save_checkpoint
 
@@ -23,6 +24,13 @@ def teacher_model(task):
 @pytest.fixture(scope="module")
 def teacher_path(task, teacher_model, tmp_path_factory):
     return save_checkpoint(tmp_path_factory.mktemp("teacher") / "teacher.pt", teacher_model, task)
+
+
+@pytest.fixture(scope="module")
+def second_teacher(task, tmp_path_factory):
+    """A model, and its checkpoint."""
+    model = make_model(task, seed=9)
+    return model, save_checkpoint(tmp_path_factory.mktemp("second") / "second.pt", model, task)
 
 
 def reference_loss(student, teachers, batch, pad, T, Ts, beta, epsilon, topk):
@@ -330,6 +338,67 @@ def test_match_gives_a_batch_the_gradient_norm_of_a_temperature_of_one_and_logs_
     assert ratio(temperature=1) == ratio(temperature=8, kd_gradient_scale="match") == 1
     with_factor, without = ratio(temperature=8), ratio(temperature=8, kd_gradient_scale="none")
     assert with_factor == pytest.approx(64 * without, rel=0.02)  # logged to four decimals
+
+
+def test_a_batch_that_stands_in_for_none_has_no_part_in_the_norm_that_processes_match(task, teacher_path, monkeypatch):
+    """fairseq computes such a batch where a process has none left, and drops its gradient."""
+    shared = []
+    monkeypatch.setattr(distributed, "get_data_parallel_world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "get_data_parallel_group", lambda: None)
+    monkeypatch.setattr(distributed, "all_reduce", lambda squares, group: shared.append(squares.tolist()))
+    criterion = make_criterion(task, teacher_path, temperature=8, kd_gradient_scale="match")
+    student, batch = make_model(task, dropout=0), batch_of(task, [0, 3])
+    criterion.begin_update(0, 10, [batch, {}])
+    for _ in range(2):
+        criterion(student, batch)[0].backward()
+    criterion.begin_update(1, 10, [batch])
+    criterion(student.eval(), batch)
+    criterion(student.train(), batch)
+    assert len(shared) == 3
+    assert min(shared[0]) > 0
+    assert shared[1:] == [[0.0, 0.0], shared[0]]
+
+
+SOFTER = {"temperature": 3}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        SOFTER,
+        {"student_temperature": 1.0} | SOFTER,
+        {"kd_loss": "decoupled"} | SOFTER,
+        {"kd_loss": "mse"},
+        {"teacher_topk": 4},
+        {"kd_weight": 0.5, "label_smoothing": 0.1} | SOFTER,
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("teachers", [1, 2])
+def test_validation_has_the_fidelity_to_the_whole_teacher_at_a_temperature_of_one_whatever_is_distilled(
+    task, teacher_path, teacher_model, second_teacher, options, teachers
+):
+    path = f"{teacher_path}:{second_teacher[1]}" if teachers == 2 else teacher_path
+    student, criterion = make_model(task, seed=2).eval(), make_criterion(task, path, **options)
+    logs, expected = [], []
+    for indices in ([0, 3, 7, 11], [1, 2]):
+        batch = batch_of(task, indices)
+        logs.append(criterion(student, batch)[2])
+        keep = batch["target"].ne(task.tgt_dict.pad())
+        with torch.no_grad():
+            log_q, *probabilities = (
+                copy.deepcopy(model).double().eval()(**batch["net_input"])[0][keep].log_softmax(1)
+                for model in (student, teacher_model, second_teacher[0])[: teachers + 1]
+            )
+        p = torch.stack(probabilities).exp().mean(0)
+        expected.append(torch.stack([(p.argmax(1) == log_q.argmax(1)).double(), (p * (p.log() - log_q)).sum(1)], 1))
+    with metrics.aggregate() as aggregate:
+        criterion.reduce_metrics(logs)
+    found, (agreement, kl) = aggregate.get_smoothed_values(), torch.cat(expected).mean(0).tolist()
+    assert found["teacher_agreement"] == pytest.approx(100 * agreement, abs=0.006)
+    assert found["teacher_kl"] == pytest.approx(kl, rel=1e-4, abs=6e-6)
+    assert "teacher_kl" not in criterion(student.train(), batch)[2]
 
 
 def test_a_scheduled_temperature_follows_the_updates_and_is_logged(task, teacher_path):

@@ -87,6 +87,21 @@ def test_the_top_k_of_a_cache_are_those_of_the_teacher(task, teacher_path, cache
     )
 
 
+def test_validation_against_a_cache_has_the_fidelity_to_the_teacher_itself_but_no_kl_of_the_top_k(
+    task, teacher_path, caches
+):
+    student, batch = make_model(task, seed=2).eval(), batch_of(task, [0, 3, 7, 11])
+
+    def fidelity(path=None, **options):
+        log = make_criterion(task, path, temperature=2, **options)(student, batch)[2]
+        return {name: log[name].item() for name in ("teacher_agreement", "teacher_kl") if name in log}
+
+    expected = fidelity(teacher_path)
+    assert fidelity(teacher_cache=str(caches["fp32"])) == pytest.approx(expected, rel=1e-5)
+    found = fidelity(teacher_cache=str(caches["top8"]), teacher_topk=8)
+    assert found == {"teacher_agreement": expected["teacher_agreement"]}
+
+
 def test_all_symbols_with_their_normaliser_are_the_whole_distribution(task, teacher_path, caches):
     batch = batch_of(task, [0, 3, 7, 11])
     expected, _ = gradient(task, batch, teacher_path, temperature=2.5)
@@ -375,6 +390,8 @@ def others(data_bin, task, place):
         ("data", {"teacher_cache": "{top8}", "teacher_topk": 9}, "--teacher-topk: 9 (must be at most 8, of "),
         ("data", {"teacher_cache": "{top8}", "kd_loss": "mse"}, "and --kd-loss mse needs all: a cache with --format"),
         ("data", {"teacher_cache": "{top8}", "kd_gradient_scale": "match"}, "and --kd-gradient-scale match needs all"),
+        ("data", {"teacher_cache": "{top8}", "best": "teacher_kl"}, "--best-checkpoint-metric teacher_kl needs all"),
+        ("data", {"best": "teacher_kl"}, None),
         ("data", {"kd_loss": "mse"}, None),
         ("data", {"teacher_cache": "{top8}:{fp16}"}, "must be one where it has the format topk"),
         ("data", {"teacher_cache": "{fp32}:{fp16}"}, None),
@@ -389,7 +406,8 @@ def test_what_does_not_fit_a_training_is_found_before_it_begins(
     dataset = {"train_subset": "train", "valid_subset": "valid", "disable_validation": False}
     dataset |= {"max_tokens": 1000, "max_tokens_valid": 1000, "skip_invalid_size_inputs_valid_test": False}
     dataset |= {name: options.pop(name) for name in dataset if name in options}
-    sections = {"criterion": KDConfig(**options, sentence_avg=False), "dataset": dataset}
+    checkpoint = {"best_checkpoint_metric": options.pop("best", "loss")}
+    sections = {"checkpoint": checkpoint, "criterion": KDConfig(**options, sentence_avg=False), "dataset": dataset}
     own = {"train_subset": "train", "dataset_impl": None, "required_seq_len_multiple": 1}
     sections["task"] = KDTaskConfig(data=str(names[data]), **own)
     sections["task"]._name = "label_smoothed_kd"

@@ -13,6 +13,7 @@ from lskd_vision.command_line import evaluation_config
 from lskd_vision.other_order import OtherOrder
 from lskd_vision.scoring import score
 from lskd_vision.teacher import Teacher
+from lskd_vision.validation_fidelity import ValidationLogits
 
 CPU = torch.device("cpu")
 NAMES = [f"c{number}" for number in range(1, 13)]  # c1, c2, …, c12; torchvision's: c1, c10, c11, c12, c2, …
@@ -56,7 +57,8 @@ class Batches:
 def scored(*models, names=NAMES, label_smoothing=0.1, **flags):
     teachers = [Teacher(model, f"teacher {i}", label_smoothing=label_smoothing) for i, model in enumerate(models)]
     config = evaluation_config({"device": "cpu", "validation_batch_size": 100} | flags)
-    return score(teachers, Batches(), None, names, config)
+    logits = [ValidationLogits(teacher, None, config.device) for teacher in teachers]
+    return score(logits, Batches(), names, config)
 
 
 TORCHVISIONS = OtherOrder.of(NAMES).places
@@ -135,12 +137,11 @@ def test_the_outputs_of_a_teacher_of_known_smoothing_are_not_asked():
     assert found["label_smoothing"] == {"alpha": 0.0, "source": "unknown"}
 
 
-def test_students_keep_the_score_of_their_own_input(monkeypatch):
-    """Two students of one teacher that are given images of other sizes: each record has the score at its own size."""
-    from lskd_vision import scoring
-
+@pytest.fixture
+def three_students():
+    """Of one teacher; the second is given images of another size."""
     teacher = Teacher(Labels(), "t")
-    runs = [
+    return [
         SimpleNamespace(
             teacher=teacher,
             teacher_record=teacher.record(),
@@ -150,13 +151,36 @@ def test_students_keep_the_score_of_their_own_input(monkeypatch):
         )
         for size in (32, 64, 32)
     ]
-    loaded = []
+
+
+def test_students_keep_the_score_of_their_own_input(three_students, monkeypatch):
+    from lskd_vision import scoring
+
+    runs, loaded = three_students, []
     monkeypatch.setattr(scoring, "read_run", lambda _: None)
     monkeypatch.setattr(
         scoring.Loader, "for_evaluation", lambda _, data_config, __: loaded.append(data_config["input_size"])
     )
     monkeypatch.setattr(scoring, "score", lambda *_: [{"valid": {"top1": float(loaded[-1][1])}}])
-    data = SimpleNamespace(val=None, class_names=NAMES)
+    data = SimpleNamespace(val=range(1200), class_names=NAMES)
     scoring.score_teachers(runs, data)
     assert [run.teacher_record["valid"]["top1"] for run in runs] == [32.0, 64.0, 32.0]
     assert len(loaded) == 2
+    logits = [run.teacher_logits for run in runs]
+    assert logits[0] is logits[2] is not logits[1]
+
+
+@pytest.mark.parametrize(("images", "kept"), [(1.5, [True, False, True]), (0.5, [False, False, False])])
+def test_logits_that_do_not_fit_in_memory_are_not_kept_and_a_line_says_so(
+    images, kept, three_students, monkeypatch, caplog
+):
+    from lskd_vision import scoring
+
+    monkeypatch.setattr(scoring, "read_run", lambda _: None)
+    monkeypatch.setattr(scoring.Loader, "for_evaluation", lambda *_: None)
+    monkeypatch.setattr(scoring, "score", lambda *_: [{"valid": {}}])
+    monkeypatch.setattr(scoring, "KEPT_BYTES", images * 4 * 1200 * len(NAMES))
+    scoring.score_teachers(three_students, SimpleNamespace(val=range(1200), class_names=NAMES))
+    assert [run.teacher_logits.kept for run in three_students] == kept
+    line = "t is run in every validation, not once: its logits for 1200 images of 12 classes take 0.0 GB"
+    assert [each.message for each in caplog.records] == [line] * (1 if images > 1 else 2)

@@ -243,7 +243,37 @@ def test_match_of_a_student_that_is_its_teacher_is_no_gradient():
     assert not run(teacher, teacher.clone(), target, temperature=3.0, gradient_scale="match")[1].any()
 
 
-def test_match_is_of_each_batch_so_two_batches_are_two_norms_whoever_computes_them():
+@pytest.mark.parametrize("loss", ["kl", "decoupled"])
+def test_match_of_processes_that_share_a_batch_is_that_of_the_whole_batch(loss):
+    student, teacher, target = make()
+    options = options_of(loss, 8.0) | {"gradient_scale": "match"}
+    (first, second), asked = (slice(4), slice(4, 6)), []
+    for part in (first, second):  # what each process hands over, and gets back
+        run(student[part], teacher[part], target[part], all_reduce=lambda own: asked.append(own.clone()), **options)
+    together = asked[0] + asked[1]
+    halves = [
+        run(student[part], teacher[part], target[part], all_reduce=lambda own: own.copy_(together), **options)
+        for part in (first, second)
+    ]
+    sums, whole = run(student, teacher, target, **options)
+    assert relative(torch.cat([gradient for _, gradient in halves]), whole) < 1e-6
+    for name in ("gradient_square", "gradient_square_t1"):
+        assert sum(getattr(half, name) for half, _ in halves).item() == pytest.approx(getattr(sums, name).item())
+    assert not asked[2:]
+
+
+def test_processes_are_asked_once_a_batch_also_by_one_without_rows_and_not_without_a_gradient():
+    asked = []
+    options = {"temperature": 8.0, "gradient_scale": "match", "all_reduce": asked.append}
+    run(torch.zeros(0, 5), torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64), **options)
+    assert [each.tolist() for each in asked] == [[0.0, 0.0]]
+    student, teacher, target = make()
+    distillation_loss(student, teacher, target, **options)
+    run(student, teacher, target, **(options | {"gradient_scale": "t2"}))
+    assert len(asked) == 1
+
+
+def test_match_is_of_each_call_so_two_accumulated_batches_have_two_norms():
     student, teacher, target = make()
     halves = [
         run(student[part], teacher[part], target[part], temperature=8.0, gradient_scale="match")[1]
