@@ -44,8 +44,8 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
     smoothing), ``teacher_entropy`` (of the targets at T); ``teacher_agreement`` is in % of the target tokens. In
     training also ``kd_gradient_ratio``: the root mean square, over tokens, of the norm of the distillation term's
     gradient at the logits, relative to that of the paper's loss at T = 1 for the same logits. In validation also
-    ``teacher_kl``, KL(teacher ‖ student) at T = 1 over the whole vocabulary, in nats per target token; a cached top-k has
-    none. There the agreement too is of the probabilities at T = 1, whatever the loss.
+    ``teacher_kl``, KL(teacher ‖ student) at T = 1 over the whole vocabulary, in nats per target token; a cached top-k
+    has none. There the agreement too is of the probabilities at T = 1, whatever the loss.
     Compare runs at different T on BLEU or ``nll_loss``, never on ``loss``, which is scaled by the student's T².
     """
 

@@ -10,9 +10,8 @@ finite, logits of -inf may be why: it is computed again with 0·log 0 = 0. :mod:
 instead.
 
 Both return the terms of the loss, a row of the result each: T_s²·KL, the hard loss, -log p_s(1)[y], H(p_t), and 1 where
-student and teacher have the same most probable class, the first of equal ones (for a teacher's k largest logits, whose
-order is open where they are equal, the student's largest logit may be one of several); and the gradient (n, V) of the
-weighted loss, whose distillation term is multiplied by ``gradient_factor``.
+student and teacher have the same most probable class, the first of equal ones; and the gradient (n, V) of the weighted
+loss, whose distillation term is multiplied by ``gradient_factor``.
 
 A logit of -inf is a probability of 0, as in a masked vocabulary. Where both mask a class, it counts for nothing; where
 the student alone does, the KL is infinite. NaN, +inf or nothing but -inf in a row make all terms of the row NaN.
@@ -59,7 +58,7 @@ def rows(
     workspace = workspace[:, : len(student)]
     softmax = _softmax(student, student_temperature, workspace[:2])
     cross_entropies = _cross_entropies(softmax, target, alpha) if student_temperature == 1 else None
-    if sparse := isinstance(teacher, TopkLogits):
+    if isinstance(teacher, TopkLogits):
         soft = _sparse(softmax, teacher, settings, with_gradient, workspace[2:])
     else:
         soft = _dense(softmax, teacher, settings, with_gradient, workspace[2:], masked)
@@ -73,8 +72,7 @@ def rows(
         gradient.addcmul_(softmax.exponential, (1 - kd_weight) / softmax.total)
         gradient.sub_((1 - kd_weight) * alpha / student.size(1))
         gradient.scatter_add_(1, target[:, None], torch.full_like(nll, (1 - kd_weight) * (alpha - 1)))
-    agrees = student.gather(1, best).eq(student.amax(1, keepdim=True)) if sparse else best.eq(_argmax(student))
-    agreement = agrees & ~kl.isnan()
+    agreement = best.eq(_argmax(student)) & ~kl.isnan()
     # Of two equal distributions, rounding can leave a KL a hair below zero.
     kd = kl.clamp(min=0) * student_temperature**2
     return torch.cat([kd, hard, nll, entropy, agreement, largest], 1).T, gradient
@@ -208,7 +206,9 @@ def _sparse(
         if teacher.log_normaliser is not None:
             gradient.sub_(factor * rest)
         gradient.scatter_add_(1, teacher.indices, -factor * (p_t - rest))
-    return _SoftTerms(cross_entropy - entropy, entropy, teacher.indices[:, :1], p_t[:, :1], gradient)
+    smaller = teacher.values != teacher.values[:, :1]  # equal ones are in any order
+    best = teacher.indices.masked_fill(smaller, vocabulary).amin(1, keepdim=True)
+    return _SoftTerms(cross_entropy - entropy, entropy, best, p_t[:, :1], gradient)
 
 
 def _argmax(logits: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class DistillationSums:
         nll_loss: -log p_s(1)[y], always at temperature 1 and without smoothing.
         teacher_entropy: H(p_t(T)), of the targets that were used: after top-k where there is one.
         agreement: number of rows in which student and teacher have the same most probable class, the first of equal
-            ones, 0 to N. For a teacher's k largest logits, the student's largest logit may be one of several.
+            ones, 0 to N.
     """
 
     loss: Tensor
