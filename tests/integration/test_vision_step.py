@@ -29,7 +29,8 @@ def update(sixty_four_images, image_teachers, tmp_path):
         output = tmp_path / name
         arguments = ("--model", model, "--kd-checkpoint", image_teachers[1], STEP, "--batch-size", batch, *options)
         train_images(sixty_four_images, output, *arguments, **keywords)
-        return state_of(output / "fashion_mnist" / f"{model}_a0.1_T3_s5" / "last.pth.tar")
+        (checkpoint,) = output.rglob("last.pth.tar")
+        return state_of(checkpoint)
 
     return update
 
