@@ -45,15 +45,9 @@ def score_teachers(runs: Sequence[Run], data: Data) -> None:
             if run.teacher is not None:
                 students.setdefault(run.teacher, []).append(run)
         logits: dict[Teacher, ValidationLogits] = {}
-        for teacher, (first, *_) in students.items():
-            normalisation = Normalisation.of(first.data_config, first.config.device.torch_device)
-            images = math.ceil(len(data.val) / first.config.processes.world_size)
-            kept = (size := 4 * images * len(data.class_names)) <= free
-            free -= size * kept
-            logits[teacher] = ValidationLogits(teacher, normalisation, first.config.device, kept)
-            if not kept:
-                taken = f"its logits for {images} images of {len(data.class_names)} classes take {size / 1e9:.1f} GB"
-                logger.warning(f"{teacher.name} is run in every validation, not once: {taken}")
+        for teacher, own in students.items():
+            logits[teacher] = _validation_logits(teacher, own[0], data, free)
+            free -= logits[teacher].size
         known = {teacher: facts for teacher, own in students.items() if (facts := _recorded(own))}
         if unknown := [teacher for teacher in students if teacher not in known]:
             first = students[unknown[0]][0]
@@ -63,6 +57,18 @@ def score_teachers(runs: Sequence[Run], data: Data) -> None:
         for teacher, own in students.items():
             for run in own:
                 run.teacher_record, run.teacher_logits = teacher.record() | known[teacher], logits[teacher]
+
+
+def _validation_logits(teacher: Teacher, student: Run, data: Data, free: int) -> ValidationLogits:
+    """The logits of a student's teacher for the validation images of this process, kept if they fit into free bytes."""
+    images, classes = math.ceil(len(data.val) / student.config.processes.world_size), len(data.class_names)
+    normalisation = Normalisation.of(student.data_config, student.config.device.torch_device)
+    size = 4 * images * classes
+    if size > free:
+        taken = f"its logits for {images} images of {classes} classes take {size / 1e9:.1f} GB"
+        logger.warning(f"{teacher.name} is run in every validation, not once: {taken}")
+        size = 0
+    return ValidationLogits(teacher, normalisation, student.config.device, size)
 
 
 def _recorded(runs: Sequence[Run]) -> dict[str, Any] | None:

@@ -23,13 +23,13 @@ class ValidationLogits:
         teacher: whose.
         normalisation: of the images.
         device: of the images, and in which precision the teacher computes.
-        kept: whether there is memory for them; if not, each pass runs the teacher again.
+        size: of them, in bytes; 0 if there is no memory for them, and each pass runs the teacher again.
     """
 
     def __init__(
-        self, teacher: Teacher, normalisation: Normalisation | None, device: DeviceConfig, kept: bool = True
+        self, teacher: Teacher, normalisation: Normalisation | None, device: DeviceConfig, size: int = 0
     ) -> None:
-        self.teacher, self.normalisation, self.device, self.kept = teacher, normalisation, device, kept
+        self.teacher, self.normalisation, self.device, self.size = teacher, normalisation, device, size
         self._batches: list[Tensor] = []
         self._latest: tuple[int, Tensor] | None = None  # several students need it in turn
 
@@ -49,7 +49,7 @@ class ValidationLogits:
             return self._batches[number].to(images.device)
         with self.device.autocast():
             logits = self.teacher.logits(images, self.normalisation).float()
-        if self.kept and number == len(self._batches):
+        if self.size and number == len(self._batches):
             self._batches.append(logits.cpu())
         return logits
 

@@ -38,10 +38,10 @@ def validated(logits, times=1, students=1):
     return [each.metrics() for each in fidelities[:-1]]
 
 
-@pytest.mark.parametrize(("kept", "calls"), [(True, 2), (False, 6)])
-def test_a_teacher_is_run_once_for_all_validations_and_once_in_each_without_memory_for_its_logits(kept, calls):
+@pytest.mark.parametrize(("size", "calls"), [(56, 2), (0, 6)])
+def test_a_teacher_is_run_once_for_all_validations_and_once_in_each_without_memory_for_its_logits(size, calls):
     model = Brightness()
-    logits = ValidationLogits(Teacher(model), None, CONFIG.device, kept)
+    logits = ValidationLogits(Teacher(model), None, CONFIG.device, size)
     first, *others = validated(logits, times=3, students=2)
     assert model.calls == calls
     assert others == [first]
@@ -50,7 +50,7 @@ def test_a_teacher_is_run_once_for_all_validations_and_once_in_each_without_memo
 
 def test_a_pass_that_broke_off_is_completed_by_the_next():
     model = Brightness()
-    logits = ValidationLogits(Teacher(model), None, CONFIG.device)
+    logits = ValidationLogits(Teacher(model), None, CONFIG.device, 56)
     evaluate([student], BATCHES[:1], 2, CONFIG.device, fidelities=[TeacherFidelity(logits)])
     whole = validated(ValidationLogits(Teacher(Brightness()), None, CONFIG.device))
     assert validated(logits) == validated(logits) == whole

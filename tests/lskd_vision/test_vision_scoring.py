@@ -181,6 +181,6 @@ def test_logits_that_do_not_fit_in_memory_are_not_kept_and_a_line_says_so(
     monkeypatch.setattr(scoring, "score", lambda *_: [{"valid": {}}])
     monkeypatch.setattr(scoring, "KEPT_BYTES", images * 4 * 1200 * len(NAMES))
     scoring.score_teachers(three_students, SimpleNamespace(val=range(1200), class_names=NAMES))
-    assert [run.teacher_logits.kept for run in three_students] == kept
+    assert [run.teacher_logits.size > 0 for run in three_students] == kept
     line = "t is run in every validation, not once: its logits for 1200 images of 12 classes take 0.0 GB"
     assert [each.message for each in caplog.records] == [line] * (1 if images > 1 else 2)
