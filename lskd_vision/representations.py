@@ -75,7 +75,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.output is None and (record := own_record(loaded.checkpoint)):
         for split, (dataset, _, _) in data.items():
             if difference := other_images(record, config, split, dataset, inputs):
-                valid = f"not what {files[split].name} of the run is of, name another --output: {difference}"
+                valid = f"must be the run's for {files[split].name}, or name another --output: {difference}"
                 raise input_error("--data-dir", config.dataset.data_dir, valid)
     layer = check_head(model, inputs["input_size"], path)
     origin: dict[str, Any] = {"fingerprint": weights_fingerprint(model.state_dict())} | origin_of(

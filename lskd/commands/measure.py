@@ -243,17 +243,26 @@ def _tables(rows: Sequence[dict[str, Any]], temperatures: Sequence[float], resam
     tables = [
         (
             OUTPUTS,
-            "Calibration and selective risk. By chance: a calibrated model's ECE. NLL in nats, least at T*.",
+            "Calibration and selective risk. α: of a student, its teacher's. By chance: a calibrated model's ECE. NLL in "
+            "nats, least at T*.",
         ),
         (COLLAPSE, "Neural collapse. All samples of the split, but NC1's within-class covariance: of kept ones."),
         (non_target, "Probability of all classes but the label at each T, mean in %."),
     ]
     if fidelity:
         tables.insert(
-            1, (FIDELITY, "Fidelity: the same top-1 class as the teacher; KL(teacher ‖ student) at T = 1, nats.")
+            1,
+            (
+                FIDELITY,
+                "Fidelity: the same top-1 class as the teacher, and that of the samples on which it is wrong (of: how "
+                "many); KL(teacher ‖ student) at T = 1, nats.",
+            ),
         )
     texts = []
     for columns, about in tables:
         kept = [column for column in columns if resamples or not column.key.endswith("_interval")]
-        texts.append(f"{about}\n\n{show(shown, [*MODEL, *kept])}")
+        students = (
+            [row for row in shown if "kl_nats" in row] if columns is FIDELITY else []
+        )  # without the teacher itself
+        texts.append(f"{about}\n\n{show(students or shown, [*MODEL, *kept])}")
     return "\n\n".join(texts)

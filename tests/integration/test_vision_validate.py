@@ -185,7 +185,7 @@ def test_a_run_that_cannot_be_written_to_is_scored_all_the_same(directory, image
 def test_representations_of_other_images_need_another_name(directory, images, monkeypatch, capsys):
     words = ["lskd_vision.representations", directory / "last.pth.tar", "--data-dir", images, *DATA.split()]
     line = refused([*map(str, words), "--crop-pct", "0.5"], directory, monkeypatch, capsys)
-    assert f"--data-dir: {images} (not what last.validation.representations.safetensors of the run is of, " in line
+    assert f"--data-dir: {images} (must be the run's for last.validation.representations.safetensors, or name" in line
     assert line.endswith("name another --output: crop_pct is 0.5, and was 1.0 in the training)")
 
 

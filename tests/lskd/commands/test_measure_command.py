@@ -95,7 +95,9 @@ def test_a_student_stands_beside_its_teacher(write, rows_of, capsys):
     assert (of_student["label_smoothing"], of_student["temperature"]) == (None, 3.0)
     assert (of_teacher["label_smoothing"], of_teacher["agreement_percent"]) == (0.1, None)
     printed = capsys.readouterr()
-    assert "Fidelity: the same top-1 class as the teacher" in printed.out
+    table = printed.out.partition("Fidelity: the same top-1 class as the teacher")[2].partition("Neural collapse")[0]
+    assert str(student) in table
+    assert str(teacher) not in table  # it has no fidelity to itself
     assert not printed.err
 
 
