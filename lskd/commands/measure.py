@@ -243,8 +243,8 @@ def _tables(rows: Sequence[dict[str, Any]], temperatures: Sequence[float], resam
     tables = [
         (
             OUTPUTS,
-            "Calibration and selective risk. α: of a student, its teacher's. By chance: a calibrated model's ECE. NLL in "
-            "nats, least at T*.",
+            "Calibration and selective risk. α: of a student, its teacher's. By chance: a calibrated model's ECE. "
+            "NLL in nats, least at T*.",
         ),
         (COLLAPSE, "Neural collapse. All samples of the split, but NC1's within-class covariance: of kept ones."),
         (non_target, "Probability of all classes but the label at each T, mean in %."),
@@ -261,8 +261,7 @@ def _tables(rows: Sequence[dict[str, Any]], temperatures: Sequence[float], resam
     texts = []
     for columns, about in tables:
         kept = [column for column in columns if resamples or not column.key.endswith("_interval")]
-        students = (
-            [row for row in shown if "kl_nats" in row] if columns is FIDELITY else []
-        )  # without the teacher itself
-        texts.append(f"{about}\n\n{show(students or shown, [*MODEL, *kept])}")
+        # The teacher itself has no fidelity.
+        about_these = [row for row in shown if columns is not FIDELITY or "kl_nats" in row]
+        texts.append(f"{about}\n\n{show(about_these or shown, [*MODEL, *kept])}")
     return "\n\n".join(texts)
