@@ -116,23 +116,43 @@ def _timm_conversions(model: TimmModel) -> list[Callable[..., dict[str, Tensor]]
     return list(dict.fromkeys(found))
 
 
-@functools.cache
-def _torchvision_names() -> dict[str, list[str]]:
-    """The names of the tensors of torchvision's classification networks, in their order, by network."""
-    networks = torchvision.models.list_models(module=torchvision.models, exclude=NOT_BY_ORDER)
-    with torch.device("meta"):
-        return {network: list(_without_counters(_torchvision_model(network, 1).state_dict())) for network in networks}
-
-
 def _torchvision_network(weights: Mapping[str, Tensor]) -> tuple[str, list[str]] | None:
     """The torchvision network with exactly these names and shapes, and its names in its order; None without one."""
-    for network, names in _torchvision_names().items():
+    for network in _candidates(weights):
+        names = _names(network)
         if set(names) == weights.keys():
             with torch.device("meta"):
                 model = _torchvision_model(network, _length(weights[names[-1]]))
             if not _wrong_shapes(weights, model):
                 return network, names
     return None
+
+
+def _candidates(weights: Mapping[str, Tensor]) -> list[str]:
+    """torchvision's classification networks that may have these names, likely ones first.
+
+    To build all of them takes 15 seconds. The networks of one of torchvision's modules have the names of their first
+    layer in common, so one of each tells which modules are worth it.
+    """
+    common = {family: len(weights.keys() & set(_names(family[0]))) for family in _families()}
+    likely = sorted((family for family in common if common[family]), key=lambda family: -common[family])
+    return [network for family in likely for network in family]
+
+
+@functools.cache
+def _families() -> list[tuple[str, ...]]:
+    """torchvision's classification networks by the module that defines them."""
+    families: dict[str, list[str]] = {}
+    for network in torchvision.models.list_models(module=torchvision.models, exclude=NOT_BY_ORDER):
+        families.setdefault(torchvision.models.get_model_builder(network).__module__, []).append(network)
+    return list(map(tuple, families.values()))
+
+
+@functools.cache
+def _names(network: str) -> list[str]:
+    """The names of the tensors of a torchvision network, in their order."""
+    with torch.device("meta"):
+        return list(_without_counters(_torchvision_model(network, 1).state_dict()))
 
 
 def _torchvision_model(network: str, classes: int) -> nn.Module:

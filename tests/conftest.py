@@ -4,16 +4,45 @@ pytest imports this module also in the process that only starts the workers, so 
 """
 
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from helpers.commands import SMALL, prepare, run
+from helpers.forked_commands import hand_over
+
+collect_ignore = ["helpers/handed_over"]  # Python's own name for what it runs first
+
+
+# The longest files start first: what starts last should be short, as the other processes have nothing else to do then.
+# :func:`pytest_terminal_summary` says when a file is missing here.
+LONGEST = (
+    "test_reproduce.py",
+    "test_torture.py",
+    "test_nmt_training.py",
+    "test_nmt_cache.py",
+    "test_vision_training.py",
+)
+LONG = 0.05  # of the time of all files
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first: the quick ones fill the gaps that they leave at the end."""
+    """The longest files come first, then those with slow tests; quick ones fill the gaps that they leave at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    order = [*LONGEST, True, False]
+    items.sort(key=lambda item: order.index(item.path.name if item.path.name in LONGEST else item.path in slow))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the files that take long and do not start first."""
+    seconds = Counter[str]()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            seconds[(getattr(report, "nodeid", "") or "").partition("::")[0]] += getattr(report, "duration", 0)
+    late = {file: each for file, each in seconds.items() if Path(file).name not in LONGEST}
+    for file, each in late.items():
+        if each > max(LONG * seconds.total(), 60):
+            terminalreporter.write_line(f"{file} takes {each:.0f} s: name it in LONGEST of tests/conftest.py")
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +62,13 @@ def signals_are_answered_as_before():
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def programs_are_forked():
+    """What commands start is forked too, as they themselves are: for tests of what comes of it, not of a kill."""
+    with hand_over():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,15 @@
 """The commands as a user types them, for tests."""
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.forked_commands import can_fork, run_forked
+from helpers.forked_commands import Forked, can_fork, hand_over, run_forked
 
 if TYPE_CHECKING:
     import torch
@@ -25,12 +27,7 @@ def run(*command, cwd: Path = ROOT, status: int = 0, fresh: bool = False, **envi
     It is forked from a process that has imported much of what it needs, unless it must be ``fresh`` or has environment
     variables of its own.
     """
-    command = [
-        str(word)
-        for part in command
-        for word in (part.split() if isinstance(part, str) and "\n" not in part else [part])
-    ]
-    command[0] = str(Path(sys.executable).parent / command[0])
+    command = words_of(*command)
     variables = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     if fresh or environment or not can_fork(command):
         result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=variables)
@@ -42,6 +39,21 @@ def run(*command, cwd: Path = ROOT, status: int = 0, fresh: bool = False, **envi
     return result
 
 
+def words_of(*command) -> list[str]:
+    """The words of a command of this environment: strings are split, but for those of several lines; paths are not."""
+    words = [
+        str(word)
+        for part in command
+        for word in (part.split() if isinstance(part, str) and "\n" not in part else [part])
+    ]
+    return [str(Path(sys.executable).parent / words[0]), *words[1:]]
+
+
+def start(*command, cwd: Path = ROOT, **options) -> Forked:
+    """Start a command of this environment in the background, in a process group of its own, where Ctrl-C ends it."""
+    return Forked(words_of(*command), cwd, os.environ | {"OMP_NUM_THREADS": "1"}, group=True, **options)
+
+
 def last_line(result: subprocess.CompletedProcess) -> str:
     """The last line of standard error: what a user reads when a command has refused."""
     return result.stderr.strip().splitlines()[-1]
@@ -49,7 +61,8 @@ def last_line(result: subprocess.CompletedProcess) -> str:
 
 def prepare(dest: Path, *options, **keywords) -> Path:
     """A data directory of sample sentences."""
-    run("python data_prep/libreoffice_help.py --dest", dest, *options, **keywords)
+    with hand_over():  # it starts fairseq-preprocess
+        run("python data_prep/libreoffice_help.py --dest", dest, *options, **keywords)
     return dest
 
 
@@ -74,28 +87,25 @@ def distribution() -> str:
 
 def two_processes(command: str) -> str:
     """Two processes of one training, as two machines start them; the output of the first."""
-    processes = []
-    for rank in range(2):
-        words = f"{Path(sys.executable).parent}/{command} --distributed-rank {rank} --device-id {rank}".split()
-        processes.append(subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    processes = [start(f"{command} --distributed-rank {rank} --device-id {rank}") for rank in range(2)]
+    outputs = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    return outputs[0]
+    return outputs[0][0]
 
 
 def started_together(commands: list[list]) -> list[tuple[int, str]]:
     """The processes of one training as torchrun starts them, but each with its own words: status and output of each."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(commands))}
-    processes = []
-    for rank, command in enumerate(commands):
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)} | place
-        processes.append(
-            subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-        )
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
+    with contextlib.ExitStack() as stack:
+        processes, outputs = [], []
+        for rank, command in enumerate(commands):
+            environment = os.environ | {"OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)} | place
+            outputs.append(stack.enter_context(tempfile.TemporaryFile("w+")))
+            processes.append(Forked(list(map(str, command)), ROOT, environment, outputs[-1], outputs[-1]))
+        found = [process.wait(timeout=300) for process in processes]
+        for output in outputs:
+            output.seek(0)
+        return [(status, output.read()) for status, output in zip(found, outputs, strict=True)]
 
 
 def weights(checkpoint: Path) -> "torch.Tensor":

@@ -31,8 +31,11 @@ def write_tiny_scale(path: Path) -> Path:
             if "sets" in settings:
                 settings["sets"]["targets"] = ["small_e", "capital_z"]
         else:
-            settings["prepare"] += ["--max-pairs", 500]
-            settings["prepare"][settings["prepare"].index("--vocab-size") + 1] = 400
+            settings["prepare"] += ["--max-pairs", 300]
+            settings["prepare"][settings["prepare"].index("--vocab-size") + 1] = 200
             settings["train"]["max-epoch"] = 1
+            for recipe in settings["recipes"].values():
+                for shape in (recipe["teacher"], recipe["student"]):
+                    shape |= {"dim": 8 * shape["layers"], "ffn": 16, "heads": 2}
     path.write_text(yaml.safe_dump(scale), encoding="utf-8")
     return path

@@ -4,14 +4,13 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import ROOT, SMALL, distribution, last_line, prepare, run, train, two_processes, weights
+from helpers.commands import ROOT, SMALL, distribution, last_line, prepare, run, start, train, two_processes, weights
+from helpers.forked_commands import Forked
 
 pytestmark = pytest.mark.slow
 
@@ -149,18 +148,9 @@ def files(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-def interrupted(command: str, dest: Path, ending: signal.Signals) -> subprocess.Popen:
+def interrupted(command: str, dest: Path, ending: signal.Signals) -> Forked:
     """Start a command and end it as soon as its first file is listed."""
-    words = [sys.executable, *command.split()[1:]]
-    process = subprocess.Popen(
-        words,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # What a shell starts in the background ignores Ctrl-C, and so would the tests and their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = start(command)
     manifest, deadline = dest / "cache.json", time.monotonic() + 300
     while not (manifest.exists() and json.loads(manifest.read_text())["files"]):
         assert time.monotonic() < deadline

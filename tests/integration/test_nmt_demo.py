@@ -3,28 +3,17 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from helpers.commands import ROOT, run
+from helpers.commands import run, start
 
 pytestmark = pytest.mark.slow
 
 
-def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_path):
-    command = [sys.executable, "scripts/demo_nmt.py", "--quick", "--dest", str(tmp_path / "demo")]
-    first = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # What a shell starts in the background ignores Ctrl-C, and so would the tests and their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_path, programs_are_forked):
+    command = ("python scripts/demo_nmt.py --quick --dest", tmp_path / "demo")
+    first = start(*command)
     deadline = time.monotonic() + 300
     while not (tmp_path / "demo" / "help.en-de" / "teacher_a0.1_s1" / "run.json").exists():
         assert time.monotonic() < deadline
@@ -35,12 +24,12 @@ def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_pa
     assert first.returncode == 130
     assert "resumes where it stopped" in message
 
-    second = run(*command, OMP_NUM_THREADS="2")
+    second = run(*command)
     assert "teacher_a0.1_s1: trained already" in second.stderr + second.stdout
     for temperature in (1, 3):
         name = rf"^student_a0.1_T{temperature}_s1 +"
-        start = r"0\.\d\d M parameters; 600 train pairs, \d+ valid pairs; teacher teacher_a0.1_s1, test BLEU \d"
-        assert re.search(name + start, second.stdout, re.MULTILINE)
+        begin = r"0\.\d\d M parameters; 600 train pairs, \d+ valid pairs; teacher teacher_a0.1_s1, test BLEU \d"
+        assert re.search(name + begin, second.stdout, re.MULTILINE)
         line = r"epoch 1/1  loss +[\d.]+  valid loss +[\d.]+  perplexity +[\d.]+  lr [\de.-]+ +\d+ words/s  00:00 left"
         assert len(re.findall(name + line, second.stdout, re.MULTILINE)) == 1
     assert re.search(r"student of α = 0.1, T = 1 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)

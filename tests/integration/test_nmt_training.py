@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.commands import ROOT, SMALL, last_line, prepare, run, train, weights
+from helpers.commands import ROOT, SMALL, last_line, prepare, run, start, train, weights
+from helpers.forked_commands import Forked
 from helpers.refusals import answer, snapshot
 from helpers.small_nmt import batch_of, make_task
 
@@ -134,19 +135,9 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason(data_bin, tea
         assert not list((tmp_path / "new").iterdir())
 
 
-def started(data: Path, save_dir: Path, *options: object) -> subprocess.Popen:
-    """``fairseq-train`` in the background, in a process group of its own, where Ctrl-C is not ignored."""
-    words = f"{Path(sys.executable).parent}/fairseq-train {data} --save-dir {save_dir} {SMALL} --user-dir lskd_fairseq"
-    return subprocess.Popen(
-        [*words.split(), *" ".join(map(str, options)).split()],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+def started(data: Path, save_dir: Path, *options: object) -> Forked:
+    """``fairseq-train`` in the background."""
+    return start("fairseq-train", data, "--save-dir", save_dir, SMALL, "--user-dir lskd_fairseq", *options)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=lambda ending: ending.name)

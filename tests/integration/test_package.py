@@ -59,7 +59,19 @@ def empty_python(wheel, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("empty") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
     executable = directory / "bin" / "python"
-    command = [sys.executable, "-m", "pip", "--python", executable, "install", "-q", "--retries", "1", wheel]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        executable,
+        "install",
+        "-q",
+        "--no-compile",
+        "--retries",
+        "1",
+        wheel,
+    ]
     installed = subprocess.run(command, capture_output=True, text=True)
     if re.search(r"requirement numpy[<>=]\S* .*\(from versions: none\)", installed.stderr):
         pytest.skip(f"no package registry can be reached: {installed.stderr.splitlines()[0]}")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from definitions import read_experiments
 from helpers.commands import ROOT, last_line, run
+from helpers.forked_commands import hand_over
 from helpers.tiny_scale import write_tiny_scale
 from plan import make_plan, write_plan
 from scale_definitions import read_scale
@@ -89,7 +90,8 @@ def test_killed_in_the_middle_it_goes_on_with_what_is_missing_and_shows_tables_a
     assert f"{len(jobs)} jobs, {len(whole)} of them done" in said
     assert times(output) == made
 
-    second = run("lskd reproduce", *words)
+    with hand_over():
+        second = run("lskd reproduce", *words)
     done = [
         line.removeprefix("done  ").strip()
         for line in second.stderr.replace("\r", "\n").splitlines()
@@ -131,10 +133,11 @@ def test_one_that_is_still_running_keeps_a_second_one_out_and_ctrl_c_ends_it(sca
     assert first.returncode == 130
     assert "resumes where it stopped" in message
     assert not processes_of(output)
-    assert "measured, scale tiny" in run("lskd reproduce", *words).stdout
+    with hand_over():
+        assert "measured, scale tiny" in run("lskd reproduce", *words).stdout
 
 
-def test_translation_is_reproduced_in_both_ways_beside_the_published_scores(scale, tmp_path):
+def test_translation_is_reproduced_in_both_ways_beside_the_published_scores(scale, tmp_path, programs_are_forked):
     output = tmp_path / "out"
     result = run("lskd reproduce D.3 --scale", scale, "--output", output)
     assert result.stdout.count("Table D.3 (Chandrasegaran") == 2
@@ -154,7 +157,9 @@ def test_translation_is_reproduced_in_both_ways_beside_the_published_scores(scal
     assert "as its code does" in page
 
 
-def test_a_study_goes_from_the_data_to_a_summary_and_a_page_that_tell_its_variants_apart(scale, tmp_path):
+def test_a_study_goes_from_the_data_to_a_summary_and_a_page_that_tell_its_variants_apart(
+    scale, tmp_path, programs_are_forked
+):
     study = read_experiments()["study-optimiser"]
     small = dataclasses.replace(study, label_smoothing=(0.1,), temperature=(1, 3), eta=())
     write_plan(*make_plan([small], read_scale(str(scale)), str(tmp_path)), tmp_path)
@@ -172,14 +177,14 @@ def test_a_study_goes_from_the_data_to_a_summary_and_a_page_that_tell_its_varian
     assert all((ROOT / path / "run.json").exists() for job in planned.values() for path in job["runs"])
 
 
-def test_a_job_that_fails_is_named_with_what_it_said(scale, tmp_path):
+def test_a_job_that_fails_is_named_with_what_it_said(scale, tmp_path, programs_are_forked):
     scale.write_text(scale.read_text().replace("resnet10t", "resnet10x"))
     result = run("lskd reproduce E --scale", scale, "--output", tmp_path / "out", status=2)
     assert "--model: resnet10x (must be a timm model" in result.stderr
     assert "not all jobs are done, see above" in last_line(result)
 
 
-def test_a_changed_definition_does_not_mix_with_what_was_trained_before(scale, tmp_path):
+def test_a_changed_definition_does_not_mix_with_what_was_trained_before(scale, tmp_path, programs_are_forked):
     words = ["lskd reproduce 2 --scale", scale, "--output", tmp_path / "out"]
     run(*words)
     scale.write_text(scale.read_text().replace("epochs: 1", "epochs: 2"))

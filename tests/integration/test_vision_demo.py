@@ -8,7 +8,9 @@ from helpers.commands import run
 pytestmark = pytest.mark.slow
 
 
-def test_the_demo_prints_eta_and_a_table_a_second_run_reuses_everything_and_a_report_shows_it(tmp_path):
+def test_the_demo_prints_eta_and_a_table_a_second_run_reuses_everything_and_a_report_shows_it(
+    tmp_path, programs_are_forked
+):
     first = run("python scripts/demo_vision.py --quick --dest", tmp_path / "demo")
     table = first.stdout.partition("top-1 in %")[2].rsplit("\n", 2)[0]
     rows = ["teacher", *(f"student, T = {T}" for T in (1, 2, 3, 64)), "student without a teacher"]

@@ -3,13 +3,11 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
-from helpers.commands import ROOT, last_line
+from helpers.commands import last_line, start
 from helpers.vision_commands import DROPOUT, SMALL_IMAGES, printed, same_weights, state_of, train_images
 
 from lskd.measure.fidelity import fidelity
@@ -151,43 +149,13 @@ def test_a_checkpoint_is_a_plain_timm_checkpoint_without_the_teacher(company):
     assert state_of(path)["state_dict"].keys() == model.state_dict().keys()
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(images, image_teachers, tmp_path):
-    options = [STUDENT, image_teachers[1], "--kd-temperature 1 2 --seed 3 --epochs 3 --model-ema", DROPOUT]
-    train_images(images, tmp_path / "whole", *options)
-    words = ["-m", "lskd_vision.train", *SMALL_IMAGES.split(), "--data-dir", images, "--output", tmp_path / "killed"]
-    for part in options:
-        words += part.split() if isinstance(part, str) else [part]
-    process = subprocess.Popen(list(map(str, [sys.executable, *words])), cwd=ROOT, stderr=subprocess.DEVNULL)
-    first = tmp_path / "killed" / "fashion_mnist" / "test_resnet_a0.1_T1_s3" / "last.pth.tar"
-    while not first.exists() and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    refused = train_images(images, tmp_path / "killed", *options, status=2)
-    assert last_line(refused).endswith("(holds this run already; --resume resumes it)")
-    train_images(images, tmp_path / "killed", *options, "--resume")
-    for temperature in (1, 2):
-        name = f"test_resnet_a0.1_T{temperature}_s3"
-        places = [tmp_path / place / "fashion_mnist" / name for place in ("whole", "killed")]
-        for key in ("state_dict", "state_dict_ema"):
-            assert same_weights(*(place / "last.pth.tar" for place in places), key=key)
-        histories = [json.loads((place / "run.json").read_text())["history"] for place in places]
-        for row in histories[0] + histories[1]:
-            del row["time"], row["seconds"], row["together"]
-        assert histories[0] == histories[1]
-
-
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=lambda ending: ending.name)
 def test_an_interrupted_training_says_how_to_go_on(ending, images, tmp_path):
-    words = ["-m", "lskd_vision.train", *SMALL_IMAGES.split(), "--data-dir", images, "--output", tmp_path]
-    words += ["--model", "test_resnet", "--epochs", 500]
-    process = subprocess.Popen(
-        list(map(str, [sys.executable, *words])),
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = start(
+        "python -m lskd_vision.train",
+        *(SMALL_IMAGES, "--data-dir", images, "--output", tmp_path, "--model test_resnet --epochs 500"),
         # What a shell starts in the background ignores Ctrl-C, and SIGTERM must end that too.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL if ending == signal.SIGINT else signal.SIG_IGN),
+        interrupts=None if ending == signal.SIGINT else signal.SIG_IGN,
     )
     while not list(tmp_path.rglob("last.pth.tar")) and process.poll() is None:
         time.sleep(0.05)
@@ -198,13 +166,20 @@ def test_an_interrupted_training_says_how_to_go_on(ending, images, tmp_path):
     assert "Traceback" not in complaint
 
 
-def test_another_run_in_the_directory_is_refused_and_left_alone(company, images, image_teachers):
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("--epochs 3 --resume", "holds another run: epochs differs"),
+        ("--epochs 2", "holds this run already; --resume resumes it"),
+    ],
+)
+def test_a_run_in_the_directory_is_left_alone(options, reason, company, images, image_teachers):
     directory, _ = company
     run_file = directory / "test_resnet_a0_T1_s1" / "run.json"
     before = run_file.read_bytes()
-    options = (STUDENT, image_teachers[0], "--seed 1 --epochs 3 --resume", DROPOUT)
-    refused = train_images(images, directory.parent, *options, status=2)
-    assert last_line(refused).endswith("(holds another run: epochs differs)")
+    words = (STUDENT, image_teachers[0], "--seed 1", options, DROPOUT)
+    refused = train_images(images, directory.parent, *words, status=2)
+    assert last_line(refused).endswith(f"({reason})")
     assert run_file.read_bytes() == before
 
 

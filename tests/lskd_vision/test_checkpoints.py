@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lskd.io.errors import InputError
+from lskd_vision import weight_conversion
 from lskd_vision.checkpoints import Checkpoint, read_checkpoint, read_state, save_checkpoint
 from lskd_vision.weight_conversion import input_channels, load_weights, number_of_classes
 
@@ -381,6 +382,16 @@ def test_torchvisions_weights_give_torchvisions_logits_in_timm(network, architec
     assert model.training == training
     assert next(model.parameters()).dtype == torch.float32
     assert_computes_the_same(model, original)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "network",
+    ["efficientnet_v2_s", "resnext50_32x4d", "shufflenet_v2_x1_0", "squeezenet1_1", "swin_v2_t", "vgg19", "vit_b_32"],
+)
+def test_a_network_is_sought_where_torchvision_defines_others_like_it(network):
+    names = weight_conversion._names(network)
+    assert network in weight_conversion._candidates(dict.fromkeys(names, torch.ones(1)))
 
 
 @pytest.mark.slow

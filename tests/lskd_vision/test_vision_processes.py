@@ -37,8 +37,9 @@ torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_all_processes_load_the_same_or_none_does():
-    outcomes = started_together([[sys.executable, "-c", PROGRAM]] * 2)
+def test_all_processes_load_the_same_or_none_does(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    outcomes = started_together([[sys.executable, tmp_path / "program.py"]] * 2)
     host = socket.gethostname()
     differs = f"process 1 on {host} differs from process 0 on {host}"
     expected = [

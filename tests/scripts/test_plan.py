@@ -3,12 +3,14 @@
 import itertools
 import json
 import re
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from definitions import chosen, read_experiments
-from helpers.commands import ROOT, last_line, run
+from helpers.commands import ROOT
 from letters_sample import CLASSES as TABLE
 from letters_sample import read_table
 from measurements import students_of
@@ -309,13 +311,27 @@ def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
         ("2A --scale paper --write", "--data: not given (must have imagenet=PATH: a directory with train/ and val/"),
     ],
 )
-def test_what_cannot_be_planned_is_refused_in_one_line(words, said, tmp_path):
-    result = run("python scripts/plan.py", words, "--output", tmp_path / "out", status=2)
-    assert said in last_line(result)
+def test_what_cannot_be_planned_is_refused_in_one_line(words, said, refused, tmp_path):
+    assert said in refused(*words.split(), "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_scale_of_ones_own_is_checked(tmp_path):
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """The one line with which the command, run in this process, refuses."""
+
+    def refused(*words: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["scripts/plan.py", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / "scripts" / "plan.py"), run_name="__main__")
+        printed, complaint = capsys.readouterr()
+        assert (ended.value.code, printed, complaint.count("\n")) == (2, "", 1)
+        return complaint
+
+    return refused
+
+
+def test_a_scale_of_ones_own_is_checked(refused, tmp_path):
     text = (ROOT / "scripts" / "scales" / "mini.yaml").read_text(encoding="utf-8")
     for change, said in [
         (("gpu: 0", "gppu: 0"), "has no setting gppu"),
@@ -327,8 +343,7 @@ def test_a_scale_of_ones_own_is_checked(tmp_path):
         (("data:", "data: ["), "cannot be read as YAML"),
     ]:
         (tmp_path / "own.yaml").write_text(text.replace(*change, 1), encoding="utf-8")
-        result = run("python scripts/plan.py 2A --scale", tmp_path / "own.yaml", status=2)
-        assert said in last_line(result)
+        assert said in refused("2A", "--scale", tmp_path / "own.yaml")
 
 
 @pytest.mark.parametrize(

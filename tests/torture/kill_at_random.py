@@ -14,7 +14,6 @@ import random
 import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -135,12 +134,11 @@ def torture(subject: Subject, kills: int, place: Path, seed: int = 1, known: lis
         known: kills of earlier lives, which count.
         keep: called with the kills of each life, as soon as it is over.
     """
-    began = time.monotonic()
     whole = session(subject, place / f"{subject.name}-whole", place / f"{subject.name}-whole.log")
     if whole.status != 0:
         raise RuntimeError((place / f"{subject.name}-whole.log").read_text()[-3000:])
     if not subject.moments:
-        whole.moments[ANY] = [(0.0, time.monotonic() - began)]
+        whole.moments[ANY] = [(0.0, whole.seconds)]
     outcome = subject.outcome(place / f"{subject.name}-whole")
     found = list(known)
     number = max((each.life for each in found), default=0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.commands import ROOT
+from helpers.forked_commands import FIRST_FREE, Forked
 
 from torture.subjects import Subject
 
@@ -24,11 +25,13 @@ class Session:
         status: exit status, None where it was killed.
         moments: the begin and the end of each, in seconds since the start, by name.
         met: as of :class:`Kill`.
+        seconds: how long it has run.
     """
 
     status: int | None
     moments: dict[str, list[tuple[float, float]]]
     met: str
+    seconds: float
 
 
 def session(subject: Subject, dest: Path, log: Path, plan: tuple[str, int, float] | None = None) -> Session:
@@ -37,12 +40,10 @@ def session(subject: Subject, dest: Path, log: Path, plan: tuple[str, int, float
     A command that comes to its end before is not killed.
     """
     reader, writer = os.pipe()
-    words = [word.format(dest=dest) for word in subject.command]
-    child = [sys.executable, str(Path(__file__).with_name("announced.py")), str(writer), json.dumps(subject.moments)]
+    program = [sys.executable, str(Path(__file__).with_name("announced.py")), str(FIRST_FREE)]
+    words = [*program, json.dumps(subject.moments), *(word.format(dest=dest) for word in subject.command)]
     with open(log, "ab") as output:
-        process = subprocess.Popen(
-            [*child, *words], cwd=ROOT, stdout=output, stderr=output, pass_fds=[writer], start_new_session=True
-        )
+        process = Forked(words, ROOT, os.environ, output, output, files=(writer,), group=True)
     os.close(writer)
     began, seen, open_moments, last = time.monotonic(), {}, [], "start"
     moment, number, delay = plan or (None, 0, 0.0)
@@ -68,10 +69,11 @@ def session(subject: Subject, dest: Path, log: Path, plan: tuple[str, int, float
                 seen.setdefault(name, []).append((begin, time.monotonic() - began))
     status = process.wait()
     met = f"in {open_moments[-1][0]}" if open_moments else f"after {last}"
-    return Session(None if killed and status == -signal.SIGKILL else status, seen, met)
+    seconds = time.monotonic() - began
+    return Session(None if killed and status == -signal.SIGKILL else status, seen, met, seconds)
 
 
-def kill(process: subprocess.Popen) -> bool:
+def kill(process: Forked) -> bool:
     """SIGKILL a process and all that it has started, also in sessions of their own; whether it was still running."""
     running = process.poll() is None
     family = {process.pid}

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from helpers.commands import last_line, run
+from helpers.lskd_commands import here
 
 from lskd import __version__
 from lskd.commands.main import COMMANDS, parser
@@ -79,8 +80,9 @@ def test_each_command_has_help_with_an_example_that_it_understands(name, capsys,
     assert parser().parse_args(words[1:]).command == command
 
 
-def test_the_version_is_the_packages():
+def test_the_program_says_the_version_of_the_package_and_ends_with_status_2_at_a_mistake():
     assert run("lskd --version").stdout.split() == ["lskd", __version__]
+    assert "invalid choice: 'etta'" in last_line(run("lskd etta", status=2))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_the_version_is_the_packages():
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_2(words, message, tmp_path):
-    answer = run("lskd", words, cwd=tmp_path, status=2)
+    answer = here(words, cwd=tmp_path, status=2)
     assert message in last_line(answer)
     assert len(answer.stderr.strip().splitlines()) == 1
     assert answer.stdout == ""
@@ -117,7 +119,7 @@ def test_no_input_is_written_over(words, message, tmp_path):
     for name in ("s.json", "run.json", "summary.csv"):
         (tmp_path / name).write_text("{}")
     (tmp_path / "link.json").symlink_to("s.json")
-    assert message in last_line(run("lskd", words, cwd=tmp_path, status=2))
+    assert message in last_line(here(words, cwd=tmp_path, status=2))
     assert all((tmp_path / name).read_text() == "{}" for name in ("s.json", "run.json", "summary.csv"))
 
 

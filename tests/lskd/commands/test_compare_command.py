@@ -3,7 +3,8 @@ import subprocess
 import sys
 
 import pytest
-from helpers.commands import last_line, run
+from helpers.commands import last_line
+from helpers.lskd_commands import here
 from helpers.small_runs import image_run
 
 from lskd.io.errors import InputError
@@ -21,7 +22,7 @@ def runs(tmp_path):
 
 
 def lskd(*words, **keywords):
-    return run("python -m lskd compare", *words, **keywords)
+    return here("compare", *words, **keywords)
 
 
 def test_the_measured_table_stands_above_the_published_one(runs, tmp_path):

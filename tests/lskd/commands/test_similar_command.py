@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.commands import ROOT, last_line, run
+from helpers.lskd_commands import here
 
 from lskd.measure.class_sets import ClassSets, read_sets
 from lskd.measure.representation_collector import RepresentationCollector
@@ -18,7 +19,7 @@ WNIDS = list(imagenet_classes())
 
 
 def similar(*options, **keywords):
-    return run("python -m lskd similar", *options, **keywords)
+    return here("similar", *options, **keywords)
 
 
 def write(path: Path, names: list[str], samples: int = 4, weight: bool = True, seed: int = 1) -> Path:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from helpers.commands import ROOT, last_line, run
+from helpers.commands import ROOT, last_line
+from helpers.lskd_commands import here
 from helpers.small_runs import image_run, translation_run
 from scipy.stats import studentized_range
 from test_report import HOSTILE, Document
@@ -399,7 +400,7 @@ def test_every_published_table_has_a_headline():
 
 
 def test_the_command_writes_the_page(contents, html, tmp_path):
-    done = run("python -m lskd report --contents", contents, "--output", tmp_path / "page.html")
+    done = here("report --contents", contents, "--output", tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == html
     assert done.stdout.startswith(str(tmp_path / "page.html"))
 
@@ -419,7 +420,7 @@ def test_the_command_writes_the_page(contents, html, tmp_path):
 def test_a_mistake_is_one_line_and_the_old_page_stays(contents, tmp_path, words, message):
     out = tmp_path / "page.html"
     out.write_text("old")
-    done = run("python -m lskd report", words.format(place=tmp_path), "--output", out, status=2)
+    done = here("report", words.format(place=tmp_path), "--output", out, status=2)
     assert message in last_line(done)
     assert len(done.stderr.strip().splitlines()) == 1
     assert out.read_text() == "old"
