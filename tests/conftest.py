@@ -3,6 +3,7 @@
 pytest imports this module also in the process that only starts the workers, so it imports no torch by itself.
 """
 
+import gc
 import signal
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,19 @@ import pytest
 from helpers.commands import SMALL, prepare, run
 from helpers.forked_commands import hand_over
 
-collect_ignore = ["helpers/handed_over"]  # Python's own name for what it runs first
+# Python's own name for what it runs first, and what only the process that forks should import.
+collect_ignore = ["helpers/handed_over", "helpers/preloaded.py"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Look for no garbage among modules and tests: there are many, and none of them is."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 # The longest files start first: what starts last should be short, as the other processes have nothing else to do then.
@@ -34,14 +47,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the files that take long and do not start first."""
+    """Name the files that take long and do not start first, where all were run."""
     seconds = Counter[str]()
     for reports in terminalreporter.stats.values():
         for report in reports:
             seconds[(getattr(report, "nodeid", "") or "").partition("::")[0]] += getattr(report, "duration", 0)
     late = {file: each for file, each in seconds.items() if Path(file).name not in LONGEST}
     for file, each in late.items():
-        if each > max(LONG * seconds.total(), 60):
+        if len(seconds) > 100 and each > LONG * seconds.total():
             terminalreporter.write_line(f"{file} takes {each:.0f} s: name it in LONGEST of tests/conftest.py")
 
 

@@ -28,16 +28,15 @@ from pathlib import Path
 from typing import IO
 from unittest import mock
 
-PRELOADED = ["fairseq_cli.train", "fairseq_cli.generate", "timm", "timm.data", "torchvision", "sacrebleu", "sklearn"]
 FIRST_FREE = 100  # the descriptors of a command's further files, well above those of the process that forks
 _bookkeeping = threading.Lock()  # of multiprocessing's processes, which threads would read twice
 
 
 @functools.cache
 def _server() -> multiprocessing.context.BaseContext:
-    """The start method whose server process has imported :data:`PRELOADED`."""
+    """The start method whose server process has imported :mod:`helpers.preloaded`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(["helpers.preloaded"])
     return context
 
 

@@ -118,15 +118,25 @@ def test_what_does_not_fit_is_named(teacher, options, message):
     assert str(error.value).startswith(message)
 
 
+SOFT_AND_HARD = {"temperature": 64.0, "kd_weight": 0.5, "label_smoothing": 0.1}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_the_compiled_loss_is_the_plain_one(dtype):
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [
+        (torch.float32, {}),
+        (torch.float32, {"temperature": 2.0}),
+        (torch.float32, SOFT_AND_HARD),
+        (torch.bfloat16, SOFT_AND_HARD),
+    ],
+)
+def test_the_compiled_loss_is_the_plain_one(dtype, options):
     student, teacher, target = make(rows=40, vocabulary=3000)
     student, teacher = student.to(dtype), teacher.to(dtype)
-    for options in ({}, {"temperature": 2.0}, {"temperature": 64.0, "kd_weight": 0.5, "label_smoothing": 0.1}):
-        plain, expected = with_gradient(student, teacher, target, **options)
-        sums, gradient = with_gradient(student, teacher, target, compiled=True, **options)
-        rounding = 1e-5 if dtype == torch.float32 else 2**-8
-        assert (gradient - expected).norm() <= rounding * expected.norm()
-        for name, value in vars(plain).items():
-            assert getattr(sums, name).item() == pytest.approx(value.item(), rel=1e-5), name
+    plain, expected = with_gradient(student, teacher, target, **options)
+    sums, gradient = with_gradient(student, teacher, target, compiled=True, **options)
+    rounding = 1e-5 if dtype == torch.float32 else 2**-8
+    assert (gradient - expected).norm() <= rounding * expected.norm()
+    for name, value in vars(plain).items():
+        assert getattr(sums, name).item() == pytest.approx(value.item(), rel=1e-5), name
