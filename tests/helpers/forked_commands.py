@@ -150,6 +150,7 @@ def _child(
     """In the forked process: become the command."""
     if group:
         os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # the usual one for loader processes, not that of this process
     signal.signal(signal.SIGINT, signal.default_int_handler if interrupts is None else interrupts)
     for number, descriptor in zip([1, 2, *range(FIRST_FREE, FIRST_FREE + 9)], descriptors):  # noqa: B905
         os.dup2(own := descriptor.detach(), number)
