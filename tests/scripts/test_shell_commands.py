@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from definitions import read_experiments, read_scale
+from definitions import read_experiments
 from helpers.commands import ROOT
 from plan import in_checkout, make_plan
+from scale_definitions import read_scale
 
 # In the place of every program that the scripts start: it writes its words down.
 PROGRAM = f"""#!{sys.executable}
