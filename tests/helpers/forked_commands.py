@@ -55,7 +55,7 @@ def can_fork(words: list[str]) -> bool:
     if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
         return False
     name = Path(words[0]).name
-    return name.startswith(("fairseq-", "lskd", "torchrun")) or (
+    return name.startswith(("fairseq-", "lskd")) or (
         name == "python" and (words[1] == "-m" or words[1].endswith(".py"))
     )
 

@@ -65,7 +65,7 @@ def metrics(state: dict, prefix: str = "train_") -> dict:
 
 
 @pytest.mark.parametrize("model", ["test_resnet", "test_efficientnet_ln"])
-def test_two_processes_are_one_that_accumulates(update, model, programs_are_forked):
+def test_two_processes_are_one_that_accumulates(update, model):
     accumulated = update("accumulated", model, 32, "--grad-accum-steps 2")
     together = update("together", model, 32, launcher=TWO)
     assert accumulated["lskd"]["history"][0]["updates"] == together["lskd"]["history"][0]["updates"] == 1

@@ -12,7 +12,7 @@ PROGRAMS = ("fairseq-", "lskd")
 
 def words() -> list[str] | None:
     """The words of the program if it is one of ours or of fairseq's, without the interpreter of console scripts."""
-    _, *rest = [word for place, word in enumerate(sys.orig_argv) if (place, word) != (1, "-u")]
+    _, *rest = sys.orig_argv
     if rest[:1] == ["-m"]:
         return ["python", *rest] if rest[1].split(".")[0] in PACKAGES else None
     script = rest[0] if rest else ""
