@@ -1,4 +1,7 @@
-"""Show roles of docstrings, ``:func:`lskd.measure.eta.measure_eta```, as code on the site's pages, which are Markdown."""
+"""Docstrings as the site's pages need them: Markdown, with the names of sections that griffe knows.
+
+Roles such as ``:func:`lskd.measure.eta.measure_eta``` become code, and examples, which begin with ``>>>``, a section.
+"""
 
 import re
 from typing import Any
@@ -6,6 +9,8 @@ from typing import Any
 import griffe
 
 ROLE = re.compile(r":(?:mod|class|func|meth|data|attr):`~?([^`]+)`")
+EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
+BARE_EXAMPLE = re.compile(r"(?:^|(?<=\n\n))>>> .*?(?=\n\n|\Z)", re.DOTALL)
 
 
 class DocstringRoles(griffe.Extension):
@@ -14,13 +19,16 @@ class DocstringRoles(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object | griffe.Alias, **_: Any) -> None:
         """Rewrite the docstring of a module, class, function or attribute."""
         if obj.docstring:
-            obj.docstring.value = without_roles(obj.docstring.value)
+            obj.docstring.value = rewritten(obj.docstring.value)
 
 
-def without_roles(text: str) -> str:
-    """The text with the names alone.
+def rewritten(text: str) -> str:
+    r"""The docstring with names as code, and examples in a section.
 
-    >>> without_roles("see :func:`collect` and :mod:`~lskd.io`")
-    'see `collect` and `lskd.io`'
+    >>> rewritten("See :func:`collect` and :mod:`~lskd.io`.")
+    'See `collect` and `lskd.io`.'
+    >>> rewritten("Double.\n\n>>> double(1)\n2")
+    'Double.\n\nExamples:\n    >>> double(1)\n    2'
     """
-    return ROLE.sub(r"`\1`", text)
+    text = EXAMPLE.sub("Examples:", ROLE.sub(r"`\1`", text))
+    return BARE_EXAMPLE.sub(lambda found: "Examples:\n    " + found[0].replace("\n", "\n    "), text)

@@ -59,7 +59,8 @@ def relative_changes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The relative changes r_k of distances, each divided by the sum over its own last axis (Eq. 1).
 
     Args:
-        first, second: (…, m) distances at T1 and at T2 to the same m classes.
+        first: (…, m) distances at T1, to m classes.
+        second: at T2, to the same classes.
 
     Returns:
         (…, m), at least −1.
