@@ -1,5 +1,5 @@
 # Everything here works on a fresh clone with Python >= 3.11, make and a C++ compiler.
-.PHONY: install demo test test-fast torture fuzz lint audit clean
+.PHONY: install demo test test-fast torture fuzz lint audit docs clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -32,6 +32,9 @@ fuzz: install          ## give every reader thousands of damaged files; prints t
 
 audit: install         ## check installed packages for known vulnerabilities and for licences
 	$(BIN)/python scripts/audit.py
+
+docs: install          ## write the site to build/site; open build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: install          ## check style, types, spelling and import contracts
 	$(BIN)/ruff check

@@ -67,6 +67,8 @@ def picture(found: dict[float, dict[float, Spread]]) -> str:
 
 
 if __name__ == "__main__":
-    parser = OneLineParser(prog="draw_readme.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(
+        prog="draw_readme.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, default=PICTURE, help="(default: docs/temperature.svg)")
     run_command(parser, main)

@@ -91,10 +91,10 @@ def test_the_wheel_holds_every_module_and_configuration_of_the_three_packages_an
 
 @pytest.mark.slow
 def test_the_wheel_offers_an_extra_for_each_use_and_one_for_all_of_them(metadata):
-    assert set(metadata.get_all("Provides-Extra")) == {*USES, "all", "dev"}
+    assert set(metadata.get_all("Provides-Extra")) == {*USES, "all", "dev", "docs", "hugging-face"}
     requirements = defaultdict(set)
     for requirement in map(Requirement, metadata.get_all("Requires-Dist")):
-        extra = re.fullmatch(r'extra == "(\w+)"', str(requirement.marker or 'extra == "base"'))[1]
+        extra = re.fullmatch(r'extra == "([\w-]+)"', str(requirement.marker or 'extra == "base"'))[1]
         requirements[extra].add(f"{requirement.name}{requirement.specifier}")
     assert {name.split(">")[0] for name in requirements["base"]} == {"msgspec", "numpy", "safetensors", "tqdm"}
     assert all(requirements[use] for use in USES)
