@@ -38,12 +38,11 @@ def test_search_works_from_files(site):
     assert 'src="../assets/iframe-worker.js"' in page
 
 
-def test_every_page_of_the_navigation_has_the_text_of_its_docstrings_and_examples(site):
+def test_guides_show_the_examples_and_the_reference_shows_docstrings_as_markdown(site):
+    guide = (site / "guides" / "hugging-face.html").read_text("utf-8")
+    assert "class DistillationTrainer" in re.sub("<[^>]+>", "", guide)
     assert "Exact whatever the precision of the logits" in (site / "api" / "loss.html").read_text("utf-8")
-    assert "class DistillationTrainer" in re.sub(
-        "<[^>]+>", "", (site / "guides" / "hugging-face.html").read_text("utf-8")
-    )
     for page in (site / "api").glob("*.html"):
-        text = page.read_text("utf-8")
-        assert not re.search(r":(?:mod|class|func|meth|data):`|:(?:mod|class|func|meth|data):<code>", text), page.name
+        text = re.sub("<pre.*?</pre>", "", page.read_text("utf-8"), flags=re.DOTALL)
+        assert not re.search(r":(?:mod|class|func|meth|data):(?:`|<code>)", text), page.name
         assert "<blockquote>" not in text, page.name
