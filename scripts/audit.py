@@ -61,8 +61,17 @@ def unreviewed(licences: dict[str, str], permissive: list[str], reviewed: dict[s
     return [
         f"{name}: {said}"
         for name, said in sorted(licences.items())
-        if not set(re.split(r" AND | OR |; ", said.strip("()"))) <= set(permissive) and not reason(name, reviewed)
+        if not set(re.split(r" AND | OR |; ", unwrapped(said))) <= set(permissive) and not reason(name, reviewed)
     ]
+
+
+def unwrapped(said: str) -> str:
+    """Without parentheses around the whole.
+
+    >>> unwrapped("(MIT OR Apache-2.0)"), unwrapped("ISC License (ISCL)")
+    ('MIT OR Apache-2.0', 'ISC License (ISCL)')
+    """
+    return said[1:-1] if said.startswith("(") and said.endswith(")") else said
 
 
 def reason(name: str, reviewed: dict[str, str]) -> str:
