@@ -12,7 +12,7 @@ from test_report import HOSTILE, Document
 import lskd.report
 from lskd.io.errors import InputError
 from lskd.report.claims import Answer
-from lskd.report.contents import Experiment, RedrawnFigure
+from lskd.report.contents import Experiment, RedrawnFigure, StudySummary
 from lskd.report.elements import Cell, Drawing, Head, Missing, Section, Svg, Table
 from lskd.report.rendering import render
 from lskd.report.sections.accuracy import AccuracySection
@@ -25,6 +25,8 @@ from lskd.report.sections.measures import MeasuresSection
 from lskd.report.sections.overview import OverviewSection
 from lskd.report.sections.projection import ProjectionSection
 from lskd.report.sections.runs import RunDetails, RunsSection
+from lskd.report.sections.side_by_side import SideBySideSection
+from lskd.report.sections.study import StudySection
 
 PACKAGE = Path(lskd.report.__file__).parent
 TEMPLATES = PACKAGE / "templates"
@@ -32,6 +34,7 @@ X = HOSTILE
 TABLE = Table(X, [["", X, Head(X, 2), ""], ["", X, X, X]], [[X, X, Cell(X, [X]), Cell(X, prose=True)]])
 DRAWING = Drawing(Svg(X, 5, 4), alt=X, caption=X, tables=[TABLE], files=[X], wide=True)
 MISSING = Missing(X, X)
+SUMMARY = StudySummary(question=X, page=X, rows=[], file=X)
 EXPERIMENT = Experiment(X, X, X, [X], RedrawnFigure(DRAWING.svg, [{X: X}], X, [X]))
 SECTIONS = [
     AccuracySection(
@@ -64,10 +67,12 @@ SECTIONS = [
         notes=[X],
         inputs=[X],
     ),
+    SideBySideSection(title=X, tables=[TABLE], shared=True),
+    StudySection(title=X, experiment=EXPERIMENT, summary=SUMMARY, table=TABLE, notes=[X]),
     ExperimentDrawingSection(title=X, experiment=EXPERIMENT, origins=X, drawing=DRAWING, published=X, notes=[X]),
 ]
 PAGES = {
-    "runs_page.html": {"answer": Answer([(X, [X])], X)},
+    "runs_page.html": {"answer": Answer([(X, [X])], X), "introduction": X},
     "experiments_page.html": {"introduction": [X]},
 }
 
