@@ -180,10 +180,9 @@ def optimal_temperature(
             break
         low, high = (beta, high) if slope < 0 else (low, beta)
         step = beta - slope / curvature if curvature > 0 else math.inf
-        inside = low < step < high
-        if inside and abs(step - beta) < 1e-10 * beta:
-            return 1 / step
-        beta = step if inside else (low + high) / 2
+        if abs(step - beta) < 1e-10 * beta:  # at the root a step of 0 is on the edge of the bracket
+            break
+        beta = step if low < step < high else (low + high) / 2
     return 1 / beta
 
 

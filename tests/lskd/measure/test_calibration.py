@@ -51,6 +51,23 @@ def aurc_by_loops(confidence, correct):
     return math.fsum(sum(wrong[:k]) / k for k in range(1, len(wrong) + 1)) / len(wrong)
 
 
+# --- T* --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_optimal_temperature_takes_few_passes_over_the_logits(seed):
+    logits, labels = logits_of(n=500, seed=seed, truth=0.5)
+    passes = []
+
+    class Counted:
+        def __iter__(self):
+            passes.append(1)
+            yield logits
+
+    optimal_temperature(Counted(), labels)
+    assert len(passes) <= 15
+
+
 # --- independent libraries -------------------------------------------------------------------------------------------
 
 
