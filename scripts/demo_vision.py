@@ -19,6 +19,7 @@ from pathlib import Path
 from demos import CORES, ROOT, in_parallel, lskd, mean_and_deviation, record_of, recorded, representations, run
 
 from lskd.io.errors import OneLineParser, positive, run_command
+from lskd.io.output import say
 from lskd.io.schema import read_json
 from lskd.records.runs import RunRecord
 
@@ -133,6 +134,7 @@ def measure(data: Path, runs: Path, seeds: Sequence[int]) -> None:
     plain = read_json(groups, dict[str, list[str]])  # the letters without a mark give the groups their names
     command = lskd("similar", reference, "--by", "groups", "--groups", groups, "--targets", *plain, "--output", sets)
     run(command, on_line=lambda line: None)  # it names all classes of all sets
+    commands, said = [], []
     for alpha in ALPHAS:
         students = {
             T: [
@@ -141,7 +143,15 @@ def measure(data: Path, runs: Path, seeds: Sequence[int]) -> None:
             ]
             for T in (LOWER, HIGHER)
         }
-        run(lskd("eta", "--first", *students[LOWER], "--second", *students[HIGHER], "--sets", sets))
+        commands.append(lskd("eta", "--first", *students[LOWER], "--second", *students[HIGHER], "--sets", sets))
+        said.append([])
+
+    def one(place: int, threads: int) -> None:
+        run(commands[place], threads, on_line=said[place].append)
+
+    in_parallel(one, range(len(commands)))
+    for lines in said:
+        say("\n".join(["", *lines]))
 
 
 def last_accuracy(record: RunRecord) -> float:
