@@ -174,7 +174,8 @@ def _control(each: dict[str, Any]) -> str:
 
 
 def _eta(each: dict[str, Any]) -> str:
-    said = f"η, {each['change']}, α = {each['label_smoothing']:g}, {each['split']}: "
+    how = each["study"].partition(", ")[2]
+    said = f"η, {each['change']}, α = {each['label_smoothing']:g}, {how + ', ' if how else ''}{each['split']}: "
     said += (
         f"η(S1) {each['similar_percent']:+.2f} %, below 0 for {each['similar_below_0']} of {each['targets']} targets; "
         f"η(S2) {each['dissimilar_percent']:+.2f} %"
