@@ -45,20 +45,22 @@ def main(arguments: argparse.Namespace) -> None:
                 safe_serialization=True,
                 data_config=inputs,
             )
-            write_text(beside / "README.md", model_card(dest.name, loaded, record, inputs))
+            write_text(beside / "README.md", model_card(dest.name, loaded, record, inputs, arguments.model))
             os.replace(beside, dest)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     print(f"{dest}: timm.create_model('local-dir:{dest}', pretrained=True)")
 
 
-def model_card(name: str, loaded: Loaded, record: RunRecord | None, inputs: dict[str, Any]) -> str:
+def model_card(
+    name: str, loaded: Loaded, record: RunRecord | None, inputs: dict[str, Any], model: str | None = None
+) -> str:
     """The README of the folder: what the model is, how it was made, its scores, how to load it."""
     checkpoint = loaded.checkpoint
     lines = ["---", "library_name: timm", "pipeline_tag: image-classification", "tags:", "- image-classification"]
     lines += ["- timm", *(["- knowledge-distillation"] if record and record.teacher else []), "---", f"# {name}", ""]
     weights = "the moving average of the weights of " if checkpoint.ema else ""
-    lines += [f"`{checkpoint.arch or 'a model'}`, {weights}`{checkpoint.path.name}`.", ""]
+    lines += [f"`{checkpoint.arch or model or 'a model'}`, {weights}`{checkpoint.path.name}`.", ""]
     lines += ["```python", "import timm", f'model = timm.create_model("local-dir:{name}", pretrained=True)', "```", ""]
     facts = {
         "classes": loaded.model.num_classes,

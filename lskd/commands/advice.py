@@ -68,9 +68,10 @@ def outputs_part(
         }
         for each in found
     ]
-    split = teacher.provenance.get("split") or "unknown split"
+    split = teacher.provenance.get("split")
     return {
-        "rests_on": f"{len(thinned.labels)} samples of the {split} split",
+        "rests_on": f"{len(thinned.labels)} samples of "
+        + ("an unknown split" if split is None else f"the {split} split"),
         "reason": None,
         "largest_entropy_nats": math.log(len(teacher.class_names)),
         "by_temperature": rows,
@@ -86,6 +87,8 @@ def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) 
     studies = group(runs)
     found = effects(studies)
     ours = [each for each in found if _of_this_teacher(each, teacher)]
+    # A study without students is of other models, or of another teacher.
+    taught = [study for study in studies if study.students and (not ours or any(each.study is study for each in ours))]
     comparisons = {id(each): comparison for each in found if (comparison := each.against_one)}
     adjusted = dict(zip(comparisons, holm([each.p for each in comparisons.values()]), strict=True))
     others = [each for each in found if all(each is not one for one in ours)]
@@ -98,7 +101,7 @@ def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) 
         ],
         "controls": [_control(each) for each in step_controls(ours)],
         "eta": [row for study in studies for row in _eta(study, ours, sets)],
-        "without_teacher": list({str(row): row for study in studies for row in _alone(study)}.values()),
+        "without_teacher": list({str(row): row for study in taught for row in _alone(study)}.values()),
     }
 
 
@@ -126,11 +129,8 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
     steps: list[Advice] = []
     if not ours:
         steps.append(_step("which T is best for your data", make.students(TRIED)))
-    few = [
-        (each, T) for each in ours if (T := [float(T) for T, cell in each["means"].items() if cell["n"] < LEAST_SEEDS])
-    ]
-    for effect, temperatures in few:
-        command = make.students(temperatures, like=effect["first_run"])
+    for effect in (each for each in ours if each["few_seeds"]):
+        command = make.students(effect["few_seeds"], like=effect["first_run"])
         steps.append(_step(f"whether differences are more than chance, {effect['study']}", command))
     plain = [each for each in ours if each["plain_steps"]]
     matched = {float(T) for each in ours if each["matched"] for T in each["means"]}
@@ -176,7 +176,8 @@ class _Trainings:
         """Representations of the students, S1 and S2, and the answer with η."""
         record = "for RUN in RUNS/*_T[13]_*; do lskd vision representations $RUN/last.pth.tar --data-dir DIR; done"
         if not self.vision:
-            record = "lskd nmt representations --data DATA-BIN --path RUN/checkpoint_best.pt  # of each student"
+            record = "lskd nmt representations --data DATA-BIN --path $RUN/checkpoint_best.pt"
+            record = f"for RUN in RUNS/*_T[13]_*; do {record}; done"
         sets = f"lskd similar {path} --by distance --targets … --output sets.json"
         return f"{record} && {sets} && lskd advise {path} RUNS --sets sets.json"
 
@@ -197,15 +198,14 @@ def _of_this_teacher(effect: Effect, teacher: Representations) -> bool:
 
 def _effect(effect: Effect, ours: bool, p: float | None) -> Advice:
     comparison = effect.against_one
+    runs = {T: each for (alpha, T), each in effect.study.students.items() if alpha == effect.alpha}
+    # Students of T = 1 may be those of another study, whose options differ.
+    own = {T: kept for T, each in runs.items() if (kept := [run for run in each if _is_own(run, effect)])}
     return {
         "study": effect.study.title,
         "of_this_teacher": ours,
-        "first_run": next(
-            str(run.directory)
-            for (alpha, _), runs in effect.study.students.items()
-            for run in runs
-            if alpha == effect.alpha
-        ),
+        "first_run": str(next(run.directory for each in (own or runs).values() for run in each)),
+        "few_seeds": [T for T, each in effect.means.items() if T in own and each.n < LEAST_SEEDS],
         "label_smoothing": effect.alpha,
         "optimiser": effect.optimiser,
         "matched": effect.matched,
@@ -228,6 +228,10 @@ def _effect(effect: Effect, ours: bool, p: float | None) -> Advice:
             "paired": comparison.paired,
         },
     }
+
+
+def _is_own(run: Run, effect: Effect) -> bool:
+    return run.settings == effect.study.first.settings
 
 
 def _control(control: StepControl) -> Advice:

@@ -23,8 +23,9 @@ VERDICTS = {
     "the steps that costs, not what T teaches.",
     "all": "what T = {T:g} costs goes away with {control}: as far as your runs show, it is the size of the steps.",
     "part": "a part of what T = {T:g} costs goes away with {control}, and a part stays.",
-    "none": "what T = {T:g} costs does not go away with {control}: it is not the size of the steps.",
-    "no cost": "T = {T:g} costs nothing beyond chance, with {control} or without.",
+    "none": "what T = {T:g} costs does not go away with {control}, beyond chance: your runs do not show that it is the "
+    "size of the steps.",
+    "no cost": "T = {T:g} costs nothing beyond chance without {control}.",
 }
 LIMITS = (
     "What is best for your own data is for your validation data to say. A T that was chosen by the data it is scored "
@@ -61,7 +62,8 @@ def conclusion(advice: dict[str, Any]) -> list[str]:
     said += [_of_steps(each) for each in advice["runs"]["controls"] if each["verdict"] != "cannot tell"]
     small = advice["outputs"]["small_steps"]
     if small and not advice["runs"]["controls"]:
-        temperatures = "T = " + " and ".join(f"{T:g}" for T in small)
+        *first, last = (f"{T:g}" for T in small)
+        temperatures = "T = " + " and ".join([*([", ".join(first)] if first else []), last])
         said.append(OF_STEPS.format(temperatures=temperatures, share=100 * advice["outputs"]["small_steps_are_below"]))
     return said
 
@@ -156,8 +158,7 @@ def _runs(part: dict[str, Any]) -> str:
     lines += [f"   {line}" for line in map(_control, part["controls"])]
     lines += [f"   {line}" for line in map(_eta, part["eta"])]
     for each in part["without_teacher"]:
-        alpha = "α unknown" if each["label_smoothing"] is None else f"labels of α = {each['label_smoothing']:g}"
-        lines.append(f"   without a teacher: {each['model']}, {alpha}: {_cell(each)}")
+        lines.append(f"   without a teacher: {each['model']}, labels of {_alpha(each)}: {_cell(each)}")
     about = (
         "mean ± standard deviation over seeds (n); the difference is of the best T and T = 1, or of T = 1 and the next "
     )
@@ -170,12 +171,16 @@ def _control(each: dict[str, Any]) -> str:
     cost = ""
     if each["cost"] and each["cost_controlled"]:
         cost = f"; cost of T {_interval(each['cost'])}, with {each['control']} {_interval(each['cost_controlled'])}"
-    return f"α = {each['label_smoothing']:g}, T = {each['temperature']:g}, {each['control']}: {means}{cost}"
+    return f"{_alpha(each)}, T = {each['temperature']:g}, {each['control']}: {means}{cost}"
+
+
+def _alpha(each: dict[str, Any]) -> str:
+    return "α unknown" if each["label_smoothing"] is None else f"α = {each['label_smoothing']:g}"
 
 
 def _eta(each: dict[str, Any]) -> str:
     how = each["study"].partition(", ")[2]
-    said = f"η, {each['change']}, α = {each['label_smoothing']:g}, {how + ', ' if how else ''}{each['split']}: "
+    said = f"η, {each['change']}, {_alpha(each)}, {how + ', ' if how else ''}{each['split']}: "
     said += (
         f"η(S1) {each['similar_percent']:+.2f} %, below 0 for {each['similar_below_0']} of {each['targets']} targets; "
         f"η(S2) {each['dissimilar_percent']:+.2f} %"

@@ -24,13 +24,19 @@ from lskd.records.inputs import SUFFIX
 
 EXAMPLE = "lskd advise runs/imagenet/resnet50_a0.1_s42/last.validation.representations.safetensors runs/imagenet"
 SAMPLES = 20_000  # evenly spread; more than enough
-VALID = "must be a representation file, or a run with one beside its checkpoint"
+VALID = "must be a file that `lskd vision representations` or `lskd nmt representations` wrote, or a run with one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd advise``."""
     parser.add_argument("teacher", metavar="TEACHER", type=Path, help="a teacher's representation file, or its run")
-    parser.add_argument("runs", nargs="*", metavar="RUNS", help="runs, or directories above them; or further teachers")
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        default=[],
+        metavar="RUNS",
+        help="runs, or directories above them; or further teachers' files",
+    )
     parser.add_argument(
         "--temperatures",
         type=temperatures_argument,
@@ -53,6 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
     places = [place for place in arguments.runs if place not in others]
     if arguments.sets and not places:
         raise input_error("--sets", arguments.sets, "must be with RUNS, whose η it is for")
+    if arguments.sets and not arguments.sets.is_file():
+        raise input_error("--sets", arguments.sets, "must be a file, as written by `lskd similar --output`")
     teachers = [(path, read_representations(path)) for path in [teacher_file(arguments.teacher), *map(Path, others)]]
     runs = find_runs(places) if places else []
     answers = [advise(*each, runs, temperatures, arguments.sets) for each in teachers]

@@ -33,13 +33,22 @@ def images(base: Run | None, checkpoint: str | None, options: Sequence[object], 
 
 
 def translation(base: Run | None, teacher: str, temperatures: Sequence[float]) -> str:
-    """A shell loop of ``fairseq-train`` over temperatures, with the options of a run: a student, or the teacher."""
+    """A shell loop over temperatures and three seeds that trains and scores, with the options of a run.
+
+    Args:
+        base: a student, or the teacher, of which only the options that are not its model's are taken; None: a template.
+        teacher: its checkpoint.
+        temperatures: T.
+    """
     left_out = OF_ONE_RUN | (OF_TEACHERS if base is not None and base.temperature is None else set())
     words = ["DATA-BIN"] if base is None else _without(base, left_out)
     criterion = ["--user-dir", "lskd_fairseq", "--criterion", "kd", "--teacher-path", teacher]
     command = shlex.join(["fairseq-train", *words, *criterion])
     every = " ".join(f"{T:g}" for T in temperatures)
-    return f"for T in {every}; do {command} --temperature $T --save-dir student_T$T; done"
+    data = "DATA-BIN" if words[0].startswith("-") else shlex.quote(words[0])
+    train = f"{command} --temperature $T --seed $SEED --save-dir student_T${{T}}_s$SEED"
+    score = f"lskd nmt score --data {data} --path student_T${{T}}_s$SEED/checkpoint_best.pt"
+    return f"for T in {every}; do for SEED in 1 2 3; do {train} && {score}; done; done"
 
 
 def _without(base: Run, options: Collection[str]) -> list[str]:

@@ -342,8 +342,19 @@ def test_translation_has_a_command_for_each_temperature(answer, teacher, tmp_pat
     _, one = answer(teacher("a", **about), tmp_path)
     assert one["runs"]["effects"][0]["of_this_teacher"]
     command = one["next"][0]["command"]
-    assert command.startswith("for T in 1; do fairseq-train")
-    assert "--criterion kd --teacher-path t/checkpoint_best.pt --temperature $T --save-dir student_T$T; done" in command
+    assert command.startswith("for T in 1; do for SEED in 1 2 3; do fairseq-train")
+    assert "--criterion kd --teacher-path t/checkpoint_best.pt --temperature $T --seed $SEED" in command
+    assert "--save-dir student_T${T}_s$SEED && lskd nmt score --data" in command
+    assert all("#" not in step["command"] for step in one["next"])
+
+
+def test_more_seeds_of_matched_gradients_are_matched_and_leave_the_shared_students_out(answer, teacher, tmp_path):
+    about = {"fingerprint": "weights of 0.1", "checkpoint": "t/last.pth.tar"}
+    students(tmp_path, {1: [85.0], 3: [83.0]}, **SGD)
+    students(tmp_path / "matched", {3: [85.0]}, **MATCH)
+    effects = answer(teacher("a", **about), tmp_path)[1]["runs"]["effects"]
+    assert [(each["matched"], each["few_seeds"]) for each in effects] == [(False, [1.0, 3.0]), (True, [3.0])]
+    assert effects[1]["first_run"].startswith(str(tmp_path / "matched"))
 
 
 # --- what is wrong ---------------------------------------------------------------------------------------------------
@@ -351,10 +362,12 @@ def test_translation_has_a_command_for_each_temperature(answer, teacher, tmp_pat
 
 def test_what_is_no_teacher_is_refused_in_one_line(refused, teacher, tmp_path):
     run = image_run(tmp_path, 0.1)
-    valid = "(must be a representation file, or a run with one beside its checkpoint)"
+    valid = "(must be a file that `lskd vision representations` or `lskd nmt representations` wrote, or a run with one)"
     assert refused("advise", run).endswith(f"TEACHER: {run} {valid}")
     assert refused("advise", tmp_path).endswith(f"TEACHER: {tmp_path} {valid}")
     file = teacher("a")
     assert "--sets: sets.json (must be with RUNS" in refused("advise", file, "--sets", "sets.json")
     assert "--temperatures: 0.0 (must be a finite number above 0)" in refused("advise", file, "--temperatures", 0)
     assert "runs: nothing (must be a directory" in refused("advise", file, "nothing")
+    said = refused("advise", file, tmp_path, "--sets", "nothere.json")
+    assert "--sets: nothere.json (must be a file, as written by `lskd similar --output`)" in said
