@@ -79,7 +79,7 @@ class TrainingParser(OneLineParser):
         _, unknown, words = message.partition("unrecognized arguments: ")
         first = words.split(" ")[0]
         if unknown and (reason := instead(first)):
-            message = str(input_error(first.partition("=")[0], "timm's", f"is not here: {reason}"))
+            message = f"no such option: {first.partition('=')[0]} ({reason})"
         super().error(message)
 
     def words_of_config(self, path: Path) -> list[str]:

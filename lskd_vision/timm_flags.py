@@ -26,7 +26,7 @@ INSTEAD = {
     "--no-resume-opt": "--resume resumes all of a run; --initial-checkpoint takes weights alone",
     "--opt-kwargs": "--momentum, --opt-eps and --opt-betas",
     "--gp": "--model-kwargs global_pool=NAME",
-    "--drop-connect": "--drop-path",
+    "--drop-connect": "use --drop-path",
     "--drop-block": "--model-kwargs drop_block_rate=P, of models that have it",
     "--bn-momentum": "--model-kwargs, of models that have it",
     "--bn-eps": "--model-kwargs, of models that have it",
@@ -65,6 +65,6 @@ def instead(word: str) -> str | None:
     """What to use instead of one of timm's flags, or why there is none; None for another word.
 
     >>> instead("--drop-connect=0.2"), instead("--data-dir")
-    ('--drop-path', None)
+    ('use --drop-path', None)
     """
     return INSTEAD.get(word.partition("=")[0])

@@ -185,7 +185,7 @@ def chosen(names: Sequence[str], experiments: dict[str, Experiment]) -> list[Exp
         key = re.sub(r"^study[\s_]+", "study-", key)
         if key not in plain:
             near = difflib.get_close_matches(key, plain, n=3, cutoff=0.4) or plain
-            valid = f"must be all, studies, or of {', '.join(plain[each] for each in near)}"
+            valid = f"must be all, studies, or one of {', '.join(plain[each] for each in near)}"
             raise input_error("TABLE", name, valid)
         found[plain[key]] = experiments[plain[key]]
     return list(found.values())

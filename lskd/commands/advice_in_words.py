@@ -61,7 +61,8 @@ def conclusion(advice: dict[str, Any]) -> list[str]:
             said.append(_of_few_seeds(ours))
     said += [_of_steps(each) for each in advice["runs"]["controls"] if each["verdict"] != "cannot tell"]
     small = advice["outputs"]["small_steps"]
-    if small and not advice["runs"]["controls"]:
+    plain = not ours or any(each["plain_steps"] for each in ours)
+    if small and plain and not advice["runs"]["controls"]:
         *first, last = (f"{T:g}" for T in small)
         temperatures = "T = " + " and ".join([*([", ".join(first)] if first else []), last])
         said.append(OF_STEPS.format(temperatures=temperatures, share=100 * advice["outputs"]["small_steps_are_below"]))

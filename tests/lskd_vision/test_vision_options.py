@@ -254,9 +254,9 @@ def test_the_data_directory_may_be_the_first_word_as_in_timms_script(tmp_path, c
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--mixup 0.2", "--mixup: timm's (is not here: labels of mixed images are not supported"),
-        ("--drop-connect=0.1", "--drop-connect: timm's (is not here: --drop-path)"),
-        ("--lr 1 --sched step --patience-epochs 3", "--patience-epochs: timm's (is not here: one cycle only"),
+        ("--mixup 0.2", "no such option: --mixup (labels of mixed images are not supported"),
+        ("--drop-connect=0.1", "no such option: --drop-connect (use --drop-path)"),
+        ("--lr 1 --sched step --patience-epochs 3", "no such option: --patience-epochs (one cycle only"),
         ("--mxup 0.2", "no such option: --mxup 0.2"),
     ],
 )

@@ -59,7 +59,7 @@ def test_more_options_for_snakemake_come_last(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("9Z", "TABLE: 9Z (must be all, studies, or of "),
+        ("9Z", "TABLE: 9Z (must be all, studies, or one of "),
         ("2A --profile nowhere", "--profile: nowhere (must be slurm, or a directory with a config.yaml)"),
         ("2A --cores 0", "--cores: '0' (must be a whole number above 0)"),
         ("2A --scale huge", "--scale: huge (must be one of "),
