@@ -64,7 +64,10 @@ def test_one_big_batch_accumulated_batches_and_two_processes_agree(step, start, 
         found, metrics = step(f"{settings} {options}")
         assert (found - whole).norm() <= 1e-5 * (whole - start).norm(), options
         assert metrics.keys() >= {"train_loss", "train_kd_loss", "train_nll_loss"}
-        assert metrics == pytest.approx(expected, abs=1.1e-3), options  # printed to three decimals
+        ratio = metrics.pop("train_kd_gradient_ratio")  # of some rows of each batch
+        assert ratio == pytest.approx(expected["train_kd_gradient_ratio"], rel=0.1), options
+        others = {name: value for name, value in expected.items() if name != "train_kd_gradient_ratio"}
+        assert metrics == pytest.approx(others, abs=1.1e-3), options  # printed to three decimals
 
 
 def test_two_processes_match_the_gradient_of_one_big_batch(step, start):

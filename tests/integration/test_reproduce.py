@@ -137,21 +137,31 @@ def test_one_that_is_still_running_keeps_a_second_one_out_and_ctrl_c_ends_it(sca
         assert "measured, scale tiny" in run("lskd reproduce", *words).stdout
 
 
+def snakemake(experiment, scale, output):
+    """Run a definition as `lskd reproduce` runs those in scripts/experiments."""
+    write_plan(*make_plan([experiment], read_scale(str(scale)), str(output)), output)
+    words = ["python -m snakemake --snakefile", ROOT / "scripts" / "Snakefile", "--directory", output]
+    return run(*words, "--config", f"plan={output / 'plan.json'}", "--cores 2 --resources gpu=1")
+
+
 def test_translation_is_reproduced_in_both_ways_beside_the_published_scores(scale, tmp_path, programs_are_forked):
+    """Of D.3 two temperatures of the smoothed teacher: all of it are 44 jobs that start fairseq."""
+    small = dataclasses.replace(read_experiments()["D.3"], label_smoothing=(0.1,), temperature=(1, 64))
     output = tmp_path / "out"
-    result = run("lskd reproduce D.3 --scale", scale, "--output", output)
-    assert result.stdout.count("Table D.3 (Chandrasegaran") == 2
+    snakemake(small, scale, output)
     for name in ("D.3", "D.3.mkd"):
+        log = (output / "logs" / f"{name}.log").read_text(encoding="utf-8")
+        assert "Table D.3 (Chandrasegaran" in log
         rows = read_result(output / "results" / f"{name}.json").rows
-        grid = {(row.label_smoothing, row.temperature) for row in rows if row.metric == "bleu"}
-        assert grid == {(alpha, T) for alpha in (0.0, 0.1) for T in (1, 2, 3, 64)}
+        grid = {(round(row.label_smoothing, 1), row.temperature) for row in rows if row.metric == "bleu"}
+        assert grid == {(0.1, 1), (0.1, 64)}  # of a small vocabulary the paper's α is a little above fairseq's ε
     as_code = json.loads((output / "help.en-de.mkd" / "transformer-small_a0.1_T64_s1" / "run.json").read_text())
     settings = as_code["configuration"]
     assert (settings["kd_weight"], settings["teacher_topk"]) == (0.9, 4)
     assert as_code["teacher"]["cache"][0]["dtype"] == "fp16"
     for cache in output.glob("help.en-de*/*/teacher-cache"):  # no student needs it any more
         shutil.rmtree(cache)
-    assert "done  " not in run("lskd reproduce D.3 --scale", scale, "--output", output).stderr
+    assert "Nothing to be done" in snakemake(small, scale, output).stderr
     page = (output / "report.D.3.html").read_text(encoding="utf-8")
     assert "as the paper says" in page
     assert "as its code does" in page
@@ -162,9 +172,7 @@ def test_a_study_goes_from_the_data_to_a_summary_and_a_page_that_tell_its_varian
 ):
     study = read_experiments()["study-optimiser"]
     small = dataclasses.replace(study, label_smoothing=(0.1,), temperature=(1, 3), eta=())
-    write_plan(*make_plan([small], read_scale(str(scale)), str(tmp_path)), tmp_path)
-    words = ["python -m snakemake --snakefile", ROOT / "scripts" / "Snakefile", "--directory", tmp_path]
-    run(*words, "--config", f"plan={tmp_path / 'plan.json'}", "--cores 2 --resources gpu=1")
+    snakemake(small, scale, tmp_path)
     rows = json.loads((tmp_path / "results" / "summary.study-optimiser.json").read_text())["rows"]
     grid = {(row["optimiser"], row["label_smoothing"], row["temperature"]) for row in rows}
     assert grid == {(name, 0.1, T) for name in ("momentum", "adamw") for T in (1, 3)}
