@@ -1,9 +1,10 @@
 """The parts of the answer of ``lskd advise``, as plain values: what ``--json`` prints and the text is made from."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lskd.commands.file_logits import Logits
@@ -161,7 +162,7 @@ class _Trainings:
         self.base = self.student or run_beside(made.get("checkpoint"))
 
     def students(self, temperatures: Sequence[float], *options: str, like: str | None = None) -> str:
-        """Students at these temperatures, of images three seeds each, with the settings of the run ``like``."""
+        """Students at these temperatures, three seeds each, with the settings of the run ``like``."""
         base = self.base if like is None else self.runs[like]
         if not self.vision:
             return translation(base, self.checkpoint, temperatures)
@@ -249,17 +250,12 @@ def _control(control: StepControl) -> Advice:
         "cost_controlled": interval(control.cost_controlled),
         "removed": interval(control.removed),
         "means": {
-            "T = 1": over(control.plain.values[1.0]),
-            "plain": over(control.plain.values[control.temperature]),
-            "controlled": over(control.control.values[control.temperature]),
+            "T = 1": fmean(control.plain.values[1.0].values()),
+            "plain": fmean(control.plain.values[control.temperature].values()),
+            "controlled": fmean(control.control.values[control.temperature].values()),
         },
         "verdict": control.verdict,
     }
-
-
-def over(values: Mapping[Any, float]) -> float:
-    """The mean over seeds."""
-    return sum(values.values()) / len(values)
 
 
 def _eta(study: Study, ours: Sequence[Effect], sets: Path | None) -> list[Advice]:
@@ -274,8 +270,8 @@ def _eta(study: Study, ours: Sequence[Effect], sets: Path | None) -> list[Advice
             mean = MeanEta.of(split, eta)
             row: Advice = {"study": study.title, "label_smoothing": alpha, "split": split, "targets": mean.targets}
             row |= {"change": f"T = {options.first:g} → {options.second:g}", "pairs": len(mean.similar)}
-            row |= {"similar_percent": over(dict(enumerate(mean.similar))), "similar_below_0": mean.signs[0]}
-            row |= {"dissimilar_percent": over(dict(enumerate(mean.dissimilar))), "dissimilar_above_0": mean.signs[1]}
+            row |= {"similar_percent": fmean(mean.similar), "similar_below_0": mean.signs[0]}
+            row |= {"dissimilar_percent": fmean(mean.dissimilar), "dissimilar_above_0": mean.signs[1]}
             row |= {"similar_excluding_0": mean.excluding[0] if mean.excluding else None, "p": mean.p}
             rows.append(row | {"p_isotropic": mean.p_isotropic})
     return rows
