@@ -71,7 +71,11 @@ def main(arguments: argparse.Namespace) -> None:
         for model in models:
             model.to(device).eval()
         translate_parts(models, task, parts, arguments)
-    with contextlib.suppress(FileNotFoundError), locked(parts.directory / PLAN) as mine:  # another one may have ended
+    with contextlib.ExitStack() as stack:
+        try:
+            mine = stack.enter_context(locked(parts.directory / PLAN))
+        except FileNotFoundError:  # another process has written the data and removed the parts
+            mine = False
         if mine and not parts.missing():
             write_data(Path(arguments.data), arguments.dest, task, plan, parts.read())
             shutil.rmtree(parts.directory)
