@@ -55,7 +55,10 @@ class Experiment:
         question: that a study answers.
         variants: of a study: the ways to train students, as the scale names them, and :data:`PLAIN`.
         only: for variants that are not trained at every T: at which.
-        eta: of a study of images: the two T between which η is measured if the scale has sets; empty for none.
+        without_teacher: of a study: α of the labels of students without a teacher, in each variant that does not change
+            how a teacher is followed.
+        eta: of a study of images: T, from the first of which η is measured to each other if the scale has sets; empty
+            for none.
     """
 
     id: str
@@ -77,6 +80,7 @@ class Experiment:
     question: str | None = None
     variants: tuple[str, ...] = (PLAIN,)
     only: dict[str, tuple[Value, ...]] = field(default_factory=dict)
+    without_teacher: tuple[Value, ...] = ()
     eta: tuple[Value, ...] = ()
 
     @property
@@ -149,8 +153,8 @@ def _check_study(experiment: Experiment, path: Path) -> None:
             raise input_error(f"{where}: only", variant, f"must be of {', '.join(experiment.variants)}")
         if not set(temperatures) <= set(experiment.temperature):
             raise input_error(f"{where}: only: {variant}", list(temperatures), "must be of the temperatures")
-    if experiment.eta and (len(experiment.eta) != 2 or not set(experiment.eta) <= set(experiment.temperature)):
-        raise input_error(f"{where}: eta", list(experiment.eta), "must be two of the temperatures")
+    if experiment.eta and (len(experiment.eta) < 2 or not set(experiment.eta) <= set(experiment.temperature)):
+        raise input_error(f"{where}: eta", list(experiment.eta), "must be two or more of the temperatures")
 
 
 def _order(experiment: Experiment) -> tuple[bool, str, bool, int, str]:

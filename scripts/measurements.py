@@ -19,15 +19,17 @@ def students_of(experiment: Experiment, models: Models) -> list[Student]:
     if experiment.shows not in TRAINS:
         return []
     known = models.settings(experiment.data).get("matched", {})
+    kinds: list[tuple[float, float | None, bool]]
     kinds = [(alpha, T, False) for alpha in experiment.label_smoothing for T in experiment.temperature]
     kinds += [(0, known.get(T, T), T not in known) for T in experiment.matched]
+    kinds += [(alpha, None, False) for alpha in experiment.without_teacher]
     return [
         Student(experiment.data, model, alpha, T, seed, recipe, experiment.distill_type, matched, variant)
         for variant in experiment.variants
         for recipe in experiment.recipes
         for model in experiment.students
         for alpha, T, matched in kinds
-        if T in experiment.only.get(variant, (T,))
+        if (T in experiment.only.get(variant, (T,)) if T else models.trains_on_labels(experiment.data, variant))
         for seed in models.seeds_of(experiment)
     ]
 
@@ -83,7 +85,11 @@ class Measurements:
     def teachers(self, experiment: Experiment) -> list[Made]:
         """The run directories of the teachers."""
         models, data = self.models, experiment.data
-        return [(models.teacher_run(data, alpha), models.teacher(data, alpha)) for alpha in experiment.label_smoothing]
+        return [
+            (models.teacher_run(data, alpha, seed=seed), models.teacher(data, alpha, seed=seed))
+            for alpha in experiment.label_smoothing
+            for seed in models.teacher_seeds(experiment)
+        ]
 
     def eta(self, experiment: Experiment, variant: str = "centroid") -> None:
         """η of each student on each split, from the lower to the higher T."""

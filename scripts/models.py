@@ -85,6 +85,20 @@ class Models:
         first, number = settings["first_seed"], self.seeds or settings.get("seeds") or self.scale.seeds
         return list(range(first, first + (1 if experiment.shows == "projection" else number or experiment.seeds)))
 
+    def teacher_seeds(self, experiment: Experiment) -> list[int]:
+        """The seeds of an experiment's teachers: those of its students, or one for all."""
+        seeds = self.seeds_of(experiment)
+        return seeds if self.scale.teacher_per_seed else [self.settings(experiment.data)["first_seed"]]
+
+    def teacher_seed(self, student: Student) -> int:
+        """The seed of a student's teacher."""
+        return student.seed if self.scale.teacher_per_seed else self.settings(student.data)["first_seed"]
+
+    def trains_on_labels(self, data: str, variant: str) -> bool:
+        """Whether a variant says nothing of how a teacher is followed, so that a student without one can have it."""
+        options = self.settings(data).get("variants", {}).get(variant, {})
+        return not any(name.startswith(("kd-", "teacher-")) for name in options)
+
     def study(self, student: Student) -> str:
         """The directory of a student's study, which has its run."""
         name = self.settings(student.data)["name"]
@@ -105,11 +119,13 @@ class Models:
             return settings["recipes"][recipe]["teacher"]["name"]
         return settings["teacher"]["model"]
 
-    def teacher_run(self, data: str, alpha: float, recipe: str = "paper") -> str:
-        """The run directory of a teacher."""
-        settings = self.settings(data)
+    def teacher_run(self, data: str, alpha: float, recipe: str = "paper", seed: int | None = None) -> str:
+        """The run directory of a teacher, the first one unless a seed is given."""
         study = self.study(Student(data, "", alpha, 1, 0, recipe))
-        return f"{study}/{self.teacher_model(data, recipe)}_a{alpha:g}_s{settings['first_seed']}"
+        return f"{study}/{self.teacher_model(data, recipe)}_a{alpha:g}_s{self._seed(data, seed)}"
+
+    def _seed(self, data: str, seed: int | None) -> int:
+        return self.settings(data)["first_seed"] if seed is None else seed
 
     def student_model(self, student: Student) -> str:
         """The student's model as named in run directories."""
@@ -122,7 +138,10 @@ class Models:
         """The run directory of a student; for a matched one, whose T is found later, the directory above, with a /."""
         if student.matched:
             return f"{self.study(student)}/"
-        name = f"{self.student_model(student)}_a{student.label_smoothing:g}_T{student.temperature:g}"
+        name = f"{self.student_model(student)}_a{student.label_smoothing:g}"
+        if student.temperature is None:
+            return f"{self.study(student)}/{name}_s{student.seed}"
+        name += f"_T{student.temperature:g}"
         if self.settings(student.data)["kind"] == "images":
             name += loss_in_name(self.image_role(student))
         return f"{self.study(student)}/{name}_s{student.seed}"
@@ -136,33 +155,52 @@ class Models:
         settings = self.settings(student.data)
         return settings.get("student", {}) | settings["models"][student.model] | self.variant(student)
 
-    def teacher(self, data: str, alpha: float, recipe: str = "paper") -> str:
-        """The job that trains a teacher."""
+    def teacher(self, data: str, alpha: float, recipe: str = "paper", seed: int | None = None) -> str:
+        """The job that trains a teacher, the first one unless a seed is given."""
         settings = self.settings(data)
         if settings["kind"] == "images":
-            return self.from_labels(data, settings["teacher"], alpha)
-        run = self.teacher_run(data, alpha, recipe)
-        shape = settings["recipes"][recipe]["teacher"]
-        command = train_translation(settings, shape, self.data_dir(data), run, settings["first_seed"])
-        command += ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", word(float(alpha))]
-        return self.trained(run, "teacher", command, [self.prepare(data)], [run], settings["train"]["max-epoch"])
+            return self.from_labels(data, settings["teacher"], alpha, self._seed(data, seed))
+        run, shape = self.teacher_run(data, alpha, recipe, seed), settings["recipes"][recipe]["teacher"]
+        return self.translation_from_labels(data, settings, shape, alpha, run, "teacher", self._seed(data, seed))
 
-    def from_labels(self, data: str, model: dict[str, Any], alpha: float) -> str:
+    def translation_from_labels(
+        self, data: str, settings: dict[str, Any], shape: dict[str, Any], alpha: float, run: str, kind: str, seed: int
+    ) -> str:
+        """The job that trains a translation model on the references: a teacher, or a student without one."""
+        command = train_translation(settings, shape, self.data_dir(data), run, seed)
+        command += ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", word(float(alpha))]
+        return self.trained(run, kind, command, [self.prepare(data)], [run], settings["train"]["max-epoch"])
+
+    def from_labels(self, data: str, model: dict[str, Any], alpha: float, seed: int) -> str:
         """The job that trains an image model on labels: a teacher, or a model from which others start."""
         settings = self.settings(data)
-        role, seed = settings["teacher"] | architecture(model), settings["first_seed"]
-        study = f"{self.output}/{settings['name']}"
-        run = f"{study}/{model['model']}_a{alpha:g}_s{seed}"
-        command = train_images(settings, role, model["model"], self.data_dir(data), study, seed)
+        role = settings["teacher"] | architecture(model)
+        run = f"{self.output}/{settings['name']}/{model['model']}_a{alpha:g}_s{seed}"
+        return self.images_from_labels(data, role, model["model"], alpha, run, "teacher", seed)
+
+    def images_from_labels(
+        self, data: str, role: dict[str, Any], model: str, alpha: float, run: str, kind: str, seed: int
+    ) -> str:
+        """The job that trains an image model on labels: a teacher, or a student without one."""
+        command = train_images(self.settings(data), role, model, self.data_dir(data), run.rpartition("/")[0], seed)
         command += ["--smoothing", word(float(alpha))]
-        start, after = self.start(role, alpha)
-        after = [self.prepare(data), *after]
-        return self.trained(run, "teacher", command + start, after, [run], role["epochs"])
+        start, after = self.start(role, alpha if kind == "teacher" else 0.0)
+        return self.trained(run, kind, command + start, [self.prepare(data), *after], [run], role["epochs"])
+
+    def without_teacher(self, student: Student) -> str:
+        """The job that trains a student on labels alone."""
+        data, alpha, run = student.data, student.label_smoothing, self.run(student)
+        settings = self.settings(data)
+        if settings["kind"] == "images":
+            role = self.image_role(student)
+            return self.images_from_labels(data, role, role["model"], alpha, run, "student", student.seed)
+        own, shape = self.own_training(student), settings["recipes"][student.recipe]["student"]
+        return self.translation_from_labels(data, own, shape, alpha, run, "student", student.seed)
 
     def start(self, role: dict[str, Any], alpha: float) -> tuple[list[str], list[str]]:
         """The options for a model's initial weights, and the jobs that make these, with label smoothing α."""
         if other := role.get("starts_from"):
-            job = self.from_labels(other, role, alpha)
+            job = self.from_labels(other, role, alpha, self._seed(other, None))
             return ["--initial-checkpoint", f"{self.jobs[job].runs[0]}/last.pth.tar"], [job]
         if name := role.get("torchvision_weights"):
             path = f"{self.output}/data/{name}.pth"
@@ -176,12 +214,15 @@ class Models:
         """Add the jobs that train students: one for each, or one for all temperatures if the scale says so."""
         groups: dict[tuple[str, str, float, int, float | None], list[Student]] = {}
         for each in sorted(set(wanted), key=repr):
+            if each.temperature is None:
+                self._job_of[each] = self.without_teacher(each)
+                continue
             alone = self.settings(each.data)["kind"] == "translation" or not self.scale.together or each.matched
             own = each.temperature if alone else None
             key = (self.study(each), each.model, each.label_smoothing, each.seed, own)
             groups.setdefault(key, []).append(each)
         for group in groups.values():
-            group.sort(key=lambda each: each.temperature)
+            group.sort(key=lambda each: each.temperature or 0)
             translation = self.settings(group[0].data)["kind"] == "translation"
             job = self.translation_student(group[0]) if translation else self.image_students(group)
             for each in group:
@@ -197,9 +238,11 @@ class Models:
         settings, alpha = self.settings(one.data), one.label_smoothing
         model, role = settings["models"][one.model], self.image_role(one)
         command = train_images(settings, role, model["model"], self.data_dir(one.data), self.study(one), one.seed)
-        after = [self.prepare(one.data), self.teacher(one.data, alpha)]
-        command += ["--kd-checkpoint", f"{self.teacher_run(one.data, alpha)}/last.pth.tar", "--kd-temperature"]
-        if one.matched:
+        seed = self.teacher_seed(one)
+        after = [self.prepare(one.data), self.teacher(one.data, alpha, seed=seed)]
+        teacher = f"{self.teacher_run(one.data, alpha, seed=seed)}/last.pth.tar"
+        command += ["--kd-checkpoint", teacher, "--kd-temperature"]
+        if one.matched and one.temperature:
             file, job = self.matched(one.data, one.temperature)
             command, after = [*command, file], [*after, job]
             name = f"{self.study(one)}/{model['model']}_a{alpha:g}_s{one.seed}"
@@ -218,20 +261,26 @@ class Models:
         """The job that trains a translation student."""
         settings, run = self.settings(student.data), self.run(student)
         recipe = settings["recipes"][student.recipe]
-        own = settings | {"train": settings["train"] | self.variant(student)}
+        own = self.own_training(student)
         command = train_translation(own, recipe["student"], self.data_dir(student.data), run, student.seed)
-        cache, job = self.cached_teacher(student.data, student.label_smoothing, student.recipe)
+        seed = self.teacher_seed(student)
+        cache, job = self.cached_teacher(student.data, student.label_smoothing, student.recipe, seed)
         command += ["--criterion", "kd", "--temperature", f"{student.temperature:.10g}", "--teacher-cache", cache]
         command += flags(recipe.get("distil", {}))
         after = [self.prepare(student.data), job]
         return self.trained(run, "student", command, after, [run], own["train"]["max-epoch"])
 
-    def cached_teacher(self, data: str, alpha: float, recipe: str) -> tuple[str, str]:
+    def own_training(self, student: Student) -> dict[str, Any]:
+        """The settings of a translation student's data with the options of its variant."""
+        settings = self.settings(student.data)
+        return settings | {"train": settings["train"] | self.variant(student)}
+
+    def cached_teacher(self, data: str, alpha: float, recipe: str, seed: int) -> tuple[str, str]:
         """The cache of a translation teacher for its students: the directory, and the job."""
-        run = self.teacher_run(data, alpha, recipe)
+        run = self.teacher_run(data, alpha, recipe, seed)
         dest, name = f"{run}/teacher-cache", run.removeprefix(f"{self.output}/").replace("/", ".")
         command = cache_translation(self.settings(data), self.data_dir(data), f"{run}/checkpoint_best.pt", dest)
-        after = [self.prepare(data), self.teacher(data, alpha, recipe)]
+        after = [self.prepare(data), self.teacher(data, alpha, recipe, seed)]
         return dest, self.add(Job(f"cache.{name}", "cache", command, after, directory=dest, **self.compute("other")))
 
     def trained(self, name: str, kind: str, command: list[str], after: list[str], runs: list[str], epochs: int) -> str:
@@ -255,9 +304,9 @@ class Models:
         job = Job(name, "representations", command, [training], list(files.values()), **self.compute("other"))
         return {split: (path, self.add(job)) for split, path in files.items()}
 
-    def recorded_teacher(self, data: str, alpha: float) -> dict[str, tuple[str, str]]:
-        """The representation files of a teacher."""
-        return self.recorded(self.teacher_run(data, alpha), data, self.teacher(data, alpha))
+    def recorded_teacher(self, data: str, alpha: float, seed: int | None = None) -> dict[str, tuple[str, str]]:
+        """The representation files of a teacher, the first one unless a seed is given."""
+        return self.recorded(self.teacher_run(data, alpha, seed=seed), data, self.teacher(data, alpha, seed=seed))
 
     def recorded_student(self, student: Student) -> dict[str, tuple[str, str]]:
         """The representation files of a student."""

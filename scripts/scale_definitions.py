@@ -42,6 +42,7 @@ class Scale:
         data: settings of each data set, by the paper's name.
         together: one job for all temperatures of a teacher, student and seed, instead of a job for each.
         seeds: students of each kind; None for the experiment's own number.
+        teacher_per_seed: whether students of different seeds have teachers of different seeds, instead of one.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Scale:
     data: dict[str, dict[str, Any]]
     together: bool = False
     seeds: Positive | None = None
+    teacher_per_seed: bool = False
 
 
 class _DataSet(msgspec.Struct, kw_only=True):
@@ -117,17 +119,38 @@ class _Recipe(msgspec.Struct):
 def read_scale(name: str) -> Scale:
     """Read the scale of that name in ``scales/``, or that of another YAML file.
 
+    A scale with ``based_on: NAME`` has everything of that one that it does not set itself.
+
     Raises:
         InputError: there is no such scale, or it is invalid.
     """
+    path = _path_of(name)
+    content = read_yaml(path, "--scale")
+    if base := content.pop("based_on", None):
+        content = merged(read_yaml(_path_of(str(base)), f"--scale {path}: based_on"), content)
+    scale = checked(content | {"name": path.stem}, Scale, "--scale", path)
+    for data, settings in scale.data.items():
+        _check_data(settings, f"{path}: {data}")
+    return scale
+
+
+def _path_of(name: str) -> Path:
+    """The file of a scale. Raises InputError."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else SCALES / f"{name}.yaml"
     if not path.is_file():
         there = ", ".join(sorted(each.stem for each in SCALES.glob("*.yaml")))
         raise input_error("--scale", name, f"must be one of {there}, or a YAML file like them")
-    scale = checked(read_yaml(path, "--scale") | {"name": path.stem}, Scale, "--scale", path)
-    for data, settings in scale.data.items():
-        _check_data(settings, f"{path}: {data}")
-    return scale
+    return path
+
+
+def merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Settings with everything of a base that they do not set themselves, at every depth.
+
+    >>> merged({"seeds": 1, "train": {"lr": 0.1, "opt": "sgd"}}, {"seeds": 5, "train": {"lr": 1}})
+    {'seeds': 5, 'train': {'lr': 1, 'opt': 'sgd'}}
+    """
+    both = {name for name in base.keys() & own.keys() if isinstance(base[name], dict) and isinstance(own[name], dict)}
+    return base | own | {name: merged(base[name], own[name]) for name in both}
 
 
 def directory_part(variant: str) -> str:

@@ -15,8 +15,8 @@ class Student:
     Attributes:
         data: the data set, as printed.
         model: as printed.
-        label_smoothing: α of the teacher.
-        temperature: T; if ``matched``, the T of the smoothed teacher with the same entropy.
+        label_smoothing: α of the teacher; without one, of the labels.
+        temperature: T; if ``matched``, the T of the smoothed teacher with the same entropy; None without a teacher.
         seed: of the student.
         recipe: of translation.
         distill_type: of images.
@@ -27,7 +27,7 @@ class Student:
     data: str
     model: str
     label_smoothing: float
-    temperature: float
+    temperature: float | None
     seed: int
     recipe: str = "paper"
     distill_type: str = "logit"

@@ -27,8 +27,12 @@ def measure_study(experiment: Experiment, measurements: Measurements) -> None:
 
 def _eta(experiment: Experiment, measurements: Measurements) -> tuple[list[Made], list[str]]:
     """What the page needs to show η: files and the jobs that make them, and options of `lskd report`."""
-    models, (first, second) = measurements.models, experiment.eta
-    recorded = [models.recorded_teacher(experiment.data, alpha) for alpha in experiment.label_smoothing]
+    models, (first, second, *_) = measurements.models, experiment.eta
+    recorded = [
+        models.recorded_teacher(experiment.data, alpha, seed)
+        for alpha in experiment.label_smoothing
+        for seed in models.teacher_seeds(experiment)
+    ]
     students = [each for each in students_of(experiment, models) if each.temperature in experiment.eta]
     recorded += [models.recorded_student(each) for each in students]
     sets = measurements.sets(experiment)

@@ -15,11 +15,13 @@ from lskd_vision.config import DistillationConfig
 
 EXPERIMENTS = read_experiments()
 STUDIES = [name for name, each in EXPERIMENTS.items() if each.kind == "study"]
-BOTH, SMOOTHINGS = ("0", "0.1"), ("0", "0.05", "0.1", "0.2", "0.3")
-ALL_T, FEW_T = ("1", "2", "3", "64"), ("1", "3", "64")
+BOTH, FOUR, SMOOTHINGS = ("0", "0.1"), ("0", "0.05", "0.1", "0.2"), ("0", "0.05", "0.1", "0.2", "0.3")
+MOST_T, ALL_T, FEW_T = ("1", "2", "3", "4", "64"), ("1", "2", "3", "64"), ("1", "3", "64")
 # For each study and directory the α, the T and what a run's name has of the loss. A dot begins a variant's directory.
 GRIDS = {
-    "study-optimiser": {"": (BOTH, ALL_T, ""), ".adamw": (BOTH, ALL_T, "")},
+    "study-optimiser": {"": (FOUR, MOST_T, ""), ".adamw": (FOUR, MOST_T, "")},
+    "study-model": {"": (BOTH, FEW_T, ""), ".match": (BOTH, ("3", "64"), "_match"), ".adamw": (BOTH, FEW_T, "")},
+    "study-epochs": {"": (BOTH, FEW_T, ""), ".epochs-x4": (BOTH, FEW_T, "")},
     "study-step": {
         "": (BOTH, FEW_T, ""),
         ".match": (BOTH, ("3", "64"), "_match"),
@@ -35,13 +37,29 @@ GRIDS = {
         ".teacher-only": (BOTH, ("3", "64"), ""),
     },
     "study-truncation": {end: (BOTH, ALL_T, "") for end in ("", ".top-4", ".top-16", ".top-64")},
+    "study-step-translation": {
+        "": (BOTH, FEW_T, ""),
+        ".match": (BOTH, ("3", "64"), ""),
+        ".standardised": (BOTH, FEW_T, ""),
+    },
     "study-smoothing": {"": (SMOOTHINGS, ALL_T, "")},
 }
+# α of the labels of students without a teacher, and the directories of those.
+ALONE = {
+    "study-optimiser": (BOTH, ("", ".adamw")),
+    "study-step": (BOTH, ("", ".lr-x3", ".lr-x10")),
+    "study-epochs": (BOTH, ("", ".epochs-x4")),
+    "study-smoothing": (SMOOTHINGS, ("",)),
+    "study-truncation": (BOTH, ("",)),
+    "study-step-translation": (BOTH, ("",)),
+}
+TRANSLATION = ("study-truncation", "study-step-translation")
 OPTIONS = {
     ".adamw": {"--opt": "adamw", "--weight-decay": "0.05"},
     ".match": {"--kd-gradient-scale": "match"},
     ".lr-x3": {"--lr": "0.3"},
     ".lr-x10": {"--lr": "1"},
+    ".epochs-x4": {},
     ".standardised": {"--kd-loss": "standardised"},
     ".mse": {"--kd-loss": "mse"},
     ".decoupled": {"--kd-loss": "decoupled"},
@@ -66,9 +84,11 @@ def runs_of(jobs: dict, kind: str = "student") -> list[str]:
 def about(scale: str, name: str) -> tuple[str, str, int, int]:
     """Directory, student, first seed and number of seeds."""
     settings = read_scale(scale).data[EXPERIMENTS[name].data]
-    if name == "study-truncation":
-        return settings["name"], "transformer-small", 1, 3 if scale == "paper" else 1
-    return settings["name"], settings["models"]["ResNet-18"]["model"], settings["first_seed"], 3
+    first = settings["first_seed"]
+    if name in TRANSLATION:
+        return settings["name"], "transformer-small", first, 1 if scale == "mini" else 3
+    model = settings["models"][EXPERIMENTS[name].students[0]]["model"]
+    return settings["name"], model, first, 5 if scale == "studies" else 3
 
 
 def test_there_is_a_plan_for_each_study():
@@ -77,7 +97,7 @@ def test_there_is_a_plan_for_each_study():
     assert not {each.id for each in chosen(["all"], EXPERIMENTS)} & set(STUDIES)
 
 
-@pytest.mark.parametrize("scale", ["mini", "paper"])
+@pytest.mark.parametrize("scale", ["mini", "studies", "paper"])
 @pytest.mark.parametrize("name", sorted(GRIDS))
 def test_a_study_has_every_student_of_its_grid_once(name, scale):
     data, model, first, seeds = about(scale, name)
@@ -86,6 +106,13 @@ def test_a_study_has_every_student_of_its_grid_once(name, scale):
         for end, (smoothings, temperatures, loss) in GRIDS[name].items()
         for alpha in smoothings
         for T in temperatures
+        for seed in range(first, first + seeds)
+    }
+    smoothings, ends = ALONE.get(name, ((), ()))
+    expected |= {
+        f"runs/here/{data}{end}/{model}_a{alpha}_s{seed}"
+        for end in ends
+        for alpha in smoothings
         for seed in range(first, first + seeds)
     }
     if scale == "paper":
@@ -98,15 +125,18 @@ def test_a_study_has_every_student_of_its_grid_once(name, scale):
 @pytest.mark.parametrize("name", sorted(GRIDS))
 def test_students_of_the_papers_way_are_those_of_its_table(name, scale):
     data, *_ = about(scale, name)
-    table = plan_of("5" if name == "study-truncation" else "2A", scale=scale)
+    table = plan_of("5" if name in TRANSLATION else "2A", scale=scale)
     trained = {run: job.command for job in table.values() if job.kind in ("student", "teacher") for run in job.runs}
     for job in plan_of(name, scale=scale).values():
         for run in job.runs:
             plain = run.startswith(f"runs/here/{data}/")
             assert plain or job.kind == "student"  # variants have no teachers of their own
-            if plain and re.search(r"_a0(\.1)?_", run):
-                # A job of several temperatures may have fewer of them, which is no other training.
-                assert [word for word in trained[run] if word != "2"] == [word for word in job.command if word != "2"]
+            if plain and re.search(r"_a0(\.1)?_(T(1|2|3|64)_)?s", run) and (job.kind == "teacher" or "_T" in run):
+                # A job of several temperatures may have more or fewer of them, which is no other training.
+                ours, theirs = (
+                    [word for word in each if word not in ("2", "4")] for each in (job.command, trained[run])
+                )
+                assert ours == theirs
 
 
 @pytest.mark.parametrize("scale", ["mini", "paper"])
@@ -115,6 +145,7 @@ def test_students_of_a_variant_are_trained_with_its_options_and_others_are_not(s
     for job in plan_of("studies", scale=scale).values():
         if job.kind != "student":
             continue
+        assert job.command.count("--epochs") + job.command.count("--max-epoch") == 1
         end = "".join(re.findall(r"(?:letters|imagenet|en-de)(\.[^/]*)", Path(job.runs[0]).parent.name))
         found.add(end)
         for option, value in OPTIONS.get(end, {}).items():
@@ -136,7 +167,7 @@ def test_studies_beside_the_papers_experiments_train_each_model_once():
 
 def test_of_each_variant_the_temperatures_of_a_teacher_are_one_job_at_the_small_scale():
     jobs = [job for job in plan_of("study-step").values() if job.kind == "student"]
-    assert len(jobs) == 4 * 2 * 3  # variants, α, seeds
+    assert len([job for job in jobs if "--kd-temperature" in job.command]) == 4 * 2 * 3  # variants, α, seeds
     (matched,) = [job for job in jobs if job.name == "letters.match.test_resnet_a0.1_s2.students"]
     place = matched.command.index("--kd-temperature")
     assert matched.command[place + 1 : place + 3] == ["3", "64"]
@@ -171,13 +202,13 @@ def test_a_study_is_summarised_and_gets_a_page_of_all_its_runs(name):
     students, teachers = set(runs_of(jobs)), set(runs_of(jobs, "teacher"))
     assert students == {word for word in summary.command if word in students}
     assert students | teachers == {word for word in page.command if word in students | teachers}
-    if name == "study-truncation":
+    if name in TRANSLATION:
         assert "--sets" not in page.command
         assert len([job for job in page.after if jobs[job].kind == "score"]) == len(students | teachers)
     else:
         assert page.command[page.command.index("--sets") + 1] == "runs/here/results/sets.json"
         files = {file for job in page.after for file in jobs[job].files}
-        measured = {run for run in students if re.search(r"_T[13]_", run)} | teachers
+        measured = {run for run in students if re.search(r"_T(1|3|64)_", run)} | teachers
         assert {f"{run}/last.train.representations.safetensors" for run in measured} <= files
 
 
@@ -218,8 +249,8 @@ def test_variants_of_a_scale_of_ones_own_are_checked(change, said, tmp_path):
         (("title: ", "# "), "title, question (must be there)"),
         (("match: [3, 64]", "mtach: [3]"), "only: mtach (must be of plain, match, lr ×3, lr ×10)"),
         (("match: [3, 64]", "match: [4]"), "only: match: [4] (must be of the temperatures)"),
-        (("eta: [1, 3]", "eta: [1]"), "eta: [1] (must be two of the temperatures)"),
-        (("eta: [1, 3]", "etas: [1]"), "has no setting etas"),
+        (("eta: [1, 3, 64]", "eta: [1]"), "eta: [1] (must be two or more of the temperatures)"),
+        (("eta: [1, 3, 64]", "etas: [1]"), "has no setting etas"),
     ],
 )
 def test_definitions_of_studies_are_checked(change, said, tmp_path):
@@ -229,3 +260,28 @@ def test_definitions_of_studies_are_checked(change, said, tmp_path):
     with pytest.raises(InputError) as error:
         read_experiments(tmp_path)
     assert said in str(error.value)
+
+
+def test_where_seeds_have_teachers_of_their_own_each_student_learns_from_the_teacher_of_its_seed():
+    jobs = plan_of("study-step", "study-step-translation", scale="studies")
+    teachers = [job for job in jobs.values() if job.kind == "teacher"]
+    assert len(teachers) == 2 * 5 + 2 * 3  # α, seeds
+    for job in teachers:
+        assert job.command[job.command.index("--seed") + 1] == job.runs[0].rpartition("_s")[2]
+    taught = 0
+    for job in jobs.values():
+        if job.kind == "student" and "_T" in job.runs[0]:
+            alpha, seed = re.findall(r"_a([\d.]+)_T.*_s(\d+)$", job.runs[0])[0]
+            (teacher,) = [word for word in job.command if word.endswith(("/last.pth.tar", "/teacher-cache"))]
+            assert Path(teacher).parent.name.endswith(f"_a{alpha}_s{seed}")
+            taught += 1
+    assert taught == 4 * 2 * 5 + (3 + 2 + 3) * 2 * 3
+
+
+def test_a_scale_has_what_the_one_it_is_based_on_has_and_what_it_sets_itself(tmp_path):
+    mini, studies = read_scale("mini").data["ImageNet-1K"], read_scale("studies").data["ImageNet-1K"]
+    assert studies["train"] == mini["train"]
+    assert (studies["first_seed"], studies["seeds"], mini["first_seed"], mini["seeds"]) == (11, 5, 1, 3)
+    (tmp_path / "own.yaml").write_text("based_on: nothing\n")
+    with pytest.raises(InputError, match="nothing .must be one of medium, mini, paper, studies"):
+        read_scale(str(tmp_path / "own.yaml"))
