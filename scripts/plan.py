@@ -264,9 +264,7 @@ def main(arguments: argparse.Namespace) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that select what to plan."""
     parser.add_argument("table", nargs="+", metavar="TABLE", help="such as 2A, A.1, study-step; all; or studies")
-    parser.add_argument(
-        "--scale", default="mini", help="mini, medium, paper, studies, or a YAML file like scripts/scales/*"
-    )
+    parser.add_argument("--scale", default="mini", help="mini, medium, paper, studies, or a YAML file like these")
     parser.add_argument("--seeds", type=positive, metavar="N", help="students of each kind (default: the scale's)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where everything goes (default: runs/SCALE)")
     parser.add_argument("--data", nargs="+", default=[], metavar="NAME=PATH", help="paths of the archives")

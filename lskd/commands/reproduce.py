@@ -2,10 +2,10 @@
 
 Every table and figure of the paper is a plan of ordinary commands, which snakemake runs: finished jobs are not
 repeated, and interrupted ones resume. --scale mini takes minutes on the data that ship with the project; paper needs
-the real data and GPUs. Studies of our own, on the same models and data, vary what the paper does not: the size of the
-step, the optimiser, the loss, the smoothing, the length of the training, the teacher's truncation; --scale studies gives
-them enough seeds for tests. The workflow is scripts/Snakefile of a checkout; its outputs go to runs/SCALE in the working
-directory.
+the real data and GPUs. Studies of our own, on the same models and data, vary what the paper does not: the size of
+the step, the optimiser, the loss, the smoothing, the length of the training, the teacher's truncation; --scale studies
+gives them enough seeds for tests. The workflow is scripts/Snakefile of a checkout; its outputs go to runs/SCALE in the
+working directory.
 """
 
 import argparse
@@ -35,8 +35,8 @@ BAR = "{n}/{total} jobs |{bar:30}| {elapsed}<{remaining}"
 # Lines of snakemake's output to print: errors of our commands, its own errors, ids of cluster jobs.
 PASSED_ON = re.compile(r"^(?!.*(CalledProcessError|error details)).*([Ee]rror|Traceback|SLURM jobid)")
 TABLES = (
-    "tables and figures of the paper, such as 2A, A.1, H.2, or all; study-step, study-step-translation, study-optimiser, "
-    "study-losses, study-smoothing, study-epochs, study-model, study-truncation, or studies"
+    "tables and figures of the paper, such as 2A, A.1, H.2, or all; study-step, study-step-translation, "
+    "study-optimiser, study-losses, study-smoothing, study-epochs, study-model, study-truncation, or studies"
 )
 SHOWN = 3  # tables are printed at the end, up to this number
 
@@ -44,9 +44,7 @@ SHOWN = 3  # tables are printed at the end, up to this number
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd reproduce``."""
     parser.add_argument("table", nargs="+", metavar="TABLE", help=TABLES)
-    parser.add_argument(
-        "--scale", default="mini", help="mini, medium, paper or studies, or a YAML file (default: mini)"
-    )
+    parser.add_argument("--scale", default="mini", help="mini (default), medium, paper, studies, or a YAML file")
     parser.add_argument("--seeds", type=positive, metavar="N", help="students of each kind (default: the scale's)")
     parser.add_argument("--dry-run", action="store_true", help="print the jobs and run none")
     parser.add_argument("--cores", type=positive, metavar="N", help="of the processor (default: all)")
