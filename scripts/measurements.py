@@ -100,7 +100,8 @@ class Measurements:
             for split in SPLITS:
                 files: dict[float, list[Made]] = {T: [] for T in experiment.temperature}
                 for each in students:
-                    files[each.temperature].append(self.models.recorded_student(each)[split])
+                    if each.temperature is not None:
+                        files[each.temperature].append(self.models.recorded_student(each)[split])
                 first, second = (files[T] for T in (min(files), max(files)))
                 name = f"eta.{model}.{split}.{variant}"
                 words = ["--first", *paths_of(first), "--second", *paths_of(second), "--sets", sets[0]]

@@ -283,5 +283,5 @@ def test_a_scale_has_what_the_one_it_is_based_on_has_and_what_it_sets_itself(tmp
     assert studies["train"] == mini["train"]
     assert (studies["first_seed"], studies["seeds"], mini["first_seed"], mini["seeds"]) == (11, 5, 1, 3)
     (tmp_path / "own.yaml").write_text("based_on: nothing\n")
-    with pytest.raises(InputError, match="nothing .must be one of medium, mini, paper, studies"):
+    with pytest.raises(InputError, match=r"nothing .must be one of medium, mini, paper, studies"):
         read_scale(str(tmp_path / "own.yaml"))
