@@ -85,11 +85,20 @@ def write(
     if Path(path).suffix == ".json":
         write_json(path, {**(about or {}), "rows": list(rows)})
         return
+    write_text(path, csv_text(rows))
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with all their keys as csv, an empty cell for None.
+
+    >>> csv_text([{"T": 1, "top1": 85.5}, {"T": 3}])
+    'T,top1\\n1,85.5\\n3,\\n'
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def _format(value: object, form: str) -> str:

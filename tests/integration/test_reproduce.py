@@ -12,12 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
+from collect_results import collect
 from definitions import read_experiments
 from helpers.commands import ROOT, last_line, run
 from helpers.forked_commands import hand_over
 from helpers.tiny_scale import write_tiny_scale
 from plan import make_plan, write_plan
 from scale_definitions import read_scale
+from study_tests import Results
 
 from lskd.paper.published import published
 from lskd.paper.results import read_result
@@ -171,7 +173,7 @@ def test_a_study_goes_from_the_data_to_a_summary_and_a_page_that_tell_its_varian
     scale, tmp_path, programs_are_forked
 ):
     study = read_experiments()["study-optimiser"]
-    small = dataclasses.replace(study, label_smoothing=(0.1,), temperature=(1, 3), eta=())
+    small = dataclasses.replace(study, label_smoothing=(0.1,), temperature=(1, 3), eta=(1, 3), without_teacher=(0.1,))
     snakemake(small, scale, tmp_path)
     rows = json.loads((tmp_path / "results" / "summary.study-optimiser.json").read_text())["rows"]
     grid = {(row["optimiser"], row["label_smoothing"], row["temperature"]) for row in rows}
@@ -183,6 +185,28 @@ def test_a_study_goes_from_the_data_to_a_summary_and_a_page_that_tell_its_varian
     assert 'href="./study-optimiser.html"' in contents
     planned = json.loads((tmp_path / "plan.json").read_text())
     assert all((ROOT / path / "run.json").exists() for job in planned.values() for path in job["runs"])
+    collect(tmp_path, tmp_path / "collected")
+    results = Results(tmp_path / "collected")
+    kinds = {(variant, "test_resnet", 0.1, T) for variant in ("plain", "adamw") for T in (1, 3, None)}
+    teachers = {("plain", "resnet10t", alpha, None) for alpha in (0.0, 0.1)}  # that without smoothing names the classes
+    assert results.top1.keys() == kinds | teachers
+    of_summary = {(row["optimiser"], row["temperature"]): row["mean"] for row in rows}
+    assert results.accuracy("adamw", 0.1, 3)[1] == pytest.approx(of_summary["adamw", 3], abs=1e-3)
+    place = tmp_path / "letters.adamw" / "test_resnet_a0.1_T{}_s1" / "last.validation.representations.safetensors"
+    files = [str(place).format(T) for T in (1, 3)]
+    run(
+        "lskd eta --first",
+        files[0],
+        "--second",
+        files[1],
+        "--sets",
+        tmp_path / "results" / "sets.json",
+        "--output",
+        tmp_path / "eta.json",
+    )
+    similar = [row["eta_similar_percent"] for row in json.loads((tmp_path / "eta.json").read_text())["rows"]]
+    assert results.drift("adamw", 0.1, 3)[1] == pytest.approx(sum(similar) / len(similar), abs=1e-3)
+    assert results.measure("similar_distance", "test_resnet", 0.1, 1)
 
 
 def test_a_job_that_fails_is_named_with_what_it_said(scale, tmp_path, programs_are_forked):

@@ -1,0 +1,153 @@
+"""Collect the results of image studies from their runs into tables that are committed: docs/results/studies/*.csv.
+
+    python scripts/collect_results.py runs/studies docs/results/studies
+
+- students.csv: a row for each run, students and teachers: what it is, its last epoch, its gradient relative to T = 1.
+- epochs.csv: validation top-1 of each epoch.
+- measures.csv: of each run with representations of the validation images: collapse, calibration, distances.
+- eta.csv: a row for each student at T > 1: η from the student at T = 1 of the same variant, α and seed, or of the plain
+  one where the variant has none; the mean over the targets, and how many have the paper's sign.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from definitions import PLAIN
+from tqdm import tqdm
+
+from lskd.commands.file_logits import Logits
+from lskd.io.errors import run_command
+from lskd.io.tables import write
+from lskd.measure.class_distances import squared_distances
+from lskd.measure.class_sets import ClassSets, read_sets
+from lskd.measure.diffusion import diffusion_indices
+from lskd.measure.model_measures import measure_outputs
+from lskd.measure.neural_collapse import neural_collapse
+from lskd.measure.representations import Representations, read_representations
+from lskd.records.found_runs import Run, find_runs
+
+FILE = "last.validation.representations.safetensors"
+EPOCH = ("valid_top1", "valid_top5", "valid_nll_loss", "valid_teacher_agreement", "valid_teacher_kl")
+Key = tuple[str, str, float | None, int]  # variant, model, α, seed
+
+
+def collect(place: Path, dest: Path) -> None:
+    """Write the tables of the runs below a directory."""
+    runs = [run for run in find_runs([place]) if run.kind == "vision" and run.record.history]
+    dest.mkdir(parents=True, exist_ok=True)
+    write(dest / "students.csv", [about(run) | last_epoch(run) for run in runs])
+    epochs = [
+        {"run": run.name, "epoch": each["epoch"], "valid_top1": f"{each['valid_top1']:.3f}"}
+        for run in runs
+        for each in run.record.history
+    ]
+    write(dest / "epochs.csv", epochs)
+    sets_file = place / "results" / "sets.json"
+    if not sets_file.is_file():
+        return
+    recorded = {run.name: run.directory / FILE for run in runs if (run.directory / FILE).is_file()}
+    measures, etas = [], []
+    first_ones = {key_of(run): run for run in runs if run.temperature == 1 and run.name in recorded}
+    cache: dict[str, Representations] = {}
+    for run in tqdm(runs, desc="measures", unit=" runs", disable=None):
+        if run.name not in recorded:
+            continue
+        second = read_representations(recorded[run.name])
+        sets = read_sets(sets_file, second.class_names)
+        measures.append({"run": run.name} | measures_of(second, sets, str(run.directory)))
+        if run.temperature is None or run.temperature == 1:
+            continue
+        variant, model, alpha, seed = key_of(run)
+        first = first_ones.get((variant, model, alpha, seed)) or first_ones.get((PLAIN, model, alpha, seed))
+        if first is not None:
+            if first.name not in cache:
+                cache[first.name] = read_representations(recorded[first.name])
+            etas.append({"run": run.name, "from": first.name} | mean_eta(cache[first.name], second, sets))
+    write(dest / "measures.csv", measures)
+    write(dest / "eta.csv", etas)
+
+
+def variant_of(run: Run) -> str:
+    """The variant of a study, as it stands in the name of the directory above.
+
+    A run in ``letters.lr-x3`` is of ``lr-x3``, one in ``letters`` is plain.
+    """
+    return run.directory.parent.name.partition(".")[2] or PLAIN
+
+
+def key_of(run: Run) -> Key:
+    """What students at different T must share for η."""
+    return variant_of(run), run.model, run.label_smoothing, run.record.seed
+
+
+def about(run: Run) -> dict[str, Any]:
+    """What a run is."""
+    return {
+        "run": run.name,
+        "variant": variant_of(run),
+        "model": run.model,
+        "label_smoothing": run.label_smoothing,
+        "temperature": "" if run.temperature is None else f"{run.temperature:g}",
+        "seed": run.record.seed,
+        "teacher": str(run.teacher.get("fingerprint", ""))[:12],
+    }
+
+
+def last_epoch(run: Run) -> dict[str, Any]:
+    """The results of a run: its last epoch, the first epoch's gradient relative to T = 1, seconds."""
+    history = run.record.history
+    last, ratio = history[-1], history[0].get("train_kd_gradient_ratio")
+    row = {name: "" if last.get(name) is None else f"{last[name]:.4f}" for name in EPOCH}
+    seconds = sum(each["seconds"] for each in history) / max(1, last.get("together") or 1)
+    ratio = "" if ratio is None else f"{ratio:.4f}"
+    return {"epochs": len(history)} | row | {"first_gradient_ratio": ratio, "seconds": f"{seconds:.1f}"}
+
+
+def measures_of(model: Representations, sets: Mapping[int, ClassSets], name: str) -> dict[str, str]:
+    """Collapse, calibration, and the distance of targets to similar classes in units of that to the others."""
+    collapse, outputs = neural_collapse(model), measure_outputs(model, Logits(name, model), [1.0], 0)
+    values = {"nc1": collapse.nc1, "nc1_ratio": collapse.nc1_ratio, "nc2_angles": collapse.nc2_angles}
+    values |= {
+        "nc3": collapse.nc3,
+        "ece_percent": 100 * outputs.ece,
+        "optimal_temperature": outputs.optimal_temperature,
+    }
+    values |= {"similar_distance": similar_distance(model, sets)}
+    return {name: "" if value is None else f"{value:.5g}" for name, value in values.items()}
+
+
+def similar_distance(model: Representations, sets: Mapping[int, ClassSets]) -> float:
+    """The mean over targets of the mean distance to S1 over the mean distance to S2, of centroids, unsquared."""
+    ratios = []
+    for target, each in sets.items():
+        distances = np.sqrt(squared_distances(model.moments, [target])[0])
+        ratios.append(distances[each.similar].mean() / distances[each.dissimilar].mean())
+    return float(np.mean(ratios))
+
+
+def mean_eta(first: Representations, second: Representations, sets: Mapping[int, ClassSets]) -> dict[str, Any]:
+    """η(S1) and η(S2) in %, the mean over the targets, and how many have the sign that the paper reports."""
+    found = list(diffusion_indices(first, second, sets))
+    similar, dissimilar = np.array([(each.eta_similar, each.eta_dissimilar) for each in found]).T
+    return {
+        "eta_similar_percent": f"{100 * similar.mean():.4f}",
+        "below_0": int((similar < 0).sum()),
+        "eta_dissimilar_percent": f"{100 * dissimilar.mean():.4f}",
+        "above_0": int((dissimilar > 0).sum()),
+        "targets": len(found),
+    }
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("runs", type=Path, metavar="RUNS", help="the output of lskd reproduce")
+    options.add_argument("dest", type=Path, metavar="DEST", help="the directory of the tables")
+    return options
+
+
+if __name__ == "__main__":
+    run_command(parser(), lambda arguments: collect(arguments.runs, arguments.dest))

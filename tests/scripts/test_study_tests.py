@@ -1,0 +1,141 @@
+"""The tests of the registered statements, on made-up results whose answers are known, against scipy."""
+
+import itertools
+
+import numpy as np
+import pytest
+import study_tests
+from scipy import stats
+from study_tests import Results, drift_slopes, judged, larger_student, paper_statements, reasons, table
+
+from lskd.io.errors import InputError
+from lskd.io.tables import write
+
+SEEDS = range(11, 16)
+VARIANTS = ("plain", "match", "lr-x3", "lr-x10", "adamw", "epochs-x4", "standardised", "wttm", "teacher-only")
+PAPERS_AT_ONE = ("match", "wttm", "teacher-only")
+
+
+def made_up(directory, cost, drift, drift_costs=0.0, left_out=()):
+    """Results in which T costs ``cost(variant, α, T)`` points, η(S1) is ``drift(variant, α, T)``, beside noise."""
+    draws = np.random.default_rng(5)
+    students, etas, measures = [], [], []
+    for seed in SEEDS:
+        of_seed = draws.normal()
+        for model, alpha, variant, T in itertools.product(
+            ("test_resnet", "resnet10t"), (0.0, 0.05, 0.1, 0.2), VARIANTS, (1, 2, 3, 4, 64)
+        ):
+            if T == 1 and variant in PAPERS_AT_ONE:
+                continue
+            run = f"letters.{variant}/{model}_a{alpha:g}_T{T}_s{seed}"
+            eta = drift(variant, alpha, T) + draws.normal() if T > 1 else 0
+            top1 = 80 + of_seed - cost(variant, alpha, T) + drift_costs * eta + 0.2 * draws.normal()
+            row = {"run": run, "variant": variant, "model": model, "label_smoothing": alpha, "temperature": T}
+            if run not in left_out:
+                students.append(row | {"seed": seed, "valid_top1": top1})
+                if T > 1:
+                    etas.append({"run": run, "eta_similar_percent": eta, "eta_dissimilar_percent": -eta / 5})
+                measures.append(
+                    {"run": run, "nc1_ratio": 1 - 3 * alpha + 0.01 * of_seed, "similar_distance": 0.5 + alpha}
+                )
+        for alpha in (0.0, 0.1):
+            run = f"letters/resnet10t_a{alpha:g}_s{seed}"
+            row = {"run": run, "variant": "plain", "model": "resnet10t", "label_smoothing": alpha, "temperature": ""}
+            students.append(row | {"seed": seed, "valid_top1": 87})
+            noise = 0.01 * draws.normal()
+            measures.append({"run": run, "nc1_ratio": 1 - 3 * alpha + noise, "similar_distance": 0.5 + alpha + noise})
+    for name, rows in (("students", students), ("eta", etas), ("measures", measures)):
+        write(directory / f"{name}.csv", rows)
+    return Results(directory)
+
+
+def step_size_alone(variant, alpha, T):
+    """T costs by the size of the steps: not where they are matched."""
+    return 0 if variant not in ("plain", "lr-x3") else 5 * alpha / 0.1 * np.log(T)
+
+
+def drift(variant, alpha, T):
+    return -8 * np.log(T) * alpha / 0.1
+
+
+def verdicts(tests):
+    return {row["what"]: row["verdict"] for row in judged(tests)}
+
+
+def test_where_t_costs_by_its_steps_alone_match_removes_the_cost_and_the_drift_costs_nothing(tmp_path):
+    results = made_up(tmp_path, step_size_alone, drift)
+    found = verdicts(reasons(results))
+    for T in (3, 64):
+        assert found[f"cost of T = {T}"] == "holds"
+        assert found[f"cost of T = {T} with match"] == "not shown"
+        assert found[f"η(S1) to T = {T} with match"] == "holds"
+    assert found["slope of top-1 over η(S1), match and losses"] == "not shown"
+    removed = [row["verdict"] for row in judged(reasons(results)) if row["statement"] == "match: removed"]
+    assert removed == ["holds", "holds"]
+    assert [row["verdict"] for row in judged(reasons(results)) if row["statement"] == "lr-x3: removed"] == [
+        "not shown",
+        "not shown",
+    ]
+    assert verdicts(larger_student(results))["cost of T = 64 with match"] == "not shown"
+
+
+def test_where_the_drift_costs_accuracy_its_slope_is_found(tmp_path):
+    results = made_up(tmp_path, lambda *_: 0, drift, drift_costs=0.3)
+    slopes = drift_slopes(results)
+    assert np.mean(list(slopes.values())) == pytest.approx(0.3, abs=0.03)
+    assert verdicts(reasons(results))["slope of top-1 over η(S1), match and losses"] == "holds"
+    assert verdicts(reasons(results))["cost of T = 3 with match"] == "holds"
+
+
+def test_the_papers_statements_hold_where_they_are_true_and_are_contradicted_where_the_opposite_is(tmp_path):
+    (tmp_path / "true").mkdir()
+    true = verdicts(paper_statements(made_up(tmp_path / "true", step_size_alone, drift)))
+    assert true["cost of T = 64, α = 0.1"] == "holds"
+    assert true["cost of T = 64, α = 0"] == "not shown"
+    assert true["η(S1) to T = 3, α = 0.1"] == true["η(S2) to T = 3, α = 0.1"] == "holds"
+    assert true["NC1 ratio of teachers, α = 0.1 less 0"] == "holds"
+    assert true["slope of the cost of T = 64 over α"] == "holds"
+    (tmp_path / "false").mkdir()
+    false = paper_statements(made_up(tmp_path / "false", lambda *cell: -step_size_alone(*cell), lambda *_: 8.0))
+    found = verdicts(false)
+    assert found["cost of T = 64, α = 0.1"] == found["η(S1) to T = 3, α = 0.1"] == "contradicted"
+    best = [row for row in judged(false) if row["statement"].startswith("2 ")]
+    assert [row["verdict"] for row in best] == ["contradicted"]
+    assert best[0]["what"].endswith("(T = 64, α = 0.1)")
+
+
+def test_intervals_and_p_are_those_of_students_t_over_the_seeds_and_p_is_adjusted_for_its_question_alone(tmp_path):
+    results = made_up(tmp_path, step_size_alone, drift)
+    tests = reasons(results)
+    one, three = (results.top1["plain", "test_resnet", 0.1, T] for T in (1.0, 3.0))
+    differences = [one[seed] - three[seed] for seed in SEEDS]
+    (found,) = [test for test in tests if test.what == "cost of T = 3"]
+    expected = stats.ttest_1samp(differences, 0)
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-3)
+    assert found.interval == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-6)
+    rows = {(row["question"], row["what"]): row for row in judged([*tests, *larger_student(results)])}
+    smaller = sum(test.p < found.p for test in tests)  # Holm: at least as many times p as hypotheses are left
+    assert float(rows["2", "cost of T = 3"]["p_adjusted"]) >= 0.99 * (len(tests) - smaller) * found.p
+
+
+def test_a_question_with_missing_runs_has_means_and_no_verdict_and_others_keep_theirs(tmp_path):
+    gone = "letters.match/test_resnet_a0.1_T64_s13"
+    results = made_up(tmp_path, step_size_alone, drift, left_out=[gone])
+    rows = judged([*reasons(results), *larger_student(results)])
+    assert {row["verdict"] for row in rows if row["question"] == "2"} == {"incomplete"}
+    assert "incomplete" not in {row["verdict"] for row in rows if row["question"] == "2, larger student"}
+    (short,) = [row for row in rows if row["what"] == "cost of T = 64 with match" and row["question"] == "2"]
+    assert (short["n"], short["low"], short["p_adjusted"]) == ("4", "", "")
+    assert float(short["mean"]) == pytest.approx(0, abs=0.5)
+
+
+def test_the_check_finds_a_result_that_was_changed(tmp_path, monkeypatch):
+    made_up(tmp_path, step_size_alone, drift)
+    monkeypatch.setattr(study_tests, "RESULTS", tmp_path)
+    options = study_tests.parser()
+    (tmp_path / "tests.csv").write_text(table(tmp_path), encoding="utf-8")
+    study_tests.run(options.parse_args(["--check"]))
+    students = (tmp_path / "students.csv").read_text(encoding="utf-8")
+    (tmp_path / "students.csv").write_text(students.replace(",11,", ",11,1", 1), encoding="utf-8")
+    with pytest.raises(InputError, match=r"differs from what the results beside it give"):
+        study_tests.run(options.parse_args(["--check"]))
