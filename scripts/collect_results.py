@@ -1,8 +1,10 @@
-"""Collect the results of image studies from their runs into tables that are committed: docs/results/studies/*.csv.
+"""Collect the results of studies from their runs into tables that are committed: docs/results/studies/*.csv.
 
     python scripts/collect_results.py runs/studies docs/results/studies
 
-- students.csv: a row for each run, students and teachers: what it is, its last epoch, its gradient relative to T = 1.
+- translations.csv: a row for each scored translation model: what it is, test BLEU and chrF of the best checkpoint.
+- students.csv: a row for each image model, students and teachers: what it is, its last epoch, its gradient relative to
+  T = 1.
 - epochs.csv: validation top-1 of each epoch.
 - measures.csv: of each run with representations of the validation images: collapse, calibration, distances.
 - eta.csv: a row for each student at T > 1: η from the student at T = 1 of the same variant, α and seed, or of the plain
@@ -10,6 +12,7 @@
 """
 
 import argparse
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from definitions import PLAIN
 from tqdm import tqdm
 
 from lskd.commands.file_logits import Logits
-from lskd.io.errors import run_command
+from lskd.io.errors import input_error, run_command
 from lskd.io.tables import write
 from lskd.measure.class_distances import squared_distances
 from lskd.measure.class_sets import ClassSets, read_sets
@@ -31,13 +34,21 @@ from lskd.records.found_runs import Run, find_runs
 
 FILE = "last.validation.representations.safetensors"
 EPOCH = ("valid_top1", "valid_top5", "valid_nll_loss", "valid_teacher_agreement", "valid_teacher_kl")
-Key = tuple[str, str, float | None, int]  # variant, model, α, seed
+Key = tuple[str, str, float, int]  # variant, model, α, seed
 
 
 def collect(place: Path, dest: Path) -> None:
     """Write the tables of the runs below a directory."""
-    runs = [run for run in find_runs([place]) if run.kind == "vision" and run.record.history]
     dest.mkdir(parents=True, exist_ok=True)
+    found = find_runs([place])
+    if scored := [run for run in found if run.kind == "translation" and run.metrics]:
+        names = ("bleu", "chrf")
+        write(
+            dest / "translations.csv", [about(run) | {name: run.metrics.get(name) for name in names} for run in scored]
+        )
+    runs = [run for run in found if run.kind == "vision" and run.record.history]
+    if not runs:
+        return
     write(dest / "students.csv", [about(run) | last_epoch(run) for run in runs])
     epochs = [
         {"run": run.name, "epoch": each["epoch"], "valid_top1": f"{each['valid_top1']:.3f}"}
@@ -73,14 +84,27 @@ def collect(place: Path, dest: Path) -> None:
 def variant_of(run: Run) -> str:
     """The variant of a study, as it stands in the name of the directory above.
 
-    A run in ``letters.lr-x3`` is of ``lr-x3``, one in ``letters`` is plain.
+    A run in ``letters.lr-x3`` is of ``lr-x3``, one in ``letters`` is plain; the names of the data sets are in ``data``.
     """
-    return run.directory.parent.name.partition(".")[2] or PLAIN
+    study = run.directory.parent
+    known = [path.name for path in (study.parent / "data").iterdir() if f"{study.name}.".startswith(f"{path.name}.")]
+    return study.name.removeprefix(max(known, key=len, default="")).lstrip(".") or PLAIN
 
 
 def key_of(run: Run) -> Key:
     """What students at different T must share for η."""
-    return variant_of(run), run.model, run.label_smoothing, run.record.seed
+    return variant_of(run), run.model, alpha_of(run), run.record.seed
+
+
+def alpha_of(run: Run) -> float:
+    """The experiment's α, from the run's name: of the teacher, whose translations a student may know alone.
+
+    That of a translation model's record is larger than the experiment's, which is fairseq's ε, by ε/V.
+    """
+    found = re.search(r"_a([\d.]+)_", run.directory.name)
+    if found is None:
+        raise input_error("RUNS", run.directory, "must be an output of lskd reproduce")
+    return float(found[1])
 
 
 def about(run: Run) -> dict[str, Any]:
@@ -89,7 +113,7 @@ def about(run: Run) -> dict[str, Any]:
         "run": run.name,
         "variant": variant_of(run),
         "model": run.model,
-        "label_smoothing": run.label_smoothing,
+        "label_smoothing": alpha_of(run),
         "temperature": "" if run.temperature is None else f"{run.temperature:g}",
         "seed": run.record.seed,
         "teacher": str(run.teacher.get("fingerprint", ""))[:12],

@@ -136,6 +136,12 @@ def cache_translation(settings: dict[str, Any], data: str, checkpoint: str, dest
     return ["python", "-m", "lskd_fairseq.cache_teacher", "--data", data, "--path", checkpoint, "--dest", dest, *cpu]
 
 
+def distil_translation(settings: dict[str, Any], data: str, checkpoint: str, dest: str) -> list[str]:
+    """``lskd_fairseq.distil_data`` for a checkpoint: the training split as it translates it."""
+    cpu = ["--cpu"] if settings["train"].get("cpu") else []
+    return ["python", "-m", "lskd_fairseq.distil_data", "--data", data, "--path", checkpoint, "--dest", dest, *cpu]
+
+
 def lskd(command: str, *words: object) -> list[str]:
     """An ``lskd`` command."""
     return ["lskd", command, *map(word, words)]

@@ -2,17 +2,14 @@
 
 from typing import Any, Literal
 
+import translation_models
 from definitions import PLAIN, Experiment
 from jobs import (
     SOURCE,
     Job,
-    cache_translation,
-    flags,
     lskd,
     record_images,
-    score_translation,
     train_images,
-    train_translation,
     word,
 )
 from scale_definitions import Scale, directory_part
@@ -97,7 +94,7 @@ class Models:
     def trains_on_labels(self, data: str, variant: str) -> bool:
         """Whether a variant says nothing of how a teacher is followed, so that a student without one can have it."""
         options = self.settings(data).get("variants", {}).get(variant, {})
-        return not any(name.startswith(("kd-", "teacher-")) for name in options)
+        return not any(name.startswith(("kd-", "teacher-", translation_models.DISTILLED)) for name in options)
 
     def study(self, student: Student) -> str:
         """The directory of a student's study, which has its run."""
@@ -160,16 +157,7 @@ class Models:
         settings = self.settings(data)
         if settings["kind"] == "images":
             return self.from_labels(data, settings["teacher"], alpha, self._seed(data, seed))
-        run, shape = self.teacher_run(data, alpha, recipe, seed), settings["recipes"][recipe]["teacher"]
-        return self.translation_from_labels(data, settings, shape, alpha, run, "teacher", self._seed(data, seed))
-
-    def translation_from_labels(
-        self, data: str, settings: dict[str, Any], shape: dict[str, Any], alpha: float, run: str, kind: str, seed: int
-    ) -> str:
-        """The job that trains a translation model on the references: a teacher, or a student without one."""
-        command = train_translation(settings, shape, self.data_dir(data), run, seed)
-        command += ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", word(float(alpha))]
-        return self.trained(run, kind, command, [self.prepare(data)], [run], settings["train"]["max-epoch"])
+        return translation_models.teacher(self, data, alpha, recipe, self._seed(data, seed))
 
     def from_labels(self, data: str, model: dict[str, Any], alpha: float, seed: int) -> str:
         """The job that trains an image model on labels: a teacher, or a model from which others start."""
@@ -190,12 +178,10 @@ class Models:
     def without_teacher(self, student: Student) -> str:
         """The job that trains a student on labels alone."""
         data, alpha, run = student.data, student.label_smoothing, self.run(student)
-        settings = self.settings(data)
-        if settings["kind"] == "images":
-            role = self.image_role(student)
-            return self.images_from_labels(data, role, role["model"], alpha, run, "student", student.seed)
-        own, shape = self.own_training(student), settings["recipes"][student.recipe]["student"]
-        return self.translation_from_labels(data, own, shape, alpha, run, "student", student.seed)
+        if self.settings(data)["kind"] == "translation":
+            return translation_models.student_without_teacher(self, student)
+        role = self.image_role(student)
+        return self.images_from_labels(data, role, role["model"], alpha, run, "student", student.seed)
 
     def start(self, role: dict[str, Any], alpha: float) -> tuple[list[str], list[str]]:
         """The options for a model's initial weights, and the jobs that make these, with label smoothing α."""
@@ -224,7 +210,7 @@ class Models:
         for group in groups.values():
             group.sort(key=lambda each: each.temperature or 0)
             translation = self.settings(group[0].data)["kind"] == "translation"
-            job = self.translation_student(group[0]) if translation else self.image_students(group)
+            job = translation_models.student(self, group[0]) if translation else self.image_students(group)
             for each in group:
                 self._job_of[each] = job
 
@@ -257,32 +243,6 @@ class Models:
         runs = list(dict.fromkeys(map(self.run, group)))
         return self.trained(name, "student", command + start, after + before, runs, role["epochs"])
 
-    def translation_student(self, student: Student) -> str:
-        """The job that trains a translation student."""
-        settings, run = self.settings(student.data), self.run(student)
-        recipe = settings["recipes"][student.recipe]
-        own = self.own_training(student)
-        command = train_translation(own, recipe["student"], self.data_dir(student.data), run, student.seed)
-        seed = self.teacher_seed(student)
-        cache, job = self.cached_teacher(student.data, student.label_smoothing, student.recipe, seed)
-        command += ["--criterion", "kd", "--temperature", f"{student.temperature:.10g}", "--teacher-cache", cache]
-        command += flags(recipe.get("distil", {}))
-        after = [self.prepare(student.data), job]
-        return self.trained(run, "student", command, after, [run], own["train"]["max-epoch"])
-
-    def own_training(self, student: Student) -> dict[str, Any]:
-        """The settings of a translation student's data with the options of its variant."""
-        settings = self.settings(student.data)
-        return settings | {"train": settings["train"] | self.variant(student)}
-
-    def cached_teacher(self, data: str, alpha: float, recipe: str, seed: int) -> tuple[str, str]:
-        """The cache of a translation teacher for its students: the directory, and the job."""
-        run = self.teacher_run(data, alpha, recipe, seed)
-        dest, name = f"{run}/teacher-cache", run.removeprefix(f"{self.output}/").replace("/", ".")
-        command = cache_translation(self.settings(data), self.data_dir(data), f"{run}/checkpoint_best.pt", dest)
-        after = [self.prepare(data), self.teacher(data, alpha, recipe, seed)]
-        return dest, self.add(Job(f"cache.{name}", "cache", command, after, directory=dest, **self.compute("other")))
-
     def trained(self, name: str, kind: str, command: list[str], after: list[str], runs: list[str], epochs: int) -> str:
         """Add a training; its job is named after its run."""
         name = name.removeprefix(f"{self.output}/")
@@ -292,8 +252,7 @@ class Models:
 
     def score(self, run: str, data: str, training: str) -> str:
         """The job that scores a translation model on the test split."""
-        command = score_translation(self.settings(data), self.data_dir(data), f"{run}/checkpoint_best.pt")
-        return self.add(Job(f"score.{training}", "score", command, [training], **self.compute("other")))
+        return translation_models.score(self, run, data, training)
 
     def recorded(self, run: str, data: str, training: str) -> dict[str, tuple[str, str]]:
         """The representation files of an image model: path and job, by split."""

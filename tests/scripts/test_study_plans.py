@@ -42,6 +42,7 @@ GRIDS = {
         ".match": (BOTH, ("3", "64"), ""),
         ".standardised": (BOTH, FEW_T, ""),
     },
+    "study-sequence": {end: (BOTH, ("1",), "") for end in ("", ".sequence-level", ".both")},
     "study-smoothing": {"": (SMOOTHINGS, ALL_T, "")},
 }
 # α of the labels of students without a teacher, and the directories of those.
@@ -52,14 +53,17 @@ ALONE = {
     "study-smoothing": (SMOOTHINGS, ("",)),
     "study-truncation": (BOTH, ("",)),
     "study-step-translation": (BOTH, ("",)),
+    "study-sequence": (BOTH, ("",)),
 }
-TRANSLATION = ("study-truncation", "study-step-translation")
+TRANSLATION = ("study-truncation", "study-step-translation", "study-sequence")
 OPTIONS = {
     ".adamw": {"--opt": "adamw", "--weight-decay": "0.05"},
     ".match": {"--kd-gradient-scale": "match"},
     ".lr-x3": {"--lr": "0.3"},
     ".lr-x10": {"--lr": "1"},
     ".epochs-x4": {},
+    ".sequence-level": {},
+    ".both": {},
     ".standardised": {"--kd-loss": "standardised"},
     ".mse": {"--kd-loss": "mse"},
     ".decoupled": {"--kd-loss": "decoupled"},
@@ -285,3 +289,25 @@ def test_a_scale_has_what_the_one_it_is_based_on_has_and_what_it_sets_itself(tmp
     (tmp_path / "own.yaml").write_text("based_on: nothing\n")
     with pytest.raises(InputError, match=r"nothing .must be one of medium, mini, paper, studies"):
         read_scale(str(tmp_path / "own.yaml"))
+
+
+def test_a_student_of_the_teachers_translations_learns_from_data_that_its_own_teacher_made():
+    jobs = plan_of("study-sequence", scale="studies")
+    word_level = {"": True, ".sequence-level": False, ".both": True}
+    for end, words in word_level.items():
+        job = jobs[f"help.en-de{end}.transformer-small_a0.1_T1_s12"]
+        teacher = "runs/here/help.en-de/transformer_a0.1_s12"
+        distilled = end != ""
+        assert job.command[1] == (f"{teacher}/distilled-data" if distilled else "runs/here/data/help.en-de")
+        assert ("--teacher-cache" in job.command) == words
+        if words:
+            cache = job.command[job.command.index("--teacher-cache") + 1]
+            assert cache == f"{teacher}/teacher-cache" + "-distilled" * distilled
+            (made,) = [each for each in jobs.values() if each.directory == cache]
+            assert made.name in job.after
+            assert made.command[made.command.index("--data") + 1] == job.command[1]
+        else:
+            assert job.command[-4:] == ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0"]
+        translated = "help.en-de.transformer_a0.1_s12.distilled-data"
+        assert (translated in job.after) == distilled
+        assert f"{teacher}/checkpoint_best.pt" in jobs[translated].command
