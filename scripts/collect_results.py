@@ -1,6 +1,7 @@
 """Collect the results of studies from their runs into tables that are committed: docs/results/studies/*.csv.
 
     python scripts/collect_results.py runs/studies docs/results/studies
+    python scripts/collect_results.py runs/mini docs/results/small-letters --data small-letters
 
 - translations.csv: a row for each scored translation model: what it is, test BLEU and chrF of the best checkpoint.
 - students.csv: a row for each image model, students and teachers: what it is, its last epoch, its gradient relative to
@@ -37,10 +38,10 @@ EPOCH = ("valid_top1", "valid_top5", "valid_nll_loss", "valid_teacher_agreement"
 Key = tuple[str, str, float, int]  # variant, model, α, seed
 
 
-def collect(place: Path, dest: Path) -> None:
-    """Write the tables of the runs below a directory."""
+def collect(place: Path, dest: Path, data: str | None = None) -> None:
+    """Write the tables of the runs below a directory: of all data sets, or of one."""
     dest.mkdir(parents=True, exist_ok=True)
-    found = find_runs([place])
+    found = [run for run in find_runs([place]) if data is None or data_of(run) == data]
     if scored := [run for run in found if run.kind == "translation" and run.metrics]:
         names = ("bleu", "chrf")
         write(
@@ -86,9 +87,16 @@ def variant_of(run: Run) -> str:
 
     A run in ``letters.lr-x3`` is of ``lr-x3``, one in ``letters`` is plain; the names of the data sets are in ``data``.
     """
+    return run.directory.parent.name.removeprefix(data_of(run)).lstrip(".") or PLAIN
+
+
+def data_of(run: Run) -> str:
+    """The name of a run's data set, with which that of its study begins."""
     study = run.directory.parent
     known = [path.name for path in (study.parent / "data").iterdir() if f"{study.name}.".startswith(f"{path.name}.")]
-    return study.name.removeprefix(max(known, key=len, default="")).lstrip(".") or PLAIN
+    if not known:
+        raise input_error("RUNS", run.directory, "must be an output of lskd reproduce")
+    return max(known, key=len)
 
 
 def key_of(run: Run) -> Key:
@@ -170,8 +178,9 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("runs", type=Path, metavar="RUNS", help="the output of lskd reproduce")
     options.add_argument("dest", type=Path, metavar="DEST", help="the directory of the tables")
+    options.add_argument("--data", metavar="NAME", help="only this data set's, as its directory is called")
     return options
 
 
 if __name__ == "__main__":
-    run_command(parser(), lambda arguments: collect(arguments.runs, arguments.dest))
+    run_command(parser(), lambda arguments: collect(arguments.runs, arguments.dest, arguments.data))

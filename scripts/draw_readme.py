@@ -20,7 +20,7 @@ from lskd.records.spread import Spread, over_seeds
 from lskd.report import drawing_style as style
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "docs" / "results" / "letters" / "accuracy.csv"
+RESULTS = ROOT / "docs" / "results" / "letters" / "students.csv"
 PICTURE = ROOT / "docs" / "temperature.svg"
 INK = "#768390"  # readable on white and on GitHub's dark background, as the lines' colours are
 

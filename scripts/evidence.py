@@ -1,4 +1,4 @@
-"""Sum up the committed results for `lskd advise`: lskd/data/measured.csv from docs/results/*/accuracy.csv.
+"""Sum up the committed results for `lskd advise`: lskd/data/measured.csv from docs/results/*/students.csv.
 
 python scripts/evidence.py            # writes the file
 """
@@ -6,13 +6,13 @@ python scripts/evidence.py            # writes the file
 import csv
 import io
 from collections import defaultdict
-from pathlib import Path
+
+from definitions import PLAIN, ROOT
 
 from lskd.io.files import write_text
 from lskd.paper.evidence import COLUMNS, MEASURED
 from lskd.records.spread import over_seeds
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 
 
@@ -21,12 +21,19 @@ def summary() -> str:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for path in sorted(RESULTS.glob("*/accuracy.csv")):
+    for path in sorted(RESULTS.glob("*/students.csv")):
+        if not (path.parent / "about.txt").is_file():  # our own studies, of which the page of evidence tells
+            continue
         about = dict(line.split(": ", 1) for line in (path.parent / "about.txt").read_text().splitlines())
         cells = defaultdict(list)
         for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
             if row["temperature"]:
-                kind = row["model"], row.get("variant") or "", float(row["label_smoothing"]), float(row["temperature"])
+                kind = (
+                    row["model"],
+                    row["variant"].replace(PLAIN, ""),
+                    float(row["label_smoothing"]),
+                    float(row["temperature"]),
+                )
                 cells[kind].append(float(row["valid_top1"]))
         for (model, variant, alpha, temperature), values in sorted(cells.items()):
             spread = over_seeds(values)
