@@ -48,6 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name the files that take long and do not start first, where all were run."""
+    if terminalreporter.config.option.markexpr or terminalreporter.config.option.keyword:
+        return
     seconds = Counter[str]()
     for reports in terminalreporter.stats.values():
         for report in reports:

@@ -96,7 +96,7 @@ def controls_table(controls: Sequence[StepControl]) -> str:
         return ""
     rows = [
         {
-            "student": each.plain.study.first.model,
+            "study": each.plain.study.title,
             "alpha": each.plain.alpha,
             "temperature": each.temperature,
             "control": control_name(each),
@@ -107,7 +107,7 @@ def controls_table(controls: Sequence[StepControl]) -> str:
         }
         for each in controls
     ]
-    columns = [Column("student", "student")] if len({row["student"] for row in rows}) > 1 else []
+    columns = [Column("study", "study")] if len({row["study"] for row in rows}) > 1 else []
     columns += [Column("control", "control"), Column("α", "alpha", "g"), Column("T", "temperature", "g")]
     columns += [Column("cost of T (95 %)", "cost"), Column("with the control", "controlled")]
     columns += [Column("removed", "removed"), Column("the cost is", "verdict")]

@@ -41,6 +41,15 @@ def test_what_a_control_removes_stands_in_a_table_of_its_own(lskd, tmp_path):
     assert "removed, as far as chance allows to see" in table
 
 
+def test_controls_of_several_studies_say_of_which_they_are(lskd, tmp_path):
+    for lr in (0.1, 0.3):
+        students(tmp_path / f"lr{lr}", VALUES, opt="momentum", lr=lr)
+        students(tmp_path / f"match{lr}", {3: [84.9, 85.2, 85.3]}, opt="momentum", lr=lr, kd_gradient_scale="match")
+    table = lskd("summarise", tmp_path).partition("Cost of T")[2]
+    assert "study" in table.splitlines()[2]
+    assert all(f"learning rate = {lr}" in table for lr in (0.1, 0.3))
+
+
 def test_translations_are_summed_up_by_bleu(lskd, tmp_path):
     runs = tmp_path / "runs"
     translation_run(runs, 1.0, 16.86)
