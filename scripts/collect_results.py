@@ -8,13 +8,13 @@
   T = 1.
 - epochs.csv: validation top-1 of each epoch.
 - measures.csv: of each run with representations of the validation images: collapse, calibration, distances.
-- eta.csv: a row for each student at T > 1: η from the student at T = 1 of the same variant, α and seed, or of the plain
-  one where the variant has none; the mean over the targets, and how many have the paper's sign.
+- eta.csv, translations_eta.csv: a row for each student at T > 1: η from the student at T = 1 of the same variant, α and
+  seed, or of the plain one where the variant has none; the mean over the targets, and how many have the paper's sign.
 """
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,10 @@ from lskd.measure.neural_collapse import neural_collapse
 from lskd.measure.representations import Representations, read_representations
 from lskd.records.found_runs import Run, find_runs
 
-FILE = "last.validation.representations.safetensors"
+FILES = {
+    "vision": "last.validation.representations.safetensors",
+    "translation": "checkpoint_best.train.representations.safetensors",
+}
 EPOCH = ("valid_top1", "valid_top5", "valid_nll_loss", "valid_teacher_agreement", "valid_teacher_kl")
 Key = tuple[str, str, float, int]  # variant, model, α, seed
 
@@ -47,39 +50,53 @@ def collect(place: Path, dest: Path, data: str | None = None) -> None:
         write(
             dest / "translations.csv", [about(run) | {name: run.metrics.get(name) for name in names} for run in scored]
         )
-    runs = [run for run in found if run.kind == "vision" and run.record.history]
-    if not runs:
-        return
-    write(dest / "students.csv", [about(run) | last_epoch(run) for run in runs])
+        _write(dest / "translations_eta.csv", etas(scored, place))
+    images = [run for run in found if run.kind == "vision" and run.record.history]
+    _write(dest / "students.csv", [about(run) | last_epoch(run) for run in images])
     epochs = [
         {"run": run.name, "epoch": each["epoch"], "valid_top1": f"{each['valid_top1']:.3f}"}
-        for run in runs
+        for run in images
         for each in run.record.history
     ]
-    write(dest / "epochs.csv", epochs)
-    sets_file = place / "results" / "sets.json"
-    if not sets_file.is_file():
-        return
-    recorded = {run.name: run.directory / FILE for run in runs if (run.directory / FILE).is_file()}
-    measures, etas = [], []
-    first_ones = {key_of(run): run for run in runs if run.temperature == 1 and run.name in recorded}
-    cache: dict[str, Representations] = {}
-    for run in tqdm(runs, desc="measures", unit=" runs", disable=None):
-        if run.name not in recorded:
-            continue
-        second = read_representations(recorded[run.name])
-        sets = read_sets(sets_file, second.class_names)
-        measures.append({"run": run.name} | measures_of(second, sets, str(run.directory)))
-        if run.temperature is None or run.temperature == 1:
-            continue
+    _write(dest / "epochs.csv", epochs)
+    measured = [run for run in tqdm(images, desc="measures", unit=" runs", disable=None) if sets_of(run, place)]
+    _write(dest / "measures.csv", [{"run": run.name} | measures_of(run, place) for run in measured])
+    _write(dest / "eta.csv", etas(images, place))
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows if there are any."""
+    if rows:
+        write(path, rows)
+
+
+def etas(runs: Sequence[Run], place: Path) -> list[dict[str, Any]]:
+    """A row for each student at T > 1 that has a counterpart at T = 1; both with representations."""
+    recorded = [run for run in runs if run.temperature is not None and sets_of(run, place)]
+    first_ones = {key_of(run): run for run in recorded if run.temperature == 1}
+    rows, cache = [], dict[str, Representations]()
+    for run in tqdm([run for run in recorded if run.temperature != 1], desc="η", unit=" students", disable=None):
         variant, model, alpha, seed = key_of(run)
         first = first_ones.get((variant, model, alpha, seed)) or first_ones.get((PLAIN, model, alpha, seed))
         if first is not None:
             if first.name not in cache:
-                cache[first.name] = read_representations(recorded[first.name])
-            etas.append({"run": run.name, "from": first.name} | mean_eta(cache[first.name], second, sets))
-    write(dest / "measures.csv", measures)
-    write(dest / "eta.csv", etas)
+                cache[first.name] = read_representations(file_of(first))
+            second = read_representations(file_of(run))
+            sets = read_sets(sets_of(run, place) or "", second.class_names)
+            rows.append({"run": run.name, "from": first.name} | mean_eta(cache[first.name], second, sets))
+    return rows
+
+
+def file_of(run: Run) -> Path:
+    """The representation file from which a run is measured."""
+    return run.directory / FILES[run.kind]
+
+
+def sets_of(run: Run, place: Path) -> Path | None:
+    """The file of S1 and S2 of a run that has representations; None for others."""
+    name = "sets.json" if run.kind == "vision" else f"sets.{data_of(run)}.json"
+    path = place / "results" / name
+    return path if path.is_file() and file_of(run).is_file() else None
 
 
 def variant_of(run: Run) -> str:
@@ -138,9 +155,11 @@ def last_epoch(run: Run) -> dict[str, Any]:
     return {"epochs": len(history)} | row | {"first_gradient_ratio": ratio, "seconds": f"{seconds:.1f}"}
 
 
-def measures_of(model: Representations, sets: Mapping[int, ClassSets], name: str) -> dict[str, str]:
+def measures_of(run: Run, place: Path) -> dict[str, str]:
     """Collapse, calibration, and the distance of targets to similar classes in units of that to the others."""
-    collapse, outputs = neural_collapse(model), measure_outputs(model, Logits(name, model), [1.0], 0)
+    model = read_representations(file_of(run))
+    sets = read_sets(sets_of(run, place) or "", model.class_names)
+    collapse, outputs = neural_collapse(model), measure_outputs(model, Logits(run.name, model), [1.0], 0)
     values = {"nc1": collapse.nc1, "nc1_ratio": collapse.nc1_ratio, "nc2_angles": collapse.nc2_angles}
     values |= {
         "nc3": collapse.nc3,

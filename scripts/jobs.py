@@ -142,6 +142,13 @@ def distil_translation(settings: dict[str, Any], data: str, checkpoint: str, des
     return ["python", "-m", "lskd_fairseq.distil_data", "--data", data, "--path", checkpoint, "--dest", dest, *cpu]
 
 
+def record_translation(settings: dict[str, Any], keep: dict[str, Any], checkpoint: str, data: str) -> list[str]:
+    """``lskd_fairseq.representations`` for a checkpoint on the training split."""
+    cpu = ["--cpu"] if settings["train"].get("cpu") else []
+    command = ["python", "-m", "lskd_fairseq.representations", "--data", data, "--path", checkpoint]
+    return [*command, "--split", "train", *cpu, *flags(keep)]
+
+
 def lskd(command: str, *words: object) -> list[str]:
     """An ``lskd`` command."""
     return ["lskd", command, *map(word, words)]

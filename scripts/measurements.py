@@ -116,6 +116,10 @@ class Measurements:
     def sets(self, experiment: Experiment) -> Made:
         """S1 and S2 of the target classes."""
         settings = self.models.settings(experiment.data)["sets"]
+        if self.models.settings(experiment.data)["kind"] == "translation":
+            reference = self.models.recorded_teacher(experiment.data, 0.0)["train"]
+            words = [reference[0], "--by", "distance", "--words", *flags(settings)]
+            return self.measure("similar", f"sets.{self.models.settings(experiment.data)['name']}", words, [reference])
         file: list[str] = []
         before: list[Made] = []
         if settings["groups"] != "imagenet_groups.json":  # the classes are those of a representation file

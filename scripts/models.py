@@ -255,8 +255,10 @@ class Models:
         return translation_models.score(self, run, data, training)
 
     def recorded(self, run: str, data: str, training: str) -> dict[str, tuple[str, str]]:
-        """The representation files of an image model: path and job, by split."""
+        """The representation files of a model: path and job, by split; of a translation model of the training split."""
         settings = self.settings(data)
+        if settings["kind"] == "translation":
+            return {"train": translation_models.recorded(self, run, data, training)}
         files = {split: f"{run}/last.{split}.representations.safetensors" for split in SPLITS}
         command = record_images(settings, settings["record"], f"{run}/last.pth.tar", self.data_dir(data), SPLITS)
         name = f"representations.{run.removeprefix(self.output + '/').replace('/', '.')}"

@@ -96,6 +96,8 @@ class _ImageModel(_ImageTraining):
 
 class _Translation(_DataSet, kw_only=True):
     recipes: dict[str, dict[str, Any]]
+    record: dict[str, Any] | None = None
+    sets: dict[str, Any] | None = None
 
 
 class _TranslationTraining(msgspec.Struct):

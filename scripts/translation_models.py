@@ -2,7 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jobs import Job, cache_translation, distil_translation, flags, score_translation, train_translation, word
+from jobs import (
+    Job,
+    cache_translation,
+    distil_translation,
+    flags,
+    record_translation,
+    score_translation,
+    train_translation,
+    word,
+)
 from students import Student
 
 if TYPE_CHECKING:
@@ -68,6 +77,15 @@ def score(models: "Models", run: str, data: str, training: str) -> str:
     """The job that scores a model on the test split."""
     command = score_translation(models.settings(data), models.data_dir(data), f"{run}/checkpoint_best.pt")
     return models.add(Job(f"score.{training}", "score", command, [training], **models.compute("other")))
+
+
+def recorded(models: "Models", run: str, data: str, training: str) -> tuple[str, str]:
+    """The representation file of a model on the training split: the path, and the job."""
+    file = f"{run}/checkpoint_best.train.representations.safetensors"
+    checkpoint, settings = f"{run}/checkpoint_best.pt", models.settings(data)
+    command = record_translation(settings, settings["record"], checkpoint, models.data_dir(data))
+    name, other = f"representations.{_name(models, run)}", models.compute("other")
+    return file, models.add(Job(name, "representations", command, [training], [file], **other))
 
 
 def _teacher_of(models: "Models", student: Student) -> tuple[str, str]:

@@ -34,6 +34,7 @@ def write_tiny_scale(path: Path) -> Path:
             settings["prepare"] += ["--max-pairs", 300]
             settings["prepare"][settings["prepare"].index("--vocab-size") + 1] = 200
             settings["train"]["max-epoch"] = 1
+            settings["sets"]["least"] = 10
             for recipe in settings["recipes"].values():
                 for shape in (recipe["teacher"], recipe["student"]):
                     shape |= {"dim": 8 * shape["layers"], "ffn": 16, "heads": 2}

@@ -17,9 +17,9 @@ from definitions import read_experiments
 from helpers.commands import ROOT, last_line, run
 from helpers.forked_commands import hand_over
 from helpers.tiny_scale import write_tiny_scale
+from image_statements import Results
 from plan import make_plan, write_plan
 from scale_definitions import read_scale
-from study_tests import Results
 
 from lskd.paper.published import published
 from lskd.paper.results import read_result

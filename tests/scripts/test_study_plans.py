@@ -207,13 +207,15 @@ def test_a_study_is_summarised_and_gets_a_page_of_all_its_runs(name):
     assert students == {word for word in summary.command if word in students}
     assert students | teachers == {word for word in page.command if word in students | teachers}
     if name in TRANSLATION:
-        assert "--sets" not in page.command
         assert len([job for job in page.after if jobs[job].kind == "score"]) == len(students | teachers)
-    else:
-        assert page.command[page.command.index("--sets") + 1] == "runs/here/results/sets.json"
+    assert ("--sets" in page.command) == bool(EXPERIMENTS[name].eta)
+    if EXPERIMENTS[name].eta:
+        sets = "sets.help.en-de.json" if name in TRANSLATION else "sets.json"
+        assert page.command[page.command.index("--sets") + 1] == f"runs/here/results/{sets}"
         files = {file for job in page.after for file in jobs[job].files}
         measured = {run for run in students if re.search(r"_T(1|3|64)_", run)} | teachers
-        assert {f"{run}/last.train.representations.safetensors" for run in measured} <= files
+        checkpoint = "checkpoint_best" if name in TRANSLATION else "last"
+        assert {f"{run}/{checkpoint}.train.representations.safetensors" for run in measured} <= files
 
 
 def test_without_sets_a_study_of_images_has_no_eta(tmp_path):

@@ -5,8 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import study_tests
+from image_statements import Results, drift_slopes, larger_student, paper_statements, reasons
+from planned_tests import judged
 from scipy import stats
-from study_tests import Results, drift_slopes, judged, larger_student, paper_statements, reasons, table
+from study_tests import table
+from translation_statements import Translations, translation
 
 from lskd.io.errors import InputError
 from lskd.io.tables import write
@@ -139,3 +142,53 @@ def test_the_check_finds_a_result_that_was_changed(tmp_path, monkeypatch):
     (tmp_path / "students.csv").write_text(students.replace(",11,", ",11,1", 1), encoding="utf-8")
     with pytest.raises(InputError, match=r"differs from what the results beside it give"):
         study_tests.run(options.parse_args(["--check"]))
+
+
+def made_up_translations(directory):
+    """Translations that lose 4 BLEU at T = 64, half of it by the step, and gain 1 by a teacher and 1 by sentences."""
+    draws = np.random.default_rng(3)
+    rows, etas = [], []
+    for seed, alpha, (variant, gain, lost) in itertools.product(
+        range(11, 14),
+        (0.0, 0.1),
+        (("plain", 0, 4), ("match", 0, 2), ("standardised", 0, 0), ("top-4", -1, 6), ("mkd", 1, 9)),
+    ):
+        for pair, T in itertools.product(("en-de", "en-ru"), (1, 2, 3, 64)):
+            if variant == "match" and T == 1:
+                continue
+            study = f"help.{pair}" + ("" if variant == "plain" else f".{variant}")
+            run = f"{study}/transformer-small_a{alpha:g}_T{T}_s{seed}"
+            row = {"run": run, "variant": variant, "label_smoothing": alpha, "seed": seed}
+            rows.append(row | {"bleu": 20 + gain - lost * (T == 64) + 0.05 * draws.normal()})
+            etas.append({"run": run, "eta_similar_percent": -3 * alpha / 0.1 + 0.1 * draws.normal()})
+    others = ((".sequence-level/transformer-small_a{}_T1", 1), (".both/transformer-small_a{}_T1", 2))
+    others += (("/transformer-small_a{}", -1), ("/transformer_a{}", 5))
+    for seed, alpha, (end, gain) in itertools.product(range(11, 14), (0.0, 0.1), others):
+        run = f"help.en-de{end.format(f'{alpha:g}')}_s{seed}"
+        variant = end.partition("/")[0].strip(".") or "plain"
+        row = {"run": run, "variant": variant, "label_smoothing": alpha, "seed": seed}
+        rows.append(row | {"bleu": 20 + gain + 0.05 * draws.normal()})
+    write(directory / "translations.csv", rows)
+    write(directory / "translations_eta.csv", etas)
+    return Translations(directory)
+
+
+def test_statements_on_translation_are_tested_on_the_students_that_they_name(tmp_path):
+    rows = {row["what"]: row for row in judged(translation(made_up_translations(tmp_path)))}
+    expected = {
+        "cost of T = 64, en-ru, all tokens, α = 0.1": 4,
+        "cost of T = 64, en-de, as the code, α = 0": 9,
+        "part of the cost of T = 64 removed by match, α = 0.1": 2,
+        "part of the cost of T = 64 removed by standardised, α = 0": 4,
+        "cost of T = 64 with top 4 less with all, α = 0.1": 2,
+        "η(S1) to T = 3, α = 0.1": -3,
+        "η(S1) to T = 64, α = 0.1 less 0": -3,
+        "word by word less no teacher, α = 0": 1,
+        "translations less no teacher, α = 0.1": 2,
+        "both less word by word, α = 0": 2,
+    }
+    for what, mean in expected.items():
+        assert float(rows[what]["mean"]) == pytest.approx(mean, abs=0.3), what
+        assert rows[what]["verdict"] == "holds", what
+    assert len(rows) == 24 + 6 + 4 + 6
+    assert rows["cost of T = 2, en-de, all tokens, α = 0"]["verdict"] == "not shown"

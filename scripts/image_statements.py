@@ -1,0 +1,187 @@
+"""The registered statements on images, as planned tests on the committed results (docs/results/preregistration.md)."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from definitions import PLAIN
+from planned_tests import BySeed, Test, minus, planned, read_rows
+
+from lskd.measure.comparisons import Groups
+
+SEEDS = range(11, 16)
+SMALL, LARGE = "test_resnet", "resnet10t"
+SMOOTHED = 0.1
+# Losses and controls at whose T = 1 the loss is the paper's: their students at T = 1 are the plain ones.
+PAPERS_AT_ONE = ("match", "wttm", "teacher-only")
+STEP_CONTROLS = ("match", "lr-x3", "lr-x10", "adamw", "epochs-x4")
+OTHER_LOSSES = ("standardised", "wttm", "teacher-only")
+RIGHT_STEPS = ("match", *OTHER_LOSSES)
+
+
+class Results:
+    """The committed tables, as numbers by seed.
+
+    Args:
+        directory: with students.csv, measures.csv and eta.csv of ``scripts/collect_results.py``.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.top1: dict[tuple[str, str, float, float | None], dict[int, float]] = defaultdict(dict)
+        self._by_run: dict[str, tuple[tuple[str, str, float, float | None], int]] = {}
+        for row in read_rows(directory / "students.csv"):
+            T = float(row["temperature"]) if row["temperature"] else None
+            key = row["variant"], row["model"], float(row["label_smoothing"]), T
+            self.top1[key][int(row["seed"])] = float(row["valid_top1"])
+            self._by_run[row["run"]] = key, int(row["seed"])
+        self.measures = self._numbers(directory / "measures.csv", ("nc1_ratio", "similar_distance"))
+        self.eta = self._numbers(directory / "eta.csv", ("eta_similar_percent", "eta_dissimilar_percent"))
+
+    def _numbers(
+        self, path: Path, names: Sequence[str]
+    ) -> dict[str, dict[tuple[str, str, float, float | None], dict[int, float]]]:
+        found: dict[str, dict[tuple[str, str, float, float | None], dict[int, float]]]
+        found = {name: defaultdict(dict) for name in names}
+        for row in read_rows(path):
+            key, seed = self._by_run[row["run"]]
+            for name in names:
+                if row[name]:
+                    found[name][key][seed] = float(row[name])
+        return found
+
+    def accuracy(self, variant: str, alpha: float, T: float | None, model: str = SMALL) -> BySeed:
+        """Top-1 by seed; at T = 1 of a loss that is then the paper's, of the plain students."""
+        if T == 1 and variant in PAPERS_AT_ONE:
+            variant = PLAIN
+        return self.top1.get((variant, model, alpha, T), {})
+
+    def cost(self, variant: str, alpha: float, T: float, model: str = SMALL) -> BySeed:
+        """Top-1 at T = 1 less top-1 at T, by seed."""
+        return minus(self.accuracy(variant, alpha, 1, model), self.accuracy(variant, alpha, T, model))
+
+    def drift(self, variant: str, alpha: float, T: float, dissimilar: bool = False) -> BySeed:
+        """η(S1), or η(S2), from T = 1 to T, by seed."""
+        name = "eta_dissimilar_percent" if dissimilar else "eta_similar_percent"
+        return self.eta[name].get((variant, SMALL, alpha, T), {})
+
+    def measure(self, name: str, model: str, alpha: float, T: float | None) -> BySeed:
+        """A measure of a plain model on the validation images, by seed."""
+        return self.measures[name].get((PLAIN, model, alpha, T), {})
+
+
+def paper_statements(results: Results) -> list[Test]:
+    """Question 1: which statements of the paper hold?"""
+    tests, both = [], f"α = {SMOOTHED:g} less 0"
+    for T in (2, 3, 4, 64):
+        costs = {alpha: results.cost(PLAIN, alpha, T) for alpha in (SMOOTHED, 0.0)}
+        tests.append(planned("1", "1 accuracy falls with T", f"cost of T = {T}, α = 0.1", 1, costs[SMOOTHED], SEEDS))
+        tests.append(planned("1", "1 accuracy falls with T, α = 0", f"cost of T = {T}, α = 0", 1, costs[0.0], SEEDS))
+        more = minus(costs[SMOOTHED], costs[0.0])
+        tests.append(planned("1", "1 more from a smoothed teacher", f"cost of T = {T}, {both}", 1, more, SEEDS))
+    tests.append(_best(results))
+    for T in (3, 64):
+        drift = {alpha: results.drift(PLAIN, alpha, T) for alpha in (SMOOTHED, 0.0)}
+        away = results.drift(PLAIN, SMOOTHED, T, dissimilar=True)
+        tests.append(
+            planned("1", "3 drift towards similar classes", f"η(S1) to T = {T}, α = 0.1", -1, drift[SMOOTHED], SEEDS)
+        )
+        tests.append(planned("1", "3 drift away from the others", f"η(S2) to T = {T}, α = 0.1", 1, away, SEEDS))
+        less = minus(drift[SMOOTHED], drift[0.0])
+        tests.append(planned("1", "3 only from a smoothed teacher", f"η(S1) to T = {T}, {both}", -1, less, SEEDS))
+    for who, model, T in (("teachers", LARGE, None), ("students at T = 1", SMALL, 1.0)):
+        for name, what, sign in (("nc1_ratio", "NC1 ratio", -1), ("similar_distance", "distance to S1 / to S2", 1)):
+            change = minus(results.measure(name, model, SMOOTHED, T), results.measure(name, model, 0.0, T))
+            tests.append(
+                planned("1", "4 tighter clusters, farther apart", f"{what} of {who}, {both}", sign, change, SEEDS)
+            )
+    for T in (3, 64):
+        alphas = (0.0, 0.05, 0.1, 0.2)
+        costs = [results.cost(PLAIN, alpha, T) for alpha in alphas]
+        seeds = set.intersection(*(set(each) for each in costs))
+        slopes = {seed: float(np.polyfit(alphas, [each[seed] for each in costs], 1)[0]) for seed in seeds}
+        tests.append(
+            planned("1", "5 more smoothing costs more", f"slope of the cost of T = {T} over α", 1, slopes, SEEDS)
+        )
+    return tests
+
+
+def _best(results: Results) -> Test:
+    """Statement 2: is the smoothed teacher's student at T = 1 the best?"""
+    cells = [(alpha, T) for alpha in (SMOOTHED, 0.0) for T in (1, 2, 3, 4, 64)]  # ours is the first
+    values: dict[float, BySeed]
+    values = {float(place): results.accuracy(PLAIN, alpha, T) for place, (alpha, T) in enumerate(cells)}
+    what = "T = 1, α = 0.1, less the best other"
+    if any(set(each) != set(SEEDS) for each in values.values()):
+        return planned("1", "2 the smoothed teacher at T = 1 is best", what, 1, {}, SEEDS)
+    found = Groups(values).best_against(0.0)
+    assert found is not None
+    assert found.lower is not None
+    other, sign = (found.lower, 1) if found.higher == 0 else (found.higher, -1)
+    alpha, T = cells[int(other)]
+    low, high = sorted(sign * end for end in found.interval)
+    what += f" (T = {T}, α = {alpha:g})"
+    return Test(
+        "1",
+        "2 the smoothed teacher at T = 1 is best",
+        what,
+        1,
+        sign * found.difference,
+        (low, high),
+        found.p,
+        found.seeds,
+    )
+
+
+def reasons(results: Results) -> list[Test]:
+    """Question 2: is it diffusion, or the size of the step?"""
+    tests = []
+    for T in (3, 64):
+        plain = results.cost(PLAIN, SMOOTHED, T)
+        tests.append(planned("2", "cost without a control", f"cost of T = {T}", 1, plain, SEEDS))
+        for control in STEP_CONTROLS + OTHER_LOSSES:
+            with_it = results.cost(control, SMOOTHED, T)
+            tests.append(planned("2", f"{control}: cost", f"cost of T = {T} with {control}", 1, with_it, SEEDS))
+            if control in STEP_CONTROLS:
+                removed = minus(plain, with_it)
+                tests.append(
+                    planned("2", f"{control}: removed", f"part of the cost of T = {T} removed", 1, removed, SEEDS)
+                )
+        drift = results.drift("match", SMOOTHED, T)
+        tests.append(planned("2", "the drift stays with match", f"η(S1) to T = {T} with match", -1, drift, SEEDS))
+    what = "slope of top-1 over η(S1), match and losses"
+    tests.append(planned("2", "the drift costs accuracy", what, 1, drift_slopes(results), SEEDS))
+    return tests
+
+
+def drift_slopes(results: Results) -> dict[int, float]:
+    """For each seed the slope of top-1 over η(S1) in %, over students with right steps, α as a covariate."""
+    slopes = {}
+    for seed in SEEDS:
+        points = [
+            (results.drift(variant, alpha, T).get(seed), alpha, results.accuracy(variant, alpha, T).get(seed))
+            for variant in RIGHT_STEPS
+            for alpha in (0.0, SMOOTHED)
+            for T in (3, 64)
+        ]
+        if all(eta is not None and top1 is not None for eta, _, top1 in points):
+            design = np.array([(1.0, eta, alpha) for eta, alpha, _ in points], np.float64)
+            top1 = np.array([each for *_, each in points], np.float64)
+            slopes[seed] = float(np.linalg.lstsq(design, top1, rcond=None)[0][1])
+    return slopes
+
+
+def larger_student(results: Results) -> list[Test]:
+    """Question 2 again for a student as large as its teacher."""
+    tests = []
+    for T in (3, 64):
+        plain = results.cost(PLAIN, SMOOTHED, T, LARGE)
+        tests.append(planned("2, larger student", "cost without a control", f"cost of T = {T}", 1, plain, SEEDS))
+        for control in ("match", "adamw"):
+            with_it = results.cost(control, SMOOTHED, T, LARGE)
+            tests.append(
+                planned("2, larger student", f"{control}: cost", f"cost of T = {T} with {control}", 1, with_it, SEEDS)
+            )
+            removed, what = minus(plain, with_it), f"part of the cost of T = {T} removed"
+            tests.append(planned("2, larger student", f"{control}: removed", what, 1, removed, SEEDS))
+    return tests

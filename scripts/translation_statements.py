@@ -1,0 +1,91 @@
+"""The registered statements on translation, as planned tests on the committed results (docs/results)."""
+
+import itertools
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from definitions import PLAIN
+from planned_tests import BySeed, Test, minus, planned, read_rows
+
+SEEDS = range(11, 14)
+SMOOTHED = 0.1
+EN_DE, EN_RU = "en-de", "en-ru"
+
+
+class Translations:
+    """The committed results of translation, as numbers by seed.
+
+    Args:
+        directory: with translations.csv and translations_eta.csv of ``scripts/collect_results.py``.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.bleu: dict[tuple[str, str, float, float | None], dict[int, float]] = defaultdict(dict)
+        self._eta: dict[tuple[str, str, float, float | None], dict[int, float]] = defaultdict(dict)
+        etas = {row["run"]: float(row["eta_similar_percent"]) for row in read_rows(directory / "translations_eta.csv")}
+        for row in read_rows(directory / "translations.csv"):
+            name = row["run"].rpartition("/")[2]
+            if (
+                name.startswith("transformer_") and row["variant"] != "mkd"
+            ):  # a teacher; the code's has a student's shape
+                continue
+            at = re.search(r"_T([\d.]+)_", name)  # that of a student of translations alone too, which has no T
+            pair = row["run"].partition("/")[0].removesuffix(f".{row['variant']}").rpartition(".")[2]
+            key = pair, row["variant"], float(row["label_smoothing"]), float(at[1]) if at else None
+            self.bleu[key][int(row["seed"])] = float(row["bleu"])
+            if row["run"] in etas:
+                self._eta[key][int(row["seed"])] = etas[row["run"]]
+
+    def cost(self, variant: str, alpha: float, T: float, pair: str = EN_DE) -> BySeed:
+        """BLEU at T = 1 less BLEU at T; ``match`` has the plain students at T = 1."""
+        first = PLAIN if variant == "match" else variant
+        return minus(self.of(first, alpha, 1, pair), self.of(variant, alpha, T, pair))
+
+    def of(self, variant: str, alpha: float, T: float | None, pair: str = EN_DE) -> BySeed:
+        """BLEU of students; ``T`` None without a teacher."""
+        return self.bleu.get((pair, variant, alpha, T), {})
+
+    def drift(self, alpha: float, T: float) -> BySeed:
+        """η(S1) from T = 1 to T of plain students."""
+        return self._eta.get((EN_DE, PLAIN, alpha, T), {})
+
+
+def translation(results: Translations) -> list[Test]:
+    """Question 3: does translation lose by the temperature, the truncation or the step, and by what does it gain?"""
+    tests = []
+
+    def add(statement: str, what: str, expected: int, values: BySeed) -> None:
+        tests.append(planned("3", statement, what, expected, values, SEEDS))
+
+    for pair, alpha, T in itertools.product((EN_DE, EN_RU), (0.0, SMOOTHED), (2, 3, 64)):
+        for variant, how in ((PLAIN, "all tokens"), ("mkd", "as the code")):
+            add(
+                "1 BLEU falls with T",
+                f"cost of T = {T}, {pair}, {how}, α = {alpha:g}",
+                1,
+                results.cost(variant, alpha, T, pair),
+            )
+    for alpha in (0.0, SMOOTHED):
+        plain = results.cost(PLAIN, alpha, 64)
+        for control in ("match", "standardised"):
+            removed = minus(plain, results.cost(control, alpha, 64))
+            add("2 the step", f"part of the cost of T = 64 removed by {control}, α = {alpha:g}", 1, removed)
+        more = minus(results.cost("top-4", alpha, 64), plain)
+        add("2 the truncation", f"cost of T = 64 with top 4 less with all, α = {alpha:g}", 1, more)
+    for T in (3, 64):
+        smoothed = results.drift(SMOOTHED, T)
+        add("3 drift towards similar words", f"η(S1) to T = {T}, α = 0.1", -1, smoothed)
+        add(
+            "3 only from a smoothed teacher",
+            f"η(S1) to T = {T}, α = 0.1 less 0",
+            -1,
+            minus(smoothed, results.drift(0.0, T)),
+        )
+    for alpha in (0.0, SMOOTHED):
+        alone, words = results.of(PLAIN, alpha, None), results.of(PLAIN, alpha, 1)
+        sentences, both = results.of("sequence-level", alpha, 1), results.of("both", alpha, 1)
+        add("4 word by word", f"word by word less no teacher, α = {alpha:g}", 1, minus(words, alone))
+        add("4 sentence by sentence", f"translations less no teacher, α = {alpha:g}", 1, minus(sentences, alone))
+        add("4 both", f"both less word by word, α = {alpha:g}", 1, minus(both, words))
+    return tests
