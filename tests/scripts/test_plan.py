@@ -134,7 +134,7 @@ def test_at_the_small_scale_a_job_trains_all_temperatures_of_a_teacher():
     assert len(others) == 2 * 3 - 1  # two α, three seeds
     place = small.command.index("--kd-temperature")
     assert small.command[place + 1 : place + 5] == ["1", "2", "3", "64"]
-    assert [Path(run).name for run in small.runs] == [f"mobilenetv2_035_a0_T{T}_s1" for T in (1, 2, 3, 64)]
+    assert [Path(run).name for run in small.runs] == [f"test_efficientnet_a0_T{T}_s1" for T in (1, 2, 3, 64)]
 
 
 def test_seeds_are_as_many_as_are_asked_for():

@@ -1,0 +1,189 @@
+"""Fill the tables of docs/evidence.md from the committed results of our studies, and draw its pictures.
+
+    python scripts/evidence_page.py            # writes the page and docs/results/studies/*.svg
+    python scripts/evidence_page.py --check    # compares the page with what the committed results give
+
+Text between ``<!-- NAME -->`` and ``<!-- end -->`` is replaced; all else is written by hand and has no numbers.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from definitions import PLAIN, ROOT
+from image_statements import SEEDS, SMOOTHED, STEP_CONTROLS, Results
+from planned_tests import BySeed, read_rows
+from study_drawings import draw_cost, draw_drift, draw_temperature
+
+from lskd.io.errors import input_error, run_command
+from lskd.io.files import write_text
+from lskd.measure.comparisons import LEVEL, Groups
+from lskd.records.spread import over_seeds
+from lskd.records.studies import number
+
+PAGE = ROOT / "docs" / "evidence.md"
+RESULTS = ROOT / "docs" / "results" / "studies"
+ALPHAS, TEMPERATURES = (0.0, 0.05, 0.1, 0.2), (1, 2, 3, 4, 64)
+NAMES = {
+    PLAIN: "SGD",
+    "adamw": "AdamW",
+    "match": "`match`",
+    "lr-x3": "learning rate × 3",
+    "lr-x10": "learning rate × 10",
+    "epochs-x4": "4 times the epochs",
+    "standardised": "standardised logits",
+    "wttm": "`wttm`",
+    "teacher-only": "teacher-only tempering",
+}
+
+
+def accuracy(results: Results) -> str:
+    """Means by optimiser, α and T."""
+    rows = []
+    for variant in (PLAIN, "adamw"):
+        for alpha in ALPHAS:
+            cells = [mean(results.accuracy(variant, alpha, T)) for T in TEMPERATURES]
+            cells.append(mean(results.accuracy(variant, alpha, None)))
+            if any(cell != "–" for cell in cells):
+                rows.append([NAMES[variant], f"{alpha:g}", *cells])
+    return markdown(["", "α", *(f"T = {T:g}" for T in TEMPERATURES), "no teacher"], rows)
+
+
+def controls(results: Results) -> str:
+    """The cost of T and the drift with each control, α = .1."""
+    rows = []
+    for variant in (PLAIN, *STEP_CONTROLS, "standardised", "wttm", "teacher-only"):
+        at_one = mean(results.accuracy(variant, SMOOTHED, 1))
+        cells = [at_one, *(mean(results.cost(variant, SMOOTHED, T)) for T in (3, 64))]
+        cells += [mean(results.drift(variant, SMOOTHED, T)) for T in (3, 64)]
+        if any(cell != "–" for cell in cells[1:]):
+            rows.append([NAMES[variant], *cells])
+    head = ["", "T = 1, top-1", "cost of T = 3", "cost of T = 64", "η(S1) to T = 3", "η(S1) to T = 64"]
+    return markdown(head, rows)
+
+
+def statements(questions: Sequence[str]) -> Callable[[Path], str]:
+    """The tests of questions, a row each."""
+
+    def table(directory: Path) -> str:
+        rows = []
+        for row in read_rows(directory / "tests.csv"):
+            if row["question"] in questions and row["mean"]:
+                interval = f"{signed(row['low'])} to {signed(row['high'])}" if row["low"] else "–"
+                said = [row["what"], row["expected"], signed(row["mean"]), interval, row["n"], row["p_adjusted"] or "–"]
+                rows.append([*said, row["verdict"]])
+        return markdown(["number", "expected", "mean", "95 %", "n", "p, adjusted", "verdict"], rows)
+
+    return table
+
+
+def advice(results: Results) -> str:
+    """What following a rule costs against the best T of the same teacher, SGD."""
+    rows = []
+    for alpha in ALPHAS:
+        values: dict[float, BySeed] = {float(T): results.accuracy(PLAIN, alpha, T) for T in TEMPERATURES}
+        if any(set(each) != set(SEEDS) for each in values.values()):
+            continue
+        best = max(sum(each.values()) for each in values.values()) / len(SEEDS)
+        lost = {"T = 1": [], "T = 4": [], "runs": []}
+        chosen = []
+        for seed in SEEDS:
+            others = {T: {s: v for s, v in each.items() if s != seed} for T, each in values.items()}
+            own = advised(others)
+            chosen.append(f"{own:g}")
+            for rule, T in (("T = 1", 1.0), ("T = 4", 4.0), ("runs", own)):
+                lost[rule].append(best - values[T][seed])
+        cells = [number(over_seeds(each)) for each in lost.values()]
+        rows.append([f"{alpha:g}", f"{best:.2f}", *cells, ", ".join(chosen)])
+    head = ["α", "best mean", "lost by T = 1", "by T = 4", "by the T of one's own runs", "which"]
+    return markdown(head, rows)
+
+
+def advised(values: Mapping[float, BySeed]) -> float:
+    """The T that `lskd advise` names from runs: the best if it is above T = 1 by more than chance, else T = 1."""
+    found = Groups(values).best_against(1.0)
+    return found.higher if found is not None and found.p <= LEVEL else 1.0
+
+
+def complete(directory: Path) -> str:
+    """Which questions have all their runs, and the processor time of those that there are."""
+    rows = read_rows(directory / "students.csv")
+    hours = sum(float(row["seconds"]) for row in rows) / 3600
+    verdicts: dict[str, set[str]] = {}
+    for row in read_rows(directory / "tests.csv"):
+        verdicts.setdefault(row["question"], set()).add(row["verdict"])
+    missing = [question for question, found in verdicts.items() if "incomplete" in found]
+    students = len([row for row in rows if row["temperature"]])
+    said = (
+        f"{students} students and {len(rows) - students} models without a teacher, {hours:.1f} core hours of training."
+    )
+    if missing:
+        said += f" Not complete, and so without tests: question {' and question '.join(missing)}."
+    return said
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; a sentence where it has no rows."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *lines]) if lines else "No runs yet."
+
+
+def mean(values: BySeed) -> str:
+    """Mean ± standard deviation, with n where it is not all seeds; a dash for none."""
+    return number(over_seeds(list(values.values())), with_n=len(values) != len(SEEDS)) if values else "–"
+
+
+def signed(value: str) -> str:
+    """A number of tests.csv with its sign, two decimals."""
+    return f"{float(value):+.2f}".replace("-", "−")
+
+
+def filled(page: str, directory: Path) -> str:
+    """The page with its blocks for the results in a directory.
+
+    Raises:
+        InputError: a block of another name.
+    """
+    results = Results(directory)
+    blocks: dict[str, Callable[[], str]] = {
+        "accuracy": lambda: accuracy(results),
+        "paper": lambda: statements(["1"])(directory),
+        "controls": lambda: controls(results),
+        "reasons": lambda: statements(["2"])(directory),
+        "larger": lambda: statements(["2, larger student"])(directory),
+        "translation": lambda: statements(["3"])(directory),
+        "advice": lambda: advice(results),
+        "complete": lambda: complete(directory),
+    }
+
+    def fill(match: re.Match[str]) -> str:
+        if match[1] not in blocks:
+            raise input_error("page", match[1], f"must be a block of {', '.join(blocks)}")
+        return f"<!-- {match[1]} -->\n\n{blocks[match[1]]()}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write, or compare."""
+    page = PAGE.read_text(encoding="utf-8")
+    if arguments.check:
+        if page != filled(page, RESULTS):
+            raise input_error("--check", PAGE, "differs from the committed results: run scripts/evidence_page.py")
+        return
+    write_text(PAGE, filled(page, RESULTS))
+    results = Results(RESULTS)
+    for name, drawing in (("temperature", draw_temperature), ("cost", draw_cost), ("drift", draw_drift)):
+        write_text(RESULTS / f"{name}.svg", drawing(results))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--check", action="store_true", help="compare, and write nothing")
+    return options
+
+
+if __name__ == "__main__":
+    run_command(parser(), run)

@@ -1,0 +1,122 @@
+"""The pictures of docs/evidence.md, from the committed results of our studies."""
+
+import io
+from collections.abc import Sequence
+
+from definitions import PLAIN
+from image_statements import RIGHT_STEPS, SEEDS, SMOOTHED, STEP_CONTROLS, Results
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.style import context
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from planned_tests import BySeed
+
+from lskd.measure.comparisons import mean_test
+from lskd.records.spread import over_seeds
+from lskd.report import drawing_style as style
+
+INK = "#768390"  # readable on white and on a dark page
+SMOOTH, PLAIN_TEACHER = "#E07B39", "#3D9BD9"
+SETTINGS = {**style.PAGE, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK}
+SETTINGS |= {"axes.labelcolor": INK, "text.color": INK, "axes.titlecolor": INK, "legend.labelcolor": INK}
+TEMPERATURES = (1, 2, 3, 4, 64)
+SHORT = {
+    PLAIN: "no control",
+    "match": "match",
+    "lr-x3": "rate × 3",
+    "lr-x10": "rate × 10",
+    "adamw": "AdamW",
+    "epochs-x4": "epochs × 4",
+}
+
+
+def draw_temperature(results: Results) -> str:
+    """Top-1 against T from the smoothed teacher and the other, with SGD, `match` and AdamW."""
+    with context(SETTINGS):
+        drawing = Figure(figsize=(8, 3), layout="constrained")
+        panels: Sequence[Axes] = drawing.subplots(1, 3, sharey=True)
+        for axes, variant, title in zip(
+            panels, (PLAIN, "match", "adamw"), ("SGD", "SGD, steps as at T = 1", "AdamW"), strict=True
+        ):
+            for alpha, colour, place in ((0.0, PLAIN_TEACHER, 0), (SMOOTHED, SMOOTH, 1)):
+                found = {T: results.accuracy(variant, alpha, T) for T in TEMPERATURES}
+                spreads = {T: over_seeds(list(values.values())) for T, values in found.items() if values}
+                if spreads:
+                    means, deviations = [s.mean for s in spreads.values()], [s.sd or 0 for s in spreads.values()]
+                    label = f"{'smoothed' if alpha else 'plain'} teacher"
+                    marks = {"marker": style.MARKERS[place], "linestyle": style.DASHES[place], "capsize": 3}
+                    axes.errorbar(list(spreads), means, deviations, color=colour, label=label, **marks)
+            axes.set_title(title, fontsize=11)
+            temperature_axis(axes)
+        panels[0].set_ylabel("student's top-1 in %")
+        if panels[0].get_legend_handles_labels()[0]:
+            panels[0].legend(frameon=False, loc="lower left")
+        return svg(drawing)
+
+
+def draw_cost(results: Results) -> str:
+    """What T = 3 and 64 cost a smoothed teacher's student, with each control for the size of the steps."""
+    with context(SETTINGS):
+        drawing = Figure(figsize=(8, 3), layout="constrained")
+        panels: Sequence[Axes] = drawing.subplots(1, 2, sharey=True)
+        variants = [PLAIN, *STEP_CONTROLS]
+        for axes, T in zip(panels, (3, 64), strict=True):
+            for place, variant in enumerate(variants):
+                costs = results.cost(variant, SMOOTHED, T)
+                if costs:
+                    centre, half = interval(costs)
+                    colour = SMOOTH if variant == PLAIN else PLAIN_TEACHER
+                    axes.errorbar([centre], [place], xerr=[half], fmt="o", color=colour, capsize=3)
+            axes.axvline(0, color=INK, linewidth=1)
+            axes.set_xlabel(f"cost of T = {T} in points of top-1")
+            axes.set_yticks(range(len(variants)), [SHORT[variant] for variant in variants])
+        panels[0].invert_yaxis()
+        return svg(drawing)
+
+
+def draw_drift(results: Results) -> str:
+    """Top-1 against η(S1) of students whose steps are right."""
+    with context(SETTINGS):
+        drawing = Figure(figsize=(5, 3.2), layout="constrained")
+        axes = drawing.subplots()
+        for alpha, colour, marker in ((0.0, PLAIN_TEACHER, "o"), (SMOOTHED, SMOOTH, "s")):
+            points = [
+                (results.drift(variant, alpha, T)[seed], results.accuracy(variant, alpha, T)[seed])
+                for variant in RIGHT_STEPS
+                for T in (3, 64)
+                for seed in SEEDS
+                if seed in results.drift(variant, alpha, T) and seed in results.accuracy(variant, alpha, T)
+            ]
+            if points:
+                label = f"{'smoothed' if alpha else 'plain'} teacher"
+                axes.plot(*zip(*points, strict=True), marker, color=colour, label=label, alpha=0.8)
+        axes.set_xlabel("η(S1) from T = 1 in %")
+        axes.set_ylabel("student's top-1 in %")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False)
+        return svg(drawing)
+
+
+def interval(values: BySeed) -> tuple[float, float]:
+    """A mean and half its 95 % interval; 0 where there are too few seeds for one."""
+    spread = over_seeds(list(values.values()))
+    found = mean_test(list(values.values()))
+    return spread.mean, (found[0][1] - found[0][0]) / 2 if found else 0.0
+
+
+def temperature_axis(axes: Axes) -> None:
+    """T on a logarithmic axis, with the temperatures that were trained."""
+    axes.set_xscale("log")
+    axes.set_xlim(0.8, 80)
+    axes.xaxis.set_major_locator(FixedLocator([1, 3, 64]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda T, _: f"{T:g}"))
+    axes.set_xlabel("temperature T")
+    axes.grid(axis="y", color=INK, alpha=0.25)
+
+
+def svg(drawing: Figure) -> str:
+    """The drawing on a transparent ground; the same input gives the same bytes."""
+    text = io.StringIO()
+    drawing.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
