@@ -74,8 +74,13 @@ def spread_order(fonts: Sequence[Row], split: str = "train") -> list[int]:
     return [row for _, _, row in sorted(keys)]
 
 
-def chosen_fonts(numbers: Mapping[str, int | None], fonts: Sequence[Row]) -> list[int]:
+def chosen_fonts(numbers: Mapping[str, int | None], fonts: Sequence[Row], others: bool = False) -> list[int]:
     """The rows of the selected fonts: of each split the first ones of :func:`spread_order`, all of them for None.
+
+    Args:
+        numbers: how many, by split.
+        fonts: the table of fonts.
+        others: of those that follow the first ones, in the place of these.
 
     Raises:
         InputError: a split has fewer fonts.
@@ -83,9 +88,12 @@ def chosen_fonts(numbers: Mapping[str, int | None], fonts: Sequence[Row]) -> lis
     rows = []
     for split, option in FONTS_OF.items():
         order, number = spread_order(fonts, split), numbers[split]
+        if others and (number is None or 2 * number > len(order)):
+            valid = f"must be at most {len(order) // 2}, half of the {split} fonts, for --other-fonts"
+            raise input_error(option, "not given" if number is None else number, valid)
         if number is not None and number > len(order):
             raise input_error(option, number, f"must be at most {len(order)}, all {split} fonts")
-        rows += order[:number]
+        rows += order[number : 2 * number] if others and number else order[:number]
     return sorted(rows)
 
 
@@ -156,7 +164,8 @@ def main(arguments: argparse.Namespace) -> None:
     """Make the data directory, unless it is there already."""
     classes, fonts = read_table(CLASSES), read_table(FONTS)
     class_rows = chosen_classes(arguments.classes, classes)
-    font_rows = chosen_fonts({"train": arguments.fonts, "validation": arguments.validation_fonts}, fonts)
+    numbers = {"train": arguments.fonts, "validation": arguments.validation_fonts}
+    font_rows = chosen_fonts(numbers, fonts, arguments.other_fonts)
     if arguments.rebuild:
         rebuild(classes, fonts, read_table(PACKAGES), SAMPLE)
     parameters: dict[str, Any] = {
@@ -167,6 +176,8 @@ def main(arguments: argparse.Namespace) -> None:
     }
     if arguments.validation_fonts is not None:  # older manifests do not have it
         parameters["validation_fonts"] = arguments.validation_fonts
+    if arguments.other_fonts:
+        parameters["other_fonts"] = True
     if already_prepared(arguments.dest, parameters):
         print(f"{arguments.dest} is ready")
         return
@@ -197,6 +208,9 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--validation-fonts", type=positive, metavar="N", help="validate on N fonts, likewise (default 48, all)"
+    )
+    options.add_argument(
+        "--other-fonts", action="store_true", help="as many fonts again, none of them among the first: of other designs"
     )
     options.add_argument("--rebuild", action="store_true", help="first rebuild the sample from Debian's packages")
     return options

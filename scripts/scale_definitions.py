@@ -127,9 +127,7 @@ def read_scale(name: str) -> Scale:
         InputError: there is no such scale, or it is invalid.
     """
     path = _path_of(name)
-    content = read_yaml(path, "--scale")
-    if base := content.pop("based_on", None):
-        content = merged(read_yaml(_path_of(str(base)), f"--scale {path}: based_on"), content)
+    content = _with_base(read_yaml(path, "--scale"), path)
     scale = checked(content | {"name": path.stem}, Scale, "--scale", path)
     for data, settings in scale.data.items():
         _check_data(settings, f"{path}: {data}")
@@ -143,6 +141,17 @@ def _path_of(name: str) -> Path:
         there = ", ".join(sorted(each.stem for each in SCALES.glob("*.yaml")))
         raise input_error("--scale", name, f"must be one of {there}, or a YAML file like them")
     return path
+
+
+def _with_base(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The settings of a scale with those of the one that it is based on, and so on. Raises InputError."""
+    seen = [path]
+    while base := content.pop("based_on", None):
+        seen.append(_path_of(str(base)))
+        if seen[-1] in seen[:-1]:
+            raise input_error("--scale", path, f"must not be based on itself: {', '.join(each.name for each in seen)}")
+        content = merged(read_yaml(seen[-1], "--scale"), content)
+    return content
 
 
 def merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

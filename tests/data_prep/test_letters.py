@@ -24,6 +24,7 @@ from letters import (
 )
 from PIL import Image
 
+from lskd.io.errors import InputError
 from lskd.measure.class_sets import read_groups
 
 COMMAND = letters
@@ -222,6 +223,17 @@ def test_fewer_fonts_are_of_many_families_and_within_more_fonts():
         rows = chosen_fonts({"train": train, "validation": val}, fonts)
         assert set(rows) == set(validation[:val]) | set(order[:train])
     assert chosen_fonts({"train": None, "validation": None}, fonts) == list(range(238))
+
+
+def test_other_fonts_are_as_many_of_which_none_is_among_the_first():
+    fonts = read_table(FONTS)
+    numbers = {"train": 48, "validation": 24}
+    first, others = chosen_fonts(numbers, fonts), chosen_fonts(numbers, fonts, others=True)
+    assert not set(first) & set(others)
+    assert [sum(fonts[row]["split"] == split for row in others) for split in numbers] == [48, 24]
+    for odd in ({"train": 96, "validation": 24}, {"train": 48, "validation": None}):
+        with pytest.raises(InputError, match=r"must be at most (95|24), half of the (train|validation) fonts"):
+            chosen_fonts(odd, fonts, others=True)
 
 
 def test_a_directory_that_is_ready_is_recognised_and_never_written_over(run, names_file, tmp_path):

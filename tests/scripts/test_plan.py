@@ -303,7 +303,10 @@ def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
         ("7Z", "TABLE: 7Z (must be all, studies, or one of "),
         ("study-optimizer", "TABLE: study-optimizer (must be all, studies, or one of study-optimiser"),
         ("study-step --scale medium", "--scale: medium (has no data for study-step: ImageNet-1K)"),
-        ("2A --scale huge", "--scale: huge (must be one of medium, mini, paper, studies, or a YAML file like them)"),
+        (
+            "2A --scale huge",
+            "--scale: huge (must be one of medium, mini, paper, studies, studies-other-fonts, or a YAML file",
+        ),
         ("2A --scale medium", "--scale: medium (has no data for Table 2A: ImageNet-1K)"),
         ("2A --seeds 0", "--seeds: '0' (must be a whole number above 0)"),
         ("2A --scale paper --data imagenet=/no/where", "--data: imagenet=/no/where (must name a path that exists)"),

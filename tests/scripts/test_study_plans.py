@@ -291,6 +291,12 @@ def test_a_scale_has_what_the_one_it_is_based_on_has_and_what_it_sets_itself(tmp
     (tmp_path / "own.yaml").write_text("based_on: nothing\n")
     with pytest.raises(InputError, match=r"nothing .must be one of medium, mini, paper, studies"):
         read_scale(str(tmp_path / "own.yaml"))
+    (tmp_path / "own.yaml").write_text(f"based_on: {tmp_path / 'own.yaml'}\n")
+    with pytest.raises(InputError, match=r"must not be based on itself"):
+        read_scale(str(tmp_path / "own.yaml"))
+    others = read_scale("studies-other-fonts")
+    assert (others.seeds, others.teacher_per_seed, others.data["ImageNet-1K"]["first_seed"]) == (5, True, 21)
+    assert others.data["ImageNet-1K"]["models"] == studies["models"]
 
 
 def test_a_student_of_the_teachers_translations_learns_from_data_that_its_own_teacher_made():

@@ -1,0 +1,49 @@
+"""What is told of the committed results is what they give: `make results-check`."""
+
+import re
+
+import evidence
+import evidence_page
+import pytest
+import study_tests
+from evidence_page import filled
+from test_study_tests import made_up, step_size_alone
+
+from lskd.io.errors import InputError
+
+SCRIPTS = (evidence, study_tests, evidence_page)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def test_every_committed_number_is_computed_again_and_is_the_same(script):
+    script.run(script.parser().parse_args(["--check"]))
+
+
+def test_a_number_that_was_changed_by_hand_is_found(monkeypatch, tmp_path):
+    page = tmp_path / "evidence.md"
+    text = evidence_page.PAGE.read_text(encoding="utf-8")
+    page.write_text(text.replace("<!-- end -->", "| 99.9 |\n\n<!-- end -->", 1), encoding="utf-8")
+    monkeypatch.setattr(evidence_page, "PAGE", page)
+    with pytest.raises(InputError, match=r"differs from the committed results: run scripts/evidence_page\.py"):
+        evidence_page.run(evidence_page.parser().parse_args(["--check"]))
+
+
+def test_the_pages_tables_have_the_results_of_a_directory(tmp_path):
+    results = made_up(tmp_path, step_size_alone, lambda variant, alpha, T: -80 * alpha)
+    (tmp_path / "tests.csv").write_text(study_tests.table(tmp_path), encoding="utf-8")
+    blocks = ("accuracy", "paper", "controls", "reasons", "larger", "advice")
+    page = filled("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in blocks), tmp_path)
+    assert filled(page, tmp_path) == page
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    (at_one,) = [row[2] for row in rows if row[:2] == ["SGD", "0.1"]]
+    values = results.accuracy("plain", 0.1, 1).values()
+    assert at_one.startswith(f"{sum(values) / 5:.2f} ± ")
+    (match,) = [row for row in rows if row[0] == "`match`"]
+    assert match[4].startswith("−8.") or match[4].startswith("-8.")
+    (cost,) = [row for row in rows if row[0] == "cost of T = 64 with match" and row[4] == "5" and "2" in page][:1]
+    assert cost[-1] == "not shown"
+    advice = page.partition("<!-- advice -->")[2]
+    smoothed = re.search(r"\| 0\.2 \|.*", advice)[0]
+    assert smoothed.rstrip(" |").endswith("1, 1, 1, 1, 1")
+    with pytest.raises(InputError, match="must be a block of accuracy"):
+        filled("<!-- acuracy -->\n<!-- end -->", tmp_path)
