@@ -9,8 +9,8 @@ from torch import Tensor
 from torchvision import transforms
 
 from lskd.io.errors import input_error
+from lskd_vision.augmentation_config import AugmentationConfig
 from lskd_vision.batches import to_tensor
-from lskd_vision.config import AugmentationConfig
 from lskd_vision.data import DataConfig
 
 Transform = Callable[[Image.Image], Tensor]  # to uint8, (C, H, W)

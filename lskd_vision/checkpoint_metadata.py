@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Meta
 
 from lskd.io.schema import Count, Number, Positive, Text, convert
+from lskd_vision.augmentation_config import Interpolation
 from lskd_vision.class_order import ClassOrder
-from lskd_vision.config import Interpolation
 from lskd_vision.image_arrays import NAME as ARRAYS
 from lskd_vision.image_files import ImageMode
 

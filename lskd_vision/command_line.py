@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from lskd.io.errors import input_error
+from lskd_vision.augmentation_config import AugmentationConfig
 from lskd_vision.config import (
-    AugmentationConfig,
     DatasetConfig,
     DeviceConfig,
-    DistillationConfig,
     EvaluationConfig,
     InputConfig,
     LoaderConfig,
@@ -20,9 +19,9 @@ from lskd_vision.config import (
     OptimisationConfig,
     RunConfig,
     TrainingConfig,
-    flag,
-    spaced,
 )
+from lskd_vision.config_values import flag, spaced
+from lskd_vision.loss_config import DistillationConfig
 from lskd_vision.run_record import LAST
 
 

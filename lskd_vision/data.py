@@ -21,7 +21,8 @@ from torch.utils.data import IterableDataset
 
 from lskd.io.errors import input_error
 from lskd_vision.class_order import ClassOrder, torchvision_order
-from lskd_vision.config import DatasetConfig, InputConfig, spaced
+from lskd_vision.config import DatasetConfig, InputConfig
+from lskd_vision.config_values import spaced
 from lskd_vision.image_arrays import NAME as ARRAYS
 from lskd_vision.image_arrays import ImageArrays
 from lskd_vision.image_folders import ImageFolders, read_class_map, shortened

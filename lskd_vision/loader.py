@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lskd.io.errors import InputError, file_error_context, input_error
 from lskd_vision.augmentation import Transform, train_transform, val_transform
+from lskd_vision.augmentation_config import AugmentationConfig
 from lskd_vision.batches import collate
-from lskd_vision.config import AugmentationConfig, EvaluationConfig, TrainingConfig
+from lskd_vision.config import EvaluationConfig, TrainingConfig
 from lskd_vision.data import DataConfig, Split, files
 from lskd_vision.image_files import FORMATS, WHITE, ImageMode, convert
 from lskd_vision.randomness import RandomStream, seed_all

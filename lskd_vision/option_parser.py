@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from lskd.io.errors import InputError, OneLineParser, input_error
 from lskd.io.files import parse_yaml
-from lskd_vision.config import flag
+from lskd_vision.config_values import flag
 from lskd_vision.timm_flags import instead
 
 

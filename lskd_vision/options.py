@@ -17,9 +17,11 @@ from lskd.io.errors import positive
 from lskd.loss.schedule import TemperatureSchedule
 from lskd.loss.types import GradientScale, LossType
 from lskd.measure.temperatures import temperatures
+from lskd_vision.augmentation_config import Interpolation
 from lskd_vision.class_order import CLASS_ORDERS
-from lskd_vision.config import DistillType, Interpolation, Schedule
+from lskd_vision.config import Schedule
 from lskd_vision.image_files import MODES
+from lskd_vision.loss_config import DistillType
 from lskd_vision.option_parser import TrainingParser, assignment, number, whole
 
 INTERPOLATIONS = get_args(Interpolation)

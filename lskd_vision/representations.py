@@ -24,7 +24,7 @@ from lskd.measure.representation_collector import RepresentationCollector
 from lskd.measure.representations import write_representations
 from lskd.measure.wordnet import imagenet_classes
 from lskd.records.fingerprints import weights_fingerprint
-from lskd_vision.config import flag, spaced
+from lskd_vision.config_values import flag, spaced
 from lskd_vision.data import data_config, fingerprint
 from lskd_vision.run_record import other_images, own_record, plain
 from lskd_vision.teacher import what_is_known

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from lskd.loss.checks import check_settings
 from lskd.loss.distillation import distillation_loss
 from lskd.loss.types import GradientScale, LossType, MeasuredSums
-from lskd_vision.config import DistillationConfig
 from lskd_vision.feature_distillation import FEATURE_WEIGHT, feature_loss
+from lskd_vision.loss_config import DistillationConfig
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput, input_config
 
 

@@ -11,7 +11,7 @@ from scale_definitions import read_scale
 from students import loss_in_name
 
 from lskd.io.errors import InputError
-from lskd_vision.config import DistillationConfig
+from lskd_vision.loss_config import DistillationConfig
 
 EXPERIMENTS = read_experiments()
 STUDIES = [name for name, each in EXPERIMENTS.items() if each.kind == "study"]

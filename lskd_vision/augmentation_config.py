@@ -1,0 +1,38 @@
+"""The configuration of what is done to training images.
+
+Fields are named as the flags of :mod:`lskd_vision.options`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lskd.io.errors import input_error
+from lskd_vision.config_values import check_ascending, spaced
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """timm's augmentation of training images, and a rotation. Raises InputError: values do not fit together."""
+
+    no_aug: bool = False
+    train_crop_mode: Literal["rrc", "rkrc", "rkrr"] | None = None
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    hflip: float = 0.5
+    vflip: float = 0.0
+    rotation: float = 0.0
+    color_jitter: tuple[float, ...] = (0.0,)
+    grayscale_prob: float = 0.0
+    aa: str | None = None
+    reprob: float = 0.0
+    remode: Literal["const", "rand", "pixel"] = "pixel"
+    recount: int = 1
+    train_interpolation: Interpolation | Literal["random"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        check_ascending("--scale", self.scale)
+        check_ascending("--ratio", self.ratio)
+        if len(self.color_jitter) not in (1, 3, 4):
+            raise input_error("--color-jitter", spaced(self.color_jitter), "must be one value, 3 or 4")

@@ -1,0 +1,116 @@
+"""The configuration of the loss: of the labels, and of a student against its teacher.
+
+Fields are named as the flags of :mod:`lskd_vision.options`.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from lskd.io.errors import InputError, input_error
+from lskd.loss.checks import check_settings
+from lskd.loss.schedule import TemperatureSchedule, check_schedule, scheduled_temperature
+from lskd.loss.types import GradientScale, LossType, Settings
+from lskd_vision.config_values import flag
+
+DistillType = Literal["logit", "overhaul"]
+# Flags of the arguments of lskd.loss.
+LOSS_FLAGS = {
+    "loss": "--kd-loss",
+    "nckd_weight": "--kd-nckd-weight",
+    "gradient_scale": "--kd-gradient-scale",
+    "temperature": "--kd-temperature",
+    "student_temperature": "--kd-student-temperature",
+    "temperature_schedule": "--kd-temperature-schedule",
+    "final_temperature": "--kd-final-temperature",
+    "label_smoothing": "--smoothing",
+}
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """The loss, and the teacher of a student.
+
+    Raises:
+        InputError: without a teacher, a field that is about one is not its default; or fields do not fit together.
+    """
+
+    kd_model_name: str | None = None
+    kd_checkpoint: Path | None = None
+    kd_temperature: float = 1.0
+    kd_student_temperature: float | None = None
+    kd_temperature_schedule: TemperatureSchedule = "constant"
+    kd_final_temperature: float | None = None
+    kd_loss: LossType = "kl"
+    kd_nckd_weight: float | None = None
+    kd_gradient_scale: GradientScale = "t2"
+    task_loss_weight: float = 0.0
+    smoothing: float = 0.0
+    kd_distill_type: DistillType = "logit"
+    kd_batch_statistics: bool = False
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if not self.distils and each.name != "smoothing" and (value := getattr(self, each.name)) != each.default:
+                raise input_error(flag(each.name), value, "needs a teacher: --kd-checkpoint")
+        if self.kd_batch_statistics and self.kd_distill_type != "overhaul":
+            raise input_error("--kd-batch-statistics", True, "needs --kd-distill-type overhaul")
+        if self.task_loss_weight == 1 and (self.kd_loss != "kl" or self.kd_gradient_scale != "t2"):
+            name = "kd_loss" if self.kd_loss != "kl" else "kd_gradient_scale"
+            valid = f"must be below 1: {flag(name)} {getattr(self, name)} is of the distillation term"
+            raise input_error("--task-loss-weight", 1.0, valid)
+        try:
+            self.loss_settings()
+            check_schedule(self.kd_temperature, self.kd_temperature_schedule, self.kd_final_temperature, self.kd_loss)
+        except ValueError as error:
+            name, _, rest = str(error).partition(":")
+            raise InputError(f"{LOSS_FLAGS[name]}:{rest}") from None
+
+    def loss_settings(self) -> Settings:
+        """The settings of the loss, with what follows from others. Raises ValueError: they do not fit together."""
+        return check_settings(
+            temperature=self.kd_temperature,
+            student_temperature=self.kd_student_temperature,
+            kd_weight=1 - self.task_loss_weight,
+            label_smoothing=self.smoothing,
+            loss=self.kd_loss,
+            nckd_weight=self.kd_nckd_weight,
+            gradient_scale=self.kd_gradient_scale,
+        )
+
+    @property
+    def distils(self) -> bool:
+        """Whether a student is trained."""
+        return self.kd_model_name is not None or self.kd_checkpoint is not None
+
+    @property
+    def temperature(self) -> float | None:
+        """T, where it starts; None without a teacher."""
+        return self.kd_temperature if self.distils else None
+
+    def temperature_in(self, epoch: int, epochs: int) -> float:
+        """T in an epoch, from 0, of all."""
+        progress = epoch / max(1, epochs - 1)
+        return scheduled_temperature(
+            self.kd_temperature_schedule, self.kd_temperature, self.kd_final_temperature, progress
+        )
+
+    @property
+    def highest_temperature(self) -> float:
+        """The highest T of the training; infinity for the loss that is the limit."""
+        return math.inf if self.kd_loss == "mse" else max(self.kd_temperature, self.kd_final_temperature or 0)
+
+    @property
+    def name(self) -> str:
+        """T, and the loss, its weight and the gradient scale where they are not the paper's, for a run's name.
+
+        >>> DistillationConfig("resnet50", kd_temperature=3.0, kd_loss="decoupled", kd_nckd_weight=2.0).name
+        'T3_decoupled2'
+        """
+        name = f"T{self.kd_temperature:g}"
+        if self.kd_final_temperature is not None:
+            name += f"to{self.kd_final_temperature:g}{self.kd_temperature_schedule}"
+        if self.kd_loss != "kl":
+            name += f"_{self.kd_loss}" + ("" if self.kd_nckd_weight is None else f"{self.kd_nckd_weight:g}")
+        return name + (f"_{self.kd_gradient_scale}" if self.kd_gradient_scale != "t2" else "")
