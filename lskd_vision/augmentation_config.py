@@ -3,11 +3,11 @@
 Fields are named as the flags of :mod:`lskd_vision.options`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from lskd.io.errors import input_error
-from lskd_vision.config_values import check_ascending, spaced
+from lskd_vision.config_values import check_ascending, flag, spaced
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 
@@ -36,3 +36,30 @@ class AugmentationConfig:
         check_ascending("--ratio", self.ratio)
         if len(self.color_jitter) not in (1, 3, 4):
             raise input_error("--color-jitter", spaced(self.color_jitter), "must be one value, 3 or 4")
+
+
+@dataclass(frozen=True)
+class MixingConfig:
+    """timm's mixup and cutmix of a batch. Raises InputError: values do not fit together."""
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    cutmix_minmax: tuple[float, float] | None = None
+    mixup_prob: float = 1.0
+    mixup_switch_prob: float = 0.5
+    mixup_mode: Literal["batch", "pair", "elem"] = "batch"
+    mixup_off_epoch: int = 0
+
+    def __post_init__(self) -> None:
+        cuts = bool(self.cutmix or self.cutmix_minmax)
+        for each in fields(self):
+            if not self.mixes and (value := getattr(self, each.name)) != each.default:
+                raise input_error(flag(each.name), value, "needs --mixup, --cutmix or --cutmix-minmax")
+        if self.mixup_switch_prob != MixingConfig.mixup_switch_prob and not (self.mixup and cuts):
+            raise input_error("--mixup-switch-prob", self.mixup_switch_prob, "needs --mixup and --cutmix, to switch")
+        check_ascending("--cutmix-minmax", self.cutmix_minmax or ())
+
+    @property
+    def mixes(self) -> bool:
+        """Whether there is something to do."""
+        return bool(self.mixup or self.cutmix or self.cutmix_minmax)

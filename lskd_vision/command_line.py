@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from lskd.io.errors import input_error
-from lskd_vision.augmentation_config import AugmentationConfig
+from lskd_vision.augmentation_config import AugmentationConfig, MixingConfig
 from lskd_vision.config import (
     DatasetConfig,
     DeviceConfig,
@@ -21,7 +21,7 @@ from lskd_vision.config import (
     TrainingConfig,
 )
 from lskd_vision.config_values import flag, spaced
-from lskd_vision.loss_config import DistillationConfig
+from lskd_vision.loss_config import DistillationConfig, TaskLossConfig
 from lskd_vision.run_record import LAST
 
 
@@ -144,6 +144,8 @@ def training_config(given: Mapping[str, Any]) -> TrainingConfig:
         model=from_flags(ModelConfig, given),
         distillation=distillation,
         optimisation=from_flags(OptimisationConfig, recipe | dict(given)),
+        task_loss=from_flags(TaskLossConfig, given),
+        mixing=from_flags(MixingConfig, given),
         augmentation=from_flags(AugmentationConfig, given),
         device=from_flags(DeviceConfig, given),
         run=from_flags(RunConfig, given),

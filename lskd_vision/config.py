@@ -13,11 +13,11 @@ from typing import Any, Literal
 import torch
 
 from lskd.io.errors import input_error
-from lskd_vision.augmentation_config import AugmentationConfig, Interpolation
+from lskd_vision.augmentation_config import AugmentationConfig, Interpolation, MixingConfig
 from lskd_vision.class_order import ClassOrder
 from lskd_vision.config_values import check_ascending
 from lskd_vision.image_files import ImageMode
-from lskd_vision.loss_config import DistillationConfig
+from lskd_vision.loss_config import DistillationConfig, TaskLossConfig
 
 Schedule = Literal["step", "multistep", "cosine", "tanh", "poly"]
 
@@ -193,7 +193,7 @@ class TrainingConfig(EvaluationConfig):
     """The training of one model; a command that trains several makes one for each.
 
     Raises:
-        InputError: there are too few epochs for a schedule.
+        InputError: there are too few epochs for a schedule, or the loss is not for mixed labels or not trained on.
     """
 
     model: ModelConfig
@@ -201,11 +201,19 @@ class TrainingConfig(EvaluationConfig):
     optimisation: OptimisationConfig
     augmentation: AugmentationConfig
     run: RunConfig
+    task_loss: TaskLossConfig
+    mixing: MixingConfig
     config: Path | None = None  # the file from which flags were read
 
     def __post_init__(self) -> None:
         if (schedule := self.distillation.kd_temperature_schedule) != "constant" and self.optimisation.epochs < 2:
             raise input_error("--kd-temperature-schedule", schedule, "needs --epochs of at least 2")
+        if self.mixing.mixes and self.optimisation.batch_size % 2:
+            raise input_error("--batch-size", self.optimisation.batch_size, "must be even: images are mixed in pairs")
+        if self.mixing.mixes and self.distillation.kd_loss == "decoupled":
+            raise input_error("--kd-loss", "decoupled", "needs one label an image, --mixup and --cutmix mix them")
+        if self.task_loss.bce_loss and self.distillation.distils and not self.distillation.task_loss_weight:
+            raise input_error("--bce-loss", True, "needs --task-loss-weight: without it labels are not trained on")
 
     @property
     def validation_batch_size(self) -> int:
@@ -222,7 +230,7 @@ class TrainingConfig(EvaluationConfig):
             self.distillation,
             self.optimisation,
         )
-        roles += (self.augmentation, self.device, self.run, self.processes)
+        roles += (self.task_loss, self.mixing, self.augmentation, self.device, self.run, self.processes)
         stored = {"config": self.config} | {name: value for role in roles for name, value in asdict(role).items()}
         if not self.distillation.distils:
             stored["kd_temperature"] = [stored["kd_temperature"]]  # a list since the first version

@@ -29,6 +29,21 @@ LOSS_FLAGS = {
 
 
 @dataclass(frozen=True)
+class TaskLossConfig:
+    """The loss of the labels. Raises InputError: it is not the binary cross entropy, and has an option of it."""
+
+    bce_loss: bool = False
+    bce_sum: bool = False
+    bce_target_thresh: float | None = None
+    bce_pos_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if not self.bce_loss and (value := getattr(self, each.name)) != each.default:
+                raise input_error(flag(each.name), value, "needs --bce-loss")
+
+
+@dataclass(frozen=True)
 class DistillationConfig:
     """The loss, and the teacher of a student.
 

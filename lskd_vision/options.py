@@ -145,6 +145,10 @@ def parser() -> TrainingParser:
     )
     group.add_argument("--task-loss-weight", type=number(0, 1), help="weight 1-β of the hard-label loss (default 0)")
     group.add_argument("--smoothing", nargs="+", type=number(0, 0.999), help="label smoothing α (0)")
+    group.add_argument("--bce-loss", action="store_true", help="binary cross entropy as the hard-label loss")
+    group.add_argument("--bce-sum", action="store_true", help="its sum over the classes, not the mean")
+    group.add_argument("--bce-target-thresh", type=number(0, 1), metavar="P", help="labels above P are 1, others 0")
+    group.add_argument("--bce-pos-weight", type=number(0, above=True), metavar="W", help="of positive labels")
     group.add_argument("--kd-distill-type", choices=get_args(DistillType), help="overhaul: also features (Heo et al.)")
     group.add_argument(
         "--kd-batch-statistics", action="store_true", help="overhaul: the teacher's BatchNorm in train mode"
@@ -189,6 +193,16 @@ def parser() -> TrainingParser:
     group.add_argument("--remode", choices=("const", "rand", "pixel"), help="default pixel")
     group.add_argument("--recount", type=positive, help="default 1")
     group.add_argument("--train-interpolation", choices=(*INTERPOLATIONS, "random"), help="default bilinear")
+
+    group.add_argument("--mixup", type=number(0), metavar="ALPHA", help="mix images; α of Beta(α, α) (0: no)")
+    group.add_argument("--cutmix", type=number(0), metavar="ALPHA", help="paste parts of images; likewise (0: no)")
+    group.add_argument(
+        "--cutmix-minmax", type=number(0, 1), nargs=2, metavar="P", help="size of the part, in place of --cutmix's α"
+    )
+    group.add_argument("--mixup-prob", type=number(0, 1), help="of mixing at all (default 1)")
+    group.add_argument("--mixup-switch-prob", type=number(0, 1), help="of cutmix where there are both (default 0.5)")
+    group.add_argument("--mixup-mode", choices=("batch", "pair", "elem"), help="one draw for each (default batch)")
+    group.add_argument("--mixup-off-epoch", type=whole, metavar="N", help="not from epoch N on, from 0 (0: never off)")
 
     add_device_options(options)
     group = add_group(options, "run")

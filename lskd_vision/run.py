@@ -123,7 +123,7 @@ class Run:
         if config.model.sync_bn and config.processes.distributed:
             model = SyncBatchNorm.convert_sync_batchnorm(model)
         normalisation = Normalisation.of(self.data_config, device)
-        self.task = make_task(model, config.distillation, self.teacher, normalisation, device)
+        self.task = make_task(model, config.distillation, self.teacher, normalisation, device, config.task_loss)
         scaled_on = device.type if config.device.scales_loss else None
         self.optimisation = Optimisation(config.optimisation, self.task, batches_per_epoch, scaled_on)
         if config.run.torchcompile:
@@ -171,7 +171,7 @@ class Run:
 
         Args:
             images: (N, C, H, W), normalised as the run's data configuration says.
-            target: (N,) labels.
+            target: (N,) labels, or (N, K) mixed ones.
             teacher_output: for the same images.
             epoch: from 0.
             batch: of the epoch, from 0.

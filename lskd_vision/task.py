@@ -7,6 +7,7 @@ class here, a value of ``--kd-distill-type``, and a line in :func:`make_task`.
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from timm.task import ClassificationTask, TrainingTask
 from timm.utils import unwrap_model
 from torch import Tensor, nn
@@ -15,16 +16,9 @@ from lskd.loss.checks import check_settings
 from lskd.loss.distillation import distillation_loss
 from lskd.loss.types import GradientScale, LossType, MeasuredSums
 from lskd_vision.feature_distillation import FEATURE_WEIGHT, feature_loss
-from lskd_vision.loss_config import DistillationConfig
+from lskd_vision.loss_config import DistillationConfig, TaskLossConfig
+from lskd_vision.task_losses import SmoothedCrossEntropy, make_task_loss
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput, input_config
-
-
-class SmoothedCrossEntropy(nn.CrossEntropyLoss):
-    """The cross entropy with ``label_smoothing``, in float32 also where a CPU's autocast would leave it in bfloat16."""
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The mean over the images, of logits (N, K) and labels (N,)."""
-        return super().forward(input.float(), target)
 
 
 class DistillationTask(ClassificationTask):
@@ -40,6 +34,7 @@ class DistillationTask(ClassificationTask):
         student_temperature: the student's own temperature, the same as T when None.
         kd_weight: β, in [0, 1]; the paper's 1 leaves the hard labels out.
         label_smoothing: α of the hard-label loss, in [0, 1).
+        criterion: the hard-label loss, of logits and labels, in place of H: it smooths labels itself.
         loss: the distillation term, see :func:`lskd.loss.distillation.distillation_loss`, as the two that follow.
         nckd_weight: of the loss ``decoupled``.
         gradient_scale: of the distillation term; with ``match``, of the batch of all processes.
@@ -59,13 +54,17 @@ class DistillationTask(ClassificationTask):
         student_temperature: float | None = None,
         kd_weight: float = 1.0,
         label_smoothing: float = 0.0,
+        criterion: nn.Module | None = None,
         loss: LossType = "kl",
         nckd_weight: float | None = None,
         gradient_scale: GradientScale = "t2",
         normalisation: Normalisation | None = None,
         device: torch.device | None = None,
     ) -> None:
-        super().__init__(model, criterion=nn.Identity(), device=device, verbose=False)  # the loss is distillation_loss
+        # Of plain labels, H is a part of distillation_loss.
+        self.fused_task_loss = criterion is None
+        criterion = criterion or SmoothedCrossEntropy(label_smoothing=label_smoothing)
+        super().__init__(model, criterion=criterion, device=device, verbose=False)
         self.settings: dict[str, Any] = {
             "temperature": temperature,
             "student_temperature": student_temperature,
@@ -86,7 +85,7 @@ class DistillationTask(ClassificationTask):
 
         Args:
             input: (N, C, H, W), normalised for the student.
-            target: (N,) class indices.
+            target: (N,) class indices, or (N, K) mixed labels.
             teacher_output: for the same images; the task's own teacher computes it when None.
 
         Returns:
@@ -104,24 +103,42 @@ class DistillationTask(ClassificationTask):
         return teacher(images, self.normalisation)
 
     def _losses(self, logits: Tensor, target: Tensor, teacher_output: TeacherOutput) -> dict[str, Tensor]:
-        images = max(1, len(target))
+        images, mixed = max(1, len(target)), target.dim() == 2
+        if mixed and self.settings["loss"] == "decoupled":
+            raise ValueError("target: mixed labels (must be one an image: the loss decoupled sets it apart)")
+        labels = target.argmax(1) if mixed else target
+        separate = mixed or not self.fused_task_loss
         # A batch of several processes is matched as one: each sees a part of it, of the same size.
         all_reduce = torch.distributed.all_reduce if torch.distributed.is_initialized() else None
+        settings: dict[str, Any] = self.settings | ({"kd_weight": 1.0} if separate else {})
         sums = distillation_loss(
-            logits, teacher_output.logits, target, measure_gradient=True, all_reduce=all_reduce, **self.settings
+            logits, teacher_output.logits, labels, measure_gradient=True, all_reduce=all_reduce, **settings
         )
+        loss, task_loss, nll_loss = sums.loss / images, sums.hard_loss / images, sums.nll_loss / images
+        if separate and len(target):
+            loss, task_loss = self._with_criterion(loss, logits, target)
+        if mixed and len(target):
+            nll_loss = F.cross_entropy(logits.detach().float(), target)
         measured = {}
         if isinstance(sums, MeasuredSums):
             measured = {name: getattr(sums, name) / images for name in ("gradient_square", "gradient_square_t1")}
         return measured | {
-            "loss": sums.loss / images,
+            "loss": loss,
             "output": logits,
-            "task_loss": sums.hard_loss / images,
+            "task_loss": task_loss,
             "kd_loss": sums.kd_loss / images,
-            "nll_loss": sums.nll_loss / images,
+            "nll_loss": nll_loss,
             "teacher_entropy": sums.teacher_entropy / images,
             "teacher_agreement": 100 * sums.agreement / images,
         }
+
+    def _with_criterion(self, kd_loss: Tensor, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and its hard-label term; a term of weight 0 is left out, even where it is not finite."""
+        kd_weight = self.settings["kd_weight"]
+        task_loss = self.criterion(logits if kd_weight < 1 else logits.detach(), target)
+        if kd_weight in (0, 1):
+            return (kd_loss if kd_weight else task_loss), task_loss
+        return kd_weight * kd_loss + (1 - kd_weight) * task_loss, task_loss
 
 
 class OverhaulDistillationTask(DistillationTask):
@@ -173,6 +190,7 @@ def make_task(
     teacher: Teacher | None,
     normalisation: Normalisation,
     device: torch.device,
+    task_loss: TaskLossConfig,
 ) -> TrainingTask:
     """The task of a model in training: timm's classification without a teacher, distillation with one.
 
@@ -182,15 +200,17 @@ def make_task(
         teacher: of a student.
         normalisation: of the model's inputs.
         device: of the model.
+        task_loss: the loss of the labels.
     """
+    criterion = make_task_loss(task_loss, config.smoothing)
     if teacher is None:
-        criterion = SmoothedCrossEntropy(label_smoothing=config.smoothing)
         return ClassificationTask(model, criterion=criterion, device=device, verbose=False)
     settings: dict[str, Any] = {
         "temperature": config.kd_temperature,
         "student_temperature": config.kd_student_temperature,
         "kd_weight": 1 - config.task_loss_weight,
         "label_smoothing": config.smoothing,
+        "criterion": criterion if task_loss.bce_loss else None,
         "loss": config.kd_loss,
         "nckd_weight": config.kd_nckd_weight,
         "gradient_scale": config.kd_gradient_scale,

@@ -1,7 +1,5 @@
 """Flags of timm's training script that ``lskd vision train`` does not have, and why or what to use instead."""
 
-_MIXED = "labels of mixed images are not supported; the teacher's outputs are for whole images"
-_LOSS = "the hard-label loss is the cross entropy with --smoothing"
 _SPLIT = "auxiliary batch norms and the JSD loss are not supported"
 _LR_CYCLE = "one cycle only; --sched cosine, step, multistep, tanh or poly"
 _LAYER = "all layers have one learning rate"
@@ -9,9 +7,6 @@ _REPEATABLE = "the order of images is a function of --data-seed and the epoch al
 _EVERY_EPOCH = "every model is validated and saved after every epoch"
 _HUB = "nothing is fetched from a hub; give --data-dir"
 INSTEAD = {
-    **dict.fromkeys(("--mixup", "--cutmix", "--cutmix-minmax", "--mixup-prob", "--mixup-switch-prob"), _MIXED),
-    **dict.fromkeys(("--mixup-mode", "--mixup-off-epoch"), _MIXED),
-    **dict.fromkeys(("--bce-loss", "--bce-sum", "--bce-target-thresh", "--bce-pos-weight"), _LOSS),
     **dict.fromkeys(("--jsd-loss", "--aug-splits", "--split-bn", "--resplit"), _SPLIT),
     **dict.fromkeys(("--lr-cycle-mul", "--lr-cycle-decay", "--lr-cycle-limit", "--lr-k-decay"), _LR_CYCLE),
     **dict.fromkeys(("--cooldown-epochs", "--patience-epochs", "--plateau-mode"), _LR_CYCLE),

@@ -33,6 +33,7 @@ from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.logs import Logs, check_logs
 from lskd_vision.memory_groups import free_memory, groups_of
+from lskd_vision.mixing import Mixing
 from lskd_vision.models import meta_model
 from lskd_vision.processes import start_processes
 from lskd_vision.progress import epoch_line, model_line, teacher_line
@@ -185,6 +186,10 @@ def train(runs: Sequence[Run], data: Data) -> None:
     batches = Loader.for_training(data.train, inputs, common)
     validation = Loader.for_evaluation(data.val, inputs, common)
     normalisation = Normalisation.of(inputs, common.device.torch_device)
+    mixing = None
+    if common.mixing.mixes:
+        size, seed = inputs["input_size"], common.run.data_seed
+        mixing = Mixing(common.mixing, data.num_classes, size, seed, common.processes)
     width = max(len(run.name) for run in runs)
     for run in runs:
         run.start(len(batches))
@@ -206,7 +211,7 @@ def train(runs: Sequence[Run], data: Data) -> None:
             active = [run for run in runs if run.next_epoch == epoch and not run.failure]
             if not active:
                 continue
-            train_epoch(active, epoch, batches, normalisation)
+            train_epoch(active, epoch, batches, normalisation, mixing)
             means = {run: run.end_epoch() for run in active}
             active = [run for run in active if not run.failure]
             if not active:
@@ -220,8 +225,13 @@ def train(runs: Sequence[Run], data: Data) -> None:
                     logs[run].add(run.record.history[-1])
 
 
-def train_epoch(runs: Sequence[Run], epoch: int, batches: Loader, normalisation: Normalisation) -> None:
-    """One pass over the training images: each teacher runs once a batch, then each student takes its step."""
+def train_epoch(
+    runs: Sequence[Run], epoch: int, batches: Loader, normalisation: Normalisation, mixing: Mixing | None = None
+) -> None:
+    """One pass over the training images: each teacher runs once a batch, then each student takes its step.
+
+    Where images are mixed, teachers and students see the same mixed ones.
+    """
     for run in runs:
         run.begin_epoch(epoch, batches.ids, len(runs))
     config = runs[0].config
@@ -232,6 +242,8 @@ def train_epoch(runs: Sequence[Run], epoch: int, batches: Loader, normalisation:
         for number, (images, target) in enumerate(bar):
             if all(run.failure for run in runs) and not config.processes.distributed:
                 break
+            if mixing:
+                images, target = mixing(images, target, epoch, number)
             with config.device.autocast():
                 outputs = {teacher: teacher(images, normalisation) for teacher in teachers}
             for run in runs:

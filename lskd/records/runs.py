@@ -38,6 +38,8 @@ NOT_COMPARED |= {"teacher_path", "teacher_cache", "kd_checkpoint"}
 ADDED_OPTIONS = {"kd_loss": "kl", "kd_loss_type": "kl", "kd_gradient_scale": "t2", "temperature_schedule": "constant"}
 ADDED_OPTIONS |= {"kd_temperature_schedule": "constant", "nckd_weight": None, "kd_nckd_weight": None}
 ADDED_OPTIONS |= {"final_temperature": None, "kd_final_temperature": None}
+ADDED_OPTIONS |= {"mixup": 0.0, "cutmix": 0.0, "mixup_prob": 1.0, "mixup_switch_prob": 0.5, "mixup_mode": "batch"}
+ADDED_OPTIONS |= {"mixup_off_epoch": 0, "bce_loss": False, "bce_sum": False}
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
 

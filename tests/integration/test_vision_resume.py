@@ -109,6 +109,34 @@ def test_a_temperature_that_changes_goes_on_where_it_was(ended, tmp_path, monkey
         assert all(row[f"valid_{name}"] >= 0 for row in histories[0])
 
 
+def test_mixed_images_go_on_where_they_were_for_every_student_alone_and_in_company(ended, tmp_path, monkeypatch):
+    """Two students in one process, interrupted in the middle of the second epoch; and one of them alone."""
+    from lskd_vision.run import Run
+
+    (tmp_path / "clothes").symlink_to(ended / "clothes")
+    words = WORDS.replace("--smoothing 0 0.1 --epochs 2", "--epochs 2 --task-loss-weight 0.5 --smoothing 0.1")
+    words += f" --kd-checkpoint {ended / 'whole/clothes' / SECOND / 'last.pth.tar'} --mixup 0.8 --cutmix 1"
+    both = words + " --kd-temperature 1 2"
+    assert command(tmp_path, "whole", monkeypatch, words=both) == 0
+    take_step = Run.step
+
+    def step_or_stop(self, images, target, output, epoch, batch):
+        assert target.shape == (8, 3)
+        if (epoch, batch) == (1, 1):
+            raise KeyboardInterrupt
+        take_step(self, images, target, output, epoch, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "step", step_or_stop)
+        assert command(tmp_path, "interrupted", patch, words=both) == 130
+    assert command(tmp_path, "interrupted", monkeypatch, words=both) == 0
+    assert command(tmp_path, "alone", monkeypatch, words=words + " --kd-temperature 2") == 0
+    for place, temperature in (("interrupted", 1), ("interrupted", 2), ("alone", 2)):
+        name = f"clothes/test_resnet_a0.1_T{temperature}_s42/last.pth.tar"
+        assert same_weights(tmp_path / "whole" / name, tmp_path / place / name)
+    assert not same_weights(*(tmp_path / f"whole/clothes/test_resnet_a0.1_T{t}_s42/last.pth.tar" for t in (1, 2)))
+
+
 def test_a_log_has_each_epoch_once_where_a_kill_left_only_the_checkpoints_of_the_last(ended, half, monkeypatch):
     for name in (FIRST, SECOND):
         for checkpoint in ("last.pth.tar", "model_best.pth.tar"):

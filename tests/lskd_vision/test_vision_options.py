@@ -204,6 +204,13 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
         ("--experiment a/b", "--experiment: a/b (must be the name of a folder in --output)"),
         ("--experiment ..", "--experiment: .. (must be the name of a folder in --output)"),
         ("--model-kwargs depth", "--model-kwargs: depth (must be name=value)"),
+        ("--mixup-mode elem", "--mixup-mode: elem (needs --mixup, --cutmix or --cutmix-minmax)"),
+        ("--mixup 0.2 --mixup-switch-prob 0.1", "--mixup-switch-prob: 0.1 (needs --mixup and --cutmix, to switch)"),
+        ("--cutmix-minmax 0.8 0.2", "--cutmix-minmax: 0.8 0.2 (must ascend)"),
+        ("--mixup 0.2 -b 7", "--batch-size: 7 (must be even: images are mixed in pairs)"),
+        (f"{STUDENT} --cutmix 1 --kd-loss decoupled", "--kd-loss: decoupled (needs one label an image"),
+        ("--bce-pos-weight 2", "--bce-pos-weight: 2.0 (needs --bce-loss)"),
+        (f"{STUDENT} --bce-loss", "--bce-loss: True (needs --task-loss-weight: without it labels are not trained on)"),
         ("--sched multistep", "--sched: multistep (needs --decay-milestones)"),
         ("--sched plateau", "--sched: invalid choice: 'plateau'"),
         ("--interpolation random", "--interpolation: invalid choice: 'random'"),
@@ -254,7 +261,7 @@ def test_the_data_directory_may_be_the_first_word_as_in_timms_script(tmp_path, c
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--mixup 0.2", "no such option: --mixup (labels of mixed images are not supported"),
+        ("--jsd-loss", "no such option: --jsd-loss (auxiliary batch norms and the JSD loss are not supported"),
         ("--drop-connect=0.1", "no such option: --drop-connect (use --drop-path)"),
         ("--lr 1 --sched step --patience-epochs 3", "no such option: --patience-epochs (one cycle only"),
         ("--mxup 0.2", "no such option: --mxup 0.2"),

@@ -15,7 +15,7 @@ from lskd_vision.command_line import training_configs
 from lskd_vision.config import TrainingConfig
 from lskd_vision.run import OVERFLOWS, Run
 from lskd_vision.run_directories import another_run, check_directories_differ, check_directory
-from lskd_vision.task import SmoothedCrossEntropy
+from lskd_vision.task_losses import SmoothedCrossEntropy
 from lskd_vision.teacher import Teacher
 
 CONFIG = resolve_data_config({"input_size": (1, 32, 32), "mean": (0.5,), "std": (0.5,)})

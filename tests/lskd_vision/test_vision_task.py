@@ -11,7 +11,9 @@ from timm.task import LogitDistillationTask
 from torch import nn
 
 from lskd_vision.feature_distillation import StudentWithConnectors, margins, teacher_batch_norms
+from lskd_vision.loss_config import TaskLossConfig
 from lskd_vision.task import DistillationTask, OverhaulDistillationTask
+from lskd_vision.task_losses import make_task_loss
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 
 TEMPERATURES = (1.0, 2.0, 3.0, 64.0)
@@ -390,6 +392,49 @@ def test_every_figure_is_that_of_float64_and_a_mean_over_the_images(seed, **sett
         assert result[name].requires_grad == (name == "loss")
     expected["loss"].backward()
     assert (task.trainable_module.logits.grad - exact.grad).norm() <= 1e-4 * exact.grad.norm() + 1e-7
+
+
+@pytest.mark.parametrize("bce", [False, True])
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("kd_weight", [1.0, 0.7, 0.0])
+def test_mixed_labels_and_another_hard_label_loss_stand_beside_the_same_distillation(kd_weight, mixed, bce):
+    if not mixed and not bce:
+        return
+    generator = torch.Generator().manual_seed(0)
+    given, taught = (3 * torch.randn(6, CLASSES, generator=generator) for _ in range(2))
+    target = 0.7 * F.one_hot(TARGET, CLASSES).float() + 0.3 * F.one_hot(TARGET.flip(0), CLASSES).float()
+    task = DistillationTask(
+        nn.Identity(),
+        temperature=3.0,
+        kd_weight=kd_weight,
+        label_smoothing=0.1,
+        criterion=make_task_loss(TaskLossConfig(bce_loss=bce), 0.1) if bce else None,
+        normalisation=Normalisation(*2 * [torch.ones(1)]),
+    )
+    logits = given.clone().requires_grad_()
+    result = task._losses(logits, target if mixed else TARGET, TeacherOutput(taught))
+    result["loss"].backward()
+
+    exact = given.double().requires_grad_()
+    plain = reference(exact, taught, temperature=3.0)
+    y = target.double() if mixed else F.one_hot(TARGET, CLASSES).double()
+    y_smoothed, log_p = 0.9 * y + 0.1 / CLASSES, torch.log_softmax(exact, 1)
+    hard = -(y_smoothed * log_p).sum(1).mean()
+    if bce:
+        hard = -(y_smoothed * F.logsigmoid(exact) + (1 - y_smoothed) * F.logsigmoid(-exact)).mean()
+    loss = kd_weight * plain["kd_loss"] + (1 - kd_weight) * hard
+    (gradient,) = torch.autograd.grad(loss, exact)
+    expected = plain | {"loss": loss, "task_loss": hard, "nll_loss": -(y * log_p).sum(1).mean()}
+    assert {name: value.item() for name, value in result.items() if name != "output"} == pytest.approx(
+        {name: value.item() for name, value in expected.items()}, rel=1e-5
+    )
+    assert relative_error(logits.grad.double(), gradient) < 1e-5
+
+
+def test_decoupled_distillation_of_mixed_labels_is_refused():
+    task = DistillationTask(nn.Identity(), loss="decoupled", normalisation=Normalisation(*2 * [torch.ones(1)]))
+    with pytest.raises(ValueError, match="target: mixed labels"):
+        task._losses(torch.zeros(2, 3), torch.full((2, 3), 1 / 3), TeacherOutput(torch.zeros(2, 3)))
 
 
 @pytest.mark.parametrize("temperature", [2.0, 64.0])
