@@ -22,6 +22,7 @@ from lskd.records.runs import now, read_run, write_training_record
 from lskd_vision.checkpoints import read_state, save_checkpoint
 from lskd_vision.config import TrainingConfig
 from lskd_vision.data import DataConfig
+from lskd_vision.epoch_means import EpochMeans
 from lskd_vision.feature_distillation import StudentWithConnectors
 from lskd_vision.models import build, first_line, meta_model, parameter_count
 from lskd_vision.optimisation import Optimisation
@@ -157,8 +158,7 @@ class Run:
             self.task.settings["temperature"] = self.config.distillation.temperature_in(epoch, epochs)
         self.task.train()
         self.optimisation.optimizer.zero_grad()
-        self.sums: dict[str, Tensor] = {}
-        self.images: int | Tensor = 0
+        self.means = EpochMeans(self.config.device.torch_device, self.config.device.scales_loss)
         self.before: tuple[Any, ...] | None = None  # the step before, for check_last_step
         self.began = time.monotonic()
         device, seed = self.config.device.torch_device, self.config.run.seed
@@ -188,19 +188,7 @@ class Run:
             self.optimisation.end_update(epoch, batch)
         teacher_logits = () if teacher_output is None else (teacher_output.logits,)
         self.before = (batch, result["loss"].detach(), target, result["output"].detach(), *teacher_logits)
-        self._add_to_means(result, len(target))
-
-    def _add_to_means(self, result: Mapping[str, Tensor], images: int) -> None:
-        """Add the scalars of a step to the means of the epoch."""
-        # A loss scaler skips steps that overflow; so do the means.
-        finite = result["loss"].detach().isfinite() if self.config.device.scales_loss else None
-        weight = images if finite is None else finite * images
-        self.images += weight
-        for name, value in result.items():
-            if name != "output":
-                value = value.detach().double()
-                value = value if finite is None else torch.where(finite, value, 0)
-                self.sums[name] = self.sums.get(name, 0) + value * weight
+        self.means.add(result, len(target))
 
     def check_last_step(self) -> None:
         """Fail if the loss of the last step was not finite, and keep its batch. By now, a GPU has computed it.
@@ -219,29 +207,13 @@ class Run:
         tensors = {"target": target} | dict(zip(names, logits, strict=True))
         self.failure = keep_batch(self.directory, self.ids_of(batch), loss, self.record.configuration, tensors)
 
-    def mean_loss(self) -> float:
-        """The mean loss of the epoch so far, of this process."""
-        return float(self.sums["loss"] / self.images)
-
     def end_epoch(self) -> dict[str, float]:
-        """The means of the epoch over all processes; afterwards all of them have the same BatchNorm statistics.
-
-        ``train_kd_gradient_ratio`` is the root mean square, over images, of the norm of the distillation term's
-        gradient at the logits, relative to that of the paper's loss at T = 1 for the same logits.
-        """
+        """The means of the epoch over all processes; afterwards these have the same BatchNorm statistics."""
         self.check_last_step()
-        names = sorted(self.sums)
-        images = torch.as_tensor(self.images, dtype=torch.float64, device=self.config.device.torch_device)
-        sums = torch.stack([*(self.sums[name] for name in names), images])
+        means = self.means.of_all_processes()
         if self.config.processes.distributed:
-            torch.distributed.all_reduce(sums)
             for ema in (False, True)[: 1 + self.task.has_ema()]:
                 distribute_bn(self.task.get_trainable_module(ema=ema), self.config.processes.world_size, reduce=True)
-        *values, images = sums.tolist()
-        means = {f"train_{name}": value / images for name, value in zip(names, values, strict=True)}
-        if "train_gradient_square" in means:
-            square, at_one = means.pop("train_gradient_square"), means.pop("train_gradient_square_t1")
-            means["train_kd_gradient_ratio"] = math.sqrt(square / at_one) if at_one else 1.0
         if not math.isfinite(means["train_loss"]) and not self.failure:
             self.failure = f"the loss of epoch {self.next_epoch + 1} is {means['train_loss']}; try a smaller --lr"
         return means

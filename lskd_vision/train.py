@@ -249,7 +249,7 @@ def train_epoch(
             for run in runs:
                 run.step(images, target, outputs[run.teacher] if run.teacher else None, epoch, number)
             if not hidden and number % 50 == 0:
-                bar.set_postfix_str(f"loss {runs[0].mean_loss():.3f}")
+                bar.set_postfix_str(f"loss {runs[0].means.loss:.3f}")
 
 
 def validate(runs: Sequence[Run], batches: Loader, data: Data) -> dict[Run, dict[str, dict[str, Any]]]:

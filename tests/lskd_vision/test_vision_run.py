@@ -143,7 +143,7 @@ def test_after_a_loss_that_is_not_finite_no_step_is_taken(started):
     for batch in range(4):
         run.step(torch.full((4, 1, 32, 32), torch.nan if batch == 1 else 0.5), labels, None, 0, batch)
     assert "image 1" in run.failure
-    assert run.images == 8  # of the first two steps
+    assert run.means.images == 8  # of the first two steps
 
 
 @pytest.mark.slow
