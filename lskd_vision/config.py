@@ -15,11 +15,11 @@ import torch
 from lskd.io.errors import input_error
 from lskd_vision.augmentation_config import AugmentationConfig, Interpolation, MixingConfig
 from lskd_vision.class_order import ClassOrder
-from lskd_vision.config_values import check_ascending
+from lskd_vision.config_values import check_ascending, flag
 from lskd_vision.image_files import ImageMode
 from lskd_vision.loss_config import DistillationConfig, TaskLossConfig
 
-Schedule = Literal["step", "multistep", "cosine", "tanh", "poly"]
+Schedule = Literal["step", "multistep", "cosine", "tanh", "poly", "plateau"]
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,18 @@ class OptimisationConfig:
     warmup_epochs: int = 0
     warmup_lr: float = 1e-5
     min_lr: float = 0.0
+    patience_epochs: int = 10
+    cooldown_epochs: int = 0
+    plateau_mode: Literal["max", "min"] = "max"
 
     def __post_init__(self) -> None:
+        for name in ("patience_epochs", "cooldown_epochs", "plateau_mode"):
+            if self.sched != "plateau" and (value := getattr(self, name)) != getattr(OptimisationConfig, name):
+                raise input_error(flag(name), value, "needs --sched plateau")
+        if self.sched == "plateau" and self.sched_on_updates:
+            raise input_error("--sched-on-updates", True, "must be left out: --sched plateau follows the validation")
+        if self.sched == "plateau" and self.decay_rate == 1:
+            raise input_error("--decay-rate", 1.0, "must be below 1 for --sched plateau")
         if self.sched == "multistep" and not self.decay_milestones:
             raise input_error("--sched", "multistep", "needs --decay-milestones")
         check_ascending("--decay-milestones", self.decay_milestones or ())
@@ -150,6 +160,7 @@ class RunConfig:
     resume: bool = False
     group_size: int | None = None
     torchcompile: str | None = None
+    log_interval: int | None = None
     log_tensorboard: bool = False
     log_wandb: bool = False
     wandb_project: str = "lskd"

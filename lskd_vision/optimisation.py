@@ -1,16 +1,22 @@
 """The updates of one model: optimiser, learning-rate schedule, loss scaling and gradient accumulation."""
 
 import math
+import warnings
 from typing import Any
 
 from timm.optim import create_optimizer_v2, optimizer_kwargs
-from timm.scheduler import create_scheduler_v2
+from timm.scheduler import PlateauLRScheduler, create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
 from timm.task import TrainingTask
 from timm.utils import NativeScaler, dispatch_clip_grad
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lskd.io.errors import input_error
 from lskd_vision.config import OptimisationConfig
+
+# What the schedule "plateau" has seen, with its types.
+PLATEAU_STATE: dict[str, type] = {"best": float, "num_bad_epochs": int, "cooldown_counter": int, "last_epoch": int}
 
 
 class Optimisation:
@@ -41,19 +47,7 @@ class Optimisation:
             )
         except (AssertionError, IndexError, TypeError, ValueError) as error:
             raise input_error("--opt", config.opt, f"cannot be made: {error}") from None
-        self.scheduler, _ = create_scheduler_v2(
-            self.optimizer,
-            sched=config.sched,
-            num_epochs=config.epochs,
-            decay_epochs=config.decay_epochs,
-            decay_milestones=list(config.decay_milestones or ()),
-            decay_rate=config.decay_rate,
-            warmup_epochs=config.warmup_epochs,
-            warmup_lr=config.warmup_lr,
-            min_lr=config.min_lr,
-            step_on_epochs=not config.sched_on_updates,
-            updates_per_epoch=self.updates_per_epoch,
-        )
+        self.scheduler = make_scheduler(config, self.optimizer, self.updates_per_epoch)
         self.scaler = NativeScaler(device=scaled_on) if scaled_on else None
 
     @property
@@ -61,12 +55,17 @@ class Optimisation:
         """The learning rate of the next update."""
         return self.optimizer.param_groups[0]["lr"]
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Set the learning rate of an epoch, from 0."""
+    def begin_epoch(self, epoch: int, score: float | None = None) -> None:
+        """Set the learning rate of an epoch.
+
+        Args:
+            epoch: from 0.
+            score: of the validation after the epoch before, for ``plateau``; None where training starts or resumes.
+        """
         if self.config.sched_on_updates:
             self.scheduler.step_update(epoch * self.updates_per_epoch)
-        else:
-            self.scheduler.step(epoch)
+        elif epoch or not isinstance(self.scheduler, PlateauLRScheduler):  # which would warm up from 0 epochs
+            self.scheduler.step(epoch, score)
 
     def group_of(self, batch: int) -> tuple[int, bool]:
         """How many batches make an update with this one, and whether it is the last of them."""
@@ -98,10 +97,52 @@ class Optimisation:
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
         state = {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
+        if isinstance(self.scheduler, PlateauLRScheduler):
+            plateau = self.scheduler.lr_scheduler
+            state["scheduler"] = {name: getattr(plateau, name) for name in PLATEAU_STATE}
         return state | ({} if self.scaler is None else {self.scaler.state_dict_key: self.scaler.state_dict()})
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore it from a checkpoint; the schedule is a function of the epoch, see :meth:`begin_epoch`."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Restore it from a checkpoint; other schedules than plateau are functions of the epoch.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not of this training.
+        """
+        self.optimizer.load_state_dict(state["optimizer"])  # with the learning rate
+        if isinstance(self.scheduler, PlateauLRScheduler):
+            for name, kind in PLATEAU_STATE.items():
+                setattr(self.scheduler.lr_scheduler, name, kind(state["scheduler"][name]))
         if self.scaler is not None:
             self.scaler.load_state_dict(state[self.scaler.state_dict_key])
+
+
+def make_scheduler(config: OptimisationConfig, optimizer: Optimizer, updates_per_epoch: int) -> Scheduler:
+    """timm's learning-rate schedule."""
+    if config.sched == "plateau":
+        with warnings.catch_warnings():
+            # timm would not save its state; here it is saved.
+            warnings.simplefilter("ignore", FutureWarning)
+            return PlateauLRScheduler(
+                optimizer,
+                decay_rate=config.decay_rate,
+                patience_t=config.patience_epochs,
+                cooldown_t=config.cooldown_epochs,
+                warmup_t=config.warmup_epochs,
+                warmup_lr_init=config.warmup_lr,
+                lr_min=config.min_lr,
+                mode=config.plateau_mode,
+            )
+    scheduler, _ = create_scheduler_v2(
+        optimizer,
+        sched=config.sched,
+        num_epochs=config.epochs,
+        decay_epochs=config.decay_epochs,
+        decay_milestones=list(config.decay_milestones or ()),
+        decay_rate=config.decay_rate,
+        warmup_epochs=config.warmup_epochs,
+        warmup_lr=config.warmup_lr,
+        min_lr=config.min_lr,
+        step_on_epochs=not config.sched_on_updates,
+        updates_per_epoch=updates_per_epoch,
+    )
+    return scheduler

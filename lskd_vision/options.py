@@ -176,7 +176,10 @@ def parser() -> TrainingParser:
     group.add_argument("--decay-rate", type=number(0, 1), help="default 0.1")
     group.add_argument("--warmup-epochs", type=whole, help="linear warm-up; default 0, of a student 5")
     group.add_argument("--warmup-lr", type=number(0), help="where it begins (default 1e-5)")
-    group.add_argument("--min-lr", type=number(0), help="where cosine ends (default 0)")
+    group.add_argument("--min-lr", type=number(0), help="where cosine ends, and plateau at the latest (default 0)")
+    group.add_argument("--plateau-mode", choices=("max", "min"), help="max: top-1 (default); min: validation loss")
+    group.add_argument("--patience-epochs", type=whole, metavar="N", help="plateau: wait N without a better one (10)")
+    group.add_argument("--cooldown-epochs", type=whole, metavar="N", help="plateau: N after a decay do not count (0)")
 
     group = add_group(options, "augmentation; timm's, RandomResizedCrop and a flip by default")
     group.add_argument("--no-aug", action="store_true", help="none")
@@ -222,6 +225,7 @@ def parser() -> TrainingParser:
     group.add_argument(
         "--torchcompile", nargs="?", const="inductor", metavar="BACKEND", help="torch.compile (backend inductor)"
     )
+    group.add_argument("--log-interval", type=positive, metavar="N", help="also print a line every N batches")
     group.add_argument("--log-tensorboard", action="store_true", help="TensorBoard files in the run directories")
     group.add_argument("--log-wandb", action="store_true", help="Weights & Biases; the key comes from the environment")
     group.add_argument("--wandb-project", help="default lskd")

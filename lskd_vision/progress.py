@@ -70,6 +70,25 @@ def epoch_line(history: Sequence[Mapping[str, Any]], epochs: int, images: int) -
     return "  ".join([*cells, f"{tqdm.format_interval(left)} left"])
 
 
+def batch_line(epoch: int, epochs: int, batch: int, batches: int, loss: float, rate: float, speed: float) -> str:
+    """The epoch of a run so far.
+
+    >>> batch_line(2, 90, 50, 1251, 6.9077, 0.1, 812.3)
+    'epoch  2/90  batch   50/1251  loss 6.908      lr 0.1        812 images/s'
+
+    Args:
+        epoch: from 1.
+        epochs: how many there are.
+        batch: of the epoch, from 1.
+        batches: how many there are.
+        loss: its mean over the epoch so far, of this process.
+        rate: the learning rate.
+        speed: images per second of all processes.
+    """
+    place = f"epoch {epoch:>{len(str(epochs))}}/{epochs}  batch {batch:>{len(str(batches))}}/{batches}"
+    return f"{place}  loss {loss:<#9.4g}  lr {rate:<9.3g}  {speed:.{0 if speed >= 10 else 2}f} images/s"
+
+
 def seconds_per_epoch(history: Sequence[Mapping[str, Any]], recent: int) -> float:
     """The mean duration of up to that many epochs, the last ones.
 

@@ -232,7 +232,6 @@ class Run:
         rate = self.optimisation.rate
         self.seconds += time.monotonic() - self.began
         self.next_epoch = epoch + 1
-        self.optimisation.begin_epoch(self.next_epoch)
         updates = self.next_epoch * self.optimisation.updates_per_epoch
         row: dict[str, Any] = {"epoch": epoch + 1, "updates": updates, "time": now()}
         row |= {"seconds": round(self.seconds, 1), "together": self.together, "lr": rate, **training}
@@ -241,7 +240,11 @@ class Run:
         for suffix, metrics in validation.items():
             row |= {f"valid_{key}{suffix}": metrics[key] for key in VALIDATED if key in metrics}
         self.record.add_validation(row)
-        score = row[f"valid_top1{'_ema' if '_ema' in validation else ''}"]
+        suffix = "_ema" if "_ema" in validation else ""
+        score = row[f"valid_top1{suffix}"]
+        loss = row[f"valid_nll_loss{suffix}"]  # None where it is not finite
+        by_loss = self.config.optimisation.plateau_mode == "min"
+        self.optimisation.begin_epoch(self.next_epoch, (math.inf if loss is None else loss) if by_loss else score)
         better = self.best is None or score > self.best
         self.best = score if better else self.best
         for name in [LAST] + [BEST] * better:

@@ -20,7 +20,7 @@ from lskd_vision.weight_conversion import first_difference
 # Settings that do not change the result of a training.
 NOT_COMPARED = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
 NOT_COMPARED |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
-NOT_COMPARED |= {"rank", "local_rank", "distributed", "validation_batch_size"}
+NOT_COMPARED |= {"log_interval", "rank", "local_rank", "distributed", "validation_batch_size"}
 DIFFERENCES: dict[str, Callable[[Run], object]] = {
     "--model": lambda run: run.config.model.model,
     "--smoothing": lambda run: run.config.distillation.smoothing,
@@ -91,6 +91,7 @@ def check_state(run: Run, path: Path) -> None:
     needed = {"state_dict", "optimizer", "epoch", "lskd"}
     needed |= {"state_dict_ema"} if run.config.model.model_ema else set()
     needed |= {"task_state"} if run.overhaul else set()
+    needed |= {"scheduler"} if run.config.optimisation.sched == "plateau" else set()
     needed |= {NativeScaler.state_dict_key} if run.config.device.scales_loss else set()
     missing = needed - state.keys()
     made = state["lskd"] if isinstance(state.get("lskd"), dict) else {}

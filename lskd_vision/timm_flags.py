@@ -1,7 +1,7 @@
 """Flags of timm's training script that ``lskd vision train`` does not have, and why or what to use instead."""
 
 _SPLIT = "auxiliary batch norms and the JSD loss are not supported"
-_LR_CYCLE = "one cycle only; --sched cosine, step, multistep, tanh or poly"
+_LR_CYCLE = "one cycle only; --sched cosine, step, multistep, tanh, poly or plateau"
 _LAYER = "all layers have one learning rate"
 _REPEATABLE = "the order of images is a function of --data-seed and the epoch alone, so that runs can be repeated"
 _EVERY_EPOCH = "every model is validated and saved after every epoch"
@@ -9,7 +9,6 @@ _HUB = "nothing is fetched from a hub; give --data-dir"
 INSTEAD = {
     **dict.fromkeys(("--jsd-loss", "--aug-splits", "--split-bn", "--resplit"), _SPLIT),
     **dict.fromkeys(("--lr-cycle-mul", "--lr-cycle-decay", "--lr-cycle-limit", "--lr-k-decay"), _LR_CYCLE),
-    **dict.fromkeys(("--cooldown-epochs", "--patience-epochs", "--plateau-mode"), _LR_CYCLE),
     **dict.fromkeys(("--lr-noise", "--lr-noise-pct", "--lr-noise-std"), "the learning rate has no noise"),
     **dict.fromkeys(("--lr-base", "--lr-base-size", "--lr-base-scale"), "give the learning rate itself: --lr"),
     **dict.fromkeys(("--layer-decay", "--layer-decay-min-scale", "--layer-decay-no-opt-scale"), _LAYER),
@@ -27,7 +26,6 @@ INSTEAD = {
     "--bn-eps": "--model-kwargs, of models that have it",
     "--dist-bn": "after every epoch all processes have the mean of their statistics",
     "--model-ema-force-cpu": "the moving average is on the model's device",
-    "--log-interval": "a bar on a terminal, and a line an epoch everywhere",
     "--save-images": "augmented images are not saved",
     "--no-prefetcher": "images are normalised on the device as they are loaded",
     "--eval-metric": "the best checkpoint is that of the highest top-1",

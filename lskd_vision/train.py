@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import logging
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,7 +23,7 @@ from lskd.io.errors import input_error, report, run_command
 from lskd.io.files import remove_partials
 from lskd.io.output import say
 from lskd.measure.accuracy import accuracy_metrics
-from lskd.records.runs import read_run, write_run
+from lskd.records.runs import write_run
 from lskd_vision import options
 from lskd_vision.command_line import check_num_classes, check_resumed, training_configs
 from lskd_vision.config import TrainingConfig
@@ -36,10 +35,10 @@ from lskd_vision.memory_groups import free_memory, groups_of
 from lskd_vision.mixing import Mixing
 from lskd_vision.models import meta_model
 from lskd_vision.processes import start_processes
-from lskd_vision.progress import epoch_line, model_line, teacher_line
+from lskd_vision.progress import epoch_line
 from lskd_vision.run import Run
 from lskd_vision.run_directories import check_directories_differ, check_directory
-from lskd_vision.run_record import BEST, LAST
+from lskd_vision.run_lines import batch_lines, start_lines, table
 from lskd_vision.scoring import score_teachers
 from lskd_vision.teacher import Normalisation, Teacher, load_teacher
 from lskd_vision.trial import try_out
@@ -111,31 +110,6 @@ def plan(configs: Sequence[TrainingConfig], data: Data) -> list[Run]:
     if torch.distributed.is_initialized():  # no process writes while another still looks
         torch.distributed.barrier()
     return runs
-
-
-def start_lines(runs: Sequence[Run], groups: Sequence[Sequence[Run]], data_name: str) -> list[str]:
-    """What is trained: how many runs, the models and the teachers; the data have lines of their own.
-
-    Args:
-        runs: of the command.
-        groups: those that have not ended, as they are trained, one group after the other.
-        data_name: of the data set.
-    """
-    unfinished = [run for group in groups for run in group]
-    parts = [f"runs     {len(runs)} of {runs[0].config.optimisation.epochs} epochs each on {data_name}"]
-    parts += [f"{ended} ended before"] if (ended := len(runs) - len(unfinished)) else []
-    resumed = Counter(run.next_epoch for run in unfinished if run.next_epoch)
-    parts += [f"{count} resumed after epoch {epoch}" for epoch, count in sorted(resumed.items())]
-    parts += [f"in {len(groups)} groups, one after the other"] if len(groups) > 1 else []
-    models = Counter((run.config.model.model, run.parameters) for run in unfinished)
-    teachers = [
-        (run.teacher_record, run.teacher.parameters) for run in unfinished if run.teacher and run.teacher_record
-    ]
-    return [
-        "; ".join([*parts, f"in {runs[0].directory.parent}"]),
-        *(f"{model_line(*model)}, {count} {'run' if count == 1 else 'runs'}" for model, count in models.items()),
-        *dict.fromkeys(teacher_line(*teacher) for teacher in teachers),
-    ]
 
 
 def load_teachers(
@@ -248,6 +222,9 @@ def train_epoch(
                 outputs = {teacher: teacher(images, normalisation) for teacher in teachers}
             for run in runs:
                 run.step(images, target, outputs[run.teacher] if run.teacher else None, epoch, number)
+            if (every := config.run.log_interval) and not hidden and (number + 1) % every == 0:
+                for line in batch_lines(runs, number + 1, len(batches)):
+                    say(line)
             if not hidden and number % 50 == 0:
                 bar.set_postfix_str(f"loss {runs[0].means.loss:.3f}")
 
@@ -270,20 +247,6 @@ def validate(runs: Sequence[Run], batches: Loader, data: Data) -> dict[Run, dict
     for (run, suffix), count, fidelity in zip(models, counts, fidelities, strict=True):
         metrics[run][suffix] = accuracy_metrics(count, data.class_names) | (fidelity.metrics() if fidelity else {})
     return metrics
-
-
-def table(runs: Sequence[Run]) -> str:
-    """The results of the runs: best and last accuracy on the validation split, and where everything is."""
-    width = max(len(run.name) for run in runs)
-    lines = [f"{'run':<{width}} {'best top-1':>12} {'last top-1':>12}"]
-    for run in runs:
-        record = None if run.failure else read_run(run.directory)
-        if record is None:
-            lines.append(f"{run.name:<{width}} failed: {run.failure}")
-            continue
-        best, last = (record.metrics["valid"][name]["top1"] for name in (BEST, LAST))
-        lines.append(f"{run.name:<{width}} {best:>10.2f} % {last:>10.2f} %")
-    return "\n".join([*lines, f"in {runs[0].directory.parent}"])
 
 
 parser = options.parser

@@ -33,13 +33,14 @@ NOT_COMPARED = {"config", "output", "experiment", "resume", "group_size", "worke
 NOT_COMPARED |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
 NOT_COMPARED |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
 NOT_COMPARED |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
-NOT_COMPARED |= {"teacher_path", "teacher_cache", "kd_checkpoint"}
+NOT_COMPARED |= {"teacher_path", "teacher_cache", "kd_checkpoint", "log_interval"}
 # Settings and options of both sides that older records do not have, with what they then were.
 ADDED_OPTIONS = {"kd_loss": "kl", "kd_loss_type": "kl", "kd_gradient_scale": "t2", "temperature_schedule": "constant"}
 ADDED_OPTIONS |= {"kd_temperature_schedule": "constant", "nckd_weight": None, "kd_nckd_weight": None}
 ADDED_OPTIONS |= {"final_temperature": None, "kd_final_temperature": None}
 ADDED_OPTIONS |= {"mixup": 0.0, "cutmix": 0.0, "mixup_prob": 1.0, "mixup_switch_prob": 0.5, "mixup_mode": "batch"}
 ADDED_OPTIONS |= {"mixup_off_epoch": 0, "bce_loss": False, "bce_sum": False}
+ADDED_OPTIONS |= {"patience_epochs": 10, "cooldown_epochs": 0, "plateau_mode": "max"}
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
 

@@ -109,15 +109,22 @@ def test_a_temperature_that_changes_goes_on_where_it_was(ended, tmp_path, monkey
         assert all(row[f"valid_{name}"] >= 0 for row in histories[0])
 
 
-def test_mixed_images_go_on_where_they_were_for_every_student_alone_and_in_company(ended, tmp_path, monkeypatch):
+def test_mixed_images_go_on_where_they_were_for_every_student_alone_and_in_company(
+    ended, tmp_path, monkeypatch, capsys
+):
     """Two students in one process, interrupted in the middle of the second epoch; and one of them alone."""
     from lskd_vision.run import Run
 
     (tmp_path / "clothes").symlink_to(ended / "clothes")
     words = WORDS.replace("--smoothing 0 0.1 --epochs 2", "--epochs 2 --task-loss-weight 0.5 --smoothing 0.1")
     words += f" --kd-checkpoint {ended / 'whole/clothes' / SECOND / 'last.pth.tar'} --mixup 0.8 --cutmix 1"
+    words += " --sched plateau --patience-epochs 0 --log-interval 2"
     both = words + " --kd-temperature 1 2"
     assert command(tmp_path, "whole", monkeypatch, words=both) == 0
+    line = r"(?m)^test_resnet_a0.1_T\d_s42  epoch \d/2  batch \d/3  loss \S+ +lr \S+ +[\d.]+ images/s$"
+    assert len(re.findall(line, capsys.readouterr().out)) == 4  # of two runs in two epochs
+    rates = [row["lr"] for row in read_run(tmp_path / "whole/clothes/test_resnet_a0.1_T1_s42").history]
+    assert rates[0] == 1e-5  # a student warms up
     take_step = Run.step
 
     def step_or_stop(self, images, target, output, epoch, batch):

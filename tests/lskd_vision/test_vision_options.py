@@ -212,7 +212,10 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
         ("--bce-pos-weight 2", "--bce-pos-weight: 2.0 (needs --bce-loss)"),
         (f"{STUDENT} --bce-loss", "--bce-loss: True (needs --task-loss-weight: without it labels are not trained on)"),
         ("--sched multistep", "--sched: multistep (needs --decay-milestones)"),
-        ("--sched plateau", "--sched: invalid choice: 'plateau'"),
+        ("--sched wsd", "--sched: invalid choice: 'wsd'"),
+        ("--patience-epochs 3", "--patience-epochs: 3 (needs --sched plateau)"),
+        ("--sched plateau --sched-on-updates", "--sched-on-updates: True (must be left out: --sched plateau follows"),
+        ("--sched plateau --decay-rate 1", "--decay-rate: 1.0 (must be below 1 for --sched plateau)"),
         ("--interpolation random", "--interpolation: invalid choice: 'random'"),
         ("--temperature 3", "no such option: --temperature 3"),
         ("--epoch 3", "no such option: --epoch 3"),
@@ -263,7 +266,7 @@ def test_the_data_directory_may_be_the_first_word_as_in_timms_script(tmp_path, c
     [
         ("--jsd-loss", "no such option: --jsd-loss (auxiliary batch norms and the JSD loss are not supported"),
         ("--drop-connect=0.1", "no such option: --drop-connect (use --drop-path)"),
-        ("--lr 1 --sched step --patience-epochs 3", "no such option: --patience-epochs (one cycle only"),
+        ("--lr 1 --sched step --lr-cycle-mul 3", "no such option: --lr-cycle-mul (one cycle only"),
         ("--mxup 0.2", "no such option: --mxup 0.2"),
     ],
 )

@@ -99,6 +99,34 @@ def test_a_students_rate_rises_over_5_epochs_and_falls_tenfold_at_80_and_160(sta
     assert found[5:] == pytest.approx([0.1 * 0.1 ** (epoch // 80) for epoch in range(5, 200)])
 
 
+PLATEAU = "--sched plateau --patience-epochs 1 --decay-rate 0.1 --lr 1"
+
+
+@pytest.mark.parametrize(
+    ("words", "scores", "expected"),
+    [
+        ("", [1, 2, 2, 2, 3, 3, 3], [1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01]),
+        ("--plateau-mode min", [3, 2, 2, 2, 1, 1, 1], [1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01]),
+        ("--cooldown-epochs 2", [1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01]),
+        ("--min-lr 0.5", [1, 1, 1, 1], [1, 1, 1, 0.5, 0.5]),
+        ("--warmup-epochs 2 --warmup-lr 0.5", [1, 1, 1, 1, 1], [0.5, 0.75, 1, 1, 1, 0.1]),
+    ],
+)
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_rate_falls_where_the_score_stands_still_also_after_a_resumption(started, words, scores, expected, resumed):
+    run = started(f"{PLATEAU} {words}")
+    rates = [run.optimisation.rate]
+    for epoch, score in enumerate(scores, 1):
+        run.optimisation.begin_epoch(epoch, score)
+        if resumed:
+            state = run.optimisation.state()
+            run = started(f"{PLATEAU} {words}")
+            run.optimisation.restore(state)
+            run.optimisation.begin_epoch(epoch)
+        rates.append(run.optimisation.rate)
+    assert rates == pytest.approx(expected)
+
+
 def test_weight_decay_is_of_all_weights_unless_asked_otherwise(started):
     def decayed(run: Run) -> int:
         return sum(
