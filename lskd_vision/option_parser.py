@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from lskd.io.errors import InputError, OneLineParser, input_error
 from lskd.io.files import parse_yaml
+from lskd.measure.representation_command import CHECKPOINT_SUFFIX
 from lskd_vision.config_values import flag
 from lskd_vision.timm_flags import instead
 
@@ -44,6 +45,26 @@ def assignment(text: str) -> str:
     if not text.partition("=")[0].isidentifier() or "=" not in text:
         raise argparse.ArgumentTypeError(f"{text} (must be name=value)")
     return text
+
+
+class CheckpointParser(OneLineParser):
+    """argparse for ``CHECKPOINT``, which may also stand behind an option of several values: ``--split train X.pth``.
+
+    argparse would take it for one of the values.
+    """
+
+    def parse_known_args(  # type: ignore[override]  # argparse has overloads for other namespaces
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse; ``args`` are the words of the command line."""
+        words = list(sys.argv[1:] if args is None else args)
+        several = {name for action in self._actions if action.nargs in ("+", "*") for name in action.option_strings}
+        for start in [index for index, word in enumerate(words) if word in several]:
+            end = next((i for i in range(start + 1, len(words)) if words[i].startswith("-")), len(words))
+            if end - start > 2 and (CHECKPOINT_SUFFIX.search(words[end - 1]) or Path(words[end - 1]).is_file()):
+                words.insert(start, words.pop(end - 1))
+                break
+        return super().parse_known_args(words, namespace or argparse.Namespace())
 
 
 class TrainingParser(OneLineParser):

@@ -15,10 +15,9 @@ import argparse
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, OneLineParser, input_error, run_command
+from lskd.io.errors import InputError, input_error, run_command
 from lskd.measure import representation_command
 from lskd.measure.representation_collector import RepresentationCollector
 from lskd.measure.representations import write_representations
@@ -26,37 +25,14 @@ from lskd.measure.wordnet import imagenet_classes
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_vision.config_values import flag, spaced
 from lskd_vision.data import data_config, fingerprint
+from lskd_vision.last_layer import last_layer
+from lskd_vision.option_parser import CheckpointParser
 from lskd_vision.run_record import other_images, own_record, plain
 from lskd_vision.teacher import what_is_known
-from lskd_vision.timm_model import TimmModel
 from lskd_vision.validate import Loaded, add_options, load, load_images
 
 LAST_LAYER = "last-layer"  # in place of the split, in the file's name and its provenance
 OF_IMAGES = ("data_dir", "split", "keep_classes", "keep_per_class")
-
-
-def penultimate(model: TimmModel, images: Tensor) -> Tensor:
-    """(N, d) features that enter the last layer of a timm model."""
-    return model.forward_head(model.forward_features(images), pre_logits=True)
-
-
-@torch.no_grad()
-def check_head(model: TimmModel, input_size: tuple[int, int, int], path: object) -> nn.Linear:
-    """The last layer of a model on the CPU, which must give the model's logits from :func:`penultimate`.
-
-    Random images show whether it does.
-
-    Raises:
-        InputError: it does not.
-    """
-    images = torch.randn(4, *input_size, generator=torch.Generator().manual_seed(0))
-    layer: Any = model.get_classifier()
-    try:
-        features = penultimate(model, images)
-    except TypeError as error:
-        raise input_error("checkpoint", path, f"is of a model whose last features cannot be had: {error}") from None
-    representation_command.check_last_layer(layer, features, model(images), "checkpoint", path)
-    return layer
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -77,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
             if difference := other_images(record, config, split, dataset, inputs):
                 valid = f"must be the run's for {files[split].name}, or name another --output: {difference}"
                 raise input_error("--data-dir", config.dataset.data_dir, valid)
-    layer = check_head(model, inputs["input_size"], path)
+    last = last_layer(model, inputs["input_size"], path)
     origin: dict[str, Any] = {"fingerprint": weights_fingerprint(model.state_dict())} | origin_of(
         loaded, arguments.model
     )
@@ -86,12 +62,13 @@ def main(arguments: argparse.Namespace) -> None:
         for split, (_, names, _) in data.items()
     }
     model.to(config.device.torch_device)
+    layer = last.linear.to(config.device.torch_device)
     for split, (dataset, names, batches) in data.items():
         found = representation_command.Recording(names, layer, arguments, chosen[split])
         with torch.inference_mode():
             for images, labels in tqdm(batches.epoch(0), split, len(batches), leave=False, unit="batch", disable=None):
                 with config.device.autocast():
-                    features = penultimate(model, images)
+                    features = last.features(images)
                 found.add(features, labels)
         about_data = {
             "path": str(config.dataset.data_dir.resolve()),
@@ -114,7 +91,7 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
     path = arguments.checkpoint
     loaded = load(arguments)
     file = representation_command.output_files(arguments, path, [LAST_LAYER])[LAST_LAYER]
-    layer = check_head(loaded.model, data_config(loaded.config.input, loaded.model)["input_size"], path)
+    layer = last_layer(loaded.model, data_config(loaded.config.input, loaded.model)["input_size"], path).linear
     names = loaded.class_names or list(imagenet_classes())
     if len(names) != layer.out_features:
         valid = f"does not name its {layer.out_features} classes (must, unless they are ImageNet-1K's 1000)"
@@ -153,7 +130,7 @@ def origin_of(loaded: Loaded, name: str | None) -> dict[str, Any]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = OneLineParser(prog="lskd_vision.representations", description=__doc__.split("\n")[0])
+    command = CheckpointParser(prog="lskd_vision.representations", description=__doc__.split("\n")[0])
     add_options(command, data_required=False)
     command.add_argument("--split", nargs="+", help="which splits; the validation split by default")
     command.add_argument(

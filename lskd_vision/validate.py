@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lskd.io.errors import OneLineParser, input_error, run_command
+from lskd.io.errors import input_error, run_command
 from lskd.io.files import write_json
 from lskd.measure.accuracy import accuracy_metrics
 from lskd.records.runs import add_to_run
@@ -28,6 +28,7 @@ from lskd_vision.data import Split, class_names, data_config, fingerprint, load_
 from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.models import check_input, rebuild
+from lskd_vision.option_parser import CheckpointParser
 from lskd_vision.other_order import OtherOrder
 from lskd_vision.processes import start_processes
 from lskd_vision.run_record import other_images, own_record
@@ -147,7 +148,7 @@ def scores_text(path: Path, split: str, metrics: Mapping[str, Any]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = OneLineParser(prog="lskd_vision.validate", description=__doc__.split("\n")[0])
+    command = CheckpointParser(prog="lskd_vision.validate", description=__doc__.split("\n")[0])
     add_options(command)
     command.add_argument("--split", help="which split; the validation split by default")
     command.add_argument("--results-file", type=Path, metavar="FILE", help="also write the results as JSON")

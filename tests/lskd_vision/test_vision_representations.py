@@ -19,7 +19,7 @@ from lskd.measure.wordnet import imagenet_classes
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_vision import representations
 from lskd_vision.checkpoints import save_checkpoint
-from lskd_vision.representations import check_head, penultimate
+from lskd_vision.last_layer import last_layer
 
 TRAIN, VALIDATION = 18, 7  # images of a class; no batch size below divides their number
 MEAN, STD = 0.4, 0.3
@@ -46,8 +46,10 @@ def make(name="test_resnet", classes=3, seed=0, **options):
                 module.running_var.uniform_(0.5, 1.5)
         head = model.get_classifier()
         for layer in head if isinstance(head, tuple) else (head,):
-            layer.weight.data.normal_()
-            layer.bias.data.normal_()
+            for part in layer.modules():
+                if isinstance(part, nn.Linear | nn.Conv2d):
+                    part.weight.data.normal_()
+                    part.bias.data.normal_()
     return model.eval()
 
 
@@ -130,6 +132,15 @@ def test_every_image_is_there_once_in_the_splits_order_with_the_models_logits(sp
     assert found.features.dtype == np.float32
     close(found.features, features, 1e-5)
     close(found.logits(), logits, 1e-5)
+
+
+def test_the_checkpoint_may_stand_behind_the_splits_or_behind_other_lists(checkpoint, command):
+    for words in ("--split validation", "--use-ema --split train validation", "--mean 0.1 0.2 0.3", "--keep-classes a"):
+        found = representations.parser().parse_args([*words.split(), str(checkpoint)])
+        assert found.checkpoint == checkpoint
+        assert found.split in (None, words.partition("--split ")[2].split())
+    assert "required: checkpoint" in command("--split train validation", status=2)
+    assert "unexpected argument" in command("other.pth --split train", checkpoint, status=2)
 
 
 def test_moments_accuracy_and_entropy_are_those_of_all_images(checkpoint, folders, command):
@@ -257,10 +268,11 @@ def test_features_and_last_layer_of_a_family_give_its_logits(name):
     size = 32 if name in FAMILIES else 64
     options = {"img_size": size} if name.startswith(("test_vit", "test_coat", "deit")) else {}
     model = make(name, **options)
-    layer = check_head(model, (3, size, size), "x.pth")
-    images = torch.randn(2, 3, size, size)
+    last = last_layer(model, (3, size, size), "x.pth")
+    layer, images = last.linear, torch.randn(2, 3, size, size)
     with torch.no_grad():
-        features = penultimate(model, images).double()
+        features = last.features(images).double()
+        assert torch.equal(features, model.forward_head(model.forward_features(images), pre_logits=True).double())
         logits = features @ layer.weight.double().T + layer.bias.double()
         expected = model(images).double().numpy()
     assert features.shape == (2, layer.in_features)
@@ -279,19 +291,35 @@ def test_a_model_whose_logits_are_not_linear_in_its_features_is_refused():
     layer.load_state_dict(model.fc.state_dict())
     model.fc = layer
     with pytest.raises(InputError, match=r"^checkpoint: x\.pth \(has logits that are not its last layer's"):
-        check_head(model, (3, 32, 32), "x.pth")
+        last_layer(model, (3, 32, 32), "x.pth")
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "words"),
+    ("name", "options", "width"),
     [
-        ("resnetv2_18", 32, "not linear .Conv2d"),
-        ("deit_tiny_distilled_patch16_224", 224, "not linear .tuple"),
+        ("resnetv2_18", {}, 512),  # a 1×1 convolution
+        ("repvit_m0_9", {"distillation": False}, 384),  # a linear layer after a batch norm
+        ("deit_tiny_distilled_patch16_224", {"img_size": 64, "depth": 2}, 2 * 192),
+        ("repvit_m0_9", {"distillation": True}, 2 * 384),
     ],
 )
-def test_a_model_without_a_linear_last_layer_is_refused(name, size, words):
-    with pytest.raises(InputError, match=words):
-        check_head(make(name), (3, size, size), "x.pth")
+def test_features_of_other_last_layers_give_the_logits_those_of_two_heads_beside_each_other(name, options, width):
+    model = make(name, **options)
+    last = last_layer(model, (3, 64, 64), "x.pth")
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        features, expected = last.features(images).double(), model(images).double().numpy()
+    assert features.shape == (2, width)
+    assert last.linear.weight.shape == (3, width)
+    assert np.abs(expected[0] - expected[1]).max() > 1e-3
+    close(features @ last.linear.weight.double().T + last.linear.bias.double(), expected, 1e-5)
+
+
+def test_a_model_without_a_linear_last_layer_is_refused():
+    model = make()
+    model.fc = nn.Tanh()
+    with pytest.raises(InputError, match=r"not linear \(Tanh\)"):
+        last_layer(model, (3, 32, 32), "x.pth")
 
 
 def test_what_cannot_be_recorded_is_refused_in_one_line_and_nothing_is_written(
