@@ -1,7 +1,8 @@
 """Checkpoints of image models, of any origin, read without running code from them.
 
 A file may be timm's (training checkpoint, weights, safetensors), torchvision's (weights, reference training), of an
-ImageNet example script with ``module.`` before every name, or this project's. :mod:`lskd_vision.weight_conversion` fits
+ImageNet example script with ``module.`` before every name, Lightning's, another training loop's (``model_state_dict``,
+``net``), or this project's. :mod:`lskd_vision.weight_conversion` fits
 the weights into a model.
 """
 
@@ -27,7 +28,9 @@ from lskd_vision.checkpoint_metadata import validate_training_args
 from lskd_vision.class_names import names_in, names_of_file
 
 EMA_KEYS = ("state_dict_ema", "model_ema")  # timm's, torchvision's
-WEIGHT_KEYS = ("state_dict", "model")
+WEIGHT_KEYS = ("state_dict", "model", "model_state_dict", "net")
+WRAPPERS = ("model.", "net.")  # before the names of a model that is an attribute of another module, as Lightning's is
+LIGHTNING = "pytorch-lightning_version"
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ def read_checkpoint(path: str | os.PathLike[str], argument: str, use_ema: bool =
         if not isinstance(name, str) or not isinstance(value, Tensor):
             found = f"{name!r}: {type(value).__name__}"
             raise input_error(argument, path, f"has {found} among its weights, must be names and tensors only")
-    weights = {name: value.detach() for name, value in clean_state_dict(weights).items()}
+    weights = clean_state_dict(_unwrapped(clean_state_dict(weights), LIGHTNING in state))
+    weights = {name: value.detach() for name, value in weights.items()}
     args = state.get("args")
     args = vars(args) if isinstance(args, argparse.Namespace) else args if isinstance(args, dict) else {}
     arch = next((name for name in (state.get("arch"), args.get("model")) if name and isinstance(name, str)), None)
@@ -136,6 +140,19 @@ def read_checkpoint(path: str | os.PathLike[str], argument: str, use_ema: bool =
     validate_training_args(args, bool(provenance), argument, path)
     names = names_in(provenance.get("data")) if provenance else names_of_file(Path(path), state | {"args": args})
     return Checkpoint(Path(path), weights, bool(keys) and keys[0] in EMA_KEYS, arch, args, provenance, names)
+
+
+def _unwrapped(weights: dict[str, Tensor], lightning: bool) -> dict[str, Tensor]:
+    """The weights of a model that is an attribute of another module, which in Lightning may have others beside it.
+
+    >>> _unwrapped({"model.fc.bias": torch.zeros(2), "criterion.weight": torch.ones(2)}, lightning=True)
+    {'fc.bias': tensor([0., 0.])}
+    """
+    for prefix in WRAPPERS:
+        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        if own and (lightning or len(own) == len(weights)):
+            return own
+    return weights
 
 
 def check_finite(weights: Mapping[str, Tensor], argument: str, value: object) -> None:

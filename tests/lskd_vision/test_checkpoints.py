@@ -69,9 +69,21 @@ FORMATS = {
         "args": argparse.Namespace(model="resnet50", device="cpu"),
         "model_ema": {"n_averaged": torch.tensor(7)} | with_prefix("module.", AVERAGE),
     },
+    "a training loop's": {"epoch": 3, "model_state_dict": MODEL, "optimizer_state_dict": OPTIMIZER, "loss": 0.3},
+    "a training loop's of CIFAR": {"net": with_prefix("module.", MODEL), "acc": 93.1, "epoch": 3},
+    "a wrapper's": {"state_dict": with_prefix("net.", MODEL)},
+    "Lightning's": {
+        "epoch": 3,
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": with_prefix("model._orig_mod.", MODEL) | {"criterion.weight": torch.ones(10)},
+        "hyper_parameters": {"lr": 0.1},
+        "optimizer_states": [OPTIMIZER],
+    },
 }
 AVERAGED = {"timm's", "torchvision's reference"}
-ARCHITECTURES = {"weights": None, "compiled and distributed weights": None} | dict.fromkeys(
+WITHOUT_NAME = ("weights", "compiled and distributed weights", "a wrapper's", "Lightning's")
+WITHOUT_NAME += ("a training loop's", "a training loop's of CIFAR")
+ARCHITECTURES = dict.fromkeys(WITHOUT_NAME) | dict.fromkeys(
     ("an ImageNet example's", "torchvision's reference"), "resnet50"
 )
 
