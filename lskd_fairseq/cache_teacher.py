@@ -26,7 +26,7 @@ from fairseq import utils
 from fairseq.tasks.translation import TranslationTask
 from torch import nn
 
-from lskd.io.errors import OneLineParser, input_error, joinable_path, positive, run_command
+from lskd.io.errors import OneLineParser, help_texts, input_error, joinable_path, positive, run_command
 from lskd.io.files import check_writable, sha256
 from lskd.io.tensor_files import write_tensors
 from lskd.measure.representation_command import check_one_process
@@ -248,7 +248,10 @@ def with_file(
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = OneLineParser(prog="lskd_fairseq.cache_teacher", description=__doc__.split("\n")[0])
+    command = OneLineParser(
+        prog="lskd_fairseq.cache_teacher",
+        **help_texts("--data DIR --path CHECKPOINT --dest DIR", __doc__),
+    )
     command.add_argument("--data", required=True, help="data directory of the training; several, joined by ':'")
     command.add_argument(
         "--path", required=True, metavar="CHECKPOINT", help="of the teacher, a Transformer or lightconv"

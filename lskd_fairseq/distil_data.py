@@ -33,7 +33,7 @@ from fairseq.tasks.translation import TranslationTask
 from msgspec import Meta
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, OneLineParser, input_error, joinable_path, positive, run_command
+from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, joinable_path, positive, run_command
 from lskd.io.files import check_writable, remove_partials, write_json
 from lskd.io.schema import convert, read_json
 from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
@@ -287,7 +287,10 @@ class ByBleu:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = OneLineParser(prog="python -m lskd_fairseq.distil_data", description=__doc__.split("\n")[0])
+    options = OneLineParser(
+        prog="python -m lskd_fairseq.distil_data",
+        **help_texts("--data DIR --path CHECKPOINT --dest DIR", __doc__),
+    )
     options.add_argument("--data", required=True, help="data directory that the teacher was trained on")
     options.add_argument(
         "--path", required=True, help="the teacher; several checkpoints, joined by ':', are an ensemble"

@@ -14,7 +14,7 @@ from fairseq.tasks.translation import TranslationConfig
 from omegaconf import DictConfig
 
 from lskd.io import torch_files
-from lskd.io.errors import OneLineParser, input_error, run_command
+from lskd.io.errors import OneLineParser, help_texts, input_error, run_command
 from lskd.io.files import replacing
 from lskd_fairseq.checkpoints import State, checkpoint_config, made_with, read_checkpoint
 from lskd_fairseq.run_record import plain
@@ -87,7 +87,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = OneLineParser(prog="python -m lskd_fairseq.export", description=__doc__.split("\n")[0])
+    options = OneLineParser(prog="python -m lskd_fairseq.export", **help_texts("CHECKPOINT DEST", __doc__))
     options.add_argument("checkpoint", help="checkpoint of a training run")
     options.add_argument("out", type=Path, help="file to write; must be new")
     return options

@@ -26,7 +26,7 @@ from fairseq.tasks.translation import TranslationTask
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, OneLineParser, input_error, positive, run_command
+from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, positive, run_command
 from lskd.measure import representation_command
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_fairseq.batch import Batch, collate
@@ -187,7 +187,7 @@ def origin_of(path: str, arguments: argparse.Namespace, task: TranslationTask) -
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = OneLineParser(prog="lskd_fairseq.representations", description=__doc__.split("\n")[0])
+    command = OneLineParser(prog="lskd_fairseq.representations", **help_texts("--data DIR --path CHECKPOINT", __doc__))
     command.add_argument("--data", required=True, help="data directory that the model was trained on")
     command.add_argument("--path", required=True, metavar="CHECKPOINT", help="checkpoint of a Transformer or lightconv")
     command.add_argument("--split", nargs="+", default=["valid"], help="which splits (default valid)")

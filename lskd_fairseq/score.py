@@ -24,7 +24,7 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from sacrebleu.significance import PairedTest
 
-from lskd.io.errors import InputError, OneLineParser, input_error, positive, run_command
+from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, positive, run_command
 from lskd.io.files import check_writable, write_json, write_text
 from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
 from lskd.records.runs import add_to_run, read_run
@@ -238,7 +238,7 @@ def finite(value: str) -> float:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = OneLineParser(prog="python -m lskd_fairseq.score", description=__doc__.split("\n")[0])
+    options = OneLineParser(prog="python -m lskd_fairseq.score", **help_texts("--data DIR --path CHECKPOINT", __doc__))
     options.add_argument("--data", required=True, help="data directory that the model was trained on")
     options.add_argument("--path", required=True, help="checkpoint to score; several, joined by ':', are an ensemble")
     options.add_argument("--split", default="test", help="split to translate (default test)")

@@ -15,7 +15,7 @@ from typing import Any
 
 from timm.models import save_for_hf
 
-from lskd.io.errors import OneLineParser, file_error_context, input_error, run_command
+from lskd.io.errors import OneLineParser, file_error_context, help_texts, input_error, run_command
 from lskd.io.files import write_text
 from lskd.records.runs import RunRecord, data_name, look_up, read_run
 from lskd_vision.data import data_config
@@ -100,7 +100,7 @@ def _scores(record: RunRecord, name: str, suffix: str) -> dict[str, str]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = OneLineParser(prog="lskd_vision.export", description=__doc__.split("\n")[0])
+    command = OneLineParser(prog="lskd_vision.export", **help_texts("CHECKPOINT DIR", __doc__))
     command.add_argument("checkpoint", type=Path, help="a checkpoint of any origin")
     command.add_argument("dest", type=Path, metavar="DIR", help="the folder to make; must be new")
     command.add_argument("--model", help="timm's name, where the checkpoint does not tell")

@@ -15,6 +15,11 @@ from lskd_vision.config_values import flag
 from lskd_vision.timm_flags import instead
 
 
+def add_group(options: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
+    """A group of flags that are not in the namespace where they are not given."""
+    return options.add_argument_group(title, argument_default=argparse.SUPPRESS)
+
+
 def number(minimum: float, maximum: float = math.inf, above: bool = False) -> Callable[[str], float]:
     """An argument type: a finite number from ``minimum`` (``above``: greater than it) to ``maximum``."""
     bounds = f"{'above' if above else 'at least'} {minimum:g}" + (

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, input_error, run_command
+from lskd.io.errors import InputError, help_texts, input_error, run_command
 from lskd.measure import representation_command
 from lskd.measure.representation_collector import RepresentationCollector
 from lskd.measure.representations import write_representations
@@ -130,7 +130,7 @@ def origin_of(loaded: Loaded, name: str | None) -> dict[str, Any]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = CheckpointParser(prog="lskd_vision.representations", description=__doc__.split("\n")[0])
+    command = CheckpointParser(prog="lskd_vision.representations", **help_texts("CHECKPOINT --data-dir DIR", __doc__))
     add_options(command, data_required=False)
     command.add_argument("--split", nargs="+", help="which splits; the validation split by default")
     command.add_argument(

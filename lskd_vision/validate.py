@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lskd.io.errors import input_error, run_command
+from lskd.io.errors import help_texts, input_error, run_command
 from lskd.io.files import write_json
 from lskd.measure.accuracy import accuracy_metrics
 from lskd.records.runs import add_to_run
@@ -148,7 +148,7 @@ def scores_text(path: Path, split: str, metrics: Mapping[str, Any]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = CheckpointParser(prog="lskd_vision.validate", description=__doc__.split("\n")[0])
+    command = CheckpointParser(prog="lskd_vision.validate", **help_texts("CHECKPOINT --data-dir DIR", __doc__))
     add_options(command)
     command.add_argument("--split", help="which split; the validation split by default")
     command.add_argument("--results-file", type=Path, metavar="FILE", help="also write the results as JSON")

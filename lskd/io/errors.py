@@ -124,6 +124,30 @@ class OneLineParser(argparse.ArgumentParser):
         sys.exit(report(self.prog, ValueError(message)))
 
 
+def help_texts(arguments: str, docstring: str) -> dict[str, Any]:
+    """Arguments of a parser for a help text that starts with an example.
+
+    Args:
+        arguments: those that a command must be given, for the line on its usage, which would name all options.
+        docstring: of a module: its first line, a paragraph of example commands, and what else there is to say.
+
+    >>> print(help_texts("FILE", "Do it.\\n\\n    lskd do x.json\\n\\nMore of ``x``.")["description"])
+    example:
+        lskd do x.json
+    <BLANKLINE>
+    Do it.
+    <BLANKLINE>
+    More of `x`.
+    """
+    first_line, example, *rest = docstring.strip().split("\n\n")
+    text = "\n\n".join([f"example:\n{example}", first_line, *rest]).replace("``", "`")
+    return {
+        "usage": f"%(prog)s {arguments} [options]",
+        "description": text,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+
+
 def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int | None]) -> None:
     """Parse the command line, run ``command(arguments)`` and exit with its status.
 

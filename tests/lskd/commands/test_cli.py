@@ -39,9 +39,16 @@ def test_help_lists_what_the_two_sides_add_without_importing_them(group, names):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", ["vision train", "nmt score"])
+@pytest.mark.parametrize(
+    "words",
+    [f"vision {name}" for name in ("train", "validate", "representations", "export")]
+    + [f"nmt {name}" for name in ("score", "cache", "distil-data", "export", "representations")],
+)
 def test_a_command_of_a_side_is_called_by_its_name_in_help_and_errors(words):
-    assert run("lskd", words, "--help").stdout.startswith(f"usage: lskd {words} ")
+    usage, _, example, command = run("lskd", words, "--help").stdout.splitlines()[:4]
+    assert usage.startswith(f"usage: lskd {words} ")
+    assert example == "example:"
+    assert command.startswith(f"    lskd {words} ")
     assert last_line(run("lskd", words, "--no-such-option", status=2)).startswith(f"lskd {words}: error: ")
 
 
