@@ -32,6 +32,9 @@ from lskd_vision.timm_model import TimmModel
 logger = logging.getLogger(__name__)
 # Data sets with a folder for each class, and the order of their classes; --class-order may change the first's.
 FOLDERS: dict[str, ClassOrder] = {"": "natural", "torch/image_folder": "torchvision", "torch/folder": "torchvision"}
+# timm's origins of data sets whose images cannot be had by their number, or can change, and why.
+NOT_REPEATABLE = dict.fromkeys(("hfids", "tfds", "wds"), "is a stream whose order cannot be repeated")
+NOT_REPEATABLE["hfds"] = "is fetched from a hub, where it may change"
 SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))  # to timm, in its order
 
 
@@ -162,6 +165,8 @@ def read_split(config: DatasetConfig, split: str) -> Split:
         return read_directory(config, split)
     if config.dataset.startswith("lskd/"):
         raise input_error("--dataset", config.dataset, f"must be {ARRAYS}, or a data set of timm's")
+    if reason := NOT_REPEATABLE.get(config.dataset.partition("/")[0]):
+        raise input_error("--dataset", config.dataset, f"{reason}: save its images as a folder for each class")
     class_map: Any = config.class_map  # timm takes a file too
     try:
         dataset: Any = create_dataset(

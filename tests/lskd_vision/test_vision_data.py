@@ -682,14 +682,21 @@ class Nameless(Dataset):
     ("dataset", "complaint"),
     [
         (Nothing, "split train has no images"),
-        (Stream, r"--dataset: wds/x \(must be one whose images can be had by their number\)"),
+        (Stream, r"--dataset: torch/x \(must be one whose images can be had by their number\)"),
         (Nameless, r"has 0 classes \(must be at least 2\)"),
     ],
 )
 def test_data_sets_that_cannot_be_trained_on_are_refused(dataset, complaint, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "create_dataset", lambda *_, **__: dataset())
     with pytest.raises(InputError, match=complaint):
-        load_data(configured(tmp_path, "--dataset wds/x").dataset)
+        load_data(configured(tmp_path, "--dataset torch/x").dataset)
+
+
+@pytest.mark.parametrize("name", ["hfds/a/b", "hfids/a/b", "wds/x", "tfds/x"])
+def test_data_sets_of_timms_that_cannot_be_had_again_are_refused_with_what_to_do(name, tmp_path):
+    valid = r" \(is (a stream|fetched) .*: save its images as a folder for each class\)"
+    with pytest.raises(InputError, match=f"^--dataset: {name}{valid}$"):
+        load_data(configured(tmp_path, f"--dataset {name}").dataset)
 
 
 # The fingerprint.
