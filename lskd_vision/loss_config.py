@@ -14,7 +14,7 @@ from lskd.loss.schedule import TemperatureSchedule, check_schedule, scheduled_te
 from lskd.loss.types import GradientScale, LossType, Settings
 from lskd_vision.config_values import flag
 
-DistillType = Literal["logit", "overhaul"]
+DistillType = Literal["logit", "overhaul", "token"]
 # Flags of the arguments of lskd.loss.
 LOSS_FLAGS = {
     "loss": "--kd-loss",
@@ -26,6 +26,9 @@ LOSS_FLAGS = {
     "final_temperature": "--kd-final-temperature",
     "label_smoothing": "--smoothing",
 }
+
+OF_SOFT_TARGETS = {"kd_temperature", "kd_student_temperature", "kd_temperature_schedule", "kd_final_temperature"}
+OF_SOFT_TARGETS |= {"kd_loss", "kd_nckd_weight", "kd_gradient_scale"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class DistillationConfig:
     smoothing: float = 0.0
     kd_distill_type: DistillType = "logit"
     kd_batch_statistics: bool = False
+    kd_token_distill_type: Literal["soft", "hard"] = "soft"  # noqa: S105 (no password)
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -71,6 +75,7 @@ class DistillationConfig:
                 raise input_error(flag(each.name), value, "needs a teacher: --kd-checkpoint")
         if self.kd_batch_statistics and self.kd_distill_type != "overhaul":
             raise input_error("--kd-batch-statistics", True, "needs --kd-distill-type overhaul")
+        self._check_token()
         if self.task_loss_weight == 1 and (self.kd_loss != "kl" or self.kd_gradient_scale != "t2"):
             name = "kd_loss" if self.kd_loss != "kl" else "kd_gradient_scale"
             valid = f"must be below 1: {flag(name)} {getattr(self, name)} is of the distillation term"
@@ -81,6 +86,20 @@ class DistillationConfig:
         except ValueError as error:
             name, _, rest = str(error).partition(":")
             raise InputError(f"{LOSS_FLAGS[name]}:{rest}") from None
+
+    def _check_token(self) -> None:
+        """Check the distillation of a token of its own. Raises InputError."""
+        if self.kd_distill_type != "token":
+            if self.learns_class:
+                raise input_error("--kd-token-distill-type", "hard", "needs --kd-distill-type token")
+            return
+        if not 0 < self.task_loss_weight < 1:
+            valid = "must be above 0 and below 1 for --kd-distill-type token: each head is trained on one"
+            raise input_error("--task-loss-weight", self.task_loss_weight, valid)
+        names = [each for each in fields(self) if each.name in OF_SOFT_TARGETS]
+        if self.learns_class and (given := [each for each in names if getattr(self, each.name) != each.default]):
+            valid = "must be left out: --kd-token-distill-type hard learns the teacher's class alone"
+            raise input_error(flag(given[0].name), getattr(self, given[0].name), valid)
 
     def loss_settings(self) -> Settings:
         """The settings of the loss, with what follows from others. Raises ValueError: they do not fit together."""
@@ -93,6 +112,11 @@ class DistillationConfig:
             nckd_weight=self.kd_nckd_weight,
             gradient_scale=self.kd_gradient_scale,
         )
+
+    @property
+    def learns_class(self) -> bool:
+        """Whether the teacher's most probable class is learnt, in place of its distribution."""
+        return self.kd_token_distill_type == "hard"  # noqa: S105 (no password)
 
     @property
     def distils(self) -> bool:

@@ -29,7 +29,7 @@ from lskd_vision.optimisation import Optimisation
 from lskd_vision.progress import LOG, log_text
 from lskd_vision.randomness import RandomStream
 from lskd_vision.run_record import BEST, LAST, new_record, stored_args
-from lskd_vision.task import DistillationTask, make_task
+from lskd_vision.task import DistillationTask, make_task, train_both_heads
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 from lskd_vision.timm_model import TimmModel
 from lskd_vision.validation_fidelity import ValidationLogits
@@ -106,6 +106,8 @@ class Run:
         """The model before the first step: a function of ``--seed`` and the options of the model alone."""
         with RandomStream(torch.device("cpu"), self.config.run.seed):
             model = build(self.config.model, self.config.input, self.class_names)
+            if self.config.distillation.kd_distill_type == "token":
+                train_both_heads(model, self.config.model.model)
             if self.teacher is not None and self.teacher.features is not None:  # they are distilled too
                 return StudentWithConnectors(model, self.teacher.features.channels)
         return model

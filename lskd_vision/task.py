@@ -12,6 +12,7 @@ from timm.task import ClassificationTask, TrainingTask
 from timm.utils import unwrap_model
 from torch import Tensor, nn
 
+from lskd.io.errors import input_error
 from lskd.loss.checks import check_settings
 from lskd.loss.distillation import distillation_loss
 from lskd.loss.types import GradientScale, LossType, MeasuredSums
@@ -184,6 +185,65 @@ class OverhaulDistillationTask(DistillationTask):
         return None if module is None else unwrap_model(module).connectors
 
 
+class TokenDistillationTask(DistillationTask):
+    """A model with a head for the teacher, such as a distilled DeiT: labels train its head, the teacher the other.
+
+    In evaluation the model's logits are the mean of the two. As timm's task of this name; the distillation term is any
+    of :class:`DistillationTask`, or with ``hard`` the cross entropy to the teacher's class.
+
+    Args:
+        model: with its distilled training on, see :func:`train_both_heads`.
+        teacher: as there.
+        task_loss_weight: of the labels' loss, between 0 and 1; what remains is that of the distillation term.
+        criterion: the labels' loss.
+        hard: learn the teacher's class alone.
+        settings: as there.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        teacher: Teacher | None = None,
+        *,
+        task_loss_weight: float,
+        criterion: nn.Module,
+        hard: bool = False,
+        **settings: Any,
+    ) -> None:
+        super().__init__(model, teacher, criterion=criterion, **settings | {"kd_weight": 1.0})
+        self.task_loss_weight, self.hard = task_loss_weight, hard
+
+    def forward(self, input: Tensor, target: Tensor, teacher_output: TeacherOutput | None = None) -> dict[str, Tensor]:
+        """As :meth:`DistillationTask.forward`; ``output``, ``task_loss`` and ``nll_loss`` are of the labels' head."""
+        teacher_output = teacher_output or self._run_teacher(input)
+        of_labels, of_teacher = self.trainable_module(input)
+        result = self._losses(of_teacher, target, teacher_output)
+        if self.hard:
+            loss = F.cross_entropy(of_teacher.float(), teacher_output.logits.argmax(1))
+            result = {name: value for name, value in result.items() if not name.startswith("gradient_square")}
+            result |= {"loss": loss, "kd_loss": loss.detach()}
+        task_loss = self.criterion(of_labels, target)
+        return result | {
+            "loss": (1 - self.task_loss_weight) * result["loss"] + self.task_loss_weight * task_loss,
+            "output": of_labels,
+            "task_loss": task_loss.detach(),
+            "nll_loss": F.cross_entropy(of_labels.detach().float(), target),
+        }
+
+
+def train_both_heads(model: nn.Module, name: str) -> None:
+    """Let a model give the logits of both heads in training.
+
+    Raises:
+        InputError: naming ``--model``: it has one head.
+    """
+    switch: Any = getattr(model, "set_distilled_training", None)
+    if switch is None:
+        valid = "must have a head for the teacher, as deit_tiny_distilled_patch16_224, for --kd-distill-type token"
+        raise input_error("--model", name, valid)
+    switch(True)
+
+
 def make_task(
     model: nn.Module,
     config: DistillationConfig,
@@ -219,4 +279,7 @@ def make_task(
     }
     if config.kd_distill_type == "overhaul":
         return OverhaulDistillationTask(model, teacher, margins=teacher.margins(), **settings)
+    if config.kd_distill_type == "token":
+        settings |= {"criterion": criterion, "task_loss_weight": config.task_loss_weight}
+        return TokenDistillationTask(model, teacher, hard=config.learns_class, **settings)
     return DistillationTask(model, teacher, **settings)

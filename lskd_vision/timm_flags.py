@@ -5,7 +5,7 @@ _LR_CYCLE = "one cycle only; --sched cosine, step, multistep, tanh, poly or plat
 _LAYER = "all layers have one learning rate"
 _REPEATABLE = "the order of images is a function of --data-seed and the epoch alone, so that runs can be repeated"
 _EVERY_EPOCH = "every model is validated and saved after every epoch"
-_FEATURES = "--kd-distill-type is logit or overhaul, which distils features before a stage's last ReLU"
+_FEATURES = "--kd-distill-type overhaul distils features before a stage's last ReLU, of ResNets"
 _HUB = "nothing is fetched from a hub; give --data-dir"
 INSTEAD = {
     **dict.fromkeys(("--jsd-loss", "--aug-splits", "--split-bn", "--resplit"), _SPLIT),
@@ -16,7 +16,7 @@ INSTEAD = {
     **dict.fromkeys(("--worker-seeding", "--aug-repeats", "--epoch-repeats", "--use-multi-epochs-loader"), _REPEATABLE),
     **dict.fromkeys(("--recovery-interval", "--checkpoint-hist", "--start-epoch", "--val-interval"), _EVERY_EPOCH),
     **dict.fromkeys(("--train-num-samples", "--val-num-samples", "--input-key", "--target-key"), _HUB),
-    **dict.fromkeys(("--kd-student-feature-dim", "--kd-teacher-feature-dim", "--kd-token-distill-type"), _FEATURES),
+    **dict.fromkeys(("--kd-student-feature-dim", "--kd-teacher-feature-dim"), _FEATURES),
     "--dataset-trust-remote-code": _HUB,
     "--pretrained-path": "--initial-checkpoint starts from the weights in a file",
     "--no-resume-opt": "--resume resumes all of a run; --initial-checkpoint takes weights alone",

@@ -71,7 +71,14 @@ def add_teacher_options(options: argparse.ArgumentParser) -> None:
         choices=get_args(GradientScale),
         help="t2 (default): the factor T²; none; match: the norm that T = 1 would have",
     )
-    group.add_argument("--kd-distill-type", choices=get_args(DistillType), help="overhaul: also features (Heo et al.)")
+    group.add_argument(
+        "--kd-distill-type",
+        choices=get_args(DistillType),
+        help="overhaul: also features (Heo et al.); token: a head of its own",
+    )
+    group.add_argument(
+        "--kd-token-distill-type", choices=("soft", "hard"), help="token: at T (default), or the teacher's class alone"
+    )
     group.add_argument(
         "--kd-batch-statistics", action="store_true", help="overhaul: the teacher's BatchNorm in train mode"
     )

@@ -1,5 +1,6 @@
 """Try out each model of a command before any is trained: build it, and run it on a few images of the real size."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -34,6 +35,8 @@ def try_out(runs: Sequence[Run]) -> None:
 def _forward(run: Run, model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
     """A run's forward pass to the logits; also to the loss of features, which fails if they do not fit."""
     teacher = run.teacher
+    if run.config.distillation.kd_distill_type == "token":
+        return functools.partial(_first_of_two, model, run.config.model.model)
     if teacher is None or not run.overhaul:
         return model
 
@@ -43,6 +46,14 @@ def _forward(run: Run, model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
         return logits
 
     return forward
+
+
+def _first_of_two(model: torch.nn.Module, name: str, images: Tensor) -> Tensor:
+    """The logits of the labels' head. Raises InputError: the model has no other."""
+    heads = model(images)
+    if not isinstance(heads, tuple) or len(heads) != 2:
+        raise input_error("--model", name, "must have a head for the teacher, for --kd-distill-type token")
+    return heads[0]
 
 
 def check_training(

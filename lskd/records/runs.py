@@ -39,7 +39,7 @@ ADDED_OPTIONS = {"kd_loss": "kl", "kd_loss_type": "kl", "kd_gradient_scale": "t2
 ADDED_OPTIONS |= {"kd_temperature_schedule": "constant", "nckd_weight": None, "kd_nckd_weight": None}
 ADDED_OPTIONS |= {"final_temperature": None, "kd_final_temperature": None}
 ADDED_OPTIONS |= {"mixup": 0.0, "cutmix": 0.0, "mixup_prob": 1.0, "mixup_switch_prob": 0.5, "mixup_mode": "batch"}
-ADDED_OPTIONS |= {"mixup_off_epoch": 0, "bce_loss": False, "bce_sum": False}
+ADDED_OPTIONS |= {"mixup_off_epoch": 0, "bce_loss": False, "bce_sum": False, "kd_token_distill_type": "soft"}
 ADDED_OPTIONS |= {"patience_epochs": 10, "cooldown_epochs": 0, "plateau_mode": "max"}
 Percent = Annotated[float, Meta(ge=0, le=100)]
 

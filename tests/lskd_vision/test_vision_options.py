@@ -209,6 +209,12 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
         ("--cutmix-minmax 0.8 0.2", "--cutmix-minmax: 0.8 0.2 (must ascend)"),
         ("--mixup 0.2 -b 7", "--batch-size: 7 (must be even: images are mixed in pairs)"),
         (f"{STUDENT} --cutmix 1 --kd-loss decoupled", "--kd-loss: decoupled (needs one label an image"),
+        (f"{STUDENT} --kd-token-distill-type hard", "--kd-token-distill-type: hard (needs --kd-distill-type token)"),
+        (f"{STUDENT} --kd-distill-type token", "--task-loss-weight: 0.0 (must be above 0 and below 1 for"),
+        (
+            f"{STUDENT} --kd-distill-type token --kd-token-distill-type hard --task-loss-weight 0.5 --kd-temperature 3",
+            "--kd-temperature: 3.0 (must be left out: --kd-token-distill-type hard learns the teacher's class alone)",
+        ),
         ("--bce-pos-weight 2", "--bce-pos-weight: 2.0 (needs --bce-loss)"),
         (f"{STUDENT} --bce-loss", "--bce-loss: True (needs --task-loss-weight: without it labels are not trained on)"),
         ("--sched multistep", "--sched: multistep (needs --decay-milestones)"),

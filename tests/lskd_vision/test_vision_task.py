@@ -8,11 +8,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.task import LogitDistillationTask
+from timm.task import TokenDistillationTask as TimmTokenDistillationTask
 from torch import nn
 
+from lskd.io.errors import InputError
 from lskd_vision.feature_distillation import StudentWithConnectors, margins, teacher_batch_norms
 from lskd_vision.loss_config import TaskLossConfig
-from lskd_vision.task import DistillationTask, OverhaulDistillationTask
+from lskd_vision.task import DistillationTask, OverhaulDistillationTask, TokenDistillationTask, train_both_heads
 from lskd_vision.task_losses import make_task_loss
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 
@@ -429,6 +431,47 @@ def test_mixed_labels_and_another_hard_label_loss_stand_beside_the_same_distilla
         {name: value.item() for name, value in expected.items()}, rel=1e-5
     )
     assert relative_error(logits.grad.double(), gradient) < 1e-5
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_a_token_of_its_own_is_distilled_as_by_timms_task(hard):
+    temperature = 1.0 if hard else 3.0
+    student = timm.create_model("deit_tiny_distilled_patch16_224", img_size=64, depth=1, num_classes=CLASSES)
+    with torch.no_grad():
+        for head in (student.head, student.head_dist):
+            head.weight.normal_(std=0.1)
+    teacher = make(seed=1, config=student.pretrained_cfg)
+    theirs = TimmTokenDistillationTask(
+        student,
+        teacher,
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        distill_type="hard" if hard else "soft",
+        task_loss_weight=0.3,
+        temperature=temperature,
+        verbose=False,
+    ).train()
+    expected = theirs(images(), TARGET)
+    expected["loss"].backward()
+    gradient = torch.cat([parameter.grad.double().flatten() for parameter in student.parameters()])
+    student.zero_grad()
+    ours = TokenDistillationTask(
+        student,
+        Teacher(teacher),
+        task_loss_weight=0.3,
+        criterion=make_task_loss(TaskLossConfig(), 0.1),
+        hard=hard,
+        temperature=temperature,
+    ).train()
+    found = ours(images(), TARGET)
+    found["loss"].backward()
+    for name, other in (("loss", "loss"), ("task_loss", "task_loss"), ("kd_loss", "distill_loss")):
+        assert found[name].item() == pytest.approx(expected[other].item(), rel=1e-5)
+    assert relative_error(gradients(student), gradient) < 1e-4
+
+
+def test_a_model_of_one_head_has_none_for_the_teacher():
+    with pytest.raises(InputError, match=r"^--model: test_resnet \(must have a head for the teacher"):
+        train_both_heads(make(), "test_resnet")
 
 
 def test_decoupled_distillation_of_mixed_labels_is_refused():
