@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lskd.io.errors import input_error
 from lskd.loss.distillation import ProjectedLogits
-from lskd.measure.teacher_smoothing import LabelSmoothing
+from lskd.measure.teacher_smoothing import of_several
 from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
 from lskd_fairseq.batch import Batch, NetInput
 from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint, smoothing_of_training
@@ -54,7 +54,7 @@ class Teacher:
             own = own_task(path, state, str(task.cfg.data), "--teacher-path")
             model = build_model(path, own, "--teacher-path")
             self.models.append(model.eval().requires_grad_(False))
-        self.label_smoothing: dict[str, Any] = dict(most_smoothed(smoothing))
+        self.label_smoothing: dict[str, Any] = of_several(smoothing)
         self.fingerprint = joint_fingerprint(self.fingerprints)
         if doubt := "; ".join(filter(None, doubts)):
             say_once(f"teacher {doubt}")
@@ -130,8 +130,3 @@ def _limits(model: BaseFairseqModel) -> tuple[float, float]:
     """The most source and target tokens that a model takes."""
     limits = model.max_positions()
     return limits if isinstance(limits, tuple) else (math.inf, math.inf)
-
-
-def most_smoothed(known: Sequence[LabelSmoothing]) -> LabelSmoothing:
-    """The label smoothing of the most smoothed of several teachers."""
-    return max(known, key=lambda each: each["alpha"] or 0)

@@ -42,6 +42,11 @@ def data_key(run: Run) -> str:
     return repr(sorted(run.data_config.items()))
 
 
+def image_key(run: Run) -> str:
+    """Equal for runs that see the same images, whatever their mean and deviation, which a teacher replaces."""
+    return repr(sorted((name, value) for name, value in run.data_config.items() if name not in ("mean", "std")))
+
+
 def free_memory(device: torch.device) -> int | None:
     """Bytes that are free on the device, within the limit of a container; None if the system does not say."""
     if device.type == "cuda":  # pragma: no cover (GPU)

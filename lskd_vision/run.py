@@ -49,6 +49,7 @@ class Run:
         data_name: of the data set, for the directory.
         data_record: what its record says of the data.
         data_config: of the model.
+        names_teacher: whether the run's name says which teacher it has: others of the command have one of the same α.
     """
 
     def __init__(
@@ -58,8 +59,9 @@ class Run:
         data_name: str,
         data_record: dict[str, Any],
         data_config: DataConfig,
+        names_teacher: bool = False,
     ) -> None:
-        self.config, self.teacher = config, teacher
+        self.config, self.teacher, self.names_teacher = config, teacher, names_teacher
         self.data_record, self.data_config = data_record, data_config
         self.directory = config.run.output / (config.run.experiment or data_name) / self.name
         self.teacher_record = teacher.record() if teacher else None  # with its score, when it is known
@@ -73,14 +75,16 @@ class Run:
     def name(self) -> str:
         """``<model>_a<α>_T<T>_s<seed>``; α is the teacher's of a student, the model's own of a teacher.
 
-        Behind T stand the loss and what else of it is not the paper's, see :attr:`DistillationConfig.name`.
+        Behind T stand the loss and what else of it is not the paper's, see :attr:`DistillationConfig.name`; and, where
+        a command has several teachers of one α, ``_t`` and the first digits of this one's fingerprint.
         """
         model, seed = self.config.model.model.replace("/", "-").replace(":", "-"), self.config.run.seed
         if self.teacher is None:
             return f"{model}_a{self.config.distillation.smoothing:g}_s{seed}"
         alpha = self.teacher.label_smoothing["alpha"]
         known = "unknown" if alpha is None else f"{alpha:g}"
-        return f"{model}_a{known}_{self.config.distillation.name}_s{seed}"
+        which = f"_t{self.teacher.fingerprint[:6]}" if self.names_teacher else ""
+        return f"{model}_a{known}_{self.config.distillation.name}{which}_s{seed}"
 
     @property
     def class_names(self) -> list[str]:
@@ -188,8 +192,10 @@ class Run:
             self.optimisation.backward(result["loss"] / together, complete)
         if complete:
             self.optimisation.end_update(epoch, batch)
-        teacher_logits = () if teacher_output is None else (teacher_output.logits,)
-        self.before = (batch, result["loss"].detach(), target, result["output"].detach(), *teacher_logits)
+        found = None if teacher_output is None else teacher_output.logits
+        taught = torch.stack(found) if isinstance(found, list) else found  # of an ensemble (members, N, K)
+        outputs = [result["output"].detach()] + ([] if taught is None else [taught])
+        self.before = (batch, result["loss"].detach(), target, *outputs)
         self.means.add(result, len(target))
 
     def check_last_step(self) -> None:

@@ -133,12 +133,11 @@ def another_run(run: Run, made: Mapping[str, Any]) -> str | None:
 
 def _check_own_files(run: Run) -> None:
     """Check that a run does not replace its teacher's checkpoint. Raises InputError."""
-    teacher = run.teacher and run.teacher.path
-    for own in map(run.directory.joinpath, CHECKPOINTS):
-        if teacher and own.exists() and own.samefile(teacher):
-            raise input_error(
-                "--kd-checkpoint", teacher, f"is {own}, which this student would replace; name another --output"
-            )
+    for teacher in run.teacher.paths if run.teacher else []:
+        for own in map(run.directory.joinpath, CHECKPOINTS):
+            if own.exists() and own.samefile(teacher):
+                valid = f"is {own}, which this student would replace; name another --output"
+                raise input_error("--kd-checkpoint", teacher, valid)
 
 
 def own_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from lskd_vision.config import EvaluationConfig
 from lskd_vision.data import Data
 from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
-from lskd_vision.memory_groups import data_key
+from lskd_vision.memory_groups import image_key
 from lskd_vision.other_order import OtherOrder
 from lskd_vision.run import Run
 from lskd_vision.teacher import Normalisation, Teacher
@@ -39,7 +39,7 @@ def score_teachers(runs: Sequence[Run], data: Data) -> None:
         InputError: outputs that are not finite, or a teacher of the other order of the data's classes.
     """
     free = KEPT_BYTES
-    for _, same in itertools.groupby(sorted(runs, key=data_key), key=data_key):
+    for _, same in itertools.groupby(sorted(runs, key=image_key), key=image_key):
         students: dict[Teacher, list[Run]] = {}
         for run in same:
             if run.teacher is not None:
@@ -56,7 +56,9 @@ def score_teachers(runs: Sequence[Run], data: Data) -> None:
             known |= dict(zip(unknown, found, strict=True))
         for teacher, own in students.items():
             for run in own:
-                run.teacher_record, run.teacher_logits = teacher.record() | known[teacher], logits[teacher]
+                run.teacher_record = teacher.record() | known[teacher]
+                device = run.config.device.torch_device
+                run.teacher_logits = logits[teacher].of_inputs(Normalisation.of(run.data_config, device))
 
 
 def _validation_logits(teacher: Teacher, student: Run, data: Data, free: int) -> ValidationLogits:

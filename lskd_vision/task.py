@@ -219,6 +219,8 @@ class TokenDistillationTask(DistillationTask):
         of_labels, of_teacher = self.trainable_module(input)
         result = self._losses(of_teacher, target, teacher_output)
         if self.hard:
+            if isinstance(teacher_output.logits, list):
+                raise ValueError("teacher_output: several teachers' logits (must be one's, whose class is learnt)")
             loss = F.cross_entropy(of_teacher.float(), teacher_output.logits.argmax(1))
             result = {name: value for name, value in result.items() if not name.startswith("gradient_square")}
             result |= {"loss": loss, "kd_loss": loss.detach()}

@@ -26,9 +26,9 @@ from lskd_vision.timm_model import TimmModel
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """A teacher's output for a batch: ``logits`` (N, K) and, if they are distilled, its ``features``."""
+    """A teacher's output for a batch: ``logits`` (N, K), of an ensemble a list, and its ``features`` if distilled."""
 
-    logits: Tensor
+    logits: Tensor | list[Tensor]
     features: Sequence[Tensor] = ()
 
 
@@ -53,6 +53,10 @@ class Normalisation:
     def of(cls, config: DataConfig | Mapping[str, Any], device: torch.device) -> "Normalisation":
         """From timm's data configuration."""
         return cls(*(torch.tensor(config[name], device=device).view(1, -1, 1, 1) for name in ("mean", "std")))
+
+    def equals(self, other: "Normalisation") -> bool:
+        """Whether inputs are normalised alike."""
+        return torch.equal(self.mean, other.mean) and torch.equal(self.std, other.std)
 
 
 def input_config(
@@ -114,6 +118,11 @@ class Teacher:
         self.use_batch_statistics = use_batch_statistics
 
     @property
+    def paths(self) -> list[Path]:
+        """Its checkpoints, of an ensemble several."""
+        return [self.path] if self.path else []
+
+    @property
     def model(self) -> TimmModel:
         """The model itself."""
         model: Any = unwrap_model(self.wrapped.model)
@@ -164,7 +173,7 @@ class Teacher:
     def record(self) -> dict[str, Any]:
         """What a student's run record has of its teacher, before it is scored."""
         return {
-            "paths": [str(self.path.resolve())] if self.path else [],
+            "paths": [str(path.resolve()) for path in self.paths],
             "model": self.name,
             "fingerprint": self.fingerprint,
             "label_smoothing": self.label_smoothing,

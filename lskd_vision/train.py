@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import logging
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,7 +28,7 @@ from lskd.records.runs import write_run
 from lskd_vision import options
 from lskd_vision.command_line import check_num_classes, check_resumed, training_configs
 from lskd_vision.config import TrainingConfig
-from lskd_vision.data import Data, DataConfig, data_config, load_data
+from lskd_vision.data import Data, data_config, load_data
 from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.logs import Logs, check_logs
@@ -40,7 +41,8 @@ from lskd_vision.run import Run
 from lskd_vision.run_directories import check_directories_differ, check_directory
 from lskd_vision.run_lines import batch_lines, start_lines, table
 from lskd_vision.scoring import score_teachers
-from lskd_vision.teacher import Normalisation, Teacher, load_teacher
+from lskd_vision.teacher import Normalisation
+from lskd_vision.teachers import load_teachers
 from lskd_vision.trial import try_out
 from lskd_vision.validation_fidelity import TeacherFidelity
 
@@ -98,42 +100,20 @@ def plan(configs: Sequence[TrainingConfig], data: Data) -> list[Run]:
     }
     teachers = load_teachers(configs, data, list(data_configs.values()))
     record = data.record(configs[0].dataset)
+    same = Counter(teacher.label_smoothing["alpha"] for teacher in teachers.values())
     runs = []
     for config in configs:
         teacher = teachers.get((config.distillation.kd_model_name, config.distillation.kd_checkpoint))
+        named = teacher is not None and same[teacher.label_smoothing["alpha"]] > 1
         if teacher is not None:
             config = replace(config, distillation=replace(config.distillation, kd_model_name=teacher.name))
-        runs.append(Run(config, teacher, data.name, record, data_configs[config.model.model]))
+        runs.append(Run(config, teacher, data.name, record, data_configs[config.model.model], named))
     check_directories_differ(runs)
     for run in runs:
         run.next_epoch = check_directory(run)
     if torch.distributed.is_initialized():  # no process writes while another still looks
         torch.distributed.barrier()
     return runs
-
-
-def load_teachers(
-    configs: Sequence[TrainingConfig], data: Data, data_configs: Sequence[DataConfig]
-) -> dict[tuple[Any, Any], Teacher]:
-    """The teachers by name and checkpoint as configured, each checked against the data and the students' input."""
-    inputs = {each["input_size"] for each in data_configs}
-    teachers: dict[tuple[Any, Any], Teacher] = {}
-    for config in configs:
-        loss, name, path = config.distillation, config.distillation.kd_model_name, config.distillation.kd_checkpoint
-        if not loss.distils or (name, path) in teachers:
-            continue
-        teacher = load_teacher(
-            name,
-            path,
-            data.class_names,
-            inputs,
-            config.device.torch_device,
-            features=loss.kd_distill_type == "overhaul",
-            use_batch_statistics=loss.kd_batch_statistics,
-        )
-        teacher.speed_up(max(inputs), config.device.channels_last, config.run.torchcompile)
-        teachers[name, path] = teacher
-    return teachers
 
 
 def train_groups(groups: Sequence[Sequence[Run]], data: Data) -> None:

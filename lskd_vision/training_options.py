@@ -46,7 +46,11 @@ def add_teacher_options(options: argparse.ArgumentParser) -> None:
     group = add_group(options, "teacher and distillation")
     group.add_argument("--kd-model-name", nargs="+", metavar="MODEL", help="the teacher's model; from its checkpoint")
     group.add_argument(
-        "--kd-checkpoint", nargs="+", type=Path, metavar="FILE", help="the teacher's weights, or several"
+        "--kd-checkpoint",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="the teacher's weights; several: students of each; A:B: an ensemble, whose probabilities are averaged",
     )
     group.add_argument(
         "--kd-temperature",

@@ -33,6 +33,14 @@ class ValidationLogits:
         self._batches: list[Tensor] = []
         self._latest: tuple[int, Tensor] | None = None  # several students need it in turn
 
+    def of_inputs(self, normalisation: Normalisation) -> "ValidationLogits":
+        """The same logits for students whose images are normalised otherwise: what is kept is shared."""
+        if self.normalisation is not None and normalisation.equals(self.normalisation):
+            return self
+        other = ValidationLogits(self.teacher, normalisation, self.device, self.size)
+        other._batches = self._batches
+        return other
+
     def batch(self, number: int, images: Tensor) -> Tensor:
         """The logits (N, K), float32, of a batch.
 

@@ -131,7 +131,7 @@ class Bench:
         """Forward, loss, backward and update."""
         for _ in range(self.arguments.epochs):
             for images, _ in self.batches:
-                outputs = [output for teacher in self.folded for output in [teacher(images).logits] * len(TEMPERATURES)]
+                outputs = [output for teacher in self.folded for output in [teacher.logits(images)] * len(TEMPERATURES)]
                 for (model, optimizer), logits, temperature in zip(
                     self.students, outputs, len(SMOOTHING) * TEMPERATURES, strict=True
                 ):

@@ -1,6 +1,6 @@
 """What is known about a teacher's label smoothing, and warnings about the temperature that follow from it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NotRequired, TypedDict
 
@@ -48,6 +48,15 @@ def with_estimate(label_smoothing: Mapping[str, Any], estimate: SmoothingEstimat
     source, _, _ = label_smoothing["source"].partition("; by its outputs: ")  # of an earlier estimate
     source = f"{source}; by its outputs: {estimate.verdict}"
     return {**label_smoothing, "source": source, "estimate": asdict(estimate)}
+
+
+def of_several(known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The label smoothing of several teachers in the place of one: that of the most smoothed.
+
+    >>> of_several([{"alpha": None, "source": "unknown"}, {"alpha": 0.1, "source": "the teacher's configuration"}])
+    {'alpha': 0.1, 'source': "the teacher's configuration"}
+    """
+    return dict(max(known, key=lambda each: each["alpha"] or 0))
 
 
 def temperature_warnings(label_smoothing: Mapping[str, Any], temperature: float) -> list[str]:

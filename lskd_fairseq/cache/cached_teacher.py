@@ -20,13 +20,13 @@ from torch import Tensor
 
 from lskd.io.errors import input_error
 from lskd.loss.distillation import ProjectedLogits, TopkLogits
+from lskd.measure.teacher_smoothing import of_several
 from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
 from lskd_fairseq.batch import Batch
 from lskd_fairseq.cache.manifest import Manifest
 from lskd_fairseq.cache.shards import Shards, open_cache
 from lskd_fairseq.checkpoints import read_checkpoint
 from lskd_fairseq.run_record import data_fingerprint
-from lskd_fairseq.teacher import most_smoothed
 from lskd_fairseq.teacher_checks import PairedData, dictionary_fingerprint
 
 # Odd constants of splitmix64 (Steele, Lea, Flood 2014), as int64 has them.
@@ -81,7 +81,7 @@ class CachedTeacher:
         self.fingerprints = [manifest.teacher["weights_fingerprint"] for manifest in manifests]
         self.fingerprint = joint_fingerprint(self.fingerprints)
         smoothing = [manifest.teacher["label_smoothing"] for manifest in manifests]
-        self.label_smoothing: dict[str, Any] = dict(most_smoothed(smoothing))
+        self.label_smoothing: dict[str, Any] = of_several(smoothing)
         self.temperature, self.teacher_topk, self.pad = temperature, teacher_topk, target.pad()
         self._projections: dict[tuple[Path, torch.device, torch.dtype], dict[str, Tensor]] = {}
 

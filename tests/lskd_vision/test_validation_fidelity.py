@@ -5,7 +5,7 @@ import torch
 
 from lskd_vision.command_line import evaluation_config
 from lskd_vision.evaluate import evaluate
-from lskd_vision.teacher import Teacher
+from lskd_vision.teacher import Normalisation, Teacher
 from lskd_vision.validation_fidelity import TeacherFidelity, ValidationLogits
 
 BATCHES = [(torch.full((size, 1, 2, 2), float(number)), torch.zeros(size).long()) for number, size in enumerate((4, 3))]
@@ -55,3 +55,27 @@ def test_a_pass_that_broke_off_is_completed_by_the_next():
     whole = validated(ValidationLogits(Teacher(Brightness()), None, CONFIG.device))
     assert validated(logits) == validated(logits) == whole
     assert model.calls == 2
+
+
+def test_students_whose_images_are_normalised_otherwise_share_what_is_kept():
+    """The teacher is asked once, and each student's images are turned into its own where it is asked again."""
+
+    class Counted(Brightness):
+        calls = 0
+
+        def forward(self, images):
+            Counted.calls += 1
+            return super().forward(images)
+
+    first = Normalisation(torch.full((1, 1, 1, 1), 0.5), torch.full((1, 1, 1, 1), 0.5))
+    second = Normalisation(torch.full((1, 1, 1, 1), 0.25), torch.full((1, 1, 1, 1), 2.0))
+    pixels = torch.rand(4, 1, 2, 2)
+    kept = ValidationLogits(Teacher(Counted()), first, CONFIG.device, size=10**6)
+    assert kept.of_inputs(first) is kept
+    other = kept.of_inputs(second)
+    expected = kept.batch(0, (pixels - first.mean) / first.std)
+    assert torch.equal(other.batch(0, (pixels - second.mean) / second.std), expected)
+    assert Counted.calls == 1
+    asked_again = ValidationLogits(Teacher(Counted()), first, CONFIG.device).of_inputs(second)
+    assert torch.allclose(asked_again.batch(0, (pixels - second.mean) / second.std), expected, atol=1e-6)
+    assert Counted.calls == 2

@@ -1,0 +1,57 @@
+"""Several teachers in the place of one: the mean of their probabilities, each tempered for itself."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lskd.measure.teacher_smoothing import of_several
+from lskd.records.fingerprints import joint_fingerprint
+from lskd_vision.feature_distillation import PreReluFeatures
+from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
+
+
+class Ensemble(Teacher):
+    """Teachers whose probabilities are averaged: at T, the target is the mean of softmax(z_i / T).
+
+    Its α is that of the most smoothed of them, as in translation.
+
+    Args:
+        members: at least two, on one device, whose features are not distilled.
+    """
+
+    def __init__(self, members: Sequence[Teacher]) -> None:
+        first = members[0]
+        self.members = members
+        self.name = "+".join(dict.fromkeys(each.name for each in members))
+        self.path = Path(os.pathsep.join(map(str, self.paths)))  # as it was given
+        self.class_names = next((each.class_names for each in members if each.class_names), None)
+        self.label_smoothing = of_several([each.label_smoothing for each in members])
+        self.num_classes, self.in_chans = first.num_classes, first.in_chans
+        self.parameters = sum(each.parameters for each in members)
+        self.fingerprint = joint_fingerprint([each.fingerprint for each in members])
+        self.features: PreReluFeatures | None = None
+        self.use_batch_statistics = False
+
+    @property
+    def paths(self) -> list[Path]:
+        """The checkpoints of all."""
+        return [path for each in self.members for path in each.paths]
+
+    def speed_up(
+        self, input_size: tuple[int, int, int], channels_last: bool = False, backend: str | None = None
+    ) -> None:
+        """As :meth:`Teacher.speed_up`, each of them."""
+        for each in self.members:
+            each.speed_up(input_size, channels_last, backend)
+
+    def __call__(self, images: Tensor, normalisation: Normalisation | None = None) -> TeacherOutput:
+        """The logits (N, K) of each, which the loss averages in probability."""
+        return TeacherOutput([each.logits(images, normalisation) for each in self.members])
+
+    def logits(self, images: Tensor, normalisation: Normalisation | None = None) -> Tensor:
+        """The logarithm (N, K) of their mean probability at T = 1: for scoring."""
+        logits = torch.stack([each.logits(images, normalisation).float() for each in self.members])
+        return torch.log_softmax(logits, 2).logsumexp(0) - torch.tensor(float(len(self.members))).log()

@@ -1,0 +1,71 @@
+"""The teachers of a command: each loaded once, for however many students."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lskd.io.errors import input_error
+from lskd_vision.config import TrainingConfig
+from lskd_vision.data import Data, DataConfig
+from lskd_vision.ensemble import Ensemble
+from lskd_vision.loss_config import DistillationConfig
+from lskd_vision.teacher import Teacher, load_teacher
+
+
+def load_teachers(
+    configs: Sequence[TrainingConfig], data: Data, data_configs: Sequence[DataConfig]
+) -> dict[tuple[Any, Any], Teacher]:
+    """The teachers by name and checkpoint as configured, each checked against the data and the students' input.
+
+    Raises:
+        InputError: one cannot be used, see :func:`lskd_vision.teacher.load_teacher`.
+    """
+    inputs = {each["input_size"] for each in data_configs}
+    teachers: dict[tuple[Any, Any], Teacher] = {}
+    for config in configs:
+        loss, device = config.distillation, config.device.torch_device
+        key = loss.kd_model_name, loss.kd_checkpoint
+        if not loss.distils or key in teachers:
+            continue
+        paths = member_paths(loss.kd_checkpoint)
+        _check_ensemble(paths, loss)
+        kind = {"features": loss.kd_distill_type == "overhaul", "use_batch_statistics": loss.kd_batch_statistics}
+        members = [
+            load_teacher(loss.kd_model_name, path, data.class_names, inputs, device, **kind) for path in paths or [None]
+        ]
+        teacher = members[0] if len(members) == 1 else Ensemble(members)
+        teacher.speed_up(max(inputs), config.device.channels_last, config.run.torchcompile)
+        teachers[key] = teacher
+    return teachers
+
+
+def member_paths(path: Path | None) -> list[Path]:
+    """The checkpoints of ``--kd-checkpoint A:B``; one, or none without a checkpoint.
+
+    Raises:
+        InputError: one of several is empty.
+
+    >>> [str(each) for each in member_paths(Path("a.pth.tar:runs/b.pth.tar"))]
+    ['a.pth.tar', 'runs/b.pth.tar']
+    """
+    if path is None:
+        return []
+    parts = [str(path)] if path.exists() else str(path).split(os.pathsep)
+    if not all(parts):
+        valid = f"must be a path, or several joined by {os.pathsep!r}, none of them empty"
+        raise input_error("--kd-checkpoint", path, valid)
+    return [Path(part) for part in parts]
+
+
+def _check_ensemble(paths: Sequence[Path], loss: DistillationConfig) -> None:
+    """Check that what is distilled is of one teacher, where there is one. Raises InputError."""
+    if len(paths) < 2:
+        return
+    repeated = next((path for path in paths if paths.count(path) > 1), None)
+    if repeated is not None:
+        raise input_error("--kd-checkpoint", repeated, "must stand once in an ensemble")
+    if loss.kd_distill_type == "overhaul":
+        raise input_error("--kd-distill-type", "overhaul", "must be logit or token: an ensemble has no features")
+    if loss.learns_class:
+        raise input_error("--kd-token-distill-type", "hard", "must be soft: an ensemble averages probabilities")
