@@ -1,11 +1,16 @@
 """The commands of the experiments as jobs: what each reads and writes.
 
-A job's command is what a user would type in the checkout, word by word. Files are relative to the checkout.
+A job's command is what a user would type in the checkout, word by word. Files are relative to the checkout. Of an
+installed package that is the directory of the workflow, and everything outside of it is named by its whole path.
 """
 
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from definitions import ROOT
 
 SOURCE = "SOURCE"  # in a scale's settings: the archive or directory that the user gives
 
@@ -102,6 +107,13 @@ def record_images(
     return command + flags(same) + flags(keep)
 
 
+def user_dir() -> str:
+    """The package for fairseq's ``--user-dir``: in a checkout by its name."""
+    name = "lskd_fairseq"
+    found = None if (ROOT / name).is_dir() else importlib.util.find_spec(name)
+    return str(Path(found.origin).parent) if found and found.origin else name
+
+
 def train_translation(
     settings: dict[str, Any], shape: dict[str, Any], data: str, save_dir: str, seed: int
 ) -> list[str]:
@@ -114,7 +126,7 @@ def train_translation(
         save_dir: the run's directory.
         seed: of everything.
     """
-    command = ["fairseq-train", data, "--user-dir", "lskd_fairseq", "--save-dir", save_dir, "--seed", str(seed)]
+    command = ["fairseq-train", data, "--user-dir", user_dir(), "--save-dir", save_dir, "--seed", str(seed)]
     for side in ("encoder", "decoder"):
         command += [f"--{side}-layers", word(shape["layers"]), f"--{side}-embed-dim", word(shape["dim"])]
         command += [f"--{side}-ffn-embed-dim", word(shape["ffn"]), f"--{side}-attention-heads", word(shape["heads"])]

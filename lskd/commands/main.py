@@ -2,7 +2,8 @@
 
 The modules of ``lskd/commands`` in :data:`COMMANDS` are subcommands for representation files and run records; they need
 neither fairseq nor timm. Installed packages add theirs (``lskd vision train``, ``lskd nmt score``) through entry points
-of the group :data:`GROUP`. A module is imported only when its command is used, not for ``lskd --help``.
+of the group :data:`GROUP`, and the scripts that prepare data are ``lskd data NAME``. A module is imported only when its
+command is used, not for ``lskd --help``.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from typing import Any
 
 from lskd import __version__
 from lskd.commands.outputs import check_outputs
+from lskd.commands.workflow import DATA, DataScript
 from lskd.io.errors import OneLineParser, run_command
 
 COMMANDS = (
@@ -64,19 +66,20 @@ class InstalledCommandParser(OneLineParser):
 
     Args:
         entry: names a module with ``parser()`` and ``main(arguments)``.
+        extra: of this package, for what the module needs.
     """
 
-    def __init__(self, *, entry: importlib.metadata.EntryPoint, **options: Any) -> None:
+    def __init__(self, *, entry: importlib.metadata.EntryPoint | DataScript, extra: str, **options: Any) -> None:
         super().__init__(**options)
-        self.entry = entry
+        self.entry, self.extra = entry, extra
 
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Import the module and let its parser parse."""
         try:
             module = self.entry.load()
         except ImportError as error:
-            extra, missing = self.entry.name.partition(".")[0], (error.name or "").partition(".")[0]
-            self.error(f"{missing} is not installed (pip install 'lskd[{extra}]')" if missing else str(error))
+            missing = (error.name or "").partition(".")[0]
+            self.error(f"{missing} is not installed (pip install 'lskd[{self.extra}]')" if missing else str(error))
         found = module.parser()
         found.prog = self.prog
         _add_debug(found)
@@ -100,7 +103,11 @@ def parser() -> argparse.ArgumentParser:
         if group not in groups:
             summary = _summary(entry.value.partition(".")[0])
             groups[group] = _subcommands(commands.add_parser(group, help=summary, description=summary))
-        groups[group].add_parser(name, help=_summary(entry.value), entry=entry)
+        groups[group].add_parser(name, help=_summary(entry.value), entry=entry, extra=group)
+    about = "Prepare data sets: those that ship, ImageNet, CUB-200-2011, IWSLT'14 and others."
+    data = _subcommands(commands.add_parser("data", help=about, description=about))
+    for script in (DataScript(stem, extra) for stem, extra in DATA.items()):
+        data.add_parser(script.name, help=_first_line(script.path), entry=script, extra=script.extra)
     return command
 
 
@@ -127,7 +134,11 @@ def _summary(module: str) -> str:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return "not installed"
-    path = Path(spec.origin).parent.joinpath(*names).with_suffix(".py") if names else Path(spec.origin)
+    return _first_line(Path(spec.origin).parent.joinpath(*names).with_suffix(".py") if names else Path(spec.origin))
+
+
+def _first_line(path: Path) -> str:
+    """The first line of the docstring of a Python file."""
     text = path.read_text(encoding="utf-8")
     before, quotes, after = text.partition('"""')
     docstring = after.partition('"""')[0]

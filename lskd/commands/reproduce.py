@@ -4,12 +4,12 @@ Every table and figure of the paper is a plan of ordinary commands, which snakem
 repeated, and interrupted ones resume. --scale mini takes minutes on the data that ship with the project; paper needs
 the real data and GPUs. Studies of our own, on the same models and data, vary what the paper does not: the size of
 the step, the optimiser, the loss, the smoothing, the length of the training, the teacher's truncation; --scale studies
-gives them enough seeds for tests. The workflow is scripts/Snakefile of a checkout; its outputs go to runs/SCALE in the
-working directory.
+gives them enough seeds for tests. Outputs go to runs/SCALE in the working directory.
 """
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -24,11 +24,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lskd.commands.workflow import workflow_root
 from lskd.io.errors import InputError, input_error, positive
 from lskd.records.gpus import visible_gpus
 
 EXAMPLE = "lskd reproduce 2A --scale mini"
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = workflow_root()
 SCRIPTS = ROOT / "scripts"
 PROFILES = SCRIPTS / "profiles"
 BAR = "{n}/{total} jobs |{bar:30}| {elapsed}<{remaining}"
@@ -62,10 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan, then hand the plan to snakemake."""
     import fcntl  # not on Windows, where the other commands work
 
-    if not (SCRIPTS / "Snakefile").is_file():
-        raise input_error(
-            "lskd", "installed", "must be a checkout for this command: the workflow is in its scripts/Snakefile"
-        )
+    if importlib.util.find_spec("snakemake") is None:
+        raise InputError("snakemake is not installed (pip install 'lskd[workflow]')")
     output = (arguments.output or Path("runs") / Path(arguments.scale).stem).resolve()
     plan = [sys.executable, str(SCRIPTS / "plan.py"), *arguments.table, "--scale", arguments.scale]
     plan += ["--output", str(output)]
@@ -182,6 +181,6 @@ def _show(lines: Iterable[str]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """The environment with the checkout's packages on the path, in case they are not installed."""
+    """The environment with a checkout's packages on the path, in case they are not installed."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return os.environ | {"PYTHONPATH": path}

@@ -6,11 +6,12 @@ import shlex
 import sys
 
 import pytest
-from helpers.commands import last_line, run
+from helpers.commands import ROOT, last_line, run
 from helpers.lskd_commands import here
 
 from lskd import __version__
 from lskd.commands.main import COMMANDS, parser
+from lskd.commands.workflow import DATA
 
 
 def test_help_lists_every_command_with_a_line_on_what_it_does():
@@ -61,6 +62,38 @@ def test_a_command_of_a_side_gets_the_arguments_that_it_has_by_itself(words, mon
     arguments = parser().parse_args(words.split())
     arguments.run(arguments)
     assert given == [module.parser().parse_args(rest)]
+
+
+def test_every_script_that_prepares_data_is_a_command_with_the_line_of_its_docstring(capsys):
+    scripts = {path.stem for path in (ROOT / "data_prep").glob("*.py") if "\ndef parser(" in path.read_text("utf-8")}
+    assert set(DATA) == scripts
+    with pytest.raises(SystemExit):
+        parser().parse_args(["data", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for script in scripts:
+        first = importlib.import_module(script).__doc__.splitlines()[0]
+        assert f" {script.replace('_', '-')} {first[:20]}" in text
+
+
+def test_a_script_that_prepares_data_gets_its_arguments_and_is_called_by_its_command(tmp_path):
+    assert here("data letters --help").stdout.startswith("usage: lskd data letters [-h] --dest DEST ")
+    made = here("data letters --fonts 3 --dest", tmp_path / "letters").stdout
+    assert "letters" in made
+    refused = here("data letters --fonts 4 --dest", tmp_path / "letters", status=2)
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("lskd: error: --dest: ")
+    assert line.endswith("name a new directory)")
+
+
+def test_a_script_that_lacks_a_package_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    for name in ("corpus", "libreoffice_help"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(SystemExit) as left:
+        parser().parse_args(["data", "libreoffice-help", "--dest", "x"])
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "lskd data libreoffice-help: error: sentencepiece is not installed (pip install 'lskd[nmt]')"
 
 
 def test_a_side_that_cannot_be_imported_says_what_to_install(monkeypatch, capsys):

@@ -1,12 +1,15 @@
 """``lskd reproduce`` before anything runs: what it hands to snakemake, and what it refuses."""
 
 import argparse
+import importlib.util
 
 import pytest
 from helpers.commands import ROOT, run
 from helpers.lskd_commands import exit_status
 
+import lskd
 from lskd.commands import reproduce
+from lskd.commands.workflow import workflow_root
 
 
 def options(*words: str) -> argparse.Namespace:
@@ -25,6 +28,25 @@ def test_what_it_makes_goes_to_the_working_directory(tmp_path):
     assert not list(tmp_path.iterdir())
     plan = run("python", ROOT / "scripts" / "plan.py", "2A --commands", cwd=tmp_path).stdout
     assert f"--dest {tmp_path}/runs/mini/data/letters" in plan
+
+
+def test_without_snakemake_it_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    assert exit_status(reproduce, "2A") == 2
+    assert (
+        capsys.readouterr().err == "lskd reproduce: error: snakemake is not installed (pip install 'lskd[workflow]')\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_workflow_is_that_of_the_installed_package_else_of_the_checkout(tmp_path, monkeypatch):
+    assert workflow_root() == ROOT
+    package = tmp_path / "site-packages" / "lskd"
+    monkeypatch.setattr(lskd, "__file__", str(package / "__init__.py"))
+    assert workflow_root() == package.parent
+    (package / "workflow").mkdir(parents=True)
+    assert workflow_root() == package / "workflow"
 
 
 def test_it_takes_all_cores_and_a_job_a_gpu_unless_told_otherwise(tmp_path, monkeypatch):
