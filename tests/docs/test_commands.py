@@ -37,7 +37,9 @@ def parse(words: list[str]) -> None:
             importlib.import_module(module).parser().parse_args(rest)
         case ["make", goal]:
             assert f"\n{goal}:" in (ROOT / "Makefile").read_text("utf-8")
-        case ["pip" | "cp", *_]:
+        case ["docker", "run", *options] if "--entrypoint" not in options:
+            lskd_parser().parse_args(options[options.index("lskd") + 1 :])
+        case ["pip" | "cp" | "docker", *_]:
             pass
         case _:
             raise AssertionError(f"not a command that this test knows: {shlex.join(words)}")
