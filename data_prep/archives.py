@@ -1,21 +1,17 @@
 """The steps from an archive to a data directory that are the same for every data set."""
 
 import argparse
-import contextlib
 import hashlib
-import os
 import re
-import shutil
-import tempfile
 import urllib.parse
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from tgz import download
 
-from lskd.io.errors import InputError, file_error_context, input_error
+from lskd.io.errors import InputError, input_error
 from lskd.io.schema import read_json
 
 
@@ -77,21 +73,3 @@ def already_prepared(dest: Path, parameters: Mapping[str, Any]) -> bool:
         changes = ", ".join(f"{key} {found.get(key)} instead of {parameters.get(key)}" for key in different)
         raise input_error("--dest", dest, f"was made with {changes}; name a new directory")
     return True
-
-
-@contextlib.contextmanager
-def building(dest: Path) -> Generator[Path]:
-    """Make a directory beside ``dest`` that becomes ``dest`` at the end of the block, and is removed on an error.
-
-    A kill leaves it behind, hidden, as ``.DEST.*.partial``, and no ``dest``.
-    """
-    with file_error_context(dest):
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", suffix=".partial", dir=dest.parent))
-        beside.chmod(0o755)
-        try:
-            yield beside
-            os.replace(beside, dest)  # replaces an empty directory, and fails for anything else
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise

@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
-from archives import building
 
 from lskd.io.errors import InputError, file_error_context, input_error, joinable_path, positive
-from lskd.io.files import sha256, write_json
+from lskd.io.files import building, sha256, write_json
 
 PAIRS = ("en-de", "en-ru")
 SPLITS = ("train", "valid", "test")

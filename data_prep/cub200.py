@@ -20,12 +20,12 @@ from collections.abc import Mapping, Set
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from archives import already_prepared, building, checksum_argument, obtain
+from archives import already_prepared, checksum_argument, obtain
 from tgz import plain_files, verify
 from tqdm import tqdm
 
 from lskd.io.errors import OneLineParser, input_error, run_command
-from lskd.io.files import write_json
+from lskd.io.files import building, write_json
 
 OFFICIAL = "CUB_200_2011.tgz"
 OFFICIAL_COUNTS = {"classes": 200, "train": 5994, "val": 5794}

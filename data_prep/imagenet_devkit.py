@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Collection, Generator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from lskd.io.errors import InputError, input_error
+from lskd.io.files import building
 
 OFFICIAL = {  # by option: name and MD5, as in torchvision.datasets.imagenet
     "--train-tar": ("ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e"),  # pragma: allowlist secret
@@ -235,14 +235,8 @@ def unpack(
 
 
 def _write_class(folder: Path, tar: tarfile.TarFile, images: list[tarfile.TarInfo]) -> None:
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    beside.chmod(0o755)
-    try:
+    with building(folder) as beside:
         for image in images:
             with open(beside / image.name, "xb") as file:
                 shutil.copyfileobj(plain_file(tar, image), file)
         os.sync()  # once for the 1300 files of a class: an fsync of each takes three times as long
-        os.replace(beside, folder)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise

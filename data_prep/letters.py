@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from archives import already_prepared, building
+from archives import already_prepared
 from letters_contact_sheet import contact_sheet
 from letters_rebuild import rebuild
 from letters_sample import CLASSES, FONTS, PACKAGES, SAMPLE, Letters, Row, read_sample, read_table
 
 from lskd.io.errors import OneLineParser, file_error_context, input_error, positive, run_command
-from lskd.io.files import sha256, write_json, write_text
+from lskd.io.files import building, sha256, write_json, write_text
 
 CASES = {"lower": "small_", "upper": "capital_"}  # values of --classes: how the classes' names begin
 SPLITS = ("train", "validation")

@@ -1,6 +1,5 @@
 """Write a data directory whose training targets are a teacher's translations, beside what the data have."""
 
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from fairseq.data.indexed_dataset import make_builder
 from fairseq.tasks.translation import TranslationTask
 
-from lskd.io.files import sha256, write_json, write_text
+from lskd.io.files import building, sha256, write_json, write_text
 from lskd.records.provenance import versions
 from lskd_fairseq import text
 
@@ -31,10 +30,7 @@ def write_data(
     """
     pair = f"{task.cfg.source_lang}-{task.cfg.target_lang}"
     rows = [torch.tensor(row, dtype=torch.int64) for row in translations]
-    beside = dest.with_name(f".{dest.name}.{os.getpid()}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
+    with building(dest) as beside:
         copy_others(data, beside)
         counts = write_split(beside, pair, data, task, rows, plan["interpolate"])
         manifest = text.manifest(data)
@@ -43,9 +39,6 @@ def write_data(
         manifest["counts"] = manifest.get("counts", {}) | {SPLIT: {"sentences": counts["pairs"]}}
         manifest["sha256"] = {str(path.relative_to(beside)): sha256(path) for path in files}
         write_json(beside / "manifest.json", manifest)
-        os.replace(beside, dest)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def copy_others(data: Path, beside: Path) -> None:

@@ -7,16 +7,13 @@ The card says how the model was made, from the run record beside the checkpoint 
 """
 
 import argparse
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from timm.models import save_for_hf
 
-from lskd.io.errors import OneLineParser, file_error_context, help_texts, input_error, run_command
-from lskd.io.files import write_text
+from lskd.io.errors import OneLineParser, help_texts, input_error, run_command
+from lskd.io.files import building, write_text
 from lskd.records.runs import RunRecord, data_name, look_up, read_run
 from lskd_vision.data import data_config
 from lskd_vision.run_record import plain
@@ -33,22 +30,16 @@ def main(arguments: argparse.Namespace) -> None:
     loaded = load(arguments)
     record = read_run(arguments.checkpoint.parent)
     inputs = plain(data_config(loaded.config.input, loaded.model))
-    with file_error_context(dest):
-        beside = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", suffix=".partial", dir=dest.parent))
-        try:
-            beside.chmod(0o755)
-            save_for_hf(
-                loaded.model,
-                str(beside),
-                model_config={"label_names": loaded.class_names} if loaded.class_names else {},
-                model_args=dict(loaded.checkpoint.args.get("model_kwargs") or {}),
-                safe_serialization=True,
-                data_config=inputs,
-            )
-            write_text(beside / "README.md", model_card(dest.name, loaded, record, inputs, arguments.model))
-            os.replace(beside, dest)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+    with building(dest) as beside:
+        save_for_hf(
+            loaded.model,
+            str(beside),
+            model_config={"label_names": loaded.class_names} if loaded.class_names else {},
+            model_args=dict(loaded.checkpoint.args.get("model_kwargs") or {}),
+            safe_serialization=True,
+            data_config=inputs,
+        )
+        write_text(beside / "README.md", model_card(dest.name, loaded, record, inputs, arguments.model))
     print(f"{dest}: timm.create_model('local-dir:{dest}', pretrained=True)")
 
 

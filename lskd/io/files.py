@@ -5,7 +5,9 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,6 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
     Raises:
         OSError: ``path`` cannot be written; the error names ``path``, not the temporary file.
 
-    >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "metrics.json"
     >>> with replacing(target) as beside:
     ...     _ = beside.write_text("{}")
@@ -45,6 +46,33 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
         with contextlib.suppress(OSError):  # as where the directory is a file: the first error is the one to report
             beside.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def building(dest: Path) -> Generator[Path]:
+    """Make a directory beside ``dest`` that becomes ``dest`` at the end of the block, and is removed on an error.
+
+    A kill leaves it behind, hidden, as ``.DEST.*.partial``, and no ``dest``.
+
+    Raises:
+        OSError: it cannot be written, or ``dest`` is there and not an empty directory; the error names ``dest``.
+
+    >>> dest = Path(tempfile.mkdtemp()) / "letters"
+    >>> with building(dest) as beside:
+    ...     _ = (beside / "classes.txt").write_text("a")
+    >>> [path.name for path in dest.iterdir()], [path.name for path in dest.parent.iterdir()]
+    (['classes.txt'], ['letters'])
+    """
+    with file_error_context(dest):
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", suffix=".partial", dir=dest.parent))
+        beside.chmod(0o755)
+        try:
+            yield beside
+            os.replace(beside, dest)  # replaces an empty directory, and fails for anything else
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
 
 
 def remove_partials(directory: str | os.PathLike[str]) -> None:

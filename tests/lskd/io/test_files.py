@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lskd.io.files import parse_json, parse_yaml, remove_partials, replacing, sha256, write_json, write_text
+from lskd.io.files import building, parse_json, parse_yaml, remove_partials, replacing, sha256, write_json, write_text
 
 
 def names(directory):
@@ -200,3 +200,37 @@ def test_yaml_that_would_do_harm_or_is_none_is_refused_in_one_line(text, complai
 
 def test_yaml_may_repeat_itself_a_little():
     assert parse_yaml("a: &a {T: 1}\nb: {<<: *a, α: 0.1}") == {"a": {"T": 1}, "b": {"T": 1, "α": 0.1}}
+
+
+def test_a_directory_appears_when_its_block_ends_and_others_may_read_it(tmp_path):
+    dest = tmp_path / "above" / "data"
+    with building(dest) as beside:
+        (beside / "classes.txt").write_text("a\n")
+        assert not dest.exists()
+        assert beside.name.startswith(".data.")
+    assert (dest / "classes.txt").read_text() == "a\n"
+    assert [path.name for path in dest.parent.iterdir()] == ["data"]
+    assert dest.stat().st_mode & 0o777 == 0o755
+
+
+def test_of_a_directory_whose_block_fails_nothing_is_left(tmp_path):
+    def make() -> None:
+        with building(tmp_path / "data") as beside:
+            (beside / "classes.txt").write_text("a\n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_directory_is_replaced_and_another_is_kept_and_named(tmp_path):
+    dest = tmp_path / "data"
+    dest.mkdir()
+    with building(dest) as beside:
+        (beside / "new").touch()
+    with pytest.raises(OSError, match="not empty") as refused, building(dest) as beside:
+        (beside / "newer").touch()
+    assert str(dest) in str(refused.value)
+    assert [path.name for path in dest.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [dest]
