@@ -28,3 +28,14 @@ def test_the_loss_is_measured_beside_others(tmp_path):
     rows = [line.split(",") for line in run(words).stdout.splitlines() if line.startswith("256x1000")]
     assert {row[1] for row in rows} >= {"naive", "timm", "lskd", "lskd compiled", "lskd top 8"}
     assert all(float(row[2]) > 0 for row in rows)
+
+
+def test_our_losses_are_measured_beside_the_papers():
+    words = "python scripts/bench_loss.py --of losses --shape 64x100 --rounds 1 --processor-time"
+    said = run(words).stdout
+    assert "time on the processor" in said.splitlines()[0]
+    rows = [line.split(",") for line in said.splitlines() if line.startswith("64x100,")]
+    added = {"kl with the gradient's size logged", "kl with match"}
+    assert {row[1] for row in rows} == {"kl", "standardised", "mse", "decoupled", "wttm"} | added
+    assert rows[0][1:2] + rows[0][3:4] == ["kl", "1.000"]
+    assert "(must be tokens x vocabulary, such as 4096x10000)" in run(f"{words} --shape many", status=2).stderr
