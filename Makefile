@@ -1,5 +1,5 @@
 # Everything here works on a fresh clone with Python >= 3.11, make and a C++ compiler.
-.PHONY: install demo test test-fast coverage torture fuzz lint audit docs clean
+.PHONY: install demo test test-fast coverage torture fuzz gpu-check lint audit docs clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -32,6 +32,9 @@ torture: install       ## kill trainings, caches and experiments at random momen
 
 fuzz: install          ## give every reader thousands of damaged files; prints the smallest one that fails
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} LSKD_FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/fuzz
+
+gpu-check:             ## check on a GPU what was only run on a CPU, in 8 minutes; installs nothing, writes docs/benchmarks/gpu_*
+	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) scripts/gpu_check.py $(OPTIONS)
 
 audit: install         ## check installed packages for known vulnerabilities and for licences
 	$(BIN)/python scripts/audit.py
