@@ -1,5 +1,5 @@
 # Everything here works on a fresh clone with Python >= 3.11, make and a C++ compiler.
-.PHONY: install demo test test-fast coverage torture fuzz gpu-check lint audit docs clean
+.PHONY: install demo test test-fast coverage torture fuzz gpu-check lint audit docs results-check clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -35,6 +35,11 @@ fuzz: install          ## give every reader thousands of damaged files; prints t
 
 gpu-check:             ## check on a GPU what was only run on a CPU, in 8 minutes; installs nothing, writes docs/benchmarks/gpu_*
 	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) scripts/gpu_check.py $(OPTIONS)
+
+results-check: install ## recompute every number that is told of the committed results
+	$(BIN)/python scripts/evidence.py --check
+	$(BIN)/python scripts/study_tests.py --check
+	$(BIN)/python scripts/evidence_page.py --check
 
 audit: install         ## check installed packages for known vulnerabilities and for licences
 	$(BIN)/python scripts/audit.py

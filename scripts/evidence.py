@@ -1,14 +1,17 @@
 """Sum up the committed results for `lskd advise`: lskd/data/measured.csv from docs/results/*/students.csv.
 
 python scripts/evidence.py            # writes the file
+python scripts/evidence.py --check    # compares it with what the committed results give
 """
 
+import argparse
 import csv
 import io
 from collections import defaultdict
 
 from definitions import PLAIN, ROOT
 
+from lskd.io.errors import input_error, run_command
 from lskd.io.files import write_text
 from lskd.paper.evidence import COLUMNS, MEASURED
 from lskd.records.spread import over_seeds
@@ -48,5 +51,20 @@ def _variant(name: str) -> str:
     return "" if name == PLAIN or name.startswith("equal-entropy") else name
 
 
+def run(arguments: argparse.Namespace) -> None:
+    """Write the file, or compare it."""
+    if not arguments.check:
+        write_text(MEASURED, summary())
+    elif MEASURED.read_text(encoding="utf-8") != summary():
+        raise input_error("--check", MEASURED, "differs from the committed results: run scripts/evidence.py")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--check", action="store_true", help="compare, and write nothing")
+    return options
+
+
 if __name__ == "__main__":
-    write_text(MEASURED, summary())
+    run_command(parser(), run)
