@@ -4,7 +4,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from lskd.commands.effect_tables import cell, effect_row, effects_table, interval
 from lskd.io.tables import Column, show
+from lskd.records.spread import Spread
 
 WIDTH = 110
 START = {
@@ -142,24 +144,20 @@ def _runs(part: dict[str, Any]) -> str:
     title = "3  Your runs"
     if not part["given"]:
         return f"{title}: none given"
-    temperatures = sorted({float(T) for each in part["effects"] for T in each["means"]})
     rows = []
     for each in part["effects"]:
-        row: dict[str, Any] = {"study": each["study"], "alpha": each["label_smoothing"], "best": each["best"]}
-        row["teacher"] = "this" if each["of_this_teacher"] else "another"
-        row |= {f"T{T:g}": _cell(each["means"].get(f"{T:g}")) for T in temperatures}
-        if found := each["difference"]:
-            row["difference"] = f"{found['mean']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
-            row["pair"], row["p"] = f"{found['higher']:g} − {found['lower']:g}", found["p_adjusted"]
-        rows.append(row)
-    columns = [Column("students", "study"), Column("teacher", "teacher"), Column("α", "alpha", "g")]
-    columns += [Column(f"T = {T:g}", f"T{T:g}") for T in temperatures]
-    columns += [Column("best", "best", "g"), Column("T", "pair"), Column("difference (95 %)", "difference")]
-    lines = [title, textwrap.indent(show(rows, [*columns, Column("p", "p", ".2g")]), "   ")]
+        means = {float(T): Spread(**spread) for T, spread in each["means"].items()}
+        found = each["difference"]
+        p = found and found["p_adjusted"]
+        row = effect_row(each["study"], each["label_smoothing"], each["best"], means, found, p)
+        rows.append(row | {"teacher": "this" if each["of_this_teacher"] else "another"})
+    temperatures = sorted({float(T) for each in part["effects"] for T in each["means"]})
+    table = effects_table(rows, temperatures, [Column("students", "study"), Column("teacher", "teacher")])
+    lines = [title, textwrap.indent(table, "   ")]
     lines += [f"   {line}" for line in map(_control, part["controls"])]
     lines += [f"   {line}" for line in map(_eta, part["eta"])]
     for each in part["without_teacher"]:
-        lines.append(f"   without a teacher: {each['model']}, labels of {_alpha(each)}: {_cell(each)}")
+        lines.append(f"   without a teacher: {each['model']}, labels of {_alpha(each)}: {_alone(each)}")
     about = (
         "mean ± standard deviation over seeds (n); the difference is of the best T and T = 1, or of T = 1 and the next "
     )
@@ -171,8 +169,12 @@ def _control(each: dict[str, Any]) -> str:
     means = ", ".join(f"{name} {mean:.2f}" for name, mean in each["means"].items())
     cost = ""
     if each["cost"] and each["cost_controlled"]:
-        cost = f"; cost of T {_interval(each['cost'])}, with {each['control']} {_interval(each['cost_controlled'])}"
+        cost = f"; cost of T {interval(each['cost'])}, with {each['control']} {interval(each['cost_controlled'])}"
     return f"{_alpha(each)}, T = {each['temperature']:g}, {each['control']}: {means}{cost}"
+
+
+def _alone(each: dict[str, Any]) -> str | None:
+    return cell(Spread(each["mean"], each["sd"], each["n"]))
 
 
 def _alpha(each: dict[str, Any]) -> str:
@@ -217,17 +219,6 @@ def _next(steps: Sequence[dict[str, Any]]) -> str:
     for step in steps:
         lines += [f"   to settle {step['settles']}:", f"     {step['command']}"]
     return "\n".join(lines)
-
-
-def _cell(spread: dict[str, Any] | None) -> str | None:
-    if spread is None:
-        return None
-    deviation = "" if spread["sd"] is None else f" ± {spread['sd']:.2f}"
-    return f"{spread['mean']:.2f}{deviation} ({spread['n']})"
-
-
-def _interval(each: dict[str, Any]) -> str:
-    return f"{each['mean']:+.2f} ({each['low']:+.2f} to {each['high']:+.2f})"
 
 
 def _wrapped(head: str, text: str) -> str:

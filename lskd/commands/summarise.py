@@ -9,13 +9,13 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from lskd.commands.effect_tables import effect_row, effects_table, interval
 from lskd.io.errors import input_error
 from lskd.io.tables import Column, output_file, show, write
-from lskd.measure.comparisons import holm
+from lskd.measure.comparisons import Comparison, Difference, holm
 from lskd.measure.temperature_effects import Effect, StepControl, effects, step_controls
 from lskd.records.found_runs import find_runs
-from lskd.records.spread import Spread
-from lskd.records.studies import group, number
+from lskd.records.studies import group
 
 EXAMPLE = "lskd summarise runs/letters --output summary.csv"
 WORDS = {
@@ -69,25 +69,17 @@ def summary_rows(found: Sequence[Effect]) -> list[dict[str, Any]]:
 
 def students_table(found: Sequence[Effect]) -> str:
     """Settings and α down, T across; the best T less T = 1."""
-    temperatures = sorted({T for each in found for T in each.values})
     comparisons = [each.against_one for each in found]
     adjusted = iter(holm([each.p for each in comparisons if each]))
     rows = []
     for each, comparison in zip(found, comparisons, strict=True):
-        row: dict[str, Any] = {"study": each.study.title, "alpha": each.alpha, "best": each.best}
-        row |= {f"T{T}": cell(each.means.get(T)) for T in temperatures}
-        if comparison:
-            low, high = comparison.interval
-            row["difference"] = f"{comparison.difference:+.2f} ({low:+.2f} to {high:+.2f})"
-            row["against"], row["p"] = f"{comparison.higher:g} − {comparison.lower:g}", next(adjusted)
-        rows.append(row)
-    columns = [Column("study", "study"), Column("α", "alpha", "g")]
-    columns += [Column(f"T = {T:g}", f"T{T}") for T in temperatures]
-    columns += [Column("best T", "best", "g")]
-    columns += [Column("T", "against"), Column("difference (95 %)", "difference"), Column("p", "p", ".2g")]
+        p = next(adjusted) if comparison else None
+        rows.append(effect_row(each.study.title, each.alpha, each.best, each.means, as_values(comparison), p))
+    temperatures = sorted({T for each in found for T in each.values})
+    table = effects_table(rows, temperatures, [Column("study", "study")])
     units = " and ".join(dict.fromkeys("BLEU" if each.study.unit == "BLEU" else "top-1 in %" for each in found))
     about = f"{units}, mean ± standard deviation over seeds (n); difference: the best T and T = 1, or the next best"
-    return f"{about}; the interval allows for the choice.\n\n{show(rows, columns)}"
+    return f"{about}; the interval allows for the choice.\n\n{table}"
 
 
 def controls_table(controls: Sequence[StepControl]) -> str:
@@ -100,9 +92,9 @@ def controls_table(controls: Sequence[StepControl]) -> str:
             "alpha": each.plain.alpha,
             "temperature": each.temperature,
             "control": control_name(each),
-            "cost": interval(each.cost),
-            "controlled": interval(each.cost_controlled),
-            "removed": interval(each.removed),
+            "cost": _interval(each.cost),
+            "controlled": _interval(each.cost_controlled),
+            "removed": _interval(each.removed),
             "verdict": WORDS[each.verdict],
         }
         for each in controls
@@ -120,14 +112,17 @@ def control_name(control: StepControl) -> str:
     return "match" if control.control.matched else str(control.control.optimiser)
 
 
-def cell(spread: Spread | None) -> str | None:
-    """``85.30 ± 0.40 (3)``; None for None."""
-    return None if spread is None else number(spread, with_n=True)
+def as_values(comparison: Comparison | None) -> dict[str, float] | None:
+    """A comparison of two temperatures as plain values; None for None."""
+    if comparison is None or comparison.lower is None:
+        return None
+    low, high = comparison.interval
+    about = {"higher": comparison.higher, "lower": comparison.lower, "mean": comparison.difference}
+    return about | {"low": low, "high": high}
 
 
-def interval(difference: Any) -> str | None:
-    """``+1.20 (+0.40 to +2.00)``; None for None."""
+def _interval(difference: Difference | None) -> str | None:
     if difference is None:
         return None
     low, high = difference.interval
-    return f"{difference.mean:+.2f} ({low:+.2f} to {high:+.2f})"
+    return interval({"mean": difference.mean, "low": low, "high": high})
