@@ -12,7 +12,9 @@ import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterable
+import logging
+import warnings
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,8 @@ class InstalledCommandParser(OneLineParser):
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Import the module and let its parser parse."""
         try:
-            module = self.entry.load()
+            with _without_noise():
+                module = self.entry.load()
         except ImportError as error:
             missing = (error.name or "").partition(".")[0]
             self.error(f"{missing} is not installed (pip install 'lskd[{self.extra}]')" if missing else str(error))
@@ -87,6 +90,19 @@ class InstalledCommandParser(OneLineParser):
         # Only its own arguments, as with `python -m`: a training records them, and compares them to resume.
         shared = {"debug": own.debug} if hasattr(own, "debug") else {}
         return argparse.Namespace(run=lambda _: module.main(own), **shared), []
+
+
+@contextlib.contextmanager
+def _without_noise() -> Generator[None]:
+    """Without the warnings and messages of packages that are imported, which say nothing of what the user does."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 def parser() -> argparse.ArgumentParser:
