@@ -56,7 +56,7 @@ def test_a_command_of_a_side_is_called_by_its_name_in_help_and_errors(words):
 
 @pytest.mark.slow
 def test_a_refusal_of_a_side_is_one_line_whatever_the_packages_say_that_it_imports():
-    command = [sys.executable, "-m", "lskd.commands.main", *"nmt score --data /no --path x.pt".split()]
+    command = [sys.executable, "-m", "lskd.commands.main", *["nmt", "score", "--data", "/no", "--path", "x.pt"]]
     refused = subprocess.run(command, capture_output=True, text=True)  # a process that has imported nothing yet
     assert refused.returncode == 2
     assert refused.stderr == "lskd: error: --path: x.pt (must be the path of an existing checkpoint file)\n"
