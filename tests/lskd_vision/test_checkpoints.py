@@ -203,7 +203,7 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path):
         ({}, "has no weights, only an empty state"),
         ({"epoch": 3, "accuracy": 84.5}, "has no weights, only epoch, accuracy"),
         ({"state_dict": {"step": 3}}, "has no weights, only step"),
-        ({"net": {"fc.weight": torch.ones(2, 2)}, "epoch": 3}, "has no weights, only net, epoch"),
+        ({"networks": {"fc.weight": torch.ones(2, 2)}, "epoch": 3}, "has no weights, only networks, epoch"),
         (
             {"fc.weight": torch.ones(2, 2), "epoch": 3},
             "has 'epoch': int among its weights, must be names and tensors only",
