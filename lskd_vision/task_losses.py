@@ -24,6 +24,7 @@ class SmoothedBinaryCrossEntropy(BinaryCrossEntropy):
     In timm's script it smooths plain labels alone, and mixed ones are smoothed where they are mixed.
 
     Example:
+        >>> import torch
         >>> loss = SmoothedBinaryCrossEntropy(smoothing=0.2, target_threshold=0.15)
         >>> round(loss(torch.zeros(1, 2), torch.tensor([0])).item(), 4)  # log 2 of each class
         0.6931
@@ -37,6 +38,7 @@ class SmoothedBinaryCrossEntropy(BinaryCrossEntropy):
 def smoothed(target: Tensor, num_classes: int, label_smoothing: float) -> Tensor:
     """(N, K) float32, labels (N,) or mixed ones (N, K) mixed with the uniform distribution.
 
+    >>> import torch
     >>> smoothed(torch.tensor([1]), 4, 0.2)
     tensor([[0.0500, 0.8500, 0.0500, 0.0500]])
     """
