@@ -89,15 +89,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _results(output: Path) -> str:
-    """The path of the page, after the tables if they are few."""
+    """The path of the page, after the tables if they are few; a part of the jobs (--until) may leave neither."""
     jobs = json.loads((output / "plan.json").read_text(encoding="utf-8"))
     commands = (["lskd", "compare"], ["lskd", "summarise"])
     compared = [job["name"] for job in jobs.values() if job["command"][:2] in commands]
-    tables = []
-    for name in compared if len(compared) <= SHOWN else []:
-        said = (output / "logs" / f"{name}.log").read_text(encoding="utf-8")
-        tables.append(said.rpartition("\n$ ")[2].partition("\n")[2])
-    return "\n\n".join([*tables, f"{len(jobs)} jobs are done; the page: {ROOT / jobs['report']['files'][0]}"])
+    logs = [output / "logs" / f"{name}.log" for name in compared if len(compared) <= SHOWN]
+    said = [log.read_text(encoding="utf-8") for log in logs if log.is_file()]
+    tables = [each.rpartition("\n$ ")[2].partition("\n")[2] for each in said]
+    page = ROOT / jobs["report"]["files"][0]
+    if not page.is_file():
+        return "\n\n".join([*tables, f"the jobs that were asked for are done, of {len(jobs)}: {output}"])
+    return "\n\n".join([*tables, f"{len(jobs)} jobs are done; the page: {page}"])
 
 
 def _snakemake(arguments: argparse.Namespace, output: Path) -> list[str]:

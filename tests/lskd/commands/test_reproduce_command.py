@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import json
 
 import pytest
 from helpers.commands import ROOT, run
@@ -76,6 +77,17 @@ def test_a_profile_is_one_of_the_projects_or_a_directory(tmp_path):
 def test_more_options_for_snakemake_come_last(tmp_path):
     command = reproduce._snakemake(options("--snakemake=--keep-going --until 2A"), tmp_path)
     assert command[-3:] == ["--keep-going", "--until", "2A"]
+
+
+def test_a_part_of_the_jobs_is_told_apart_from_all_of_them(tmp_path):
+    report = {"name": "report", "command": ["lskd", "report"], "files": [str(tmp_path / "page.html")]}
+    compare = {"name": "2A", "command": ["lskd", "compare", "2A"], "files": [str(tmp_path / "2A.json")]}
+    (tmp_path / "plan.json").write_text(json.dumps({"2A": compare, "report": report}), encoding="utf-8")
+    assert reproduce._results(tmp_path) == f"the jobs that were asked for are done, of 2: {tmp_path}"
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "2A.log").write_text("\n$ lskd compare 2A\nthe table\n", encoding="utf-8")
+    (tmp_path / "page.html").touch()
+    assert reproduce._results(tmp_path) == f"the table\n\n\n2 jobs are done; the page: {tmp_path / 'page.html'}"
 
 
 @pytest.mark.parametrize(
