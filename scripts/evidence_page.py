@@ -7,6 +7,7 @@ Text between ``<!-- NAME -->`` and ``<!-- end -->`` is replaced; all else is wri
 """
 
 import argparse
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,24 @@ from lskd.records.studies import number
 PAGE = ROOT / "docs" / "evidence.md"
 RESULTS = ROOT / "docs" / "results" / "studies"
 ALPHAS, TEMPERATURES = (0.0, 0.05, 0.1, 0.2), (1, 2, 3, 4, 64)
+# Of each picture: how it is drawn, what it shows in words, and whether there is anything to draw.
+PICTURES: dict[str, tuple[Callable[[Results], str], str, Callable[[Results], BySeed]]] = {
+    "temperature": (
+        draw_temperature,
+        "Top-1 against the temperature, from a smoothed teacher and another, with three ways to take steps",
+        lambda results: results.accuracy(PLAIN, SMOOTHED, 1),
+    ),
+    "cost": (
+        draw_cost,
+        "What T costs without a control and with each",
+        lambda results: results.cost(PLAIN, SMOOTHED, 3),
+    ),
+    "drift": (
+        draw_drift,
+        "Top-1 against the drift, of students whose steps are right",
+        lambda results: results.drift("match", SMOOTHED, 3),
+    ),
+}
 NAMES = {
     PLAIN: "SGD",
     "adamw": "AdamW",
@@ -109,6 +128,8 @@ def advised(values: Mapping[float, BySeed]) -> float:
 def complete(directory: Path) -> str:
     """Which questions have all their runs, and the processor time of those that there are."""
     rows = read_rows(directory / "students.csv")
+    if not rows:
+        return "**No study has run yet**: what follows fills as they end."
     hours = sum(float(row["seconds"]) for row in rows) / 3600
     verdicts: dict[str, set[str]] = {}
     for row in read_rows(directory / "tests.csv"):
@@ -119,8 +140,14 @@ def complete(directory: Path) -> str:
         f"{students} students and {len(rows) - students} models without a teacher, {hours:.1f} core hours of training."
     )
     if missing:
-        said += f" Not complete, and so without tests: question {' and question '.join(missing)}."
+        said += f" Not complete, and so without tests: question {', '.join(missing)}."
     return said
+
+
+def picture(name: str, results: Results) -> str:
+    """The link to a picture, empty where there is nothing to draw yet."""
+    _, words, shown = PICTURES[name]
+    return f"![{words}](results/studies/{name}.svg)" if shown(results) else ""
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -155,7 +182,7 @@ def filled(page: str, directory: Path) -> str:
         "translation": lambda: statements(["3"])(directory),
         "advice": lambda: advice(results),
         "complete": lambda: complete(directory),
-    }
+    } | {name: functools.partial(picture, name, results) for name in PICTURES}
 
     def fill(match: re.Match[str]) -> str:
         if match[1] not in blocks:
@@ -174,8 +201,9 @@ def run(arguments: argparse.Namespace) -> None:
         return
     write_text(PAGE, filled(page, RESULTS))
     results = Results(RESULTS)
-    for name, drawing in (("temperature", draw_temperature), ("cost", draw_cost), ("drift", draw_drift)):
-        write_text(RESULTS / f"{name}.svg", drawing(results))
+    for name, (drawing, _, shown) in PICTURES.items():
+        if shown(results):
+            write_text(RESULTS / f"{name}.svg", drawing(results))
 
 
 def parser() -> argparse.ArgumentParser:
