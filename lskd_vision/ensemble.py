@@ -1,6 +1,7 @@
 """Several teachers in the place of one: the mean of their probabilities, each tempered for itself."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,8 @@ class Ensemble(Teacher):
     def __init__(self, members: Sequence[Teacher]) -> None:
         first = members[0]
         self.members = members
-        self.name = "+".join(dict.fromkeys(each.name for each in members))
+        counts = Counter(each.name for each in members)
+        self.name = "+".join(f"{n}×{name}" if n > 1 else name for name, n in counts.items())
         self.path = Path(os.pathsep.join(map(str, self.paths)))  # as it was given
         self.class_names = next((each.class_names for each in members if each.class_names), None)
         self.label_smoothing = of_several([each.label_smoothing for each in members])

@@ -41,7 +41,7 @@ def teacher_line(record: Mapping[str, Any], parameters: int) -> str:
     alpha, source = (record["label_smoothing"][key] for key in ("alpha", "source"))
     smoothing = f"α {source}" if alpha is None else f"α = {alpha:g} ({source})"
     size = f"{record['model']}, {parameters / 1e6:.2f} M parameters"
-    name = f"{record['paths'][0]} ({size})" if record["paths"] else size
+    name = f"{', '.join(record['paths'])} ({size})" if record["paths"] else size
     valid = record["valid"]
     return f"teacher  {name}: {smoothing}; validation top-1 {valid['top1']:.2f} %, top-5 {valid['top5']:.2f} %"
 

@@ -81,6 +81,13 @@ def check_directory(run: Run) -> int:
     return epochs
 
 
+def is_of_its_teacher(run: Run) -> bool:
+    """Whether a run's directory holds a student of the run's own teacher, as after a command that had only this one."""
+    record = read_run(run.directory)
+    of = look_up(msgspec.structs.asdict(record), "teacher", "fingerprint") if record else None
+    return of is not None and run.teacher is not None and of == run.teacher.fingerprint
+
+
 def check_state(run: Run, path: Path) -> None:
     """Check that a checkpoint is of this run, and has everything to resume from.
 

@@ -29,7 +29,7 @@ def load_teachers(
         if not loss.distils or key in teachers:
             continue
         paths = member_paths(loss.kd_checkpoint)
-        _check_ensemble(paths, loss)
+        check_ensemble(paths, loss, [path for _, path in teachers])
         kind = {"features": loss.kd_distill_type == "overhaul", "use_batch_statistics": loss.kd_batch_statistics}
         members = [
             load_teacher(loss.kd_model_name, path, data.class_names, inputs, device, **kind) for path in paths or [None]
@@ -58,10 +58,23 @@ def member_paths(path: Path | None) -> list[Path]:
     return [Path(part) for part in parts]
 
 
-def _check_ensemble(paths: Sequence[Path], loss: DistillationConfig) -> None:
-    """Check that what is distilled is of one teacher, where there is one. Raises InputError."""
+def check_ensemble(paths: Sequence[Path], loss: DistillationConfig, others: Sequence[Path | None] = ()) -> None:
+    """Check the checkpoints of an ensemble, and that its mean is all that is distilled.
+
+    Args:
+        paths: of the ensemble; of fewer than two nothing is checked.
+        loss: of its students.
+        others: the command's teachers before it.
+
+    Raises:
+        InputError: one stands twice, the ensemble does in another order, or the loss needs one teacher.
+    """
     if len(paths) < 2:
         return
+    if any(set(member_paths(other)) == set(paths) for other in others if other is not None):
+        raise input_error("--kd-checkpoint", loss.kd_checkpoint, "must not repeat an ensemble, in another order either")
+    if loss.kd_loss == "wttm":
+        raise input_error("--kd-loss", "wttm", "must be another: it weighs images by one teacher, not by an ensemble")
     repeated = next((path for path in paths if paths.count(path) > 1), None)
     if repeated is not None:
         raise input_error("--kd-checkpoint", repeated, "must stand once in an ensemble")

@@ -38,7 +38,7 @@ from lskd_vision.models import meta_model
 from lskd_vision.processes import start_processes
 from lskd_vision.progress import epoch_line
 from lskd_vision.run import Run
-from lskd_vision.run_directories import check_directories_differ, check_directory
+from lskd_vision.run_directories import check_directories_differ, check_directory, is_of_its_teacher
 from lskd_vision.run_lines import batch_lines, start_lines, table
 from lskd_vision.scoring import score_teachers
 from lskd_vision.teacher import Normalisation
@@ -107,7 +107,10 @@ def plan(configs: Sequence[TrainingConfig], data: Data) -> list[Run]:
         named = teacher is not None and same[teacher.label_smoothing["alpha"]] > 1
         if teacher is not None:
             config = replace(config, distillation=replace(config.distillation, kd_model_name=teacher.name))
-        runs.append(Run(config, teacher, data.name, record, data_configs[config.model.model], named))
+        run = Run(config, teacher, data.name, record, data_configs[config.model.model])
+        if named and not is_of_its_teacher(run):
+            run = Run(config, teacher, data.name, record, data_configs[config.model.model], names_teacher=True)
+        runs.append(run)
     check_directories_differ(runs)
     for run in runs:
         run.next_epoch = check_directory(run)

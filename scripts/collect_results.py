@@ -38,13 +38,19 @@ FILES = {
     "translation": "checkpoint_best.train.representations.safetensors",
 }
 EPOCH = ("valid_top1", "valid_top5", "valid_nll_loss", "valid_teacher_agreement", "valid_teacher_kl")
+TABLES = ("students.csv", "epochs.csv", "measures.csv", "eta.csv", "translations.csv", "translations_eta.csv")
 Key = tuple[str, str, float, int]  # variant, model, α, seed
 
 
 def collect(place: Path, dest: Path, data: str | None = None) -> None:
     """Write the tables of the runs below a directory: of all data sets, or of one."""
-    dest.mkdir(parents=True, exist_ok=True)
     found = [run for run in find_runs([place]) if data is None or data_of(run) == data]
+    if not found:
+        known = ", ".join(sorted({data_of(run) for run in find_runs([place])}))
+        raise input_error("--data", data, f"must be of {known}")
+    dest.mkdir(parents=True, exist_ok=True)
+    for name in TABLES:
+        (dest / name).unlink(missing_ok=True)  # none stays that other runs have left
     if scored := [run for run in found if run.kind == "translation" and run.metrics]:
         names = ("bleu", "chrf")
         write(
@@ -110,7 +116,7 @@ def variant_of(run: Run) -> str:
 def data_of(run: Run) -> str:
     """The name of a run's data set, with which that of its study begins."""
     study = run.directory.parent
-    known = [path.name for path in (study.parent / "data").iterdir() if f"{study.name}.".startswith(f"{path.name}.")]
+    known = [path.name for path in study.parent.glob("data/*") if f"{study.name}.".startswith(f"{path.name}.")]
     if not known:
         raise input_error("RUNS", run.directory, "must be an output of lskd reproduce")
     return max(known, key=len)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lskd.io.errors import input_error
 from lskd.measure.comparisons import LEVEL, holm, mean_test
 
 BySeed = Mapping[Any, float]
@@ -87,5 +88,15 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.is_file() else []
+class Row(dict[str, str]):
+    """A row of a committed table; a column that it lacks is an InputError."""
+
+    def __missing__(self, name: str) -> str:
+        raise input_error("results", ", ".join(map(str, self)), f"must be a table with the column {name}")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a committed table, none where there is no such file."""
+    if not path.is_file():
+        return []
+    return [Row(row) for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())]

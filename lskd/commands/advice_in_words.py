@@ -159,9 +159,9 @@ def _runs(part: dict[str, Any]) -> str:
     for each in part["without_teacher"]:
         lines.append(f"   without a teacher: {each['model']}, labels of {_alpha(each)}: {_alone(each)}")
     about = (
-        "mean ± standard deviation over seeds (n); the difference is of the best T and T = 1, or of T = 1 and the next "
+        "mean ± standard deviation over seeds and teachers (n); the difference is of the best T and T = 1, or of T = 1 "
+        "and the next best; its interval and p allow for the choice of T, and p for the number of rows"
     )
-    about += "best; its interval and p allow for the choice of T, and p for the number of rows"
     return "\n".join([*lines, _wrapped("   ", about), f"   rests on   {part['given']} runs"])
 
 

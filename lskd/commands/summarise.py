@@ -78,8 +78,8 @@ def students_table(found: Sequence[Effect]) -> str:
     temperatures = sorted({T for each in found for T in each.values})
     table = effects_table(rows, temperatures, [Column("study", "study")])
     units = " and ".join(dict.fromkeys("BLEU" if each.study.unit == "BLEU" else "top-1 in %" for each in found))
-    about = f"{units}, mean ± standard deviation over seeds (n); difference: the best T and T = 1, or the next best"
-    return f"{about}; the interval allows for the choice.\n\n{table}"
+    about = f"{units}, mean ± standard deviation over seeds and teachers (n); difference: the best T and T = 1, or the "
+    return f"{about}next best; the interval allows for the choice.\n\n{table}"
 
 
 def controls_table(controls: Sequence[StepControl]) -> str:

@@ -44,6 +44,7 @@ def test_its_record_names_every_teacher_and_has_the_smoothing_of_the_most_smooth
     record = Ensemble(several).record()
     assert [Path(path).name for path in record["paths"]] == ["1.pth.tar", "2.pth.tar", "3.pth.tar"]
     assert record["model"] == "teacher 1+teacher 2+teacher 3+other"
+    assert Ensemble([Teacher(make(seed=seed), "net") for seed in (1, 2)]).name == "2×net"
     assert record["fingerprint"] == joint_fingerprint([each.fingerprint for each in several])
     assert record["label_smoothing"] == {"alpha": 0.1, "source": "said so"}
 
@@ -79,12 +80,35 @@ def test_a_command_trains_students_of_two_teachers_of_one_alpha_and_of_both_toge
     assert together[0].teacher["fingerprint"] in (joint_fingerprint(of_one), joint_fingerprint(of_one[::-1]))
     assert all(0 < run.history[0]["valid_teacher_agreement"] <= 100 for run in runs.values())
     said = printed(train_images(images, tmp_path / "students", *words, "--resume"))
-    assert "3" in said
+    assert said.count("test_resnet_a0.1_T3_t") == 3
+
+
+@pytest.mark.slow
+def test_a_student_stays_where_it_is_when_a_later_command_has_another_teacher_too(images, image_teachers, tmp_path):
+    from helpers.vision_commands import train_images
+
+    train_images(images, tmp_path, "--model test_resnet --smoothing 0.1 --epochs 1 --seed 8")
+    (other,) = tmp_path.rglob("last.pth.tar")
+    words = ("--model test_resnet --epochs 1 --resume --kd-checkpoint", image_teachers[1])
+    train_images(images, tmp_path / "students", *words)
+    (first,) = (tmp_path / "students").rglob("run.json")
+    before = first.read_bytes()
+    train_images(images, tmp_path / "students", *words, other)
+    names = sorted(path.parent.name for path in (tmp_path / "students").rglob("run.json"))
+    assert len(names) == 2
+    assert names[0] == "test_resnet_a0.1_T1_s42"
+    assert names[1].startswith("test_resnet_a0.1_T1_t")
+    assert first.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (
+            "A:B --kd-loss wttm",
+            "--kd-loss: wttm (must be another: it weighs images by one teacher, not by an ensemble)",
+        ),
+        ("X:Y", "--kd-checkpoint: X:Y (must not repeat an ensemble, in another order either)"),
         ("A:A", "--kd-checkpoint: A (must stand once in an ensemble)"),
         ("A:B --kd-distill-type overhaul", "--kd-distill-type: overhaul (must be logit or token"),
         (
@@ -96,10 +120,10 @@ def test_a_command_trains_students_of_two_teachers_of_one_alpha_and_of_both_toge
 def test_what_has_no_mean_is_refused(words, said, tmp_path):
     from lskd_vision import options
     from lskd_vision.command_line import training_configs
-    from lskd_vision.teachers import _check_ensemble
+    from lskd_vision.teachers import check_ensemble
 
     line = f"--data-dir {tmp_path} --kd-checkpoint {words}".split()
     (config,) = training_configs(options.parser().parse_args(line))
     with pytest.raises(InputError) as error:
-        _check_ensemble(member_paths(config.distillation.kd_checkpoint), config.distillation)
+        check_ensemble(member_paths(config.distillation.kd_checkpoint), config.distillation, [Path("Y:X")])
     assert said in str(error.value)

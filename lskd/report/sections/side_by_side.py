@@ -36,5 +36,5 @@ def _table(title: str, studies: Sequence[Study]) -> Table:
         for alpha in sorted({alpha for alpha, _ in study.students}, key=study.smoothings.index):
             cells = [number(study.spread(alpha, T, metric.key), with_n=True) for T in temperatures]
             rows.append([study.special.removeprefix(", "), smoothing(alpha), *cells])
-    caption = f"{title}: {metric.title} of the students, mean ± σ over seeds (n)"
+    caption = f"{title}: {metric.title} of the students, mean ± σ over seeds and teachers (n)"
     return Table(caption, [["training of the student", "teacher", *map(at, temperatures)]], rows)

@@ -43,7 +43,7 @@ def means_table(rows: Sequence[StudyRow]) -> Table:
     for kind in dict.fromkeys(map(_kind, rows)):
         cells = [number(means.get((kind, T)), with_n=True) for T in temperatures]
         lines.append([kind[1] or "the paper's way", smoothing(kind[2]), *cells])
-    caption = f"{units}, mean ± σ over seeds (n). {models}"
+    caption = f"{units}, mean ± σ over seeds and teachers (n). {models}"
     return Table(caption, [["training of the student", "teacher", *map(at, temperatures)]], lines)
 
 

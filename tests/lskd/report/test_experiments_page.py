@@ -288,7 +288,7 @@ def test_a_study_has_its_question_a_table_by_temperature_and_a_link_to_the_page_
     (results / "results/study.json").write_text(json.dumps({"rows": rows}))
     (results / "study-step.html").touch()
     page = Document(experiments_page(write(results, [STUDY | {"title": HOSTILE}])))
-    assert page.table("top-1 %, mean ± σ over seeds (n). letters: big → net") == [
+    assert page.table("top-1 %, mean ± σ over seeds and teachers (n). letters: big → net") == [
         ["training of the student", "teacher", "T = 1", "T = 3"],
         ["the paper's way", "α = 0.1", "85.00 ± 0.40 (3)", "83.00 (3)"],
         ["gradient scale = match", "α unknown", "–", "84.50 (3)"],
