@@ -9,10 +9,10 @@ import csv
 import io
 from collections import defaultdict
 
+from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
 
-from lskd.io.errors import input_error, run_command
-from lskd.io.files import write_text
+from lskd.io.errors import run_command
 from lskd.paper.evidence import COLUMNS, MEASURED
 from lskd.records.spread import over_seeds
 
@@ -53,17 +53,12 @@ def _variant(name: str) -> str:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the file, or compare it."""
-    if not arguments.check:
-        write_text(MEASURED, summary())
-    elif MEASURED.read_text(encoding="utf-8") != summary():
-        raise input_error("--check", MEASURED, "differs from the committed results: run scripts/evidence.py")
+    write_or_compare(MEASURED, summary(), "evidence.py", arguments.check)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--check", action="store_true", help="compare, and write nothing")
-    return options
+    return computed_parser(__doc__)
 
 
 if __name__ == "__main__":

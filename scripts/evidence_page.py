@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
 from image_statements import SEEDS, SMOOTHED, STEP_CONTROLS, Results
 from planned_tests import BySeed, read_rows
@@ -194,12 +195,10 @@ def filled(page: str, directory: Path) -> str:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write, or compare."""
-    page = PAGE.read_text(encoding="utf-8")
+    text = filled(PAGE.read_text(encoding="utf-8"), RESULTS)
+    write_or_compare(PAGE, text, "evidence_page.py", arguments.check)
     if arguments.check:
-        if page != filled(page, RESULTS):
-            raise input_error("--check", PAGE, "differs from the committed results: run scripts/evidence_page.py")
         return
-    write_text(PAGE, filled(page, RESULTS))
     results = Results(RESULTS)
     for name, (drawing, _, shown) in PICTURES.items():
         if shown(results):
@@ -208,9 +207,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--check", action="store_true", help="compare, and write nothing")
-    return options
+    return computed_parser(__doc__)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ then its statements have their means and no p.
 import argparse
 from pathlib import Path
 
+from computed_files import computed_parser, write_or_compare
 from definitions import ROOT
 from image_statements import Results, larger_student, paper_statements, reasons
 from planned_tests import judged
 from translation_statements import Translations, translation
 
-from lskd.io.errors import input_error, run_command
-from lskd.io.files import write_text
+from lskd.io.errors import run_command
 from lskd.io.tables import csv_text
 
 RESULTS = ROOT / "docs" / "results" / "studies"
@@ -31,18 +31,12 @@ def table(directory: Path) -> str:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the file, or compare it."""
-    path = RESULTS / "tests.csv"
-    if not arguments.check:
-        write_text(path, table(RESULTS))
-    elif path.read_text(encoding="utf-8") != table(RESULTS):
-        raise input_error("--check", path, "differs from what the results beside it give: run scripts/study_tests.py")
+    write_or_compare(RESULTS / "tests.csv", table(RESULTS), "study_tests.py", arguments.check)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--check", action="store_true", help="compare, and write nothing")
-    return options
+    return computed_parser(__doc__)
 
 
 if __name__ == "__main__":

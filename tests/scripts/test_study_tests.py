@@ -140,7 +140,7 @@ def test_the_check_finds_a_result_that_was_changed(tmp_path, monkeypatch):
     study_tests.run(options.parse_args(["--check"]))
     students = (tmp_path / "students.csv").read_text(encoding="utf-8")
     (tmp_path / "students.csv").write_text(students.replace(",11,", ",11,1", 1), encoding="utf-8")
-    with pytest.raises(InputError, match=r"differs from what the results beside it give"):
+    with pytest.raises(InputError, match=r"differs from the committed results: run scripts/study_tests\.py"):
         study_tests.run(options.parse_args(["--check"]))
 
 
