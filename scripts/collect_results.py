@@ -32,6 +32,7 @@ from lskd.measure.model_measures import measure_outputs
 from lskd.measure.neural_collapse import neural_collapse
 from lskd.measure.representations import Representations, read_representations
 from lskd.records.found_runs import Run, find_runs
+from lskd.records.runs import training_time
 
 FILES = {
     "vision": "last.validation.representations.safetensors",
@@ -65,7 +66,7 @@ def collect(place: Path, dest: Path, data: str | None = None) -> None:
         for each in run.record.history
     ]
     _write(dest / "epochs.csv", epochs)
-    measured = [run for run in tqdm(images, desc="measures", unit=" runs", disable=None) if sets_of(run, place)]
+    measured = tqdm([run for run in images if sets_of(run, place)], desc="measures", unit=" runs", disable=None)
     _write(dest / "measures.csv", [{"run": run.name} | measures_of(run, place) for run in measured])
     _write(dest / "eta.csv", etas(images, place))
 
@@ -152,13 +153,14 @@ def about(run: Run) -> dict[str, Any]:
 
 
 def last_epoch(run: Run) -> dict[str, Any]:
-    """The results of a run: its last epoch, the first epoch's gradient relative to T = 1, seconds."""
+    """The results of a run: its last epoch, the first epoch's gradient relative to T = 1, its seconds."""
     history = run.record.history
     last, ratio = history[-1], history[0].get("train_kd_gradient_ratio")
     row = {name: "" if last.get(name) is None else f"{last[name]:.4f}" for name in EPOCH}
-    seconds = sum(each["seconds"] for each in history) / max(1, last.get("together") or 1)
+    time = training_time(run.record)
+    seconds = "" if time is None or time.own is None else f"{time.own:.1f}"
     ratio = "" if ratio is None else f"{ratio:.4f}"
-    return {"epochs": len(history)} | row | {"first_gradient_ratio": ratio, "seconds": f"{seconds:.1f}"}
+    return {"epochs": len(history)} | row | {"first_gradient_ratio": ratio, "seconds": seconds}
 
 
 def measures_of(run: Run, place: Path) -> dict[str, str]:

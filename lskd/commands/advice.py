@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from lskd.commands.effect_tables import as_values
 from lskd.commands.file_logits import Logits
 from lskd.commands.training_commands import images, run_beside, student_of, translation
 from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, holm
@@ -215,13 +216,9 @@ def _effect(effect: Effect, ours: bool, p: float | None) -> Advice:
         "means": {f"{T:g}": asdict(each) for T, each in effect.means.items()},
         "best": effect.best,
         "difference": None
-        if comparison is None
-        else {
-            "higher": comparison.higher,
-            "lower": comparison.lower,
-            "mean": comparison.difference,
-            "low": comparison.interval[0],
-            "high": comparison.interval[1],
+        if comparison is None or (values := as_values(comparison)) is None
+        else values
+        | {
             "p_adjusted": p,
             "more_than_chance": p is not None and p <= LEVEL,
             "temperatures": comparison.temperatures,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lskd.io.tables import Column, show
+from lskd.measure.comparisons import Comparison
 from lskd.records.spread import Spread
 from lskd.records.studies import number
 
@@ -32,6 +33,15 @@ def effect_row(
         return row
     pair = f"{difference['higher']:g} − {difference['lower']:g}"
     return row | {"difference": interval(difference), "pair": pair, "p": p}
+
+
+def as_values(comparison: Comparison | None) -> dict[str, float] | None:
+    """A comparison of two temperatures as plain values; None for None."""
+    if comparison is None or comparison.lower is None:
+        return None
+    low, high = comparison.interval
+    about = {"higher": comparison.higher, "lower": comparison.lower, "mean": comparison.difference}
+    return about | {"low": low, "high": high}
 
 
 def effects_table(rows: Sequence[dict[str, Any]], temperatures: Sequence[float], first: Sequence[Column]) -> str:

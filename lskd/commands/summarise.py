@@ -9,10 +9,10 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from lskd.commands.effect_tables import effect_row, effects_table, interval
+from lskd.commands.effect_tables import as_values, effect_row, effects_table, interval
 from lskd.io.errors import input_error
 from lskd.io.tables import Column, output_file, show, write
-from lskd.measure.comparisons import Comparison, Difference, holm
+from lskd.measure.comparisons import Difference, holm
 from lskd.measure.temperature_effects import Effect, StepControl, effects, step_controls
 from lskd.records.found_runs import find_runs
 from lskd.records.studies import group
@@ -110,15 +110,6 @@ def controls_table(controls: Sequence[StepControl]) -> str:
 def control_name(control: StepControl) -> str:
     """``match``, or the optimiser."""
     return "match" if control.control.matched else str(control.control.optimiser)
-
-
-def as_values(comparison: Comparison | None) -> dict[str, float] | None:
-    """A comparison of two temperatures as plain values; None for None."""
-    if comparison is None or comparison.lower is None:
-        return None
-    low, high = comparison.interval
-    about = {"higher": comparison.higher, "lower": comparison.lower, "mean": comparison.difference}
-    return about | {"low": low, "high": high}
 
 
 def _interval(difference: Difference | None) -> str | None:

@@ -19,10 +19,12 @@ from helpers.forked_commands import hand_over
 from helpers.tiny_scale import write_tiny_scale
 from image_statements import Results
 from plan import make_plan, write_plan
+from planned_tests import read_rows
 from scale_definitions import read_scale
 
 from lskd.paper.published import published
 from lskd.paper.results import read_result
+from lskd.records.runs import read_run
 
 pytestmark = pytest.mark.slow
 LSKD = [str(Path(sys.executable).parent / "lskd"), "reproduce"]
@@ -207,6 +209,10 @@ def test_a_study_goes_from_the_data_to_a_summary_and_a_page_that_tell_its_varian
     similar = [row["eta_similar_percent"] for row in json.loads((tmp_path / "eta.json").read_text())["rows"]]
     assert results.drift("adamw", 0.1, 3)[1] == pytest.approx(sum(similar) / len(similar), abs=1e-3)
     assert results.measure("similar_distance", "test_resnet", 0.1, 1)
+    seconds = {row["run"]: float(row["seconds"]) for row in read_rows(tmp_path / "collected" / "students.csv")}
+    record = read_run(tmp_path / "letters.adamw" / "test_resnet_a0.1_T3_s1")
+    assert record.history[-1]["together"] == 2
+    assert seconds["letters.adamw/test_resnet_a0.1_T3_s1"] == pytest.approx(record.history[-1]["seconds"] / 2, abs=0.1)
 
 
 def test_a_job_that_fails_is_named_with_what_it_said(scale, tmp_path, programs_are_forked):
