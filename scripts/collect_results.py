@@ -1,7 +1,10 @@
 """Collect the results of studies from their runs into tables that are committed: docs/results/studies/*.csv.
 
     python scripts/collect_results.py runs/studies docs/results/studies
+    python scripts/collect_results.py runs/more docs/results/studies --add
     python scripts/collect_results.py runs/mini docs/results/small-letters --data small-letters
+
+With ``--add`` the rows of other runs stay, as those of studies that another machine has run.
 
 - translations.csv: a row for each scored translation model: what it is, test BLEU and chrF of the best checkpoint.
 - students.csv: a row for each image model, students and teachers: what it is, its last epoch, its gradient relative to
@@ -20,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from definitions import PLAIN
+from planned_tests import read_rows
 from tqdm import tqdm
 
 from lskd.commands.file_logits import Logits
@@ -39,42 +43,52 @@ FILES = {
     "translation": "checkpoint_best.train.representations.safetensors",
 }
 EPOCH = ("valid_top1", "valid_top5", "valid_nll_loss", "valid_teacher_agreement", "valid_teacher_kl")
+SCORES = ("bleu", "chrf")
 TABLES = ("students.csv", "epochs.csv", "measures.csv", "eta.csv", "translations.csv", "translations_eta.csv")
 Key = tuple[str, str, float, int]  # variant, model, α, seed
 
 
-def collect(place: Path, dest: Path, data: str | None = None) -> None:
-    """Write the tables of the runs below a directory: of all data sets, or of one."""
+def collect(place: Path, dest: Path, data: str | None = None, add: bool = False) -> None:
+    """Write the tables of the runs below a directory.
+
+    Args:
+        place: the output of ``lskd reproduce``.
+        dest: the directory of the tables.
+        data: the only data set whose runs are taken; None for all.
+        add: keep the rows of runs that are not below ``place``.
+
+    Raises:
+        InputError: no run, or none of the data set.
+    """
     found = [run for run in find_runs([place]) if data is None or data_of(run) == data]
     if not found:
         known = ", ".join(sorted({data_of(run) for run in find_runs([place])}))
         raise input_error("--data", data, f"must be of {known}")
     dest.mkdir(parents=True, exist_ok=True)
+    known_rows = {name: read_rows(dest / name) if add else [] for name in TABLES}
     for name in TABLES:
         (dest / name).unlink(missing_ok=True)  # none stays that other runs have left
-    if scored := [run for run in found if run.kind == "translation" and run.metrics]:
-        names = ("bleu", "chrf")
-        write(
-            dest / "translations.csv", [about(run) | {name: run.metrics.get(name) for name in names} for run in scored]
-        )
-        _write(dest / "translations_eta.csv", etas(scored, place))
+
+    def keep(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        runs = {row["run"] for row in rows}
+        rows = [*(row for row in known_rows[name] if row["run"] not in runs), *rows]
+        if rows:
+            write(dest / name, sorted(rows, key=lambda row: row["run"]))  # stable: epochs stay in their order
+
+    scored = [run for run in found if run.kind == "translation" and run.metrics]
+    keep("translations.csv", [about(run) | {name: run.metrics.get(name) for name in SCORES} for run in scored])
+    keep("translations_eta.csv", etas(scored, place))
     images = [run for run in found if run.kind == "vision" and run.record.history]
-    _write(dest / "students.csv", [about(run) | last_epoch(run) for run in images])
+    keep("students.csv", [about(run) | last_epoch(run) for run in images])
     epochs = [
         {"run": run.name, "epoch": each["epoch"], "valid_top1": f"{each['valid_top1']:.3f}"}
         for run in images
         for each in run.record.history
     ]
-    _write(dest / "epochs.csv", epochs)
+    keep("epochs.csv", epochs)
     measured = tqdm([run for run in images if sets_of(run, place)], desc="measures", unit=" runs", disable=None)
-    _write(dest / "measures.csv", [{"run": run.name} | measures_of(run, place) for run in measured])
-    _write(dest / "eta.csv", etas(images, place))
-
-
-def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows if there are any."""
-    if rows:
-        write(path, rows)
+    keep("measures.csv", [{"run": run.name} | measures_of(run, place) for run in measured])
+    keep("eta.csv", etas(images, place))
 
 
 def etas(runs: Sequence[Run], place: Path) -> list[dict[str, Any]]:
@@ -206,8 +220,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("runs", type=Path, metavar="RUNS", help="the output of lskd reproduce")
     options.add_argument("dest", type=Path, metavar="DEST", help="the directory of the tables")
     options.add_argument("--data", metavar="NAME", help="only this data set's, as its directory is called")
+    options.add_argument("--add", action="store_true", help="keep the rows of runs that are not in RUNS")
     return options
 
 
 if __name__ == "__main__":
-    run_command(parser(), lambda arguments: collect(arguments.runs, arguments.dest, arguments.data))
+    run_command(parser(), lambda arguments: collect(arguments.runs, arguments.dest, arguments.data, arguments.add))

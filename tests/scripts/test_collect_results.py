@@ -1,0 +1,64 @@
+"""Tables of results are collected from run directories, whole or beside those of other machines."""
+
+import msgspec
+import pytest
+from collect_results import collect
+from helpers.small_runs import image_run
+from planned_tests import read_rows
+
+from lskd.io.errors import InputError
+from lskd.records.runs import read_run, write_run
+
+
+def run_of(place, temperature, seed, top1=(50.0, 80.0)):
+    """A student in ``place/letters``, an output of `lskd reproduce`, that had this top-1 after each epoch."""
+    (place / "data" / "letters").mkdir(parents=True, exist_ok=True)
+    made = image_run(place.parent / f"made-{place.name}", temperature=temperature, seed=seed)
+    epochs = [
+        {"epoch": epoch, "updates": 10 * epoch, "seconds": 9.0 * epoch, "valid_top1": each, "valid_top5": 99.0}
+        for epoch, each in enumerate(top1, 1)
+    ]
+    record = msgspec.structs.replace(read_run(made), history=epochs)
+    place = place / "letters" / made.name
+    place.mkdir(parents=True)
+    write_run(record, place)
+
+
+def columns(path, *names):
+    return [tuple(row[name] for name in names) for row in read_rows(path)]
+
+
+def test_a_row_is_the_last_epoch_of_a_run_and_every_epoch_has_its_own(tmp_path):
+    run_of(tmp_path / "runs", 3, 11)
+    run_of(tmp_path / "runs", 1, 11, (60.0, 85.0))
+    collect(tmp_path / "runs", tmp_path / "tables")
+    names = ("label_smoothing", "temperature", "seed", "epochs", "valid_top1")
+    assert columns(tmp_path / "tables" / "students.csv", *names) == [
+        ("0.1", "1", "11", "2", "85.0000"),
+        ("0.1", "3", "11", "2", "80.0000"),
+    ]
+    found = columns(tmp_path / "tables" / "epochs.csv", "epoch", "valid_top1")
+    assert found == [("1", "60.000"), ("2", "85.000"), ("1", "50.000"), ("2", "80.000")]
+
+
+def test_runs_of_another_machine_are_added_and_those_of_the_same_name_replaced(tmp_path):
+    tables = tmp_path / "tables"
+    run_of(tmp_path / "one", 1, 11)
+    run_of(tmp_path / "one", 1, 12)
+    collect(tmp_path / "one", tables)
+    run_of(tmp_path / "other", 1, 12, (60.0, 85.0, 86.0))
+    run_of(tmp_path / "other", 1, 13)
+    collect(tmp_path / "other", tables, add=True)
+    names = ("seed", "valid_top1")
+    assert columns(tables / "students.csv", *names) == [("11", "80.0000"), ("12", "86.0000"), ("13", "80.0000")]
+    assert len(read_rows(tables / "epochs.csv")) == 2 + 3 + 2
+    collect(tmp_path / "other", tables)
+    assert columns(tables / "students.csv", *names) == [("12", "86.0000"), ("13", "80.0000")]
+
+
+def test_no_table_is_touched_where_there_is_no_run_of_the_data_set(tmp_path):
+    run_of(tmp_path / "runs", 1, 11)
+    collect(tmp_path / "runs", tmp_path / "tables")
+    with pytest.raises(InputError, match="must be of letters"):
+        collect(tmp_path / "runs", tmp_path / "tables", "capitals")
+    assert columns(tmp_path / "tables" / "students.csv", "seed") == [("11",)]
