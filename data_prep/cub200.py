@@ -5,6 +5,7 @@
 DEST/
   train/001.Black_footed_Albatross/*.jpg …   5994 images, the official train split
   val/001.Black_footed_Albatross/*.jpg …     5794 images, the official test split
+  groups.json                                the classes of each kind of bird, for `lskd similar --groups`
   manifest.json                              counts, classes, checksum of the archive
 
 timm and torchvision's ImageFolder read this layout; the labels are the official class numbers minus 1.
@@ -16,7 +17,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -168,6 +169,18 @@ def read_split(lists: Mapping[str, bytes], images: Set[str], path: Path) -> tupl
     return classes, split
 
 
+def groups_of(classes: Sequence[str]) -> dict[str, list[str]]:
+    """The classes of each kind of bird, which is the last word of a species' name.
+
+    >>> groups_of(["001.Black_footed_Albatross", "002.Laysan_Albatross", "004.Groove_billed_Ani"])
+    {'Albatross': ['001.Black_footed_Albatross', '002.Laysan_Albatross'], 'Ani': ['004.Groove_billed_Ani']}
+    """
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault(name.partition(".")[2].rpartition("_")[2], []).append(name)
+    return groups
+
+
 def write_tree(path: Path, parameters: dict[str, Any], origin: dict[str, Any], dest: Path) -> dict[str, Any]:
     """Make the directory from the archive at ``path`` atomically, and return its manifest.
 
@@ -190,6 +203,7 @@ def write_tree(path: Path, parameters: dict[str, Any], origin: dict[str, Any], d
             for name in names:
                 os.replace(unpacked / name, directory / part / name)
         shutil.rmtree(unpacked)
+        write_json(directory / "groups.json", groups_of(classes))
         manifest = {
             "parameters": parameters,
             "origin": origin,

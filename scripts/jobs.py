@@ -29,6 +29,7 @@ class Job:
         runs: the run directories of a training; if its temperature is found later, the directory above, with a /.
         trains: of a training: the study and the model, ``letters/test_resnet``.
         epochs: of a training.
+        seconds: of a training, by the speeds that the scale names; 0 where it names none.
         directory: in which it resumes; the jobs after it need its files, and later ones do not.
         gpu: number of GPUs, 0 or 1.
         threads: of the processor.
@@ -44,6 +45,7 @@ class Job:
     runs: list[str] = field(default_factory=list)
     trains: str = ""
     epochs: int = 0
+    seconds: float = 0.0
     directory: str = ""
     gpu: int = 0
     threads: int = 1

@@ -72,7 +72,7 @@ class Models:
         """The job that makes or checks the data."""
         settings = self.settings(data)
         script, *words = (self.source(data) if each == SOURCE else word(each) for each in settings["prepare"])
-        dest = [] if "data_dir" in settings else ["--dest", self.data_dir(data)]
+        dest = [] if settings.get("data_dir") else ["--dest", self.data_dir(data)]
         command = ["python", f"data_prep/{script}", *words, *dest]
         return self.add(Job(f"data.{settings['name']}", "prepare", command, **self.scale.slurm["other"]))
 
@@ -173,7 +173,8 @@ class Models:
         command = train_images(self.settings(data), role, model, self.data_dir(data), run.rpartition("/")[0], seed)
         command += ["--smoothing", word(float(alpha))]
         start, after = self.start(role, alpha if kind == "teacher" else 0.0)
-        return self.trained(run, kind, command + start, [self.prepare(data), *after], [run], role["epochs"])
+        job = self.trained(run, kind, command + start, [self.prepare(data), *after], [run], role["epochs"])
+        return self.estimated(job, data, model)
 
     def without_teacher(self, student: Student) -> str:
         """The job that trains a student on labels alone."""
@@ -241,7 +242,8 @@ class Models:
             command += ["--kd-distill-type", one.distill_type]
         start, before = self.start(model, 0.0)
         runs = list(dict.fromkeys(map(self.run, group)))
-        return self.trained(name, "student", command + start, after + before, runs, role["epochs"])
+        job = self.trained(name, "student", command + start, after + before, runs, role["epochs"])
+        return self.estimated(job, one.data, model["model"], settings["teacher"]["model"])
 
     def trained(self, name: str, kind: str, command: list[str], after: list[str], runs: list[str], epochs: int) -> str:
         """Add a training; its job is named after its run."""
@@ -249,6 +251,16 @@ class Models:
         trains, resources = name.rpartition("_a")[0], self.compute("train")
         job = Job(name.replace("/", "."), kind, command, after, runs=runs, trains=trains, epochs=epochs, **resources)
         return self.add(job)
+
+    def estimated(self, job: str, data: str, model: str, teacher: str | None = None) -> str:
+        """Give an image training the seconds that it takes by the scale's speeds, where these are of its models."""
+        speeds, samples = self.scale.speeds, self.settings(data).get("samples")
+        if speeds and samples:
+            train, ask = speeds["train"].get(model.split(".")[0]), speeds["ask"].get((teacher or "").split(".")[0])
+            if train and (ask or teacher is None):
+                an_image = len(self.jobs[job].runs) / train + (1 / ask if ask else 0)
+                self.jobs[job].seconds = self.jobs[job].epochs * samples * an_image
+        return job
 
     def score(self, run: str, data: str, training: str) -> str:
         """The job that scores a translation model on the test split."""

@@ -7,6 +7,7 @@ A plan is the union of the jobs of its experiments: each model is trained once, 
 """
 
 import argparse
+import functools
 import shlex
 import textwrap
 from collections import Counter
@@ -50,6 +51,9 @@ STUDIES_INTRO = {
 }
 
 
+shipped_experiments = functools.cache(read_experiments)
+
+
 def make_plan(
     experiments: Sequence[Experiment],
     scale: Scale,
@@ -91,7 +95,7 @@ def make_plan(
 
 def page_name(experiments: Sequence[Experiment]) -> str:
     """What tells a page from others: nothing for all of the paper's experiments, ``.studies``, or ``.2A+3``."""
-    ids, known = {each.id for each in experiments}, read_experiments()
+    ids, known = {each.id for each in experiments}, shipped_experiments()
     for words, name in (("all", ""), ("studies", ".studies")):
         if ids == {each.id for each in chosen([words], known)}:
             return name
@@ -123,19 +127,28 @@ def summary(experiments: Sequence[Experiment], scale: Scale, jobs: dict[str, Job
 
 
 def cost(scale: Scale, jobs: dict[str, Job], output: Path) -> str:
-    """Hours of the trainings, from the seconds per epoch of finished runs of the same kind in ``output``."""
+    """Hours of the trainings, from the seconds per epoch of finished runs of the same kind in ``output``.
+
+    Where there are none, from the speeds that the scale names.
+    """
     unit = "GPU hours" if scale.gpu else "core hours"
     trainings = [job for job in jobs.values() if job.trains]
     kinds = {(job.kind, job.trains) for job in trainings}
     speeds = {key: seconds_an_epoch(*key, output, on_gpu=bool(scale.gpu)) for key in kinds}
-    seconds, known, missing = 0.0, 0, set()
+    seconds, known, estimated, missing = 0.0, 0, 0, set()
     for job in trainings:
-        if (speed := speeds[job.kind, job.trains]) is None:
+        speed = speeds[job.kind, job.trains]
+        if speed is not None:
+            seconds += job.epochs * speed * max(1, len(job.runs)) * (1 if scale.gpu else job.threads)
+        elif job.seconds:
+            seconds, estimated = seconds + job.seconds, estimated + 1
+        else:
             missing.add(job.trains)
             continue
-        seconds += job.epochs * speed * max(1, len(job.runs)) * (1 if scale.gpu else job.threads)
         known += 1
     words = f"{seconds / 3600:.1f} for {known} of {len(trainings)} trainings" if known else "unknown"
+    if estimated and scale.speeds:
+        words += f", {estimated} of them by the speeds of {scale.speeds['of']}"
     hint = f"; no finished run in {output} shows the speed of {', '.join(sorted(missing))}" if missing else ""
     return f"{unit}: {words}{hint}"
 

@@ -30,6 +30,20 @@ class Slurm(TypedDict):
     other: Limits
 
 
+class Speeds(TypedDict):
+    """Images per second of a GPU, as somebody has measured them, by timm's name of the model.
+
+    Attributes:
+        of: whose they are, and of which GPU.
+        train: forward, backward and step.
+        ask: forward alone.
+    """
+
+    of: str
+    train: dict[str, Positive]
+    ask: dict[str, Positive]
+
+
 @dataclass(frozen=True)
 class Scale:
     """The meaning of the paper's terms at one size.
@@ -43,6 +57,7 @@ class Scale:
         together: one job for all temperatures of a teacher, student and seed, instead of a job for each.
         seeds: students of each kind; None for the experiment's own number.
         teacher_per_seed: whether students of different seeds have teachers of different seeds, instead of one.
+        speeds: from which the GPU hours of trainings are estimated before any has run.
     """
 
     name: str
@@ -53,6 +68,7 @@ class Scale:
     together: bool = False
     seeds: Positive | None = None
     teacher_per_seed: bool = False
+    speeds: Speeds | None = None
 
 
 class _DataSet(msgspec.Struct, kw_only=True):
@@ -72,6 +88,7 @@ class _DataSet(msgspec.Struct, kw_only=True):
 
 class _Images(_DataSet, kw_only=True):
     images: dict[str, Any]
+    samples: Positive | None = None  # of the training split, to estimate the time of trainings
     teacher: dict[str, Any]
     student: dict[str, Any] = {}
     models: dict[str, dict[str, Any]] = {}  # none: others' models start from those that are trained on it
@@ -121,7 +138,8 @@ class _Recipe(msgspec.Struct):
 def read_scale(name: str) -> Scale:
     """Read the scale of that name in ``scales/``, or that of another YAML file.
 
-    A scale with ``based_on: NAME`` has everything of that one that it does not set itself.
+    A scale with ``based_on: NAME`` has everything of that one that it does not set itself. NAME may be a YAML file,
+    whose path is relative to the file that is based on it.
 
     Raises:
         InputError: there is no such scale, or it is invalid.
@@ -134,9 +152,9 @@ def read_scale(name: str) -> Scale:
     return scale
 
 
-def _path_of(name: str) -> Path:
-    """The file of a scale. Raises InputError."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SCALES / f"{name}.yaml"
+def _path_of(name: str, beside: Path = Path()) -> Path:
+    """The file of a scale, or a YAML file, which is looked for in a directory. Raises InputError."""
+    path = beside / name if name.endswith((".yaml", ".yml")) else SCALES / f"{name}.yaml"
     if not path.is_file():
         there = ", ".join(sorted(each.stem for each in SCALES.glob("*.yaml")))
         raise input_error("--scale", name, f"must be one of {there}, or a YAML file like them")
@@ -147,7 +165,7 @@ def _with_base(content: dict[str, Any], path: Path) -> dict[str, Any]:
     """The settings of a scale with those of the one that it is based on, and so on. Raises InputError."""
     seen = [path]
     while base := content.pop("based_on", None):
-        seen.append(_path_of(str(base)))
+        seen.append(_path_of(str(base), seen[-1].parent))
         if seen[-1] in seen[:-1]:
             raise input_error("--scale", path, f"must not be based on itself: {', '.join(each.name for each in seen)}")
         content = merged(read_yaml(seen[-1], "--scale"), content)

@@ -120,7 +120,7 @@ def test_the_images_are_split_as_the_archive_says_and_nothing_else_is_unpacked(m
     dest, printed, _ = made
     files = sorted(str(path.relative_to(dest)) for path in dest.rglob("*") if path.is_file())
     assert files == sorted(
-        ["manifest.json"]
+        ["groups.json", "manifest.json"]
         + [
             f"{part}/{image.split('images/')[1]}"
             for part in ("train", "val")

@@ -1,5 +1,6 @@
 """The plans of the experiments, against the paper's own grid of students, α, T and seeds."""
 
+import dataclasses
 import itertools
 import json
 import re
@@ -32,6 +33,10 @@ RUNS = {"4": 2, "D.4": 2, "J.1": 2, "3": 1, "B.4": 1, "K.1": 1, "I.1": 1, "I.2":
 
 def plan_of(name: str, scale: str = "paper", **options):
     return make_plan([EXPERIMENTS[name]], read_scale(scale), "runs/here", **options)[0]
+
+
+def without_speeds(scale: str = "paper"):
+    return dataclasses.replace(read_scale(scale), speeds=None)
 
 
 def kinds(jobs: dict, kind: str) -> list:
@@ -232,12 +237,25 @@ def test_a_page_of_some_experiments_does_not_take_the_place_of_the_page_of_all()
 
 
 def test_the_summary_says_how_many_jobs_and_that_their_time_is_unknown(tmp_path):
-    jobs = plan_of("2A")
-    said = summary([EXPERIMENTS["2A"]], read_scale("paper"), jobs, tmp_path)
+    scale = without_speeds()
+    jobs, _ = make_plan([EXPERIMENTS["2A"]], scale, "runs/here")
+    said = summary([EXPERIMENTS["2A"]], scale, jobs, tmp_path)
     assert re.search(r"distil students +48 jobs", said)
     assert re.search(r"in all +53 jobs", said)
     assert "GPU hours: unknown; no finished run" in said
     assert "imagenet/resnet18" in said
+
+
+def test_before_any_has_run_the_hours_are_those_of_measured_speeds(tmp_path):
+    scale = read_scale("paper")
+    said = summary([EXPERIMENTS["2A"]], scale, plan_of("2A"), tmp_path)
+    train, ask = scale.speeds["train"], scale.speeds["ask"]["resnet50"]
+    teachers = 2 * 90 / train["resnet50"]
+    students = 24 * 200 * (1 / train["resnet18"] + 1 / ask + 1 / train["resnet50"] + 1 / ask)
+    assert f"GPU hours: {1281167 * (teachers + students) / 3600:.1f} for 50 of 50 trainings, 50 of them by" in said
+    assert "RTX 3090" in said
+    jobs = plan_of("5")
+    assert "GPU hours: unknown" in summary([EXPERIMENTS["5"]], scale, jobs, tmp_path)  # no speeds of translation
 
 
 def test_the_listing_names_every_job_under_its_kind_and_says_which_are_done(tmp_path):
@@ -277,23 +295,25 @@ def test_jobs_that_train_several_models_cost_that_many(tmp_path):
 
 
 def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
+    scale = without_speeds()
+    jobs, _ = make_plan([EXPERIMENTS["2A"]], scale, "runs/here")
     record = {"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "teacher": {"paths": []}}
     row = {"epoch": 2, "updates": 20, "seconds": 7200.0, "together": 1}
     record |= {"history": [row], "hardware": {"gpus": ["a GPU"]}}
     place = tmp_path / "imagenet" / "resnet18_a0.1_T1_s7"
     place.mkdir(parents=True)
     (place / "run.json").write_text(json.dumps(record))
-    said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
+    said = summary([EXPERIMENTS["2A"]], scale, jobs, tmp_path)
     assert f"GPU hours: {24 * 200:.1f} for 24 of 50 trainings" in said  # an hour an epoch, two kinds of student
     assert "imagenet/resnet18" not in said.partition("shows the speed of")[2]
     (place / "run.json").write_text(json.dumps(record | {"history": [row | {"together": 4}]}))
-    said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
+    said = summary([EXPERIMENTS["2A"]], scale, jobs, tmp_path)
     assert f"GPU hours: {24 * 200 / 4:.1f} for 24 of 50 trainings" in said  # four models shared that hour
     (place / "run.json").write_text(json.dumps(record | {"history": [row | {"together": None}]}))
-    said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
+    said = summary([EXPERIMENTS["2A"]], scale, jobs, tmp_path)
     assert "GPU hours: unknown" in said  # nobody knows how many models shared it
     (place / "run.json").write_text(json.dumps(record | {"hardware": {"gpus": []}}))
-    said = summary([EXPERIMENTS["2A"]], read_scale("paper"), plan_of("2A"), tmp_path)
+    said = summary([EXPERIMENTS["2A"]], scale, jobs, tmp_path)
     assert "GPU hours: unknown" in said  # a run without one says nothing of a GPU's speed
 
 
@@ -305,7 +325,7 @@ def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
         ("study-step --scale medium", "--scale: medium (has no data for study-step: ImageNet-1K)"),
         (
             "2A --scale huge",
-            "--scale: huge (must be one of medium, mini, paper, studies, studies-other-fonts, or a YAML file",
+            "--scale: huge (must be one of medium, mini, paper, studies",
         ),
         ("2A --scale medium", "--scale: medium (has no data for Table 2A: ImageNet-1K)"),
         ("2A --seeds 0", "--seeds: '0' (must be a whole number above 0)"),

@@ -299,6 +299,40 @@ def test_a_scale_has_what_the_one_it_is_based_on_has_and_what_it_sets_itself(tmp
     assert others.data["ImageNet-1K"]["models"] == studies["models"]
 
 
+def test_a_file_that_a_scale_is_based_on_is_looked_for_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "base.yaml").write_text("based_on: mini\nseeds: 7\n")
+    (tmp_path / "own.yaml").write_text("based_on: base.yaml\ngpu: 1\n")
+    monkeypatch.chdir("/")
+    scale = read_scale(str(tmp_path / "own.yaml"))
+    assert (scale.seeds, scale.gpu) == (7, 1)
+
+
+@pytest.mark.parametrize(
+    ("scale", "student", "teacher", "images", "seed"),
+    [
+        ("studies-other-fonts", "test_resnet", "resnet10t", "lskd/arrays", 21),
+        ("studies-convnext", "test_convnext", "resnet10t", "lskd/arrays", 31),
+        ("studies-fashion", "test_resnet", "resnet10t", "torch/fashion_mnist", 41),
+        ("studies-cub", "resnet18.tv_in1k", "resnet50.tv_in1k", None, 11),
+    ],
+)
+def test_the_question_of_the_step_is_asked_of_other_data_and_models_too(scale, student, teacher, images, seed):
+    jobs = plan_of("study-step", scale=scale)
+    students = [job for job in jobs.values() if job.kind == "student" and "--kd-checkpoint" in job.command]
+    teachers = [job for job in jobs.values() if job.kind == "teacher"]
+
+    def values(jobs: list, option: str) -> set:
+        return {job.command[job.command.index(option) + 1] if option in job.command else None for job in jobs}
+
+    assert (values(students, "--model"), values(teachers, "--model")) == ({student}, {teacher})
+    assert values(students + teachers, "--dataset") == {images}
+    assert values(students, "--seed") == {str(each) for each in range(seed, seed + 5)} == values(teachers, "--seed")
+    assert sum(len(job.runs) for job in students) == 110
+    (sets,) = [job for job in jobs.values() if job.name == "sets"]
+    groups = Path(sets.command[sets.command.index("--groups") + 1])
+    assert (ROOT / groups).is_file() or groups.parent.name in ("letters", "cub200")  # that it is made with the data
+
+
 def test_a_student_of_the_teachers_translations_learns_from_data_that_its_own_teacher_made():
     jobs = plan_of("study-sequence", scale="studies")
     word_level = {"": True, ".sequence-level": False, ".both": True}
