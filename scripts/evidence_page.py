@@ -56,6 +56,7 @@ NAMES = {
     "wttm": "`wttm`",
     "teacher-only": "teacher-only tempering",
 }
+PLACES = {"other-fonts": "other fonts", "convnext": "a ConvNeXt", "fashion": "Fashion-MNIST"}
 
 
 def accuracy(results: Results) -> str:
@@ -96,6 +97,19 @@ def statements(questions: Sequence[str]) -> Callable[[Path], str]:
         return markdown(["number", "expected", "mean", "95 %", "n", "p, adjusted", "verdict"], rows)
 
     return table
+
+
+def elsewhere(directory: Path) -> str:
+    """Question 5: of each place the statements that matter most."""
+    wanted = ("1 accuracy falls with T", "match: cost", "match: removed", "3 drift towards similar classes")
+    rows = []
+    for row in read_rows(directory / "tests.csv"):
+        where = row["question"].removeprefix("5, ").partition(":")[0]
+        if row["question"].startswith("5, ") and row["statement"] in wanted and row["mean"]:
+            interval = f"{signed(row['low'])} to {signed(row['high'])}" if row["low"] else "–"
+            what = f"{row['what']} by match" if row["statement"].endswith("removed") else row["what"]
+            rows.append([PLACES[where], what, signed(row["mean"]), interval, row["n"], row["verdict"]])
+    return markdown(["where", "number", "mean", "95 %", "n", "verdict"], rows)
 
 
 def advice(results: Results) -> str:
@@ -180,6 +194,7 @@ def filled(page: str, directory: Path) -> str:
         "controls": lambda: controls(results),
         "reasons": lambda: statements(["2"])(directory),
         "larger": lambda: statements(["2, larger student"])(directory),
+        "elsewhere": lambda: elsewhere(directory),
         "translation": lambda: statements(["3"])(directory),
         "advice": lambda: advice(results),
         "complete": lambda: complete(directory),

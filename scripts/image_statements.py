@@ -11,6 +11,7 @@ from planned_tests import BySeed, Test, minus, planned, read_rows
 from lskd.measure.comparisons import Groups
 
 SEEDS = range(11, 16)
+TEMPERATURES = (2, 3, 4, 64)
 SMALL, LARGE = "test_resnet", "resnet10t"
 SMOOTHED = 0.1
 # Losses and controls at whose T = 1 the loss is the paper's: their students at T = 1 are the plain ones.
@@ -18,6 +19,12 @@ PAPERS_AT_ONE = ("match", "wttm", "teacher-only")
 STEP_CONTROLS = ("match", "lr-x3", "lr-x10", "adamw", "epochs-x4")
 OTHER_LOSSES = ("standardised", "wttm", "teacher-only")
 RIGHT_STEPS = ("match", *OTHER_LOSSES)
+# Question 5, by where: the first of five seeds, the student, the temperatures and the controls.
+ELSEWHERE = {
+    "other-fonts": (21, SMALL, TEMPERATURES, ("match", "lr-x3", "lr-x10", "adamw")),
+    "convnext": (31, "test_convnext", (3, 64), ("match", "lr-x3", "lr-x10")),
+    "fashion": (41, SMALL, (3, 64), ("match", "lr-x3", "lr-x10")),
+}
 
 
 class Results:
@@ -25,9 +32,12 @@ class Results:
 
     Args:
         directory: with students.csv, measures.csv and eta.csv of ``scripts/collect_results.py``.
+        seeds: all that a test needs.
+        student: the model of the students that are told of where no other is named.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, seeds: Sequence[int] = SEEDS, student: str = SMALL) -> None:
+        self.seeds, self.student = seeds, student
         self.top1: dict[tuple[str, str, float, float | None], dict[int, float]] = defaultdict(dict)
         self._by_run: dict[str, tuple[tuple[str, str, float, float | None], int]] = {}
         for row in read_rows(directory / "students.csv"):
@@ -50,70 +60,79 @@ class Results:
                     found[name][key][seed] = float(row[name])
         return found
 
-    def accuracy(self, variant: str, alpha: float, T: float | None, model: str = SMALL) -> BySeed:
+    def accuracy(self, variant: str, alpha: float, T: float | None, model: str | None = None) -> BySeed:
         """Top-1 by seed; at T = 1 of a loss that is then the paper's, of the plain students."""
         if T == 1 and variant in PAPERS_AT_ONE:
             variant = PLAIN
-        return self.top1.get((variant, model, alpha, T), {})
+        return self.top1.get((variant, model or self.student, alpha, T), {})
 
-    def cost(self, variant: str, alpha: float, T: float, model: str = SMALL) -> BySeed:
+    def cost(self, variant: str, alpha: float, T: float, model: str | None = None) -> BySeed:
         """Top-1 at T = 1 less top-1 at T, by seed."""
         return minus(self.accuracy(variant, alpha, 1, model), self.accuracy(variant, alpha, T, model))
 
     def drift(self, variant: str, alpha: float, T: float, dissimilar: bool = False) -> BySeed:
         """η(S1), or η(S2), from T = 1 to T, by seed."""
         name = "eta_dissimilar_percent" if dissimilar else "eta_similar_percent"
-        return self.eta[name].get((variant, SMALL, alpha, T), {})
+        return self.eta[name].get((variant, self.student, alpha, T), {})
 
     def measure(self, name: str, model: str, alpha: float, T: float | None) -> BySeed:
         """A measure of a plain model on the validation images, by seed."""
         return self.measures[name].get((PLAIN, model, alpha, T), {})
 
 
-def paper_statements(results: Results) -> list[Test]:
-    """Question 1: which statements of the paper hold?"""
-    tests, both = [], f"α = {SMOOTHED:g} less 0"
-    for T in (2, 3, 4, 64):
+def paper_statements(
+    results: Results, question: str = "1", temperatures: Sequence[int] = TEMPERATURES, more_smoothing: bool = True
+) -> list[Test]:
+    """Question 1: which statements of the paper hold?
+
+    Args:
+        results: of the runs.
+        question: its name.
+        temperatures: whose costs are tested; statement 2 needs all.
+        more_smoothing: also statement 5, which needs four α.
+    """
+    tests, both, seeds = [], f"α = {SMOOTHED:g} less 0", results.seeds
+
+    def add(statement: str, what: str, expected: int, values: BySeed) -> None:
+        tests.append(planned(question, statement, what, expected, values, seeds))
+
+    for T in temperatures:
         costs = {alpha: results.cost(PLAIN, alpha, T) for alpha in (SMOOTHED, 0.0)}
-        tests.append(planned("1", "1 accuracy falls with T", f"cost of T = {T}, α = 0.1", 1, costs[SMOOTHED], SEEDS))
-        tests.append(planned("1", "1 accuracy falls with T, α = 0", f"cost of T = {T}, α = 0", 1, costs[0.0], SEEDS))
+        add("1 accuracy falls with T", f"cost of T = {T}, α = 0.1", 1, costs[SMOOTHED])
+        add("1 accuracy falls with T, α = 0", f"cost of T = {T}, α = 0", 1, costs[0.0])
         more = minus(costs[SMOOTHED], costs[0.0])
-        tests.append(planned("1", "1 more from a smoothed teacher", f"cost of T = {T}, {both}", 1, more, SEEDS))
-    tests.append(_best(results))
+        add("1 more from a smoothed teacher", f"cost of T = {T}, {both}", 1, more)
+    if set(TEMPERATURES) <= set(temperatures):
+        tests.append(_best(results, question))
     for T in (3, 64):
         drift = {alpha: results.drift(PLAIN, alpha, T) for alpha in (SMOOTHED, 0.0)}
         away = results.drift(PLAIN, SMOOTHED, T, dissimilar=True)
-        tests.append(
-            planned("1", "3 drift towards similar classes", f"η(S1) to T = {T}, α = 0.1", -1, drift[SMOOTHED], SEEDS)
-        )
-        tests.append(planned("1", "3 drift away from the others", f"η(S2) to T = {T}, α = 0.1", 1, away, SEEDS))
+        add("3 drift towards similar classes", f"η(S1) to T = {T}, α = 0.1", -1, drift[SMOOTHED])
+        add("3 drift away from the others", f"η(S2) to T = {T}, α = 0.1", 1, away)
         less = minus(drift[SMOOTHED], drift[0.0])
-        tests.append(planned("1", "3 only from a smoothed teacher", f"η(S1) to T = {T}, {both}", -1, less, SEEDS))
-    for who, model, T in (("teachers", LARGE, None), ("students at T = 1", SMALL, 1.0)):
+        add("3 only from a smoothed teacher", f"η(S1) to T = {T}, {both}", -1, less)
+    for who, model, T in (("teachers", LARGE, None), ("students at T = 1", results.student, 1.0)):
         for name, what, sign in (("nc1_ratio", "NC1 ratio", -1), ("similar_distance", "distance to S1 / to S2", 1)):
             change = minus(results.measure(name, model, SMOOTHED, T), results.measure(name, model, 0.0, T))
-            tests.append(
-                planned("1", "4 tighter clusters, farther apart", f"{what} of {who}, {both}", sign, change, SEEDS)
-            )
-    for T in (3, 64):
+            add("4 tighter clusters, farther apart", f"{what} of {who}, {both}", sign, change)
+    for T in (3, 64) if more_smoothing else ():
         alphas = (0.0, 0.05, 0.1, 0.2)
         costs = [results.cost(PLAIN, alpha, T) for alpha in alphas]
-        seeds = set.intersection(*(set(each) for each in costs))
-        slopes = {seed: float(np.polyfit(alphas, [each[seed] for each in costs], 1)[0]) for seed in seeds}
-        tests.append(
-            planned("1", "5 more smoothing costs more", f"slope of the cost of T = {T} over α", 1, slopes, SEEDS)
-        )
+        known = set.intersection(*(set(each) for each in costs))
+        slopes = {seed: float(np.polyfit(alphas, [each[seed] for each in costs], 1)[0]) for seed in known}
+        add("5 more smoothing costs more", f"slope of the cost of T = {T} over α", 1, slopes)
     return tests
 
 
-def _best(results: Results) -> Test:
+def _best(results: Results, question: str) -> Test:
     """Statement 2: is the smoothed teacher's student at T = 1 the best?"""
     cells = [(alpha, T) for alpha in (SMOOTHED, 0.0) for T in (1, 2, 3, 4, 64)]  # ours is the first
     values: dict[float, BySeed]
     values = {float(place): results.accuracy(PLAIN, alpha, T) for place, (alpha, T) in enumerate(cells)}
+    statement = "2 the smoothed teacher at T = 1 is best"
     what = "T = 1, α = 0.1, less the best other"
-    if any(set(each) != set(SEEDS) for each in values.values()):
-        return planned("1", "2 the smoothed teacher at T = 1 is best", what, 1, {}, SEEDS)
+    if any(set(each) != set(results.seeds) for each in values.values()):
+        return planned(question, statement, what, 1, {}, results.seeds)
     found = Groups(values).best_against(0.0)
     assert found is not None
     assert found.lower is not None
@@ -121,37 +140,49 @@ def _best(results: Results) -> Test:
     alpha, T = cells[int(other)]
     low, high = sorted(sign * end for end in found.interval)
     what += f" (T = {T}, α = {alpha:g})"
-    return Test(
-        "1",
-        "2 the smoothed teacher at T = 1 is best",
-        what,
-        1,
-        sign * found.difference,
-        (low, high),
-        found.p,
-        found.seeds,
-    )
+    return Test(question, statement, what, 1, sign * found.difference, (low, high), found.p, found.seeds)
 
 
-def reasons(results: Results) -> list[Test]:
-    """Question 2: is it diffusion, or the size of the step?"""
+def reasons(
+    results: Results,
+    question: str = "2",
+    controls: Sequence[str] = STEP_CONTROLS,
+    losses: Sequence[str] = OTHER_LOSSES,
+) -> list[Test]:
+    """Question 2: is it diffusion, or the size of the step?
+
+    Args:
+        results: of the runs.
+        question: its name.
+        controls: of the size of the step; the part of the cost that each removes is tested as well.
+        losses: whose costs are tested; with all of them, whether the drift costs accuracy.
+    """
     tests = []
+
+    def add(statement: str, what: str, expected: int, values: BySeed) -> None:
+        tests.append(planned(question, statement, what, expected, values, results.seeds))
+
     for T in (3, 64):
         plain = results.cost(PLAIN, SMOOTHED, T)
-        tests.append(planned("2", "cost without a control", f"cost of T = {T}", 1, plain, SEEDS))
-        for control in STEP_CONTROLS + OTHER_LOSSES:
+        add("cost without a control", f"cost of T = {T}", 1, plain)
+        for control in (*controls, *losses):
             with_it = results.cost(control, SMOOTHED, T)
-            tests.append(planned("2", f"{control}: cost", f"cost of T = {T} with {control}", 1, with_it, SEEDS))
-            if control in STEP_CONTROLS:
-                removed = minus(plain, with_it)
-                tests.append(
-                    planned("2", f"{control}: removed", f"part of the cost of T = {T} removed", 1, removed, SEEDS)
-                )
-        drift = results.drift("match", SMOOTHED, T)
-        tests.append(planned("2", "the drift stays with match", f"η(S1) to T = {T} with match", -1, drift, SEEDS))
-    what = "slope of top-1 over η(S1), match and losses"
-    tests.append(planned("2", "the drift costs accuracy", what, 1, drift_slopes(results), SEEDS))
+            add(f"{control}: cost", f"cost of T = {T} with {control}", 1, with_it)
+            if control in controls:
+                add(f"{control}: removed", f"part of the cost of T = {T} removed", 1, minus(plain, with_it))
+        add("the drift stays with match", f"η(S1) to T = {T} with match", -1, results.drift("match", SMOOTHED, T))
+    if set(OTHER_LOSSES) <= set(losses):
+        what = "slope of top-1 over η(S1), match and losses"
+        add("the drift costs accuracy", what, 1, drift_slopes(results))
     return tests
+
+
+def elsewhere(where: str, directory: Path) -> list[Test]:
+    """Question 5: the statements on other data or models, of the results of ``--scale studies-WHERE``."""
+    first, student, temperatures, controls = ELSEWHERE[where]
+    results = Results(directory, range(first, first + len(SEEDS)), student)
+    tests = paper_statements(results, f"5, {where}: 1", temperatures, more_smoothing=False)
+    return tests + reasons(results, f"5, {where}: 2", controls, ())
 
 
 def drift_slopes(results: Results) -> dict[int, float]:

@@ -1,11 +1,12 @@
 """The tests of the registered statements, on made-up results whose answers are known, against scipy."""
 
+import csv
 import itertools
 
 import numpy as np
 import pytest
 import study_tests
-from image_statements import Results, drift_slopes, larger_student, paper_statements, reasons
+from image_statements import Results, drift_slopes, elsewhere, larger_student, paper_statements, reasons
 from planned_tests import judged
 from scipy import stats
 from study_tests import table
@@ -19,11 +20,11 @@ VARIANTS = ("plain", "match", "lr-x3", "lr-x10", "adamw", "epochs-x4", "standard
 PAPERS_AT_ONE = ("match", "wttm", "teacher-only")
 
 
-def made_up(directory, cost, drift, drift_costs=0.0, left_out=()):
+def made_up(directory, cost, drift, drift_costs=0.0, left_out=(), first_seed=11):
     """Results in which T costs ``cost(variant, α, T)`` points, η(S1) is ``drift(variant, α, T)``, beside noise."""
     draws = np.random.default_rng(5)
     students, etas, measures = [], [], []
-    for seed in SEEDS:
+    for seed in range(first_seed, first_seed + 5):
         of_seed = draws.normal()
         for model, alpha, variant, T in itertools.product(
             ("test_resnet", "resnet10t"), (0.0, 0.05, 0.1, 0.2), VARIANTS, (1, 2, 3, 4, 64)
@@ -142,6 +143,22 @@ def test_the_check_finds_a_result_that_was_changed(tmp_path, monkeypatch):
     (tmp_path / "students.csv").write_text(students.replace(",11,", ",11,1", 1), encoding="utf-8")
     with pytest.raises(InputError, match=r"differs from the committed results: run scripts/study_tests\.py"):
         study_tests.run(options.parse_args(["--check"]))
+
+
+def test_what_is_asked_elsewhere_is_a_family_of_its_own_with_its_own_seeds(tmp_path):
+    fonts = tmp_path / "studies-other-fonts"
+    for directory, first, cost in ((tmp_path / "studies", 11, lambda *_: 0), (fonts, 21, step_size_alone)):
+        directory.mkdir()
+        made_up(directory, cost, drift, first_seed=first)
+    rows = list(csv.DictReader(table(tmp_path / "studies").splitlines()))
+    found = {(row["question"], row["what"]): row["verdict"] for row in rows}
+    assert found["1", "cost of T = 64, α = 0.1"] == "not shown"
+    assert found["5, other-fonts: 1", "cost of T = 64, α = 0.1"] == "holds"
+    assert found["5, other-fonts: 2", "cost of T = 64 with match"] == "not shown"
+    assert found["5, other-fonts: 2", "cost of T = 64 with adamw"] == "not shown"
+    assert not any(what.startswith("slope") for question, what in found if question.startswith("5"))
+    others = [row for row in judged(elsewhere("convnext", fonts)) if row["n"] != "0"]
+    assert all(row["verdict"] == "incomplete" for row in others)  # these are no ConvNeXt's, and of other seeds
 
 
 def made_up_translations(directory):
