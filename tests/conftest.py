@@ -126,3 +126,29 @@ def image_teachers(images, tmp_path_factory) -> list[Path]:
     output = tmp_path_factory.mktemp("image-teachers")
     train_images(images, output, "--model test_resnet --smoothing 0 0.1 --epochs 1 --seed 7")
     return [output / "fashion_mnist" / f"test_resnet_a{alpha}_s7" / "last.pth.tar" for alpha in (0, 0.1)]
+
+
+@pytest.fixture(scope="module")
+def task(data_bin):
+    """A translation task with its training sentences."""
+    from helpers.small_nmt import make_task
+
+    task = make_task(data_bin)
+    task.load_dataset("train")
+    return task
+
+
+@pytest.fixture(scope="module")
+def teacher_model(task):
+    """A small translation model that was not trained."""
+    from helpers.small_nmt import make_model
+
+    return make_model(task, seed=1).eval()
+
+
+@pytest.fixture(scope="module")
+def teacher_path(task, teacher_model, tmp_path_factory) -> Path:
+    """Its checkpoint."""
+    from helpers.small_nmt import save_checkpoint
+
+    return save_checkpoint(tmp_path_factory.mktemp("teacher") / "teacher.pt", teacher_model, task)
