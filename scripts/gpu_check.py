@@ -34,6 +34,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Run a part here, or every part in a process of its own."""
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise input_error("--device", "cuda", "is not there; without a GPU: --device cpu --small --output DIR")
+    if arguments.device == "cpu" and not arguments.small:
+        raise input_error("--device", "cpu", "needs --small: the full sizes are a GPU's and take a CPU hours")
     if arguments.output is None and arguments.device == "cpu":
         raise input_error("--output", "not given", "must be a directory: what a CPU gives is not kept with the GPU's")
     output = arguments.output or ROOT / "docs" / "benchmarks"

@@ -74,7 +74,12 @@ def test_all_parts_together_take_eight_minutes_at_most():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize(
-    ("words", "said"), [("", "--device: cuda (is not there"), ("--device cpu", "--output: not given")]
+    ("words", "said"),
+    [
+        ("", "--device: cuda (is not there"),
+        ("--device cpu --output here", "--device: cpu (needs --small"),
+        ("--device cpu --small", "--output: not given"),
+    ],
 )
 def test_without_a_gpu_the_check_says_how_to_try_it(words, said, tmp_path):
     assert said in last_line(run("python scripts/gpu_check.py", words, status=2))
