@@ -99,6 +99,43 @@ def statements(questions: Sequence[str]) -> Callable[[Path], str]:
     return table
 
 
+def in_short(directory: Path) -> str:
+    """The answers in numbers, a line each for what has run."""
+    rows = {(row["question"], row["statement"], row["what"]): row for row in read_rows(directory / "tests.csv")}
+
+    def told(question: str, statement: str, what: str) -> str | None:
+        """The mean of a test with its interval; without one the number of seeds."""
+        row = rows.get((question, statement, what), {})
+        if not row.get("mean"):
+            return None
+        mean, low, high = (signed(row[name]).lstrip("+") if row[name] else "" for name in ("mean", "low", "high"))
+        return f"{mean} ({low} to {high})" if low else f"{mean} (n = {row['n']})"
+
+    def costs(words: str, question: str, statement: str, what: str) -> list[str]:
+        """What T = 3 and 64 cost, if anything is known of both."""
+        found = [told(question, statement, what.format(T)) for T in (3, 64)]
+        return [f"{words} T = 3 costs {found[0]}, T = 64 {found[1]}"] if all(found) else []
+
+    lines = []
+    smoothed = costs("from a smoothed teacher (α = .1)", "1", "1 accuracy falls with T", "cost of T = {}, α = 0.1")
+    other = costs("from one without smoothing", "1", "1 accuracy falls with T, α = 0", "cost of T = {}, α = 0")
+    if smoothed:
+        lines.append("**Top-1 falls with T** (points, 95 %): " + "; ".join([*smoothed, *other]) + ".")
+    drift = [told("2", "the drift stays with match", f"η(S1) to T = {T} with match") for T in (3, 64)]
+    match = costs("with `match`", "2", "match: cost", "cost of T = {} with match")
+    if match:
+        stays = (
+            f"; the drift towards similar classes stays, η(S1) = {drift[0]} % and {drift[1]} %" if all(drift) else ""
+        )
+        lines.append(
+            "**With gradients as large as at T = 1** the smoothed teacher's student: " + match[0] + stays + "."
+        )
+    slope = told("2", "the drift costs accuracy", "slope of top-1 over η(S1), match and losses")
+    if slope:
+        lines.append(f"**What the drift costs once the steps are right**: {slope} points for each % of η(S1).")
+    return "\n".join(f"- {line}" for line in lines) or "No runs yet."
+
+
 def elsewhere(directory: Path) -> str:
     """Question 5: of each place the statements that matter most."""
     wanted = ("1 accuracy falls with T", "match: cost", "match: removed", "3 drift towards similar classes")
@@ -194,6 +231,7 @@ def filled(page: str, directory: Path) -> str:
         "controls": lambda: controls(results),
         "reasons": lambda: statements(["2"])(directory),
         "larger": lambda: statements(["2, larger student"])(directory),
+        "short": lambda: in_short(directory),
         "elsewhere": lambda: elsewhere(directory),
         "translation": lambda: statements(["3"])(directory),
         "advice": lambda: advice(results),

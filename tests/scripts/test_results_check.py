@@ -31,9 +31,14 @@ def test_a_number_that_was_changed_by_hand_is_found(monkeypatch, tmp_path):
 def test_the_pages_tables_have_the_results_of_a_directory(tmp_path):
     results = made_up(tmp_path, step_size_alone, lambda variant, alpha, T: -80 * alpha)
     (tmp_path / "tests.csv").write_text(study_tests.table(tmp_path), encoding="utf-8")
-    blocks = ("accuracy", "paper", "controls", "reasons", "larger", "advice")
+    blocks = ("short", "accuracy", "paper", "controls", "reasons", "larger", "advice")
     page = filled("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in blocks), tmp_path)
     assert filled(page, tmp_path) == page
+    falls, right_steps, slope = [line for line in page.splitlines() if line.startswith("- **")]
+    assert re.search(r"from a smoothed teacher \(α = \.1\) T = 3 costs 5\.\d\d \(.* to .*\), T = 64 20\.", falls)
+    assert re.search(r"without smoothing T = 3 costs −?0\.\d\d", falls)
+    assert re.search(r"T = 3 costs −?0\.\d\d .*; the drift .* stays, η\(S1\) = −\d+\.\d\d \(", right_steps)
+    assert "What the drift costs once the steps are right" in slope
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
     (at_one,) = [row[2] for row in rows if row[:2] == ["SGD", "0.1"]]
     values = results.accuracy("plain", 0.1, 1).values()
