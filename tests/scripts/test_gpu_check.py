@@ -8,7 +8,9 @@ import gpu_parts
 import pytest
 import torch
 from gpu_parts import Row
-from helpers.commands import last_line, run
+from helpers.commands import run
+
+from lskd.io.errors import InputError
 
 
 def options(**values: object) -> argparse.Namespace:
@@ -81,5 +83,7 @@ def test_all_parts_together_take_eight_minutes_at_most():
         ("--device cpu --small", "--output: not given"),
     ],
 )
-def test_without_a_gpu_the_check_says_how_to_try_it(words, said, tmp_path):
-    assert said in last_line(run("python scripts/gpu_check.py", words, status=2))
+def test_without_a_gpu_the_check_says_how_to_try_it(words, said):
+    with pytest.raises(InputError) as refused:
+        gpu_check.main(gpu_check.parser().parse_args(words.split()))
+    assert said in str(refused.value)

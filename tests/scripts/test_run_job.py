@@ -31,6 +31,7 @@ def test_a_job_runs_in_the_checkout_with_its_output_in_its_log(tmp_path):
     assert log.splitlines()[-1] == f"{ROOT} 3 {{braces}} $HOME"
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_says_its_last_line_and_where_the_rest_is(tmp_path):
     plan = write_plan(tmp_path, "python", "-c", "print('all is well'); raise SystemExit('it was not')")
     result = run("python scripts/run_job.py", plan, "work", status=2)
@@ -45,6 +46,7 @@ def test_the_programs_of_this_environment_come_first():
     assert variables["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
 
 
+@pytest.mark.slow
 def test_a_job_that_a_killed_one_has_left_running_is_waited_for(tmp_path):
     wait = "import sys, time, pathlib; p = pathlib.Path(sys.argv[1]); n = len(list(p.glob('begun*'))); "
     wait += "(p / f'begun{n}').touch(); time.sleep(2); (p / f'ended{n}').touch()"

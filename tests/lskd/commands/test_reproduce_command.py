@@ -23,6 +23,7 @@ def words_after(command: list[str], option: str) -> list[str]:
     return command[command.index(option) + 1 :]
 
 
+@pytest.mark.slow
 def test_what_it_makes_goes_to_the_working_directory(tmp_path):
     said = run("lskd reproduce 2A --dry-run", cwd=tmp_path).stdout
     assert f"at mini scale, in {tmp_path / 'runs' / 'mini'}\n" in said

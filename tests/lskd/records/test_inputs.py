@@ -130,6 +130,7 @@ def test_a_place_that_is_not_there_or_holds_nothing_by_itself_is_refused(place, 
         measured(capsys, place, place / "nowhere")
 
 
+@pytest.mark.slow
 def test_results_of_commands_among_runs_are_used_and_other_json_is_skipped(place):
     rows = [{"model": "#1 student student_net", "top1": 70.0, "top1_sd": None, "class": "Bag", "n": 1}]
     rows[0] |= {"temperature": 1.0, "label_smoothing": 0.1, "split": "valid"}

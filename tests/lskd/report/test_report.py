@@ -15,6 +15,7 @@ import pytest
 import scipy.special
 import scipy.stats
 from helpers.commands import ROOT, run
+from helpers.lskd_commands import here
 from helpers.small_runs import CLASSES, add_representations, image_run, translation_run, write_runs
 
 from lskd.io.errors import InputError
@@ -970,13 +971,9 @@ def test_representations_of_another_temperature_than_the_run_are_refused(tmp_pat
         runs_page([tmp_path])
 
 
-def command(*arguments, status: int = 0) -> subprocess.CompletedProcess:
-    return run("python -m lskd report", *arguments, status=status)
-
-
 @pytest.mark.slow
 def test_the_command_writes_the_page(tmp_path, runs, html):
-    done = command(runs, "--output", tmp_path / "report.html")
+    done = run("python -m lskd report", runs, "--output", tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == html
     assert done.stdout.startswith(str(tmp_path / "report.html"))
     assert len(html) < 3e6
@@ -1005,7 +1002,7 @@ def test_input_that_cannot_be_used_is_one_line_and_writes_nothing(tmp_path, runs
     (empty / "sets.json").write_text('{"Hat": {"similar": ["Bag"], "dissimilar": ["Coat"]}}')
     out = tmp_path / "out.html"
     out.write_text("old")
-    done = command(*(word.format(empty=empty, runs=runs, out=out) for word in arguments), status=2)
+    done = here("report", *(Path(word.format(empty=empty, runs=runs, out=out)) for word in arguments), status=2)
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert out.read_text() == "old"
