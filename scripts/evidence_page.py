@@ -10,13 +10,16 @@ import argparse
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
 from image_statements import SEEDS, SMOOTHED, STEP_CONTROLS, Results
 from planned_tests import BySeed, read_rows
-from study_drawings import draw_cost, draw_drift, draw_temperature
+from study_drawings import draw_cost, draw_drift, draw_temperature, draw_translation
+from translation_statements import Translations
 
 from lskd.io.errors import input_error, run_command
 from lskd.io.files import write_text
@@ -27,22 +30,42 @@ from lskd.records.studies import number
 PAGE = ROOT / "docs" / "evidence.md"
 RESULTS = ROOT / "docs" / "results" / "studies"
 ALPHAS, TEMPERATURES = (0.0, 0.05, 0.1, 0.2), (1, 2, 3, 4, 64)
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The committed results."""
+
+    images: Results
+    translations: Translations
+
+    @classmethod
+    def of(cls, directory: Path) -> Self:
+        """Those in a directory."""
+        return cls(Results(directory), Translations(directory))
+
+
 # Of each picture: how it is drawn, what it shows in words, and whether there is anything to draw.
-PICTURES: dict[str, tuple[Callable[[Results], str], str, Callable[[Results], BySeed]]] = {
+PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed], BySeed]]] = {
     "temperature": (
-        draw_temperature,
+        lambda found: draw_temperature(found.images),
         "Top-1 against the temperature, from a smoothed teacher and another, with three ways to take steps",
-        lambda results: results.accuracy(PLAIN, SMOOTHED, 1),
+        lambda found: found.images.accuracy(PLAIN, SMOOTHED, 1),
     ),
     "cost": (
-        draw_cost,
+        lambda found: draw_cost(found.images),
         "What T costs without a control and with each",
-        lambda results: results.cost(PLAIN, SMOOTHED, 3),
+        lambda found: found.images.cost(PLAIN, SMOOTHED, 3),
     ),
     "drift": (
-        draw_drift,
+        lambda found: draw_drift(found.images),
         "Top-1 against the drift, of students whose steps are right",
-        lambda results: results.drift("match", SMOOTHED, 3),
+        lambda found: found.images.drift("match", SMOOTHED, 3),
+    ),
+    "bleu": (
+        lambda found: draw_translation(found.translations),
+        "Test BLEU against the temperature: all tokens, the teacher's top 4, steps as at T = 1",
+        lambda found: found.translations.of(PLAIN, SMOOTHED, 1),
     ),
 }
 NAMES = {
@@ -196,10 +219,10 @@ def complete(directory: Path) -> str:
     return said
 
 
-def picture(name: str, results: Results) -> str:
+def picture(name: str, committed: Committed) -> str:
     """The link to a picture, empty where there is nothing to draw yet."""
     _, words, shown = PICTURES[name]
-    return f"![{words}](results/studies/{name}.svg)" if shown(results) else ""
+    return f"![{words}](results/studies/{name}.svg)" if shown(committed) else ""
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -224,7 +247,8 @@ def filled(page: str, directory: Path) -> str:
     Raises:
         InputError: a block of another name.
     """
-    results = Results(directory)
+    committed = Committed.of(directory)
+    results = committed.images
     blocks: dict[str, Callable[[], str]] = {
         "accuracy": lambda: accuracy(results),
         "paper": lambda: statements(["1"])(directory),
@@ -236,7 +260,7 @@ def filled(page: str, directory: Path) -> str:
         "translation": lambda: statements(["3"])(directory),
         "advice": lambda: advice(results),
         "complete": lambda: complete(directory),
-    } | {name: functools.partial(picture, name, results) for name in PICTURES}
+    } | {name: functools.partial(picture, name, committed) for name in PICTURES}
 
     def fill(match: re.Match[str]) -> str:
         if match[1] not in blocks:
@@ -252,10 +276,10 @@ def run(arguments: argparse.Namespace) -> None:
     write_or_compare(PAGE, text, "evidence_page.py", arguments.check)
     if arguments.check:
         return
-    results = Results(RESULTS)
+    committed = Committed.of(RESULTS)
     for name, (drawing, _, shown) in PICTURES.items():
-        if shown(results):
-            write_text(RESULTS / f"{name}.svg", drawing(results))
+        if shown(committed):
+            write_text(RESULTS / f"{name}.svg", drawing(committed))
 
 
 def parser() -> argparse.ArgumentParser:

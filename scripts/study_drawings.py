@@ -1,7 +1,7 @@
 """The pictures of docs/evidence.md, from the committed results of our studies."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from definitions import PLAIN
 from image_statements import RIGHT_STEPS, SEEDS, SMOOTHED, STEP_CONTROLS, Results
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.style import context
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from planned_tests import BySeed
+from translation_statements import Translations
 
 from lskd.measure.comparisons import mean_test
 from lskd.records.spread import over_seeds
@@ -38,14 +39,8 @@ def draw_temperature(results: Results) -> str:
         for axes, variant, title in zip(
             panels, (PLAIN, "match", "adamw"), ("SGD", "SGD, steps as at T = 1", "AdamW"), strict=True
         ):
-            for alpha, colour, place in ((0.0, PLAIN_TEACHER, 0), (SMOOTHED, SMOOTH, 1)):
-                found = {T: results.accuracy(variant, alpha, T) for T in TEMPERATURES}
-                spreads = {T: over_seeds(list(values.values())) for T, values in found.items() if values}
-                if spreads:
-                    means, deviations = [s.mean for s in spreads.values()], [s.sd or 0 for s in spreads.values()]
-                    label = f"{'smoothed' if alpha else 'plain'} teacher"
-                    marks = {"marker": style.MARKERS[place], "linestyle": style.DASHES[place], "capsize": 3}
-                    axes.errorbar(list(spreads), means, deviations, color=colour, label=label, **marks)
+            for alpha in (0.0, SMOOTHED):
+                by_temperature(axes, {T: results.accuracy(variant, alpha, T) for T in TEMPERATURES}, alpha)
             axes.set_title(title, fontsize=11)
             temperature_axis(axes)
         panels[0].set_ylabel("student's top-1 in %")
@@ -95,6 +90,37 @@ def draw_drift(results: Results) -> str:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False)
         return svg(drawing)
+
+
+def draw_translation(translations: Translations) -> str:
+    """BLEU against T with all tokens, with the teacher's four most likely, and with steps as at T = 1."""
+    with context(SETTINGS):
+        drawing = Figure(figsize=(8, 3), layout="constrained")
+        panels: Sequence[Axes] = drawing.subplots(1, 3, sharey=True)
+        titles = {PLAIN: "all tokens", "top-4": "the teacher's top 4", "match": "steps as at T = 1"}
+        for axes, (variant, title) in zip(panels, titles.items(), strict=True):
+            for alpha in (0.0, SMOOTHED):
+                found = {T: translations.of(variant, alpha, T) for T in (1, 2, 3, 64)}
+                if variant == "match":
+                    found[1] = translations.of(PLAIN, alpha, 1)
+                by_temperature(axes, found, alpha)
+            axes.set_title(title, fontsize=11)
+            temperature_axis(axes)
+        panels[0].set_ylabel("test BLEU")
+        if panels[0].get_legend_handles_labels()[0]:
+            panels[0].legend(frameon=False, loc="lower left")
+        return svg(drawing)
+
+
+def by_temperature(axes: Axes, found: Mapping[int, BySeed], alpha: float) -> None:
+    """Means and standard deviations over seeds against T, of the students of one kind of teacher."""
+    spreads = {T: over_seeds(list(values.values())) for T, values in found.items() if values}
+    if spreads:
+        place = int(alpha > 0)
+        means, deviations = [each.mean for each in spreads.values()], [each.sd or 0 for each in spreads.values()]
+        marks = {"marker": style.MARKERS[place], "linestyle": style.DASHES[place], "capsize": 3}
+        marks |= {"color": (PLAIN_TEACHER, SMOOTH)[place], "label": f"{('plain', 'smoothed')[place]} teacher"}
+        axes.errorbar(list(spreads), means, deviations, **marks)
 
 
 def interval(values: BySeed) -> tuple[float, float]:

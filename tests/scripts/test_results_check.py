@@ -7,7 +7,7 @@ import evidence_page
 import pytest
 import study_tests
 from evidence_page import filled
-from test_study_tests import made_up, step_size_alone
+from test_study_tests import made_up, made_up_translations, step_size_alone
 
 from lskd.io.errors import InputError
 
@@ -52,3 +52,17 @@ def test_the_pages_tables_have_the_results_of_a_directory(tmp_path):
     assert smoothed.rstrip(" |").endswith("1, 1, 1, 1, 1")
     with pytest.raises(InputError, match="must be a block of accuracy"):
         filled("<!-- acuracy -->\n<!-- end -->", tmp_path)
+
+
+def test_each_picture_shows_what_there_is_and_is_the_same_each_time(tmp_path):
+    made_up(tmp_path, step_size_alone, lambda variant, alpha, T: -80 * alpha)
+    made_up_translations(tmp_path)
+    committed = evidence_page.Committed.of(tmp_path)
+    for name, (draw, _, shown) in evidence_page.PICTURES.items():
+        assert shown(committed), name
+        drawing = draw(committed)
+        assert drawing.startswith("<?xml"), name
+        assert name != "cost" or draw(committed) == drawing
+    (tmp_path / "empty").mkdir()
+    nothing = evidence_page.Committed.of(tmp_path / "empty")
+    assert not any(shown(nothing) for _, _, shown in evidence_page.PICTURES.values())
