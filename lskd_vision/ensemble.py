@@ -35,6 +35,7 @@ class Ensemble(Teacher):
         self.parameters = sum(each.parameters for each in members)
         self.fingerprint = joint_fingerprint([each.fingerprint for each in members])
         self.features: PreReluFeatures | None = None
+        self.feature_width: int | None = None
         self.use_batch_statistics = False
 
     @property

@@ -75,6 +75,8 @@ def _training(record: RunRecord) -> dict[str, Any]:
     facts["teacher"] = (
         f"{teacher.get('model') or 'unknown'}, label smoothing α = {'unknown' if alpha is None else alpha}"
     )
+    if own.get("kd_loss_type") == "feature":
+        return facts | {"distilled": f"features before the last layer, mean squared error, β = {own.get('kd_weight')}"}
     facts["distilled at"] = f"T = {own.get('temperature')}, β = {own.get('kd_weight')}"
     facts["loss"] = f"{own.get('kd_loss_type', 'kl')}, gradient scale {own.get('kd_gradient_scale', 't2')}"
     return facts

@@ -14,7 +14,7 @@ from lskd.loss.schedule import TemperatureSchedule, check_schedule, scheduled_te
 from lskd.loss.types import GradientScale, LossType, Settings
 from lskd_vision.config_values import flag
 
-DistillType = Literal["logit", "overhaul", "token"]
+DistillType = Literal["logit", "overhaul", "token", "feature"]
 # Flags of the arguments of lskd.loss.
 LOSS_FLAGS = {
     "loss": "--kd-loss",
@@ -76,6 +76,7 @@ class DistillationConfig:
         if self.kd_batch_statistics and self.kd_distill_type != "overhaul":
             raise input_error("--kd-batch-statistics", True, "needs --kd-distill-type overhaul")
         self._check_token()
+        self._check_without_soft_targets()
         if self.task_loss_weight == 1 and (self.kd_loss != "kl" or self.kd_gradient_scale != "t2"):
             name = "kd_loss" if self.kd_loss != "kl" else "kd_gradient_scale"
             valid = f"must be below 1: {flag(name)} {getattr(self, name)} is of the distillation term"
@@ -96,10 +97,21 @@ class DistillationConfig:
         if not 0 < self.task_loss_weight < 1:
             valid = "must be above 0 and below 1 for --kd-distill-type token: each head is trained on one"
             raise input_error("--task-loss-weight", self.task_loss_weight, valid)
-        names = [each for each in fields(self) if each.name in OF_SOFT_TARGETS]
-        if self.learns_class and (given := [each for each in names if getattr(self, each.name) != each.default]):
-            valid = "must be left out: --kd-token-distill-type hard learns the teacher's class alone"
-            raise input_error(flag(given[0].name), getattr(self, given[0].name), valid)
+
+    def _check_without_soft_targets(self) -> None:
+        """Check that what learns no tempered probabilities has no option of theirs. Raises InputError."""
+        if self.kd_distill_type == "feature":
+            instead = "--kd-distill-type feature learns features, which have no temperature and no other loss"
+            if not 0 < self.task_loss_weight < 1:
+                valid = "must be above 0 and below 1 for --kd-distill-type feature: labels alone train the last layer"
+                raise input_error("--task-loss-weight", self.task_loss_weight, valid)
+        elif self.learns_class:
+            instead = "--kd-token-distill-type hard learns the teacher's class alone"
+        else:
+            return
+        for each in fields(self):
+            if each.name in OF_SOFT_TARGETS and (value := getattr(self, each.name)) != each.default:
+                raise input_error(flag(each.name), value, f"must be left out: {instead}")
 
     def loss_settings(self) -> Settings:
         """The settings of the loss, with what follows from others. Raises ValueError: they do not fit together."""
@@ -144,9 +156,13 @@ class DistillationConfig:
     def name(self) -> str:
         """T, and the loss, its weight and the gradient scale where they are not the paper's, for a run's name.
 
+        Where features alone are learnt there is no T, and it says so.
+
         >>> DistillationConfig("resnet50", kd_temperature=3.0, kd_loss="decoupled", kd_nckd_weight=2.0).name
         'T3_decoupled2'
         """
+        if self.kd_distill_type == "feature":
+            return "feature"
         name = f"T{self.kd_temperature:g}"
         if self.kd_final_temperature is not None:
             name += f"to{self.kd_final_temperature:g}{self.kd_temperature_schedule}"

@@ -26,10 +26,12 @@ from lskd_vision.epoch_means import EpochMeans
 from lskd_vision.feature_distillation import StudentWithConnectors
 from lskd_vision.models import build, first_line, meta_model, parameter_count
 from lskd_vision.optimisation import Optimisation
+from lskd_vision.pooled_features import StudentWithProjection, with_projection
 from lskd_vision.progress import LOG, log_text
 from lskd_vision.randomness import RandomStream
 from lskd_vision.run_record import BEST, LAST, new_record, stored_args
-from lskd_vision.task import DistillationTask, make_task, train_both_heads
+from lskd_vision.task import DistillationTask
+from lskd_vision.task_kinds import make_task, train_both_heads
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 from lskd_vision.timm_model import TimmModel
 from lskd_vision.validation_fidelity import ValidationLogits
@@ -92,21 +94,21 @@ class Run:
         return self.data_record["classes"]
 
     @property
-    def overhaul(self) -> bool:
-        """Whether features are distilled too."""
-        return self.config.distillation.kd_distill_type == "overhaul"
+    def distils_features(self) -> bool:
+        """Whether features are distilled, too or alone."""
+        return self.config.distillation.kd_distill_type in ("overhaul", "feature")
 
     @property
     def kind(self) -> tuple[str, Teacher | None]:
         """Equal for runs whose models differ in nothing but their initial weights."""
-        return self.config.model.model, self.teacher if self.overhaul else None
+        return self.config.model.model, self.teacher if self.distils_features else None
 
     @functools.cached_property
     def parameters(self) -> int:
         """Of the model, without what feature distillation adds to it."""
         return parameter_count(meta_model(self.config.model, self.config.input, len(self.class_names)))
 
-    def build_model(self) -> TimmModel | StudentWithConnectors:
+    def build_model(self) -> TimmModel | StudentWithConnectors | StudentWithProjection:
         """The model before the first step: a function of ``--seed`` and the options of the model alone."""
         with RandomStream(torch.device("cpu"), self.config.run.seed):
             model = build(self.config.model, self.config.input, self.class_names)
@@ -114,6 +116,8 @@ class Run:
                 train_both_heads(model, self.config.model.model)
             if self.teacher is not None and self.teacher.features is not None:  # they are distilled too
                 return StudentWithConnectors(model, self.teacher.features.channels)
+            if self.teacher is not None and self.teacher.feature_width is not None:
+                return with_projection(model, self.config.model.model, self.teacher.feature_width)
         return model
 
     def start(self, batches_per_epoch: int) -> None:

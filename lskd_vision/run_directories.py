@@ -13,8 +13,10 @@ from lskd.io.errors import input_error
 from lskd.records.runs import ADDED_OPTIONS, look_up, read_run
 from lskd_vision.checkpoints import read_state
 from lskd_vision.models import meta_model
+from lskd_vision.pooled_features import feature_width
 from lskd_vision.run import Run
 from lskd_vision.run_record import CHECKPOINTS, LAST, stored_args
+from lskd_vision.timm_model import TimmModel
 from lskd_vision.weight_conversion import first_difference
 
 # Settings that do not change the result of a training.
@@ -97,7 +99,8 @@ def check_state(run: Run, path: Path) -> None:
     state = read_state(path, "--resume", mapped=True)
     needed = {"state_dict", "optimizer", "epoch", "lskd"}
     needed |= {"state_dict_ema"} if run.config.model.model_ema else set()
-    needed |= {"task_state"} if run.overhaul else set()
+    model = meta_model(run.config.model, run.config.input, len(run.class_names))
+    needed |= {"task_state"} if _has_layers_beside(run, model) else set()
     needed |= {"scheduler"} if run.config.optimisation.sched == "plateau" else set()
     needed |= {NativeScaler.state_dict_key} if run.config.device.scales_loss else set()
     missing = needed - state.keys()
@@ -109,13 +112,20 @@ def check_state(run: Run, path: Path) -> None:
         )
     if difference := another_run(run, made):
         raise input_error("--resume", path, f"is of another run: {difference}")
-    model = meta_model(run.config.model, run.config.input, len(run.class_names))
     for key in ("state_dict", "state_dict_ema")[: 1 + run.config.model.model_ema]:
         weights = state[key]
         if not isinstance(weights, dict) or not all(isinstance(each, Tensor) for each in weights.values()):
             raise input_error("--resume", path, f"does not fit the run: {key} must hold tensors")
         if misfit := first_difference(weights, model):
             raise input_error("--resume", path, f"does not fit the run: {key} has {', '.join(misfit)}")
+
+
+def _has_layers_beside(run: Run, model: TimmModel) -> bool:
+    """Whether layers are trained beside a run's student, which fit its features to the teacher's."""
+    if run.teacher is None or not run.distils_features:
+        return False
+    width = run.teacher.feature_width  # None: features of stages
+    return width is None or width != feature_width(model, "--model", run.config.model.model)
 
 
 def another_run(run: Run, made: Mapping[str, Any]) -> str | None:

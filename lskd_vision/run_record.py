@@ -31,7 +31,7 @@ def new_record(
         "kd_weight": 1 - loss.task_loss_weight if loss.distils else 0.0,
         "label_smoothing": loss.smoothing,
         "teacher_topk": 0,
-        "kd_loss_type": loss.kd_loss if loss.distils else None,
+        "kd_loss_type": ("feature" if loss.kd_distill_type == "feature" else loss.kd_loss) if loss.distils else None,
         "nckd_weight": loss.loss_settings().nckd_weight if loss.kd_loss == "decoupled" else None,
         "kd_gradient_scale": loss.kd_gradient_scale if loss.distils else None,
         "temperature_schedule": loss.kd_temperature_schedule if loss.distils else None,

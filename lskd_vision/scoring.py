@@ -117,8 +117,7 @@ def score(
     found = []
     for number, teacher in enumerate(teachers):
         own, *others = counts[number * len(counts) // len(teachers) :][: len(counts) // len(teachers)]
-        argument, value = ("--kd-checkpoint", teacher.path) if teacher.path else ("--kd-model-name", teacher.name)
-        check_score(own, order, others[0] if others else None, argument, value, config.device.scales_loss)
+        check_score(own, order, others[0] if others else None, *teacher.named, config.device.scales_loss)
         metrics = accuracy_metrics(own)
         smoothing = with_estimate(teacher.label_smoothing, estimate_label_smoothing(sampled[number]))
         valid = {name: metrics[name] for name in ("top1", "top5", "nll_loss")}

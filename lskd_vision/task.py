@@ -1,24 +1,21 @@
-"""timm tasks that distil: the forward pass of one student and its loss, for any timm model on either side.
+"""A timm task that distils: the forward pass of one student and its loss, for any timm model on either side.
 
-A teacher's output can be passed in, so that many students share one forward pass of their teacher. Another loss is a
-class here, a value of ``--kd-distill-type``, and a line in :func:`make_task`.
+A teacher's output can be passed in, so that many students share one forward pass of their teacher. What is distilled
+beside or in place of the logits is in :mod:`lskd_vision.task_kinds`.
 """
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.task import ClassificationTask, TrainingTask
+from timm.task import ClassificationTask
 from timm.utils import unwrap_model
 from torch import Tensor, nn
 
-from lskd.io.errors import input_error
 from lskd.loss.checks import check_settings
 from lskd.loss.distillation import distillation_loss
 from lskd.loss.types import GradientScale, LossType, MeasuredSums
-from lskd_vision.feature_distillation import FEATURE_WEIGHT, feature_loss
-from lskd_vision.loss_config import DistillationConfig, TaskLossConfig
-from lskd_vision.task_losses import SmoothedCrossEntropy, make_task_loss
+from lskd_vision.task_losses import SmoothedCrossEntropy
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput, input_config
 
 
@@ -140,148 +137,3 @@ class DistillationTask(ClassificationTask):
         if kd_weight in (0, 1):
             return (kd_loss if kd_weight else task_loss), task_loss
         return kd_weight * kd_loss + (1 - kd_weight) * task_loss, task_loss
-
-
-class OverhaulDistillationTask(DistillationTask):
-    """Heo et al. 2019: feature distillation before the last ReLU of four stages, with distillation as the task loss.
-
-    The trained module is the student with its connectors; checkpoints keep the two apart, so that the student's weights
-    are a plain model's. ``feature_loss`` is among the scalars, weighted.
-    """
-
-    def __init__(
-        self, model: nn.Module, teacher: Teacher | None = None, *, margins: list[Tensor], **settings: Any
-    ) -> None:
-        super().__init__(model, teacher, **settings)
-        self.margins = margins
-
-    def forward(self, input: Tensor, target: Tensor, teacher_output: TeacherOutput | None = None) -> dict[str, Tensor]:
-        """As :meth:`DistillationTask.forward`; the teacher's output must have its features."""
-        teacher_output = teacher_output or self._run_teacher(input)
-        logits, features = self.trainable_module(input, with_features=True)
-        result = self._losses(logits, target, teacher_output)
-        weighted = FEATURE_WEIGHT * feature_loss(features, teacher_output.features, self.margins)
-        return result | {"loss": result["loss"] + weighted, "feature_loss": weighted.detach()}
-
-    def get_eval_model(self, module: nn.Module | None = None, ema: bool = False) -> nn.Module | None:
-        """The student without its connectors, for validation and checkpoints."""
-        module = module if module is not None else self.get_trainable_module(ema=ema)
-        return None if module is None else unwrap_model(module).student
-
-    def get_task_state(self, module: nn.Module | None = None, ema: bool = False) -> dict[str, Any]:
-        """The connectors' weights, for checkpoints."""
-        connectors = self._connectors(ema)
-        return {"connectors": connectors.state_dict()} if connectors is not None else {}
-
-    def load_task_state(
-        self, state: dict[str, Any] | None, strict: bool = True, module: nn.Module | None = None, ema: bool = False
-    ) -> None:
-        """Restore the connectors from a checkpoint."""
-        if state and (connectors := self._connectors(ema)) is not None:
-            connectors.load_state_dict(state["connectors"], strict=strict)
-
-    def _connectors(self, ema: bool) -> nn.Module | None:
-        module = self.get_trainable_module(ema=ema)
-        return None if module is None else unwrap_model(module).connectors
-
-
-class TokenDistillationTask(DistillationTask):
-    """A model with a head for the teacher, such as a distilled DeiT: labels train its head, the teacher the other.
-
-    In evaluation the model's logits are the mean of the two. As timm's task of this name; the distillation term is any
-    of :class:`DistillationTask`, or with ``hard`` the cross entropy to the teacher's class.
-
-    Args:
-        model: with its distilled training on, see :func:`train_both_heads`.
-        teacher: as there.
-        task_loss_weight: of the labels' loss, between 0 and 1; what remains is that of the distillation term.
-        criterion: the labels' loss.
-        hard: learn the teacher's class alone.
-        settings: as there.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        teacher: Teacher | None = None,
-        *,
-        task_loss_weight: float,
-        criterion: nn.Module,
-        hard: bool = False,
-        **settings: Any,
-    ) -> None:
-        super().__init__(model, teacher, criterion=criterion, **settings | {"kd_weight": 1.0})
-        self.task_loss_weight, self.hard = task_loss_weight, hard
-
-    def forward(self, input: Tensor, target: Tensor, teacher_output: TeacherOutput | None = None) -> dict[str, Tensor]:
-        """As :meth:`DistillationTask.forward`; ``output``, ``task_loss`` and ``nll_loss`` are of the labels' head."""
-        teacher_output = teacher_output or self._run_teacher(input)
-        of_labels, of_teacher = self.trainable_module(input)
-        result = self._losses(of_teacher, target, teacher_output)
-        if self.hard:
-            if isinstance(teacher_output.logits, list):
-                raise ValueError("teacher_output: several teachers' logits (must be one's, whose class is learnt)")
-            loss = F.cross_entropy(of_teacher.float(), teacher_output.logits.argmax(1))
-            result = {name: value for name, value in result.items() if not name.startswith("gradient_square")}
-            result |= {"loss": loss, "kd_loss": loss.detach()}
-        task_loss = self.criterion(of_labels, target)
-        return result | {
-            "loss": (1 - self.task_loss_weight) * result["loss"] + self.task_loss_weight * task_loss,
-            "output": of_labels,
-            "task_loss": task_loss.detach(),
-            "nll_loss": F.cross_entropy(of_labels.detach().float(), target),
-        }
-
-
-def train_both_heads(model: nn.Module, name: str) -> None:
-    """Let a model give the logits of both heads in training.
-
-    Raises:
-        InputError: naming ``--model``: it has one head.
-    """
-    switch: Any = getattr(model, "set_distilled_training", None)
-    if switch is None:
-        valid = "must have a head for the teacher, as deit_tiny_distilled_patch16_224, for --kd-distill-type token"
-        raise input_error("--model", name, valid)
-    switch(True)
-
-
-def make_task(
-    model: nn.Module,
-    config: DistillationConfig,
-    teacher: Teacher | None,
-    normalisation: Normalisation,
-    device: torch.device,
-    task_loss: TaskLossConfig,
-) -> TrainingTask:
-    """The task of a model in training: timm's classification without a teacher, distillation with one.
-
-    Args:
-        model: on ``device``; with its connectors where features are distilled.
-        config: of the loss.
-        teacher: of a student.
-        normalisation: of the model's inputs.
-        device: of the model.
-        task_loss: the loss of the labels.
-    """
-    criterion = make_task_loss(task_loss, config.smoothing)
-    if teacher is None:
-        return ClassificationTask(model, criterion=criterion, device=device, verbose=False)
-    settings: dict[str, Any] = {
-        "temperature": config.kd_temperature,
-        "student_temperature": config.kd_student_temperature,
-        "kd_weight": 1 - config.task_loss_weight,
-        "label_smoothing": config.smoothing,
-        "criterion": criterion if task_loss.bce_loss else None,
-        "loss": config.kd_loss,
-        "nckd_weight": config.kd_nckd_weight,
-        "gradient_scale": config.kd_gradient_scale,
-        "normalisation": normalisation,
-        "device": device,
-    }
-    if config.kd_distill_type == "overhaul":
-        return OverhaulDistillationTask(model, teacher, margins=teacher.margins(), **settings)
-    if config.kd_distill_type == "token":
-        settings |= {"criterion": criterion, "task_loss_weight": config.task_loss_weight}
-        return TokenDistillationTask(model, teacher, hard=config.learns_class, **settings)
-    return DistillationTask(model, teacher, **settings)

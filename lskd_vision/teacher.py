@@ -20,6 +20,7 @@ from lskd_vision.data import DataConfig, per_channel
 from lskd_vision.feature_distillation import PreReluFeatures, batch_statistics, margins, teacher_batch_norms
 from lskd_vision.folding import without_batch_norms
 from lskd_vision.models import create, parameter_count, rebuild
+from lskd_vision.pooled_features import feature_width, logits_and_features
 from lskd_vision.teacher_checks import check_teacher
 from lskd_vision.timm_model import TimmModel
 
@@ -85,6 +86,7 @@ class Teacher:
         class_names: of its outputs, in order; None if unknown.
         path: of its checkpoint.
         features: also give the four features before a stage's last ReLU (Heo et al. 2019, timm's ResNets alone).
+        pooled_features: also give the features before the last layer.
         use_batch_statistics: its BatchNorms use the statistics of the batch, and keep their own.
         device: where it computes.
     """
@@ -101,6 +103,7 @@ class Teacher:
         class_names: list[str] | None = None,
         path: Path | None = None,
         features: bool = False,
+        pooled_features: bool = False,
         use_batch_statistics: bool = False,
         device: torch.device | None = None,
     ) -> None:
@@ -115,7 +118,13 @@ class Teacher:
         self.in_chans = len(model.pretrained_cfg["mean"])
         self.wrapped = DistillationTeacher(model.to(device), device=device)
         self.features = PreReluFeatures(model, "--kd-model-name") if features else None
+        self.feature_width = feature_width(model, *self.named) if pooled_features else None
         self.use_batch_statistics = use_batch_statistics
+
+    @property
+    def named(self) -> tuple[str, object]:
+        """The option that chose it, and its value, for errors."""
+        return ("--kd-checkpoint", self.path) if self.path else ("--kd-model-name", self.name)
 
     @property
     def paths(self) -> list[Path]:
@@ -153,6 +162,9 @@ class Teacher:
         with statistics:
             if self.features is not None:
                 return TeacherOutput(*self.features(images))
+            if self.feature_width is not None:
+                logits, features = logits_and_features(self.model, images)
+                return TeacherOutput(logits, [features])
             return TeacherOutput(self.wrapped(images))
 
     def margins(self) -> list[Tensor]:
@@ -188,6 +200,7 @@ def load_teacher(
     input_sizes: Collection[tuple[int, int, int]],
     device: torch.device,
     features: bool = False,
+    pooled_features: bool = False,
     use_batch_statistics: bool = False,
 ) -> Teacher:
     """Load a teacher from a checkpoint of any origin or, without one, timm's pretrained weights, and check it.
@@ -199,6 +212,7 @@ def load_teacher(
         input_sizes: channels, height and width of the students' images.
         device: where it computes.
         features: see :class:`Teacher`.
+        pooled_features: likewise.
         use_batch_statistics: likewise.
 
     Raises:
@@ -226,6 +240,7 @@ def load_teacher(
         name,
         path=path,
         features=features,
+        pooled_features=pooled_features,
         use_batch_statistics=use_batch_statistics,
         device=device,
         **known,

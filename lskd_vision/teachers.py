@@ -30,7 +30,8 @@ def load_teachers(
             continue
         paths = member_paths(loss.kd_checkpoint)
         check_ensemble(paths, loss, [path for _, path in teachers])
-        kind = {"features": loss.kd_distill_type == "overhaul", "use_batch_statistics": loss.kd_batch_statistics}
+        kind = {"features": loss.kd_distill_type == "overhaul", "pooled_features": loss.kd_distill_type == "feature"}
+        kind |= {"use_batch_statistics": loss.kd_batch_statistics}
         members = [
             load_teacher(loss.kd_model_name, path, data.class_names, inputs, device, **kind) for path in paths or [None]
         ]
@@ -78,7 +79,7 @@ def check_ensemble(paths: Sequence[Path], loss: DistillationConfig, others: Sequ
     repeated = next((path for path in paths if paths.count(path) > 1), None)
     if repeated is not None:
         raise input_error("--kd-checkpoint", repeated, "must stand once in an ensemble")
-    if loss.kd_distill_type == "overhaul":
-        raise input_error("--kd-distill-type", "overhaul", "must be logit or token: an ensemble has no features")
+    if (kind := loss.kd_distill_type) in ("overhaul", "feature"):
+        raise input_error("--kd-distill-type", kind, "must be logit or token: an ensemble has no features")
     if loss.learns_class:
         raise input_error("--kd-token-distill-type", "hard", "must be soft: an ensemble averages probabilities")

@@ -5,7 +5,7 @@ _LR_CYCLE = "one cycle only; --sched cosine, step, multistep, tanh, poly or plat
 _LAYER = "all layers have one learning rate"
 _REPEATABLE = "the order of images is a function of --data-seed and the epoch alone, so that runs can be repeated"
 _EVERY_EPOCH = "every model is validated and saved after every epoch"
-_FEATURES = "--kd-distill-type overhaul distils features before a stage's last ReLU, of ResNets"
+_FEATURES = "the models say how many features they have"
 _HUB = "nothing is fetched from a hub; give --data-dir"
 INSTEAD = {
     **dict.fromkeys(("--jsd-loss", "--aug-splits", "--split-bn", "--resplit"), _SPLIT),

@@ -78,7 +78,7 @@ def add_teacher_options(options: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--kd-distill-type",
         choices=get_args(DistillType),
-        help="overhaul: also features (Heo et al.); token: a head of its own",
+        help="overhaul: also features (Heo et al.); token: a head of its own; feature: those before the last layer",
     )
     group.add_argument(
         "--kd-token-distill-type", choices=("soft", "hard"), help="token: at T (default), or the teacher's class alone"

@@ -9,8 +9,10 @@ from torch import Tensor
 from lskd.io.errors import InputError, input_error
 from lskd_vision.feature_distillation import StudentWithConnectors, feature_loss
 from lskd_vision.models import by, check_input, check_logits, first_line
+from lskd_vision.pooled_features import StudentWithProjection, check_width
 from lskd_vision.randomness import RandomStream
 from lskd_vision.run import Run
+from lskd_vision.teacher import Teacher
 
 
 def try_out(runs: Sequence[Run]) -> None:
@@ -26,7 +28,8 @@ def try_out(runs: Sequence[Run]) -> None:
         device = config.device.torch_device
         together = config.processes.world_size if config.model.sync_bn else 1
         model = run.build_model().to(device)
-        check_input(model.student if isinstance(model, StudentWithConnectors) else model, input_size, "--model", name)
+        wrapped = isinstance(model, StudentWithConnectors | StudentWithProjection)
+        check_input(model.student if wrapped else model, input_size, "--model", name)
         with RandomStream(device, config.run.seed):
             classes, images = len(run.class_names), config.optimisation.batch_size * together
             check_training(_forward(run, model.train()), classes, input_size, images, name, device)
@@ -37,8 +40,10 @@ def _forward(run: Run, model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
     teacher = run.teacher
     if run.config.distillation.kd_distill_type == "token":
         return functools.partial(_first_of_two, model, run.config.model.model)
-    if teacher is None or not run.overhaul:
+    if teacher is None or not run.distils_features:
         return model
+    if isinstance(model, StudentWithProjection):
+        return functools.partial(_first_of_features, model, run.config.model.model, teacher)
 
     def forward(images: Tensor) -> Tensor:
         logits, features = model(images, with_features=True)
@@ -54,6 +59,13 @@ def _first_of_two(model: torch.nn.Module, name: str, images: Tensor) -> Tensor:
     if not isinstance(heads, tuple) or len(heads) != 2:
         raise input_error("--model", name, "must have a head for the teacher, for --kd-distill-type token")
     return heads[0]
+
+
+def _first_of_features(model: StudentWithProjection, name: str, teacher: Teacher, images: Tensor) -> Tensor:
+    """The logits of a student. Raises InputError: it or its teacher does not give the features that it should."""
+    check_width(model.student, images, "--model", name)
+    check_width(teacher.model, images, *teacher.named)
+    return model(images)[0]
 
 
 def check_training(

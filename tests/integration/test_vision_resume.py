@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from helpers.image_folders import write_folders
-from helpers.refusals import refusal, run
+from helpers.refusals import answer, refusal, run
 from helpers.vision_commands import same_weights, state_of
 
 from lskd.records.runs import read_run, write_run
@@ -107,6 +107,65 @@ def test_a_temperature_that_changes_goes_on_where_it_was(ended, tmp_path, monkey
     assert [row["kd_temperature"] for row in histories[0]] == [3, 2, 1]
     for name in ("teacher_agreement", "teacher_kl", "teacher_agreement_ema", "teacher_kl_ema"):
         assert all(row[f"valid_{name}"] >= 0 for row in histories[0])
+
+
+def test_students_of_features_resume_to_the_same_weights_and_are_models_like_any_other(
+    ended, tmp_path, monkeypatch, capsys
+):
+    """Two seeds of two models, of which one is projected to the teacher's width, and the moving average of each."""
+    from lskd_vision.run import Run
+
+    (tmp_path / "clothes").symlink_to(ended / "clothes")
+    words = WORDS.replace("--model test_resnet --smoothing 0 0.1", "--model test_efficientnet test_resnet --seed 1 2")
+    words += " --kd-distill-type feature --task-loss-weight 0.5 --warmup-epochs 0"
+    words += f" --kd-checkpoint {ended / 'whole/clothes' / SECOND / 'last.pth.tar'}"
+    assert command(tmp_path, "whole", monkeypatch, words=words) == 0
+    take_step = Run.step
+
+    def step_or_stop(self, images, target, output, epoch, batch):
+        if (epoch, batch) == (1, 1):
+            raise KeyboardInterrupt
+        take_step(self, images, target, output, epoch, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "step", step_or_stop)
+        assert command(tmp_path, "interrupted", patch, words=words) == 130
+    names = {f"{model}_a0.1_feature_s{seed}" for model in ("test_efficientnet", "test_resnet") for seed in (1, 2)}
+    assert {path.name for path in (tmp_path / "whole/clothes").iterdir()} == names
+    projected = tmp_path / "interrupted/clothes/test_efficientnet_a0.1_feature_s2/last.pth.tar"
+    kept = projected.read_bytes()
+    change(projected, task_state=None)
+    capsys.readouterr()
+    assert command(tmp_path, "interrupted", monkeypatch, words=words) == 2
+    assert f"--resume: {projected} (lacks task_state: put back" in capsys.readouterr().err
+    projected.write_bytes(kept)
+    assert command(tmp_path, "interrupted", monkeypatch, words=words) == 0
+    for name in names:
+        one, other = (tmp_path / place / "clothes" / name / "last.pth.tar" for place in ("whole", "interrupted"))
+        states = state_of(one), state_of(other)
+        for key in ("state_dict", "state_dict_ema"):
+            assert same_weights(one, other, key)
+        for key in ("task_state", "task_state_ema"):
+            assert (key in states[0]) == ("efficientnet" in name)
+            found, wanted = (state.get(key, {"projection": {}})["projection"] for state in states)
+            assert found.keys() == wanted.keys()
+            assert all(torch.equal(found[each], wanted[each]) for each in found)
+        assert not any("projection" in each for each in states[0]["state_dict"])
+    history = read_run(projected.parent).history
+    assert history[1]["train_kd_loss"] < history[0]["train_kd_loss"]
+
+    here = f"--data-dir {tmp_path / 'clothes'} --device cpu --workers 0"
+    for words in (f"validate {projected} {here}", f"representations {projected} {here}"):
+        assert answer(f"lskd_vision.{words}".split(), monkeypatch, capsys)[0] == 0
+    export = f"lskd_vision.export {projected} {tmp_path / 'exported'}"
+    assert answer(export.split(), monkeypatch, capsys)[0] == 0
+    import timm
+
+    exported = timm.create_model(f"local-dir:{tmp_path / 'exported'}", pretrained=True).state_dict()
+    trained = state_of(projected)["state_dict"]
+    assert exported.keys() == trained.keys()
+    assert all(torch.equal(exported[name], trained[name]) for name in trained)
+    assert "features before the last layer" in (tmp_path / "exported/README.md").read_text(encoding="utf-8")
 
 
 def test_mixed_images_go_on_where_they_were_for_every_student_alone_and_in_company(

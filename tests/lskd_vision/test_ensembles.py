@@ -111,6 +111,7 @@ def test_a_student_stays_where_it_is_when_a_later_command_has_another_teacher_to
         ("X:Y", "--kd-checkpoint: X:Y (must not repeat an ensemble, in another order either)"),
         ("A:A", "--kd-checkpoint: A (must stand once in an ensemble)"),
         ("A:B --kd-distill-type overhaul", "--kd-distill-type: overhaul (must be logit or token"),
+        ("A:B --kd-distill-type feature --task-loss-weight .5", "--kd-distill-type: feature (must be logit or token"),
         (
             "A:B --kd-distill-type token --kd-token-distill-type hard --task-loss-weight .5",
             "--kd-token-distill-type: hard (must be soft",

@@ -215,6 +215,15 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
             f"{STUDENT} --kd-distill-type token --kd-token-distill-type hard --task-loss-weight 0.5 --kd-temperature 3",
             "--kd-temperature: 3.0 (must be left out: --kd-token-distill-type hard learns the teacher's class alone)",
         ),
+        (f"{STUDENT} --kd-distill-type feature", "--task-loss-weight: 0.0 (must be above 0 and below 1 for"),
+        (
+            f"{STUDENT} --kd-distill-type feature --task-loss-weight 0.5 --kd-temperature 3",
+            "--kd-temperature: 3.0 (must be left out: --kd-distill-type feature learns features, which have no",
+        ),
+        (
+            f"{STUDENT} --kd-distill-type feature --task-loss-weight 0.5 --kd-loss wttm",
+            "--kd-loss: wttm (must be left out: --kd-distill-type feature learns features, which have no",
+        ),
         ("--bce-pos-weight 2", "--bce-pos-weight: 2.0 (needs --bce-loss)"),
         (f"{STUDENT} --bce-loss", "--bce-loss: True (needs --task-loss-weight: without it labels are not trained on)"),
         ("--sched multistep", "--sched: multistep (needs --decay-milestones)"),

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.task import FeatureDistillationTask as TimmFeatureDistillationTask
 from timm.task import LogitDistillationTask
 from timm.task import TokenDistillationTask as TimmTokenDistillationTask
 from torch import nn
@@ -14,7 +15,14 @@ from torch import nn
 from lskd.io.errors import InputError
 from lskd_vision.feature_distillation import StudentWithConnectors, margins, teacher_batch_norms
 from lskd_vision.loss_config import TaskLossConfig
-from lskd_vision.task import DistillationTask, OverhaulDistillationTask, TokenDistillationTask, train_both_heads
+from lskd_vision.pooled_features import check_width, with_projection
+from lskd_vision.task import DistillationTask
+from lskd_vision.task_kinds import (
+    FeatureDistillationTask,
+    OverhaulDistillationTask,
+    TokenDistillationTask,
+    train_both_heads,
+)
 from lskd_vision.task_losses import make_task_loss
 from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 
@@ -659,3 +667,141 @@ def test_the_moving_average_is_of_the_student_and_of_its_connectors():
     assert averaged.keys() == dict(module.named_parameters()).keys()
     for name, tensor in averaged.items():
         torch.testing.assert_close(tensor, before[name] + 0.25)
+
+
+# ---- with the features before the last layer
+
+
+def make_feature_task(student_name="resnet10t", teacher_name="test_resnet", **settings):
+    """A task whose student has other widths than its teacher, and its teacher's model; loss of the labels: α = .1."""
+    model = make(teacher_name, seed=1, config={"mean": (0.5,) * 3, "std": (0.5,) * 3})
+    teacher = Teacher(model, pooled_features=True)
+    torch.manual_seed(2)
+    student = with_projection(make(student_name), student_name, teacher.feature_width)
+    criterion = make_task_loss(TaskLossConfig(), 0.1)
+    return FeatureDistillationTask(student, teacher, criterion=criterion, **{"task_loss_weight": 0.3} | settings), model
+
+
+def pooled(model, batch):
+    """The features of a ResNet and its logits, part by part."""
+    hidden = model.maxpool(model.act1(model.bn1(model.conv1(batch))))
+    for layer in (model.layer1, model.layer2, model.layer3, model.layer4):
+        hidden = layer(hidden)
+    features = hidden.mean((2, 3))
+    return features, features @ model.fc.weight.T + model.fc.bias
+
+
+@pytest.mark.parametrize("student_name", ["resnet10t", "test_resnet"], ids=["projected", "of one width"])
+def test_the_loss_of_features_before_the_last_layer_is_that_of_the_formula_in_float64(student_name):
+    task, teacher = make_feature_task(student_name)
+    module = task.trainable_module
+    exact, exact_teacher = (copy.deepcopy(each).double() for each in (module, teacher))
+    result = task.train()(images(), TARGET)
+    result["loss"].backward()
+
+    mean, std = (torch.tensor(IMAGENET[key]).double().view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        wanted, teacher_logits = pooled(exact_teacher.eval(), (images().double() * std + mean - 0.5) / 0.5)
+    features, logits = pooled(exact.student.train(), images().double())
+    if exact.projection is not None:
+        features = features @ exact.projection.weight.T + exact.projection.bias
+    error = ((features - wanted) ** 2).sum() / wanted.numel()
+    expected = reference(logits, teacher_logits, temperature=1.0, kd_weight=0.0, label_smoothing=0.1)
+    total = 0.7 * error + 0.3 * expected["task_loss"]
+    total.backward()
+
+    assert 0.7 * error > 0.02 * total  # so that a wrong one would be seen
+    assert (exact.projection is None) == (student_name == "test_resnet")
+    expected |= {"loss": total, "kd_loss": error}
+    for name in set(expected) - {"gradient_square", "gradient_square_t1"}:
+        assert result[name].item() == pytest.approx(expected[name].item(), rel=1e-5), name
+    assert not {"gradient_square", "gradient_square_t1"} & result.keys()
+    assert relative_error(gradients(module), gradients(exact)) < 1e-4
+
+
+@pytest.mark.parametrize("student_name", ["test_efficientnet", "test_vit", "test_mambaout", "test_resnet"])
+def test_features_before_the_last_layer_are_distilled_as_by_timms_task(student_name):
+    student = timm.create_model(student_name, num_classes=CLASSES, img_size=64) if "vit" in student_name else None
+    student = student or make(student_name)
+    teacher = make(seed=1)
+    torch.manual_seed(2)
+    theirs = TimmFeatureDistillationTask(
+        student, teacher, nn.CrossEntropyLoss(label_smoothing=0.1), task_loss_weight=0.3, verbose=False
+    ).train()
+    buffers = copy.deepcopy(student.state_dict())
+    expected = theirs(images(), TARGET)
+    expected["loss"].backward()
+    parameters = {name: parameter.grad.double() for name, parameter in theirs.trainable_module.named_parameters()}
+    student.zero_grad()
+    student.load_state_dict(buffers)
+
+    torch.manual_seed(2)
+    ours = FeatureDistillationTask(
+        with_projection(student, student_name, 96),
+        Teacher(teacher, pooled_features=True),
+        task_loss_weight=0.3,
+        criterion=make_task_loss(TaskLossConfig(), 0.1),
+        normalisation=Normalisation.of(student.pretrained_cfg, torch.device("cpu")),
+    ).train()
+    found = ours(images(), TARGET)
+    found["loss"].backward()
+    for name in ("loss", "task_loss", "kd_loss"):
+        assert found[name].item() == pytest.approx(expected[name].item(), rel=1e-5), name
+    own = {name: parameter.grad.double() for name, parameter in ours.trainable_module.named_parameters()}
+    assert own.keys() == parameters.keys()
+    for name in own:
+        assert relative_error(own[name], parameters[name]) < 1e-4, name
+
+
+def test_a_student_is_saved_apart_from_its_projection_and_both_come_back():
+    made = []
+    for seed in (3, 4):
+        task, _ = make_feature_task()
+        with torch.no_grad():
+            generator = torch.Generator().manual_seed(seed)
+            for tensor in task.trainable_module.parameters():
+                tensor.normal_(std=0.1, generator=generator)
+        task.compile(backend="eager")
+        task.setup_ema(decay=0.5)
+        with torch.no_grad():
+            for tensor in task.trainable_module.parameters():
+                tensor += 1
+        task.update_ema(step=2)
+        made.append(task)
+    saved, other = made
+    state = copy.deepcopy(saved.get_checkpoint_state() | saved.get_checkpoint_state(ema=True))
+    for suffix in ("", "_ema"):
+        assert state[f"state_dict{suffix}"].keys() == make("resnet10t").state_dict().keys()
+    weight = state["task_state"]["projection"]["weight"]
+    torch.testing.assert_close(state["task_state_ema"]["projection"]["weight"], weight - 0.5)
+    other.load_checkpoint_state(state["state_dict"], state["task_state"])
+    other.load_checkpoint_state(state["state_dict_ema"], state["task_state_ema"], ema=True)
+    for ema in (False, True):
+        first, second = (task.get_trainable_module(ema=ema).state_dict() for task in made)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_student_of_its_teachers_width_has_no_projection_to_save():
+    task, _ = make_feature_task("test_resnet")
+    assert task.get_checkpoint_state().keys() == {"state_dict"}
+    with pytest.raises(KeyError):
+        make_feature_task()[0].load_task_state({"connectors": {}})
+
+
+@pytest.mark.parametrize("made", [make_feature_task, make_overhaul], ids=["projection", "connectors"])
+def test_clipping_that_leaves_out_the_last_layer_leaves_out_the_students_own(made):
+    task, _ = made()
+    student = task.trainable_module.student
+    everything, left = (list(map(id, task.get_clip_parameters(exclude_head=each))) for each in (False, True))
+    assert sorted(everything) == sorted(map(id, task.trainable_module.parameters()))
+    assert set(everything) - set(left) == {id(student.fc.weight), id(student.fc.bias)}
+
+
+def test_a_model_without_features_before_its_last_layer_is_refused():
+    with pytest.raises(InputError, match=r"^--model: net \(must be a model that gives its features before the last"):
+        with_projection(nn.Linear(2, 2), "net", 96)
+    model = make()
+    model.head_hidden_size = 95
+    with pytest.raises(InputError, match=r"^--model: net \(must give 95 features an image before .* feature: 96\)"):
+        check_width(model, images(), "--model", "net")

@@ -101,6 +101,18 @@ def test_features_that_do_not_fit_the_teachers_are_refused(tmp_path):
     assert "--model: test_vit" in refusal(run_of(tmp_path, "test_vit", words, teacher=teacher))
 
 
+def test_a_model_whose_features_are_not_as_wide_as_it_says_is_refused_as_student_and_as_teacher(tmp_path):
+    model = timm.create_model("test_efficientnet", num_classes=10, in_chans=1)
+    teacher = Teacher(model, "of_test", pooled_features=True)
+    words = "--kd-model-name test_resnet --kd-distill-type feature --task-loss-weight 0.5"
+    run = run_of(tmp_path, "test_resnet", words, teacher=teacher)
+    try_out([run])
+    try_out([run_of(tmp_path, "test_vit", f"{words} --batch-size 1", teacher=teacher)])
+    model.head_hidden_size = 7
+    message = refusal(run)
+    assert message.startswith("--kd-model-name: of_test (must give 7 features an image before its last layer")
+
+
 class OfManyOutputs(nn.Module):
     """Gives two heads' outputs while it is trained, as distilled transformers may."""
 
