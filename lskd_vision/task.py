@@ -28,7 +28,7 @@ class DistillationTask(ClassificationTask):
     Args:
         model: the student, a timm model.
         teacher: its teacher; may be None if every call passes the teacher's output.
-        temperature: T, above 0.
+        temperature: T, from 10⁻⁶ to 10⁵.
         student_temperature: the student's own temperature, the same as T when None.
         kd_weight: β, in [0, 1]; the paper's 1 leaves the hard labels out.
         label_smoothing: α of the hard-label loss, in [0, 1).

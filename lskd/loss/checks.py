@@ -4,13 +4,15 @@ import math
 import operator
 from collections.abc import Sequence
 from numbers import Real
-from typing import get_args
+from typing import TypeGuard, get_args
 
 import torch
 from torch import Tensor
 
 from lskd.loss.types import GradientScale, LossType, ProjectedLogits, Settings, TopkLogits
 
+# Between them T²·KL is exact to 1e-6, on a GPU in float32 to 1e-3; above, rounding decides what is left of KL.
+LOWEST_T, HIGHEST_T = 1e-6, 1e5
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -89,8 +91,7 @@ def check_settings(
             raise ValueError(f"{name}: {value!r} (must be one of {', '.join(get_args(known))})")
     own = {"mse": 1.0, "wttm": 1.0}.get(loss, temperature) if student_temperature is None else student_temperature
     for name, value in (("temperature", temperature), ("student_temperature", own)):
-        if not _is_number(value) or not 0 < value < math.inf:
-            raise ValueError(f"{name}: {value!r} (must be a finite number above 0)")
+        check_temperature(name, value)
     if not _is_number(kd_weight) or not 0 <= kd_weight <= 1:
         raise ValueError(f"kd_weight: {kd_weight!r} (must be between 0 and 1)")
     if not _is_number(label_smoothing) or not 0 <= label_smoothing < 1:
@@ -123,6 +124,18 @@ def check_settings(
     )
 
 
+def check_temperature(name: str, value: object) -> None:
+    """Check a temperature of the loss. Raises ValueError: it is no number, or not in the range that is exact.
+
+    >>> check_temperature("temperature", 1e9)
+    Traceback (most recent call last):
+    ValueError: temperature: 1000000000.0 (must be a number from 0.000001 to 100000; T → ∞ is the loss mse)
+    """
+    if not _is_number(value) or not LOWEST_T <= value <= HIGHEST_T:
+        instead = "; T → ∞ is the loss mse" if _is_number(value) and value > HIGHEST_T else ""
+        raise ValueError(f"{name}: {value!r} (must be a number from {LOWEST_T:f} to {HIGHEST_T:.0f}{instead})")
+
+
 def check_teacher(
     teachers: list[Tensor | ProjectedLogits] | TopkLogits, loss: LossType, gradient_scale: GradientScale
 ) -> None:
@@ -147,6 +160,6 @@ def _needs_all_logits(loss: LossType, gradient_scale: GradientScale) -> str | No
     return "the gradient scale match" if gradient_scale == "match" else None
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[Real | Tensor]:
     """Whether ``value`` is a real number or a tensor."""
     return isinstance(value, Real | Tensor)

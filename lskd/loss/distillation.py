@@ -74,8 +74,8 @@ def distillation_loss(
         teacher_logits: (N, V), or several teachers' (N, V) each, whose probabilities are averaged after tempering; or
             the k largest ones of one teacher. Projected ones are computed chunk by chunk.
         target: (N,) integer, 0 to V-1.
-        temperature: T of the teacher's distribution, above 0.
-        student_temperature: T_s of the student's, above 0; the same as ``temperature`` when None. 1 tempers the
+        temperature: T of the teacher's distribution, from 10⁻⁶ to 10⁵.
+        student_temperature: T_s of the student's, likewise; the same as ``temperature`` when None. 1 tempers the
             teacher only (Müller et al. 2019).
         kd_weight: β, in [0, 1].
         label_smoothing: α of the hard term, in [0, 1), the mixture with the uniform distribution.

@@ -23,7 +23,7 @@ class DistillationLoss(nn.Module):
     the transforms of ``torch.func``.
 
     Args:
-        temperature: T of the teacher's distribution, above 0.
+        temperature: T of the teacher's distribution, from 10⁻⁶ to 10⁵.
         student_temperature: T_s of the student's; the same as ``temperature`` when None. 1 is also known as TTM.
         kd_weight: β in [0, 1]; the hard-label loss has 1 - β.
         label_smoothing: α of the hard labels in [0, 1), the mixture with the uniform distribution.

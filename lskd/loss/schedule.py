@@ -1,8 +1,9 @@
 """A temperature that changes during training, from one value to another."""
 
 import math
-from numbers import Real
 from typing import Literal, get_args
+
+from lskd.loss.checks import check_temperature
 
 TemperatureSchedule = Literal["constant", "linear", "cosine"]
 
@@ -45,9 +46,6 @@ def check_schedule(
         return
     if loss == "mse":
         raise ValueError(f"temperature_schedule: {temperature_schedule!r} (must be constant: the loss mse has no T)")
-    if not isinstance(final_temperature, Real) or not 0 < final_temperature < math.inf:
-        raise ValueError(
-            f"final_temperature: {final_temperature!r} (must be a finite number above 0, for the schedule)"
-        )
+    check_temperature("final_temperature", final_temperature)
     if final_temperature == temperature:
         raise ValueError(f"final_temperature: {final_temperature!r} (must differ from the T at the start)")

@@ -172,7 +172,7 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
         ),
         (
             f"{STUDENT} --kd-temperature-schedule linear",
-            "--kd-final-temperature: None (must be a finite number above 0",
+            "--kd-final-temperature: None (must be a number from",
         ),
         (
             f"{STUDENT} --kd-temperature-schedule linear --kd-final-temperature 1",

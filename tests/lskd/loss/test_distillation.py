@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lskd.loss import distillation
+from lskd.loss.checks import HIGHEST_T, LOWEST_T, check_settings
 from lskd.loss.distillation import ProjectedLogits, TopkLogits, distillation_loss
 from lskd.loss.reference import reference_loss, teacher_distribution
 
@@ -565,6 +566,38 @@ def test_a_student_that_is_its_teacher_has_no_loss_and_no_gradient(dtype, temper
     sums, gradient = with_gradient(teacher, teacher.clone(), target, temperature=temperature)
     assert sums.kd_loss.item() == 0
     assert not gradient.any()
+
+
+@pytest.mark.parametrize("loss", ["kl", "standardised"])
+def test_at_the_highest_temperature_the_loss_is_its_limit(loss):
+    """T²·KL tends to ½·mean(Δz²), of centred logits or of z-scores; beyond, the rounding of KL decides."""
+    generator = torch.Generator().manual_seed(2)
+    student, teacher = (3 * torch.randn(16, 100, generator=generator) for _ in range(2))
+    z_s, z_t = (each.double() - each.double().mean(1, keepdim=True) for each in (student, teacher))
+    if loss == "standardised":
+        z_s, z_t = (each / each.square().mean(1, keepdim=True).sqrt() for each in (z_s, z_t))
+    expected = (z_s - z_t).square().mean(1).sum().item() / 2
+    target = torch.arange(16)
+    found = distillation_loss(student, teacher, target, temperature=HIGHEST_T, loss=loss)
+    assert found.kd_loss.item() == pytest.approx(expected, rel=5e-4)  # 1e-6 in float64
+
+
+def test_at_the_lowest_temperature_the_loss_is_the_gap_to_the_teachers_class():
+    generator = torch.Generator().manual_seed(2)
+    student, teacher = (3 * torch.randn(16, 100, generator=generator) for _ in range(2))
+    gap = student.amax(1) - student.gather(1, teacher.argmax(1)[:, None])[:, 0]
+    found = distillation_loss(student, teacher, torch.arange(16), temperature=LOWEST_T)
+    assert found.kd_loss.item() == pytest.approx(LOWEST_T * gap.double().sum().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["temperature", "student_temperature"])
+@pytest.mark.parametrize("value", [1e9, 1.1e5, 9e-7, 0.0, -1.0, float("nan"), float("inf"), "3", None])
+def test_a_temperature_at_which_digits_are_lost_is_refused(name, value):
+    if value is None and name == "student_temperature":  # as the teacher's
+        return
+    with pytest.raises(ValueError, match=rf"^{name}: .* \(must be a number from 0\.000001 to 100000") as error:
+        check_settings(**{name: value})
+    assert ("T → ∞ is the loss mse" in str(error.value)) == (value in (1e9, 1.1e5, float("inf")))
 
 
 EXTREMES = {
