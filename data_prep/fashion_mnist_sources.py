@@ -40,7 +40,7 @@ def check(arrays: Arrays, argument: str, value: object) -> Arrays:
             raise input_error(argument, value, f"must hold the arrays {', '.join(FILES)}")
         if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
             found = f"{split} images are {images.dtype} {images.shape}"
-            raise input_error(argument, value, f"{found}, not uint8 (N, {SIDE}, {SIDE})")
+            raise input_error(argument, value, f"{found}, not uint8 of shape Nx{SIDE}x{SIDE}")
         if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(labels):
             found = f"{split} labels are {labels.dtype} {labels.shape}"
             raise input_error(argument, value, f"{found}, not uint8, one for each of {len(images)} images, above 0")

@@ -54,9 +54,9 @@ def chosen_classes(value: str, classes: Sequence[Row]) -> list[int]:
         raise input_error("--classes", value, valid) from None
     wanted = {line.strip() for line in lines} - {""}
     if unknown := sorted(wanted - set(names)):
-        raise input_error("--classes", value, f"names {unknown[0]!r} (must be names of {CLASSES.name})")
+        raise input_error("--classes", value, f"names {unknown[0]!r}, must be names of {CLASSES.name}")
     if len(wanted) < 2:
-        raise input_error("--classes", value, f"names {len(wanted)} classes (must be at least 2)")
+        raise input_error("--classes", value, f"names {len(wanted)} classes, must be at least 2")
     return [row for row, name in enumerate(names) if name in wanted]
 
 

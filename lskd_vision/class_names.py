@@ -147,11 +147,11 @@ def check_classes(
         InputError: they differ; the message has the first that does.
     """
     if num_classes != len(ours):
-        raise input_error(argument, value, f"has {num_classes} classes (must be the data's {len(ours)})")
+        raise input_error(argument, value, f"has {num_classes} classes, must be the data's {len(ours)}")
     if theirs is None:
         say_once(f"{argument}: {value} (names no classes: whether their order is the data's is not known)")
     elif len(theirs) != len(ours):
-        raise input_error(argument, value, f"names {len(theirs)} classes (must be the data's {len(ours)})")
+        raise input_error(argument, value, f"names {len(theirs)} classes, must be the data's {len(ours)}")
     elif not (set(theirs) & set(ours) or _all_readings(theirs) & _all_readings(ours)):
         names = f"{theirs[0]!r}, …, the data's {ours[0]!r}, …"
         say_once(f"{argument}: {value} (names its classes {names}: nothing in common, their order is not compared)")

@@ -117,7 +117,7 @@ def load_data(config: DatasetConfig) -> Data:
             raise input_error("--class-map", config.class_map, found)
     names = class_names(train)
     if names is None or len(names) < 2:
-        raise input_error("--data-dir", config.data_dir, f"has {len(names or ())} classes (must be at least 2)")
+        raise input_error("--data-dir", config.data_dir, f"has {len(names or ())} classes, must be at least 2")
     if (others := class_names(val)) != names:
         odd = sorted(set(names).symmetric_difference(others or ()))
         # Composed and decomposed characters, as of a Mac's archive, look alike.

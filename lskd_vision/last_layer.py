@@ -86,7 +86,7 @@ def last_layer(model: TimmModel, input_size: tuple[int, int, int], path: object)
     heads = [head for part in parts for head in part.modules() if _gives(head, model.num_classes)]
     if not heads or len({type(head) for head in heads}) > 1:
         kind = " and ".join(type(part).__name__ for part in parts)
-        raise input_error("checkpoint", path, f"has a last layer that is not linear ({kind})")
+        raise input_error("checkpoint", path, f"has a last layer that is not linear: {kind}")
     found = LastLayer(model, heads)
     features, logits = found.run(torch.randn(4, *input_size, generator=torch.Generator().manual_seed(0)))
     check_last_layer(found.linear, features, logits, "checkpoint", path)

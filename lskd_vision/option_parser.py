@@ -22,9 +22,10 @@ def add_group(options: argparse.ArgumentParser, title: str) -> argparse._Argumen
 
 def number(minimum: float, maximum: float = math.inf, above: bool = False) -> Callable[[str], float]:
     """An argument type: a finite number from ``minimum`` (``above``: greater than it) to ``maximum``."""
-    bounds = f"{'above' if above else 'at least'} {minimum:g}" + (
-        "" if maximum == math.inf else f" and at most {maximum:g}"
-    )
+    if maximum < math.inf:
+        bounds = f"number {f'above {minimum:g}, at most' if above else f'from {minimum:g} to'} {maximum:g}"
+    else:
+        bounds = f"finite number above {minimum:g}" if above else f"finite number, {minimum:g} or more"
 
     def parse(text: str) -> float:
         try:
@@ -32,7 +33,7 @@ def number(minimum: float, maximum: float = math.inf, above: bool = False) -> Ca
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and (minimum < value if above else minimum <= value) and value <= maximum):
-            raise argparse.ArgumentTypeError(f"{text} (must be a number {bounds})")
+            raise argparse.ArgumentTypeError(f"{text} (must be a {bounds})")
         return value
 
     return parse

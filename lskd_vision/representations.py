@@ -94,7 +94,7 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
     layer = last_layer(loaded.model, data_config(loaded.config.input, loaded.model)["input_size"], path).linear
     names = loaded.class_names or list(imagenet_classes())
     if len(names) != layer.out_features:
-        valid = f"does not name its {layer.out_features} classes (must, unless they are ImageNet-1K's 1000)"
+        valid = f"does not name its {layer.out_features} classes, which it must unless they are ImageNet-1K's 1000"
         raise input_error("checkpoint", path, valid)
     origin: dict[str, Any] = {"fingerprint": weights_fingerprint(loaded.model.state_dict())} | origin_of(
         loaded, arguments.model

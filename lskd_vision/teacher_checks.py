@@ -41,7 +41,7 @@ def check_teacher(
     for input_size in sorted(input_sizes):
         if getattr(model, "in_chans", input_size[0]) != input_size[0]:
             raise input_error(
-                argument, value, f"wants {model.in_chans} input channels (must be the student's {input_size[0]})"
+                argument, value, f"wants {model.in_chans} input channels, must be the student's {input_size[0]}"
             )
         check_input(model, input_size, argument, value)
 

@@ -144,7 +144,7 @@ def check_last_layer(layer: object, features: Tensor, logits: Tensor, argument: 
         InputError: the layer is not linear, or the logits differ.
     """
     if not isinstance(layer, nn.Linear):
-        raise input_error(argument, path, f"has a last layer that is not linear ({type(layer).__name__})")
+        raise input_error(argument, path, f"has a last layer that is not linear: {type(layer).__name__}")
     shapes = (features.dim(), features.shape[-1]), logits.shape
     if shapes != ((2, layer.in_features), (len(features), layer.out_features)):
         raise input_error(
@@ -153,7 +153,7 @@ def check_last_layer(layer: object, features: Tensor, logits: Tensor, argument: 
     expected = nn.functional.linear(*(t if t is None else t.double() for t in (features, layer.weight, layer.bias)))
     if (expected - logits).abs().max() > TOLERANCE * logits.abs().max():
         raise input_error(
-            argument, path, "has logits that are not its last layer's of its features (must be linear in them)"
+            argument, path, "has logits that are not its last layer's of its features, and must be linear in them"
         )
 
 

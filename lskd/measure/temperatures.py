@@ -24,7 +24,7 @@ def temperatures(text: str, number: Callable[[str], float] = float) -> list[floa
         try:
             return [number(text)]
         except (ValueError, argparse.ArgumentTypeError) as error:
-            valid = "must be a number above 0, or a .csv or .json file of `lskd match-temperature --output`"
+            valid = "must be a finite number above 0, or a .csv or .json file of `lskd match-temperature --output`"
             raise argparse.ArgumentTypeError(f"{text} ({valid})") from error
     try:
         return read_temperatures(Path(text))

@@ -59,5 +59,5 @@ def read_result(path: str | os.PathLike[str]) -> Result:
     try:
         grid(result.rows, published(result.table))
     except InputError as error:
-        raise input_error(str(path), "rows", str(error)) from None
+        raise InputError(f"{path}: rows: {error}") from None
     return result

@@ -274,7 +274,7 @@ def test_classes_that_are_no_file_or_no_classes_are_refused(refused, names_file,
     missing = refused("--classes", tmp_path / "missing.txt")
     assert "must be all, lower, upper, or a file of classes, one per line: No such file" in missing
     assert "names 'small_ä'" in refused("--classes", names_file("small_a", "small_ä"))
-    assert "names 1 classes (must be at least 2)" in refused("--classes", names_file("small_a", "small_a"))
+    assert "names 1 classes, must be at least 2" in refused("--classes", names_file("small_a", "small_a"))
     assert "names 0 classes" in refused("--classes", names_file())
     (tmp_path / "names.txt").write_bytes(b"small_a\n\xff\n")
     assert "not UTF-8" in refused("--classes", tmp_path / "names.txt")

@@ -100,7 +100,7 @@ def test_a_teacher_of_classes_in_another_order_is_refused(place, teacher, tmp_pa
 def test_a_teacher_of_other_classes_is_refused(place, teacher, tmp_path):
     two = write_folders(tmp_path / "two", train=12, validation=2, classes=("Bag", "Dress"))
     words = ("--kd-checkpoint", teacher, "--data-dir", two)
-    assert refused(place, *words) == f"--kd-checkpoint: {teacher} (has 3 classes (must be the data's 2))"
+    assert refused(place, *words) == f"--kd-checkpoint: {teacher} (has 3 classes, must be the data's 2)"
     coats = write_folders(tmp_path / "coats", train=8, validation=2, classes=("Bag", "Coat", "Sneaker"))
     words = ("--kd-checkpoint", teacher, "--data-dir", coats)
     assert refused(place, *words) == f"--kd-checkpoint: {teacher} (has 'Dress' as class 1, the data have 'Coat')"
@@ -108,7 +108,7 @@ def test_a_teacher_of_other_classes_is_refused(place, teacher, tmp_path):
 
 def test_a_teacher_of_other_channels_is_refused(place, teacher):
     complaint = refused(place, "--kd-checkpoint", teacher, "--in-chans 1")
-    assert complaint == f"--kd-checkpoint: {teacher} (wants 3 input channels (must be the student's 1))"
+    assert complaint == f"--kd-checkpoint: {teacher} (wants 3 input channels, must be the student's 1)"
 
 
 def test_a_model_that_cannot_take_the_images_is_refused(place):

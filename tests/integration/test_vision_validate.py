@@ -278,7 +278,7 @@ def test_what_cannot_be_scored_is_refused_in_one_line_and_the_record_stays(direc
         (images, images, "", "(must be the path of an existing checkpoint file)"),
         (tmp_path / "without.pth.tar", images, "--use-ema", "--use-ema: "),
         (tmp_path / "other.pth.tar", images, "", "has 'Trouser' as class 0, the data have 'T-shirt/top'"),
-        (tmp_path / "five.pth.tar", images, FOREIGN, "has 5 classes (must be the data's 10)"),
+        (tmp_path / "five.pth.tar", images, FOREIGN, "has 5 classes, must be the data's 10"),
         (last, tmp_path / "empty", "", "--data-dir: "),
         (last, tmp_path / "nowhere", "", "--data-dir: "),
         (last, images, "--split no_such", "--data-dir: "),

@@ -479,7 +479,7 @@ IMAGES = [
     (f"{TRAIN} --data-dir {{images}} --kd-temperature 3", "--kd-temperature: 3.0", "needs a teacher"),
     (f"{TRAIN} --data-dir {{images}} --smoothing 1", "--smoothing: 1", "at most 0.999"),
     (f"{TRAIN} --data-dir {{images}} --smoothing nan", "--smoothing: nan", "must be a number"),
-    (f"{TRAIN} --data-dir {{images}} --lr nan", "--lr: nan", "must be a number above 0"),
+    (f"{TRAIN} --data-dir {{images}} --lr nan", "--lr: nan", "must be a finite number above 0"),
     (f"{TRAIN} --data-dir {{images}} --model resnet7", "--model: resnet7", "must be"),
     (f"{TRAIN} --data-dir {{images}} --opt sgdd", "--opt: sgdd", "cannot be made"),
     (f"{TRAIN} --data-dir {{images}} --opt adam --opt-betas 0.9", "--opt: adam", "cannot be made"),

@@ -65,7 +65,7 @@ def test_the_first_class_that_differs_is_named(said):
     expected = "--kd-checkpoint: t.pth (has 'Dress' as class 0, the data have 'Bag')"
     assert refusal(["Dress", "Bag", "Sneaker"], NAMES) == expected
     assert "has 'Boot' as class 2, the data have 'Sneaker'" in refusal([*NAMES[:2], "Boot"], NAMES)
-    assert "has 3 classes (must be the data's 2)" in refusal(NAMES, NAMES[:2], classes=3)
+    assert "has 3 classes, must be the data's 2" in refusal(NAMES, NAMES[:2], classes=3)
     assert said == []
 
 

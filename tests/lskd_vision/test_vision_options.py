@@ -296,6 +296,22 @@ def test_every_flag_of_timms_that_is_explained_is_really_missing():
     assert named <= known
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--mixup nan", "--mixup: nan (must be a finite number, 0 or more)"),
+        ("--cutmix inf", "--cutmix: inf (must be a finite number, 0 or more)"),
+        ("--smoothing 0 nan", "--smoothing: nan (must be a number from 0 to 0.999)"),
+        ("--lr NaN", "--lr: NaN (must be a finite number above 0)"),
+        ("--scale 0.1 1e999", "--scale: 1e999 (must be a finite number above 0)"),
+        ("--crop-pct nan", "--crop-pct: nan (must be a number above 0, at most 1)"),
+        ("--kd-temperature nan", "--kd-temperature: nan (must be a finite number above 0, or a .csv"),
+    ],
+)
+def test_what_is_no_finite_number_is_refused_with_what_is_valid(words, said, capsys):
+    assert said in refused(capsys, words)
+
+
 def test_resume_takes_the_checkpoint_of_a_run_and_finds_its_place(tmp_path):
     file = tmp_path / "out" / "clothes" / "resnet18_a0_s42" / "last.pth.tar"
     file.parent.mkdir(parents=True)
@@ -480,10 +496,10 @@ def test_an_empty_file_says_nothing(config):
         ("amp: 1", "--config: amp: 1 (must be true or false)"),
         ("amp: 'false'", "--config: amp: false (must be true or false)"),
         ("aa: false", "--config: aa: false (must be a value, not true or false)"),
-        ("lr: 0", "--lr: 0 (must be a number above 0)"),
-        ("lr: fast", "--lr: fast (must be a number above 0)"),
+        ("lr: 0", "--lr: 0 (must be a finite number above 0)"),
+        ("lr: fast", "--lr: fast (must be a finite number above 0)"),
         ("lr: [0.1, 0.2]", "--config: lr: [0.1, 0.2] (must be one value)"),
-        ("lr: {a: 1}", "--lr: a=1 (must be a number above 0)"),
+        ("lr: {a: 1}", "--lr: a=1 (must be a finite number above 0)"),
         ("seed: []", "--seed: expected at least one argument"),
         ("decay-milestones: [60, 30]", "--decay-milestones: 60 30 (must ascend)"),
     ],

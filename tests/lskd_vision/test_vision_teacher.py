@@ -317,15 +317,15 @@ def test_pretrained_weights_are_a_teacher_by_their_name_alone(published):
 def test_pretrained_weights_with_other_classes_or_channels_are_refused(published):
     _, name = published
     message = refusal(load, name=name, names=NAMES[:6])
-    assert message == f"--kd-model-name: {name} (has 7 classes (must be the data's 6))"
-    assert "wants 3 input channels (must be the student's 1)" in refusal(load, name=name, size=(1, 64, 64))
+    assert message == f"--kd-model-name: {name} (has 7 classes, must be the data's 6)"
+    assert "wants 3 input channels, must be the student's 1" in refusal(load, name=name, size=(1, 64, 64))
 
 
 def test_a_checkpoint_that_does_not_fit_the_data_is_refused_by_its_path(saved):
     path = saved()
-    assert refusal(load, path, names=NAMES[:6]) == f"--kd-checkpoint: {path} (has 7 classes (must be the data's 6))"
+    assert refusal(load, path, names=NAMES[:6]) == f"--kd-checkpoint: {path} (has 7 classes, must be the data's 6)"
     message = refusal(load, path, size=(1, 64, 64))
-    assert message == f"--kd-checkpoint: {path} (wants 3 input channels (must be the student's 1))"
+    assert message == f"--kd-checkpoint: {path} (wants 3 input channels, must be the student's 1)"
     assert "--kd-checkpoint" in refusal(load, path, "resnet50")
     assert "--kd-checkpoint" in refusal(load, path.with_name("no.pth"))
     vit = saved(make("test_vit", img_size=64).state_dict(), arch="test_vit", args={"img_size": 64})

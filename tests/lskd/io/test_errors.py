@@ -1,4 +1,5 @@
 import argparse
+import ast
 import os
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import lskd
 from lskd.io.errors import (
     InputError,
     OneLineParser,
@@ -223,3 +225,19 @@ def test_a_path_for_fairseq_has_no_colon():
         joinable_path("a:b")
     with pytest.raises(argparse.ArgumentTypeError, match="must be a path"):
         joinable_path("")
+
+
+def test_no_refusal_ends_with_two_closing_brackets():
+    """What is valid stands in brackets already: a part of it in brackets of its own is hard to read at the end."""
+    root, found = Path(lskd.__file__).parents[1], []
+    folders = ("lskd", "lskd_vision", "lskd_fairseq", "data_prep")
+    files = [path for folder in folders for path in (root / folder).rglob("*.py")]
+    assert len(files) > 100
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "input_error" and len(node.args) == 3:
+                valid = node.args[2]
+                last = valid.values[-1] if isinstance(valid, ast.JoinedStr) else valid
+                if isinstance(last, ast.Constant) and str(last.value).endswith(")"):
+                    found.append(f"{path.relative_to(root)}:{node.lineno}")
+    assert found == []
