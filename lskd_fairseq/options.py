@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
-from fairseq import utils
 from fairseq.data.iterators import BackgroundConsumer
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II, DictConfig
 
 from lskd.io.errors import InputError, input_error, report
+from lskd.io.joined_paths import joined_paths
 from lskd.loss.checks import check_settings
 from lskd.loss.schedule import check_schedule
 
@@ -140,21 +140,6 @@ def _absolute(argument: str, paths: str | None) -> list[str]:
     from hydra.utils import to_absolute_path
 
     return [to_absolute_path(path) for path in joined_paths(argument, paths)] if paths else []
-
-
-def joined_paths(argument: str, paths: str) -> list[str]:
-    """Split paths that are joined by ``:``, fairseq's notation for several.
-
-    Raises:
-        InputError: one of them is empty: it would mean the working directory.
-
-    >>> joined_paths("--teacher-path", "a.pt:b.pt")
-    ['a.pt', 'b.pt']
-    """
-    parts = utils.split_paths(paths)
-    if not all(part.strip() for part in parts):
-        raise input_error(argument, paths or "''", "must be a path, or several joined by ':', none of them empty")
-    return parts
 
 
 def check_criterion(cfg: KDConfig) -> None:

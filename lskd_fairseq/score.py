@@ -26,11 +26,11 @@ from sacrebleu.significance import PairedTest
 
 from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, positive, run_command
 from lskd.io.files import check_writable, write_json, write_text
+from lskd.io.joined_paths import joined_paths
 from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
 from lskd.records.runs import add_to_run, read_run
 from lskd_fairseq import text
 from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint
-from lskd_fairseq.options import joined_paths
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.supported import check_checkpoint
 from lskd_fairseq.teacher_checks import PairedData, check_fit, say_once
@@ -218,7 +218,7 @@ def keep(
         add_to_run(directory, arguments.split, Path(arguments.path).name, scores)
         return
     # No run's record: an exported model, an ensemble, or another output directory.
-    files = utils.split_paths(arguments.path)
+    files = joined_paths("--path", arguments.path)
     fingerprints = [weights_fingerprint(read_checkpoint(file)["model"]) for file in files]
     fingerprint = fingerprints[0] if len(files) == 1 else joint_fingerprint(fingerprints)
     name = ":".join(Path(file).name for file in files)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from lskd.io.errors import input_error
 from lskd.io.files import check_writable
+from lskd.io.joined_paths import joined_paths
 from lskd.records.fingerprints import weights_fingerprint
 from lskd.records.runs import look_up, read_run
 from lskd_fairseq import options
@@ -49,7 +50,7 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
     if criterion.kd_temperature_schedule != "constant" and cfg.optimization.max_update < 2:
         valid = "needs --max-update of at least 2, over which the temperature changes"
         raise input_error("--kd-temperature-schedule", criterion.kd_temperature_schedule, valid)
-    data = options.joined_paths("data", cfg.task.data or "")
+    data = joined_paths("data", cfg.task.data or "", whole=False)
     paths, caches = options.teacher_paths(criterion), options.teacher_caches(criterion)
     for directory in data[1:]:
         if not Path(directory).is_dir():

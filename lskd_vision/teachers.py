@@ -1,11 +1,11 @@
 """The teachers of a command: each loaded once, for however many students."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lskd.io.errors import input_error
+from lskd.io.joined_paths import joined_paths
 from lskd_vision.config import TrainingConfig
 from lskd_vision.data import Data, DataConfig
 from lskd_vision.ensemble import Ensemble
@@ -50,13 +50,7 @@ def member_paths(path: Path | None) -> list[Path]:
     >>> [str(each) for each in member_paths(Path("a.pth.tar:runs/b.pth.tar"))]
     ['a.pth.tar', 'runs/b.pth.tar']
     """
-    if path is None:
-        return []
-    parts = [str(path)] if path.exists() else str(path).split(os.pathsep)
-    if not all(parts):
-        valid = f"must be a path, or several joined by {os.pathsep!r}, none of them empty"
-        raise input_error("--kd-checkpoint", path, valid)
-    return [Path(part) for part in parts]
+    return [] if path is None else [Path(part) for part in joined_paths("--kd-checkpoint", str(path))]
 
 
 def check_ensemble(paths: Sequence[Path], loss: DistillationConfig, others: Sequence[Path | None] = ()) -> None:

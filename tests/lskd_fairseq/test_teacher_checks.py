@@ -11,10 +11,10 @@ from helpers.refusals import refusal
 from helpers.small_nmt import SHAPE, batch_of, make_cache, make_criterion, make_model, make_task, save_checkpoint
 
 from lskd.io.errors import InputError
+from lskd.io.joined_paths import joined_paths
 from lskd_fairseq import score
 from lskd_fairseq.cache.cached_teacher import CachedTeacher
 from lskd_fairseq.checkpoints import read_checkpoint
-from lskd_fairseq.options import joined_paths
 from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.teacher_checks import PairedData, check_fit, dictionary_fingerprint, say_once
 from lskd_fairseq.training_checks import check_own_files

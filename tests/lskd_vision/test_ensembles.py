@@ -55,6 +55,11 @@ def test_paths_are_joined_as_in_translation_and_a_file_with_such_a_name_is_one_f
     odd = tmp_path / "t:1.pth"
     odd.touch()
     assert member_paths(odd) == [odd]
+    other = tmp_path / "run:2:x" / "last.pth.tar"
+    other.parent.mkdir()
+    other.touch()
+    for members in ([odd, other], [other, Path("b"), odd], [Path("b"), other]):
+        assert member_paths(Path(":".join(map(str, members)))) == members
     with pytest.raises(InputError, match=r"must be a path, or several joined by ':', none of them empty"):
         member_paths(Path("a::b"))
 

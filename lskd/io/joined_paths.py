@@ -1,0 +1,36 @@
+"""Several paths in one argument, joined by ``:`` as in fairseq, of files whose own names may have a ``:``."""
+
+import os
+
+from lskd.io.errors import input_error
+
+
+def joined_paths(argument: str, paths: str, separator: str = os.pathsep, whole: bool = True) -> list[str]:
+    """Split paths that are joined by a separator.
+
+    Where a part exists only together with those that follow it, as ``run:1/last.pt`` does, it is one path with them.
+    URLs (``://``) are joined by ``|``, as in fairseq.
+
+    Args:
+        argument: what an error calls them.
+        paths: as they were given.
+        separator: the system's own for lists of paths.
+        whole: look which paths exist; False: split at every separator, as fairseq itself does with its data.
+
+    Raises:
+        InputError: one of them is empty: it would mean the working directory.
+
+    >>> joined_paths("--kd-checkpoint", "a.pt:b.pt")
+    ['a.pt', 'b.pt']
+    """
+    separator = "|" if "://" in paths else separator
+    parts, found = paths.split(separator), list[str]()
+    while parts:
+        ends = range(len(parts) if whole else 1, 1, -1)  # the longest first
+        together = next((end for end in ends if os.path.exists(separator.join(parts[:end]))), 1)
+        found.append(separator.join(parts[:together]))
+        parts = parts[together:]
+    if not all(part.strip() for part in found):
+        valid = f"must be a path, or several joined by {separator!r}, none of them empty"
+        raise input_error(argument, paths or "''", valid)
+    return found
