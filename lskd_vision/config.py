@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from lskd.io.errors import input_error
+from lskd.records.provenance import usable_cores
 from lskd_vision.augmentation_config import AugmentationConfig, Interpolation, MixingConfig
 from lskd_vision.class_order import ClassOrder
 from lskd_vision.config_values import check_ascending, flag
@@ -55,7 +56,7 @@ class LoaderConfig:
     """How batches are loaded."""
 
     validation_batch_size: int | None = None
-    workers: int = 4
+    workers: int = field(default_factory=lambda: min(4, usable_cores() or 4))  # torch warns of more than cores
     pin_mem: bool = False
 
 

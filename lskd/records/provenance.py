@@ -35,10 +35,14 @@ def versions() -> dict[str, str]:
     return found
 
 
+def usable_cores() -> int | None:
+    """How many cores this process may use; None where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def hardware() -> dict[str, Any]:
     """The processor, the cores this process may use, and torch's threads and GPUs where torch is loaded."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found: dict[str, Any] = {"processor": _processor(), "cores": cores}
+    found: dict[str, Any] = {"processor": _processor(), "cores": usable_cores()}
     if torch := sys.modules.get("torch"):
         found["threads"] = torch.get_num_threads()
         found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

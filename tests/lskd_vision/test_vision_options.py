@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from lskd.io import tables
 from lskd.io.errors import InputError
 from lskd_vision import options
-from lskd_vision.command_line import check_num_classes, check_resumed, training_configs
-from lskd_vision.config import TrainingConfig
+from lskd_vision.command_line import STUDENT_RECIPE, check_num_classes, check_resumed, training_configs
+from lskd_vision.config import OptimisationConfig, TrainingConfig
+from lskd_vision.config_values import flag
 from lskd_vision.option_parser import number
 from lskd_vision.timm_flags import INSTEAD
 
@@ -310,6 +311,20 @@ def test_every_flag_of_timms_that_is_explained_is_really_missing():
 )
 def test_what_is_no_finite_number_is_refused_with_what_is_valid(words, said, capsys):
     assert said in refused(capsys, words)
+
+
+def test_the_guide_says_how_long_a_student_trains_and_warms_up():
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "timm-teacher.md"
+    for name, of_student in STUDENT_RECIPE.items():
+        said = f"`{flag(name)}` {getattr(OptimisationConfig, name)}, of a student {of_student} ("
+        assert said in guide.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (4, 4), (64, 4), (None, 4)])
+def test_there_are_no_more_loader_processes_than_cores_unless_asked_for(cores, workers, monkeypatch):
+    monkeypatch.setattr("lskd_vision.config.usable_cores", lambda: cores)
+    assert configs()[0].loader.workers == workers
+    assert configs("--workers 7")[0].loader.workers == 7
 
 
 def test_resume_takes_the_checkpoint_of_a_run_and_finds_its_place(tmp_path):
