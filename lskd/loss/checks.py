@@ -4,7 +4,7 @@ import math
 import operator
 from collections.abc import Sequence
 from numbers import Real
-from typing import TypeGuard, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -124,7 +124,7 @@ def check_settings(
     )
 
 
-def check_temperature(name: str, value: object) -> None:
+def check_temperature(name: str, value: Any) -> None:
     """Check a temperature of the loss. Raises ValueError: it is no number, or not in the range that is exact.
 
     >>> check_temperature("temperature", 1e9)
@@ -160,6 +160,6 @@ def _needs_all_logits(loss: LossType, gradient_scale: GradientScale) -> str | No
     return "the gradient scale match" if gradient_scale == "match" else None
 
 
-def _is_number(value: object) -> TypeGuard[Real | Tensor]:
+def _is_number(value: object) -> bool:
     """Whether ``value`` is a real number or a tensor."""
     return isinstance(value, Real | Tensor)
