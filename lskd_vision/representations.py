@@ -116,6 +116,7 @@ def origin_of(loaded: Loaded, name: str | None) -> dict[str, Any]:
         name: timm's, where the command line has it.
     """
     checkpoint = loaded.checkpoint
+    known = what_is_known(checkpoint, "checkpoint")
     return {
         "made": checkpoint.provenance,
         "kind": "vision",
@@ -123,7 +124,8 @@ def origin_of(loaded: Loaded, name: str | None) -> dict[str, Any]:
         "model": name or checkpoint.arch,
         "checkpoint": checkpoint.path,
         "moving_average": checkpoint.ema,
-        "label_smoothing": what_is_known(checkpoint, "checkpoint").get("label_smoothing"),
+        "label_smoothing": known.get("label_smoothing"),
+        "mixed_labels": known.get("mixed_labels", False),
         "seed": checkpoint.args.get("seed"),
     }
 

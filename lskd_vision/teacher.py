@@ -24,6 +24,9 @@ from lskd_vision.pooled_features import feature_width, logits_and_features
 from lskd_vision.teacher_checks import check_teacher
 from lskd_vision.timm_model import TimmModel
 
+# Options of timm's training script and ours, and of torchvision's, that mix labels where they are not 0.
+MIXING = ("mixup", "cutmix", "cutmix_minmax", "mixup_alpha", "cutmix_alpha")
+
 
 @dataclass(frozen=True)
 class TeacherOutput:
@@ -41,6 +44,7 @@ class TeacherFacts(TypedDict, total=False):
     class_names: list[str] | None
     label_smoothing: float | None
     source: str
+    mixed_labels: bool
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class Teacher:
         std: likewise.
         label_smoothing: α it was trained with; None if unknown.
         source: how that is known.
+        mixed_labels: whether mixup or cutmix mixed its labels, which smooths a teacher too.
         class_names: of its outputs, in order; None if unknown.
         path: of its checkpoint.
         features: also give the four features before a stage's last ReLU (Heo et al. 2019, timm's ResNets alone).
@@ -100,6 +105,7 @@ class Teacher:
         std: tuple[float, ...] | None = None,
         label_smoothing: float | None = None,
         source: str = "unknown",
+        mixed_labels: bool = False,
         class_names: list[str] | None = None,
         path: Path | None = None,
         features: bool = False,
@@ -108,7 +114,8 @@ class Teacher:
         device: torch.device | None = None,
     ) -> None:
         self.name, self.path, self.class_names = name, path, class_names
-        self.label_smoothing = {"alpha": label_smoothing, "source": source}
+        self.label_smoothing: dict[str, Any] = {"alpha": label_smoothing, "source": source}
+        self.label_smoothing |= {"mixed_labels": True} if mixed_labels else {}
         self.num_classes = model.num_classes
         self.parameters = parameter_count(model)  # before any are folded
         self.fingerprint = weights_fingerprint(model.state_dict())
@@ -248,7 +255,7 @@ def load_teacher(
 
 
 def what_is_known(checkpoint: Checkpoint, argument: str) -> TeacherFacts:
-    """What a checkpoint says of its training: label smoothing and its source, normalisation, classes.
+    """What a checkpoint says of its training: label smoothing and its source, mixed labels, normalisation, classes.
 
     Raises:
         InputError: it says that this project made it, and its metadata are not valid.
@@ -261,7 +268,9 @@ def what_is_known(checkpoint: Checkpoint, argument: str) -> TeacherFacts:
         known["class_names"] = provenance.data.classes
         if made.kd_weight > 0:
             return known | {"source": distilled}
-        return known | {"label_smoothing": made.label_smoothing, "source": "the teacher's configuration"}
+        return (
+            known | {"label_smoothing": made.label_smoothing} | _source(checkpoint.provenance["configuration"]["host"])
+        )
     args = checkpoint.args
     known = {"class_names": checkpoint.class_names}
     if args.get("mean"):
@@ -272,5 +281,13 @@ def what_is_known(checkpoint: Checkpoint, argument: str) -> TeacherFacts:
         return known | {"source": distilled}
     for name in ("smoothing", "label_smoothing"):  # timm's training script, torchvision's
         if isinstance(args.get(name), int | float):
-            return known | {"label_smoothing": float(args[name]), "source": "the teacher's configuration"}
-    return known | {"source": "unknown: the checkpoint does not tell"}
+            return known | {"label_smoothing": float(args[name])} | _source(args)
+    return known | _source(args) | {"source": "unknown: the checkpoint does not tell"}
+
+
+def _source(args: Mapping[str, Any]) -> TeacherFacts:
+    """The source of α, the options of a training, and whether they mixed its labels."""
+    mixes = any(type(args.get(name)) in (int, float, list, tuple) and args[name] for name in MIXING)
+    if not mixes or args.get("mixup_prob") == 0:
+        return {"source": "the teacher's configuration"}
+    return {"source": "the teacher's configuration, which also mixed labels", "mixed_labels": True}

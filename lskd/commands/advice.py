@@ -35,6 +35,7 @@ def smoothing_part(smoothing: Smoothing) -> Advice:
         "smoothed": smoothing.smoothed,
         "recorded": smoothing.recorded,
         "source": smoothing.source,
+        "mixed_labels": smoothing.mixed_labels,
         "estimate": asdict(smoothing.estimate),
         "disagreement": smoothing.disagreement,
         "rests_on": smoothing.rests_on,

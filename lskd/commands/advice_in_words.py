@@ -29,6 +29,10 @@ VERDICTS = {
     "size of the steps.",
     "no cost": "T = {T:g} costs nothing beyond chance without {control}.",
 }
+MIXED = (
+    "its labels were mixed too (mixup, cutmix), and mixed labels smooth a teacher as well: α does not tell how much, "
+    "the entropy of its outputs (2) does."
+)
 LIMITS = (
     "What is best for your own data is for your validation data to say. A T that was chosen by the data it is scored "
     "on looks better than it is."
@@ -113,6 +117,8 @@ def _smoothing(part: dict[str, Any]) -> str:
         _wrapped("   recorded   ", recorded),
         _wrapped("   outputs    ", f"{estimate['verdict']}{interval}: {estimate['reason']}"),
     ]
+    if part["mixed_labels"]:
+        lines.append(_wrapped("   mixed      ", MIXED))
     if part["disagreement"]:
         lines.append(_wrapped("   these disagree: ", f"{part['disagreement']}. The answer follows the record."))
     return "\n".join([*lines, _wrapped("   rests on   ", part["rests_on"])])

@@ -15,29 +15,40 @@ class Smoothing:
         recorded: α as the file has it, 0 to 1; None where it does not.
         source: of that.
         estimate: from the outputs.
+        mixed_labels: whether mixup or cutmix mixed its labels, which smooths a teacher too: α is then not all.
     """
 
     recorded: float | None
     source: str
     estimate: SmoothingEstimate
+    mixed_labels: bool = False
 
     @property
     def smoothed(self) -> bool | None:
         """Whether the teacher was smoothed, by the record if it says so, else by the outputs; None: cannot tell."""
-        if self.recorded is not None:
-            return self.recorded > 0
+        if self._record_decides:
+            return bool(self.recorded)
+        if self.mixed_labels:  # whose outputs may be soft in another way
+            return True if self.estimate.verdict == "smoothed" else None
         return {"smoothed": True, "not smoothed": False}.get(self.estimate.verdict)
 
     @property
     def disagreement(self) -> str | None:
         """How the record disagrees with the outputs; None where it does not."""
-        return disagreement(self.recorded, self.estimate)
+        return None if self.mixed_labels else disagreement(self.recorded, self.estimate)
+
+    @property
+    def _record_decides(self) -> bool:
+        """Whether the record says all: of mixed labels, α = 0 does not."""
+        return self.recorded is not None and (self.recorded > 0 or not self.mixed_labels)
 
     @property
     def rests_on(self) -> str:
         """What :attr:`smoothed` rests on, in words."""
-        if self.recorded is not None:
+        if self._record_decides:
             return "the record"
+        if self.smoothed is None and self.mixed_labels:
+            return "nothing: its labels were mixed, and neither α nor the outputs show how much that smoothed it"
         if self.estimate.verdict == "cannot tell":
             return "nothing: neither the record nor the outputs show it"
         return (
@@ -57,7 +68,9 @@ class Smoothing:
             ValueError: logits that are not finite.
         """
         unknown = SmoothingEstimate(None, None, None, "cannot tell", reason)
-        return cls(*recorded_alpha(provenance), unknown if logits is None else estimate_label_smoothing(logits))
+        estimate = unknown if logits is None else estimate_label_smoothing(logits)
+        mixed = bool((provenance.get("configuration") or {}).get("mixed_labels"))
+        return cls(*recorded_alpha(provenance), estimate, mixed)
 
 
 def recorded_alpha(provenance: dict[str, Any]) -> tuple[float | None, str]:

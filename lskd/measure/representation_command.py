@@ -234,13 +234,15 @@ def provenance(made: dict[str, Any], **facts: Any) -> dict[str, Any]:
     Args:
         made: this project's metadata in the checkpoint; {} in checkpoints of other programs.
         facts: ``kind``, ``layer``, ``model``, ``checkpoint``, ``fingerprint`` of the weights, ``split``, ``data``, and
-            ``seed`` and ``label_smoothing`` as far as they are known otherwise.
+            ``seed``, ``label_smoothing`` and ``mixed_labels`` as far as they are known otherwise.
     """
     configuration = made.get("configuration", {})
-    smoothing = facts.pop("label_smoothing")
+    smoothing, mixed = facts.pop("label_smoothing"), facts.pop("mixed_labels", False)
     configuration = {name: configuration[name] for name in SETTINGS if name in configuration}
     if smoothing is not None:
         configuration.setdefault("label_smoothing", smoothing)
+    if mixed:
+        configuration["mixed_labels"] = True
     return facts | {
         "split": split_name(facts["split"]),
         "checkpoint": str(facts["checkpoint"]),

@@ -25,11 +25,15 @@ class Estimate(TypedDict):
 
 
 class LabelSmoothing(TypedDict):
-    """A teacher's label smoothing in a file, see :func:`with_estimate`; ``epsilon`` is fairseq's."""
+    """A teacher's label smoothing in a file, see :func:`with_estimate`; ``epsilon`` is fairseq's.
+
+    With ``mixed_labels`` mixup or cutmix smoothed it too, and α does not say how much.
+    """
 
     alpha: Number | None
     epsilon: NotRequired[Number | None]
     source: Name
+    mixed_labels: NotRequired[bool]
     estimate: NotRequired[Estimate]
 
 
@@ -56,7 +60,8 @@ def of_several(known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     >>> of_several([{"alpha": None, "source": "unknown"}, {"alpha": 0.1, "source": "the teacher's configuration"}])
     {'alpha': 0.1, 'source': "the teacher's configuration"}
     """
-    return dict(max(known, key=lambda each: each["alpha"] or 0))
+    mixed = {"mixed_labels": True} if any(each.get("mixed_labels") for each in known) else {}
+    return dict(max(known, key=lambda each: each["alpha"] or 0)) | mixed
 
 
 def temperature_warnings(label_smoothing: Mapping[str, Any], temperature: float) -> list[str]:

@@ -437,6 +437,14 @@ def test_the_last_layer_alone_needs_no_images_and_has_imagenets_classes(tmp_path
     assert np.array_equal(read_representations(other).weight, found.weight)
 
 
+def test_a_file_of_a_model_whose_labels_were_mixed_says_so(tmp_path, without_data):
+    path, file = tmp_path / "last.pth.tar", tmp_path / "a.representations.safetensors"
+    options = {"smoothing": 0.0, "mixup": 0.8}
+    save_checkpoint(path, {"arch": "test_resnet", "args": options, "state_dict": make(classes=1000).state_dict()})
+    without_data(path, "--last-layer-only --output", file)
+    assert read_representations(file).provenance["configuration"] == {"label_smoothing": 0.0, "mixed_labels": True}
+
+
 @pytest.mark.slow
 def test_the_last_layer_alone_has_the_classes_that_the_checkpoint_knows(image_teachers, tmp_path, without_data):
     file = tmp_path / "a.representations.safetensors"

@@ -12,6 +12,7 @@ from timm.models import save_for_hf
 from torch import nn
 
 from lskd.io.errors import InputError
+from lskd.measure.teacher_smoothing import of_several
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_vision.checkpoints import read_checkpoint, save_checkpoint
 from lskd_vision.teacher import (
@@ -231,6 +232,32 @@ def test_a_teachers_smoothing_is_read_from_its_checkpoint(saved, state, alpha, s
     path = saved(make(channels=channels).state_dict(), **state)
     teacher = load(path, "test_resnet", size=(channels, 64, 64))
     assert teacher.label_smoothing == {"alpha": alpha, "source": source}
+
+
+@pytest.mark.parametrize(
+    ("options", "mixed"),
+    [
+        ({"mixup": 0.8}, True),
+        ({"cutmix": 1.0, "mixup_prob": 0.5}, True),
+        ({"cutmix_minmax": [0.2, 0.8]}, True),
+        ({"mixup_alpha": 0.2}, True),  # torchvision's
+        ({"mixup": 0.8, "mixup_prob": 0}, False),
+        ({"mixup": 0.0, "cutmix": 0.0, "cutmix_minmax": None}, False),
+        ({"mixup": "beta"}, False),
+    ],
+)
+def test_a_teacher_whose_labels_were_mixed_is_recorded_so(saved, options, mixed):
+    of_ours = ours(label_smoothing=0.0)
+    of_ours["lskd"]["configuration"]["host"] = OURS["configuration"]["host"] | options
+    more = {"mixed_labels": True} if mixed else {}
+    source = CONFIGURED + ", which also mixed labels" * mixed
+    for channels, state in ((1, of_ours), (3, {"args": {"smoothing": 0.0} | options})):
+        path = saved(make(channels=channels).state_dict(), **state)
+        teacher = load(path, "test_resnet", size=(channels, 64, 64))
+        assert teacher.label_smoothing == {"alpha": 0.0, "source": source} | more
+        known = what_is_known(read_checkpoint(path, "checkpoint"), "checkpoint")
+        assert known.get("mixed_labels", False) == mixed
+    assert of_several([teacher.label_smoothing, {"alpha": 0.1, "source": "a"}]) == {"alpha": 0.1, "source": "a"} | more
 
 
 @pytest.mark.parametrize("record", [{"configuration": {}}, {"configuration": None, "data": {}}, {"best": 1.0}])

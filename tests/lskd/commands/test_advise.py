@@ -119,6 +119,28 @@ def test_a_record_and_outputs_that_disagree_are_told(answer, teacher):
     assert "these disagree: no smoothing is recorded, and the outputs look smoothed. The answer follows the" in text
 
 
+@pytest.mark.parametrize(("alpha", "smoothed"), [(0.1, True), (0.0, None)])
+def test_of_a_teacher_with_mixed_labels_alpha_is_not_all(answer, teacher, alpha, smoothed):
+    """Its labels are soft with α = 0 too: the outputs may show it, and that it was not smoothed is never said."""
+    about = {"label_smoothing": 0.0, "kd_weight": 0.0, "mixed_labels": True}
+    text, one = answer(teacher("a", alpha=alpha, configuration=about))
+    assert (one["smoothing"]["smoothed"], one["smoothing"]["recorded"]) == (smoothed, 0.0)
+    assert (one["smoothing"]["mixed_labels"], one["smoothing"]["disagreement"]) == (True, None)
+    assert (
+        "mixed labels smooth a teacher as well: α does not tell how much, the entropy of its outputs" in text
+    )
+    assert "Was the teacher smoothed? " + ("yes" if smoothed else "cannot tell") in text
+    assert ("rests on   the outputs alone" if smoothed else "rests on   nothing: its labels were mixed") in text
+
+
+def test_a_teacher_with_smoothed_and_mixed_labels_was_smoothed_by_its_record(answer, teacher):
+    about = {"label_smoothing": 0.1, "kd_weight": 0.0, "mixed_labels": True}
+    text, one = answer(teacher("a", alpha=0.1, configuration=about))
+    assert one["smoothing"]["smoothed"] is True
+    assert "rests on   the record" in text
+    assert "mixed labels smooth a teacher as well" in text
+
+
 def test_a_distilled_teacher_is_judged_by_its_outputs(answer, teacher):
     about = {"configuration": {"kd_weight": 1.0, "label_smoothing": 0.0, "temperature": 2.0}}
     text, one = answer(teacher("a", alpha=0.1, teacher={"label_smoothing": {"alpha": 0.1}}, **about))
