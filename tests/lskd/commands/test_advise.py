@@ -126,9 +126,7 @@ def test_of_a_teacher_with_mixed_labels_alpha_is_not_all(answer, teacher, alpha,
     text, one = answer(teacher("a", alpha=alpha, configuration=about))
     assert (one["smoothing"]["smoothed"], one["smoothing"]["recorded"]) == (smoothed, 0.0)
     assert (one["smoothing"]["mixed_labels"], one["smoothing"]["disagreement"]) == (True, None)
-    assert (
-        "mixed labels smooth a teacher as well: α does not tell how much, the entropy of its outputs" in text
-    )
+    assert "mixed labels smooth a teacher as well: α does not tell how much, the entropy of its outputs" in text
     assert "Was the teacher smoothed? " + ("yes" if smoothed else "cannot tell") in text
     assert ("rests on   the outputs alone" if smoothed else "rests on   nothing: its labels were mixed") in text
 
