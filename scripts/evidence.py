@@ -11,6 +11,7 @@ from collections import defaultdict
 
 from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
+from image_statements import PAPERS_AT_ONE
 
 from lskd.io.errors import run_command
 from lskd.paper.evidence import COLUMNS, MEASURED
@@ -25,25 +26,32 @@ def summary() -> str:
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
     for path in sorted(RESULTS.glob("*/students.csv")):
-        if not (path.parent / "about.txt").is_file():  # our own studies, of which the page of evidence tells
+        if not (path.parent / "about.txt").is_file():  # not of these data and this training alone
             continue
         about = dict(line.split(": ", 1) for line in (path.parent / "about.txt").read_text().splitlines())
-        cells = defaultdict(list)
+        cells: dict[tuple[str, str, float, float], list[float]] = defaultdict(list)
         for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
             if row["temperature"]:
-                kind = (
-                    row["model"],
-                    _variant(row["variant"]),
-                    float(row["label_smoothing"]),
-                    float(row["temperature"]),
-                )
+                variant = _variant(row["variant"])
+                kind = row["model"], variant, float(row["label_smoothing"]), float(row["temperature"])
                 cells[kind].append(float(row["valid_top1"]))
+        _share_the_first(cells)
         for (model, variant, alpha, temperature), values in sorted(cells.items()):
             spread = over_seeds(values)
             sd = "" if spread.sd is None else f"{spread.sd:.3f}"
-            known = [path.parent.name, about["data"], about["optimiser"], variant, model, f"{alpha:g}"]
+            # a variant that trains in another way has a line of its own there
+            training = [about[variant], ""] if variant in about else [about["optimiser"], variant]
+            known = [path.parent.name, about["data"], *training, model, f"{alpha:g}"]
             writer.writerow([*known, f"{temperature:g}", f"{spread.mean:.3f}", sd, spread.n])
     return table.getvalue()
+
+
+def _share_the_first(cells: dict[tuple[str, str, float, float], list[float]]) -> None:
+    """Give losses that are the paper's at T = 1 its students there."""
+    for model, variant, alpha, _ in list(cells):
+        plain = cells.get((model, "", alpha, 1.0))
+        if variant in PAPERS_AT_ONE and plain:
+            cells[model, variant, alpha, 1.0] = plain
 
 
 def _variant(name: str) -> str:
