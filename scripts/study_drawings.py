@@ -118,9 +118,11 @@ def by_temperature(axes: Axes, found: Mapping[int, BySeed], alpha: float) -> Non
     if spreads:
         place = int(alpha > 0)
         means, deviations = [each.mean for each in spreads.values()], [each.sd or 0 for each in spreads.values()]
-        marks = {"marker": style.MARKERS[place], "linestyle": style.DASHES[place], "capsize": 3}
-        marks |= {"color": (PLAIN_TEACHER, SMOOTH)[place], "label": f"{('plain', 'smoothed')[place]} teacher"}
-        axes.errorbar(list(spreads), means, deviations, **marks)
+        marker, dashes = style.MARKERS[place], style.DASHES[place]
+        colour, label = (PLAIN_TEACHER, SMOOTH)[place], f"{('plain', 'smoothed')[place]} teacher"
+        axes.errorbar(
+            list(spreads), means, deviations, marker=marker, linestyle=dashes, capsize=3, color=colour, label=label
+        )
 
 
 def interval(values: BySeed) -> tuple[float, float]:
