@@ -1,7 +1,7 @@
-"""Fill the tables of docs/evidence.md from the committed results of our studies, and draw its pictures.
+"""Fill the pages that tell of our studies from their committed results, and draw their pictures.
 
-    python scripts/evidence_page.py            # writes the page and docs/results/studies/*.svg
-    python scripts/evidence_page.py --check    # compares the page with what the committed results give
+    python scripts/evidence_page.py            # writes the pages and docs/results/studies/*.svg
+    python scripts/evidence_page.py --check    # compares the pages with what the committed results give
 
 Text between ``<!-- NAME -->`` and ``<!-- end -->`` is replaced; all else is written by hand and has no numbers.
 """
@@ -27,7 +27,7 @@ from lskd.measure.comparisons import LEVEL, Groups
 from lskd.records.spread import over_seeds
 from lskd.records.studies import number
 
-PAGE = ROOT / "docs" / "evidence.md"
+PAGES = (ROOT / "docs" / "evidence.md", ROOT / "docs" / "index.md", ROOT / "README.md")
 RESULTS = ROOT / "docs" / "results" / "studies"
 ALPHAS, TEMPERATURES = (0.0, 0.05, 0.1, 0.2), (1, 2, 3, 4, 64)
 
@@ -272,8 +272,9 @@ def filled(page: str, directory: Path) -> str:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write, or compare."""
-    text = filled(PAGE.read_text(encoding="utf-8"), RESULTS)
-    write_or_compare(PAGE, text, "evidence_page.py", arguments.check)
+    for page in PAGES:
+        text = filled(page.read_text(encoding="utf-8"), RESULTS)
+        write_or_compare(page, text, "evidence_page.py", arguments.check)
     if arguments.check:
         return
     committed = Committed.of(RESULTS)

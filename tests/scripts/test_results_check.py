@@ -21,9 +21,9 @@ def test_every_committed_number_is_computed_again_and_is_the_same(script):
 
 def test_a_number_that_was_changed_by_hand_is_found(monkeypatch, tmp_path):
     page = tmp_path / "evidence.md"
-    text = evidence_page.PAGE.read_text(encoding="utf-8")
+    text = evidence_page.PAGES[0].read_text(encoding="utf-8")
     page.write_text(text.replace("<!-- end -->", "| 99.9 |\n\n<!-- end -->", 1), encoding="utf-8")
-    monkeypatch.setattr(evidence_page, "PAGE", page)
+    monkeypatch.setattr(evidence_page, "PAGES", (page,))
     with pytest.raises(InputError, match=r"differs from the committed results: run scripts/evidence_page\.py"):
         evidence_page.run(evidence_page.parser().parse_args(["--check"]))
 

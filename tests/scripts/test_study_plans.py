@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from definitions import chosen, read_experiments
 from helpers.commands import ROOT
-from plan import make_plan
+from plan import cost, make_plan
 from scale_definitions import read_scale
 from students import loss_in_name
 
@@ -331,6 +331,17 @@ def test_the_question_of_the_step_is_asked_of_other_data_and_models_too(scale, s
     (sets,) = [job for job in jobs.values() if job.name == "sets"]
     groups = Path(sets.command[sets.command.index("--groups") + 1])
     assert (ROOT / groups).is_file() or groups.parent.name in ("letters", "cub200")  # that it is made with the data
+
+
+def test_the_page_of_evidence_tells_the_hours_that_a_dry_run_tells(tmp_path):
+    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .* \| `lskd reproduce (.*) --scale (\S+) .*` \| ([\d ]+) \|$", page, re.MULTILINE)
+    assert len(rows) == 3
+    for studies, name, hours in rows:
+        scale, chosen_ones = read_scale(name), chosen(studies.split(), EXPERIMENTS)
+        jobs, _ = make_plan(chosen_ones, scale, "runs/here")
+        told = float(re.search(r"GPU hours: ([\d.]+) for (\d+) of \2 ", cost(scale, jobs, tmp_path))[1])
+        assert int(hours.replace(" ", "")) == pytest.approx(told, rel=0.02)
 
 
 def test_a_student_of_the_teachers_translations_learns_from_data_that_its_own_teacher_made():
