@@ -49,7 +49,7 @@ class Committed:
 PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed], BySeed]]] = {
     "temperature": (
         lambda found: draw_temperature(found.images),
-        "Top-1 against the temperature, from a smoothed teacher and another, with three ways to take steps",
+        "Top-1 against the temperature, from a smoothed teacher and another, for steps of several sizes",
         lambda found: found.images.accuracy(PLAIN, SMOOTHED, 1),
     ),
     "cost": (
@@ -115,7 +115,14 @@ def statements(questions: Sequence[str]) -> Callable[[Path], str]:
         for row in read_rows(directory / "tests.csv"):
             if row["question"] in questions and row["mean"]:
                 interval = f"{signed(row['low'])} to {signed(row['high'])}" if row["low"] else "–"
-                said = [row["what"], row["expected"], signed(row["mean"]), interval, row["n"], row["p_adjusted"] or "–"]
+                said = [
+                    in_words(row["what"]),
+                    row["expected"],
+                    signed(row["mean"]),
+                    interval,
+                    row["n"],
+                    row["p_adjusted"] or "–",
+                ]
                 rows.append([*said, row["verdict"]])
         return markdown(["number", "expected", "mean", "95 %", "n", "p, adjusted", "verdict"], rows)
 
@@ -143,7 +150,9 @@ def in_short(directory: Path) -> str:
     smoothed = costs("from a smoothed teacher (α = .1)", "1", "1 accuracy falls with T", "cost of T = {}, α = 0.1")
     other = costs("from one without smoothing", "1", "1 accuracy falls with T, α = 0", "cost of T = {}, α = 0")
     if smoothed:
-        lines.append("**Top-1 falls with T** (points, 95 %): " + "; ".join([*smoothed, *other]) + ".")
+        lines.append(
+            "**Top-1 falls with T** (points, 95 %; below 0 is a gain): " + "; ".join([*smoothed, *other]) + "."
+        )
     drift = [told("2", "the drift stays with match", f"η(S1) to T = {T} with match") for T in (3, 64)]
     match = costs("with `match`", "2", "match: cost", "cost of T = {} with match")
     if match:
@@ -167,8 +176,7 @@ def elsewhere(directory: Path) -> str:
         where = row["question"].removeprefix("5, ").partition(":")[0]
         if row["question"].startswith("5, ") and row["statement"] in wanted and row["mean"]:
             interval = f"{signed(row['low'])} to {signed(row['high'])}" if row["low"] else "–"
-            what = f"{row['what']} by match" if row["statement"].endswith("removed") else row["what"]
-            rows.append([PLACES[where], what, signed(row["mean"]), interval, row["n"], row["verdict"]])
+            rows.append([PLACES[where], in_words(row["what"]), signed(row["mean"]), interval, row["n"], row["verdict"]])
     return markdown(["where", "number", "mean", "95 %", "n", "verdict"], rows)
 
 
@@ -215,7 +223,7 @@ def complete(directory: Path) -> str:
         f"{students} students and {len(rows) - students} models without a teacher, {hours:.1f} core hours of training."
     )
     if missing:
-        said += f" Not complete, and so without tests: question {', '.join(missing)}."
+        said += f" Not complete, and so without tests: question {'; '.join(missing)}."
     return said
 
 
@@ -233,7 +241,19 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def mean(values: BySeed) -> str:
     """Mean ± standard deviation, with n where it is not all seeds; a dash for none."""
-    return number(over_seeds(list(values.values())), with_n=len(values) != len(SEEDS)) if values else "–"
+    if not values:
+        return "–"
+    return number(over_seeds(list(values.values())), with_n=len(values) != len(SEEDS)).replace("-", "−")
+
+
+def in_words(what: str) -> str:
+    """What is tested, with the names of variants as they are written.
+
+    >>> in_words("cost of T = 3 with lr-x3")
+    'cost of T = 3 with learning rate × 3'
+    """
+    found = re.fullmatch(r"(.* (?:with|by) )(\S+)", what)
+    return found[1] + NAMES.get(found[2], found[2]) if found else what
 
 
 def signed(value: str) -> str:

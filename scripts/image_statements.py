@@ -169,7 +169,9 @@ def reasons(
             with_it = results.cost(control, SMOOTHED, T)
             add(f"{control}: cost", f"cost of T = {T} with {control}", 1, with_it)
             if control in controls:
-                add(f"{control}: removed", f"part of the cost of T = {T} removed", 1, minus(plain, with_it))
+                add(
+                    f"{control}: removed", f"part of the cost of T = {T} removed by {control}", 1, minus(plain, with_it)
+                )
         add("the drift stays with match", f"η(S1) to T = {T} with match", -1, results.drift("match", SMOOTHED, T))
     if set(OTHER_LOSSES) <= set(losses):
         what = "slope of top-1 over η(S1), match and losses"
@@ -213,6 +215,6 @@ def larger_student(results: Results) -> list[Test]:
             tests.append(
                 planned("2, larger student", f"{control}: cost", f"cost of T = {T} with {control}", 1, with_it, SEEDS)
             )
-            removed, what = minus(plain, with_it), f"part of the cost of T = {T} removed"
+            removed, what = minus(plain, with_it), f"part of the cost of T = {T} removed by {control}"
             tests.append(planned("2, larger student", f"{control}: removed", what, 1, removed, SEEDS))
     return tests

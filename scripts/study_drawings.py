@@ -21,6 +21,7 @@ SMOOTH, PLAIN_TEACHER = "#E07B39", "#3D9BD9"
 SETTINGS = {**style.PAGE, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK}
 SETTINGS |= {"axes.labelcolor": INK, "text.color": INK, "axes.titlecolor": INK, "legend.labelcolor": INK}
 TEMPERATURES = (1, 2, 3, 4, 64)
+PANELS = {PLAIN: "SGD", "match": "SGD, steps as at T = 1", "lr-x10": "SGD, rate × 10", "adamw": "AdamW"}
 SHORT = {
     PLAIN: "no control",
     "match": "match",
@@ -32,13 +33,16 @@ SHORT = {
 
 
 def draw_temperature(results: Results) -> str:
-    """Top-1 against T from the smoothed teacher and the other, with SGD, `match` and AdamW."""
+    """Top-1 against T from the smoothed teacher and the other, for SGD and each control that has both."""
     with context(SETTINGS):
         drawing = Figure(figsize=(8, 3), layout="constrained")
-        panels: Sequence[Axes] = drawing.subplots(1, 3, sharey=True)
-        for axes, variant, title in zip(
-            panels, (PLAIN, "match", "adamw"), ("SGD", "SGD, steps as at T = 1", "AdamW"), strict=True
-        ):
+        shown = {
+            variant: title
+            for variant, title in PANELS.items()
+            if variant == PLAIN or all(results.accuracy(variant, alpha, 3) for alpha in (0.0, SMOOTHED))
+        }
+        panels: Sequence[Axes] = drawing.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+        for axes, (variant, title) in zip(panels, shown.items(), strict=True):
             for alpha in (0.0, SMOOTHED):
                 by_temperature(axes, {T: results.accuracy(variant, alpha, T) for T in TEMPERATURES}, alpha)
             axes.set_title(title, fontsize=11)
@@ -65,7 +69,7 @@ def draw_cost(results: Results) -> str:
             axes.axvline(0, color=INK, linewidth=1)
             axes.set_xlabel(f"cost of T = {T} in points of top-1")
             axes.set_yticks(range(len(variants)), [SHORT[variant] for variant in variants])
-        panels[0].invert_yaxis()
+        panels[0].set_ylim(len(variants) - 0.5, -0.5)
         return svg(drawing)
 
 
