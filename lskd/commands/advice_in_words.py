@@ -33,6 +33,10 @@ MIXED = (
     "its labels were mixed too (mixup, cutmix), and mixed labels smooth a teacher as well: α does not tell how much, "
     "the entropy of its outputs (2) does."
 )
+OF_STUDIES = (
+    "In this project's own study ({data}, α = {alpha:g}, n = {n}) {plain} with {training}, and {matched} with "
+    "--kd-gradient-scale match{verdict}."
+)
 LIMITS = (
     "What is best for your own data is for your validation data to say. A T that was chosen by the data it is scored "
     "on looks better than it is."
@@ -72,7 +76,43 @@ def conclusion(advice: dict[str, Any]) -> list[str]:
         *first, last = (f"{T:g}" for T in small)
         temperatures = "T = " + " and ".join([*([", ".join(first)] if first else []), last])
         said.append(OF_STEPS.format(temperatures=temperatures, share=100 * advice["outputs"]["small_steps_are_below"]))
+    if not decided and advice["smoothing"]["smoothed"] is not False:
+        said += _of_studies(advice["measured"]["this_project"])
     return said
+
+
+def _of_studies(measured: Sequence[dict[str, Any]]) -> list[str]:
+    """What T costs with plain and with matched steps, in the study of ours that has most seeds; none without one."""
+    end = ", match"
+    plain = {(each["source"], each["student"], each["label_smoothing"], each["training"]): each for each in measured}
+    pairs = [
+        (
+            plain.get((each["source"], each["student"], each["label_smoothing"], each["training"].removesuffix(end))),
+            each,
+        )
+        for each in measured
+        if each["training"].endswith(end) and each["label_smoothing"] > 0
+    ]
+    known = [(first, other) for first, other in pairs if first and "1" in first["means"] and "1" in other["means"]]
+    if not known:
+        return []
+    first, other = max(known, key=lambda pair: min(pair[0]["n"], pair[1]["n"]))
+    shared = [T for T in other["means"] if T != "1" and T in first["means"]]
+    costs = [[each["means"]["1"] - each["means"][T] for T in shared] for each in (first, other)]
+    names = " and ".join(f"T = {T}" for T in shared)
+    plain_words, matched = (" and ".join(f"{cost:.1f}" for cost in found) for found in costs)
+    small = all(cost <= 0 for cost in costs[1])
+    return [
+        OF_STUDIES.format(
+            data=first["data"],
+            alpha=first["label_smoothing"],
+            n=min(first["n"], other["n"]),
+            training=first["training"],
+            plain=f"{names} cost {plain_words} points",
+            matched=matched,
+            verdict=": there it was the size of the steps that cost, not T" if small else "",
+        )
+    ]
 
 
 def _of_own_runs(effect: dict[str, Any]) -> str:

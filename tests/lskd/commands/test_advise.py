@@ -312,6 +312,20 @@ def test_what_this_project_measured_is_what_its_committed_results_say():
     assert all(each.n >= 3 for each in of_this_project(None))
 
 
+def test_the_advice_for_a_smoothed_teacher_says_what_our_own_study_found_of_the_step(answer, teacher):
+    text, one = answer(teacher("a", alpha=0.1))
+    rows = {
+        each["training"]: each["means"]
+        for each in one["measured"]["this_project"]
+        if each["source"] == "docs/results/studies" and each["student"] == "test_resnet"
+    }
+    plain, match = rows["SGD .1, 6 epochs"], rows["SGD .1, 6 epochs, match"]
+    costs = [f"{found['1'] - found[T]:.1f}" for found in (plain, match) for T in ("3", "64")]
+    said = "T = 3 and T = 64 cost {} and {} points with SGD .1, 6 epochs, and {} and {} with --kd-gradient-scale match"
+    assert said.format(*costs) in text
+    assert "own study" not in answer(teacher("b", alpha=0.0))[0]
+
+
 # --- 5: what to run next ---------------------------------------------------------------------------------------------
 
 
