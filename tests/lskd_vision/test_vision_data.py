@@ -628,7 +628,7 @@ def test_splits_with_other_classes_are_refused(copy, change, odd):
 
 def test_a_single_class_is_refused(tmp_path):
     root = write_folders(tmp_path / "one", train=2, validation=2, classes=("Bag",))
-    with pytest.raises(InputError, match=r"has 1 classes \(must be at least 2\)"):
+    with pytest.raises(InputError, match=r"has 1 classes, must be at least 2"):
         load_data(configured(root).dataset)
 
 
@@ -683,7 +683,7 @@ class Nameless(Dataset):
     [
         (Nothing, "split train has no images"),
         (Stream, r"--dataset: torch/x \(must be one whose images can be had by their number\)"),
-        (Nameless, r"has 0 classes \(must be at least 2\)"),
+        (Nameless, r"has 0 classes, must be at least 2"),
     ],
 )
 def test_data_sets_that_cannot_be_trained_on_are_refused(dataset, complaint, monkeypatch, tmp_path):
