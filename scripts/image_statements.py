@@ -187,13 +187,18 @@ def elsewhere(where: str, directory: Path) -> list[Test]:
     return tests + reasons(results, f"5, {where}: 2", controls, ())
 
 
-def drift_slopes(results: Results) -> dict[int, float]:
-    """For each seed the slope of top-1 over η(S1) in %, over students with right steps, α as a covariate."""
+def drift_slopes(results: Results, variants: Sequence[str] = RIGHT_STEPS) -> dict[int, float]:
+    """For each seed the slope of top-1 over η(S1) in %, α as a covariate.
+
+    Args:
+        results: of the runs.
+        variants: whose students; those that are registered as having right steps.
+    """
     slopes = {}
     for seed in SEEDS:
         points = [
             (results.drift(variant, alpha, T).get(seed), alpha, results.accuracy(variant, alpha, T).get(seed))
-            for variant in RIGHT_STEPS
+            for variant in variants
             for alpha in (0.0, SMOOTHED)
             for T in (3, 64)
         ]

@@ -1,0 +1,214 @@
+"""The tables and sentences of our studies' pages, as markdown, from the committed results."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from definitions import PLAIN
+from image_statements import SEEDS, SMOOTHED, STEP_CONTROLS, Results, drift_slopes
+from planned_tests import BySeed, read_rows
+
+from lskd.measure.comparisons import LEVEL, Groups, mean_test
+from lskd.records.spread import over_seeds
+from lskd.records.studies import number
+
+ALPHAS, TEMPERATURES = (0.0, 0.05, 0.1, 0.2), (1, 2, 3, 4, 64)
+NAMES = {
+    PLAIN: "SGD",
+    "adamw": "AdamW",
+    "match": "`match`",
+    "lr-x3": "learning rate × 3",
+    "lr-x10": "learning rate × 10",
+    "epochs-x4": "4 times the epochs",
+    "standardised": "standardised logits",
+    "wttm": "`wttm`",
+    "teacher-only": "teacher-only tempering",
+}
+PLACES = {"other-fonts": "other fonts", "convnext": "a ConvNeXt", "fashion": "Fashion-MNIST"}
+
+
+def accuracy(results: Results) -> str:
+    """Means by optimiser, α and T."""
+    rows = []
+    for variant in (PLAIN, "adamw"):
+        for alpha in ALPHAS:
+            cells = [mean(results.accuracy(variant, alpha, T)) for T in TEMPERATURES]
+            cells.append(mean(results.accuracy(variant, alpha, None)))
+            if any(cell != "–" for cell in cells):
+                rows.append([NAMES[variant], f"{alpha:g}", *cells])
+    return markdown(["", "α", *(f"T = {T:g}" for T in TEMPERATURES), "no teacher"], rows)
+
+
+def controls(results: Results) -> str:
+    """The cost of T and the drift with each control, from both teachers."""
+    rows = []
+    for variant in (PLAIN, *STEP_CONTROLS, "standardised", "wttm", "teacher-only"):
+        for alpha in (SMOOTHED, 0.0):
+            cells = [mean(results.accuracy(variant, alpha, 1))]
+            cells += [mean(results.cost(variant, alpha, T)) for T in (3, 64)]
+            cells += [mean(results.drift(variant, alpha, T)) for T in (3, 64)]
+            if any(cell != "–" for cell in cells[1:]):
+                rows.append([NAMES[variant], f"{alpha:g}", *cells])
+    head = ["", "α", "T = 1, top-1", "cost of T = 3", "cost of T = 64", "η(S1) to T = 3", "η(S1) to T = 64"]
+    return markdown(head, rows)
+
+
+def statements(questions: Sequence[str]) -> Callable[[Path], str]:
+    """The tests of questions, a row each."""
+
+    def table(directory: Path) -> str:
+        rows = []
+        for row in read_rows(directory / "tests.csv"):
+            if row["question"] in questions and row["mean"]:
+                interval = f"{signed(row['low'])} to {signed(row['high'])}" if row["low"] else "–"
+                said = [
+                    in_words(row["what"]),
+                    row["expected"],
+                    signed(row["mean"]),
+                    interval,
+                    row["n"],
+                    row["p_adjusted"] or "–",
+                ]
+                rows.append([*said, row["verdict"]])
+        return markdown(["number", "expected", "mean", "95 %", "n", "p, adjusted", "verdict"], rows)
+
+    return table
+
+
+def in_short(directory: Path) -> str:
+    """The answers in numbers, a line each for what has run."""
+    rows = {(row["question"], row["statement"], row["what"]): row for row in read_rows(directory / "tests.csv")}
+
+    def told(question: str, statement: str, what: str) -> str | None:
+        """The mean of a test with its interval; without one the number of seeds."""
+        row = rows.get((question, statement, what), {})
+        if not row.get("mean"):
+            return None
+        mean, low, high = (signed(row[name]).lstrip("+") if row[name] else "" for name in ("mean", "low", "high"))
+        return f"{mean} ({low} to {high})" if low else f"{mean} (n = {row['n']})"
+
+    def costs(words: str, question: str, statement: str, what: str) -> list[str]:
+        """What T = 3 and 64 cost, if anything is known of both."""
+        found = [told(question, statement, what.format(T)) for T in (3, 64)]
+        return [f"{words} T = 3 costs {found[0]}, T = 64 {found[1]}"] if all(found) else []
+
+    lines = []
+    smoothed = costs("from a smoothed teacher (α = .1)", "1", "1 accuracy falls with T", "cost of T = {}, α = 0.1")
+    other = costs("from one without smoothing", "1", "1 accuracy falls with T, α = 0", "cost of T = {}, α = 0")
+    if smoothed:
+        lines.append(
+            "**Top-1 falls with T** (points, 95 %; below 0 is a gain): " + "; ".join([*smoothed, *other]) + "."
+        )
+    drift = [told("2", "the drift stays with match", f"η(S1) to T = {T} with match") for T in (3, 64)]
+    match = costs("with `match`", "2", "match: cost", "cost of T = {} with match")
+    if match:
+        stays = (
+            f"; the drift towards similar classes stays, η(S1) = {drift[0]} % and {drift[1]} %" if all(drift) else ""
+        )
+        lines.append(
+            "**With gradients as large as at T = 1** the smoothed teacher's student: " + match[0] + stays + "."
+        )
+    slope = told("2", "the drift costs accuracy", "slope of top-1 over η(S1), match and losses")
+    if slope:
+        lines.append(f"**What the drift costs once the steps are right**: {slope} points for each % of η(S1).")
+    return "\n".join(f"- {line}" for line in lines) or "No runs yet."
+
+
+def drift_with_match(results: Results) -> str:
+    """What the drift costs the students of `match` alone, which is not registered."""
+    slopes = list(drift_slopes(results, ["match"]).values())
+    found = mean_test(slopes)
+    if found is None:
+        return ""
+    mean, low, high = (f"{value:.2f}".replace("-", "−") for value in (sum(slopes) / len(slopes), *found[0]))
+    return (
+        f"Not registered, and so no more than a hint: over the students of `match` alone (T = 3 and 64, both teachers) "
+        f"each % of η(S1) goes with {mean} points of top-1 (95 %: {low} to {high}, n = {len(slopes)})."
+    )
+
+
+def elsewhere(directory: Path) -> str:
+    """Question 5: of each place the statements that matter most."""
+    wanted = ("1 accuracy falls with T", "match: cost", "match: removed", "3 drift towards similar classes")
+    rows = []
+    for row in read_rows(directory / "tests.csv"):
+        where = row["question"].removeprefix("5, ").partition(":")[0]
+        if row["question"].startswith("5, ") and row["statement"] in wanted and row["mean"]:
+            interval = f"{signed(row['low'])} to {signed(row['high'])}" if row["low"] else "–"
+            rows.append([PLACES[where], in_words(row["what"]), signed(row["mean"]), interval, row["n"], row["verdict"]])
+    return markdown(["where", "number", "mean", "95 %", "n", "verdict"], rows)
+
+
+def advice(results: Results) -> str:
+    """What following a rule costs against the best T of the same teacher, SGD."""
+    rows = []
+    for alpha in ALPHAS:
+        values: dict[float, BySeed] = {float(T): results.accuracy(PLAIN, alpha, T) for T in TEMPERATURES}
+        if any(set(each) != set(SEEDS) for each in values.values()):
+            continue
+        best = max(sum(each.values()) for each in values.values()) / len(SEEDS)
+        lost = {"T = 1": [], "T = 4": [], "runs": []}
+        chosen = []
+        for seed in SEEDS:
+            others = {T: {s: v for s, v in each.items() if s != seed} for T, each in values.items()}
+            own = advised(others)
+            chosen.append(f"{own:g}")
+            for rule, T in (("T = 1", 1.0), ("T = 4", 4.0), ("runs", own)):
+                lost[rule].append(best - values[T][seed])
+        cells = [number(over_seeds(each)) for each in lost.values()]
+        rows.append([f"{alpha:g}", f"{best:.2f}", *cells, ", ".join(chosen)])
+    head = ["α", "best mean", "lost by T = 1", "by T = 4", "by the T of one's own runs", "which"]
+    return markdown(head, rows)
+
+
+def advised(values: Mapping[float, BySeed]) -> float:
+    """The T that `lskd advise` names from runs: the best if it is above T = 1 by more than chance, else T = 1."""
+    found = Groups(values).best_against(1.0)
+    return found.higher if found is not None and found.p <= LEVEL else 1.0
+
+
+def complete(directory: Path) -> str:
+    """Which questions have all their runs, and the processor time of those that there are."""
+    rows = read_rows(directory / "students.csv")
+    if not rows:
+        return "**No study has run yet**: what follows fills as they end."
+    hours = sum(float(row["seconds"]) for row in rows) / 3600
+    verdicts: dict[str, set[str]] = {}
+    for row in read_rows(directory / "tests.csv"):
+        verdicts.setdefault(row["question"], set()).add(row["verdict"])
+    missing = [question for question, found in verdicts.items() if "incomplete" in found]
+    students = len([row for row in rows if row["temperature"]])
+    said = (
+        f"{students} students and {len(rows) - students} models without a teacher, {hours:.1f} core hours of training."
+    )
+    if missing:
+        said += f" Not complete, and so without tests: question {'; '.join(missing)}."
+    return said
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; a sentence where it has no rows."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *lines]) if lines else "No runs yet."
+
+
+def mean(values: BySeed) -> str:
+    """Mean ± standard deviation, with n where it is not all seeds; a dash for none."""
+    if not values:
+        return "–"
+    return number(over_seeds(list(values.values())), with_n=len(values) != len(SEEDS)).replace("-", "−")
+
+
+def in_words(what: str) -> str:
+    """What is tested, with the names of variants as they are written.
+
+    >>> in_words("cost of T = 3 with lr-x3")
+    'cost of T = 3 with learning rate × 3'
+    """
+    found = re.fullmatch(r"(.* (?:with|by) )(\S+)", what)
+    return found[1] + NAMES.get(found[2], found[2]) if found else what
+
+
+def signed(value: str) -> str:
+    """A number of tests.csv with its sign, two decimals."""
+    return f"{float(value):+.2f}".replace("-", "−")
