@@ -86,7 +86,7 @@ def outputs_part(
 def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) -> Advice:
     """Part 3: what the user's own students show, of teachers of this kind and of others."""
     if not runs:
-        return {"given": 0, "effects": [], "controls": [], "eta": [], "without_teacher": []}
+        return {"given": 0, "left_out": 0, "effects": [], "controls": [], "eta": [], "without_teacher": []}
     studies = group(runs)
     found = effects(studies)
     ours = [each for each in found if _of_this_teacher(each, teacher)]
@@ -97,6 +97,7 @@ def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) 
     others = [each for each in found if all(each is not one for one in ours)]
     return {
         "given": len(runs),
+        "left_out": sum(run.learns_without_temperature for run in runs),
         "effects": [
             _effect(each, of_this, adjusted.get(id(each)))
             for every, of_this in ((ours, True), (others, False))

@@ -6,6 +6,7 @@ from typing import Any
 
 from lskd.commands.effect_tables import cell, effect_row, effects_table, interval
 from lskd.io.tables import Column, show
+from lskd.records.found_runs import left_out_note
 from lskd.records.spread import Spread
 
 WIDTH = 110
@@ -190,6 +191,9 @@ def _runs(part: dict[str, Any]) -> str:
     title = "3  Your runs"
     if not part["given"]:
         return f"{title}: none given"
+    left_out = left_out_note(part["left_out"])
+    if part["given"] == part["left_out"]:
+        return f"{title}: none with a T. {left_out}"
     rows = []
     for each in part["effects"]:
         means = {float(T): Spread(**spread) for T, spread in each["means"].items()}
@@ -208,7 +212,8 @@ def _runs(part: dict[str, Any]) -> str:
         "mean ± standard deviation over seeds and teachers (n); the difference is of the best T and T = 1, or of T = 1 "
         "and the next best; its interval and p allow for the choice of T, and p for the number of rows"
     )
-    return "\n".join([*lines, _wrapped("   ", about), f"   rests on   {part['given']} runs"])
+    lines.append(_wrapped("   ", " ".join(filter(None, [f"{about}.", left_out]))))
+    return "\n".join([*lines, f"   rests on   {part['given'] - part['left_out']} runs"])
 
 
 def _control(each: dict[str, Any]) -> str:

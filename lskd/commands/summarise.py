@@ -14,7 +14,7 @@ from lskd.io.errors import input_error
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.comparisons import Difference, holm
 from lskd.measure.temperature_effects import Effect, StepControl, effects, step_controls
-from lskd.records.found_runs import find_runs
+from lskd.records.found_runs import find_runs, left_out_note
 from lskd.records.studies import group
 
 EXAMPLE = "lskd summarise runs/letters --output summary.csv"
@@ -38,12 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the tables; write the rows."""
-    found = effects(group(find_runs(arguments.runs)))
+    runs = find_runs(arguments.runs)
+    found = effects(group(runs))
+    left_out = left_out_note(sum(run.learns_without_temperature for run in runs))
     if not found:
-        raise input_error("runs", arguments.runs[0], "must hold students: runs with a teacher and a result")
+        valid = "must hold students: runs with a teacher, a temperature and a result"
+        raise input_error("runs", arguments.runs[0], valid)
     if arguments.output:
         write(arguments.output, summary_rows(found))
-    print("\n\n".join([students_table(found), *filter(None, [controls_table(step_controls(found))])]))
+    print("\n\n".join([students_table(found), *filter(None, [controls_table(step_controls(found)), left_out])]))
 
 
 def summary_rows(found: Sequence[Effect]) -> list[dict[str, Any]]:

@@ -118,8 +118,20 @@ class Run:
 
     @property
     def temperature(self) -> float | None:
-        """T of a student; None where the run has no teacher."""
-        return self.record.configuration.get("temperature") if self.record.teacher else None
+        """T of a student; None where the run has no teacher, or learns nothing of its teacher that has a T."""
+        if not self.record.teacher or self.learns_without_temperature:
+            return None
+        return self.record.configuration.get("temperature")
+
+    @property
+    def learns_without_temperature(self) -> bool:
+        """Whether a student learns features before the last layer, or its teacher's class, in place of probabilities.
+
+        Its record has a T, the default, which did nothing.
+        """
+        host = self.record.configuration.get("host") or {}
+        alone = host.get("kd_distill_type") == "feature" or host.get("kd_token_distill_type") == "hard"
+        return bool(self.record.teacher) and alone
 
     @property
     def label_smoothing(self) -> float | None:
@@ -171,6 +183,17 @@ def find_runs(places: Sequence[str | os.PathLike[str]]) -> list[Run]:
         raise input_error("runs", places[0], valid)
     runs = [Run(path, _validated(read_existing_run(path), path / RECORD)) for path in found.runs]
     return sorted(runs, key=lambda run: str(run.directory))
+
+
+def left_out_note(count: int) -> str:
+    """What is said of students without a temperature beside tables of temperatures; empty for none.
+
+    >>> left_out_note(1)
+    'Left out: 1 student that learns features, or the class alone, and has no T.'
+    """
+    who = "student that learns" if count == 1 else "students that learn"
+    has = "has" if count == 1 else "have"
+    return f"Left out: {count} {who} features, or the class alone, and {has} no T." if count else ""
 
 
 def score_notes(scores: Iterable[dict[str, Any]]) -> list[str]:

@@ -153,7 +153,7 @@ def spread(runs: Iterable[Run], metric: str) -> Spread | None:
 
 
 def group(runs: Sequence[Run]) -> list[Study]:
-    """Group runs into studies, images before translations.
+    """Group runs into studies, images before translations; students without a temperature are in none.
 
     Raises:
         InputError: the same student twice: equal settings, teacher and seed in two directories.
@@ -176,7 +176,7 @@ def group(runs: Sequence[Run]) -> list[Study]:
                 _insert(study.teachers, each.label_smoothing, each)
     teaching = {each.directory for study in studies.values() for each in study.runs}
     for run in runs:
-        if run.directory in teaching:
+        if run.directory in teaching or run.learns_without_temperature:
             continue
         key = (run.kind, run.record.data.get("fingerprint"), run.model)
         hosts = [each for name, each in studies.items() if (name[0], name[1], name[3]) == key]

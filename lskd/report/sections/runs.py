@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lskd.records.found_runs import Run
+from lskd.records.found_runs import METRICS, Run
 from lskd.records.runs import TrainingTime, training_time
 from lskd.records.studies import smoothing
 from lskd.report.elements import Cell, Section, Table
@@ -38,15 +38,16 @@ def runs_section(title: str, runs: Sequence[Run], introduction: str = "") -> Run
             run.directory.name,
             run.data,
             Cell(run.model, prose=True),
-            "labels" if run.temperature is None else "a teacher",
+            "a teacher" if run.record.teacher else "labels",
             smoothing(run.label_smoothing).removeprefix("α\u00a0=\u00a0"),
             "–" if run.temperature is None else f"{run.temperature:g}",
             str(run.record.seed),
+            _result(run),
             minutes(training_time(run.record)),
         ]
         for run in runs
     ]
-    heads = ["run", "data", "model", "learnt from", "α of these", "T", "seed", "training, minutes"]
+    heads = ["run", "data", "model", "learnt from", "α of these", "T", "seed", "result", "training, minutes"]
     table = Table("The runs of this page", [heads], rows)
     return RunsSection(title=title, introduction=introduction, table=table, runs=list(map(_details, runs)))
 
@@ -65,6 +66,13 @@ def minutes(time: TrainingTime | None) -> str:
     if math.isclose(time.own, time.seconds):
         return whole
     return f"{whole} for {time.together:g} together, {time.own / 60:.1f} each"
+
+
+def _result(run: Run) -> str:
+    """Its first metric, which students without a temperature have in no other table."""
+    first = METRICS[run.kind][0]
+    value = run.metrics.get(first.key)
+    return "–" if value is None else f"{value:.2f} {'BLEU' if first.key == 'bleu' else '%'}"
 
 
 def _details(run: Run) -> RunDetails:

@@ -285,6 +285,22 @@ def test_eta_and_students_without_a_teacher_stand_beside(answer, tmp_path):
     assert "without a teacher: student_net, labels of α = 0: 77.00 (1)" in text
 
 
+def test_students_that_learn_features_are_no_students_at_1(answer, teacher, tmp_path):
+    students(tmp_path / "runs", FALLING, **SGD)
+    feature = {"host": SGD["host"] | {"kd_distill_type": "feature"}}
+    students(tmp_path / "runs/feature", {1: [89.0, 89.4, 89.2]}, **feature)
+    text, one = answer(teacher("a", alpha=0.1), tmp_path / "runs")
+    assert [(each["study"], each["means"]["1"]["mean"]) for each in one["runs"]["effects"]] == [
+        ("clothes: teacher_net → student_net", pytest.approx(85.2))
+    ]
+    assert one["runs"]["without_teacher"] == []
+    assert "Left out: 3 students that learn features, or the class alone, and have no T." in text
+    assert "rests on 9 runs" in text
+    text, one = answer(teacher("a", alpha=0.1), tmp_path / "runs/feature")
+    assert "3 Your runs: none with a T. Left out: 3 students" in text
+    assert one["runs"]["effects"] == []
+
+
 # --- 4: what others measured -----------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 import csv
 import json
 
+import pytest
 from helpers.small_runs import image_run, translation_run
 
 SGD = {"opt": "momentum", "lr": 0.1}
@@ -57,6 +58,17 @@ def test_translations_are_summed_up_by_bleu(lskd, tmp_path):
     assert "BLEU, mean ± standard deviation" in text
     (row,) = json.loads((tmp_path / "summary.json").read_text())["rows"]
     assert (row["metric"], row["mean"], row["standard_deviation"], row["n"]) == ("bleu", 16.86, None, 1)
+
+
+@pytest.mark.parametrize("kind", [{"kd_distill_type": "feature"}, {"kd_token_distill_type": "hard"}])
+def test_students_that_learn_no_probabilities_have_no_temperature_and_are_left_out(lskd, refused, tmp_path, kind):
+    students(tmp_path / "feature", {1: [89.0, 89.4, 89.2]}, **SGD, **kind)
+    assert "must hold students" in refused("summarise", tmp_path)
+    students(tmp_path, VALUES, **SGD)
+    text = lskd("summarise", tmp_path)
+    assert "89.2" not in text
+    assert "85.20 ± 0.20 (3)" in text
+    assert "Left out: 3 students that learn features, or the class alone, and have no T." in text
 
 
 def test_runs_without_students_are_refused_in_one_line(refused, tmp_path):

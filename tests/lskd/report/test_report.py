@@ -789,6 +789,18 @@ def test_every_run_says_how_it_was_made(page, runs):
     assert len(page.table("The runs of this page")) == 1 + 9
 
 
+def test_students_that_learn_features_stand_among_the_runs_alone(tmp_path):
+    image_run(tmp_path, 0.1, 1.0)
+    image_run(tmp_path / "feature", 0.1, 1.0, top1=89.2, host={"kd_distill_type": "feature"})
+    page = page_of(tmp_path)
+    rows = page.table("The runs of this page")[1:]
+    assert sorted((row[3], row[5], row[7]) for row in rows) == [
+        ("a teacher", "1", "80.00 %"),
+        ("a teacher", "–", "89.20 %"),
+    ]
+    assert page.text.count("89.20") == 1
+
+
 def test_runs_of_other_settings_are_another_study(tmp_path):
     image_run(tmp_path / "a", temperature=1.0, host={"epochs": 3})
     image_run(tmp_path / "b", temperature=3.0, host={"epochs": 90})
