@@ -168,7 +168,11 @@ def _with_base(content: dict[str, Any], path: Path) -> dict[str, Any]:
         seen.append(_path_of(str(base), seen[-1].parent))
         if seen[-1] in seen[:-1]:
             raise input_error("--scale", path, f"must not be based on itself: {', '.join(each.name for each in seen)}")
-        content = merged(read_yaml(seen[-1], "--scale"), content)
+        basis = read_yaml(seen[-1], "--scale")
+        if "seeds" in content:  # a number for all data is one in the place of the base's numbers for each
+            for settings in filter(lambda each: isinstance(each, dict), (basis.get("data") or {}).values()):
+                settings.pop("seeds", None)
+        content = merged(basis, content)
     return content
 
 

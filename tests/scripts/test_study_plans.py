@@ -305,6 +305,9 @@ def test_a_file_that_a_scale_is_based_on_is_looked_for_beside_it(tmp_path, monke
     monkeypatch.chdir("/")
     scale = read_scale(str(tmp_path / "own.yaml"))
     assert (scale.seeds, scale.gpu) == (7, 1)
+    jobs, _ = make_plan(chosen(["study-step"], EXPERIMENTS), scale, "runs/here")
+    seeds = {run.rpartition("_s")[2] for run in runs_of(jobs)}
+    assert seeds == {str(seed) for seed in range(1, 8)}  # though mini has three seeds of these data
 
 
 @pytest.mark.parametrize(
