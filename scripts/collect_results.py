@@ -189,7 +189,7 @@ def measures_of(run: Run, place: Path) -> dict[str, str]:
         "optimal_temperature": outputs.optimal_temperature,
     }
     values |= {"similar_distance": similar_distance(model, sets)}
-    return {name: "" if value is None else f"{value:.5g}" for name, value in values.items()}
+    return {name: "" if value is None or not np.isfinite(value) else f"{value:.5g}" for name, value in values.items()}
 
 
 def similar_distance(model: Representations, sets: Mapping[int, ClassSets]) -> float:
@@ -197,13 +197,20 @@ def similar_distance(model: Representations, sets: Mapping[int, ClassSets]) -> f
     ratios = []
     for target, each in sets.items():
         distances = np.sqrt(squared_distances(model.moments, [target])[0])
-        ratios.append(distances[each.similar].mean() / distances[each.dissimilar].mean())
+        with np.errstate(divide="ignore", invalid="ignore"):  # where all images have one representation
+            ratios.append(distances[each.similar].mean() / distances[each.dissimilar].mean())
     return float(np.mean(ratios))
 
 
 def mean_eta(first: Representations, second: Representations, sets: Mapping[int, ClassSets]) -> dict[str, Any]:
-    """η(S1) and η(S2) in %, the mean over the targets, and how many have the sign that the paper reports."""
-    found = list(diffusion_indices(first, second, sets))
+    """η(S1) and η(S2) in %, the mean over the targets, and how many have the sign that the paper reports.
+
+    Empty where η is not defined, as of a student all of whose images have one representation.
+    """
+    try:
+        found = list(diffusion_indices(first, second, sets))
+    except ValueError:
+        return dict.fromkeys(("eta_similar_percent", "below_0", "eta_dissimilar_percent", "above_0", "targets"), "")
     similar, dissimilar = np.array([(each.eta_similar, each.eta_dissimilar) for each in found]).T
     return {
         "eta_similar_percent": f"{100 * similar.mean():.4f}",

@@ -65,7 +65,7 @@ PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed],
     ),
     "drift": (
         lambda found: draw_drift(found.images),
-        "Top-1 against the drift, of students whose steps are right",
+        "Top-1 against the drift, of plain students and of those with steps as at T = 1",
         lambda found: found.images.drift("match", SMOOTHED, 3),
     ),
     "bleu": (

@@ -45,6 +45,7 @@ class Results:
             key = row["variant"], row["model"], float(row["label_smoothing"]), T
             self.top1[key][int(row["seed"])] = float(row["valid_top1"])
             self._by_run[row["run"]] = key, int(row["seed"])
+        self.undefined: set[tuple[tuple[str, str, float, float | None], int]] = set()  # students without an η
         self.measures = self._numbers(directory / "measures.csv", ("nc1_ratio", "similar_distance"))
         self.eta = self._numbers(directory / "eta.csv", ("eta_similar_percent", "eta_dissimilar_percent"))
 
@@ -58,6 +59,8 @@ class Results:
             for name in names:
                 if row[name]:
                     found[name][key][seed] = float(row[name])
+                elif name.startswith("eta"):
+                    self.undefined.add((key, seed))
         return found
 
     def accuracy(self, variant: str, alpha: float, T: float | None, model: str | None = None) -> BySeed:
@@ -188,7 +191,7 @@ def elsewhere(where: str, directory: Path) -> list[Test]:
 
 
 def drift_slopes(results: Results, variants: Sequence[str] = RIGHT_STEPS) -> dict[int, float]:
-    """For each seed the slope of top-1 over η(S1) in %, α as a covariate.
+    """For each seed the slope of top-1 over η(S1) in %, α as a covariate; students without an η are left out.
 
     Args:
         results: of the runs.
@@ -201,6 +204,7 @@ def drift_slopes(results: Results, variants: Sequence[str] = RIGHT_STEPS) -> dic
             for variant in variants
             for alpha in (0.0, SMOOTHED)
             for T in (3, 64)
+            if ((variant, results.student, alpha, float(T)), seed) not in results.undefined
         ]
         if all(eta is not None and top1 is not None for eta, _, top1 in points):
             design = np.array([(1.0, eta, alpha) for eta, alpha, _ in points], np.float64)

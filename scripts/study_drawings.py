@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from definitions import PLAIN
-from image_statements import RIGHT_STEPS, SEEDS, SMOOTHED, STEP_CONTROLS, Results
+from image_statements import SEEDS, SMOOTHED, STEP_CONTROLS, Results
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
@@ -74,25 +74,26 @@ def draw_cost(results: Results) -> str:
 
 
 def draw_drift(results: Results) -> str:
-    """Top-1 against η(S1) of students whose steps are right."""
+    """Top-1 against η(S1), of plain students and of those with steps as at T = 1."""
     with context(SETTINGS):
-        drawing = Figure(figsize=(5, 3.2), layout="constrained")
-        axes = drawing.subplots()
-        for alpha, colour, marker in ((0.0, PLAIN_TEACHER, "o"), (SMOOTHED, SMOOTH, "s")):
-            points = [
-                (results.drift(variant, alpha, T)[seed], results.accuracy(variant, alpha, T)[seed])
-                for variant in RIGHT_STEPS
-                for T in (3, 64)
-                for seed in SEEDS
-                if seed in results.drift(variant, alpha, T) and seed in results.accuracy(variant, alpha, T)
-            ]
-            if points:
-                label = f"{'smoothed' if alpha else 'plain'} teacher"
-                axes.plot(*zip(*points, strict=True), marker, color=colour, label=label, alpha=0.8)
-        axes.set_xlabel("η(S1) from T = 1 in %")
-        axes.set_ylabel("student's top-1 in %")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False)
+        drawing = Figure(figsize=(8, 3), layout="constrained")
+        panels: Sequence[Axes] = drawing.subplots(1, 2, sharex=True, sharey=True)
+        for axes, variant in zip(panels, (PLAIN, "match"), strict=True):
+            for alpha, colour, marker in ((0.0, PLAIN_TEACHER, "o"), (SMOOTHED, SMOOTH, "s")):
+                points = [
+                    (results.drift(variant, alpha, T)[seed], results.accuracy(variant, alpha, T)[seed])
+                    for T in (3, 64)
+                    for seed in SEEDS
+                    if seed in results.drift(variant, alpha, T) and seed in results.accuracy(variant, alpha, T)
+                ]
+                if points:
+                    label = f"{'smoothed' if alpha else 'plain'} teacher"
+                    axes.plot(*zip(*points, strict=True), marker, color=colour, label=label, alpha=0.8)
+            axes.set_title(PANELS[variant], fontsize=11)
+            axes.set_xlabel("η(S1) from T = 1 to 3 and 64, in %")
+        panels[0].set_ylabel("student's top-1 in %")
+        if panels[0].get_legend_handles_labels()[0]:
+            panels[0].legend(frameon=False, loc="lower right")
         return svg(drawing)
 
 

@@ -145,6 +145,18 @@ def test_the_check_finds_a_result_that_was_changed(tmp_path, monkeypatch):
         study_tests.run(options.parse_args(["--check"]))
 
 
+def test_a_student_without_an_eta_is_left_out_of_the_slope(tmp_path):
+    made_up(tmp_path, lambda *_: 0, drift, drift_costs=0.3)
+    rows = list(csv.DictReader((tmp_path / "eta.csv").read_text().splitlines()))
+    for row in rows:
+        if row["run"] == "letters.wttm/test_resnet_a0.1_T64_s11":
+            row["eta_similar_percent"] = ""
+    write(tmp_path / "eta.csv", rows)
+    assert drift_slopes(Results(tmp_path))[11] == pytest.approx(0.3, abs=0.06)
+    write(tmp_path / "eta.csv", [row for row in rows if row["eta_similar_percent"]])
+    assert set(drift_slopes(Results(tmp_path))) == set(SEEDS) - {11}  # it has not been measured yet
+
+
 def test_what_is_asked_elsewhere_is_a_family_of_its_own_with_its_own_seeds(tmp_path):
     fonts = tmp_path / "studies-other-fonts"
     for directory, first, cost in ((tmp_path / "studies", 11, lambda *_: 0), (fonts, 21, step_size_alone)):
