@@ -102,10 +102,18 @@ def in_short(directory: Path) -> str:
     drift = [told("2", "the drift stays with match", f"η(S1) to T = {T} with match") for T in (3, 64)]
     match = costs("with `match`", "2", "match: cost", "cost of T = {} with match")
     if match:
-        stays = f"; a drift towards similar classes stays, η(S1) = {drift[0]} % and {drift[1]} %" if all(drift) else ""
-        lines.append(
-            "**With gradients as large as at T = 1** the smoothed teacher's student: " + match[0] + stays + "."
+        left = [rows["2", "match: cost", f"cost of T = {T} with match"]["verdict"] for T in (3, 64)]
+        removed = [
+            rows["2", "match: removed", f"part of the cost of T = {T} removed by match"]["verdict"] for T in (3, 64)
+        ]
+        verdict = (
+            ": the size of the step explains the cost" if "holds" not in left and set(removed) == {"holds"} else ""
         )
+        lines.append(f"**With gradients as large as at T = 1** the smoothed teacher's student: {match[0]}{verdict}.")
+    if all(drift):
+        verdicts = {rows["2", "the drift stays with match", f"η(S1) to T = {T} with match"]["verdict"] for T in (3, 64)}
+        said = {"holds": "stays", "not shown": "is not shown any more"}.get(*verdicts) if len(verdicts) == 1 else None
+        lines.append(f"**The drift** with them: η(S1) = {drift[0]} % and {drift[1]} %{f'; it {said}' if said else ''}.")
     slope = told("2", "the drift costs accuracy", "slope of top-1 over η(S1), match and losses")
     alone = slope_with_match(Results(directory))
     if slope and alone:

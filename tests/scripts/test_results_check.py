@@ -34,10 +34,11 @@ def test_the_pages_tables_have_the_results_of_a_directory(tmp_path):
     blocks = ("short", "accuracy", "paper", "controls", "reasons", "larger", "advice")
     page = filled("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in blocks), tmp_path)
     assert filled(page, tmp_path) == page
-    falls, right_steps, slope = [line for line in page.splitlines() if line.startswith("- **")]
+    falls, right_steps, drifts, slope = [line for line in page.splitlines() if line.startswith("- **")]
     assert re.search(r"from a smoothed teacher \(α = \.1\) T = 3 costs 5\.\d\d \(.* to .*\), T = 64 20\.", falls)
     assert re.search(r"without smoothing T = 3 costs −?0\.\d\d", falls)
-    assert re.search(r"T = 3 costs −?0\.\d\d .*; a drift .* stays, η\(S1\) = −\d+\.\d\d \(", right_steps)
+    assert re.search(r"T = 3 costs −?0\.\d\d .*: the size of the step explains the cost\.$", right_steps)
+    assert re.search(r"η\(S1\) = −\d+\.\d\d \(.*; it stays\.$", drifts)
     assert "What the drift costs" in slope
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
     (at_one,) = [row[2] for row in rows if row[:2] == ["SGD", "0.1"] and len(row) == 8]
