@@ -84,8 +84,9 @@ def in_short(directory: Path) -> str:
         row = rows.get((question, statement, what), {})
         if not row.get("mean"):
             return None
-        mean, low, high = (signed(row[name]).lstrip("+") if row[name] else "" for name in ("mean", "low", "high"))
-        return f"{mean} ({low} to {high})" if low else f"{mean} (n = {row['n']})"
+        if row["low"]:
+            return with_interval(row["mean"], row["low"], row["high"])
+        return f"{signed(row['mean']).lstrip('+')} (n = {row['n']})"
 
     def costs(words: str, question: str, statement: str, what: str) -> list[str]:
         """What T = 3 and 64 cost, if anything is known of both."""
@@ -130,8 +131,7 @@ def slope_with_match(results: Results) -> str:
     found = mean_test(slopes)
     if found is None:
         return ""
-    mean, low, high = (f"{value:.2f}".replace("-", "−") for value in (sum(slopes) / len(slopes), *found[0]))
-    return f"{mean} ({low} to {high})"
+    return with_interval(sum(slopes) / len(slopes), *found[0])
 
 
 def drift_with_match(results: Results) -> str:
@@ -227,6 +227,12 @@ def in_words(what: str) -> str:
     return found[1] + NAMES.get(found[2], found[2]) if found else what
 
 
-def signed(value: str) -> str:
+def with_interval(*values: str | float) -> str:
+    """A mean and the ends of its interval, without plus signs."""
+    mean, low, high = (signed(value).lstrip("+") for value in values)
+    return f"{mean} ({low} to {high})"
+
+
+def signed(value: str | float) -> str:
     """A number of tests.csv with its sign, two decimals."""
     return f"{float(value):+.2f}".replace("-", "−")
