@@ -207,8 +207,9 @@ def mean_eta(first: Representations, second: Representations, sets: Mapping[int,
 
     Empty where η is not defined, as of a student all of whose images have one representation.
     """
+    indices = diffusion_indices(first, second, sets)  # which refuses files that do not fit
     try:
-        found = list(diffusion_indices(first, second, sets))
+        found = list(indices)
     except ValueError:
         return dict.fromkeys(("eta_similar_percent", "below_0", "eta_dissimilar_percent", "above_0", "targets"), "")
     similar, dissimilar = np.array([(each.eta_similar, each.eta_dissimilar) for each in found]).T
