@@ -213,7 +213,7 @@ def permutation_p(changes: np.ndarray, similar: int, seed: int = 0) -> float:
     return (hits + drawn) / (len(subsets) + drawn)
 
 
-@lru_cache(maxsize=1)  # targets mostly have sets of the same sizes
+@lru_cache(maxsize=16)  # the same few sizes come again with each pair of students
 def _subsets(classes: int, size: int, seed: int | None) -> np.ndarray:
     """(subsets, size) all subsets of ``range(classes)``, or with a seed :data:`DRAWS` random ones."""
     if seed is None:
