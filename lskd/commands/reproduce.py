@@ -71,9 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     plan += ["--seeds", str(arguments.seeds)] if arguments.seeds else []
     plan += ["--data", *arguments.data] if arguments.data else []
     if arguments.dry_run:
-        return subprocess.run([*plan, "--names"], env=_environment()).returncode
+        return _planned([*plan, "--names"])
     options = _snakemake(arguments, output)
-    if status := subprocess.run([*plan, "--ready"], env=_environment()).returncode:
+    if status := _planned([*plan, "--ready"]):
         return status
     output.mkdir(parents=True, exist_ok=True)
     with open(output / "reproduce.lock", "w") as lock:
@@ -81,11 +81,18 @@ def run(arguments: argparse.Namespace) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise input_error("--output", output, "is in use: another lskd reproduce is still running there") from None
-        if status := subprocess.run([*plan, "--write"], env=_environment()).returncode:
+        if status := _planned([*plan, "--write"]):
             return status
         _run(options, lock.fileno(), output)
     print(_results(output))
     return 0
+
+
+def _planned(command: list[str]) -> int:
+    """Run the planner, whose errors are this command's, and return its exit status."""
+    planned = subprocess.run(command, env=_environment(), stderr=subprocess.PIPE, text=True)
+    sys.stderr.write(re.sub(r"(?m)^\S*plan\.py: ", "lskd reproduce: ", planned.stderr))
+    return planned.returncode
 
 
 def _results(output: Path) -> str:

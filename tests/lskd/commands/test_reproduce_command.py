@@ -42,6 +42,13 @@ def test_without_snakemake_it_says_what_to_install(tmp_path, monkeypatch, capsys
     assert not list(tmp_path.iterdir())
 
 
+def test_what_the_planner_refuses_is_refused_in_this_commands_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert exit_status(reproduce, "2C") == 2
+    assert capsys.readouterr().err.startswith("lskd reproduce: error: TABLE: 2C (must be ")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_workflow_is_that_of_the_installed_package_else_of_the_checkout(tmp_path, monkeypatch):
     assert workflow_root() == ROOT
     package = tmp_path / "site-packages" / "lskd"
