@@ -26,7 +26,7 @@ from evidence_tables import (
     in_short,
     statements,
 )
-from image_statements import SMOOTHED, Results
+from image_statements import GRID, SMOOTHED, Results, beside
 from planned_tests import BySeed
 from study_drawings import draw_cost, draw_drift, draw_temperature, draw_translation
 from translation_statements import Translations
@@ -40,23 +40,30 @@ RESULTS = ROOT / "docs" / "results" / "studies"
 
 @dataclass(frozen=True)
 class Committed:
-    """The committed results."""
+    """The committed results.
+
+    Attributes:
+        images: of study-step, with its other controls and losses.
+        grid: of study-optimiser and study-model.
+        translations: of the studies of translation.
+    """
 
     images: Results
+    grid: Results
     translations: Translations
 
     @classmethod
     def of(cls, directory: Path) -> Self:
-        """Those in a directory."""
-        return cls(Results(directory), Translations(directory))
+        """Those in a directory, and in the one of the grid beside it."""
+        return cls(Results(directory), Results(beside(directory, GRID)), Translations(directory))
 
 
 # Of each picture: how it is drawn, what it shows in words, and whether there is anything to draw.
 PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed], BySeed]]] = {
     "temperature": (
-        lambda found: draw_temperature(found.images),
+        lambda found: draw_temperature(found.grid, found.images),
         "Top-1 against the temperature, from a smoothed teacher and another, for steps of several sizes",
-        lambda found: found.images.accuracy(PLAIN, SMOOTHED, 1),
+        lambda found: found.grid.accuracy(PLAIN, SMOOTHED, 1),
     ),
     "cost": (
         lambda found: draw_cost(found.images),
@@ -89,9 +96,9 @@ def filled(page: str, directory: Path) -> str:
         InputError: a block of another name.
     """
     committed = Committed.of(directory)
-    results = committed.images
+    results, grid = committed.images, committed.grid
     blocks: dict[str, Callable[[], str]] = {
-        "accuracy": lambda: accuracy(results),
+        "accuracy": lambda: accuracy(grid),
         "paper": lambda: statements(["1"])(directory),
         "controls": lambda: controls(results),
         "reasons": lambda: statements(["2"])(directory),
@@ -100,7 +107,7 @@ def filled(page: str, directory: Path) -> str:
         "short": lambda: in_short(directory),
         "elsewhere": lambda: elsewhere(directory),
         "translation": lambda: statements(["3"])(directory),
-        "advice": lambda: advice(results),
+        "advice": lambda: advice(beside(directory, GRID)),
         "complete": lambda: complete(directory),
     } | {name: functools.partial(picture, name, committed) for name in PICTURES}
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from definitions import PLAIN
-from image_statements import SEEDS, SMOOTHED, STEP_CONTROLS, Results, drift_slopes
+from image_statements import GRID, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside, drift_slopes
 from planned_tests import BySeed, read_rows
 
-from lskd.measure.comparisons import LEVEL, Groups, mean_test
+from lskd.measure.comparisons import mean_test
 from lskd.records.spread import over_seeds
 from lskd.records.studies import number
 
@@ -23,6 +23,12 @@ NAMES = {
     "standardised": "standardised logits",
     "wttm": "`wttm`",
     "teacher-only": "teacher-only tempering",
+}
+# Of each rule the T that it names, from a row of advice.csv.
+RULES: dict[str, Callable[[Mapping[str, str]], float]] = {
+    "T = 1": lambda row: 1.0,
+    "T = 4": lambda row: 4.0,
+    "the advice from runs": lambda row: float(row["runs"]),
 }
 PLACES = {"other-fonts": "other fonts", "convnext": "a ConvNeXt", "fashion": "Fashion-MNIST"}
 
@@ -101,7 +107,7 @@ def in_short(directory: Path) -> str:
             "**Top-1 falls with T** (points, 95 %; below 0 is a gain): " + "; ".join([*smoothed, *other]) + "."
         )
     drift = [told("2", "the drift stays with match", f"η(S1) to T = {T} with match") for T in (3, 64)]
-    match = costs("with `match`", "2", "match: cost", "cost of T = {} with match")
+    match = costs("from the smoothed teacher", "2", "match: cost", "cost of T = {} with match")
     if match:
         left = [rows["2", "match: cost", f"cost of T = {T} with match"]["verdict"] for T in (3, 64)]
         removed = [
@@ -110,11 +116,11 @@ def in_short(directory: Path) -> str:
         verdict = (
             ": the size of the step explains the cost" if "holds" not in left and set(removed) == {"holds"} else ""
         )
-        lines.append(f"**With gradients as large as at T = 1** the smoothed teacher's student: {match[0]}{verdict}.")
+        lines.append(f"**With gradients kept as large as at T = 1** (`match`) {match[0]}{verdict}.")
     if all(drift):
         verdicts = {rows["2", "the drift stays with match", f"η(S1) to T = {T} with match"]["verdict"] for T in (3, 64)}
-        said = {"holds": "stays", "not shown": "is not shown any more"}.get(*verdicts) if len(verdicts) == 1 else None
-        lines.append(f"**The drift** with them: η(S1) = {drift[0]} % and {drift[1]} %{f'; it {said}' if said else ''}.")
+        said = {"holds": " stays", "not shown": " is no longer shown"}.get(*verdicts, "") if len(verdicts) == 1 else ""
+        lines.append(f"**The drift**{said} with them: η(S1) = {drift[0]} % to T = 3, {drift[1]} % to T = 64.")
     slope = told("2", "the drift costs accuracy", "slope of top-1 over η(S1), match and losses")
     alone = slope_with_match(Results(directory))
     if slope and alone:
@@ -157,37 +163,35 @@ def elsewhere(directory: Path) -> str:
     return markdown(["where", "number", "mean", "95 %", "n", "verdict"], rows)
 
 
-def advice(results: Results) -> str:
-    """What following a rule costs against the best T of the same teacher, SGD."""
+def advice(directory: Path) -> str:
+    """What following a rule costs against the best T of the same teacher, SGD.
+
+    Args:
+        directory: with advice.csv of ``scripts/followed_advice.py`` beside the results of the students.
+    """
+    results = Results(directory)
+    named = {(float(row["label_smoothing"]), int(row["seed"])): row for row in read_rows(directory / "advice.csv")}
     rows = []
     for alpha in ALPHAS:
         values: dict[float, BySeed] = {float(T): results.accuracy(PLAIN, alpha, T) for T in TEMPERATURES}
-        if any(set(each) != set(SEEDS) for each in values.values()):
+        if any(set(each) != set(SEEDS) for each in values.values()) or any((alpha, s) not in named for s in SEEDS):
             continue
         best = max(sum(each.values()) for each in values.values()) / len(SEEDS)
-        lost = {"T = 1": [], "T = 4": [], "runs": []}
-        chosen = []
-        for seed in SEEDS:
-            others = {T: {s: v for s, v in each.items() if s != seed} for T, each in values.items()}
-            own = advised(others)
-            chosen.append(f"{own:g}")
-            for rule, T in (("T = 1", 1.0), ("T = 4", 4.0), ("runs", own)):
-                lost[rule].append(best - values[T][seed])
-        cells = [number(over_seeds(each)) for each in lost.values()]
-        rows.append([f"{alpha:g}", f"{best:.2f}", *cells, ", ".join(chosen)])
-    head = ["α", "best mean", "lost by T = 1", "by T = 4", "by the T of one's own runs", "which"]
-    return markdown(head, rows)
-
-
-def advised(values: Mapping[float, BySeed]) -> float:
-    """The T that `lskd advise` names from runs: the best if it is above T = 1 by more than chance, else T = 1."""
-    found = Groups(values).best_against(1.0)
-    return found.higher if found is not None and found.p <= LEVEL else 1.0
+        lost: dict[str, BySeed] = {
+            rule: {s: best - values[T(named[alpha, s])][s] for s in SEEDS} for rule, T in RULES.items()
+        }
+        best_T = max(values, key=lambda T: sum(values[T].values()))
+        alone = {row["alone"].replace(" ", ", ") for (of, _), row in named.items() if of == alpha}
+        chosen = [row["runs"] for (of, _), row in named.items() if of == alpha]
+        words = [f"{best:.2f} at T = {best_T:g}", " or ".join(alone), ", ".join(chosen), *map(mean, lost.values())]
+        rows.append([f"{alpha:g}", *words])
+    head = ["α", "best", "named from the teacher alone", "from runs of the other seeds"]
+    return markdown([*head, *(f"lost by {rule}" for rule in RULES)], rows)
 
 
 def complete(directory: Path) -> str:
     """Which questions have all their runs, and the processor time of those that there are."""
-    rows = read_rows(directory / "students.csv")
+    rows = [row for place in (directory, beside(directory, GRID)) for row in read_rows(place / "students.csv")]
     if not rows:
         return "**No study has run yet**: what follows fills as they end."
     hours = sum(float(row["seconds"]) for row in rows) / 3600
@@ -211,10 +215,11 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def mean(values: BySeed) -> str:
-    """Mean ± standard deviation, with n where it is not all seeds; a dash for none."""
+    """Mean ± standard deviation on one line, with n where it is not all seeds; a dash for none."""
     if not values:
         return "–"
-    return number(over_seeds(list(values.values())), with_n=len(values) != len(SEEDS)).replace("-", "−")
+    written = number(over_seeds(list(values.values())), with_n=len(values) != len(SEEDS))
+    return written.replace("-", "−").replace(" ", "\u00a0")
 
 
 def in_words(what: str) -> str:

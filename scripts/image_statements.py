@@ -19,12 +19,19 @@ PAPERS_AT_ONE = ("match", "wttm", "teacher-only")
 STEP_CONTROLS = ("match", "lr-x3", "lr-x10", "adamw", "epochs-x4")
 OTHER_LOSSES = ("standardised", "wttm", "teacher-only")
 RIGHT_STEPS = ("match", *OTHER_LOSSES)
+# Beside the results of study-step: those of study-optimiser and study-model, which ran whole on another machine.
+GRID = "optimiser"
 # Question 5, by where: the first of five seeds, the student, the temperatures and the controls.
 ELSEWHERE = {
     "other-fonts": (21, SMALL, TEMPERATURES, ("match", "lr-x3", "lr-x10", "adamw")),
     "convnext": (31, "test_convnext", (3, 64), ("match", "lr-x3", "lr-x10")),
     "fashion": (41, SMALL, (3, 64), ("match", "lr-x3", "lr-x10")),
 }
+
+
+def beside(directory: Path, name: str) -> Path:
+    """The directory of a study's results that lies beside that of study-step."""
+    return directory.with_name(f"{directory.name}-{name}")
 
 
 class Results:

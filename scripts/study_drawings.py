@@ -32,19 +32,25 @@ SHORT = {
 }
 
 
-def draw_temperature(results: Results) -> str:
-    """Top-1 against T from the smoothed teacher and the other, for SGD and each control that has both."""
+def draw_temperature(grid: Results, controls: Results) -> str:
+    """Top-1 against T from the smoothed teacher and the other, for SGD and each control that has both.
+
+    Args:
+        grid: of study-optimiser: SGD and AdamW.
+        controls: of study-step: the other panels, each with its own students at T = 1.
+    """
+    sources = {variant: grid if variant in (PLAIN, "adamw") else controls for variant in PANELS}
     with context(SETTINGS):
         drawing = Figure(figsize=(8, 3), layout="constrained")
         shown = {
             variant: title
             for variant, title in PANELS.items()
-            if variant == PLAIN or all(results.accuracy(variant, alpha, 3) for alpha in (0.0, SMOOTHED))
+            if variant == PLAIN or all(sources[variant].accuracy(variant, alpha, 3) for alpha in (0.0, SMOOTHED))
         }
         panels: Sequence[Axes] = drawing.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for axes, (variant, title) in zip(panels, shown.items(), strict=True):
             for alpha in (0.0, SMOOTHED):
-                by_temperature(axes, {T: results.accuracy(variant, alpha, T) for T in TEMPERATURES}, alpha)
+                by_temperature(axes, {T: sources[variant].accuracy(variant, alpha, T) for T in TEMPERATURES}, alpha)
             axes.set_title(title, fontsize=11)
             temperature_axis(axes)
         panels[0].set_ylabel("student's top-1 in %")

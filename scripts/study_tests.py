@@ -12,7 +12,7 @@ from pathlib import Path
 
 from computed_files import computed_parser, write_or_compare
 from definitions import ROOT
-from image_statements import ELSEWHERE, Results, elsewhere, larger_student, paper_statements, reasons
+from image_statements import ELSEWHERE, GRID, Results, beside, elsewhere, larger_student, paper_statements, reasons
 from planned_tests import judged
 from translation_statements import Translations, translation
 
@@ -23,11 +23,12 @@ RESULTS = ROOT / "docs" / "results" / "studies"
 
 
 def table(directory: Path) -> str:
-    """The contents of tests.csv for the results in a directory; of question 5, in those beside it that are there."""
-    results, translations = Results(directory), translation(Translations(directory))
-    tests = [*paper_statements(results), *reasons(results), *larger_student(results), *translations]
+    """The contents of tests.csv for the results in a directory and in those beside it that are there."""
+    grid = Results(beside(directory, GRID))
+    tests = [*paper_statements(grid), *reasons(Results(directory)), *larger_student(grid)]
+    tests += translation(Translations(directory))
     for where in ELSEWHERE:
-        if (other := directory.with_name(f"{directory.name}-{where}")).is_dir():
+        if (other := beside(directory, where)).is_dir():
             tests += elsewhere(where, other)
     return csv_text(judged(tests))
 

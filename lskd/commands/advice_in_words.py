@@ -16,6 +16,8 @@ START = {
     None: "Start at T = 1 and compare T = 2, 3 and 4 with it on validation data: nothing shows whether this teacher "
     "was smoothed. If it was, T = 1 is the paper's rule.",
 }
+# The temperatures of these sentences, by whether the teacher was smoothed.
+STARTS_AT: dict[bool | None, list[float]] = {True: [1.0], False: [1.0, 2.0, 3.0, 4.0], None: [1.0]}
 OF_STEPS = (
     "With an optimiser that does not normalise its steps, such as SGD, training begins slowly at {temperatures}: its "
     "gradients are below {share:.0f} % of those at T = 1. There, compare temperatures with --kd-gradient-scale match, "
@@ -48,7 +50,7 @@ def in_words(advice: dict[str, Any]) -> str:
     """The whole answer."""
     parts = [
         f"teacher: {advice['teacher']['model'] or advice['teacher']['file']}",
-        _wrapped("ADVICE  ", " ".join(conclusion(advice))),
+        _wrapped("ADVICE  ", advice["advice"]["text"]),
         _smoothing(advice["smoothing"]),
         _outputs(advice["outputs"]),
         _runs(advice["runs"]),
@@ -59,13 +61,35 @@ def in_words(advice: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def conclusion(advice: dict[str, Any]) -> list[str]:
+def conclusion(advice: dict[str, Any]) -> dict[str, Any]:
+    """What follows, for ``--json``.
+
+    Returns:
+        ``temperatures``: the one to distil at, or several to be compared; ``rests_on``: "runs" where the user's own
+        decide, else "teacher"; ``text``.
+    """
+    best = _deciding(advice)
+    if best is None:
+        temperatures = STARTS_AT[advice["smoothing"]["smoothed"]]
+    else:
+        found = best["difference"]
+        temperatures = [found["higher"] if found["more_than_chance"] else 1.0]
+    text = " ".join(_conclusion(advice))
+    return {"temperatures": temperatures, "rests_on": "teacher" if best is None else "runs", "text": text}
+
+
+def _deciding(advice: dict[str, Any]) -> dict[str, Any] | None:
+    """The user's own students that decide: of those with enough seeds the best; None where there are none."""
+    decided = [each for each in advice["runs"]["effects"] if each["of_this_teacher"] and each["difference"]]
+    return max(decided, key=lambda each: each["means"][f"{each['best']:g}"]["mean"], default=None)
+
+
+def _conclusion(advice: dict[str, Any]) -> list[str]:
     """What follows, in sentences: from the user's own runs if they decide, else from the teacher's outputs."""
     ours = [each for each in advice["runs"]["effects"] if each["of_this_teacher"]]
-    decided = [each for each in ours if each["difference"]]
+    decided = _deciding(advice)
     if decided:
-        best = max(decided, key=lambda each: each["means"][f"{each['best']:g}"]["mean"])
-        said = [_of_own_runs(best)]
+        said = [_of_own_runs(decided)]
     else:
         said = [START[advice["smoothing"]["smoothed"]]]
         if ours:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lskd.commands.advice import Advice, measured_part, next_part, outputs_part, runs_part, smoothing_part
-from lskd.commands.advice_in_words import in_words
+from lskd.commands.advice_in_words import conclusion, in_words
 from lskd.commands.file_logits import Logits, check_temperatures
 from lskd.io.errors import InputError, error_context, input_error
 from lskd.io.files import json_text
@@ -116,7 +116,7 @@ def advise(
         smoothing = Smoothing.of(teacher.provenance, logits, reason)
         outputs = outputs_part(teacher, thinned, logits, temperatures, reason)
     own = runs_part(teacher, runs, sets)
-    return {
+    found: Advice = {
         "teacher": {"file": str(path), "model": teacher.provenance.get("model"), "data": data_path(teacher)},
         "smoothing": smoothing_part(smoothing),
         "outputs": outputs,
@@ -124,6 +124,7 @@ def advise(
         "measured": measured_part(smoothing.smoothed),
         "next": next_part(path, teacher, runs, outputs, own),
     }
+    return {"advice": conclusion(found)} | found
 
 
 def data_path(teacher: Representations) -> str | None:

@@ -7,9 +7,10 @@ import evidence_page
 import pytest
 import study_tests
 from evidence_page import filled
-from test_study_tests import made_up, made_up_translations, step_size_alone
+from test_study_tests import SEEDS, made_up_studies, made_up_translations, step_size_alone
 
 from lskd.io.errors import InputError
+from lskd.io.tables import write
 
 SCRIPTS = (evidence, study_tests, evidence_page)
 
@@ -29,36 +30,49 @@ def test_a_number_that_was_changed_by_hand_is_found(monkeypatch, tmp_path):
 
 
 def test_the_pages_tables_have_the_results_of_a_directory(tmp_path):
-    results = made_up(tmp_path, step_size_alone, lambda variant, alpha, T: -80 * alpha)
-    (tmp_path / "tests.csv").write_text(study_tests.table(tmp_path), encoding="utf-8")
+    directory = tmp_path / "studies"
+    results = made_up_studies(directory, step_size_alone, lambda variant, alpha, T: -80 * alpha)
+    advice = [
+        {"label_smoothing": f"{alpha:g}", "seed": seed, "alone": "1", "runs": "64" if seed == 11 else "1"}
+        for alpha in (0, 0.05, 0.1, 0.2)
+        for seed in SEEDS
+    ]
+    write(tmp_path / "studies-optimiser" / "advice.csv", advice)
+    (directory / "tests.csv").write_text(study_tests.table(directory), encoding="utf-8")
     blocks = ("short", "accuracy", "paper", "controls", "reasons", "larger", "advice")
-    page = filled("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in blocks), tmp_path)
-    assert filled(page, tmp_path) == page
+    page = filled("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in blocks), directory)
+    assert filled(page, directory) == page
     falls, right_steps, drifts, slope = [line for line in page.splitlines() if line.startswith("- **")]
     assert re.search(r"from a smoothed teacher \(α = \.1\) T = 3 costs 5\.\d\d \(.* to .*\), T = 64 20\.", falls)
     assert re.search(r"without smoothing T = 3 costs −?0\.\d\d", falls)
     assert re.search(r"T = 3 costs −?0\.\d\d .*: the size of the step explains the cost\.$", right_steps)
-    assert re.search(r"η\(S1\) = −\d+\.\d\d \(.*; it stays\.$", drifts)
+    assert re.search(r"stays with them: η\(S1\) = −\d+\.\d\d \(", drifts)
     assert "What the drift costs" in slope
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
     (at_one,) = [row[2] for row in rows if row[:2] == ["SGD", "0.1"] and len(row) == 8]
     values = results.accuracy("plain", 0.1, 1).values()
-    assert at_one.startswith(f"{sum(values) / 5:.2f} ± ")
+    assert at_one.startswith(f"{sum(values) / 5:.2f}\u00a0±\u00a0")
     (match,) = [row for row in rows if row[:2] == ["`match`", "0.1"]]
     assert match[5].startswith("−8.")
     cost = next(row for row in rows if row[0] == "cost of T = 64 with `match`" and row[4] == "5")
     assert cost[-1] == "not shown"
     advice = page.partition("<!-- advice -->")[2]
-    smoothed = re.search(r"\| 0\.2 \|.*", advice)[0]
-    assert smoothed.rstrip(" |").endswith("1, 1, 1, 1, 1")
+    smoothed = re.search(r"\| 0\.2 \|.*", advice)[0].strip("| ").split(" | ")
+    by_T = {T: results.accuracy("plain", 0.2, T) for T in (1, 4, 64)}  # T = 1 is the best, as T costs by its steps
+    best = sum(by_T[1].values()) / 5
+    assert smoothed[1:4] == [f"{best:.2f} at T = 1", "1", "64, 1, 1, 1, 1"]
+    followed = [best - by_T[64 if seed == 11 else 1][seed] for seed in SEEDS]
+    for cell, mean in zip(smoothed[4:], (0, best - sum(by_T[4].values()) / 5, sum(followed) / 5), strict=True):
+        assert float(cell.partition("\u00a0")[0].replace("−", "-")) == pytest.approx(mean, abs=0.006)
     with pytest.raises(InputError, match="must be a block of accuracy"):
-        filled("<!-- acuracy -->\n<!-- end -->", tmp_path)
+        filled("<!-- acuracy -->\n<!-- end -->", directory)
 
 
 def test_each_picture_shows_what_there_is_and_is_the_same_each_time(tmp_path):
-    made_up(tmp_path, step_size_alone, lambda variant, alpha, T: -80 * alpha)
-    made_up_translations(tmp_path)
-    committed = evidence_page.Committed.of(tmp_path)
+    directory = tmp_path / "studies"
+    made_up_studies(directory, step_size_alone, lambda variant, alpha, T: -80 * alpha)
+    made_up_translations(directory)
+    committed = evidence_page.Committed.of(directory)
     for name, (draw, _, shown) in evidence_page.PICTURES.items():
         assert shown(committed), name
         drawing = draw(committed)

@@ -53,6 +53,14 @@ def made_up(directory, cost, drift, drift_costs=0.0, left_out=(), first_seed=11)
     return Results(directory)
 
 
+def made_up_studies(directory, *arguments, **options):
+    """The same results of study-step and, in the directory beside it, of study-optimiser and study-model."""
+    for place in (directory, directory.with_name(f"{directory.name}-optimiser")):
+        place.mkdir(parents=True)
+        made_up(place, *arguments, **options)
+    return Results(directory)
+
+
 def step_size_alone(variant, alpha, T):
     """T costs by the size of the steps: not where they are matched."""
     return 0 if variant not in ("plain", "lr-x3") else 5 * alpha / 0.1 * np.log(T)
@@ -133,14 +141,16 @@ def test_a_question_with_missing_runs_has_means_and_no_verdict_and_others_keep_t
     assert float(short["mean"]) == pytest.approx(0, abs=0.5)
 
 
-def test_the_check_finds_a_result_that_was_changed(tmp_path, monkeypatch):
-    made_up(tmp_path, step_size_alone, drift)
-    monkeypatch.setattr(study_tests, "RESULTS", tmp_path)
+@pytest.mark.parametrize("place", ["studies", "studies-optimiser"])
+def test_the_check_finds_a_result_that_was_changed(place, tmp_path, monkeypatch):
+    studies = tmp_path / "studies"
+    made_up_studies(studies, step_size_alone, drift)
+    monkeypatch.setattr(study_tests, "RESULTS", studies)
     options = study_tests.parser()
-    (tmp_path / "tests.csv").write_text(table(tmp_path), encoding="utf-8")
+    (studies / "tests.csv").write_text(table(studies), encoding="utf-8")
     study_tests.run(options.parse_args(["--check"]))
-    students = (tmp_path / "students.csv").read_text(encoding="utf-8")
-    (tmp_path / "students.csv").write_text(students.replace(",11,", ",11,1", 1), encoding="utf-8")
+    changed = tmp_path / place / "students.csv"
+    changed.write_text(changed.read_text(encoding="utf-8").replace(",0.1,3,11,", ",0.1,3,11,1"), encoding="utf-8")
     with pytest.raises(InputError, match=r"differs from the committed results: run scripts/study_tests\.py"):
         study_tests.run(options.parse_args(["--check"]))
 
@@ -159,9 +169,9 @@ def test_a_student_without_an_eta_is_left_out_of_the_slope(tmp_path):
 
 def test_what_is_asked_elsewhere_is_a_family_of_its_own_with_its_own_seeds(tmp_path):
     fonts = tmp_path / "studies-other-fonts"
-    for directory, first, cost in ((tmp_path / "studies", 11, lambda *_: 0), (fonts, 21, step_size_alone)):
-        directory.mkdir()
-        made_up(directory, cost, drift, first_seed=first)
+    made_up_studies(tmp_path / "studies", lambda *_: 0, drift)
+    fonts.mkdir()
+    made_up(fonts, step_size_alone, drift, first_seed=21)
     rows = list(csv.DictReader(table(tmp_path / "studies").splitlines()))
     found = {(row["question"], row["what"]): row["verdict"] for row in rows}
     assert found["1", "cost of T = 64, α = 0.1"] == "not shown"
