@@ -81,7 +81,7 @@ def conclusion(advice: dict[str, Any]) -> dict[str, Any]:
 def _deciding(advice: dict[str, Any]) -> dict[str, Any] | None:
     """The user's own students that decide: of those with enough seeds the best; None where there are none."""
     decided = [each for each in advice["runs"]["effects"] if each["of_this_teacher"] and each["difference"]]
-    return max(decided, key=lambda each: each["means"][f"{each['best']:g}"]["mean"], default=None)
+    return max(decided, key=lambda each: each["means"][f"{each['best']:g}"]["mean"]) if decided else None
 
 
 def _conclusion(advice: dict[str, Any]) -> list[str]:
