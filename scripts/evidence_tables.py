@@ -119,7 +119,7 @@ def in_short(directory: Path) -> str:
         lines.append(f"**With gradients kept as large as at T = 1** (`match`) {match[0]}{verdict}.")
     if all(drift):
         verdicts = {rows["2", "the drift stays with match", f"η(S1) to T = {T} with match"]["verdict"] for T in (3, 64)}
-        said = {("holds",): " stays", ("not shown",): " is no longer shown"}.get(tuple(verdicts), "")
+        said = {"holds": " stays", "not shown": " is no longer shown"}.get(" ".join(verdicts), "")
         lines.append(f"**The drift**{said} with them: η(S1) = {drift[0]} % to T = 3, {drift[1]} % to T = 64.")
     slope = told("2", "the drift costs accuracy", "slope of top-1 over η(S1), match and losses")
     alone = slope_with_match(Results(directory))
