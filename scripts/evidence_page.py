@@ -23,6 +23,7 @@ from evidence_tables import (
     controls,
     drift_with_match,
     elsewhere,
+    held,
     in_short,
     statements,
 )
@@ -99,6 +100,7 @@ def filled(page: str, directory: Path) -> str:
     results, grid = committed.images, committed.grid
     blocks: dict[str, Callable[[], str]] = {
         "accuracy": lambda: accuracy(grid),
+        "held": lambda: held(directory),
         "paper": lambda: statements(["1"])(directory),
         "controls": lambda: controls(results),
         "reasons": lambda: statements(["2"])(directory),

@@ -81,6 +81,19 @@ def statements(questions: Sequence[str]) -> Callable[[Path], str]:
     return table
 
 
+def held(directory: Path) -> str:
+    """Of each statement of the paper how many of its tests hold; empty until all have a verdict."""
+    verdicts: dict[str, list[str]] = {}
+    for row in read_rows(directory / "tests.csv"):
+        if row["question"] == "1":
+            verdicts.setdefault(row["statement"].partition(" ")[2], []).append(row["verdict"])
+    kinds = ("holds", "contradicted", "not shown")
+    if "incomplete" in {verdict for found in verdicts.values() for verdict in found}:
+        return ""
+    rows = [[name, *(str(found.count(kind) or "") for kind in kinds)] for name, found in verdicts.items()]
+    return markdown(["statement of the paper", *kinds], rows)
+
+
 def in_short(directory: Path) -> str:
     """The answers in numbers, a line each for what has run."""
     rows = {(row["question"], row["statement"], row["what"]): row for row in read_rows(directory / "tests.csv")}
@@ -104,8 +117,10 @@ def in_short(directory: Path) -> str:
     other = costs("from one without smoothing", "1", "1 accuracy falls with T, α = 0", "cost of T = {}, α = 0")
     if smoothed:
         lines.append(
-            "**Top-1 falls with T** (points, 95 %; below 0 is a gain): " + "; ".join([*smoothed, *other]) + "."
+            "**What T costs** (points of top-1, 95 %; below 0 is a gain): " + "; ".join([*smoothed, *other]) + "."
         )
+    if losses := _losses(beside(directory, GRID)):
+        lines.append(f"**Points lost against the best T** by T = 1 and by T = 4, the default of several tools: {losses}.")
     drift = [told("2", "the drift stays with match", f"η(S1) to T = {T} with match") for T in (3, 64)]
     match = costs("from the smoothed teacher", "2", "match: cost", "cost of T = {} with match")
     if match:
@@ -117,10 +132,10 @@ def in_short(directory: Path) -> str:
             ": the size of the step explains the cost" if "holds" not in left and set(removed) == {"holds"} else ""
         )
         lines.append(f"**With gradients kept as large as at T = 1** (`match`) {match[0]}{verdict}.")
-    if all(drift):
+    if match and all(drift):
         verdicts = {rows["2", "the drift stays with match", f"η(S1) to T = {T} with match"]["verdict"] for T in (3, 64)}
         said = {"holds": " stays", "not shown": " is no longer shown"}.get(" ".join(verdicts), "")
-        lines.append(f"**The drift**{said} with them: η(S1) = {drift[0]} % to T = 3, {drift[1]} % to T = 64.")
+        lines[-1] += f" The drift{said} then: η(S1) = {drift[0]} % to T = 3, {drift[1]} % to T = 64."
     slope = told("2", "the drift costs accuracy", "slope of top-1 over η(S1), match and losses")
     alone = slope_with_match(Results(directory))
     if slope and alone:
@@ -161,6 +176,19 @@ def elsewhere(directory: Path) -> str:
             interval = f"{signed(row['low'])} to {signed(row['high'])}" if row["low"] else "–"
             rows.append([PLACES[where], in_words(row["what"]), signed(row["mean"]), interval, row["n"], row["verdict"]])
     return markdown(["where", "number", "mean", "95 %", "n", "verdict"], rows)
+
+
+def _losses(directory: Path) -> str:
+    """What T = 1 and T = 4 lose against the best T, by α; empty without a complete grid."""
+    results, said = Results(directory), []
+    for alpha in ALPHAS:
+        means = {T: results.accuracy(PLAIN, alpha, T) for T in TEMPERATURES}
+        if any(set(each) != set(SEEDS) for each in means.values()):
+            return ""
+        best = max(sum(each.values()) for each in means.values())
+        lost = [(best - sum(means[T].values())) / len(SEEDS) for T in (1, 4)]
+        said.append(f"α = {alpha:g}: {lost[0]:.2f} and {lost[1]:.2f}")
+    return "; ".join(said)
 
 
 def advice(directory: Path) -> str:
