@@ -120,7 +120,7 @@ def in_short(directory: Path) -> str:
             "**What T costs** (points of top-1, 95 %; below 0 is a gain): " + "; ".join([*smoothed, *other]) + "."
         )
     if losses := _losses(beside(directory, GRID)):
-        lines.append(f"**Points lost against the best T** by T = 1 and by T = 4, the default of several tools: {losses}.")
+        lines.append(f"**Points lost against the best T** by T = 1 and by T = 4, the default of some tools: {losses}.")
     drift = [told("2", "the drift stays with match", f"η(S1) to T = {T} with match") for T in (3, 64)]
     match = costs("from the smoothed teacher", "2", "match: cost", "cost of T = {} with match")
     if match:
