@@ -29,29 +29,30 @@ def summary() -> str:
         if not (path.parent / "about.txt").is_file():  # not of these data and this training alone
             continue
         about = dict(line.split(": ", 1) for line in (path.parent / "about.txt").read_text().splitlines())
-        cells: dict[tuple[str, str, float, float], list[float]] = defaultdict(list)
+        cells: dict[tuple[str, str, int, float, float], list[float]] = defaultdict(list)
         for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
             if row["temperature"]:
                 variant = _variant(row["variant"])
-                kind = row["model"], variant, float(row["label_smoothing"]), float(row["temperature"])
-                cells[kind].append(float(row["valid_top1"]))
+                alpha, T = float(row["label_smoothing"]), float(row["temperature"])
+                cells[row["model"], variant, int(row["epochs"]), alpha, T].append(float(row["valid_top1"]))
         _share_the_first(cells)
-        for (model, variant, alpha, temperature), values in sorted(cells.items()):
+        for (model, variant, epochs, alpha, temperature), values in sorted(cells.items()):
             spread = over_seeds(values)
             sd = "" if spread.sd is None else f"{spread.sd:.3f}"
             # a variant that trains in another way has a line of its own there
-            training = [about[variant], ""] if variant in about else [about["optimiser"], variant]
+            optimiser, *beside = [about[variant], ""] if variant in about else [about["optimiser"], variant]
+            training = [f"{optimiser}, {epochs} epochs", *beside]
             known = [path.parent.name, about["data"], *training, model, f"{alpha:g}"]
             writer.writerow([*known, f"{temperature:g}", f"{spread.mean:.3f}", sd, spread.n])
     return table.getvalue()
 
 
-def _share_the_first(cells: dict[tuple[str, str, float, float], list[float]]) -> None:
+def _share_the_first(cells: dict[tuple[str, str, int, float, float], list[float]]) -> None:
     """Give losses that are the paper's at T = 1 its students there."""
-    for model, variant, alpha, _ in list(cells):
-        plain = cells.get((model, "", alpha, 1.0))
+    for model, variant, epochs, alpha, _ in list(cells):
+        plain = cells.get((model, "", epochs, alpha, 1.0))
         if variant in PAPERS_AT_ONE and plain:
-            cells[model, variant, alpha, 1.0] = plain
+            cells[model, variant, epochs, alpha, 1.0] = plain
 
 
 def _variant(name: str) -> str:
