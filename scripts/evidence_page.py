@@ -26,6 +26,7 @@ from evidence_tables import (
     held,
     in_short,
     statements,
+    ways,
 )
 from image_statements import GRID, SMOOTHED, Results, beside
 from planned_tests import BySeed
@@ -79,7 +80,7 @@ PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed],
     "bleu": (
         lambda found: draw_translation(found.translations),
         "Test BLEU against the temperature: all tokens, the teacher's top 4, steps as at T = 1",
-        lambda found: found.translations.of(PLAIN, SMOOTHED, 1),
+        lambda found: found.translations.cost(PLAIN, SMOOTHED, 3),
     ),
 }
 
@@ -109,6 +110,7 @@ def filled(page: str, directory: Path) -> str:
         "short": lambda: in_short(directory),
         "elsewhere": lambda: elsewhere(directory),
         "translation": lambda: statements(["3"])(directory),
+        "ways": lambda: ways(committed.translations),
         "advice": lambda: advice(beside(directory, GRID)),
         "complete": lambda: complete(directory),
     } | {name: functools.partial(picture, name, committed) for name in PICTURES}

@@ -7,6 +7,8 @@ from pathlib import Path
 from definitions import PLAIN
 from image_statements import GRID, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside, drift_slopes
 from planned_tests import BySeed, read_rows
+from translation_statements import SEEDS as OF_TRANSLATION
+from translation_statements import Translations
 
 from lskd.measure.comparisons import mean_test
 from lskd.records.spread import over_seeds
@@ -178,6 +180,23 @@ def elsewhere(directory: Path) -> str:
     return markdown(["where", "number", "mean", "95 %", "n", "verdict"], rows)
 
 
+def ways(translations: Translations) -> str:
+    """BLEU and chrF of students that learn in each way from a teacher, English to German, T = 1."""
+    kinds = {
+        "no teacher": (PLAIN, None),
+        "word by word": (PLAIN, 1.0),
+        "the teacher's translations": ("sequence-level", 1.0),
+        "its translations, word by word": ("both", 1.0),
+    }
+    rows = []
+    for alpha in (0.0, SMOOTHED):
+        for name, (variant, T) in kinds.items():
+            scores = [translations.of(variant, alpha, T, metric=metric) for metric in ("bleu", "chrf")]
+            if scores[0]:
+                rows.append([name, f"{alpha:g}", *(mean(each, len(OF_TRANSLATION)) for each in scores)])
+    return markdown(["", "α", "BLEU", "chrF"], rows)
+
+
 def _losses(directory: Path) -> str:
     """What T = 1 and T = 4 lose against the best T, by α; empty without a complete grid."""
     results, said = Results(directory), []
@@ -242,11 +261,11 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *lines]) if lines else "No runs yet."
 
 
-def mean(values: BySeed) -> str:
+def mean(values: BySeed, seeds: int = len(SEEDS)) -> str:
     """Mean ± standard deviation on one line, with n where it is not all seeds; a dash for none."""
     if not values:
         return "–"
-    written = number(over_seeds(list(values.values())), with_n=len(values) != len(SEEDS))
+    written = number(over_seeds(list(values.values())), with_n=len(values) != seeds)
     return written.replace("-", "−").replace(" ", "\u00a0")
 
 

@@ -21,7 +21,8 @@ class Translations:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.bleu: dict[tuple[str, str, float, float | None], dict[int, float]] = defaultdict(dict)
+        self.scores: dict[str, dict[tuple[str, str, float, float | None], dict[int, float]]]
+        self.scores = {"bleu": defaultdict(dict), "chrf": defaultdict(dict)}
         self._eta: dict[tuple[str, str, float, float | None], dict[int, float]] = defaultdict(dict)
         etas = {row["run"]: float(row["eta_similar_percent"]) for row in read_rows(directory / "translations_eta.csv")}
         for row in read_rows(directory / "translations.csv"):
@@ -33,7 +34,8 @@ class Translations:
             at = re.search(r"_T([\d.]+)_", name)  # that of a student of translations alone too, which has no T
             pair = row["run"].partition("/")[0].removesuffix(f".{row['variant']}").rpartition(".")[2]
             key = pair, row["variant"], float(row["label_smoothing"]), float(at[1]) if at else None
-            self.bleu[key][int(row["seed"])] = float(row["bleu"])
+            for metric, scores in self.scores.items():
+                scores[key][int(row["seed"])] = float(row[metric])
             if row["run"] in etas:
                 self._eta[key][int(row["seed"])] = etas[row["run"]]
 
@@ -42,9 +44,9 @@ class Translations:
         first = PLAIN if variant == "match" else variant
         return minus(self.of(first, alpha, 1, pair), self.of(variant, alpha, T, pair))
 
-    def of(self, variant: str, alpha: float, T: float | None, pair: str = EN_DE) -> BySeed:
-        """BLEU of students; ``T`` None without a teacher."""
-        return self.bleu.get((pair, variant, alpha, T), {})
+    def of(self, variant: str, alpha: float, T: float | None, pair: str = EN_DE, metric: str = "bleu") -> BySeed:
+        """BLEU of students, or chrF; ``T`` None without a teacher."""
+        return self.scores[metric].get((pair, variant, alpha, T), {})
 
     def drift(self, alpha: float, T: float) -> BySeed:
         """η(S1) from T = 1 to T of plain students."""

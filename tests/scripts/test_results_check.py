@@ -39,7 +39,8 @@ def test_the_pages_tables_have_the_results_of_a_directory(tmp_path):
     ]
     write(tmp_path / "studies-optimiser" / "advice.csv", advice)
     (directory / "tests.csv").write_text(study_tests.table(directory), encoding="utf-8")
-    blocks = ("short", "accuracy", "paper", "controls", "reasons", "larger", "advice")
+    translations = made_up_translations(directory)
+    blocks = ("short", "accuracy", "paper", "controls", "reasons", "larger", "advice", "ways")
     page = filled("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in blocks), directory)
     assert filled(page, directory) == page
     falls, lost, right_steps, slope = [line for line in page.splitlines() if line.startswith("- **")]
@@ -66,6 +67,9 @@ def test_the_pages_tables_have_the_results_of_a_directory(tmp_path):
     followed = [best - by_T[64 if seed == 11 else 1][seed] for seed in SEEDS]
     for cell, mean in zip(smoothed[4:], (0, best - sum(by_T[4].values()) / 5, sum(followed) / 5), strict=True):
         assert float(cell.partition("\u00a0")[0].replace("−", "-")) == pytest.approx(mean, abs=0.006)
+    (both,) = [row for row in rows if row[:2] == ["its translations, word by word", "0.1"]]
+    values = [translations.of("both", 0.1, 1, metric=metric).values() for metric in ("bleu", "chrf")]
+    assert [cell.partition("\u00a0")[0] for cell in both[2:]] == [f"{sum(each) / 3:.2f}" for each in values]
     with pytest.raises(InputError, match="must be a block of accuracy"):
         filled("<!-- acuracy -->\n<!-- end -->", directory)
 

@@ -198,7 +198,8 @@ def made_up_translations(directory):
             study = f"help.{pair}" + ("" if variant == "plain" else f".{variant}")
             run = f"{study}/transformer-small_a{alpha:g}_T{T}_s{seed}"
             row = {"run": run, "variant": variant, "label_smoothing": alpha, "seed": seed}
-            rows.append(row | {"bleu": 20 + gain - lost * (T == 64) + 0.05 * draws.normal()})
+            bleu = 20 + gain - lost * (T == 64) + 0.05 * draws.normal()
+            rows.append(row | {"bleu": bleu, "chrf": 2 * bleu})
             etas.append({"run": run, "eta_similar_percent": -3 * alpha / 0.1 + 0.1 * draws.normal()})
     others = ((".sequence-level/transformer-small_a{}_T1", 1), (".both/transformer-small_a{}_T1", 2))
     others += (("/transformer-small_a{}", -1), ("/transformer_a{}", 5))
@@ -206,7 +207,8 @@ def made_up_translations(directory):
         run = f"help.en-de{end.format(f'{alpha:g}')}_s{seed}"
         variant = end.partition("/")[0].strip(".") or "plain"
         row = {"run": run, "variant": variant, "label_smoothing": alpha, "seed": seed}
-        rows.append(row | {"bleu": 20 + gain + 0.05 * draws.normal()})
+        bleu = 20 + gain + 0.05 * draws.normal()
+        rows.append(row | {"bleu": bleu, "chrf": 2 * bleu})
     write(directory / "translations.csv", rows)
     write(directory / "translations_eta.csv", etas)
     return Translations(directory)
