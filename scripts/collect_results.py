@@ -64,31 +64,29 @@ def collect(place: Path, dest: Path, data: str | None = None, add: bool = False)
     if not found:
         known = ", ".join(sorted({data_of(run) for run in find_runs([place])}))
         raise input_error("--data", data, f"must be of {known}")
-    dest.mkdir(parents=True, exist_ok=True)
-    known_rows = {name: read_rows(dest / name) if add else [] for name in TABLES}
-    for name in TABLES:
-        (dest / name).unlink(missing_ok=True)  # none stays that other runs have left
-
-    def keep(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        runs = {row["run"] for row in rows}
-        rows = [*(row for row in known_rows[name] if row["run"] not in runs), *rows]
-        if rows:
-            write(dest / name, sorted(rows, key=lambda row: row["run"]))  # stable: epochs stay in their order
-
+    if dest.exists() and not dest.is_dir():
+        raise input_error("DEST", dest, "must be a directory, or a new one")
+    tables: dict[str, Sequence[Mapping[str, Any]]] = {}  # written when all are there
     scored = [run for run in found if run.kind == "translation" and run.metrics]
-    keep("translations.csv", [about(run) | {name: run.metrics.get(name) for name in SCORES} for run in scored])
-    keep("translations_eta.csv", etas(scored, place))
+    tables["translations.csv"] = [about(run) | {name: run.metrics.get(name) for name in SCORES} for run in scored]
+    tables["translations_eta.csv"] = etas(scored, place)
     images = [run for run in found if run.kind == "vision" and run.record.history]
-    keep("students.csv", [about(run) | last_epoch(run) for run in images])
-    epochs = [
+    tables["students.csv"] = [about(run) | last_epoch(run) for run in images]
+    tables["epochs.csv"] = [
         {"run": run.name, "epoch": each["epoch"], "valid_top1": f"{each['valid_top1']:.3f}"}
         for run in images
         for each in run.record.history
     ]
-    keep("epochs.csv", epochs)
     measured = tqdm([run for run in images if sets_of(run, place)], desc="measures", unit=" runs", disable=None)
-    keep("measures.csv", [{"run": run.name} | measures_of(run, place) for run in measured])
-    keep("eta.csv", etas(images, place))
+    tables["measures.csv"] = [{"run": run.name} | measures_of(run, place) for run in measured]
+    tables["eta.csv"] = etas(images, place)
+    dest.mkdir(parents=True, exist_ok=True)
+    for name in TABLES:
+        runs = {row["run"] for row in tables[name]}
+        kept = [row for row in read_rows(dest / name) if add and row["run"] not in runs]
+        (dest / name).unlink(missing_ok=True)  # none stays that other runs have left
+        if rows := [*kept, *tables[name]]:
+            write(dest / name, sorted(rows, key=lambda row: row["run"]))  # stable: epochs stay in their order
 
 
 def etas(runs: Sequence[Run], place: Path) -> list[dict[str, Any]]:

@@ -28,8 +28,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Ask, and write the table.
 
     Raises:
-        InputError: fewer than two seeds of a smoothing, or a teacher without a representation file.
+        InputError: no student, fewer than two seeds of a smoothing, or a teacher that is not there or has no
+            representation file.
     """
+    if arguments.dest.exists() and not arguments.dest.is_dir():
+        raise input_error("DEST", arguments.dest, "must be a directory, or a new one")
     students: dict[tuple[float, int], list[Run]] = defaultdict(list)
     teachers: dict[tuple[float, int], Run] = {}
     for found in find_runs([arguments.runs]):
@@ -40,6 +43,11 @@ def run(arguments: argparse.Namespace) -> None:
             teachers[key] = found
         elif found.temperature in TEMPERATURES and found.model == arguments.student:
             students[key].append(found)
+    if not students:
+        raise input_error("RUNS", arguments.runs, f"must have plain students {arguments.student} of image teachers")
+    if missing := sorted(students.keys() - teachers.keys()):
+        what = " and ".join(f"α = {alpha:g}, seed {seed}" for alpha, seed in missing)
+        raise input_error("RUNS", arguments.runs, f"must have the teachers {arguments.teacher} of {what} too")
     rows = []
     for alpha, seed in tqdm(sorted(students), desc="advice", unit=" teachers", disable=None):
         others = [each for each in students if each[0] == alpha and each[1] != seed]

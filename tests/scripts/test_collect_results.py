@@ -56,6 +56,17 @@ def test_runs_of_another_machine_are_added_and_those_of_the_same_name_replaced(t
     assert columns(tables / "students.csv", *names) == [("12", "86.0000"), ("13", "80.0000")]
 
 
+@pytest.mark.parametrize("add", [False, True])
+def test_no_table_is_touched_where_a_run_is_of_no_study(add, tmp_path):
+    run_of(tmp_path / "runs", 1, 11)
+    collect(tmp_path / "runs", tmp_path / "tables")
+    image_run(tmp_path / "stray", temperature=3.0)
+    with pytest.raises(InputError, match="must be an output of lskd reproduce"):
+        collect(tmp_path / "stray", tmp_path / "tables", add=add)
+    assert columns(tmp_path / "tables" / "students.csv", "seed") == [("11",)]
+    assert len(read_rows(tmp_path / "tables" / "epochs.csv")) == 2
+
+
 def test_no_table_is_touched_where_there_is_no_run_of_the_data_set(tmp_path):
     run_of(tmp_path / "runs", 1, 11)
     collect(tmp_path / "runs", tmp_path / "tables")

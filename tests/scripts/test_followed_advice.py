@@ -54,6 +54,20 @@ def test_the_advice_from_runs_is_of_the_other_seeds_and_that_from_the_teacher_al
     assert [found["0", str(seed)] for seed in SEEDS] == [("1 2 3 4", "1")] * 4
 
 
+def test_no_students_or_no_teacher_is_refused_and_the_table_stays(tmp_path):
+    study(tmp_path / "runs", 0.1, lambda T, seed: 80 + 0.1 * seed + T)
+    table = tmp_path / "tables" / "advice.csv"
+    table.parent.mkdir()
+    table.write_text("as it was")
+    words = [str(tmp_path / "runs"), str(table.parent), "--student", "other_net", "--teacher", "teacher_net"]
+    with pytest.raises(InputError, match="must have plain students other_net of image teachers"):
+        followed_advice.run(followed_advice.parser().parse_args(words))
+    shutil.rmtree(tmp_path / "runs" / "letters" / "teacher_net_a0.1_s12")
+    with pytest.raises(InputError, match=r"must have the teachers teacher_net of α = 0\.1, seed 12 too"):
+        asked(tmp_path / "runs", table.parent)
+    assert table.read_text() == "as it was"
+
+
 def test_one_seed_has_no_others_to_advise_it(tmp_path):
     study(tmp_path / "runs", 0.1, lambda T, seed: 80, seeds=[11])
     with pytest.raises(InputError, match=r"must have students of several seeds, of α = 0\.1 too"):
