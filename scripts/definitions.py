@@ -188,8 +188,13 @@ def chosen(names: Sequence[str], experiments: dict[str, Experiment]) -> list[Exp
         key = re.sub(r"^(table|figure|fig\.?|appendix|app\.?)[\s_-]*", "", name.strip().lower())
         key = re.sub(r"^study[\s_]+", "study-", key)
         if key not in plain:
-            near = difflib.get_close_matches(key, plain, n=3, cutoff=0.4) or plain
-            valid = f"must be all, studies, or one of {', '.join(plain[each] for each in near)}"
+            near = difflib.get_close_matches(key, plain, n=3, cutoff=0.4)
+            such = (
+                f"one such as {', '.join(plain[each] for each in near)}"
+                if near
+                else f"one of {', '.join(plain.values())}"
+            )
+            valid = f"must be all, studies, or {such}"
             raise input_error("TABLE", name, valid)
         found[plain[key]] = experiments[plain[key]]
     return list(found.values())

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from definitions import PLAIN
-from image_statements import GRID, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside, drift_slopes
+from image_statements import ELSEWHERE, GRID, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside, drift_slopes
 from planned_tests import BySeed, read_rows
 from translation_statements import SEEDS as OF_TRANSLATION
 from translation_statements import Translations
@@ -27,11 +27,12 @@ NAMES = {
     "teacher-only": "teacher-only tempering",
 }
 # Of each rule the T that it names, from a row of advice.csv.
-RULES: dict[str, Callable[[Mapping[str, str]], float]] = {
-    "T = 1": lambda row: 1.0,
-    "T = 4": lambda row: 4.0,
-    "the advice from runs": lambda row: float(row["runs"]),
+RULES: dict[str, Callable[[Mapping[str, str]], int]] = {
+    "T = 1": lambda row: 1,
+    "T = 4": lambda row: 4,
+    "the advice from runs": lambda row: int(row["runs"]),
 }
+SHOWN = {"holds": "shown", "contradicted": "the opposite is shown"}
 PLACES = {"other-fonts": "other fonts", "convnext": "a ConvNeXt", "fashion": "Fashion-MNIST"}
 
 
@@ -106,7 +107,7 @@ def in_short(directory: Path) -> str:
         if not row.get("mean"):
             return None
         if row["low"]:
-            return with_interval(row["mean"], row["low"], row["high"])
+            return with_interval(row["mean"], row["low"], row["high"], note=SHOWN.get(row["verdict"], row["verdict"]))
         return f"{signed(row['mean']).lstrip('+')} (n = {row['n']})"
 
     def costs(words: str, question: str, statement: str, what: str) -> list[str]:
@@ -119,10 +120,12 @@ def in_short(directory: Path) -> str:
     other = costs("from one without smoothing", "1", "1 accuracy falls with T, α = 0", "cost of T = {}, α = 0")
     if smoothed:
         lines.append(
-            "**What T costs** (points of top-1, 95 %; below 0 is a gain): " + "; ".join([*smoothed, *other]) + "."
+            "**What T costs** (points of top-1, below 0 a gain; 95 % interval; shown over all tests of its question?): "
+            + "; ".join([*smoothed, *other])
+            + "."
         )
-    if losses := _losses(beside(directory, GRID)):
-        lines.append(f"**Points lost against the best T** by T = 1 and by T = 4, the default of some tools: {losses}.")
+    if best := _best_students(beside(directory, GRID)):
+        lines.insert(0, best)
     drift = [told("2", "the drift stays with match", f"η(S1) to T = {T} with match") for T in (3, 64)]
     match = costs("from the smoothed teacher", "2", "match: cost", "cost of T = {} with match")
     if match:
@@ -133,7 +136,11 @@ def in_short(directory: Path) -> str:
         verdict = (
             ": the size of the step explains the cost" if "holds" not in left and set(removed) == {"holds"} else ""
         )
-        lines.append(f"**With gradients kept as large as at T = 1** (`match`) {match[0]}{verdict}.")
+        plain = [told("2", "cost without a control", f"cost of T = {T}") for T in (3, 64)]
+        lines.append(
+            "**With gradients kept as large as at T = 1** (`match`; other runs, in which the costs without it are "
+            f"{' and '.join(str(cost).partition(' (')[0] for cost in plain)}) {match[0]}{verdict}."
+        )
     if match and all(drift):
         verdicts = {rows["2", "the drift stays with match", f"η(S1) to T = {T} with match"]["verdict"] for T in (3, 64)}
         said = {"holds": " stays", "not shown": " is no longer shown"}.get(" ".join(verdicts), "")
@@ -143,7 +150,7 @@ def in_short(directory: Path) -> str:
     if slope and alone:
         lines.append(
             "**What the drift costs** (points for each % of η(S1)): as registered, over `match` and three losses, "
-            f"{slope}, but these losses have small steps too; over `match` alone, not registered, {alone}."
+            f"{slope}, but these losses cost for reasons of their own; over `match` alone, not registered, {alone}."
         )
     return "\n".join(f"- {line}" for line in lines) or "No runs yet."
 
@@ -197,17 +204,39 @@ def ways(translations: Translations) -> str:
     return markdown(["", "α", "BLEU", "chrF"], rows)
 
 
-def _losses(directory: Path) -> str:
-    """What T = 1 and T = 4 lose against the best T, by α; empty without a complete grid."""
-    results, said = Results(directory), []
+def _best_students(directory: Path) -> str:
+    """The best student by α, and what T = 1 and T = 4 lose against it; empty without a complete grid."""
+    results, said, lost = Results(directory), [], {1: [], 4: []}
     for alpha in ALPHAS:
-        means = {T: results.accuracy(PLAIN, alpha, T) for T in TEMPERATURES}
-        if any(set(each) != set(SEEDS) for each in means.values()):
+        means = _means(results, alpha)
+        if means is None:
             return ""
-        best = max(sum(each.values()) for each in means.values())
-        lost = [(best - sum(means[T].values())) / len(SEEDS) for T in (1, 4)]
-        said.append(f"α = {alpha:g}: {lost[0]:.2f} and {lost[1]:.2f}")
-    return "; ".join(said)
+        best, at = _best(means)
+        said.append(f"{best:.2f} % from α = {alpha:g} (T = {at})")
+        for T, each in lost.items():
+            each.append(f"{best - means[T]:.2f}")
+    return (
+        f"**The best student** is {', '.join(said)}. T = 1 loses {', '.join(lost[1])} points of it, T = 4, the default "
+        f"of some tools, {', '.join(lost[4])} (means, not tested)."
+    )
+
+
+def _means(results: Results, alpha: float) -> dict[int, float] | None:
+    """Mean top-1 of SGD by T; None where a seed is missing."""
+    values = {T: results.accuracy(PLAIN, alpha, T) for T in TEMPERATURES}
+    if any(set(each) != set(SEEDS) for each in values.values()):
+        return None
+    return {T: sum(each.values()) / len(SEEDS) for T, each in values.items()}
+
+
+def _best(means: Mapping[int, float]) -> tuple[float, str]:
+    """The highest mean, and the T that have it as it is printed.
+
+    >>> _best({1: 87.3, 3: 89.0622, 4: 89.0621})
+    (89.0622, '3 or 4')
+    """
+    best = max(means.values())
+    return best, " or ".join(str(T) for T, mean in means.items() if f"{mean:.2f}" == f"{best:.2f}")
 
 
 def advice(directory: Path) -> str:
@@ -216,22 +245,19 @@ def advice(directory: Path) -> str:
     Args:
         directory: with advice.csv of ``scripts/followed_advice.py`` beside the results of the students.
     """
-    results = Results(directory)
+    results, rows = Results(directory), []
     named = {(float(row["label_smoothing"]), int(row["seed"])): row for row in read_rows(directory / "advice.csv")}
-    rows = []
     for alpha in ALPHAS:
-        values: dict[float, BySeed] = {float(T): results.accuracy(PLAIN, alpha, T) for T in TEMPERATURES}
-        if any(set(each) != set(SEEDS) for each in values.values()) or any((alpha, s) not in named for s in SEEDS):
+        means = _means(results, alpha)
+        if means is None or any((alpha, seed) not in named for seed in SEEDS):
             continue
-        best = max(sum(each.values()) for each in values.values()) / len(SEEDS)
-        lost: dict[str, BySeed] = {
-            rule: {s: best - values[T(named[alpha, s])][s] for s in SEEDS} for rule, T in RULES.items()
-        }
-        best_T = max(values, key=lambda T: sum(values[T].values()))
+        best, at = _best(means)
+        values = {T: results.accuracy(PLAIN, alpha, T) for T in TEMPERATURES}
+        highest = values[max(means, key=means.__getitem__)]
+        lost: list[BySeed] = [{s: highest[s] - values[T(named[alpha, s])][s] for s in SEEDS} for T in RULES.values()]
         alone = {row["alone"].replace(" ", ", ") for (of, _), row in named.items() if of == alpha}
         chosen = [row["runs"] for (of, _), row in named.items() if of == alpha]
-        words = [f"{best:.2f} at T = {best_T:g}", " or ".join(alone), ", ".join(chosen), *map(mean, lost.values())]
-        rows.append([f"{alpha:g}", *words])
+        rows.append([f"{alpha:g}", f"{best:.2f} at T = {at}", " or ".join(alone), ", ".join(chosen), *map(mean, lost)])
     head = ["α", "best", "named from the teacher alone", "from runs of the other seeds"]
     return markdown([*head, *(f"lost by {rule}" for rule in RULES)], rows)
 
@@ -242,10 +268,13 @@ def complete(directory: Path) -> str:
     if not rows:
         return "**No study has run yet**: what follows fills as they end."
     hours = sum(float(row["seconds"]) for row in rows) / 3600
+    # Models that came out equal on two machines are counted once.
+    rows = list({tuple(value for name, value in row.items() if name != "seconds"): row for row in rows}.values())
     verdicts: dict[str, set[str]] = {}
     for row in read_rows(directory / "tests.csv"):
         verdicts.setdefault(row["question"], set()).add(row["verdict"])
     missing = [question for question, found in verdicts.items() if "incomplete" in found]
+    missing += [f"5, {PLACES[where]}" for where in ELSEWHERE if not beside(directory, where).is_dir()]
     students = len([row for row in rows if row["temperature"]])
     said = (
         f"{students} students and {len(rows) - students} models without a teacher, {hours:.1f} core hours of training."
@@ -279,10 +308,14 @@ def in_words(what: str) -> str:
     return found[1] + NAMES.get(found[2], found[2]) if found else what
 
 
-def with_interval(*values: str | float) -> str:
-    """A mean and the ends of its interval, without plus signs."""
+def with_interval(*values: str | float, note: str = "") -> str:
+    """A mean and the ends of its interval, without plus signs.
+
+    >>> with_interval(1.5, -1, 2, note="not shown")
+    '1.50 (−1.00 to 2.00, not shown)'
+    """
     mean, low, high = (signed(value).lstrip("+") for value in values)
-    return f"{mean} ({low} to {high})"
+    return f"{mean} ({low} to {high}{note and f', {note}'})"
 
 
 def signed(value: str | float) -> str:

@@ -65,7 +65,7 @@ def named(teacher: Run, students: list[Run]) -> str:
     """The temperatures that the advice names, separated by spaces."""
     path = teacher_file(teacher.directory)
     advice = advise(path, read_representations(path), students, TEMPERATURES)["advice"]
-    return " ".join(f"{T:g}" for T in advice["temperatures"])
+    return f"{advice['temperature']:g}" if advice["temperature"] else " ".join(f"{T:g}" for T in advice["compare"])
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ A plan is the union of the jobs of its experiments: each model is trained once, 
 
 import argparse
 import functools
+import importlib.util
 import shlex
 import textwrap
 from collections import Counter
@@ -23,7 +24,7 @@ from models import Models
 from scale_definitions import Scale, check_fits, read_scale
 from study import measure_study
 
-from lskd.io.errors import OneLineParser, input_error, positive, run_command
+from lskd.io.errors import InputError, OneLineParser, input_error, positive, run_command
 from lskd.io.files import write_json
 from lskd.records.runs import read_run, training_time
 
@@ -36,6 +37,12 @@ KINDS = {
     "representations": "record representations",
     "measure": "measure, draw, compare",
     "report": "make pages",
+}
+# By extra: how the commands that need it begin, and what it installs.
+PACKAGES = {
+    "vision": (("lskd_vision",), ("torch", "timm")),
+    "nmt": (("fairseq", "lskd_fairseq"), ("torch", "fairseq")),
+    "report": (("report",), ("matplotlib", "jinja2")),
 }
 INTRO = {
     "paper": "Everything on this page was trained with the paper's recipe on the paper's data.",
@@ -255,6 +262,19 @@ def check_sources(jobs: dict[str, Job], scale: Scale, given: dict[str, str]) -> 
             raise input_error("--data", "not given", f"must have {name}=PATH: {settings['source']}")
 
 
+def check_packages(jobs: dict[str, Job]) -> None:
+    """Check that what the jobs' commands import is installed, before the first of them runs.
+
+    Raises:
+        InputError: a package is not, with the extra that has it.
+    """
+    commands = {word for job in jobs.values() for word in job.command[:3]}
+    for extra, (words, packages) in PACKAGES.items():
+        missing = [package for package in packages if importlib.util.find_spec(package) is None]
+        if missing and any(command.startswith(words) for command in commands):
+            raise InputError(f"{missing[0]} is not installed (pip install 'lskd[{extra}]')")
+
+
 def main(arguments: argparse.Namespace) -> None:
     """Print the summary, or write the plan."""
     experiments = chosen(arguments.table, read_experiments())
@@ -264,6 +284,7 @@ def main(arguments: argparse.Namespace) -> None:
     jobs, contents = make_plan(experiments, scale, in_checkout(output), arguments.seeds, given)
     if arguments.ready or arguments.write:
         check_sources(jobs, scale, given)
+        check_packages(jobs)
     if arguments.write:
         write_plan(jobs, contents, output)
         return
@@ -288,6 +309,6 @@ if __name__ == "__main__":
     add_arguments(command)
     command.add_argument("--names", action="store_true", help="also print every job")
     command.add_argument("--commands", action="store_true", help="also print every command")
-    command.add_argument("--ready", action="store_true", help="fail if an archive is not given")
+    command.add_argument("--ready", action="store_true", help="fail if an archive is not given, or a package not there")
     command.add_argument("--write", action="store_true", help="write the plan, print nothing")
     run_command(command, main)

@@ -85,7 +85,7 @@ def _verdict(test: Test, p: float) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "" if value is None else f"{value:.6f}"
 
 
 class Row(dict[str, str]):

@@ -16,8 +16,12 @@ START = {
     None: "Start at T = 1 and compare T = 2, 3 and 4 with it on validation data: nothing shows whether this teacher "
     "was smoothed. If it was, T = 1 is the paper's rule.",
 }
-# The temperatures of these sentences, by whether the teacher was smoothed.
-STARTS_AT: dict[bool | None, list[float]] = {True: [1.0], False: [1.0, 2.0, 3.0, 4.0], None: [1.0]}
+# The temperatures of these sentences: where to start, and what to compare.
+TEMPERATURES: dict[bool | None, tuple[float | None, list[float]]] = {
+    True: (1.0, [2.0, 3.0]),
+    False: (None, [1.0, 2.0, 3.0, 4.0]),
+    None: (1.0, [2.0, 3.0, 4.0]),
+}
 OF_STEPS = (
     "With an optimiser that does not normalise its steps, such as SGD, training begins slowly at {temperatures}: its "
     "gradients are below {share:.0f} % of those at T = 1. There, compare temperatures with --kd-gradient-scale match, "
@@ -37,8 +41,8 @@ MIXED = (
     "the entropy of its outputs (2) does."
 )
 OF_STUDIES = (
-    "In this project's own study ({data}, α = {alpha:g}, n = {n}) {plain} with {training}, and {matched} with "
-    "--kd-gradient-scale match{verdict}."
+    "In this project's own study of images ({data}, α = {alpha:g}, n = {n}) {plain} with {training}, and {matched} "
+    "with --kd-gradient-scale match{verdict}."
 )
 LIMITS = (
     "What is best for your own data is for your validation data to say. A T that was chosen by the data it is scored "
@@ -65,17 +69,18 @@ def conclusion(advice: dict[str, Any]) -> dict[str, Any]:
     """What follows, for ``--json``.
 
     Returns:
-        ``temperatures``: the one to distil at, or several to be compared; ``rests_on``: "runs" where the user's own
-        decide, else "teacher"; ``text``.
+        ``temperature``: at which to distil, or to start, None where there is no rule; ``compare``: others to compare on
+        validation data; ``decided_by``: "runs" where the user's own decide, else "teacher"; ``text``.
     """
     best = _deciding(advice)
     if best is None:
-        temperatures = STARTS_AT[advice["smoothing"]["smoothed"]]
+        temperature, compare = TEMPERATURES[advice["smoothing"]["smoothed"]]
     else:
         found = best["difference"]
-        temperatures = [found["higher"] if found["more_than_chance"] else 1.0]
+        temperature, compare = (found["higher"] if found["more_than_chance"] else 1.0), []
     text = " ".join(_conclusion(advice))
-    return {"temperatures": temperatures, "rests_on": "teacher" if best is None else "runs", "text": text}
+    decided_by = "teacher" if best is None else "runs"
+    return {"temperature": temperature, "compare": compare, "decided_by": decided_by, "text": text}
 
 
 def _deciding(advice: dict[str, Any]) -> dict[str, Any] | None:

@@ -70,9 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
     plan += ["--output", str(output)]
     plan += ["--seeds", str(arguments.seeds)] if arguments.seeds else []
     plan += ["--data", *arguments.data] if arguments.data else []
+    if output.exists() and not output.is_dir():
+        raise input_error("--output", output, "must be a directory, or a new one")
+    options = _snakemake(arguments, output)
     if arguments.dry_run:
         return _planned([*plan, "--names"])
-    options = _snakemake(arguments, output)
     if status := _planned([*plan, "--ready"]):
         return status
     output.mkdir(parents=True, exist_ok=True)

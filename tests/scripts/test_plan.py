@@ -1,6 +1,7 @@
 """The plans of the experiments, against the paper's own grid of students, α, T and seeds."""
 
 import dataclasses
+import importlib.util
 import itertools
 import json
 import re
@@ -320,8 +321,8 @@ def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("7Z", "TABLE: 7Z (must be all, studies, or one of "),
-        ("study-optimizer", "TABLE: study-optimizer (must be all, studies, or one of study-optimiser"),
+        ("7Z", "TABLE: 7Z (must be all, studies, or one of 2A, "),
+        ("study-optimizer", "TABLE: study-optimizer (must be all, studies, or one such as study-optimiser"),
         ("study-step --scale medium", "--scale: medium (has no data for study-step: ImageNet-1K)"),
         (
             "2A --scale huge",
@@ -337,6 +338,20 @@ def test_the_summary_takes_the_speed_of_finished_runs(tmp_path):
 def test_what_cannot_be_planned_is_refused_in_one_line(words, said, refused, tmp_path):
     assert said in refused(*words.split(), "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "package", "extra"), [("2A", "timm", "vision"), ("5", "fairseq", "nmt"), ("2A", "jinja2", "report")]
+)
+def test_a_package_that_the_jobs_need_is_missed_before_anything_runs(
+    table, package, extra, refused, monkeypatch, tmp_path
+):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == package else found(name, *more)
+    )
+    said = refused(table, "--ready", "--output", tmp_path / "out")
+    assert said.strip().endswith(f"{package} is not installed (pip install 'lskd[{extra}]')")
 
 
 @pytest.fixture

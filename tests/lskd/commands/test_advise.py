@@ -64,7 +64,8 @@ def test_a_smoothed_teacher_is_distilled_at_1_where_nothing_was_measured(answer,
     assert one["smoothing"]["estimate"]["verdict"] == "smoothed"
     assert one["smoothing"]["estimate"]["low"] < 0.1 < one["smoothing"]["estimate"]["high"]
     assert "ADVICE  Start at T = 1, the paper's rule for a smoothed teacher" in text
-    assert (one["advice"]["temperatures"], one["advice"]["rests_on"]) == ([1], "teacher")
+    assert (one["advice"]["temperature"], one["advice"]["compare"]) == (1, [2, 3])
+    assert one["advice"]["decided_by"] == "teacher"
     assert one["advice"]["text"] in text
     assert "1  Was the teacher smoothed? yes" in text
     assert "recorded   α = 0.1 (the model's configuration)" in text
@@ -86,7 +87,7 @@ def test_without_smoothing_several_temperatures_are_to_be_compared(answer, teach
     text, one = answer(teacher("a", alpha=0.0))
     assert (one["smoothing"]["smoothed"], one["smoothing"]["estimate"]["verdict"]) == (False, "not smoothed")
     assert "ADVICE  Compare T = 1, 2, 3 and 4 on validation data" in text
-    assert one["advice"]["temperatures"] == [1, 2, 3, 4]
+    assert (one["advice"]["temperature"], one["advice"]["compare"]) == (None, [1, 2, 3, 4])
 
 
 @pytest.mark.slow
@@ -223,7 +224,7 @@ def test_runs_that_decide_are_the_advice_and_the_interval_knows_of_the_choice(an
     assert effect["difference"]["mean"] == pytest.approx(2.0)
     assert effect["difference"]["more_than_chance"]
     assert "ADVICE  T = 1: in your runs it is above T = 3 by 2.00 points, 95 % interval +" in text
-    assert (one["advice"]["temperatures"], one["advice"]["rests_on"]) == ([1], "runs")
+    assert (one["advice"]["temperature"], one["advice"]["decided_by"]) == (1, "runs")
     assert "3 seeds, the best of 3 temperatures: more than chance." in text
 
 
@@ -233,14 +234,15 @@ def test_a_difference_that_may_be_chance_is_no_advice_for_another_temperature(an
     assert one["runs"]["effects"][0]["best"] == 2
     assert not one["runs"]["effects"][0]["difference"]["more_than_chance"]
     assert "ADVICE  T = 1: no other T is shown to be better. In your runs T = 2 is above" in text
-    assert (one["advice"]["temperatures"], one["advice"]["rests_on"]) == ([1], "runs")
+    assert (one["advice"]["temperature"], one["advice"]["decided_by"]) == (1, "runs")
 
 
 def test_a_higher_temperature_that_is_better_beyond_chance_is_the_advice(answer, teacher, tmp_path):
     students(tmp_path, {1: [85.0, 85.4, 85.2], 2: [87.1, 87.4, 87.3], 3: [86.0, 86.2, 86.3]}, **SGD)
     text, one = answer(teacher("a", fingerprint="weights of 0.1"), tmp_path)
     assert "ADVICE  T = 2: in your runs it is above T = 1 by" in text
-    assert (one["advice"]["temperatures"], one["advice"]["rests_on"]) == ([2], "runs")
+    assert (one["advice"]["temperature"], one["advice"]["decided_by"]) == (2, "runs")
+    assert one["advice"]["compare"] == []
 
 
 @pytest.mark.parametrize("control", [MATCH, ADAMW], ids=["match", "adamw"])

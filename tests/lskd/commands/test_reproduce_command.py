@@ -101,8 +101,9 @@ def test_a_part_of_the_jobs_is_told_apart_from_all_of_them(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("9Z", "TABLE: 9Z (must be all, studies, or one of "),
+        ("9Z", "TABLE: 9Z (must be all, studies, or one of 2A, "),
         ("2A --profile nowhere", "--profile: nowhere (must be slurm, or a directory with a config.yaml)"),
+        ("2A --profile nowhere --dry-run", "--profile: nowhere (must be slurm, or a directory with a config.yaml)"),
         ("2A --cores 0", "--cores: '0' (must be a whole number above 0)"),
         ("2A --scale huge", "--scale: huge (must be one of "),
         ("2A --scale paper", "--data: not given (must have imagenet=PATH"),
@@ -113,6 +114,14 @@ def test_what_cannot_be_done_is_refused_in_one_line_and_leaves_nothing(words, sa
     (line,) = capfd.readouterr().err.splitlines()  # also of the plan, a program of its own
     assert said in line
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_refused_and_stays(tmp_path, capfd):
+    (tmp_path / "out").write_text("mine")
+    assert exit_status(reproduce, "2A", "--output", tmp_path / "out") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"--output: {tmp_path / 'out'} (must be a directory, or a new one)" in line
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_a_log_gets_a_line_for_each_finished_job_with_how_many_there_are_and_no_bar(capsys):
