@@ -296,7 +296,7 @@ ANALYSIS = [
         "is -",
     ),
     # eta: sets
-    (ETA.replace("sets.json", "gone.json"), "gone.json", "No such file"),
+    (ETA.replace("sets.json", "gone.json"), "gone.json", "must be a file, as `lskd similar --output` writes it"),
     (ETA.replace("sets.json", "empty.yaml"), "empty.yaml", "must be JSON"),
     (ETA.replace("sets.json", "cut.json"), "cut.json", "must be JSON"),
     (ETA.replace("sets.json", "latin.json"), "latin.json", "must be JSON"),
