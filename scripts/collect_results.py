@@ -7,8 +7,8 @@
 With ``--add`` the rows of other runs stay, as those of studies that another machine has run.
 
 - translations.csv: a row for each scored translation model: what it is, test BLEU and chrF of the best checkpoint.
-- students.csv: a row for each image model, students and teachers: what it is, its last epoch, its gradient relative to
-  T = 1.
+- students.csv: a row for each image model whose training has ended, students and teachers: what it is, its last epoch,
+  its gradient relative to T = 1.
 - epochs.csv: validation top-1 of each epoch.
 - measures.csv: of each run with representations of the validation images: collapse, calibration, distances.
 - eta.csv, translations_eta.csv: a row for each student at T > 1: η from the student at T = 1 of the same variant, α and
@@ -17,6 +17,7 @@ With ``--add`` the rows of other runs stay, as those of studies that another mac
 
 import argparse
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from planned_tests import read_rows
 from tqdm import tqdm
 
 from lskd.commands.file_logits import Logits
-from lskd.io.errors import input_error, run_command
+from lskd.io.errors import input_error, run_command, shortened
 from lskd.io.tables import write
 from lskd.measure.class_distances import squared_distances
 from lskd.measure.class_sets import ClassSets, read_sets
@@ -70,7 +71,9 @@ def collect(place: Path, dest: Path, data: str | None = None, add: bool = False)
     scored = [run for run in found if run.kind == "translation" and run.metrics]
     tables["translations.csv"] = [about(run) | {name: run.metrics.get(name) for name in SCORES} for run in scored]
     tables["translations_eta.csv"] = etas(scored, place)
-    images = [run for run in found if run.kind == "vision" and run.record.history]
+    images = [run for run in found if run.kind == "vision" and is_finished(run)]
+    if unfinished := [run.name for run in found if run.kind == "vision" and not is_finished(run)]:
+        print(f"left out, as their training has not ended: {shortened(unfinished, 5)}", file=sys.stderr)
     tables["students.csv"] = [about(run) | last_epoch(run) for run in images]
     tables["epochs.csv"] = [
         {"run": run.name, "epoch": each["epoch"], "valid_top1": f"{each['valid_top1']:.3f}"}
@@ -87,6 +90,12 @@ def collect(place: Path, dest: Path, data: str | None = None, add: bool = False)
         (dest / name).unlink(missing_ok=True)  # none stays that other runs have left
         if rows := [*kept, *tables[name]]:
             write(dest / name, sorted(rows, key=lambda row: row["run"]))  # stable: epochs stay in their order
+
+
+def is_finished(run: Run) -> bool:
+    """Whether an image training has had all its epochs."""
+    epochs = (run.record.configuration.get("host") or {}).get("epochs")
+    return bool(run.record.history) and run.record.history[-1]["epoch"] == epochs
 
 
 def etas(runs: Sequence[Run], place: Path) -> list[dict[str, Any]]:

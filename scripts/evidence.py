@@ -18,6 +18,7 @@ from lskd.paper.evidence import COLUMNS, MEASURED
 from lskd.records.spread import over_seeds
 
 RESULTS = ROOT / "docs" / "results"
+LEAST_SEEDS = 3
 
 
 def summary() -> str:
@@ -37,6 +38,8 @@ def summary() -> str:
                 cells[row["model"], variant, int(row["epochs"]), alpha, T].append(float(row["valid_top1"]))
         _share_the_first(cells)
         for (model, variant, epochs, alpha, temperature), values in sorted(cells.items()):
+            if len(values) < LEAST_SEEDS:  # of a study that has not ended
+                continue
             spread = over_seeds(values)
             sd = "" if spread.sd is None else f"{spread.sd:.3f}"
             # a variant that trains in another way has a line of its own there

@@ -55,7 +55,8 @@ def draw_temperature(grid: Results, controls: Results) -> str:
             temperature_axis(axes)
         panels[0].set_ylabel("student's top-1 in %")
         if panels[0].get_legend_handles_labels()[0]:
-            panels[0].legend(frameon=False, loc="lower left")
+            handles, labels = panels[0].get_legend_handles_labels()
+            drawing.legend(handles, labels, frameon=False, loc="outside lower center", ncols=2)
         return svg(drawing)
 
 

@@ -10,8 +10,11 @@ from lskd.io.errors import InputError
 from lskd.records.runs import read_run, write_run
 
 
-def run_of(place, temperature, seed, top1=(50.0, 80.0)):
-    """A student in ``place/letters``, an output of `lskd reproduce`, that had this top-1 after each epoch."""
+def run_of(place, temperature, seed, top1=(50.0, 80.0), planned=None):
+    """A student in ``place/letters``, an output of `lskd reproduce`, that had this top-1 after each epoch.
+
+    It has had all of them, unless more were ``planned``.
+    """
     (place / "data" / "letters").mkdir(parents=True, exist_ok=True)
     made = image_run(place.parent / f"made-{place.name}", temperature=temperature, seed=seed)
     epochs = [
@@ -19,6 +22,7 @@ def run_of(place, temperature, seed, top1=(50.0, 80.0)):
         for epoch, each in enumerate(top1, 1)
     ]
     record = msgspec.structs.replace(read_run(made), history=epochs)
+    record.configuration["host"]["epochs"] = planned or len(top1)
     place = place / "letters" / made.name
     place.mkdir(parents=True)
     write_run(record, place)
@@ -54,6 +58,15 @@ def test_runs_of_another_machine_are_added_and_those_of_the_same_name_replaced(t
     assert len(read_rows(tables / "epochs.csv")) == 2 + 3 + 2
     collect(tmp_path / "other", tables)
     assert columns(tables / "students.csv", *names) == [("12", "86.0000"), ("13", "80.0000")]
+
+
+def test_a_training_that_has_not_ended_is_named_and_left_out(tmp_path, capsys):
+    run_of(tmp_path / "runs", 1, 11)
+    run_of(tmp_path / "runs", 1, 12, planned=3)
+    collect(tmp_path / "runs", tmp_path / "tables")
+    assert columns(tmp_path / "tables" / "students.csv", "seed") == [("11",)]
+    assert {row["run"] for row in read_rows(tmp_path / "tables" / "epochs.csv")} == {"letters/student_net_a0.1_T1_s11"}
+    assert "left out, as their training has not ended: letters/student_net_a0.1_T1_s12" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("add", [False, True])

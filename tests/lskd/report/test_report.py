@@ -1004,7 +1004,10 @@ def test_the_command_writes_the_page(tmp_path, runs, html):
         (["{runs}", "--output", "{out}", "--first", "3", "--second", "1"], "--second: 1 (must be above --first, 3)"),
         (["{runs}", "--output", "{out}", "--classes", "Bag", "Coat", "Hat"], "must be a class"),
         (["{runs}", "--output", "{out}", "--sets", "{empty}/sets.json"], "must be a class"),
-        (["{runs}", "--output", "{out}", "--sets", "{empty}/none.json"], "none.json (must be a file, as `lskd similar --output` writes it"),
+        (
+            ["{runs}", "--output", "{out}", "--sets", "{empty}/none.json"],
+            "none.json (must be a file, as `lskd similar --output` writes it",
+        ),
         (["{runs}/en-de", "--output", "{out}", "--classes", "Bag", "Coat", "Hat"], "must have representation files"),
     ],
 )
