@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from lskd.commands.file_logits import Logits
 from lskd.io.errors import input_error, run_command, shortened
+from lskd.io.files import check_writable
 from lskd.io.tables import write
 from lskd.measure.class_distances import squared_distances
 from lskd.measure.class_sets import ClassSets, read_sets
@@ -37,7 +38,7 @@ from lskd.measure.model_measures import measure_outputs
 from lskd.measure.neural_collapse import neural_collapse
 from lskd.measure.representations import Representations, read_representations
 from lskd.records.found_runs import Run, find_runs
-from lskd.records.runs import training_time
+from lskd.records.runs import training_time, unfinished
 
 FILES = {
     "vision": "last.validation.representations.safetensors",
@@ -65,15 +66,12 @@ def collect(place: Path, dest: Path, data: str | None = None, add: bool = False)
     if not found:
         known = ", ".join(sorted({data_of(run) for run in find_runs([place])}))
         raise input_error("--data", data, f"must be of {known}")
-    if dest.exists() and not dest.is_dir():
-        raise input_error("DEST", dest, "must be a directory, or a new one")
+    check_writable("DEST", dest)
     tables: dict[str, Sequence[Mapping[str, Any]]] = {}  # written when all are there
     scored = [run for run in found if run.kind == "translation" and run.metrics]
     tables["translations.csv"] = [about(run) | {name: run.metrics.get(name) for name in SCORES} for run in scored]
     tables["translations_eta.csv"] = etas(scored, place)
-    images = [run for run in found if run.kind == "vision" and is_finished(run)]
-    if unfinished := [run.name for run in found if run.kind == "vision" and not is_finished(run)]:
-        print(f"left out, as their training has not ended: {shortened(unfinished, 5)}", file=sys.stderr)
+    images = finished([run for run in found if run.kind == "vision"])
     tables["students.csv"] = [about(run) | last_epoch(run) for run in images]
     tables["epochs.csv"] = [
         {"run": run.name, "epoch": each["epoch"], "valid_top1": f"{each['valid_top1']:.3f}"}
@@ -92,10 +90,12 @@ def collect(place: Path, dest: Path, data: str | None = None, add: bool = False)
             write(dest / name, sorted(rows, key=lambda row: row["run"]))  # stable: epochs stay in their order
 
 
-def is_finished(run: Run) -> bool:
-    """Whether an image training has had all its epochs."""
-    epochs = (run.record.configuration.get("host") or {}).get("epochs")
-    return bool(run.record.history) and run.record.history[-1]["epoch"] == epochs
+def finished(runs: Sequence[Run]) -> list[Run]:
+    """The image trainings that have had all their epochs; the others are named."""
+    kept = [run for run in runs if run.record.history and not unfinished(run.record)]
+    if left_out := [run.name for run in runs if run not in kept]:
+        print(f"left out, as their training has not ended: {shortened(left_out, 5)}", file=sys.stderr)
+    return kept
 
 
 def etas(runs: Sequence[Run], place: Path) -> list[dict[str, Any]]:

@@ -14,11 +14,11 @@ from definitions import PLAIN, ROOT
 from image_statements import PAPERS_AT_ONE
 
 from lskd.io.errors import run_command
+from lskd.measure.comparisons import LEAST_SEEDS
 from lskd.paper.evidence import COLUMNS, MEASURED
 from lskd.records.spread import over_seeds
 
 RESULTS = ROOT / "docs" / "results"
-LEAST_SEEDS = 3
 
 
 def summary() -> str:

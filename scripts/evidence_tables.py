@@ -136,10 +136,10 @@ def in_short(directory: Path) -> str:
         verdict = (
             ": the size of the step explains the cost" if "holds" not in left and set(removed) == {"holds"} else ""
         )
-        plain = [told("2", "cost without a control", f"cost of T = {T}") for T in (3, 64)]
+        plain = [signed(rows["2", "cost without a control", f"cost of T = {T}"]["mean"]) for T in (3, 64)]
         lines.append(
             "**With gradients kept as large as at T = 1** (`match`; other runs, in which the costs without it are "
-            f"{' and '.join(str(cost).partition(' (')[0] for cost in plain)}) {match[0]}{verdict}."
+            f"{' and '.join(cost.lstrip('+') for cost in plain)}) {match[0]}{verdict}."
         )
     if match and all(drift):
         verdicts = {rows["2", "the drift stays with match", f"η(S1) to T = {T} with match"]["verdict"] for T in (3, 64)}

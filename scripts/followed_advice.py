@@ -11,12 +11,13 @@ import argparse
 from collections import defaultdict
 from pathlib import Path
 
-from collect_results import alpha_of, variant_of
+from collect_results import alpha_of, finished, variant_of
 from definitions import PLAIN
 from tqdm import tqdm
 
 from lskd.commands.advise import advise, teacher_file
 from lskd.io.errors import input_error, run_command
+from lskd.io.files import check_writable
 from lskd.io.tables import write
 from lskd.measure.representations import read_representations
 from lskd.records.found_runs import Run, find_runs
@@ -31,13 +32,11 @@ def run(arguments: argparse.Namespace) -> None:
         InputError: no student, fewer than two seeds of a smoothing, or a teacher that is not there or has no
             representation file.
     """
-    if arguments.dest.exists() and not arguments.dest.is_dir():
-        raise input_error("DEST", arguments.dest, "must be a directory, or a new one")
+    check_writable("DEST", arguments.dest)
     students: dict[tuple[float, int], list[Run]] = defaultdict(list)
     teachers: dict[tuple[float, int], Run] = {}
-    for found in find_runs([arguments.runs]):
-        if found.kind != "vision" or variant_of(found) != PLAIN:
-            continue
+    plain = [run for run in find_runs([arguments.runs]) if run.kind == "vision" and variant_of(run) == PLAIN]
+    for found in finished(plain):
         key = alpha_of(found), found.record.seed
         if found.temperature is None and found.model == arguments.teacher:
             teachers[key] = found

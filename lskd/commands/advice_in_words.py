@@ -78,7 +78,7 @@ def conclusion(advice: dict[str, Any]) -> dict[str, Any]:
     else:
         found = best["difference"]
         temperature, compare = (found["higher"] if found["more_than_chance"] else 1.0), []
-    text = " ".join(_conclusion(advice))
+    text = " ".join(_conclusion(advice, best))
     decided_by = "teacher" if best is None else "runs"
     return {"temperature": temperature, "compare": compare, "decided_by": decided_by, "text": text}
 
@@ -89,10 +89,9 @@ def _deciding(advice: dict[str, Any]) -> dict[str, Any] | None:
     return max(decided, key=lambda each: each["means"][f"{each['best']:g}"]["mean"]) if decided else None
 
 
-def _conclusion(advice: dict[str, Any]) -> list[str]:
+def _conclusion(advice: dict[str, Any], decided: dict[str, Any] | None) -> list[str]:
     """What follows, in sentences: from the user's own runs if they decide, else from the teacher's outputs."""
     ours = [each for each in advice["runs"]["effects"] if each["of_this_teacher"]]
-    decided = _deciding(advice)
     if decided:
         said = [_of_own_runs(decided)]
     else:
