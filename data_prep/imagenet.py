@@ -174,6 +174,7 @@ def main(arguments: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = OneLineParser(prog=Path(sys.argv[0]).name, description=__doc__.split("\n")[0])
+    options.set_defaults(resumes=True)
     options.add_argument("--check", type=Path, metavar="DIR", help="an existing tree: DIR/train and DIR/val")
     options.add_argument("--dest", type=Path, help="the directory to make; with --check, for manifest and class index")
     for argument, (official, _) in OFFICIAL.items():

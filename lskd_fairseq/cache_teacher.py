@@ -252,6 +252,7 @@ def parser() -> argparse.ArgumentParser:
         prog="lskd_fairseq.cache_teacher",
         **help_texts("--data DIR --path CHECKPOINT --dest DIR", __doc__),
     )
+    command.set_defaults(resumes=True)
     command.add_argument("--data", required=True, help="data directory of the training; several, joined by ':'")
     command.add_argument(
         "--path", required=True, metavar="CHECKPOINT", help="of the teacher, a Transformer or lightconv"

@@ -291,6 +291,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m lskd_fairseq.distil_data",
         **help_texts("--data DIR --path CHECKPOINT --dest DIR", __doc__),
     )
+    options.set_defaults(resumes=True)
     options.add_argument("--data", required=True, help="data directory that the teacher was trained on")
     options.add_argument(
         "--path", required=True, help="the teacher; several checkpoints, joined by ':', are an ensemble"

@@ -189,6 +189,7 @@ def main(arguments: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = OneLineParser(prog="scripts/demo_nmt.py", description=__doc__.split("\n")[0])
+    options.set_defaults(resumes=True)
     options.add_argument(
         "--dest", type=Path, default=Path("runs/demo"), help="where everything goes (default runs/demo)"
     )

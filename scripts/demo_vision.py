@@ -175,6 +175,7 @@ def main(arguments: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = OneLineParser(prog="scripts/demo_vision.py", description=__doc__.split("\n")[0])
+    options.set_defaults(resumes=True)
     options.add_argument("--dest", type=Path, default=Path("runs/demo"), help="where everything goes (runs/demo)")
     options.add_argument("--seeds", type=positive, nargs="+", default=[1], help="of weights and data alike (default 1)")
     options.add_argument("--quick", action="store_true", help="eight classes, one epoch: only to see that it runs")

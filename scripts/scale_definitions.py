@@ -152,12 +152,12 @@ def read_scale(name: str) -> Scale:
     return scale
 
 
-def _path_of(name: str, beside: Path = Path()) -> Path:
-    """The file of a scale, or a YAML file, which is looked for in a directory. Raises InputError."""
+def _path_of(name: str, beside: Path = Path(), where: str = "--scale") -> Path:
+    """The file of a scale, or a YAML file, which is looked for in a directory. Raises InputError, about ``where``."""
     path = beside / name if name.endswith((".yaml", ".yml")) else SCALES / f"{name}.yaml"
     if not path.is_file():
         there = ", ".join(sorted(each.stem for each in SCALES.glob("*.yaml")))
-        raise input_error("--scale", name, f"must be one of {there}, or a YAML file like them")
+        raise input_error(where, name, f"must be one of {there}, or a YAML file like them")
     return path
 
 
@@ -165,7 +165,7 @@ def _with_base(content: dict[str, Any], path: Path) -> dict[str, Any]:
     """The settings of a scale with those of the one that it is based on, and so on. Raises InputError."""
     seen = [path]
     while base := content.pop("based_on", None):
-        seen.append(_path_of(str(base), seen[-1].parent))
+        seen.append(_path_of(str(base), seen[-1].parent, f"--scale {seen[-1]}: based_on"))
         if seen[-1] in seen[:-1]:
             raise input_error("--scale", path, f"must not be based on itself: {', '.join(each.name for each in seen)}")
         basis = read_yaml(seen[-1], "--scale")

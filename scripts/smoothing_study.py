@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train the models and keep the logits of their validation samples")
+    train.set_defaults(resumes=True)
     train.add_argument("--dest", type=Path, required=True, metavar="DIR", help="directory for the logits")
     train.add_argument("--runs", type=positive, metavar="N", help="only the first N (default: all)")
     evaluate = commands.add_parser("evaluate", help="estimate α from the logits, and compare")

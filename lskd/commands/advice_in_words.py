@@ -280,14 +280,20 @@ def _measured(part: dict[str, Any]) -> str:
     for name, rows in (("this project", part["this_project"]), ("the paper", part["the_paper"])):
         temperatures = sorted({float(T) for row in rows for T in row["means"]})
         shown = [row | {f"T{T:g}": row["means"].get(f"{T:g}") for T in temperatures} for row in rows]
-        columns = [Column("", "source"), Column("data", "data"), Column("student", "student")]
+        columns = [Column("student", "student")]
         columns += [Column("training", "training")] if any(row["training"] for row in rows) else []
         columns += [
             Column("α", "label_smoothing", "g"),
             *(Column(f"T = {T:g}", f"T{T:g}", ".1f") for T in temperatures),
         ]
         columns += [Column("best T", "best", "g"), Column("n", "n")]
-        texts.append(f"   {name}, top-1 in % or BLEU:\n" + textwrap.indent(show(shown, columns), "   "))
+        head, *lines = show(shown, columns).splitlines()
+        texts += [f"   {name}, top-1 in % or BLEU:", f"     {head}"]
+        place = None
+        for row, line in zip(rows, lines, strict=True):
+            if place != (place := f"{row['source']}: {row['data']}"):
+                texts.append(f"   {place}")
+            texts.append(f"     {line}")
     return "\n".join(texts)
 
 

@@ -16,6 +16,7 @@ from lskd.commands.advice_in_words import conclusion, in_words
 from lskd.commands.file_logits import Logits, check_temperatures
 from lskd.io.errors import InputError, error_context, input_error
 from lskd.io.files import json_text
+from lskd.measure.class_sets import read_origin
 from lskd.measure.recorded_smoothing import Smoothing
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.temperatures import temperatures as temperatures_argument
@@ -59,8 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
     places = [place for place in arguments.runs if place not in others]
     if arguments.sets and not places:
         raise input_error("--sets", arguments.sets, "must be with RUNS, whose η it is for")
-    if arguments.sets and not arguments.sets.is_file():
-        raise input_error("--sets", arguments.sets, "must be a file, as written by `lskd similar --output`")
+    if arguments.sets:
+        read_origin(arguments.sets)  # an unusable file is refused before others are read
     teachers = [(path, read_representations(path)) for path in [teacher_file(arguments.teacher), *map(Path, others)]]
     runs = find_runs(places) if places else []
     answers = [advise(*each, runs, temperatures, arguments.sets) for each in teachers]

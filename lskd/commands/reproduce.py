@@ -45,6 +45,7 @@ SHOWN = 3  # tables are printed at the end, up to this number
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd reproduce``."""
+    parser.set_defaults(resumes=True)
     parser.add_argument("table", nargs="+", metavar="TABLE", help=TABLES)
     parser.add_argument("--scale", default="mini", help="mini (default), medium, paper, studies, or a YAML file")
     parser.add_argument("--seeds", type=positive, metavar="N", help="students of each kind (default: the scale's)")

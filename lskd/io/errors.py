@@ -152,7 +152,8 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
     """Parse the command line, run ``command(arguments)`` and exit with its status.
 
     An :class:`InputError` and an operating-system error (a full disk, a directory that cannot be written) become one
-    line and exit status 2, Ctrl-C and SIGTERM exit status 130; ``--debug``, added here, shows the traceback.
+    line and exit status 2, Ctrl-C and SIGTERM exit status 130; ``--debug``, added here, shows the traceback. A command
+    that continues what an earlier call has left says so by ``parser.set_defaults(resumes=True)``.
     """
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args()
@@ -177,7 +178,8 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
     except KeyboardInterrupt:
         if arguments.debug:
             raise
-        print(f"{parser.prog}: interrupted; the same command resumes where it stopped", file=sys.stderr)
+        then = "; the same command resumes where it stopped" if getattr(arguments, "resumes", False) else ""
+        print(f"{parser.prog}: interrupted{then}", file=sys.stderr)
         sys.exit(130)
     sys.exit(status or 0)
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from lskd.io.errors import InputError, input_error
 
+LONGEST_WHOLE = 60  # a longer value is not repeated in a message that is about all of it
 LARGEST = 1e15  # a measurement beyond this is a mistake, as are NaN and infinity
 # No control characters, nor others that end lines or change the direction of text.
 PATTERNS = (
@@ -75,7 +76,8 @@ def convert(value: object, kind: type[T], where: str, strict: bool = True) -> T:
     try:
         return msgspec.convert(value, kind, strict=strict)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise _input_error(error, where, ascii(value)) from None
+        whole = ascii(value)
+        raise _input_error(error, where, whole if len(whole) <= LONGEST_WHOLE else "content") from None
 
 
 def _input_error(error: Exception, where: str, whole: str = "content") -> InputError:

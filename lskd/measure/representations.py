@@ -222,7 +222,10 @@ def read_representations(path: str | os.PathLike[str]) -> Representations:
         OSError: the file cannot be read.
     """
     if not Path(path).is_file():
-        raise input_error("representations", path, "must be a file, as written by `lskd vision representations`")
+        there = sorted(Path(path).glob(f"*{SUFFIX}"))
+        hint = f", such as {there[0]}" if there else ""
+        valid = f"must be a file, as written by `lskd vision representations`{hint}"
+        raise input_error("representations", path, valid)
     try:
         about, mapped = read_about(path), mapped_tensors(path)
         tensors = {name: np.array(tensor) for name, tensor in mapped.items() if name != "features"}

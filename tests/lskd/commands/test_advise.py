@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -320,9 +321,9 @@ def test_students_that_learn_features_are_no_students_at_1(answer, teacher, tmp_
 
 def test_the_papers_students_are_as_printed(answer, teacher):
     text, one = answer(teacher("a", alpha=0.1))
-    (line,) = [each for each in text.splitlines() if "Table 2B" in each and "ResNet-18" in each]
-    words = ["Table", "2B", "CUB200-2011", "ResNet-18", "0.1", "80.9", "80.4", "78.2", "67.2", "1", "3"]
-    assert line.split() == words
+    lines = text.splitlines()
+    row = lines[lines.index("   Table 2B: CUB200-2011") + 1]
+    assert row.split() == ["ResNet-18", "0.1", "80.9", "80.4", "78.2", "67.2", "1", "3"]
     assert {each["label_smoothing"] for each in one["measured"]["the_paper"]} == {0.1}
     assert {each["label_smoothing"] for each in one["measured"]["this_project"]} == {0.05, 0.1, 0.2}
 
@@ -354,6 +355,13 @@ def test_the_advice_for_a_smoothed_teacher_says_what_our_own_study_found_of_the_
     said = "T = 3 and T = 64 cost {} and {} points with SGD .1, 6 epochs, and {} and {} with --kd-gradient-scale match"
     assert said.format(*costs) in text
     assert "own study" not in answer(teacher("b", alpha=0.0))[0]
+
+
+def test_what_others_measured_fits_a_terminal_each_data_set_named_once(answer, teacher):
+    part = re.search(r"^4  .*(?=^5  )", answer(teacher("a", alpha=0.1))[0], re.DOTALL | re.MULTILINE)[0].splitlines()
+    assert max(map(len, part)) <= 110
+    places = [f"   {each.source}: {each.data}" for each in (*of_this_project(True), *of_the_paper(True))]
+    assert [line for line in part if line in places] == list(dict.fromkeys(places))
 
 
 # --- 5: what to run next ---------------------------------------------------------------------------------------------
@@ -434,4 +442,4 @@ def test_what_is_no_teacher_is_refused_in_one_line(refused, teacher, tmp_path):
     assert "--temperatures: 0.0 (must be a finite number above 0)" in refused("advise", file, "--temperatures", 0)
     assert "runs: nothing (must be a directory" in refused("advise", file, "nothing")
     said = refused("advise", file, tmp_path, "--sets", "nothere.json")
-    assert "--sets: nothere.json (must be a file, as written by `lskd similar --output`)" in said
+    assert "--sets: nothere.json (must be a file, as `lskd similar --output` writes it)" in said

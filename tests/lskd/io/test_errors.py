@@ -21,11 +21,12 @@ from lskd.io.errors import (
 )
 
 
-def call(command, *arguments, monkeypatch):
+def call(command, *arguments, monkeypatch, resumes=False):
     """The exit status of ``command`` run from the command line ``tool ARGUMENTS``."""
     monkeypatch.setattr(sys, "argv", ["tool", *arguments])
     parser = argparse.ArgumentParser(prog="tool")
     parser.add_argument("--number", type=positive, default=1)
+    parser.set_defaults(resumes=resumes)
     with pytest.raises(SystemExit) as stop:
         run_command(parser, command)
     return stop.value.code
@@ -73,11 +74,13 @@ def test_debug_shows_where_an_error_comes_from(error, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_ctrl_c_is_one_line_and_status_130(monkeypatch, capsys):
-    assert call(raising(KeyboardInterrupt()), monkeypatch=monkeypatch) == 130
-    err = capsys.readouterr().err
-    assert err.startswith("tool: interrupted")
-    assert len(err.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("resumes", "line"),
+    [(False, "tool: interrupted\n"), (True, "tool: interrupted; the same command resumes where it stopped\n")],
+)
+def test_ctrl_c_is_one_line_and_status_130(monkeypatch, capsys, resumes, line):
+    assert call(raising(KeyboardInterrupt()), monkeypatch=monkeypatch, resumes=resumes) == 130
+    assert capsys.readouterr().err == line
 
 
 def test_sigterm_is_one_line_and_status_130_too():

@@ -66,3 +66,16 @@ def test_a_number_is_finite(value):
     else:
         with pytest.raises(InputError):
             convert(value, Number, "x")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"metric": "x"}, "x: {'metric': 'x'} (object missing required field mean)"),
+        ({"metric": "x" * 1000}, "x: content (object missing required field mean)"),
+    ],
+)
+def test_a_long_value_is_not_repeated_in_a_message_about_all_of_it(value, message):
+    with pytest.raises(InputError) as refused:
+        convert(value, Row, "x")
+    assert str(refused.value) == message

@@ -300,8 +300,10 @@ def test_something_else_is_refused_by_name(tmp_path):
     save_file({"a": np.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="must be a representation file"):
         read_representations(tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="must be a file"):
+    with pytest.raises(InputError, match="must be a file, as written by `lskd vision representations`.$"):
         read_representations(tmp_path / "missing.representations.safetensors")
+    with pytest.raises(InputError, match=rf"must be a file, .+, such as {tmp_path}/short.representations.safetensors"):
+        read_representations(tmp_path)
 
 
 def test_analysis_needs_numpy_alone():
