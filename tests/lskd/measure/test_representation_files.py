@@ -300,7 +300,7 @@ def test_something_else_is_refused_by_name(tmp_path):
     save_file({"a": np.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="must be a representation file"):
         read_representations(tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="must be a file, as written by `lskd vision representations`.$"):
+    with pytest.raises(InputError, match=r"must be a file, as written by `lskd vision representations`.$"):
         read_representations(tmp_path / "missing.representations.safetensors")
     with pytest.raises(InputError, match=rf"must be a file, .+, such as {tmp_path}/short.representations.safetensors"):
         read_representations(tmp_path)
