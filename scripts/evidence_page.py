@@ -16,15 +16,14 @@ from typing import Self
 
 from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
+from evidence_summary import costs, drift_with_match, in_short
 from evidence_tables import (
     accuracy,
     advice,
     complete,
     controls,
-    drift_with_match,
     elsewhere,
     held,
-    in_short,
     statements,
     ways,
 )
@@ -107,6 +106,7 @@ def filled(page: str, directory: Path) -> str:
         "reasons": lambda: statements(["2"])(directory),
         "larger": lambda: statements(["2, larger student"])(directory),
         "match": lambda: drift_with_match(results),
+        "costs": lambda: costs(directory),
         "short": lambda: in_short(directory),
         "elsewhere": lambda: elsewhere(directory),
         "translation": lambda: statements(["3"])(directory),

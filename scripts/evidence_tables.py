@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from definitions import PLAIN
-from image_statements import ELSEWHERE, GRID, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside, drift_slopes
+from image_statements import ELSEWHERE, GRID, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside
 from planned_tests import BySeed, read_rows
 from translation_statements import SEEDS as OF_TRANSLATION
 from translation_statements import Translations
@@ -32,7 +32,6 @@ RULES: dict[str, Callable[[Mapping[str, str]], int]] = {
     "T = 4": lambda row: 4,
     "the advice from runs": lambda row: int(row["runs"]),
 }
-SHOWN = {"holds": "shown", "contradicted": "the opposite is shown"}
 PLACES = {"other-fonts": "other fonts", "convnext": "a ConvNeXt", "fashion": "Fashion-MNIST"}
 
 
@@ -97,82 +96,10 @@ def held(directory: Path) -> str:
     return markdown(["statement of the paper", *kinds], rows)
 
 
-def in_short(directory: Path) -> str:
-    """The answers in numbers, a line each for what has run."""
-    rows = {(row["question"], row["statement"], row["what"]): row for row in read_rows(directory / "tests.csv")}
-
-    def told(question: str, statement: str, what: str) -> str | None:
-        """The mean of a test with its interval; without one the number of seeds."""
-        row = rows.get((question, statement, what), {})
-        if not row.get("mean"):
-            return None
-        if row["low"]:
-            return with_interval(row["mean"], row["low"], row["high"], note=SHOWN.get(row["verdict"], row["verdict"]))
-        return f"{signed(row['mean']).lstrip('+')} (n = {row['n']})"
-
-    def costs(words: str, question: str, statement: str, what: str) -> list[str]:
-        """What T = 3 and 64 cost, if anything is known of both."""
-        found = [told(question, statement, what.format(T)) for T in (3, 64)]
-        return [f"{words} T = 3 costs {found[0]}, T = 64 {found[1]}"] if all(found) else []
-
-    lines = []
-    smoothed = costs("from a smoothed teacher (α = .1)", "1", "1 accuracy falls with T", "cost of T = {}, α = 0.1")
-    other = costs("from one without smoothing", "1", "1 accuracy falls with T, α = 0", "cost of T = {}, α = 0")
-    if smoothed:
-        lines.append(
-            "**What T costs** (points of top-1, below 0 a gain; 95 % interval; shown over all tests of its question?): "
-            + "; ".join([*smoothed, *other])
-            + "."
-        )
-    if best := _best_students(beside(directory, GRID)):
-        lines.insert(0, best)
-    drift = [told("2", "the drift stays with match", f"η(S1) to T = {T} with match") for T in (3, 64)]
-    match = costs("from the smoothed teacher", "2", "match: cost", "cost of T = {} with match")
-    if match:
-        left = [rows["2", "match: cost", f"cost of T = {T} with match"]["verdict"] for T in (3, 64)]
-        removed = [
-            rows["2", "match: removed", f"part of the cost of T = {T} removed by match"]["verdict"] for T in (3, 64)
-        ]
-        verdict = (
-            ": the size of the step explains the cost" if "holds" not in left and set(removed) == {"holds"} else ""
-        )
-        plain = [signed(rows["2", "cost without a control", f"cost of T = {T}"]["mean"]) for T in (3, 64)]
-        lines.append(
-            "**With gradients kept as large as at T = 1** (`match`; other runs, in which the costs without it are "
-            f"{' and '.join(cost.lstrip('+') for cost in plain)}) {match[0]}{verdict}."
-        )
-    if match and all(drift):
-        verdicts = {rows["2", "the drift stays with match", f"η(S1) to T = {T} with match"]["verdict"] for T in (3, 64)}
-        said = {"holds": " stays", "not shown": " is no longer shown"}.get(" ".join(verdicts), "")
-        lines[-1] += f" The drift{said} then: η(S1) = {drift[0]} % to T = 3, {drift[1]} % to T = 64."
-    slope = told("2", "the drift costs accuracy", "slope of top-1 over η(S1), match and losses")
-    alone = slope_with_match(Results(directory))
-    if slope and alone:
-        lines.append(
-            "**What the drift costs** (points for each % of η(S1)): as registered, over `match` and three losses, "
-            f"{slope}, but these losses cost for reasons of their own; over `match` alone, not registered, {alone}."
-        )
-    return "\n".join(f"- {line}" for line in lines) or "No runs yet."
-
-
-def slope_with_match(results: Results) -> str:
-    """What each % of η(S1) costs the students of `match` alone, with its interval; empty with too few seeds."""
-    slopes = list(drift_slopes(results, ["match"]).values())
-    found = mean_test(slopes)
-    if found is None:
-        return ""
-    return with_interval(sum(slopes) / len(slopes), *found[0])
-
-
-def drift_with_match(results: Results) -> str:
-    """That as a sentence: it is not registered."""
-    slope = slope_with_match(results)
-    if not slope:
-        return ""
-    return (
-        f"Not registered, and so no more than a hint: over the students of `match` alone (T = 3 and 64, both teachers) "
-        f"each % of η(S1) goes with {slope} points of top-1."
-    )
+def untested(values: BySeed) -> str:
+    """A mean over seeds with its interval, of what no test is registered for; empty with too few seeds."""
+    found = mean_test(list(values.values()))
+    return with_interval(sum(values.values()) / len(values), *found[0]) if found else ""
 
 
 def elsewhere(directory: Path) -> str:
@@ -204,24 +131,7 @@ def ways(translations: Translations) -> str:
     return markdown(["", "α", "BLEU", "chrF"], rows)
 
 
-def _best_students(directory: Path) -> str:
-    """The best student by α, and what T = 1 and T = 4 lose against it; empty without a complete grid."""
-    results, said, lost = Results(directory), [], {1: [], 4: []}
-    for alpha in ALPHAS:
-        means = _means(results, alpha)
-        if means is None:
-            return ""
-        best, at = _best(means)
-        said.append(f"{best:.2f} % from α = {alpha:g} (T = {at})")
-        for T, each in lost.items():
-            each.append(f"{best - means[T]:.2f}")
-    return (
-        f"**The best student** is {', '.join(said)}. T = 1 loses {', '.join(lost[1])} points of it, T = 4, the default "
-        f"of some tools, {', '.join(lost[4])} (means, not tested)."
-    )
-
-
-def _means(results: Results, alpha: float) -> dict[int, float] | None:
+def grid_means(results: Results, alpha: float) -> dict[int, float] | None:
     """Mean top-1 of SGD by T; None where a seed is missing."""
     values = {T: results.accuracy(PLAIN, alpha, T) for T in TEMPERATURES}
     if any(set(each) != set(SEEDS) for each in values.values()):
@@ -229,10 +139,10 @@ def _means(results: Results, alpha: float) -> dict[int, float] | None:
     return {T: sum(each.values()) / len(SEEDS) for T, each in values.items()}
 
 
-def _best(means: Mapping[int, float]) -> tuple[float, str]:
+def best_mean(means: Mapping[int, float]) -> tuple[float, str]:
     """The highest mean, and the T that have it as it is printed.
 
-    >>> _best({1: 87.3, 3: 89.0622, 4: 89.0621})
+    >>> best_mean({1: 87.3, 3: 89.0622, 4: 89.0621})
     (89.0622, '3 or 4')
     """
     best = max(means.values())
@@ -248,10 +158,10 @@ def advice(directory: Path) -> str:
     results, rows = Results(directory), []
     named = {(float(row["label_smoothing"]), int(row["seed"])): row for row in read_rows(directory / "advice.csv")}
     for alpha in ALPHAS:
-        means = _means(results, alpha)
+        means = grid_means(results, alpha)
         if means is None or any((alpha, seed) not in named for seed in SEEDS):
             continue
-        best, at = _best(means)
+        best, at = best_mean(means)
         values = {T: results.accuracy(PLAIN, alpha, T) for T in TEMPERATURES}
         highest = values[max(means, key=means.__getitem__)]
         lost: list[BySeed] = [{s: highest[s] - values[T(named[alpha, s])][s] for s in SEEDS} for T in RULES.values()]

@@ -1,0 +1,105 @@
+"""What our studies found in short, from the committed results: what T costs, the best students, the drift."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from definitions import PLAIN
+from evidence_tables import ALPHAS, PLACES, best_mean, grid_means, markdown, untested, with_interval
+from image_statements import ELSEWHERE, GRID, Results, beside, drift_slopes
+from planned_tests import Row, read_rows
+
+SHOWN = {"holds": "shown", "contradicted": "the opposite is shown"}
+
+
+def in_short(directory: Path) -> str:
+    """The answers in numbers: what T costs as a table, then a line for each of what else has run."""
+    rows = _tests(directory)
+    if not (table := costs(directory)):
+        return "No runs yet."
+    lines = [best] if (best := _best_students(beside(directory, GRID))) else []
+    drifts = [
+        [rows.get(("2", "the drift stays with match", f"η(S1) to T = {T} with match"), {}) for T in (3, 64)],
+        [rows.get(("1", "3 drift towards similar classes", f"η(S1) to T = {T}, α = 0.1"), {}) for T in (3, 64)],
+    ]
+    match, plain = (" and ".join(filter(None, map(told, each))) for each in drifts)
+    slope = told(rows.get(("2", "the drift costs accuracy", "slope of top-1 over η(S1), match and losses"), {}))
+    if match and plain:
+        lines.append(
+            "**The drift** towards similar classes, η(S1) to T = 3 and to T = 64, is from the smoothed teacher "
+            f"{plain} % with plain SGD, {match} % with `match`."
+        )
+    if slope and (alone := slope_with_match(Results(directory))):
+        lines.append(
+            f"**What the drift costs**, in points for each % of η(S1): {slope} as registered, over `match` and three "
+            f"losses, which cost for reasons of their own; {alone} over `match` alone, not registered."
+        )
+    return "\n".join([table, "", *(f"- {line}" for line in lines)])
+
+
+def costs(directory: Path) -> str:
+    """What T costs from a smoothed teacher with plain steps and with ``match``, a row for each kind of students."""
+    results, rows = Results(directory), _tests(directory)
+    questions = {"the letters": "2", "a student as large as its teacher": "2, larger student"}
+    questions |= {PLACES[where]: f"5, {where}: 2" for where in ELSEWHERE}
+    table = []
+    for name, question in questions.items():
+        names = [("cost without a control", "cost of T = {}"), ("match: cost", "cost of T = {} with match")]
+        tests = [rows.get((question, statement, what.format(T)), {}) for T in (3, 64) for statement, what in names]
+        if all(test.get("low") for test in tests):
+            table.append([name, *map(cell, tests)])
+    unsmoothed = [untested(results.cost(way, 0.0, T)) for T in (3, 64) for way in (PLAIN, "match")]
+    if all(unsmoothed) and table:
+        table.insert(1, ["the letters, teacher without smoothing (not tested)", *unsmoothed])
+    head = ["students", *(f"T = {T}, {way}" for T in (3, 64) for way in ("SGD", "`match`"))]
+    return markdown(head, table) if table else ""
+
+
+def _tests(directory: Path) -> dict[tuple[str, str, str], Row]:
+    """The rows of tests.csv by question, statement and number."""
+    return {(row["question"], row["statement"], row["what"]): row for row in read_rows(directory / "tests.csv")}
+
+
+def told(test: Mapping[str, str]) -> str:
+    """The mean of a test with its interval and verdict; empty while it has no interval."""
+    if not test.get("low"):
+        return ""
+    return with_interval(test["mean"], test["low"], test["high"], note=SHOWN.get(test["verdict"], test["verdict"]))
+
+
+def cell(test: Mapping[str, str]) -> str:
+    """The mean of a test with its interval, bold where it is beyond chance."""
+    written = with_interval(test["mean"], test["low"], test["high"])
+    return f"**{written}**" if test["verdict"] in SHOWN else written
+
+
+def slope_with_match(results: Results) -> str:
+    """What each % of η(S1) costs the students of `match` alone, with its interval; empty with too few seeds."""
+    return untested(drift_slopes(results, ["match"]))
+
+
+def drift_with_match(results: Results) -> str:
+    """That as a sentence: it is not registered."""
+    slope = slope_with_match(results)
+    if not slope:
+        return ""
+    return (
+        f"Not registered, and so no more than a hint: over the students of `match` alone (T = 3 and 64, both teachers) "
+        f"each % of η(S1) goes with {slope} points of top-1."
+    )
+
+
+def _best_students(directory: Path) -> str:
+    """The best student by α, and what T = 1 and T = 4 lose against it; empty without a complete grid."""
+    results, said, lost = Results(directory), [], {1: [], 4: []}
+    for alpha in ALPHAS:
+        means = grid_means(results, alpha)
+        if means is None:
+            return ""
+        best, at = best_mean(means)
+        said.append(f"{best:.2f} % from α = {alpha:g} (T = {at})")
+        for T, each in lost.items():
+            each.append(f"{best - means[T]:.2f}")
+    return (
+        f"**The best students** of plain SGD (means, not tested): {', '.join(said)}. T = 1 loses {', '.join(lost[1])} "
+        f"points of these, T = 4, the default of some tools, {', '.join(lost[4])}."
+    )
