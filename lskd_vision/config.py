@@ -110,6 +110,15 @@ class OptimisationConfig:
     patience_epochs: int = 10
     cooldown_epochs: int = 0
     plateau_mode: Literal["max", "min"] = "max"
+    val_interval: int = 1
+
+    def is_validated(self, epoch: int) -> bool:
+        """Whether the models are validated after an epoch, from 0: every ``val_interval`` epochs, and after the last.
+
+        >>> [epoch for epoch in range(8) if OptimisationConfig(epochs=8, val_interval=3).is_validated(epoch)]
+        [2, 5, 7]
+        """
+        return (epoch + 1) % self.val_interval == 0 or epoch + 1 == self.epochs
 
     def __post_init__(self) -> None:
         for name in ("patience_epochs", "cooldown_epochs", "plateau_mode"):
@@ -117,6 +126,8 @@ class OptimisationConfig:
                 raise input_error(flag(name), value, "needs --sched plateau")
         if self.sched == "plateau" and self.sched_on_updates:
             raise input_error("--sched-on-updates", True, "must be left out: --sched plateau follows the validation")
+        if self.sched == "plateau" and self.val_interval > 1:
+            raise input_error("--val-interval", self.val_interval, "must be 1: --sched plateau follows the validation")
         if self.sched == "plateau" and self.decay_rate == 1:
             raise input_error("--decay-rate", 1.0, "must be below 1 for --sched plateau")
         if self.sched == "multistep" and not self.decay_milestones:

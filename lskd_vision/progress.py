@@ -47,7 +47,7 @@ def teacher_line(record: Mapping[str, Any], parameters: int) -> str:
 
 
 def epoch_line(history: Sequence[Mapping[str, Any]], epochs: int, images: int) -> str:
-    """The last epoch of a run: its training loss and learning rate, and the validation scores after it.
+    """The last epoch of a run: its training loss and learning rate, and the validation scores after it, if any.
 
     ``images/s`` are the model's training images per second of wall-clock time of the epoch, validation and checkpoints
     included. Models that are trained in one process share this time: each of N has 1/N of what one alone might have.
@@ -63,7 +63,9 @@ def epoch_line(history: Sequence[Mapping[str, Any]], epochs: int, images: int) -
     rate = images / max(last, 0.05)  # seconds are rounded to .1
     left = (epochs - done) * seconds_per_epoch(history, RECENT)
     ema = "_ema" if "valid_top1_ema" in row else ""
-    scores = [f"{name} {row[f'valid_{key}{ema}']:6.2f} %" for name, key in (("top-1", "top1"), ("top-5", "top5"))]
+    scores = [f"{'not validated':<30}"]
+    if "valid_top1" in row:
+        scores = [f"{name} {row[f'valid_{key}{ema}']:6.2f} %" for name, key in (("top-1", "top1"), ("top-5", "top5"))]
     cells = [f"epoch {done:>{len(str(epochs))}}/{epochs}", f"loss {row['train_loss']:<#9.4g}", *scores]
     cells[-1] += " (EMA)" if ema else ""
     cells += [f"lr {row['lr']:<9.3g}", f"{rate:>6.{0 if rate >= 10 else 2}f} images/s"]

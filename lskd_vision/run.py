@@ -239,7 +239,7 @@ class Run:
             epoch: from 0.
             training: means, from :meth:`end_epoch`.
             validation: by model, ``""`` and ``"_ema"``: :func:`lskd.measure.accuracy.accuracy_metrics`, and a student's
-                fidelity to its teacher.
+                fidelity to its teacher; empty after an epoch without validation.
         """
         rate = self.optimisation.rate
         self.seconds += time.monotonic() - self.began
@@ -253,11 +253,11 @@ class Run:
             row |= {f"valid_{key}{suffix}": metrics[key] for key in VALIDATED if key in metrics}
         self.record.add_validation(row)
         suffix = "_ema" if "_ema" in validation else ""
-        score = row[f"valid_top1{suffix}"]
-        loss = row[f"valid_nll_loss{suffix}"]  # None where it is not finite
+        score = row.get(f"valid_top1{suffix}")
+        loss = row.get(f"valid_nll_loss{suffix}")  # None where it is not finite
         by_loss = self.config.optimisation.plateau_mode == "min"
         self.optimisation.begin_epoch(self.next_epoch, (math.inf if loss is None else loss) if by_loss else score)
-        better = self.best is None or score > self.best
+        better = score is not None and (self.best is None or score > self.best)
         self.best = score if better else self.best
         for name in [LAST] + [BEST] * better:
             self.record.metrics.get("valid", {}).pop(name, None)
@@ -279,7 +279,7 @@ class Run:
         sizes = self.parameters, self.teacher.parameters if self.teacher else 0
         write_text(self.directory / LOG, log_text(self.name, self.record, *sizes, self.images_per_epoch))
 
-    def state(self, epoch: int, score: float) -> dict[str, Any]:
+    def state(self, epoch: int, score: float | None) -> dict[str, Any]:
         """A checkpoint in timm's format, of plain values; ``lskd`` has how it was made."""
         args = stored_args(self.config, len(self.class_names))
         state = {"epoch": epoch, "arch": self.config.model.model, "version": 2, "args": args, "metric": score}
@@ -287,7 +287,7 @@ class Run:
         state |= self.task.get_checkpoint_state()
         state |= self.task.get_checkpoint_state(ema=True)
         state["lskd"] = {key: getattr(self.record, key) for key in COPIED}
-        state["lskd"] |= {"best": self.best, "seconds": self.seconds, "valid": self.record.metrics["valid"]}
+        state["lskd"] |= {"best": self.best, "seconds": self.seconds, "valid": self.record.metrics.get("valid", {})}
         return state
 
     def restore(self) -> None:

@@ -4,7 +4,7 @@ _SPLIT = "auxiliary batch norms and the JSD loss are not supported"
 _LR_CYCLE = "one cycle only; --sched cosine, step, multistep, tanh, poly or plateau"
 _LAYER = "all layers have one learning rate"
 _REPEATABLE = "the order of images is a function of --data-seed and the epoch alone, so that runs can be repeated"
-_EVERY_EPOCH = "every model is validated and saved after every epoch"
+_EVERY_EPOCH = "every model is saved after every epoch, and --resume resumes from there"
 _FEATURES = "the models say how many features they have"
 _HUB = "nothing is fetched from a hub; give --data-dir"
 INSTEAD = {
@@ -14,7 +14,7 @@ INSTEAD = {
     **dict.fromkeys(("--lr-base", "--lr-base-size", "--lr-base-scale"), "give the learning rate itself: --lr"),
     **dict.fromkeys(("--layer-decay", "--layer-decay-min-scale", "--layer-decay-no-opt-scale"), _LAYER),
     **dict.fromkeys(("--worker-seeding", "--aug-repeats", "--epoch-repeats", "--use-multi-epochs-loader"), _REPEATABLE),
-    **dict.fromkeys(("--recovery-interval", "--checkpoint-hist", "--start-epoch", "--val-interval"), _EVERY_EPOCH),
+    **dict.fromkeys(("--recovery-interval", "--checkpoint-hist", "--start-epoch"), _EVERY_EPOCH),
     **dict.fromkeys(("--train-num-samples", "--val-num-samples", "--input-key", "--target-key"), _HUB),
     **dict.fromkeys(("--kd-student-feature-dim", "--kd-teacher-feature-dim"), _FEATURES),
     "--dataset-trust-remote-code": _HUB,

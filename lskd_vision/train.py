@@ -173,7 +173,8 @@ def train(runs: Sequence[Run], data: Data) -> None:
             active = [run for run in active if not run.failure]
             if not active:
                 continue
-            metrics = validate(active, validation, data)
+            due = common.optimisation.is_validated(epoch)
+            metrics = validate(active, validation, data) if due else {run: {} for run in active}
             for run in active:
                 run.finish_epoch(epoch, means[run], metrics[run])
                 line = epoch_line(run.record.history, common.optimisation.epochs, run.images_per_epoch)

@@ -183,6 +183,9 @@ def add_run_options(options: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--torchcompile", nargs="?", const="inductor", metavar="BACKEND", help="torch.compile (backend inductor)"
     )
+    group.add_argument(
+        "--val-interval", type=positive, metavar="N", help="validate every N epochs, and after the last (default 1)"
+    )
     group.add_argument("--log-interval", type=positive, metavar="N", help="also print a line every N batches")
     group.add_argument("--log-tensorboard", action="store_true", help="TensorBoard files in the run directories")
     group.add_argument("--log-wandb", action="store_true", help="Weights & Biases; the key comes from the environment")

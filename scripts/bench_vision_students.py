@@ -6,7 +6,7 @@
 Three ways are timed in turns on the same images, and compared by the median of their ratios:
 
 - whole: ``lskd vision train`` from its parsed options to the last checkpoint: start, scores of the teachers, loading,
-  training, validation after each epoch, checkpoints and records;
+  training, validation after each epoch (or every ``--val-interval`` epochs), checkpoints and records;
 - floor: batches that are in memory, normalised; each teacher forward once, its batch norms folded as the whole's are;
   eight times forward, loss, backward and update; nothing else;
 - timm: ``timm.task.LogitDistillationTask`` eight times, each with its own loaders and teacher, and validation after
@@ -103,6 +103,7 @@ class Bench:
         words += f" --weight-decay {WEIGHT_DECAY} --seed 1 --kd-temperature {' '.join(map(str, TEMPERATURES))}"
         words += f" --kd-checkpoint {' '.join(map(str, self.teachers))} --model {self.arguments.model}"
         words += f" --batch-size {self.arguments.batch_size} --epochs {self.arguments.epochs}"
+        words += f" --val-interval {self.arguments.val_interval}"
         words += f" --workers {self.arguments.workers} --output {self.directory / output}"
         words += f" --device {self.arguments.device}" if self.arguments.device else ""
         return options.parser().parse_args(words.split())
@@ -230,7 +231,8 @@ def main(arguments: argparse.Namespace) -> None:
         seconds = seconds_in_turns(ways, arguments.rounds, "measuring", warm_up=0, clock=clock)
     about = f"eight {arguments.model} under two {arguments.teacher} (T = {TEMPERATURES}), "
     about += ", ".join(f"{number} images in {split}" for split, number in bench.images.items())
-    about += f", {arguments.epochs} epochs, batch {arguments.batch_size}, {arguments.workers} loader processes, "
+    about += f", {arguments.epochs} epochs, the whole validated every {arguments.val_interval}"
+    about += f", batch {arguments.batch_size}, {arguments.workers} loader processes, "
     about += f"channels_last, {torch.get_num_threads()} threads, {bench.device}; "
     about += f"{'processor' if arguments.processor_time else 'wall-clock'} time of {arguments.rounds} rounds"
     lines = [*origin(about), "way,median seconds"]
@@ -250,6 +252,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--model", default="test_resnet", help="of the students (test_resnet)")
     command.add_argument("--teacher", default="resnet10t", help="its weights do not matter here (resnet10t)")
     command.add_argument("--epochs", type=positive, default=2, help="default 2")
+    command.add_argument("--val-interval", type=positive, default=1, help="of the whole (default 1)")
     command.add_argument("--batch-size", type=positive, default=128, help="default 128")
     command.add_argument(
         "--workers", type=whole, default=0, help="loader processes of the whole and of timm (default 0)"

@@ -77,6 +77,7 @@ def collect(place: Path, dest: Path, data: str | None = None, add: bool = False)
         {"run": run.name, "epoch": each["epoch"], "valid_top1": f"{each['valid_top1']:.3f}"}
         for run in images
         for each in run.record.history
+        if "valid_top1" in each
     ]
     measured = tqdm([run for run in images if sets_of(run, place)], desc="measures", unit=" runs", disable=None)
     tables["measures.csv"] = [{"run": run.name} | measures_of(run, place) for run in measured]

@@ -33,7 +33,7 @@ NOT_COMPARED = {"config", "output", "experiment", "resume", "group_size", "worke
 NOT_COMPARED |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
 NOT_COMPARED |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
 NOT_COMPARED |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
-NOT_COMPARED |= {"teacher_path", "teacher_cache", "kd_checkpoint", "log_interval"}
+NOT_COMPARED |= {"teacher_path", "teacher_cache", "kd_checkpoint", "log_interval", "val_interval"}
 # Settings and options of both sides that older records do not have, with what they then were.
 ADDED_OPTIONS = {"kd_loss": "kl", "kd_loss_type": "kl", "kd_gradient_scale": "t2", "temperature_schedule": "constant"}
 ADDED_OPTIONS |= {"kd_temperature_schedule": "constant", "nckd_weight": None, "kd_nckd_weight": None}
@@ -143,13 +143,15 @@ def write_training_record(record: RunRecord, directory: str | os.PathLike[str], 
     Args:
         record: of the training.
         directory: of the run.
-        checkpoints: those whose results on ``valid`` come from the training itself.
+        checkpoints: those that the training has just saved; their results on ``valid`` are its own, if it has any.
     """
     with locked(directory):
         found = read_run(directory)
         if found is not None and found.started == record.started:
-            own = {name: record.metrics["valid"][name] for name in checkpoints}
-            record.metrics = found.metrics | {"valid": found.metrics.get("valid", {}) | own}
+            own, earlier = (each.metrics.get("valid", {}) for each in (record, found))
+            valid = {name: metrics for name, metrics in earlier.items() if name not in checkpoints}
+            valid |= {name: metrics for name, metrics in own.items() if name in checkpoints}
+            record.metrics = found.metrics | {"valid": valid}
         write_run(record, directory)
 
 

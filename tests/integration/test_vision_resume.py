@@ -76,6 +76,31 @@ def test_what_is_whole_goes_on_to_the_same_weights(ended, half, monkeypatch, cap
             )
 
 
+def test_models_that_are_validated_now_and_then_have_the_same_weights_also_after_an_interruption(
+    ended, tmp_path, monkeypatch, capsys
+):
+    """Three epochs, validated after the second and the last, interrupted before the first validation."""
+    (tmp_path / "clothes").symlink_to(ended / "clothes")
+    words = WORDS.replace("--smoothing 0 0.1 --epochs 2", "--smoothing 0 --epochs 3")
+    name = f"clothes/{FIRST}"
+    assert command(tmp_path, "every", monkeypatch, words=words) == 0
+    words += " --val-interval 2"
+    assert command(tmp_path, "whole", monkeypatch, words=words) == 0
+    assert len(re.findall(r"epoch 1/3  loss \S+ +not validated +lr ", capsys.readouterr().out)) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("lskd_vision.train.train_epoch", interrupted_in_the_second_epoch())
+        assert command(tmp_path, "interrupted", patch, words=words) == 130
+    assert not (tmp_path / "interrupted" / name / "model_best.pth.tar").exists()
+    assert command(tmp_path, "interrupted", monkeypatch, words=words) == 0
+    every, *others = (read_run(tmp_path / place / name) for place in ("every", "whole", "interrupted"))
+    for place, record in zip(("whole", "interrupted"), others, strict=True):
+        for key in ("state_dict", "state_dict_ema"):
+            assert same_weights(*(tmp_path / each / name / "last.pth.tar" for each in ("every", place)), key)
+        scores = [row.get("valid_top1") for row in record.history]
+        assert scores == [None, *(row["valid_top1"] for row in every.history[1:])]
+        assert record.metrics["valid"]["last.pth.tar"] == every.metrics["valid"]["last.pth.tar"]
+
+
 def test_a_temperature_that_changes_goes_on_where_it_was(ended, tmp_path, monkeypatch):
     """A student, interrupted in the middle of its second epoch."""
     from lskd_vision.run import Run

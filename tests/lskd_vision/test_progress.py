@@ -43,6 +43,14 @@ def test_an_epoch_is_told_in_one_line_whose_columns_are_found_by_their_names():
     )
 
 
+def test_an_epoch_without_validation_says_so_in_columns_as_wide():
+    validated = rows([1.0])
+    others = [{key: value for key, value in validated[0].items() if not key.startswith("valid")}]
+    lines = [epoch_line(history, 2, 100) for history in (validated, others)]
+    assert "  not validated  " in lines[1]
+    assert lines[0].index("lr ") == lines[1].index("lr ")
+
+
 def test_the_scores_are_those_of_the_moving_average_where_there_is_one():
     history = [row(1, 1.0, valid_top1_ema=12.5, valid_top5_ema=50.0)]
     assert "top-1  12.50 %  top-5  50.00 % (EMA)  lr " in epoch_line(history, 2, 100)

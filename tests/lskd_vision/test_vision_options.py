@@ -231,6 +231,8 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
         ("--sched wsd", "--sched: invalid choice: 'wsd'"),
         ("--patience-epochs 3", "--patience-epochs: 3 (needs --sched plateau)"),
         ("--sched plateau --sched-on-updates", "--sched-on-updates: True (must be left out: --sched plateau follows"),
+        ("--sched plateau --val-interval 2", "--val-interval: 2 (must be 1: --sched plateau follows the validation)"),
+        ("--val-interval 0", "--val-interval: '0' (must be a whole number above 0)"),
         ("--sched plateau --decay-rate 1", "--decay-rate: 1.0 (must be below 1 for --sched plateau)"),
         ("--interpolation random", "--interpolation: invalid choice: 'random'"),
         ("--temperature 3", "no such option: --temperature 3"),
