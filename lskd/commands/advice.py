@@ -7,12 +7,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lskd.commands.effect_tables import as_values
+from lskd.commands.effect_tables import as_values, smoothing_rows
 from lskd.commands.file_logits import Logits
 from lskd.commands.training_commands import images, run_beside, student_of, translation
 from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, holm
 from lskd.measure.recorded_smoothing import Smoothing
 from lskd.measure.representations import Representations
+from lskd.measure.smoothing_choice import smoothing_choices
 from lskd.measure.teacher_outputs import SMALL, teacher_outputs
 from lskd.measure.temperature_effects import Effect, StepControl, effects, step_controls
 from lskd.paper.evidence import of_the_paper, of_this_project
@@ -27,6 +28,7 @@ from lskd.report.representation_files import RepresentationFiles
 Advice = dict[str, Any]
 TRIED = (1, 2, 3, 4)  # the temperatures that a first comparison should have
 SEEDS = (1, 2, 3)
+USUAL_SMOOTHING = 0.1  # of teachers, where this one has none
 
 
 def smoothing_part(smoothing: Smoothing) -> Advice:
@@ -86,7 +88,8 @@ def outputs_part(
 def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) -> Advice:
     """Part 3: what the user's own students show, of teachers of this kind and of others."""
     if not runs:
-        return {"given": 0, "left_out": 0, "effects": [], "controls": [], "eta": [], "without_teacher": []}
+        none = ("effects", "controls", "smoothings", "eta", "without_teacher")
+        return {"given": 0, "left_out": 0} | {name: [] for name in none}
     studies = group(runs)
     found = effects(studies)
     ours = [each for each in found if _of_this_teacher(each, teacher)]
@@ -95,6 +98,7 @@ def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) 
     comparisons = {id(each): comparison for each in found if (comparison := each.against_one)}
     adjusted = dict(zip(comparisons, holm([each.p for each in comparisons.values()]), strict=True))
     others = [each for each in found if all(each is not one for one in ours)]
+    beside = [each for each in found if any(each.study is one.study for one in ours)]  # of every α
     return {
         "given": len(runs),
         "left_out": sum(run.learns_without_temperature for run in runs),
@@ -104,6 +108,7 @@ def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) 
             for each in every
         ],
         "controls": [_control(each) for each in step_controls(ours)],
+        "smoothings": smoothing_rows(smoothing_choices(beside)),
         "eta": [row for study in studies for row in _eta(study, ours, sets)],
         "without_teacher": list({str(row): row for study in taught for row in _alone(study)}.values()),
     }
@@ -147,6 +152,8 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
         )
     if ours and not own["without_teacher"] and make.vision:
         steps.append(_step("what distillation adds to training on labels", make.alone()))
+    if ours and all(each["p_adjusted"] is None for each in own["smoothings"]) and (command := make.teachers()):
+        steps.append(_step("whether to smooth the teacher: teachers of both kinds, whose students are next", command))
     if ours and not own["eta"]:
         steps.append(_step("whether classes drift towards similar ones (η)", make.eta(path)))
     return steps
@@ -162,7 +169,8 @@ class _Trainings:
         self.runs = {str(run.directory): run for run in runs}
         kind = "vision" if self.vision else "translation"
         self.student = student_of([run for run in runs if run.kind == kind])
-        self.base = self.student or run_beside(made.get("checkpoint"))
+        self.taught = run_beside(made.get("checkpoint"))
+        self.base = self.student or self.taught
 
     def students(self, temperatures: Sequence[float], *options: str, like: str | None = None) -> str:
         """Students at these temperatures, three seeds each, with the settings of the run ``like``."""
@@ -175,6 +183,13 @@ class _Trainings:
     def alone(self) -> str:
         """The student's model without a teacher."""
         return images(self.base, None, ["--seed", *SEEDS])
+
+    def teachers(self) -> str:
+        """Teachers like this one, with and without label smoothing; empty where its own command is not known."""
+        if self.taught is None or not self.vision:
+            return ""
+        alpha = self.taught.own_smoothing or USUAL_SMOOTHING
+        return images(self.taught, None, ["--smoothing", "0", f"{alpha:g}", "--seed", *SEEDS])
 
     def eta(self, path: Path) -> str:
         """Representations of the students, S1 and S2, and the answer with η."""

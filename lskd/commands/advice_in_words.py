@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from lskd.commands.effect_tables import cell, effect_row, effects_table, interval
+from lskd.commands.effect_tables import best_students, cell, effect_row, effects_table, interval
 from lskd.io.tables import Column, show
 from lskd.records.found_runs import left_out_note
 from lskd.records.spread import Spread
@@ -99,6 +99,7 @@ def _conclusion(advice: dict[str, Any], decided: dict[str, Any] | None) -> list[
         if ours:
             said.append(_of_few_seeds(ours))
     said += [_of_steps(each) for each in advice["runs"]["controls"] if each["verdict"] != "cannot tell"]
+    said += [_of_smoothing(each) for each in advice["runs"]["smoothings"] if each["more_than_chance"]]
     small = advice["outputs"]["small_steps"]
     plain = not ours or any(each["plain_steps"] for each in ours)
     if small and plain and not advice["runs"]["controls"]:
@@ -167,6 +168,16 @@ def _of_few_seeds(ours: Sequence[dict[str, Any]]) -> str:
     return f"Your runs have too few seeds to decide; the highest of them is {highest}."
 
 
+def _of_smoothing(choice: dict[str, Any]) -> str:
+    """Students of differently smoothed teachers, one of which has better students by more than chance."""
+    better, other = choice["best"], choice["other"]
+    which = "Do not smooth the teacher" if better["label_smoothing"] == 0 else f"Smooth the teacher by {_alpha(better)}"
+    return (
+        f"{which}: in your runs the best students of {_alpha(better)} (T = {better['temperature']:g}) are above those "
+        f"of {_alpha(other)} (T = {other['temperature']:g}) by {interval(choice['difference'])}: more than chance."
+    )
+
+
 def _of_steps(control: dict[str, Any]) -> str:
     said = VERDICTS[control["verdict"]].format(T=control["temperature"], control=control["control"])
     return said[0].upper() + said[1:]
@@ -233,6 +244,7 @@ def _runs(part: dict[str, Any]) -> str:
     table = effects_table(rows, temperatures, [Column("students", "study"), Column("teacher", "teacher")])
     lines = [title, textwrap.indent(table, "   ")]
     lines += [f"   {line}" for line in map(_control, part["controls"])]
+    lines += [f"   {line}" for line in map(_smoothing_choice, part["smoothings"])]
     lines += [f"   {line}" for line in map(_eta, part["eta"])]
     for each in part["without_teacher"]:
         lines.append(f"   without a teacher: {each['model']}, labels of {_alpha(each)}: {_alone(each)}")
@@ -250,6 +262,13 @@ def _control(each: dict[str, Any]) -> str:
     if each["cost"] and each["cost_controlled"]:
         cost = f"; cost of T {interval(each['cost'])}, with {each['control']} {interval(each['cost_controlled'])}"
     return f"{_alpha(each)}, T = {each['temperature']:g}, {each['control']}: {means}{cost}"
+
+
+def _smoothing_choice(each: dict[str, Any]) -> str:
+    said = f"smoothed or not: {best_students(each['best'])}; {best_students(each['other'])}"
+    if each["difference"]:
+        said += f"; difference {interval(each['difference'])}, p = {each['p_adjusted']:.2g}"
+    return f"{said}: {each['verdict']}"
 
 
 def _alone(each: dict[str, Any]) -> str | None:

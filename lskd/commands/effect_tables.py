@@ -1,10 +1,12 @@
 """Students by temperature as a table, which ``lskd summarise`` and ``lskd advise`` print."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from lskd.io.tables import Column, show
-from lskd.measure.comparisons import Comparison
+from lskd.measure.comparisons import LEVEL, Comparison, holm
+from lskd.measure.smoothing_choice import BestStudents, SmoothingChoice
 from lskd.records.spread import Spread
 from lskd.records.studies import number
 
@@ -55,6 +57,47 @@ def effects_table(rows: Sequence[dict[str, Any]], temperatures: Sequence[float],
     columns = [*first, Column("α", "alpha", "g"), *(Column(f"T = {T:g}", f"T{T:g}") for T in temperatures)]
     columns += [Column("best T", "best", "g"), Column("T", "pair"), Column("difference (95 %)", "difference")]
     return show(rows, [*columns, Column("p", "p", ".2g")])
+
+
+def smoothing_rows(choices: Sequence[SmoothingChoice]) -> list[dict[str, Any]]:
+    """The best students of each study and those of another α, as plain values; p is adjusted for all of them (Holm)."""
+    adjusted = iter(holm([each.comparison.p for each in choices if each.comparison]))
+    rows = []
+    for each in choices:
+        p = next(adjusted) if each.comparison else None
+        found = each.comparison and {"mean": each.comparison.difference}
+        if found and each.comparison:
+            found["low"], found["high"] = each.comparison.interval
+        row = {"study": each.study.title, "unit": each.study.unit}
+        row |= {"best": _best_students(each.best), "other": _best_students(each.other)}
+        row |= {"difference": found, "p_adjusted": p, "more_than_chance": p is not None and p <= LEVEL}
+        rows.append(row | {"verdict": smoothing_verdict(each, p)})
+    return rows
+
+
+def smoothing_verdict(choice: SmoothingChoice, p: float | None) -> str:
+    """Whether smoothing the teacher is shown to give better students."""
+    if p is None:
+        return "too few teachers"
+    if p > LEVEL:
+        return "not shown either way"
+    if choice.best.alpha == 0:
+        return "no"
+    return f"yes, α = {choice.best.alpha:g}" + ("" if choice.other.alpha == 0 else f", not {choice.other.alpha:g}")
+
+
+def best_students(row: Mapping[str, Any]) -> str:
+    """The best students of one α, from :func:`smoothing_rows`.
+
+    >>> best_students({"label_smoothing": 0.1, "temperature": 1.0, "mean": 87.27, "sd": 0.36, "n": 5})
+    'α = 0.1, T = 1: 87.27 ± 0.36 (5)'
+    """
+    spread = Spread(row["mean"], row["sd"], row["n"])
+    return f"α = {row['label_smoothing']:g}, T = {row['temperature']:g}: {number(spread, with_n=True)}"
+
+
+def _best_students(found: BestStudents) -> dict[str, Any]:
+    return {"label_smoothing": found.alpha, "temperature": found.temperature, **asdict(found.spread)}
 
 
 def cell(spread: Spread | None) -> str | None:

@@ -1,18 +1,20 @@
-"""Summarise students by temperature: means over seeds, the best T against T = 1, and whether step size explains it.
+"""Summarise students: the best T against T = 1, whether step size explains it, and which smoothing had the best ones.
 
 Runs are grouped by everything that decides a result: data, teacher's and student's model, α, and the settings of the
 training. Where runs differ only in --kd-gradient-scale match or in an optimiser that normalises its steps, a second
-table says how much of what T costs goes away with it. p is adjusted for all differences of a table (Holm).
+table says how much of what T costs goes away with it. With students of differently smoothed teachers, a third compares
+the best of them; there a teacher counts once. p is adjusted for all differences of a table (Holm).
 """
 
 import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from lskd.commands.effect_tables import as_values, effect_row, effects_table, interval
+from lskd.commands.effect_tables import as_values, best_students, effect_row, effects_table, interval, smoothing_rows
 from lskd.io.errors import input_error
 from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.comparisons import Difference, holm
+from lskd.measure.smoothing_choice import smoothing_choices
 from lskd.measure.temperature_effects import Effect, StepControl, effects, step_controls
 from lskd.records.found_runs import find_runs, left_out_note
 from lskd.records.studies import group
@@ -46,7 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise input_error("runs", arguments.runs[0], valid)
     if arguments.output:
         write(arguments.output, summary_rows(found))
-    print("\n\n".join([students_table(found), *filter(None, [controls_table(step_controls(found)), left_out])]))
+    others = controls_table(step_controls(found)), smoothings_table(smoothing_rows(smoothing_choices(found))), left_out
+    print("\n\n".join(filter(None, [students_table(found), *others])))
 
 
 def summary_rows(found: Sequence[Effect]) -> list[dict[str, Any]]:
@@ -108,6 +111,29 @@ def controls_table(controls: Sequence[StepControl]) -> str:
     columns += [Column("removed", "removed"), Column("the cost is", "verdict")]
     about = "Cost of T: T = 1 less T, without and with a control for the size of the steps."
     return f"{about}\n\n{show(rows, columns)}"
+
+
+def smoothings_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The best students beside those of another α, from :func:`smoothing_rows`; empty without rows."""
+    if not rows:
+        return ""
+    shown = [
+        {
+            "study": row["study"],
+            "best": best_students(row["best"]),
+            "other": best_students(row["other"]),
+            "difference": row["difference"] and interval(row["difference"]),
+            "p": row["p_adjusted"],
+            "verdict": row["verdict"],
+        }
+        for row in rows
+    ]
+    columns = [Column("study", "study")] if len(rows) > 1 else []
+    columns += [Column("the best students", "best"), Column("the other α", "other")]
+    columns += [Column("difference (95 %)", "difference"), Column("p", "p", ".2g"), Column("smooth?", "verdict")]
+    about = "Students of differently smoothed teachers: the best α and T, and the best T of α = 0, or of the next α; "
+    about += "mean ± standard deviation over teachers (n). Interval and p allow for the choice."
+    return f"{about}\n\n{show(shown, columns)}"
 
 
 def control_name(control: StepControl) -> str:

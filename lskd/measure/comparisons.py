@@ -104,13 +104,7 @@ class Groups:
         k = len(self.temperatures)
         if k < 2:
             return None
-        best, worst = int(self.means.argmax()), int(self.means.argmin())
-        weights = np.zeros(k)
-        weights[best] += 1
-        weights[worst] -= 1
-        found = self.contrast(weights)
-        p, half = self._chosen(found)
-        return self._comparison(best, worst, found.difference, half, p)
+        return self._of_chosen(int(self.means.argmax()), int(self.means.argmin()))
 
     def one_against_rest(self, temperature: float = 1.0) -> Comparison | None:
         """One temperature against the mean of the others; None where it, or two others, have too few seeds."""
@@ -136,12 +130,25 @@ class Groups:
             return None
         best, second = np.argsort(-self.means, kind="stable")[:2].tolist()
         given = self.temperatures.index(temperature)
-        other = second if best == given else given
-        weights = np.zeros(k)
-        weights[best], weights[other] = 1, -1
+        return self._of_chosen(best, second if best == given else given)
+
+    def between(self, higher: float, lower: float) -> Comparison | None:
+        """Two temperatures that were chosen by their means, tested as the best against the worst.
+
+        None where one of them has too few seeds.
+        """
+        if not {higher, lower} <= set(self.temperatures):
+            return None
+        return self._of_chosen(self.temperatures.index(higher), self.temperatures.index(lower))
+
+    def _of_chosen(self, higher: int, lower: int) -> Comparison:
+        """Two groups, chosen among all by their means."""
+        weights = np.zeros(len(self.temperatures))
+        weights[higher] += 1
+        weights[lower] -= 1
         found = self.contrast(weights)
         p, half = self._chosen(found)
-        return self._comparison(best, other, found.difference, half, p)
+        return self._comparison(higher, lower, found.difference, half, p)
 
     def _chosen(self, found: _Contrast) -> tuple[float, float]:
         """p and half the interval of a difference whose groups were chosen among all by their means."""

@@ -316,6 +316,27 @@ def test_students_that_learn_features_are_no_students_at_1(answer, teacher, tmp_
     assert one["runs"]["effects"] == []
 
 
+def test_students_of_differently_smoothed_teachers_say_whether_to_smooth_where_there_are_enough_teachers(
+    answer, teacher, tmp_path
+):
+    for place, teachers in (("few", 2), ("many", 4)):
+        for alpha, mean in ((0.0, 88.0), (0.1, 86.0)):
+            for seed in range(1, teachers + 1):
+                for T in (1.0, 3.0):
+                    top1 = mean + 0.1 * seed - alpha * T - (0.01 * seed * T)
+                    about = {"top1": top1, "fingerprint": f"weights of {alpha}, {seed}", "host": SGD["host"]}
+                    image_run(tmp_path / place, alpha, T, seed, **about)
+    file = teacher("a", alpha=0.1, fingerprint="weights of 0.1, 1")
+    text, one = answer(file, tmp_path / "many")
+    (row,) = one["runs"]["smoothings"]
+    assert (row["best"]["label_smoothing"], row["other"]["label_smoothing"], row["best"]["n"]) == (0.0, 0.1, 4)
+    assert (row["verdict"], row["more_than_chance"]) == ("no", True)
+    assert "Do not smooth the teacher: in your runs the best students of α = 0 (T = 1) are above" in text
+    text, one = answer(file, tmp_path / "few")
+    assert [row["verdict"] for row in one["runs"]["smoothings"]] == ["too few teachers"]
+    assert "smooth the teacher:" not in text.lower()
+
+
 # --- 4: what others measured -----------------------------------------------------------------------------------------
 
 
@@ -403,6 +424,15 @@ def test_of_temperatures_with_small_steps_the_control_is_the_next_step(answer, t
         "lskd vision train --data-dir 'a b' --kd-checkpoint t/last.pth.tar --kd-temperature 3 64 "
         "--kd-gradient-scale match --seed 1 2 3"
     )
+
+
+def test_without_students_of_other_smoothing_teachers_of_both_kinds_are_a_next_step(answer, teacher, tmp_path):
+    students(tmp_path, FALLING, **SGD)
+    directory = image_run(tmp_path / "teacher", 0.1)
+    about = {"kind": "vision", "fingerprint": "weights of 0.1", "checkpoint": str(directory / "last.pth.tar")}
+    _, one = answer(teacher("a", **about), tmp_path)
+    (command,) = [step["command"] for step in one["next"] if "smooth the teacher" in step["settles"]]
+    assert command == "lskd vision train --data-dir 'a b' --smoothing 0 0.1 --seed 1 2 3"
 
 
 def test_translation_has_a_command_for_each_temperature(answer, teacher, tmp_path):

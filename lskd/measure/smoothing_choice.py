@@ -1,0 +1,106 @@
+"""Should the teacher be smoothed? The best students of differently smoothed teachers, from their run records.
+
+Two α differ in their teachers, so a teacher counts once, by the mean of its students at a temperature: three students
+of one teacher say nothing about other teachers. The best α and T are chosen by the numbers that are then compared,
+which the test accounts for (:mod:`lskd.measure.comparisons`).
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from lskd.measure.comparisons import Comparison, Groups
+from lskd.measure.temperature_effects import Effect
+from lskd.records.spread import Spread, over_seeds
+from lskd.records.studies import Study
+
+Values = Mapping[float, Mapping[Any, float]]  # by T, then by the seed, the data seed and the fingerprint of the teacher
+
+
+@dataclass(frozen=True)
+class BestStudents:
+    """The best temperature of one α.
+
+    Attributes:
+        alpha: of the teachers.
+        temperature: T of the highest mean; of equal ones the lowest.
+        spread: over teachers, of the mean of a teacher's students: top-1 in % or BLEU.
+    """
+
+    alpha: float
+    temperature: float
+    spread: Spread
+
+
+@dataclass(frozen=True)
+class SmoothingChoice:
+    """The best students over all α and T of a study, and those that they are compared with.
+
+    Attributes:
+        study: of the students.
+        best: of the α with the highest mean.
+        other: of α = 0; where that is the best or is missing, of the next best α.
+        comparison: of these two, among all α and T; None with fewer than three teachers of one of them. What it calls
+            temperatures are numbers of α and T together.
+    """
+
+    study: Study
+    best: BestStudents
+    other: BestStudents
+    comparison: Comparison | None
+
+
+def smoothing_choices(found: Sequence[Effect]) -> list[SmoothingChoice]:
+    """The choice in each study that has students of teachers with several known α.
+
+    Args:
+        found: of :func:`lskd.measure.temperature_effects.effects`.
+    """
+    of_study: dict[int, dict[float, Effect]] = defaultdict(dict)
+    for each in found:
+        if each.alpha is not None:
+            of_study[id(each.study)][each.alpha] = each
+    return [_choice(by_alpha) for by_alpha in of_study.values() if len(by_alpha) > 1]
+
+
+def _choice(by_alpha: Mapping[float, Effect]) -> SmoothingChoice:
+    study = next(iter(by_alpha.values())).study
+    cells = by_teacher({alpha: effect.values for alpha, effect in by_alpha.items()})
+    spreads = {cell: over_seeds(list(values.values())) for cell, values in cells.items()}
+    ranked = sorted(spreads, key=lambda cell: (-spreads[cell].mean, cell[1]))
+    others = [cell for cell in ranked if cell[0] != ranked[0][0]]
+    other = next((cell for cell in others if cell[0] == 0), others[0])
+    groups = Groups({float(place): cells[cell] for place, cell in enumerate(ranked)})
+    first, second = (BestStudents(*cell, spreads[cell]) for cell in (ranked[0], other))
+    return SmoothingChoice(study, first, second, groups.between(0.0, float(ranked.index(other))))
+
+
+def by_teacher(found: Mapping[float, Values]) -> dict[tuple[float, float], dict[Hashable, float]]:
+    """By α and T the mean of each teacher's students.
+
+    Where every teacher has students of one seed, and no other of its α has that seed, teachers of different α are
+    paired by it; else each stands for itself.
+
+    Args:
+        found: the values of the students by α.
+
+    >>> by_teacher({0: {1: {(1, 1, "a"): 80.0, (2, 2, "b"): 82.0}}, 0.1: {1: {(1, 1, "c"): 81.0, (2, 2, "d"): 84.0}}})
+    {(0, 1): {(1, 1): 80.0, (2, 2): 82.0}, (0.1, 1): {(1, 1): 81.0, (2, 2): 84.0}}
+    >>> by_teacher({0: {1: {(1, 1, "a"): 80.0, (2, 2, "a"): 82.0}}})
+    {(0, 1): {'a': 81.0}}
+    """
+    paired = True
+    for values in found.values():
+        students = {key for each in values.values() for key in each}
+        seeds, teachers = {key[:2] for key in students}, {key[2] for key in students}
+        paired &= len(seeds) == len(teachers) == len(students)
+    means: dict[tuple[float, float], dict[Hashable, float]] = {}
+    for alpha, values in found.items():
+        for T, each in values.items():
+            of_teacher: dict[Hashable, list[float]] = defaultdict(list)
+            for key, value in each.items():
+                of_teacher[key[:2] if paired else key[2]].append(value)
+            means[alpha, T] = {teacher: fmean(every) for teacher, every in of_teacher.items()}
+    return means
