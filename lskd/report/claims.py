@@ -8,6 +8,8 @@ from typing import TypeVar
 import numpy as np
 
 from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, Comparison, Groups, holm, mean_test
+from lskd.measure.smoothing_choice import SmoothingChoice, smoothing_choices
+from lskd.measure.temperature_effects import effects
 from lskd.records.runs import unfinished
 from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, at, number, pair, signed, smoothing, unknown_last
@@ -17,9 +19,10 @@ Test = TypeVar("Test", bound=Hashable)
 TIE = 0.005  # what two decimals cannot tell apart
 EXPLANATION = (
     "Something is claimed where p ≤ {level:g}. Over seeds: the best T against the worst by the studentised range, "
-    "which allows for their choice; T = 1 against the mean of the other T, and whether η(S1), mean over targets, is "
-    "below 0, by t-tests. Of these students alone: η against isotropic change. {adjusted}The data that are scored and, "
-    "where all students had one, the teacher are taken as given."
+    "which allows for their choice, and likewise over teachers the best students of differently smoothed ones; T = 1 "
+    "against the mean of the other T, and whether η(S1), mean over targets, is below 0, by t-tests. Of these students "
+    "alone: η against isotropic change. {adjusted}The data that are scored and, where all students had one, the "
+    "teacher are taken as given."
 )
 
 
@@ -109,12 +112,16 @@ class Claims:
     studies: Sequence[tuple[Study, Diffusion]]
     change: str
     findings: list[list[Finding]] = field(init=False)
+    choices: list[list[SmoothingChoice]] = field(init=False)
     adjusted: Mapping[Hashable, float] = field(init=False)
 
     def __post_init__(self) -> None:
         self.findings = [_findings(study, diffusion) for study, diffusion in self.studies]
         every = [each for findings in self.findings for each in findings]
         tested: dict[Hashable, float | None] = {each: each.p for finding in every for each in finding.comparisons}
+        self.choices = [smoothing_choices(effects([study])) for study, _ in self.studies]
+        compared = [choice.comparison for choices in self.choices for choice in choices if choice.comparison]
+        tested |= {("smoothing", each): each.p for each in compared}
         for eta in [finding.eta for finding in every if finding.eta]:
             tested |= {(eta, "over seeds"): eta.p, (eta, "isotropic"): eta.p_isotropic}
         self.adjusted = adjusted(tested)
@@ -122,8 +129,8 @@ class Claims:
     def answer(self) -> Answer:
         """Sentences on each study and its η, and what p is."""
         said = [
-            (study.title, self._sentences(study, findings))
-            for (study, _), findings in zip(self.studies, self.findings, strict=True)
+            (study.title, self._sentences(study, findings, choices))
+            for (study, _), findings, choices in zip(self.studies, self.findings, self.choices, strict=True)
         ]
         if not self.adjusted:
             return Answer(said, None)
@@ -131,10 +138,11 @@ class Claims:
         several = f"p is adjusted for the {count} tests of this page (Holm); intervals are not. " if count > 1 else ""
         return Answer(said, EXPLANATION.format(level=LEVEL, adjusted=several))
 
-    def _sentences(self, study: Study, findings: Sequence[Finding]) -> list[str]:
+    def _sentences(self, study: Study, findings: Sequence[Finding], choices: Sequence[SmoothingChoice]) -> list[str]:
         sentences = [self._accuracy(study, finding) for finding in findings if len(finding.means) > 1]
         if sentences and (seeds := _few_seeds(study, findings)):
             sentences.append(seeds)
+        sentences += map(self._smoothing, choices)
         sentences = sentences or ["There are no students at two temperatures to compare."]
         sentences += [self._eta(finding.alpha, finding.eta) for finding in findings if finding.eta]
         if short := [run for run in study.runs if unfinished(run.record)]:
@@ -158,6 +166,22 @@ class Claims:
         for each in finding.comparisons:
             said += " " + difference_in_words(each, self.adjusted[each], points)
         return said
+
+    def _smoothing(self, choice: SmoothingChoice) -> str:
+        unit = choice.study.unit
+        best, other = (
+            f"{smoothing(each.alpha)}, at {at(each.temperature)}, {number(each.spread)}\u00a0{unit}"
+            for each in (choice.best, choice.other)
+        )
+        said = f"Smoothed or not: the best students are those of {best}; the best of {other}"
+        if (found := choice.comparison) is None:
+            teachers = min(choice.best.spread.n, choice.other.spread.n)
+            few = "one teacher" if teachers == 1 else f"{teachers} teachers"
+            return f"{said}; from {few} of each kind nothing is claimed of smoothing."
+        p = self.adjusted["smoothing", found]
+        of = f"{found.seeds} teachers, {_interval(found.interval, 2)}, {p_in_words(p)}"
+        points = "points" if unit == "%" else unit
+        return f"{said}: {signed(found.difference, 2)} {points}, {verdict(p)} ({of})."
 
     def _eta(self, alpha: float | None, eta: MeanEta) -> str:
         below, above = eta.signs

@@ -334,6 +334,20 @@ def test_claims_are_adjusted_for_all_of_the_page(tmp_path):
     assert f"may be chance (3 seeds, 95 % interval +0.23 to +3.10, p = {3 * p:.2g})" in text
 
 
+def test_whether_to_smooth_is_claimed_over_teachers_and_of_one_of_each_kind_nothing_is(tmp_path):
+    for alpha, mean in ((0.0, 88.0), (0.1, 85.0)):
+        accuracies(tmp_path / "one", {1: [mean, mean + 1.0, mean + 2.2]}, alpha=alpha)
+        for seed in (1, 2, 3):
+            about = {"fingerprint": f"weights of {alpha}, {seed}", "top1": mean + seed + alpha * seed**2}
+            image_run(tmp_path / "three", alpha, 1.0, seed, **about)
+    end = "of smoothing. η, T = 1 → 3, was not measured."
+    assert f"86.07 %; from one teacher of each kind nothing is claimed {end}" in said(tmp_path / "one")
+    words = (
+        "Smoothed or not: the best students are those of α = 0, at T = 1, 90.00 ± 1.00 %; the best of α = 0.1, at T = 1"
+    )
+    assert f"{words}, 87.47 ± 1.40 %: +2.53 points, more than chance (3 teachers, 95 % " in said(tmp_path / "three")
+
+
 def test_students_of_other_seeds_are_compared_without_pairs(tmp_path):
     for seed, top1 in enumerate([85.0, 86.0, 87.0, 82.0, 83.0, 84.0], 1):
         image_run(tmp_path, temperature=1 if seed <= 3 else 3, seed=seed, top1=top1)
