@@ -18,6 +18,7 @@ from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
 from evidence_summary import costs, drift_with_match, in_short
 from evidence_tables import (
+    PLACES,
     accuracy,
     advice,
     complete,
@@ -27,9 +28,9 @@ from evidence_tables import (
     statements,
     ways,
 )
-from image_statements import GRID, SMOOTHED, Results, beside
+from image_statements import ELSEWHERE, GRID, LARGE, SMOOTHED, Results, beside, place
 from planned_tests import BySeed
-from study_drawings import draw_cost, draw_drift, draw_temperature, draw_translation
+from study_drawings import draw_cost, draw_drift, draw_elsewhere, draw_temperature, draw_translation
 from translation_statements import Translations
 
 from lskd.io.errors import input_error, run_command
@@ -47,16 +48,24 @@ class Committed:
         images: of study-step, with its other controls and losses.
         grid: of study-optimiser and study-model.
         translations: of the studies of translation.
+        kinds: of the letters, of a larger student, and of each place of question 5 that has run, by their names.
     """
 
     images: Results
     grid: Results
     translations: Translations
+    kinds: dict[str, Results]
 
     @classmethod
     def of(cls, directory: Path) -> Self:
         """Those in a directory, and in the one of the grid beside it."""
-        return cls(Results(directory), Results(beside(directory, GRID)), Translations(directory))
+        images, grid = Results(directory), beside(directory, GRID)
+        larger = Results(grid, student=LARGE)
+        kinds = {"the letters": images} | ({"a larger student": larger} if larger.cost(PLAIN, SMOOTHED, 3) else {})
+        kinds |= {
+            PLACES[where]: place(where, found) for where in ELSEWHERE if (found := beside(directory, where)).is_dir()
+        }
+        return cls(images, Results(grid), Translations(directory), kinds)
 
 
 # Of each picture: how it is drawn, what it shows in words, and whether there is anything to draw.
@@ -70,6 +79,11 @@ PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed],
         lambda found: draw_cost(found.images),
         "What T costs without a control and with each",
         lambda found: found.images.cost(PLAIN, SMOOTHED, 3),
+    ),
+    "kinds": (
+        lambda found: draw_elsewhere(found.kinds),
+        "What T costs each kind of students, with plain steps and with those of T = 1",
+        lambda found: found.images.cost(PLAIN, SMOOTHED, 3) if len(found.kinds) > 1 else {},
     ),
     "drift": (
         lambda found: draw_drift(found.images),

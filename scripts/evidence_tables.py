@@ -174,7 +174,8 @@ def advice(directory: Path) -> str:
 
 def complete(directory: Path) -> str:
     """Which questions have all their runs, and the processor time of those that there are."""
-    rows = [row for place in (directory, beside(directory, GRID)) for row in read_rows(place / "students.csv")]
+    places = [directory, *(beside(directory, name) for name in (GRID, *ELSEWHERE))]
+    rows = [row for place in places for row in read_rows(place / "students.csv")]
     if not rows:
         return "**No study has run yet**: what follows fills as they end."
     hours = sum(float(row["seconds"]) for row in rows) / 3600

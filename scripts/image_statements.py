@@ -189,10 +189,16 @@ def reasons(
     return tests
 
 
+def place(where: str, directory: Path) -> Results:
+    """The results of ``--scale studies-WHERE``."""
+    first, student, *_ = ELSEWHERE[where]
+    return Results(directory, range(first, first + len(SEEDS)), student)
+
+
 def elsewhere(where: str, directory: Path) -> list[Test]:
     """Question 5: the statements on other data or models, of the results of ``--scale studies-WHERE``."""
-    first, student, temperatures, controls = ELSEWHERE[where]
-    results = Results(directory, range(first, first + len(SEEDS)), student)
+    _, _, temperatures, controls = ELSEWHERE[where]
+    results = place(where, directory)
     tests = paper_statements(results, f"5, {where}: 1", temperatures, more_smoothing=False)
     return tests + reasons(results, f"5, {where}: 2", controls, ())
 

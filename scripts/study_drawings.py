@@ -80,6 +80,33 @@ def draw_cost(results: Results) -> str:
         return svg(drawing)
 
 
+def draw_elsewhere(kinds: Mapping[str, Results]) -> str:
+    """What T = 3 and 64 cost each kind of students of a smoothed teacher, with plain steps and with those of T = 1.
+
+    Args:
+        kinds: the results of each, by its name, whose ``student`` is the model.
+    """
+    with context(SETTINGS):
+        drawing = Figure(figsize=(8, 0.5 * len(kinds) + 1.3), layout="constrained")
+        panels: Sequence[Axes] = drawing.subplots(1, 2, sharey=True)
+        for axes, T in zip(panels, (3, 64), strict=True):
+            for variant, colour, marker, shift in ((PLAIN, SMOOTH, "s", -0.15), ("match", PLAIN_TEACHER, "o", 0.15)):
+                for place, results in enumerate(kinds.values()):
+                    if costs := results.cost(variant, SMOOTHED, T):
+                        centre, half = interval(costs)
+                        label = PANELS[variant] if place == 0 else None
+                        axes.errorbar(
+                            [centre], [place + shift], xerr=[half], fmt=marker, color=colour, capsize=3, label=label
+                        )
+            axes.axvline(0, color=INK, linewidth=1)
+            axes.set_xlabel(f"cost of T = {T} in points of top-1")
+            axes.set_yticks(range(len(kinds)), list(kinds))
+        panels[0].set_ylim(len(kinds) - 0.5, -0.5)
+        handles, labels = panels[0].get_legend_handles_labels()
+        drawing.legend(handles, labels, frameon=False, loc="outside lower center", ncols=2)
+        return svg(drawing)
+
+
 def draw_drift(results: Results) -> str:
     """Top-1 against η(S1), of plain students and of those with steps as at T = 1."""
     with context(SETTINGS):
