@@ -67,14 +67,24 @@ def smoothing_choices(found: Sequence[Effect]) -> list[SmoothingChoice]:
 
 def _choice(by_alpha: Mapping[float, Effect]) -> SmoothingChoice:
     study = next(iter(by_alpha.values())).study
-    cells = by_teacher({alpha: effect.values for alpha, effect in by_alpha.items()})
+    return SmoothingChoice(study, *best_of_two(by_teacher({alpha: each.values for alpha, each in by_alpha.items()})))
+
+
+def best_of_two(
+    cells: Mapping[tuple[float, float], Mapping[Hashable, float]],
+) -> tuple[BestStudents, BestStudents, Comparison | None]:
+    """The best α and T, the best T of the α that it is compared with (:class:`SmoothingChoice`), and their comparison.
+
+    Args:
+        cells: by α and T the values by teacher, of at least two α.
+    """
     spreads = {cell: over_seeds(list(values.values())) for cell, values in cells.items()}
     ranked = sorted(spreads, key=lambda cell: (-spreads[cell].mean, cell[1]))
     others = [cell for cell in ranked if cell[0] != ranked[0][0]]
     other = next((cell for cell in others if cell[0] == 0), others[0])
     groups = Groups({float(place): cells[cell] for place, cell in enumerate(ranked)})
     first, second = (BestStudents(*cell, spreads[cell]) for cell in (ranked[0], other))
-    return SmoothingChoice(study, first, second, groups.between(0.0, float(ranked.index(other))))
+    return first, second, groups.between(0.0, float(ranked.index(other)))
 
 
 def by_teacher(found: Mapping[float, Values]) -> dict[tuple[float, float], dict[Hashable, float]]:

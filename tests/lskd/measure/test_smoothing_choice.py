@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import studentized_range
 
-from lskd.measure.smoothing_choice import by_teacher, smoothing_choices
+from lskd.measure.smoothing_choice import best_of_two, by_teacher, smoothing_choices
 from lskd.measure.temperature_effects import effects
 from lskd.records.found_runs import find_runs
 from lskd.records.studies import group
@@ -69,6 +69,17 @@ def test_a_teacher_counts_once_however_many_students_it_has(tmp_path):
     assert found.best.spread.n == 3
     assert not found.comparison.paired
     assert found.best.spread.mean == pytest.approx(85 + 1 + 0.05)
+
+
+@pytest.mark.parametrize("teachers", [3, 5, 10])
+@pytest.mark.parametrize(("of_teachers", "of_students"), [(1, 0.5), (0, 1), (2, 0.2)])
+def test_where_smoothing_changes_nothing_it_is_hardly_ever_said_to(teachers, of_teachers, of_students):
+    random, claims = np.random.default_rng(teachers), 0
+    for _ in range(200):
+        own = of_teachers * random.normal(size=(2, 1, teachers)) + of_students * random.normal(size=(2, 4, teachers))
+        cells = {(a / 10, float(t)): dict(enumerate(own[a, t])) for a in range(2) for t in range(4)}
+        claims += best_of_two(cells)[2].p <= 0.05
+    assert claims <= 6  # of 200, where 10 are allowed
 
 
 def test_students_of_teachers_of_one_smoothing_leave_nothing_to_choose(tmp_path):
