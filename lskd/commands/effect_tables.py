@@ -100,6 +100,15 @@ def _best_students(found: BestStudents) -> dict[str, Any]:
     return {"label_smoothing": found.alpha, "temperature": found.temperature, **asdict(found.spread)}
 
 
+def smoothing_words(row: Mapping[str, Any]) -> str:
+    """The label smoothing of a row, in words.
+
+    >>> smoothing_words({"label_smoothing": 0.1}), smoothing_words({"label_smoothing": None})
+    ('α = 0.1', 'α unknown')
+    """
+    return "α unknown" if row["label_smoothing"] is None else f"α = {row['label_smoothing']:g}"
+
+
 def cell(spread: Spread | None) -> str | None:
     """``85.30 ± 0.40 (3)``; None for None."""
     return None if spread is None else number(spread, with_n=True)

@@ -9,7 +9,7 @@ from lskd.measure.smoothing_estimate import REVISION, SmoothingEstimate
 
 RULE_OF_THUMB = (
     "{what} and T = {temperature:g} is above 1: the paper found that high temperatures undo what a smoothed teacher "
-    "gains; its rule: a smoothed teacher with T = 1"
+    "gains; its rule: a smoothed teacher with T = 1 (lskd advise says what else to compare)"
 )
 
 

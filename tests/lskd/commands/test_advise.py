@@ -372,10 +372,10 @@ def test_the_advice_for_a_smoothed_teacher_says_what_our_own_study_found_of_the_
         if each["source"] == "docs/results/studies" and each["student"] == "test_resnet"
     }
     plain, match = rows["SGD .1, 6 epochs"], rows["SGD .1, 6 epochs, match"]
-    costs = [f"{found['1'] - found[T]:.1f}" for found in (plain, match) for T in ("3", "64")]
-    said = "T = 3 and T = 64 cost {} and {} points with SGD .1, 6 epochs, and {} and {} with --kd-gradient-scale match"
-    assert said.format(*costs) in text
-    assert "own study" not in answer(teacher("b", alpha=0.0))[0]
+    costs = [f"{plain['1'] - plain[T]:.1f} and {match['1'] - match[T]:.1f} at T = {T}" for T in ("3", "64")]
+    assert f"{', '.join(costs)} (test_resnet, letters, 185 classes, 24 validation fonts, n = 5)" in text
+    assert "with plain steps and with --kd-gradient-scale match: " in text
+    assert "own studies" not in answer(teacher("b", alpha=0.0))[0]
 
 
 def test_what_others_measured_fits_a_terminal_each_data_set_named_once(answer, teacher):

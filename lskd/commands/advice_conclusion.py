@@ -1,0 +1,159 @@
+"""The conclusion of ``lskd advise``: at which T to distil, by the user's own runs if they decide, else the teacher."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lskd.commands.effect_tables import interval, smoothing_words
+
+START = {
+    True: "Start at T = 1, the paper's rule for a smoothed teacher, and compare T = 2 and 3 with it.",
+    False: "Compare T = 1, 2, 3 and 4 on validation data: without label smoothing there is no rule.",
+    None: "Start at T = 1 and compare T = 2, 3 and 4 with it on validation data: nothing shows whether this teacher "
+    "was smoothed. If it was, T = 1 is the paper's rule.",
+}
+# The temperatures of these sentences: where to start, and what to compare.
+TEMPERATURES: dict[bool | None, tuple[float | None, list[float]]] = {
+    True: (1.0, [2.0, 3.0]),
+    False: (None, [1.0, 2.0, 3.0, 4.0]),
+    None: (1.0, [2.0, 3.0, 4.0]),
+}
+OF_STEPS = (
+    "With an optimiser that does not normalise its steps, such as SGD, training begins slowly at {temperatures}: its "
+    "gradients are below {share:.0f} % of those at T = 1. There, compare temperatures with --kd-gradient-scale match, "
+    "an optimiser such as AdamW, or a larger learning rate."
+)
+VERDICTS = {
+    "more": "what T = {T:g} costs goes away with {control}, and T = {T:g} is then better than T = 1: it is the size of "
+    "the steps that costs, not what T teaches.",
+    "all": "what T = {T:g} costs goes away with {control}: as far as your runs show, it is the size of the steps.",
+    "part": "a part of what T = {T:g} costs goes away with {control}, and a part stays.",
+    "none": "what T = {T:g} costs does not go away with {control}, beyond chance: your runs do not show that it is the "
+    "size of the steps.",
+    "no cost": "T = {T:g} costs nothing beyond chance without {control}.",
+}
+OF_STUDIES = (
+    "In this project's own studies of images (α = {alpha:g}, {training}) temperatures cost, in points of top-1 with "
+    "plain steps and with --kd-gradient-scale match: {costs}. {verdict}"
+)
+VERDICTS_OF_STUDIES = {
+    "all": "There it was the size of the steps that cost, not T.",
+    "some": "So it depends on the student whether it is the size of the steps that costs: compare match on yours.",
+    "none": "There it was not the size of the steps that cost.",
+}
+
+
+def conclusion(advice: dict[str, Any]) -> dict[str, Any]:
+    """What follows, for ``--json``.
+
+    Returns:
+        ``temperature``: at which to distil, or to start, None where there is no rule; ``compare``: others to compare on
+        validation data; ``decided_by``: "runs" where the user's own decide, else "teacher"; ``text``.
+    """
+    best = _deciding(advice)
+    if best is None:
+        temperature, compare = TEMPERATURES[advice["smoothing"]["smoothed"]]
+    else:
+        found = best["difference"]
+        temperature, compare = (found["higher"] if found["more_than_chance"] else 1.0), []
+    text = " ".join(_conclusion(advice, best))
+    decided_by = "teacher" if best is None else "runs"
+    return {"temperature": temperature, "compare": compare, "decided_by": decided_by, "text": text}
+
+
+def _deciding(advice: dict[str, Any]) -> dict[str, Any] | None:
+    """The user's own students that decide: of those with enough seeds the best; None where there are none."""
+    decided = [each for each in advice["runs"]["effects"] if each["of_this_teacher"] and each["difference"]]
+    return max(decided, key=lambda each: each["means"][f"{each['best']:g}"]["mean"]) if decided else None
+
+
+def _conclusion(advice: dict[str, Any], decided: dict[str, Any] | None) -> list[str]:
+    """What follows, in sentences: from the user's own runs if they decide, else from the teacher's outputs."""
+    ours = [each for each in advice["runs"]["effects"] if each["of_this_teacher"]]
+    if decided:
+        said = [_of_own_runs(decided)]
+    else:
+        said = [START[advice["smoothing"]["smoothed"]]]
+        if ours:
+            said.append(_of_few_seeds(ours))
+    said += [_of_steps(each) for each in advice["runs"]["controls"] if each["verdict"] != "cannot tell"]
+    said += [_of_smoothing(each) for each in advice["runs"]["smoothings"] if each["more_than_chance"]]
+    small = advice["outputs"]["small_steps"]
+    plain = not ours or any(each["plain_steps"] for each in ours)
+    if small and plain and not advice["runs"]["controls"]:
+        *first, last = (f"{T:g}" for T in small)
+        temperatures = "T = " + " and ".join([*([", ".join(first)] if first else []), last])
+        said.append(OF_STEPS.format(temperatures=temperatures, share=100 * advice["outputs"]["small_steps_are_below"]))
+    if not decided and advice["smoothing"]["smoothed"] is not False:
+        said += _of_studies(advice["measured"]["this_project"])
+    return said
+
+
+def _of_studies(measured: Sequence[dict[str, Any]]) -> list[str]:
+    """What T costs with plain and with matched steps, of each student in our studies; none without one."""
+    end = ", match"
+    kind = ("source", "data", "student", "label_smoothing")
+    plain = {tuple(each[name] for name in (*kind, "training")): each for each in measured}
+    by_student: dict[tuple[Any, ...], tuple[dict[str, Any], dict[str, Any]]] = {}
+    for matched in measured:
+        first = plain.get((*(matched[name] for name in kind), matched["training"].removesuffix(end)))
+        known = first and "1" in first["means"] and "1" in matched["means"] and matched["label_smoothing"] > 0
+        if first and known and matched["training"].endswith(end):
+            student = matched["student"], matched["data"], first["training"], matched["label_smoothing"]
+            if student not in by_student or by_student[student][1]["n"] < matched["n"]:
+                by_student[student] = first, matched
+    if not by_student:
+        return []
+    most = max(by_student.values(), key=lambda pair: min(each["n"] for each in pair))
+    alike = [pair for pair in by_student.values() if pair[0]["training"] == most[0]["training"]]
+    costs, explained = [], []
+    for pair in alike:
+        shared = [T for T in pair[1]["means"] if T != "1" and T in pair[0]["means"]]
+        found = [[each["means"]["1"] - each["means"][T] for T in shared] for each in pair]
+        told = [f"{one:.1f} and {other:.1f} at T = {T}" for T, one, other in zip(shared, *found, strict=True)]
+        costs.append(
+            f"{', '.join(told)} ({pair[0]['student']}, {pair[0]['data']}, n = {min(each['n'] for each in pair)})"
+        )
+        explained.append(all(cost <= 0 for cost in found[1]))
+    verdict = VERDICTS_OF_STUDIES["all" if all(explained) else "some" if any(explained) else "none"]
+    about = {"alpha": most[0]["label_smoothing"], "training": most[0]["training"]}
+    return [OF_STUDIES.format(**about, costs="; ".join(costs), verdict=verdict)]
+
+
+def _of_own_runs(effect: dict[str, Any]) -> str:
+    found = effect["difference"]
+    points = "points" if effect["unit"] == "%" else effect["unit"]
+    size = f"{found['mean']:.2f} {points}, 95 % interval {found['low']:+.2f} to {found['high']:+.2f}"
+    size += f", {found['seeds']} seeds, the best of {found['temperatures']} temperatures"
+    if found["more_than_chance"]:
+        return f"T = {found['higher']:g}: in your runs it is above T = {found['lower']:g} by {size}: more than chance."
+    other = found["higher"] if found["lower"] == 1 else found["lower"]
+    return (
+        f"T = 1: no other T is shown to be better. In your runs T = {found['higher']:g} is above "
+        f"T = {found['lower']:g} by {size}, which may be chance; more seeds would tell T = 1 from T = {other:g}."
+    )
+
+
+def _of_few_seeds(ours: Sequence[dict[str, Any]]) -> str:
+    best = max(ours, key=lambda each: each["means"][f"{each['best']:g}"]["mean"])
+    unit = "%" if best["unit"] == "%" else best["unit"]
+    how = "" if len(ours) == 1 else f" ({best['study'].partition(', ')[2] or best['study']})"
+    mean = best["means"][f"{best['best']:g}"]["mean"]
+    highest = f"T = {best['best']:g}{how} with {mean:.2f} {unit}"
+    return f"Your runs have too few seeds to decide; the highest of them is {highest}."
+
+
+def _of_smoothing(choice: dict[str, Any]) -> str:
+    """Students of differently smoothed teachers, one of which has better students by more than chance."""
+    (better, higher), (other, lower) = (
+        (smoothing_words(each), f"T = {each['temperature']:g}") for each in (choice["best"], choice["other"])
+    )
+    which = "Do not smooth the teacher" if choice["best"]["label_smoothing"] == 0 else f"Smooth the teacher by {better}"
+    return (
+        f"{which}: in your runs the best students of {better} ({higher}) are above those of {other} ({lower}) by "
+        f"{interval(choice['difference'])}: more than chance."
+    )
+
+
+def _of_steps(control: dict[str, Any]) -> str:
+    said = VERDICTS[control["verdict"]].format(T=control["temperature"], control=control["control"])
+    return said[0].upper() + said[1:]
