@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output:
         write(arguments.output, summary_rows(found))
     others = controls_table(step_controls(found)), smoothings_table(smoothing_rows(smoothing_choices(found))), left_out
-    print("\n\n".join(filter(None, [students_table(found), *others])))
+    print("\n\n".join([students_table(found), *(part for part in others if part)]))
 
 
 def summary_rows(found: Sequence[Effect]) -> list[dict[str, Any]]:
