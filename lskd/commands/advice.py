@@ -1,6 +1,7 @@
 """The parts of the answer of ``lskd advise``, as plain values: what ``--json`` prints and the text is made from."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -152,8 +153,8 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
         )
     if ours and not own["without_teacher"] and make.vision:
         steps.append(_step("what distillation adds to training on labels", make.alone()))
-    if ours and all(each["p_adjusted"] is None for each in own["smoothings"]) and (command := make.teachers()):
-        steps.append(_step("whether to smooth the teacher: teachers of both kinds, whose students are next", command))
+    if ours and not any(each["more_than_chance"] for each in own["smoothings"]) and (command := make.teachers(TRIED)):
+        steps.append(_step("whether to smooth the teacher, by more teachers of both kinds and their students", command))
     if ours and not own["eta"]:
         steps.append(_step("whether classes drift towards similar ones (η)", make.eta(path)))
     return steps
@@ -184,12 +185,22 @@ class _Trainings:
         """The student's model without a teacher."""
         return images(self.base, None, ["--seed", *SEEDS])
 
-    def teachers(self) -> str:
-        """Teachers like this one, with and without label smoothing; empty where its own command is not known."""
-        if self.taught is None or not self.vision:
+    def teachers(self, temperatures: Sequence[float]) -> str:
+        """Three more teachers like this one, with and without label smoothing, and a student of each at each T.
+
+        Empty where the command of this one, or of a student, is not known.
+        """
+        if self.taught is None or self.student is None or not self.vision:
             return ""
-        alpha = self.taught.own_smoothing or USUAL_SMOOTHING
-        return images(self.taught, None, ["--smoothing", "0", f"{alpha:g}", "--seed", *SEEDS])
+        used = {run.record.seed for run in (self.taught, *self.runs.values())}
+        seeds = [seed for seed in range(1, len(used) + len(SEEDS) + 1) if seed not in used][: len(SEEDS)]
+        alpha = f"{self.taught.own_smoothing or USUAL_SMOOTHING:g}"
+        train = images(self.taught, None, ["--smoothing", "0", alpha, "--seed", *seeds])
+        place = f"{shlex.quote(str(self.taught.directory.parent))}/{self.taught.model}_a$A_s$SEED/last.pth.tar"
+        words = ["--kd-temperature", *(f"{T:g}" for T in temperatures)]
+        students = images(self.student, None, words) + f" --kd-checkpoint {place} --seed $SEED"
+        every = " ".join(map(str, seeds))
+        return f"{train} && for SEED in {every}; do for A in 0 {alpha}; do {students}; done; done"
 
     def eta(self, path: Path) -> str:
         """Representations of the students, S1 and S2, and the answer with η."""

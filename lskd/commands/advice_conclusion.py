@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lskd.commands.effect_tables import interval, smoothing_words
+from lskd.commands.effect_tables import smoothing_words
 
 START = {
     True: "Start at T = 1, the paper's rule for a smoothed teacher, and compare T = 2 and 3 with it.",
@@ -134,6 +134,9 @@ def _of_own_runs(effect: dict[str, Any]) -> str:
 
 
 def _of_few_seeds(ours: Sequence[dict[str, Any]]) -> str:
+    temperatures = {T for each in ours for T in each["means"]}
+    if len(temperatures) == 1:
+        return f"Your runs have T = {temperatures.pop()} alone, and so cannot say which T is best."
     best = max(ours, key=lambda each: each["means"][f"{each['best']:g}"]["mean"])
     unit = "%" if best["unit"] == "%" else best["unit"]
     how = "" if len(ours) == 1 else f" ({best['study'].partition(', ')[2] or best['study']})"
@@ -148,9 +151,12 @@ def _of_smoothing(choice: dict[str, Any]) -> str:
         (smoothing_words(each), f"T = {each['temperature']:g}") for each in (choice["best"], choice["other"])
     )
     which = "Do not smooth the teacher" if choice["best"]["label_smoothing"] == 0 else f"Smooth the teacher by {better}"
+    setting, points = choice["study"].partition(", ")[2], "points" if choice["unit"] == "%" else choice["unit"]
+    found = choice["difference"]
+    size = f"{found['mean']:.2f} {points}, 95 % interval {found['low']:+.2f} to {found['high']:+.2f}"
     return (
-        f"{which}: in your runs the best students of {better} ({higher}) are above those of {other} ({lower}) by "
-        f"{interval(choice['difference'])}: more than chance."
+        f"{which}: in your runs{setting and f' with {setting}'} the best students of {better} ({higher}) are above "
+        f"those of {other} ({lower}) by {size}: more than chance."
     )
 
 

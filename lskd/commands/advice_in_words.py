@@ -124,7 +124,8 @@ def _control(each: dict[str, Any]) -> str:
 
 
 def _smoothing_choice(each: dict[str, Any]) -> str:
-    said = f"smoothed or not: {best_students(each['best'])}; {best_students(each['other'])}"
+    setting = each["study"].partition(", ")[2]
+    said = f"smoothed or not{setting and f', {setting}'}: {best_students(each['best'])}; {best_students(each['other'])}"
     if each["difference"]:
         said += f"; difference {interval(each['difference'])}, p = {each['p_adjusted']:.2g}"
     return f"{said}: {each['verdict']}"

@@ -16,7 +16,7 @@ from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.comparisons import Difference, holm
 from lskd.measure.smoothing_choice import smoothing_choices
 from lskd.measure.temperature_effects import Effect, StepControl, effects, step_controls
-from lskd.records.found_runs import find_runs, left_out_note
+from lskd.records.found_runs import METRICS, Run, find_runs, left_out_note
 from lskd.records.studies import group
 
 EXAMPLE = "lskd summarise runs/letters --output summary.csv"
@@ -34,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd summarise``."""
     parser.add_argument("runs", nargs="+", metavar="DIR", help="run directories, or directories above them")
     parser.add_argument(
-        "--output", type=output_file, metavar="FILE", help="a row for each α, T and setting, .csv or .json"
+        "--output",
+        type=output_file,
+        metavar="FILE",
+        help="a row for each α, T and setting, .csv or .json, which also has the comparison of the α",
     )
 
 
@@ -46,10 +49,18 @@ def run(arguments: argparse.Namespace) -> None:
     if not found:
         valid = "must hold students: runs with a teacher, a temperature and a result"
         raise input_error("runs", arguments.runs[0], valid)
+    smoothings = smoothing_rows(smoothing_choices(found))
     if arguments.output:
-        write(arguments.output, summary_rows(found))
-    others = controls_table(step_controls(found)), smoothings_table(smoothing_rows(smoothing_choices(found))), left_out
+        write(arguments.output, summary_rows(found), {"smoothings": smoothings})
+    others = controls_table(step_controls(found)), smoothings_table(smoothings), left_out, unscored_note(runs)
     print("\n\n".join([students_table(found), *(part for part in others if part)]))
+
+
+def unscored_note(runs: Sequence[Run]) -> str:
+    """What is said of students without a result, as they were interrupted before a validation; empty for none."""
+    students = [run for run in runs if run.temperature is not None]
+    missing = [run for run in students if run.metrics.get(METRICS[run.kind][0].key) is None]
+    return f"Left out: {len(missing)} of {len(students)} students have no result yet." if missing else ""
 
 
 def summary_rows(found: Sequence[Effect]) -> list[dict[str, Any]]:
@@ -131,8 +142,8 @@ def smoothings_table(rows: Sequence[dict[str, Any]]) -> str:
     columns = [Column("study", "study")] if len(rows) > 1 else []
     columns += [Column("the best students", "best"), Column("the other α", "other")]
     columns += [Column("difference (95 %)", "difference"), Column("p", "p", ".2g"), Column("smooth?", "verdict")]
-    about = "Students of differently smoothed teachers: the best α and T, and the best T of α = 0, or of the next α; "
-    about += "mean ± standard deviation over teachers (n). Interval and p allow for the choice."
+    about = "Students of differently smoothed teachers: the best α and T, and the best T of α = 0 or, failing that, of "
+    about += "the next best α; mean ± standard deviation over teachers (n). Interval and p allow for the choice."
     return f"{about}\n\n{show(shown, columns)}"
 
 

@@ -156,7 +156,7 @@ def read_origin(path: str | os.PathLike[str]) -> dict[str, str | None] | None:
 
 def _content(path: str | os.PathLike[str]) -> tuple[dict[str, str | None] | None, dict[str, Any]]:
     """The origin and the sets in a file."""
-    if not os.path.exists(path):
+    if not os.path.isfile(path):
         raise input_error("--sets", path, "must be a file, as `lskd similar --output` writes it")
     content = read_json(path, dict[str, Any])
     if content.keys() != {"origin", "sets"}:

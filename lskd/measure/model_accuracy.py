@@ -104,6 +104,9 @@ def accuracy_of_run(path: str | os.PathLike[str], split: str, checkpoint: str) -
         )
     names = list(record.metrics[split])
     fitting = [name for name in names if name == checkpoint] or [name for name in names if checkpoint in name]
+    if not names:
+        valid = f"must be one that {path} has results of, and it has not been validated yet: resume or validate it"
+        raise input_error("--checkpoint", checkpoint, valid)
     if len(fitting) != 1:
         raise input_error("--checkpoint", checkpoint, f"must be one that {path} has results of: {', '.join(names)}")
     metrics = record.metrics[split][fitting[0]]

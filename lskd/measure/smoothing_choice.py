@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from lskd.measure.comparisons import Comparison, Groups
+from lskd.measure.comparisons import LEAST_SEEDS, Comparison, Groups
 from lskd.measure.temperature_effects import Effect
 from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study
@@ -75,9 +75,18 @@ def best_of_two(
 ) -> tuple[BestStudents, BestStudents, Comparison | None]:
     """The best α and T, the best T of the α that it is compared with (:class:`SmoothingChoice`), and their comparison.
 
+    Temperatures with fewer than three teachers are left out where their α has others, and teachers whose pairs are
+    missing somewhere where three or more are complete.
+
     Args:
         cells: by α and T the values by teacher, of at least two α.
     """
+    enough = {cell: values for cell, values in cells.items() if len(values) >= LEAST_SEEDS}
+    tested = {alpha for alpha, _ in enough}
+    cells = enough | {cell: values for cell, values in cells.items() if cell[0] not in tested}
+    shared = set.intersection(*(set(values) for values in cells.values()))
+    if len(shared) >= LEAST_SEEDS:
+        cells = {cell: {key: values[key] for key in shared} for cell, values in cells.items()}
     spreads = {cell: over_seeds(list(values.values())) for cell, values in cells.items()}
     ranked = sorted(spreads, key=lambda cell: (-spreads[cell].mean, cell[1]))
     others = [cell for cell in ranked if cell[0] != ranked[0][0]]

@@ -145,8 +145,10 @@ class Claims:
         sentences += map(self._smoothing, choices)
         sentences = sentences or ["There are no students at two temperatures to compare."]
         sentences += [self._eta(finding.alpha, finding.eta) for finding in findings if finding.eta]
-        if short := [run for run in study.runs if unfinished(run.record)]:
-            sentences.append(f"Not at the end of their training, but counted: {', '.join(run.name for run in short)}.")
+        short = [run for run in study.runs if unfinished(run.record)]
+        for said, counted in (("but counted", True), ("and without a result yet", False)):
+            if names := [run.name for run in short if bool(run.metrics) == counted]:
+                sentences.append(f"Not at the end of their training, {said}: {', '.join(names)}.")
         if study.students and not any(finding.eta for finding in findings):
             sentences.append(f"η, {self.change}, was not measured.")
         return sentences
@@ -175,9 +177,8 @@ class Claims:
         )
         said = f"Smoothed or not: the best students are those of {best}; the best of {other}"
         if (found := choice.comparison) is None:
-            teachers = min(choice.best.spread.n, choice.other.spread.n)
-            few = "one teacher" if teachers == 1 else f"{teachers} teachers"
-            return f"{said}; from {few} of each kind nothing is claimed of smoothing."
+            teachers = f"{choice.best.spread.n} and {choice.other.spread.n} teachers"
+            return f"{said}; {teachers} are too few to claim anything of smoothing."
         p = self.adjusted["smoothing", found]
         of = f"{found.seeds} teachers, {_interval(found.interval, 2)}, {p_in_words(p)}"
         points = "points" if unit == "%" else unit

@@ -332,6 +332,7 @@ def test_students_of_differently_smoothed_teachers_say_whether_to_smooth_where_t
     assert (row["best"]["label_smoothing"], row["other"]["label_smoothing"], row["best"]["n"]) == (0.0, 0.1, 4)
     assert (row["verdict"], row["more_than_chance"]) == ("no", True)
     assert "Do not smooth the teacher: in your runs the best students of α = 0 (T = 1) are above" in text
+    assert "(T = 1) by 2.10 points, 95 % interval" in " ".join(text.split())
     text, one = answer(file, tmp_path / "few")
     assert [row["verdict"] for row in one["runs"]["smoothings"]] == ["too few teachers"]
     assert "smooth the teacher:" not in text.lower()
@@ -432,7 +433,11 @@ def test_without_students_of_other_smoothing_teachers_of_both_kinds_are_a_next_s
     about = {"kind": "vision", "fingerprint": "weights of 0.1", "checkpoint": str(directory / "last.pth.tar")}
     _, one = answer(teacher("a", **about), tmp_path)
     (command,) = [step["command"] for step in one["next"] if "smooth the teacher" in step["settles"]]
-    assert command == "lskd vision train --data-dir 'a b' --smoothing 0 0.1 --seed 1 2 3"
+    assert command == (
+        "lskd vision train --data-dir 'a b' --smoothing 0 0.1 --seed 4 5 6 && for SEED in 4 5 6; do for A in 0 0.1; do "
+        "lskd vision train --data-dir 'a b' --kd-temperature 1 2 3 4 "
+        f"--kd-checkpoint {directory.parent}/teacher_net_a$A_s$SEED/last.pth.tar --seed $SEED; done; done"
+    )
 
 
 def test_translation_has_a_command_for_each_temperature(answer, teacher, tmp_path):

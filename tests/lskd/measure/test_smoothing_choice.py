@@ -71,6 +71,15 @@ def test_a_teacher_counts_once_however_many_students_it_has(tmp_path):
     assert found.best.spread.mean == pytest.approx(85 + 1 + 0.05)
 
 
+def test_a_temperature_of_few_teachers_and_a_teacher_without_its_pair_do_not_prevent_the_comparison():
+    cells = {(0.0, 1.0): {1: 88.0, 2: 88.3, 3: 87.9, 4: 88.1}, (0.1, 1.0): {1: 84.1, 2: 84.6, 3: 84.0, 4: 84.3}}
+    best, other, expected = best_of_two(cells)
+    assert (best.alpha, other.alpha, expected.paired) == (0.0, 0.1, True)
+    assert best_of_two(cells | {(0.1, 8.0): {1: 95.0}}) == (best, other, expected)
+    *_, without = best_of_two(cells | {(0.1, 1.0): {seed: cells[0.1, 1.0][seed] for seed in (1, 2, 3)}})
+    assert (without.seeds, without.paired) == (3, True)
+
+
 @pytest.mark.parametrize("teachers", [3, 5, 10])
 @pytest.mark.parametrize(("of_teachers", "of_students"), [(1, 0.5), (0, 1), (2, 0.2)])
 def test_where_smoothing_changes_nothing_it_is_hardly_ever_said_to(teachers, of_teachers, of_students):
