@@ -50,7 +50,10 @@ def batch_lines(runs: Sequence[Run], batch: int, batches: int) -> list[str]:
 
 
 def table(runs: Sequence[Run]) -> str:
-    """The results of the runs: best and last accuracy on the validation split, and where everything is."""
+    """The results of the runs: best and last accuracy on the validation split, and where everything is.
+
+    Where there is a moving average of the weights, its accuracy, by which the best checkpoint is chosen.
+    """
     width = max(len(run.name) for run in runs)
     lines = [f"{'run':<{width}} {'best top-1':>12} {'last top-1':>12}"]
     for run in runs:
@@ -58,6 +61,7 @@ def table(runs: Sequence[Run]) -> str:
         if record is None:
             lines.append(f"{run.name:<{width}} failed: {run.failure}")
             continue
-        best, last = (record.metrics["valid"][name]["top1"] for name in (BEST, LAST))
-        lines.append(f"{run.name:<{width}} {best:>10.2f} % {last:>10.2f} %")
+        ema = "top1_ema" in record.metrics["valid"][LAST]
+        best, last = (record.metrics["valid"][name]["top1_ema" if ema else "top1"] for name in (BEST, LAST))
+        lines.append(f"{run.name:<{width}} {best:>10.2f} % {last:>10.2f} %" + " (EMA)" * ema)
     return "\n".join([*lines, f"in {runs[0].directory.parent}"])

@@ -191,7 +191,7 @@ def complete(directory: Path) -> str:
         f"{students} students and {len(rows) - students} models without a teacher, {hours:.1f} core hours of training."
     )
     if missing:
-        said += f" Not complete, and so without tests: question {'; '.join(missing)}."
+        said += f" Not complete, and so not tested: question {'; '.join(missing)}."
     return said
 
 
