@@ -61,7 +61,7 @@ class Committed:
         """Those in a directory, and in the one of the grid beside it."""
         images, grid = Results(directory), beside(directory, GRID)
         larger = Results(grid, student=LARGE)
-        kinds = {"the letters": images} | ({"a larger student": larger} if larger.cost(PLAIN, SMOOTHED, 3) else {})
+        kinds = {"a small ResNet": images} | ({"a larger ResNet": larger} if larger.cost(PLAIN, SMOOTHED, 3) else {})
         kinds |= {
             PLACES[where]: place(where, found) for where in ELSEWHERE if (found := beside(directory, where)).is_dir()
         }

@@ -37,7 +37,7 @@ def in_short(directory: Path) -> str:
 def costs(directory: Path) -> str:
     """What T costs from a smoothed teacher with plain steps and with ``match``, a row for each kind of students."""
     results, rows = Results(directory), _tests(directory)
-    questions = {"the letters": "2", "a student as large as its teacher": "2, larger student"}
+    questions = {"a small ResNet": "2", "a ResNet as large as its teacher": "2, larger student"}
     questions |= {PLACES[where]: f"5, {where}: 2" for where in ELSEWHERE}
     table = []
     for name, question in questions.items():
@@ -47,10 +47,10 @@ def costs(directory: Path) -> str:
             table.append([name, *map(cell, tests)])
     again = [rows.get(("1", "1 accuracy falls with T", f"cost of T = {T}, α = 0.1"), {}) for T in (3, 64)]
     if table and all(test.get("low") for test in again):
-        table.insert(1, ["the letters, other runs with the same seeds", cell(again[0]), "–", cell(again[1]), "–"])
+        table.insert(1, ["the small ResNet, other runs with the same seeds", cell(again[0]), "–", cell(again[1]), "–"])
     unsmoothed = [untested(results.cost(way, 0.0, T)) for T in (3, 64) for way in (PLAIN, "match")]
     if all(unsmoothed) and table:
-        table.append(["the letters, *teacher without smoothing* (not tested)", *unsmoothed])
+        table.append(["the small ResNet, *teacher without smoothing* (not tested)", *unsmoothed])
     head = ["students", *(f"T = {T}, {way}" for T in (3, 64) for way in ("SGD", "`match`"))]
     return markdown(head, table) if table else ""
 
