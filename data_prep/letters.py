@@ -186,7 +186,10 @@ def main(arguments: argparse.Namespace) -> None:
     in_split = {split: np.array([font["split"] == split for font in fonts]) for split in SPLITS}
     splits = {split: letters.select(mask[letters.font]) for split, mask in in_split.items()}
     write_data(arguments.dest, splits, classes, fonts, parameters)
-    sizes = " and ".join(f"{len(splits[split])} {split} images ({in_split[split].sum()} fonts)" for split in SPLITS)
+    fonts = {split: int(in_split[split].sum()) for split in SPLITS}
+    sizes = " and ".join(
+        f"{len(splits[split])} {split} images ({fonts[split]} font{'s' * (fonts[split] > 1)})" for split in SPLITS
+    )
     print(f"{arguments.dest}: {sizes} of {len(classes)} classes")
 
 

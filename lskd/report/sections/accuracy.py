@@ -13,7 +13,7 @@ from lskd.report.plots import Series, lines, svg
 # Where the paper has not these data: a table of its own data that is nearest in kind, and its student.
 NEAREST = {"vision": ("2B", "ResNet-18"), "translation": ("5", "Transformer")}
 LEAST_SPAN = 4.0  # points of accuracy or BLEU on the axis, so that small differences look small
-UNSCORED = "no result: lskd nmt score makes BLEU, the last epoch of a training makes accuracy"
+UNSCORED = "no result: lskd nmt score makes BLEU, the validation after the last epoch of a training makes accuracy"
 TITLES = {"top1": "top-1 %", "top5": "top-5 %", "bleu": "BLEU"}
 
 
