@@ -186,9 +186,9 @@ def main(arguments: argparse.Namespace) -> None:
     in_split = {split: np.array([font["split"] == split for font in fonts]) for split in SPLITS}
     splits = {split: letters.select(mask[letters.font]) for split, mask in in_split.items()}
     write_data(arguments.dest, splits, classes, fonts, parameters)
-    fonts = {split: int(in_split[split].sum()) for split in SPLITS}
+    numbers = {split: int(in_split[split].sum()) for split in SPLITS}
     sizes = " and ".join(
-        f"{len(splits[split])} {split} images ({fonts[split]} font{'s' * (fonts[split] > 1)})" for split in SPLITS
+        f"{len(splits[split])} {split} images ({number} font{'s' * (number > 1)})" for split, number in numbers.items()
     )
     print(f"{arguments.dest}: {sizes} of {len(classes)} classes")
 
