@@ -88,7 +88,7 @@ class InstalledCommandParser(OneLineParser):
         _add_debug(found)
         own = found.parse_args(args)
         # Only its own arguments, as with `python -m`: a training records them, and compares them to resume.
-        shared = {"debug": own.debug} if hasattr(own, "debug") else {}
+        shared = {name: getattr(own, name) for name in ("debug", "resumes") if hasattr(own, name)}
         return argparse.Namespace(run=lambda _: module.main(own), **shared), []
 
 

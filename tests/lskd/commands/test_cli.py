@@ -175,3 +175,9 @@ def test_no_input_is_written_over(words, message, tmp_path):
 def test_debug_shows_where_an_error_came_from(tmp_path):
     answer = run("lskd entropy missing.representations.safetensors --debug", cwd=tmp_path, status=1)
     assert "Traceback" in answer.stderr
+
+
+def test_a_subcommand_of_another_package_says_whether_it_resumes_as_its_own_parser_does():
+    resuming = parser().parse_args(["data", "imagenet", "--check", "imagenet"])
+    other = parser().parse_args(["data", "letters", "--dest", "letters"])
+    assert (resuming.resumes, hasattr(other, "resumes")) == (True, False)
