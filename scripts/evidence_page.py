@@ -16,7 +16,7 @@ from typing import Self
 
 from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
-from evidence_summary import costs, drift_with_match, in_short
+from evidence_summary import costs, drift_with_match, in_short, with_adamw
 from evidence_tables import (
     PLACES,
     accuracy,
@@ -123,6 +123,7 @@ def filled(page: str, directory: Path) -> str:
         "costs": lambda: costs(directory),
         "short": lambda: in_short(directory),
         "elsewhere": lambda: elsewhere(directory),
+        "adamw": lambda: with_adamw(place("convnext", beside(directory, "convnext"))),
         "translation": lambda: statements(["3"])(directory),
         "ways": lambda: ways(committed.translations),
         "advice": lambda: advice(beside(directory, GRID)),

@@ -7,7 +7,7 @@ import evidence_page
 import pytest
 import study_tests
 from evidence_page import filled
-from evidence_summary import costs
+from evidence_summary import costs, with_adamw
 from test_study_tests import SEEDS, made_up, made_up_studies, made_up_translations, step_size_alone
 
 from lskd.io.errors import InputError
@@ -91,6 +91,9 @@ def test_the_first_table_has_what_t_costs_each_kind_of_students_and_marks_what_i
             assert cell.strip("*").replace("−", "-").startswith(f"{sum(values) / 5:.2f} (")
             assert cell.startswith("**") == (variant == "plain" and alpha == 0.1)
     assert costs(tmp_path) == ""
+    found = [elsewhere.cost("adamw", 0.1, T).values() for T in (3, 64)]
+    means = [f"{sum(values) / 5:.2f}".replace("-", "−") for values in found]
+    assert re.search(rf"T = 3 costs {means[0]} \(.+\), T = 64 {means[1]} \(.+\) points\.", with_adamw(elsewhere))
 
 
 def test_each_picture_shows_what_there_is_and_is_the_same_each_time(tmp_path):
