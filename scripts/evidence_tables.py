@@ -32,7 +32,7 @@ RULES: dict[str, Callable[[Mapping[str, str]], int]] = {
     "T = 4": lambda row: 4,
     "the advice from runs": lambda row: int(row["runs"]),
 }
-PLACES = {"other-fonts": "other fonts", "convnext": "a ConvNeXt", "fashion": "Fashion-MNIST"}
+PLACES = {"other-fonts": "a small ResNet, other fonts", "convnext": "a ConvNeXt", "fashion": "Fashion-MNIST"}
 
 
 def accuracy(results: Results) -> str:

@@ -81,7 +81,7 @@ def test_the_first_table_has_what_t_costs_each_kind_of_students_and_marks_what_i
     rows = [line.strip("| ").split(" | ") for line in costs(directory).splitlines()[2:]]
     again = rows.pop(1)
     assert (again[0], again[2], again[4]) == ("the small ResNet, other runs with the same seeds", "–", "–")
-    names = ["a small ResNet", "a ResNet as large as its teacher", "other fonts"]
+    names = ["a small ResNet", "a ResNet as large as its teacher", "a small ResNet, other fonts"]
     assert [row[0] for row in rows] == [*names, "the small ResNet, *teacher without smoothing* (not tested)"]
     kinds = [(results, 0.1, None), (results, 0.1, "resnet10t"), (elsewhere, 0.1, None), (results, 0.0, None)]
     for (_, *cells), (found, alpha, model) in zip(rows, kinds, strict=True):
