@@ -197,7 +197,8 @@ def test_a_run_in_the_directory_is_left_alone(options, reason, company, images, 
 def test_students_train_with(options, images, image_teachers, tmp_path):
     result = train_images(images, tmp_path, STUDENT, image_teachers[1], options, "--epochs 1 --kd-temperature 2")
     records = [json.loads(path.read_text()) for path in tmp_path.rglob("run.json")]
-    rows = re.findall(r"^\S+_s42 +\d+\.\d\d % +\d+\.\d\d %$", result.stdout, re.MULTILINE)  # of the table
+    rows = re.findall(r"^\S+_s42 +\d+\.\d\d % +\d+\.\d\d %( \(EMA\))?$", result.stdout, re.MULTILINE)  # the table
+    assert {bool(ema) for ema in rows} == {"ema" in options}
     assert len(records) == len(rows) == 1 + ("efficientnet" in options)
     for record in records:
         row = record["history"][0]
