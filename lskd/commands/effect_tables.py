@@ -64,13 +64,13 @@ def smoothing_rows(choices: Sequence[SmoothingChoice]) -> list[dict[str, Any]]:
     adjusted = iter(holm([each.comparison.p for each in choices if each.comparison]))
     rows = []
     for each in choices:
-        p = next(adjusted) if each.comparison else None
-        found = each.comparison and {"mean": each.comparison.difference}
-        if found and each.comparison:
-            found["low"], found["high"] = each.comparison.interval
+        p, difference = None, None
+        if each.comparison is not None:
+            p, (low, high) = next(adjusted), each.comparison.interval
+            difference = {"mean": each.comparison.difference, "low": low, "high": high}
         row = {"study": each.study.title, "unit": each.study.unit}
         row |= {"best": _best_students(each.best), "other": _best_students(each.other)}
-        row |= {"difference": found, "p_adjusted": p, "more_than_chance": p is not None and p <= LEVEL}
+        row |= {"difference": difference, "p_adjusted": p, "more_than_chance": p is not None and p <= LEVEL}
         rows.append(row | {"verdict": smoothing_verdict(each, p)})
     return rows
 
