@@ -30,7 +30,7 @@ from evidence_tables import (
 )
 from image_statements import ELSEWHERE, GRID, LARGE, SMOOTHED, Results, beside, place
 from planned_tests import BySeed
-from study_drawings import draw_cost, draw_drift, draw_elsewhere, draw_temperature, draw_translation
+from study_drawings import draw_cost, draw_drift, draw_kinds, draw_temperature, draw_translation
 from translation_statements import Translations
 
 from lskd.io.errors import input_error, run_command
@@ -81,7 +81,7 @@ PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed],
         lambda found: found.images.cost(PLAIN, SMOOTHED, 3),
     ),
     "kinds": (
-        lambda found: draw_elsewhere(found.kinds),
+        lambda found: draw_kinds(found.kinds),
         "What T costs each kind of students, with plain steps and with those of T = 1",
         lambda found: found.images.cost(PLAIN, SMOOTHED, 3) if len(found.kinds) > 1 else {},
     ),

@@ -80,7 +80,7 @@ def draw_cost(results: Results) -> str:
         return svg(drawing)
 
 
-def draw_elsewhere(kinds: Mapping[str, Results]) -> str:
+def draw_kinds(kinds: Mapping[str, Results]) -> str:
     """What T = 3 and 64 cost each kind of students of a smoothed teacher, with plain steps and with those of T = 1.
 
     Args:

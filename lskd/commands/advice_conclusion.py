@@ -121,9 +121,7 @@ def _of_studies(measured: Sequence[dict[str, Any]]) -> list[str]:
 
 def _of_own_runs(effect: dict[str, Any]) -> str:
     found = effect["difference"]
-    points = "points" if effect["unit"] == "%" else effect["unit"]
-    size = f"{found['mean']:.2f} {points}, 95 % interval {found['low']:+.2f} to {found['high']:+.2f}"
-    size += f", {found['seeds']} seeds, the best of {found['temperatures']} temperatures"
+    size = f"{_size(effect)}, {found['seeds']} seeds, the best of {found['temperatures']} temperatures"
     if found["more_than_chance"]:
         return f"T = {found['higher']:g}: in your runs it is above T = {found['lower']:g} by {size}: more than chance."
     other = found["higher"] if found["lower"] == 1 else found["lower"]
@@ -131,6 +129,12 @@ def _of_own_runs(effect: dict[str, Any]) -> str:
         f"T = 1: no other T is shown to be better. In your runs T = {found['higher']:g} is above "
         f"T = {found['lower']:g} by {size}, which may be chance; more seeds would tell T = 1 from T = {other:g}."
     )
+
+
+def _size(row: dict[str, Any]) -> str:
+    """The difference of a row with its unit and interval."""
+    found, points = row["difference"], "points" if row["unit"] == "%" else row["unit"]
+    return f"{found['mean']:.2f} {points}, 95 % interval {found['low']:+.2f} to {found['high']:+.2f}"
 
 
 def _of_few_seeds(ours: Sequence[dict[str, Any]]) -> str:
@@ -151,12 +155,10 @@ def _of_smoothing(choice: dict[str, Any]) -> str:
         (smoothing_words(each), f"T = {each['temperature']:g}") for each in (choice["best"], choice["other"])
     )
     which = "Do not smooth the teacher" if choice["best"]["label_smoothing"] == 0 else f"Smooth the teacher by {better}"
-    setting, points = choice["study"].partition(", ")[2], "points" if choice["unit"] == "%" else choice["unit"]
-    found = choice["difference"]
-    size = f"{found['mean']:.2f} {points}, 95 % interval {found['low']:+.2f} to {found['high']:+.2f}"
+    setting = choice["study"].partition(", ")[2]
     return (
         f"{which}: in your runs{setting and f' with {setting}'} the best students of {better} ({higher}) are above "
-        f"those of {other} ({lower}) by {size}: more than chance."
+        f"those of {other} ({lower}) by {_size(choice)}: more than chance."
     )
 
 
