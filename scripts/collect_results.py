@@ -9,7 +9,7 @@ With ``--add`` the rows of other runs stay, as those of studies that another mac
 - translations.csv: a row for each scored translation model: what it is, test BLEU and chrF of the best checkpoint.
 - students.csv: a row for each image model whose training has ended, students and teachers: what it is, its last epoch,
   its gradient relative to T = 1.
-- epochs.csv: validation top-1 of each epoch.
+- epochs.csv: validation top-1 of each epoch; translations_epochs.csv: validation BLEU, of those that have it.
 - measures.csv: of each run with representations of the validation images: collapse, calibration, distances.
 - eta.csv, translations_eta.csv: a row for each student at T > 1: η from the student at T = 1 of the same variant, α and
   seed, or of the plain one where the variant has none; the mean over the targets, and how many have the paper's sign.
@@ -46,7 +46,8 @@ FILES = {
 }
 EPOCH = ("valid_top1", "valid_top5", "valid_nll_loss", "valid_teacher_agreement", "valid_teacher_kl")
 SCORES = ("bleu", "chrf")
-TABLES = ("students.csv", "epochs.csv", "measures.csv", "eta.csv", "translations.csv", "translations_eta.csv")
+TABLES = ("students.csv", "epochs.csv", "measures.csv", "eta.csv")
+TABLES += ("translations.csv", "translations_eta.csv", "translations_epochs.csv")
 Key = tuple[str, str, float, int]  # variant, model, α, seed
 
 
@@ -73,12 +74,8 @@ def collect(place: Path, dest: Path, data: str | None = None, add: bool = False)
     tables["translations_eta.csv"] = etas(scored, place)
     images = finished([run for run in found if run.kind == "vision"])
     tables["students.csv"] = [about(run) | last_epoch(run) for run in images]
-    tables["epochs.csv"] = [
-        {"run": run.name, "epoch": each["epoch"], "valid_top1": f"{each['valid_top1']:.3f}"}
-        for run in images
-        for each in run.record.history
-        if "valid_top1" in each
-    ]
+    tables["epochs.csv"] = by_epoch(images, "valid_top1", ".3f")
+    tables["translations_epochs.csv"] = by_epoch(scored, "valid_bleu", ".2f")
     measured = tqdm([run for run in images if sets_of(run, place)], desc="measures", unit=" runs", disable=None)
     tables["measures.csv"] = [{"run": run.name} | measures_of(run, place) for run in measured]
     tables["eta.csv"] = etas(images, place)
@@ -97,6 +94,16 @@ def finished(runs: Sequence[Run]) -> list[Run]:
     if left_out := [run.name for run in runs if run not in kept]:
         print(f"left out, as their training has not ended: {shortened(left_out, 5)}", file=sys.stderr)
     return kept
+
+
+def by_epoch(runs: Sequence[Run], name: str, form: str) -> list[dict[str, Any]]:
+    """A row for each epoch of each run that has a number of that name, written in a form of Python's."""
+    return [
+        {"run": run.name, "epoch": each["epoch"], name: format(each[name], form)}
+        for run in runs
+        for each in run.record.history
+        if name in each
+    ]
 
 
 def etas(runs: Sequence[Run], place: Path) -> list[dict[str, Any]]:

@@ -30,8 +30,8 @@ from evidence_tables import (
 )
 from image_statements import ELSEWHERE, GRID, LARGE, SMOOTHED, Results, beside, place
 from planned_tests import BySeed
-from study_drawings import draw_cost, draw_drift, draw_kinds, draw_temperature, draw_translation
-from translation_statements import Translations
+from study_drawings import draw_cost, draw_drift, draw_kinds, draw_temperature, draw_translation, draw_updates
+from translation_statements import LONGER, OTHERS, Translations
 
 from lskd.io.errors import input_error, run_command
 from lskd.io.files import write_text
@@ -95,6 +95,11 @@ PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed],
         "Test BLEU against the temperature: all tokens, the teacher's top 4, steps as at T = 1",
         lambda found: found.translations.cost(PLAIN, SMOOTHED, 3),
     ),
+    "updates": (
+        lambda found: draw_updates(found.translations),
+        "Validation BLEU against the epoch, at T = 1 and, with each control, at T = 64",
+        lambda found: found.translations.cost(LONGER, SMOOTHED, 64),
+    ),
 }
 
 
@@ -124,7 +129,11 @@ def filled(page: str, directory: Path) -> str:
         "short": lambda: in_short(directory),
         "elsewhere": lambda: elsewhere(directory),
         "adamw": lambda: with_adamw(place("convnext", beside(directory, "convnext"))),
-        "translation": lambda: statements(["3"])(directory),
+        "translation": lambda: statements(["3.1", "3.2"])(directory),
+        "words": lambda: statements(["3.3"])(directory),
+        "distilling": lambda: statements(["3.4"])(directory),
+        "longer": lambda: statements(["3.5"])(directory),
+        "russian": lambda: statements([f"3.{OTHERS}"])(directory),
         "ways": lambda: ways(committed.translations),
         "advice": lambda: advice(beside(directory, GRID)),
         "complete": lambda: complete(directory),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.style import context
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from planned_tests import BySeed
-from translation_statements import Translations
+from translation_statements import LONGER, Translations
 
 from lskd.measure.comparisons import mean_test
 from lskd.records.spread import over_seeds
@@ -148,6 +148,29 @@ def draw_translation(translations: Translations) -> str:
         panels[0].set_ylabel("test BLEU")
         if panels[0].get_legend_handles_labels()[0]:
             panels[0].legend(frameon=False, loc="lower left")
+        return svg(drawing)
+
+
+def draw_updates(translations: Translations) -> str:
+    """Validation BLEU against the epoch, at T = 1 and, of each way to train a student, at T = 64: means over seeds."""
+    shown = {(LONGER, 1.0): "T = 1", (LONGER, 64.0): "T = 64", (f"{LONGER}-top-4", 64.0): "T = 64, top 4"}
+    shown |= {(f"{LONGER}-match", 64.0): "T = 64, match", (f"{LONGER}-standardised", 64.0): "T = 64, standardised"}
+    shown |= {(LONGER, None): "no teacher"}
+    with context(SETTINGS):
+        drawing = Figure(figsize=(8, 3.2), layout="constrained")
+        axes: Axes = drawing.subplots()
+        for place, ((variant, T), label) in enumerate(shown.items()):
+            curves = list(translations.curves[variant, SMOOTHED, T].values())
+            if curves:
+                epochs = sorted(set.intersection(*map(set, curves)))
+                means = [sum(curve[epoch] for curve in curves) / len(curves) for epoch in epochs]
+                marks = {"marker": style.MARKERS[place], "linestyle": style.DASHES[place]}
+                axes.plot(epochs, means, label=label, color=f"C{place}", markevery=2, **marks)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("validation BLEU")
+        axes.grid(axis="y", color=INK, alpha=0.25)
+        if axes.get_legend_handles_labels()[0]:
+            drawing.legend(frameon=False, loc="outside right center")
         return svg(drawing)
 
 

@@ -10,14 +10,22 @@ from planned_tests import BySeed, Test, minus, planned, read_rows
 
 SEEDS = range(11, 14)
 SMOOTHED = 0.1
+LONGER = "epochs-x4"
+# Variants whose loss is another's at T = 1.
+AT_T_1 = {"match": PLAIN, f"{LONGER}-match": LONGER}
 EN_DE, EN_RU = "en-de", "en-ru"
+OTHERS = "1, Russian and the paper's code"  # the family of the tests beside English to German with all tokens
 
 
 class Translations:
     """The committed results of translation, as numbers by seed.
 
     Args:
-        directory: with translations.csv and translations_eta.csv of ``scripts/collect_results.py``.
+        directory: with translations.csv, translations_eta.csv and translations_epochs.csv of
+            ``scripts/collect_results.py``.
+
+    Attributes:
+        curves: by variant, α and T validation BLEU of each seed by the epoch, English to German.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -25,6 +33,10 @@ class Translations:
         self.scores = {"bleu": defaultdict(dict), "chrf": defaultdict(dict)}
         self._eta: dict[tuple[str, str, float, float | None], dict[int, float]] = defaultdict(dict)
         etas = {row["run"]: float(row["eta_similar_percent"]) for row in read_rows(directory / "translations_eta.csv")}
+        self.curves: dict[tuple[str, float, float | None], dict[int, dict[int, float]]] = defaultdict(dict)
+        curves: dict[str, dict[int, float]] = defaultdict(dict)
+        for row in read_rows(directory / "translations_epochs.csv"):
+            curves[row["run"]][int(row["epoch"])] = float(row["valid_bleu"])
         for row in read_rows(directory / "translations.csv"):
             name = row["run"].rpartition("/")[2]
             if (
@@ -38,10 +50,12 @@ class Translations:
                 scores[key][int(row["seed"])] = float(row[metric])
             if row["run"] in etas:
                 self._eta[key][int(row["seed"])] = etas[row["run"]]
+            if row["run"] in curves and pair == EN_DE:
+                self.curves[key[1:]][int(row["seed"])] = curves[row["run"]]
 
     def cost(self, variant: str, alpha: float, T: float, pair: str = EN_DE) -> BySeed:
-        """BLEU at T = 1 less BLEU at T; ``match`` has the plain students at T = 1."""
-        first = PLAIN if variant == "match" else variant
+        """BLEU at T = 1 less BLEU at T; a variant that is not trained at T = 1 has the one in :data:`AT_T_1` there."""
+        first = AT_T_1.get(variant, variant)
         return minus(self.of(first, alpha, 1, pair), self.of(variant, alpha, T, pair))
 
     def of(self, variant: str, alpha: float, T: float | None, pair: str = EN_DE, metric: str = "bleu") -> BySeed:
@@ -54,11 +68,14 @@ class Translations:
 
 
 def translation(results: Translations) -> list[Test]:
-    """Question 3: does translation lose by the temperature, the truncation or the step, and by what does it gain?"""
+    """Question 3: does translation lose by the temperature, the truncation or the step, and by what does it gain?
+
+    Each of its parts is a family of tests.
+    """
     tests = []
 
-    def add(statement: str, what: str, expected: int, values: BySeed) -> None:
-        tests.append(planned("3", statement, what, expected, values, SEEDS))
+    def add(statement: str, what: str, expected: int, values: BySeed, family: str = "") -> None:
+        tests.append(planned(f"3.{family or statement[0]}", statement, what, expected, values, SEEDS))
 
     for pair, alpha, T in itertools.product((EN_DE, EN_RU), (0.0, SMOOTHED), (2, 3, 64)):
         for variant, how in ((PLAIN, "all tokens"), ("mkd", "as the code")):
@@ -67,6 +84,7 @@ def translation(results: Translations) -> list[Test]:
                 f"cost of T = {T}, {pair}, {how}, α = {alpha:g}",
                 1,
                 results.cost(variant, alpha, T, pair),
+                "1" if (pair, variant) == (EN_DE, PLAIN) else OTHERS,
             )
     for alpha in (0.0, SMOOTHED):
         plain = results.cost(PLAIN, alpha, 64)
@@ -90,4 +108,10 @@ def translation(results: Translations) -> list[Test]:
         add("4 word by word", f"word by word less no teacher, α = {alpha:g}", 1, minus(words, alone))
         add("4 sentence by sentence", f"translations less no teacher, α = {alpha:g}", 1, minus(sentences, alone))
         add("4 both", f"both less word by word, α = {alpha:g}", 1, minus(both, words))
+    left = results.cost(LONGER, SMOOTHED, 64)
+    removed = minus(results.cost(PLAIN, SMOOTHED, 64), left)
+    add("5 more updates", "part of the cost of T = 64 removed by four times the epochs", 1, removed)
+    add("5 more updates", "cost of T = 64 with four times the epochs", 1, left)
+    with_match = results.cost(f"{LONGER}-match", SMOOTHED, 64)
+    add("5 the step", "cost of T = 64 with four times the epochs and match", 1, with_match)
     return tests

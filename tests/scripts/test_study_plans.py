@@ -16,6 +16,7 @@ from lskd_vision.loss_config import DistillationConfig
 EXPERIMENTS = read_experiments()
 STUDIES = [name for name, each in EXPERIMENTS.items() if each.kind == "study"]
 BOTH, FOUR, SMOOTHINGS = ("0", "0.1"), ("0", "0.05", "0.1", "0.2"), ("0", "0.05", "0.1", "0.2", "0.3")
+SMOOTHED, ENDS = ("0.1",), ("1", "64")
 MOST_T, ALL_T, FEW_T = ("1", "2", "3", "4", "64"), ("1", "2", "3", "64"), ("1", "3", "64")
 # For each study and directory the α, the T and what a run's name has of the loss. A dot begins a variant's directory.
 GRIDS = {
@@ -44,6 +45,13 @@ GRIDS = {
     },
     "study-sequence": {end: (BOTH, ("1",), "") for end in ("", ".sequence-level", ".both")},
     "study-smoothing": {"": (SMOOTHINGS, ALL_T, "")},
+    "study-updates": {
+        "": (SMOOTHED, ENDS, ""),
+        ".epochs-x4": (SMOOTHED, ENDS, ""),
+        ".epochs-x4-top-4": (SMOOTHED, ("64",), ""),
+        ".epochs-x4-match": (SMOOTHED, ("64",), ""),
+        ".epochs-x4-standardised": (SMOOTHED, ("64",), ""),
+    },
 }
 # α of the labels of students without a teacher, and the directories of those.
 ALONE = {
@@ -54,8 +62,9 @@ ALONE = {
     "study-truncation": (BOTH, ("",)),
     "study-step-translation": (BOTH, ("",)),
     "study-sequence": (BOTH, ("",)),
+    "study-updates": (SMOOTHED, ("", ".epochs-x4")),
 }
-TRANSLATION = ("study-truncation", "study-step-translation", "study-sequence")
+TRANSLATION = ("study-truncation", "study-step-translation", "study-sequence", "study-updates")
 OPTIONS = {
     ".adamw": {"--opt": "adamw", "--weight-decay": "0.05"},
     ".match": {"--kd-gradient-scale": "match"},
@@ -72,6 +81,9 @@ OPTIONS = {
     ".top-4": {"--teacher-topk": "4"},
     ".top-16": {"--teacher-topk": "16"},
     ".top-64": {"--teacher-topk": "64"},
+    ".epochs-x4-top-4": {"--teacher-topk": "4"},
+    ".epochs-x4-match": {"--kd-gradient-scale": "match"},
+    ".epochs-x4-standardised": {"--kd-loss": "standardised"},
 }
 # What no student of Table 2A or Table 5's first reading has.
 ODD = {"--kd-loss", "--kd-gradient-scale", "--kd-student-temperature", "--teacher-topk"}

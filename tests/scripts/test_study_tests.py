@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -209,8 +210,17 @@ def made_up_translations(directory):
         row = {"run": run, "variant": variant, "label_smoothing": alpha, "seed": seed}
         bleu = 20 + gain + 0.05 * draws.normal()
         rows.append(row | {"bleu": bleu, "chrf": 2 * bleu})
+    longer = (("", 1, 25), ("", 64, 22), ("-match", 64, 24), ("-top-4", 64, 21), ("-standardised", 64, 25))
+    curves = []
+    for seed, (end, T, mean) in itertools.product(range(11, 14), longer):
+        run = f"help.en-de.epochs-x4{end}/transformer-small_a0.1_T{T}_s{seed}"
+        row = {"run": run, "variant": f"epochs-x4{end}", "label_smoothing": 0.1, "seed": seed}
+        bleu = mean + 0.05 * draws.normal()
+        rows.append(row | {"bleu": bleu, "chrf": 2 * bleu})
+        curves += [{"run": run, "epoch": epoch, "valid_bleu": epoch + seed} for epoch in range(1, 21)]
     write(directory / "translations.csv", rows)
     write(directory / "translations_eta.csv", etas)
+    write(directory / "translations_epochs.csv", curves)
     return Translations(directory)
 
 
@@ -227,9 +237,19 @@ def test_statements_on_translation_are_tested_on_the_students_that_they_name(tmp
         "word by word less no teacher, α = 0": 1,
         "translations less no teacher, α = 0.1": 2,
         "both less word by word, α = 0": 2,
+        "part of the cost of T = 64 removed by four times the epochs": 1,
+        "cost of T = 64 with four times the epochs": 3,
+        "cost of T = 64 with four times the epochs and match": 1,
     }
     for what, mean in expected.items():
         assert float(rows[what]["mean"]) == pytest.approx(mean, abs=0.3), what
         assert rows[what]["verdict"] == "holds", what
-    assert len(rows) == 24 + 6 + 4 + 6
+    assert Counter(row["question"] for row in rows.values()) == {
+        "3.1": 6,
+        "3.1, Russian and the paper's code": 18,
+        "3.2": 6,
+        "3.3": 4,
+        "3.4": 6,
+        "3.5": 3,
+    }
     assert rows["cost of T = 2, en-de, all tokens, α = 0"]["verdict"] == "not shown"
