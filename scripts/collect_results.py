@@ -6,7 +6,8 @@
 
 With ``--add`` the rows of other runs stay, as those of studies that another machine has run.
 
-- translations.csv: a row for each scored translation model: what it is, test BLEU and chrF of the best checkpoint.
+- translations.csv: a row for each scored translation model: what it is, test BLEU and chrF of the best checkpoint, its
+  seconds.
 - students.csv: a row for each image model whose training has ended, students and teachers: what it is, its last epoch,
   its gradient relative to T = 1.
 - epochs.csv: validation top-1 of each epoch; translations_epochs.csv: validation BLEU, of those that have it.
@@ -70,7 +71,9 @@ def collect(place: Path, dest: Path, data: str | None = None, add: bool = False)
     check_writable("DEST", dest)
     tables: dict[str, Sequence[Mapping[str, Any]]] = {}  # written when all are there
     scored = [run for run in found if run.kind == "translation" and run.metrics]
-    tables["translations.csv"] = [about(run) | {name: run.metrics.get(name) for name in SCORES} for run in scored]
+    tables["translations.csv"] = [
+        about(run) | {name: run.metrics.get(name) for name in SCORES} | {"seconds": seconds_of(run)} for run in scored
+    ]
     tables["translations_eta.csv"] = etas(scored, place)
     images = finished([run for run in found if run.kind == "vision"])
     tables["students.csv"] = [about(run) | last_epoch(run) for run in images]
@@ -186,10 +189,14 @@ def last_epoch(run: Run) -> dict[str, Any]:
     history = run.record.history
     last, ratio = history[-1], history[0].get("train_kd_gradient_ratio")
     row = {name: "" if last.get(name) is None else f"{last[name]:.4f}" for name in EPOCH}
-    time = training_time(run.record)
-    seconds = "" if time is None or time.own is None else f"{time.own:.1f}"
     ratio = "" if ratio is None else f"{ratio:.4f}"
-    return {"epochs": len(history)} | row | {"first_gradient_ratio": ratio, "seconds": seconds}
+    return {"epochs": len(history)} | row | {"first_gradient_ratio": ratio, "seconds": seconds_of(run)}
+
+
+def seconds_of(run: Run) -> str:
+    """The time of a run's training, its part of it where several students were trained together; empty if unknown."""
+    time = training_time(run.record)
+    return "" if time is None or time.own is None else f"{time.own:.1f}"
 
 
 def measures_of(run: Run, place: Path) -> dict[str, str]:

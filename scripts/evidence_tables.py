@@ -7,8 +7,8 @@ from pathlib import Path
 from definitions import PLAIN
 from image_statements import ELSEWHERE, GRID, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside
 from planned_tests import BySeed, read_rows
+from translation_statements import PLACE, Translations
 from translation_statements import SEEDS as OF_TRANSLATION
-from translation_statements import Translations
 
 from lskd.measure.comparisons import mean_test
 from lskd.records.spread import over_seeds
@@ -187,9 +187,12 @@ def complete(directory: Path) -> str:
     missing = [question for question, found in verdicts.items() if "incomplete" in found]
     missing += [f"5, {PLACES[where]}" for where in ELSEWHERE if not beside(directory, where).is_dir()]
     students = len([row for row in rows if row["temperature"]])
-    said = (
-        f"{students} students and {len(rows) - students} models without a teacher, {hours:.1f} core hours of training."
-    )
+    translations = [
+        row for place in (directory, beside(directory, PLACE)) for row in read_rows(place / "translations.csv")
+    ]
+    of_translations = sum(float(row.get("seconds") or 0) for row in translations) / 3600
+    said = f"Images: {students} students and {len(rows) - students} models without a teacher, {hours:.1f} core hours of"
+    said += f" training. Translation: {len(translations)} models, {of_translations:.1f} core hours."
     if missing:
         said += f" Not complete, and so not tested: question {'; '.join(missing)}."
     return said

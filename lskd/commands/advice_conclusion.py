@@ -125,6 +125,11 @@ def _of_own_runs(effect: dict[str, Any]) -> str:
     if found["more_than_chance"]:
         return f"T = {found['higher']:g}: in your runs it is above T = {found['lower']:g} by {size}: more than chance."
     other = found["higher"] if found["lower"] == 1 else found["lower"]
+    if f"{found['mean']:.2f}" == "0.00":
+        return (
+            f"T = 1: no other T is shown to be better. In your runs T = {other:g} is as good ({size}); more seeds "
+            f"would tell T = 1 from T = {other:g}."
+        )
     return (
         f"T = 1: no other T is shown to be better. In your runs T = {found['higher']:g} is above "
         f"T = {found['lower']:g} by {size}, which may be chance; more seeds would tell T = 1 from T = {other:g}."

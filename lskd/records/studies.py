@@ -97,7 +97,7 @@ class Study:
         valid: dict[str | None, dict[str, Any]] = {}
         for (smoothing, _), runs in self.students.items():
             if smoothing == alpha:
-                valid |= {run.teacher.get("fingerprint"): run.teacher.get("valid", {}) for run in runs}
+                valid |= {teacher_of(run): run.teacher.get("valid", {}) for run in runs}
         values = [metrics[metric] for metrics in valid.values() if metrics.get(metric) is not None]
         return over_seeds(values) if values else None
 
@@ -110,7 +110,12 @@ def unknown_last(alpha: float | None) -> tuple[bool, float]:
 def pair(run: Run) -> tuple[Any, ...]:
     """What students at different T must share to be compared as a pair: the seeds and the teacher."""
     data_seed = run.record.configuration.get("host", {}).get("data_seed")
-    return run.record.seed, data_seed, run.teacher.get("fingerprint")
+    return run.record.seed, data_seed, teacher_of(run)
+
+
+def teacher_of(run: Run) -> str | None:
+    """What tells a student's teacher from others: the fingerprint of its weights, or its path where there is none."""
+    return run.teacher.get("fingerprint") or ", ".join(run.teacher.get("paths") or []) or None
 
 
 def smoothing(alpha: float | None) -> str:

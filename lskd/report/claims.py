@@ -179,6 +179,8 @@ class Claims:
         if (found := choice.comparison) is None:
             teachers = f"{choice.best.spread.n} and {choice.other.spread.n} teachers"
             return f"{said}; {teachers} are too few to claim anything of smoothing."
+        if abs(found.difference) < TIE:
+            return f"Smoothed or not: the best students of {best}, are as good as those of {other}."
         p = self.adjusted["smoothing", found]
         of = f"{found.seeds} teachers, {_interval(found.interval, 2)}, {p_in_words(p)}"
         points = "points" if unit == "%" else unit

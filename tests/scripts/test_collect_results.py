@@ -1,9 +1,11 @@
 """Tables of results are collected from run directories, whole or beside those of other machines."""
 
+import shutil
+
 import msgspec
 import pytest
 from collect_results import collect
-from helpers.small_runs import image_run
+from helpers.small_runs import image_run, translation_run
 from planned_tests import read_rows
 
 from lskd.io.errors import InputError
@@ -43,6 +45,23 @@ def test_a_row_is_the_last_epoch_of_a_run_and_every_epoch_has_its_own(tmp_path):
     ]
     found = columns(tmp_path / "tables" / "epochs.csv", "epoch", "valid_top1")
     assert found == [("1", "60.000"), ("2", "85.000"), ("1", "50.000"), ("2", "80.000")]
+
+
+def test_a_translation_model_has_a_row_with_its_scores_and_its_validation_bleu_by_epoch(tmp_path):
+    (tmp_path / "runs" / "data" / "help.en-de").mkdir(parents=True)
+    run = translation_run(tmp_path / "made", temperature=64.0, bleu=12.5, seed=11)
+    epochs = [{"epoch": each, "updates": 10 * each, "seconds": 9.0 * each, "valid_bleu": 2.0 * each} for each in (1, 2)]
+    place = tmp_path / "runs" / "help.en-de.epochs-x4"
+    shutil.copytree(run, place / run.name)
+    write_run(msgspec.structs.replace(read_run(run), history=epochs), place / run.name)
+    collect(tmp_path / "runs", tmp_path / "tables")
+    names = ("run", "variant", "label_smoothing", "temperature", "seed", "bleu", "seconds")
+    name = "help.en-de.epochs-x4/student_a0.1_T64_s11"
+    assert columns(tmp_path / "tables" / "translations.csv", *names) == [
+        (name, "epochs-x4", "0.1", "64", "11", "12.5", "18.0")
+    ]
+    found = columns(tmp_path / "tables" / "translations_epochs.csv", "run", "epoch", "valid_bleu")
+    assert found == [(name, "1", "2.00"), (name, "2", "4.00")]
 
 
 def test_runs_of_another_machine_are_added_and_those_of_the_same_name_replaced(tmp_path):

@@ -225,7 +225,7 @@ def made_up_translations(directory):
 
 
 def test_statements_on_translation_are_tested_on_the_students_that_they_name(tmp_path):
-    rows = {row["what"]: row for row in judged(translation(made_up_translations(tmp_path)))}
+    rows = {row["what"]: row for row in judged(translation(*[made_up_translations(tmp_path)] * 2))}
     expected = {
         "cost of T = 64, en-ru, all tokens, α = 0.1": 4,
         "cost of T = 64, en-de, as the code, α = 0": 9,

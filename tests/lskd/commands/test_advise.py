@@ -238,6 +238,13 @@ def test_a_difference_that_may_be_chance_is_no_advice_for_another_temperature(an
     assert (one["advice"]["temperature"], one["advice"]["decided_by"]) == (1, "runs")
 
 
+def test_temperatures_with_one_mean_are_called_as_good(answer, teacher, tmp_path):
+    students(tmp_path, {1: [85.0, 86.0, 87.0], 3: [86.0, 87.0, 85.0]}, **SGD)
+    text, _ = answer(teacher("a", fingerprint="weights of 0.1"), tmp_path)
+    assert "ADVICE  T = 1: no other T is shown to be better. In your runs T = 3 is as good (0.00 points, 95 %" in text
+    assert "is above" not in text
+
+
 def test_a_higher_temperature_that_is_better_beyond_chance_is_the_advice(answer, teacher, tmp_path):
     students(tmp_path, {1: [85.0, 85.4, 85.2], 2: [87.1, 87.4, 87.3], 3: [86.0, 86.2, 86.3]}, **SGD)
     text, one = answer(teacher("a", fingerprint="weights of 0.1"), tmp_path)

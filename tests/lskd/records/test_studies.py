@@ -7,7 +7,7 @@ from helpers.small_runs import image_run
 
 from lskd.measure.temperature_effects import effects, step_controls
 from lskd.records.found_runs import find_runs
-from lskd.records.studies import group
+from lskd.records.studies import group, pair
 
 MATCH = {"kd_gradient_scale": "match"}
 
@@ -102,3 +102,13 @@ def test_a_shared_student_counts_once_in_what_a_control_removes(tmp_path):
     assert control.cost.mean == pytest.approx(6.3)
     assert control.cost_controlled.mean == pytest.approx(1.3)
     assert control.removed.mean == pytest.approx(5.0)
+
+
+def test_teachers_without_a_recorded_fingerprint_are_told_apart_by_their_paths(tmp_path):
+    for alpha in (0.0, 0.1, 0.2):
+        image_run(tmp_path, alpha, 1.0, fingerprint="weights" if alpha == 0.2 else None)
+    teachers = [pair(run)[-1] for run in find_runs([tmp_path])]
+    assert sorted(teachers) == [
+        *(f"/elsewhere/data/teacher_net_a{alpha}_s1/last.pth.tar" for alpha in (0.0, 0.1)),
+        "weights",
+    ]

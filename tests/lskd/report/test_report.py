@@ -348,6 +348,15 @@ def test_whether_to_smooth_is_claimed_over_teachers_and_of_one_of_each_kind_noth
     assert f"{words}, 87.47 ± 1.40 %: +2.53 points, more than chance (3 teachers, 95 % " in said(tmp_path / "three")
 
 
+def test_equally_good_students_of_differently_smoothed_teachers_are_called_so(tmp_path):
+    for alpha in (0.0, 0.1):
+        for seed in (1, 2, 3):
+            about = {"fingerprint": f"weights of {alpha}, {seed}", "top1": 85.0 + (seed if alpha else 4 - seed)}
+            image_run(tmp_path, alpha, 1.0, seed, **about)
+    words = "the best students of α = 0, at T = 1, 87.00 ± 1.00 %, are as good as those of α = 0.1, at T = 1, 87.00"
+    assert f"Smoothed or not: {words} ± 1.00 %." in said(tmp_path)
+
+
 def test_students_of_other_seeds_are_compared_without_pairs(tmp_path):
     for seed, top1 in enumerate([85.0, 86.0, 87.0, 82.0, 83.0, 84.0], 1):
         image_run(tmp_path, temperature=1 if seed <= 3 else 3, seed=seed, top1=top1)
