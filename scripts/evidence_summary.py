@@ -28,8 +28,9 @@ def in_short(directory: Path) -> str:
         )
     if slope and (alone := slope_with_match(results)):
         lines.append(
-            f"**What the drift costs**, in points for each % of η(S1): {slope} as registered, over `match` and three "
-            f"losses, which lose accuracy for other reasons; {alone} over `match` alone, not registered."
+            "**What the drift costs**, in points of top-1 for each percentage point by which η(S1) falls: "
+            f"{slope} as registered, over `match` and three losses, which lose accuracy for other reasons; {alone} "
+            "over `match` alone, not registered."
         )
     return "\n".join([table, "", *(f"- {line}" for line in lines)])
 
@@ -85,7 +86,7 @@ def drift_with_match(results: Results) -> str:
         return ""
     return (
         f"Not registered, and so no more than a hint: over the students of `match` alone (T = 3 and 64, both teachers) "
-        f"each % of η(S1) goes with {slope} points of top-1."
+        f"top-1 falls by {slope} points for each percentage point by which η(S1) falls."
     )
 
 

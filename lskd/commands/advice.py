@@ -52,7 +52,7 @@ def outputs_part(
     temperatures: Sequence[float],
     reason: str,
 ) -> Advice:
-    """Part 2: entropy, what lies beside the label, and the size of gradients, by T; ``reason`` where there is none.
+    """Part 2: entropy, non-target probability, and the size of gradients, by T; ``reason`` where there is none.
 
     Args:
         teacher: its representations.

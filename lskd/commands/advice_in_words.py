@@ -70,7 +70,7 @@ def _outputs(part: dict[str, Any]) -> str:
     columns = [
         Column("T", "temperature", "g"),
         Column("entropy, nats", "entropy_nats", ".3f"),
-        Column("beside the label %", "non_target_percent", ".1f"),
+        Column("non-target %", "non_target_percent", ".1f"),
         Column("gradient at the start", "gradient_at_start", ".3g"),
         Column("near the end", "gradient_at_end", ".3g"),
     ]

@@ -21,7 +21,7 @@ class Predictions:
         doubt: (N,) float64, 1 - p(predicted), 0 to 1 - 1/K; small ones keep their digits.
         nll: (N,) float64, -ln p(label) in nats, 0 or more.
         non_target: (M, N) float64, the probability of all classes but the label at M temperatures, 0 to 1: what a
-            teacher tells a student beside the label. Small ones keep their digits.
+            teacher tells a student about other classes. Small ones keep their digits.
 
     Example:
         >>> found = Predictions.of(np.array([[0.0, 0.0], [np.log(3), 0.0]]), [1, 0], [1.0, 2.0])

@@ -1,4 +1,4 @@
-"""What a teacher's outputs are at each temperature: how smooth, how much beside the label, and how large a gradient."""
+"""What a teacher's outputs are at each temperature: entropy, non-target probability, and the size of the gradient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

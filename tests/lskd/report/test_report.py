@@ -353,7 +353,7 @@ def test_equally_good_students_of_differently_smoothed_teachers_are_called_so(tm
         for seed in (1, 2, 3):
             about = {"fingerprint": f"weights of {alpha}, {seed}", "top1": 85.0 + (seed if alpha else 4 - seed)}
             image_run(tmp_path, alpha, 1.0, seed, **about)
-    words = "the best students of α = 0, at T = 1, 87.00 ± 1.00 %, are as good as those of α = 0.1, at T = 1, 87.00"
+    words = "the best students of α = 0.1, at T = 1, 87.00 ± 1.00 %, are as good as those of α = 0, at T = 1, 87.00"
     assert f"Smoothed or not: {words} ± 1.00 %." in said(tmp_path)
 
 
