@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from sacrebleu.metrics.bleu import BLEUScore
 
-from lskd.io.errors import InputError
+from lskd.io.errors import InputError, input_error
 from lskd.io.files import write_json
 from lskd.io.schema import Name, Number, convert, read_json
 from lskd.measure.smoothing_estimate import REVISION, SmoothingEstimate, estimate_label_smoothing, most_smoothed
@@ -236,7 +236,7 @@ class LabelSmoothedKDTask(TranslationTask):
             try:
                 # Training must see the same random numbers as without a teacher.
                 with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
-                    scores = stored[key] = self._measure_teacher(teacher.models, like)
+                    scores = stored[key] = self._measure_teacher(teacher, like)
             except InputError as error:
                 options.exit_with_error(error)
             try:
@@ -246,8 +246,9 @@ class LabelSmoothedKDTask(TranslationTask):
         return scores.copy()
 
     @torch.no_grad()
-    def _measure_teacher(self, teachers: Sequence[BaseFairseqModel], like: torch.Tensor) -> Scores:
-        models = [model.to(device=like.device, dtype=like.dtype) for model in teachers]
+    def _measure_teacher(self, teacher: Teacher | CachedTeacher, like: torch.Tensor) -> Scores:
+        """Measure a teacher's scores on valid. Raises InputError if its loss is not finite."""
+        models = [model.to(device=like.device, dtype=like.dtype) for model in teacher.models]
         hypotheses = translate(models, self, "valid", self.decoder("valid"))
         bleu = sacrebleu.BLEU(**self._bleu_options())
         score = bleu.corpus_score(hypotheses, [self._references["valid"]]).score
@@ -256,9 +257,13 @@ class LabelSmoothedKDTask(TranslationTask):
             batch = utils.move_to_cuda(batch) if like.is_cuda else batch
             keep = batch["target"].ne(self.target_dictionary.pad())
             logits = [output_logits(model, batch["net_input"], keep).float() for model in models]
-            mean = torch.stack([each.softmax(-1) for each in logits]).mean(0)
-            total -= mean.gather(1, batch["target"][keep][:, None]).log().sum().item()
+            # Of logarithms: a confident teacher's probability of the target may be too small for float32.
+            log_p = torch.stack([each.log_softmax(-1).gather(1, batch["target"][keep][:, None]) for each in logits])
+            total -= (log_p.logsumexp(0) - math.log(len(models))).sum().item()
             tokens += batch["ntokens"]
+        if not math.isfinite(total):
+            found = "must have a finite loss on valid: it gives a token there the probability 0, or NaN"
+            raise input_error("--teacher-path", ":".join(teacher.paths), f"{found}; or give --skip-teacher-score")
         return {
             "smoothing_estimate": asdict(estimate_smoothing(models, self, "valid")),
             "bleu": round(score, 2),

@@ -93,7 +93,7 @@ def test_the_teacher_is_scored_once_and_remembered_beside_its_checkpoint(data_bi
 
     again = make_task(data_bin, eval_bleu=True)
     make_criterion(again, path)
-    monkeypatch.setattr(again, "_measure_teacher", lambda teachers, like: pytest.fail("scored again"))
+    monkeypatch.setattr(again, "_measure_teacher", lambda teacher, like: pytest.fail("scored again"))
     again.begin_epoch(1, student)
     assert again.teacher_scores == scores
 
@@ -107,7 +107,7 @@ def test_an_estimate_of_an_earlier_rule_is_made_again(data_bin, task, tmp_path, 
     task.teacher = argparse.Namespace(paths=[str(tmp_path / "teacher.pt")], models=[], fingerprint="teacher")
     assert task._score_teacher(task.teacher, torch.zeros(1)) == scores  # of a cached teacher, which cannot be asked
     task.teacher.models = [None]
-    monkeypatch.setattr(task, "_measure_teacher", lambda teachers, like: {"bleu": 2.5})
+    monkeypatch.setattr(task, "_measure_teacher", lambda teacher, like: {"bleu": 2.5})
     assert task._score_teacher(task.teacher, torch.zeros(1)) == {"bleu": 2.5}
 
 
@@ -116,7 +116,7 @@ def test_scores_that_are_none_are_not_remembered(data_bin, task, tmp_path, monke
     key = f"teacher {data_fingerprint([str(data_bin)])}"
     (tmp_path / "teacher.pt.valid.json").write_text(content.replace("KEY", key))
     task.teacher = argparse.Namespace(paths=[str(tmp_path / "teacher.pt")], models=[None], fingerprint="teacher")
-    monkeypatch.setattr(task, "_measure_teacher", lambda teachers, like: {"bleu": 1.5})
+    monkeypatch.setattr(task, "_measure_teacher", lambda teacher, like: {"bleu": 1.5})
     assert task._score_teacher(task.teacher, torch.zeros(1)) == {"bleu": 1.5}
     assert json.loads((tmp_path / "teacher.pt.valid.json").read_text()) == {key: {"bleu": 1.5}}
 
@@ -133,16 +133,32 @@ def test_another_teacher_under_the_same_name_is_scored_anew(data_bin, task, tmp_
     assert scores[0] != scores[1]
 
 
-def test_the_teachers_loss_on_valid_is_that_of_its_own_probabilities(data_bin, tmp_path):
+@pytest.mark.parametrize("scale", [3, 1000])  # with the second, probabilities are too small for float32
+def test_the_teachers_loss_on_valid_is_that_of_its_own_probabilities(data_bin, tmp_path, scale):
     task = make_task(data_bin)
-    teacher = make_model(task, seed=1).eval()
+    teacher = make_model(task, seed=1, scale=scale).eval()
     make_criterion(task, save_checkpoint(tmp_path / "teacher.pt", teacher, task))
     task.begin_epoch(1, make_model(task))
     batch = batch_of(task, list(range(len(task.dataset("valid")))))
     log_p = torch.log_softmax(teacher(**batch["net_input"])[0].double(), -1)
     keep = batch["target"].ne(task.tgt_dict.pad())
     nll = -log_p.gather(-1, batch["target"][..., None])[..., 0][keep].mean() / torch.tensor(2.0).log()
-    assert task.teacher_scores["nll_loss"] == pytest.approx(nll.item(), abs=1e-3)
+    assert task.teacher_scores["nll_loss"] == pytest.approx(nll.item(), rel=1e-5, abs=1e-3)
+
+
+def test_a_teacher_that_gives_a_token_of_valid_no_probability_is_refused_in_one_line(task, tmp_path, capsys):
+    path = save_checkpoint(tmp_path / "teacher.pt", make_model(task, seed=1), task)
+    make_criterion(task, path)
+    (teacher,) = task.teacher.models
+    masked = task.dataset("valid").tgt[0][0].item()
+    layer = teacher.decoder.output_projection
+    layer.register_forward_hook(lambda _, __, logits: logits.index_fill(-1, torch.tensor([masked]), -torch.inf))
+    with pytest.raises(SystemExit) as left:
+        task.begin_epoch(1, make_model(task))
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--teacher-path: {path} (must have a finite loss on valid" in line
+    assert not (tmp_path / "teacher.pt.valid.json").exists()
 
 
 def test_a_reference_file_with_another_number_of_lines_is_refused(data_bin, tmp_path, capsys):
