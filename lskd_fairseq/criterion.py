@@ -58,6 +58,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         self._counted: Iterator[bool] = iter(())
         try:
             options.check_criterion(cfg)
+            options.check_vocabulary(cfg, len(task.target_dictionary))
             self.teacher = self._teacher(task)
         except InputError as error:
             options.exit_with_error(error)

@@ -156,6 +156,17 @@ def check_criterion(cfg: KDConfig) -> None:
             raise input_error(argument, paths, "must be one: the loss wttm weighs the rows of one teacher")
 
 
+def check_vocabulary(cfg: KDConfig, vocabulary: int) -> None:
+    """Check the settings whose limits depend on the size of the target vocabulary. Raises InputError."""
+    if cfg.teacher_topk > vocabulary:
+        raise input_error(
+            "--teacher-topk", cfg.teacher_topk, f"must be at most {vocabulary}, the size of the vocabulary"
+        )
+    if paper_alpha(cfg.label_smoothing, vocabulary) >= 1:
+        limit = f"{vocabulary - 1}/{vocabulary}, for the {vocabulary} symbols of the vocabulary"
+        raise input_error("--label-smoothing", cfg.label_smoothing, f"must be below {limit}")
+
+
 def exit_with_error(error: Exception, status: int = 2) -> NoReturn:
     """Exit fairseq's process with one line instead of a traceback; ``status`` 2 means invalid input."""
     report(Path(sys.argv[0]).name, error)

@@ -57,10 +57,7 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
             raise input_error("data", directory, "must be a directory made by fairseq-preprocess")
     read_paired_data(data[0], setting(cfg.task, "source_lang"), setting(cfg.task, "target_lang"))
     task = setup_task(cfg.task)  # after read_paired_data: fairseq reports missing files in a traceback
-    if criterion.teacher_topk > (vocabulary := len(task.target_dictionary)):
-        raise input_error(
-            "--teacher-topk", criterion.teacher_topk, f"must be at most {vocabulary}, the size of the vocabulary"
-        )
+    options.check_vocabulary(criterion, len(task.target_dictionary))
     splits = [cfg.dataset.train_subset]
     splits += [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
     if caches:

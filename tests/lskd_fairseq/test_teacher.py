@@ -100,7 +100,9 @@ def test_the_teachers_smoothing_is_read_from_its_own_configuration(criterion, al
         ({"student_temperature": float("inf")}, "--student-temperature: inf"),
         ({"kd_weight": 1.5}, "--kd-weight: 1.5"),
         ({"label_smoothing": 1.0}, "--label-smoothing: 1.0"),
+        ({"label_smoothing": 0.9999}, "--label-smoothing: 0.9999 (must be below 39"),
         ({"teacher_topk": -1}, "--teacher-topk: -1"),
+        ({"teacher_topk": 5000}, "--teacher-topk: 5000 (must be at most"),
     ],
 )
 def test_settings_out_of_range_end_in_one_line_and_status_2(task, capsys, options, words):

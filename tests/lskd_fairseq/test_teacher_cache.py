@@ -385,6 +385,7 @@ def others(data_bin, task, place):
         ("data", {"train_subset": "test"}, "must hold the split test, was made of train, valid"),
         ("data", {"valid_subset": "test", "disable_validation": True}, None),
         ("data", {"teacher_topk": 393}, "--teacher-topk: 393 (must be at most 392"),
+        ("data", {"label_smoothing": 0.9999}, "--label-smoothing: 0.9999 (must be below 391/392"),
         ("data", {"teacher_cache": "{top8}", "temperature": 1.5}, "--temperature: 1.5 (must be of 1, 2, 3, 64 with "),
         ("data", {"teacher_cache": "{top8}", "temperature": 1.5, "teacher_topk": 8}, None),
         ("data", {"teacher_cache": "{top8}", "teacher_topk": 9}, "--teacher-topk: 9 (must be at most 8, of "),
