@@ -200,8 +200,8 @@ def _criterion(state: State) -> tuple[str | None, float | None]:
         criterion = made | ({"label_smoothing": made["label_smoothing_epsilon"]} if made else {})
     if name == "cross_entropy":
         return name, 0.0
-    if "label_smoothing" not in criterion or criterion.get("kd_weight", 0) >= 1:
-        return name, None
+    if "label_smoothing" not in criterion or criterion.get("kd_weight", 0) > 0:
+        return name, None  # a teacher's own smoothing is in what it teaches
     if not 0 <= (epsilon := float(criterion["label_smoothing"])) < 1:
         raise ValueError(f"label_smoothing = {epsilon}")
     return name, epsilon

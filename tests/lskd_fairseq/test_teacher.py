@@ -80,7 +80,8 @@ def test_what_fairseq_stores_loads_safely(tmp_path):
     [
         ({"_name": "label_smoothed_cross_entropy", "label_smoothing": 0.1}, 0.1 * 11 / 10),
         ({"_name": "cross_entropy"}, 0.0),
-        ({"_name": "kd", "label_smoothing": 0.1, "kd_weight": 0.5}, 0.1 * 11 / 10),
+        ({"_name": "kd", "label_smoothing": 0.1, "kd_weight": 0.0}, 0.1 * 11 / 10),
+        ({"_name": "kd", "label_smoothing": 0.0, "kd_weight": 0.5}, None),
         ({"_name": "kd", "label_smoothing": 0.1, "kd_weight": 1.0}, None),
         ({"_name": "masked_lm"}, None),
     ],
