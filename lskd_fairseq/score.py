@@ -4,7 +4,8 @@ r"""Translate every sentence of a split and add its scores to the run's record.
         --against runs/other/checkpoint_best.pt
 
 It writes ``<split>.<checkpoint>.hypotheses.txt`` and ``.references.txt`` beside the checkpoint, one sentence a line.
-Several checkpoints joined by ``:`` are an ensemble, whose probabilities are averaged; it is in no run's record.
+Several checkpoints joined by ``:`` are an ensemble, whose probabilities are averaged; it is in no run's record. Its
+files are beside the first and named ``<split>.<checkpoint>+<checkpoint>.<fingerprint of all>.…``.
 """
 
 import argparse
@@ -179,8 +180,7 @@ def main(arguments: argparse.Namespace) -> None:
         scores["against"]["path"] = arguments.against
     show(scores, arguments)
     if written:
-        stem = f"{arguments.split}.{'+'.join(file.stem for file in files)}"
-        keep(directory, stem, ours, scores, has_record, arguments)
+        keep(directory, ours, scores, has_record, arguments)
 
 
 def show(scores: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -201,7 +201,6 @@ def show(scores: dict[str, Any], arguments: argparse.Namespace) -> None:
 
 def keep(
     directory: Path,
-    stem: str,
     ours: Translated,
     scores: dict[str, Any],
     has_record: bool,
@@ -211,18 +210,26 @@ def keep(
 
     Scores of tokenised text do not: beside those of other runs they would be taken for scores of detokenised text.
     """
+    files = [Path(path) for path in joined_paths("--path", arguments.path)]
+    recorded = has_record and not ours.postprocessing.leaves_tokens()
+    fingerprint = "" if recorded else _fingerprint(files)
+    stem = f"{arguments.split}.{'+'.join(file.stem for file in files)}"
+    if len(files) > 1:  # of other runs, the checkpoints have the same names
+        stem += f".{fingerprint[:6]}"
     directory.mkdir(parents=True, exist_ok=True)
     for name, lines in (("hypotheses", ours.hypotheses), ("references", ours.references)):
         write_text(directory / f"{stem}.{name}.txt", "".join(line + "\n" for line in lines))
-    if has_record and not ours.postprocessing.leaves_tokens():
+    if recorded:
         add_to_run(directory, arguments.split, Path(arguments.path).name, scores)
         return
     # No run's record: an exported model, an ensemble, or another output directory.
-    files = joined_paths("--path", arguments.path)
+    paths = ":".join(map(os.path.abspath, files))
+    write_json(directory / f"{stem}.score.json", {"path": paths, "fingerprint": fingerprint, "figures": scores})
+
+
+def _fingerprint(files: Sequence[Path]) -> str:
     fingerprints = [weights_fingerprint(read_checkpoint(file)["model"]) for file in files]
-    fingerprint = fingerprints[0] if len(files) == 1 else joint_fingerprint(fingerprints)
-    name = ":".join(Path(file).name for file in files)
-    write_json(directory / f"{stem}.score.json", {"path": name, "fingerprint": fingerprint, "figures": scores})
+    return fingerprints[0] if len(files) == 1 else joint_fingerprint(fingerprints)
 
 
 def finite(value: str) -> float:

@@ -174,9 +174,13 @@ def test_an_ensemble_averages_probabilities_and_its_score_is_no_runs(data_bin, s
         tokens = task.inference_step(generator, models, batch)[0][0]["tokens"]
         assert both[number] == task.target_dictionary.string(tokens, "sentencepiece", unk_string="⁇")
     assert (student / "run.json").read_bytes() == before
-    metrics = json.loads((tmp_path / "both" / "valid.checkpoint_best+checkpoint_best.score.json").read_text())
-    assert metrics["path"] == "checkpoint_best.pt:checkpoint_best.pt"
+    (file,) = (tmp_path / "both").glob("*.score.json")
+    metrics = json.loads(file.read_text())
+    assert file.name == f"valid.checkpoint_best+checkpoint_best.{metrics['fingerprint'][:6]}.score.json"
+    assert metrics["path"] == f"{best}:{teacher}"
     assert metrics["figures"]["sentences"] == 19
+    (other,) = (tmp_path / "twice").glob("*.score.json")
+    assert other.name != file.name  # neither replaces the other's where both are written to one directory
 
 
 def test_a_length_penalty_changes_the_search_as_in_fairseq(data_bin, student, tmp_path):
