@@ -28,13 +28,13 @@ from typing import Annotated, Any
 import msgspec
 import sacrebleu
 import torch
-from fairseq import utils
 from fairseq.tasks.translation import TranslationTask
 from msgspec import Meta
 from tqdm import tqdm
 
 from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, joinable_path, positive, run_command
 from lskd.io.files import check_writable, remove_partials, write_json
+from lskd.io.joined_paths import joined_paths
 from lskd.io.schema import convert, read_json
 from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
 from lskd_fairseq import text
@@ -85,11 +85,12 @@ def main(arguments: argparse.Namespace) -> None:
 
 def planned(arguments: argparse.Namespace, task: TranslationTask) -> dict[str, Any]:
     """What decides the result: data, teacher, search, and how a translation is chosen."""
-    fingerprints = [weights_fingerprint(read_checkpoint(path)["model"]) for path in utils.split_paths(arguments.path)]
+    paths = joined_paths("--path", arguments.path)
+    fingerprints = [weights_fingerprint(read_checkpoint(path)["model"]) for path in paths]
     return {
         "data": {"path": os.path.abspath(arguments.data), "fingerprint": data_fingerprint([arguments.data])},
         "teacher": {
-            "paths": [os.path.abspath(path) for path in utils.split_paths(arguments.path)],
+            "paths": [os.path.abspath(path) for path in paths],
             "fingerprint": joint_fingerprint(fingerprints),  # as a student's record has it
         },
         "beam": arguments.beam,

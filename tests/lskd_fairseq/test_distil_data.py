@@ -1,6 +1,7 @@
 """Sequence-level distillation: the teacher's translations of the training split as data to train on."""
 
 import json
+import shutil
 
 import pytest
 import sacrebleu
@@ -81,6 +82,14 @@ def test_each_sentence_has_the_teachers_best_translation_and_everything_else_is_
     assert f"{len(dataset)} sentences translated with beam 2, {equal} of them as the reference" in said
     assert not (tmp_path / "made.parts").exists()
     assert command(tmp_path / "made", "--beam 2") == f"{tmp_path / 'made'} is ready\n"
+
+
+def test_the_name_of_a_teacher_may_have_a_colon(command, teacher, tmp_path):
+    path = tmp_path / "run:1" / "teacher.pt"
+    path.parent.mkdir()
+    shutil.copy(teacher, path)
+    command(tmp_path / "made", "--beam 1", path=path)
+    assert text.manifest(tmp_path / "made")["distilled"]["teacher"]["paths"] == [str(path)]
 
 
 def test_a_killed_command_resumes_and_several_processes_share_the_work_to_the_same_bytes(
