@@ -167,7 +167,8 @@ def check_finite(weights: Mapping[str, Tensor], argument: str, value: object) ->
         InputError: one is not; the message has the tensor's name.
     """
     for name, tensor in weights.items():
-        if wrong := int((~tensor.isfinite()).sum()):
+        values = tensor.float() if tensor.element_size() == 1 else tensor  # isfinite() lacks some 8-bit types
+        if wrong := int((~values.isfinite()).sum()):
             raise input_error(argument, value, f"has {wrong} of {tensor.numel()} values of {name} that are not finite")
 
 

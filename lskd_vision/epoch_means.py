@@ -43,10 +43,10 @@ class EpochMeans:
     @property
     def loss(self) -> float:
         """The mean loss so far, of this process."""
-        return float(self.sums["loss"] / self.images)
+        return float(self.sums["loss"] / self.images)  # NaN of tensors where all steps were skipped
 
     def of_all_processes(self) -> dict[str, float]:
-        """The means over the images of all processes, ``train_`` before their names.
+        """The means over the images of all processes, ``train_`` before their names; NaN if all steps were skipped.
 
         ``train_kd_gradient_ratio`` is the root mean square, over images, of the norm of the distillation term's
         gradient at the logits, relative to that of the paper's loss at T = 1 for the same logits.
@@ -57,6 +57,7 @@ class EpochMeans:
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
         *values, images = sums.tolist()
+        images = images or math.nan
         means = {f"train_{name}": value / images for name, value in zip(names, values, strict=True)}
         if "train_gradient_square" in means:
             square, at_one = means.pop("train_gradient_square"), means.pop("train_gradient_square_t1")

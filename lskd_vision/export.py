@@ -14,9 +14,9 @@ from timm.models import save_for_hf
 
 from lskd.io.errors import OneLineParser, help_texts, input_error, run_command
 from lskd.io.files import building, write_text
-from lskd.records.runs import RunRecord, data_name, look_up, read_run
+from lskd.records.runs import RunRecord, data_name, look_up
 from lskd_vision.data import data_config
-from lskd_vision.run_record import plain
+from lskd_vision.run_record import own_record, plain
 from lskd_vision.validate import Loaded, load
 
 
@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
     if not dest.parent.is_dir():
         raise input_error("DIR", dest, f"{dest.parent} must be a directory")
     loaded = load(arguments)
-    record = read_run(arguments.checkpoint.parent)
+    record = own_record(loaded.checkpoint)
     inputs = plain(data_config(loaded.config.input, loaded.model))
     with building(dest) as beside:
         save_for_hf(
@@ -58,16 +58,16 @@ def model_card(
         "input": "×".join(map(str, inputs["input_size"])) + f", mean {inputs['mean']}, std {inputs['std']}",
     }
     if record is not None:
-        facts |= _training(record)
+        facts |= _training(record, len(checkpoint.provenance.get("history", [])))
         facts |= _scores(record, checkpoint.path.name, "_ema" if checkpoint.ema else "")
     lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]
     return "\n".join([*lines, "", "Made with lskd; its licence is for the author of the model to name."]) + "\n"
 
 
-def _training(record: RunRecord) -> dict[str, Any]:
-    """How the model was trained."""
+def _training(record: RunRecord, epochs: int) -> dict[str, Any]:
+    """How the model was trained, with that many epochs before the checkpoint was saved."""
     own, teacher = record.configuration, record.teacher or {}
-    facts: dict[str, Any] = {"data": data_name(record.data) or "unknown", "epochs trained": len(record.history)}
+    facts: dict[str, Any] = {"data": data_name(record.data) or "unknown", "epochs trained": epochs}
     facts["seed"] = record.seed
     if not teacher:
         return facts | {"label smoothing α": own.get("label_smoothing")}

@@ -29,9 +29,11 @@ def create(name: str, argument: str, **options: Any) -> TimmModel:
         raise input_error(argument, name, "must be a timm model" + (f", perhaps {', '.join(near)}" if near else ""))
     try:
         model: Any = timm.create_model(name, **{key: value for key, value in options.items() if value is not None})
-        return model
     except (TypeError, ValueError, AssertionError, RuntimeError, OSError, KeyError) as error:
         raise input_error(argument, name, f"cannot be made: {type(error).__name__}: {error}") from None
+    if not hasattr(model, "num_classes"):  # as with features_only=True
+        raise input_error(argument, name, "must give logits, and does not with these --model-kwargs")
+    return model
 
 
 def build(config: ModelConfig, images: InputConfig, class_names: Sequence[str]) -> TimmModel:

@@ -1,10 +1,11 @@
 """The processes of a training: how they start, and what they have to agree on before the first step."""
 
+import contextlib
 import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,6 +17,21 @@ from lskd.io.errors import InputError, input_error
 from lskd_vision.config import DeviceConfig, Processes
 
 T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def memory_errors(option: str, batch_size: int) -> Generator[None, None, None]:
+    """Let running out of the device's memory be an InputError of the option that sets the size of a batch.
+
+    >>> with memory_errors("--batch-size", 4096):
+    ...     raise torch.OutOfMemoryError("CUDA out of memory")
+    Traceback (most recent call last):
+    lskd.io.errors.InputError: --batch-size: 4096 (is too large for the memory of the device)
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise input_error(option, batch_size, "is too large for the memory of the device") from None
 
 
 def start_processes(config: DeviceConfig) -> tuple[DeviceConfig, Processes]:

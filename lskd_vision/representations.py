@@ -27,6 +27,7 @@ from lskd_vision.config_values import flag, spaced
 from lskd_vision.data import data_config, fingerprint
 from lskd_vision.last_layer import last_layer
 from lskd_vision.option_parser import CheckpointParser
+from lskd_vision.processes import memory_errors
 from lskd_vision.run_record import other_images, own_record, plain
 from lskd_vision.teacher import what_is_known
 from lskd_vision.validate import Loaded, add_options, load, load_images
@@ -65,7 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
     layer = last.linear.to(config.device.torch_device)
     for split, (dataset, names, batches) in data.items():
         found = representation_command.Recording(names, layer, arguments, chosen[split])
-        with torch.inference_mode():
+        with torch.inference_mode(), memory_errors("--validation-batch-size", config.validation_batch_size):
             for images, labels in tqdm(batches.epoch(0), split, len(batches), leave=False, unit="batch", disable=None):
                 with config.device.autocast():
                     features = last.features(images)

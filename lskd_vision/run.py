@@ -196,10 +196,9 @@ class Run:
             self.optimisation.backward(result["loss"] / together, complete)
         if complete:
             self.optimisation.end_update(epoch, batch)
-        found = None if teacher_output is None else teacher_output.logits
-        taught = torch.stack(found) if isinstance(found, list) else found  # of an ensemble (members, N, K)
-        outputs = [result["output"].detach()] + ([] if taught is None else [taught])
-        self.before = (batch, result["loss"].detach(), target, *outputs)
+        taught = None if teacher_output is None else teacher_output.logits  # of an ensemble a list
+        taught = [taught] if isinstance(taught, Tensor) else taught or []
+        self.before = (batch, result["loss"].detach(), target, result["output"].detach(), *taught)
         self.means.add(result, len(target))
 
     def check_last_step(self) -> None:
@@ -215,8 +214,8 @@ class Run:
         self.overflows = 0 if math.isfinite(loss) else self.overflows + 1
         if self.failure or self.overflows < (OVERFLOWS if self.config.device.scales_loss else 1):
             return
-        names = ("student_logits", "teacher_logits")[: len(logits)]
-        tensors = {"target": target} | dict(zip(names, logits, strict=True))
+        tensors = {"target": target, "student_logits": logits[0]}
+        tensors |= {f"teacher_logits{f'_{place}' * (place > 0)}": each for place, each in enumerate(logits[1:])}
         self.failure = keep_batch(self.directory, self.ids_of(batch), loss, self.record.configuration, tensors)
 
     def end_epoch(self) -> dict[str, float]:
@@ -226,6 +225,10 @@ class Run:
         if self.config.processes.distributed:
             for ema in (False, True)[: 1 + self.task.has_ema()]:
                 distribute_bn(self.task.get_trainable_module(ema=ema), self.config.processes.world_size, reduce=True)
+            failed = torch.tensor(float(self.failure is not None), device=self.config.device.torch_device)
+            torch.distributed.all_reduce(failed, torch.distributed.ReduceOp.MAX)
+            if failed and not self.failure:  # all processes leave the run out, or the next collective would not match
+                self.failure = "the loss was not finite in another process"
         if not math.isfinite(means["train_loss"]) and not self.failure:
             self.failure = f"the loss of epoch {self.next_epoch + 1} is {means['train_loss']}; try a smaller --lr"
         return means
@@ -246,7 +249,8 @@ class Run:
         self.next_epoch = epoch + 1
         updates = self.next_epoch * self.optimisation.updates_per_epoch
         row: dict[str, Any] = {"epoch": epoch + 1, "updates": updates, "time": now()}
-        row |= {"seconds": round(self.seconds, 1), "together": self.together, "lr": rate, **training}
+        row |= {"seconds": round(self.seconds, 1), "together": self.together, "lr": rate}
+        row |= {name: value if math.isfinite(value) else None for name, value in training.items()}
         if self.config.distillation.kd_temperature_schedule != "constant":
             row["kd_temperature"] = self.config.distillation.temperature_in(epoch, self.config.optimisation.epochs)
         for suffix, metrics in validation.items():

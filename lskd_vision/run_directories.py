@@ -15,14 +15,10 @@ from lskd_vision.checkpoints import read_state
 from lskd_vision.models import meta_model
 from lskd_vision.pooled_features import feature_width
 from lskd_vision.run import Run
-from lskd_vision.run_record import BEST, CHECKPOINTS, LAST, stored_args
+from lskd_vision.run_record import BEST, CHECKPOINTS, LAST, own_settings, stored_args
 from lskd_vision.timm_model import TimmModel
 from lskd_vision.weight_conversion import first_difference
 
-# Settings that do not change the result of a training.
-NOT_COMPARED = {"output", "experiment", "resume", "group_size", "workers", "pin_mem", "device", "debug", "config"}
-NOT_COMPARED |= {"log_tensorboard", "log_wandb", "wandb_project", "dataset_download", "data_dir", "kd_checkpoint"}
-NOT_COMPARED |= {"log_interval", "rank", "local_rank", "distributed", "validation_batch_size", "val_interval"}
 DIFFERENCES: dict[str, Callable[[Run], object]] = {
     "--model": lambda run: run.config.model.model,
     "--smoothing": lambda run: run.config.distillation.smoothing,
@@ -77,7 +73,8 @@ def check_directory(run: Run) -> int:
     for path in map(run.directory.joinpath, CHECKPOINTS):
         validated = path.name != BEST or BEST in record.metrics.get("valid", {})  # else there is no best one yet
         if epochs and validated and not path.exists():
-            valid = f"is gone, and run.json has {epochs} epochs: put it back, or remove the directory to begin anew"
+            has = f"run.json has {epochs} epoch{'s' * (epochs > 1)}"
+            valid = f"is gone, and {has}: put it back, or remove the directory to begin anew"
             raise input_error("--resume", path, valid)
     if last.exists():
         check_state(run, last)
@@ -156,8 +153,3 @@ def _check_own_files(run: Run) -> None:
             if own.exists() and own.samefile(teacher):
                 valid = f"is {own}, which this student would replace; name another --output"
                 raise input_error("--kd-checkpoint", teacher, valid)
-
-
-def own_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that change the result of a training."""
-    return {key: value for key, value in arguments.items() if key not in NOT_COMPARED and key != "data_config"}

@@ -7,7 +7,7 @@ from typing import Any
 from lskd.io.errors import InputError
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd.records.determinism import nondeterminism, switches
-from lskd.records.runs import RunRecord, read_run
+from lskd.records.runs import INCIDENTAL, RunRecord, read_run
 from lskd_vision.checkpoints import Checkpoint
 from lskd_vision.config import DatasetConfig, EvaluationConfig, TrainingConfig
 from lskd_vision.data import DataConfig, Split, fingerprint, read_split
@@ -61,11 +61,26 @@ def stored_args(config: TrainingConfig, num_classes: int) -> dict[str, Any]:
     return plain(config.stored() | {"num_classes": num_classes})
 
 
+def own_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, of those that a record stores under ``host``, that change the result of a training."""
+    return {key: value for key, value in arguments.items() if key not in INCIDENTAL and key != "data_config"}
+
+
 def own_record(checkpoint: Checkpoint) -> RunRecord | None:
-    """The record of the run that wrote a checkpoint, if it is still beside it."""
+    """The record of the run that wrote a checkpoint, if it is still beside it.
+
+    The run may have been resumed since, with other options that do not change its result.
+    """
     record = read_run(checkpoint.path.parent)
-    ours = record is not None and record.configuration == checkpoint.provenance.get("configuration")
-    return record if ours else None
+    if record is None:
+        return None
+    made, made_too = (_made(each) for each in (record.configuration, checkpoint.provenance.get("configuration") or {}))
+    return record if made == made_too else None
+
+
+def _made(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    host = configuration.get("host")
+    return {**configuration, "host": own_settings(host) if isinstance(host, Mapping) else None}
 
 
 def other_images(

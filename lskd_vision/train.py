@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from lskd.io.errors import input_error, report, run_command
+from lskd.io.errors import report, run_command
 from lskd.io.files import remove_partials
 from lskd.io.output import say
 from lskd.measure.accuracy import accuracy_metrics
@@ -35,7 +35,7 @@ from lskd_vision.logs import Logs, check_logs
 from lskd_vision.memory_groups import free_memory, groups_of
 from lskd_vision.mixing import Mixing
 from lskd_vision.models import meta_model
-from lskd_vision.processes import start_processes
+from lskd_vision.processes import memory_errors, start_processes
 from lskd_vision.progress import epoch_line
 from lskd_vision.run import Run
 from lskd_vision.run_directories import check_directories_differ, check_directory, is_of_its_teacher
@@ -54,37 +54,45 @@ def main(arguments: argparse.Namespace) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     configs = training_configs(arguments)
     try:
-        device, processes = start_processes(configs[0].device)
-        configs = [replace(config, device=device, processes=processes) for config in configs]
-        common = configs[0]  # they differ in model, seed, smoothing, teacher and temperature alone
-        check_logs(common.run)
-        data = load_data(common.dataset)
-        check_num_classes(vars(arguments), data.num_classes)
-        runs = plan(configs, data)
-        check_resumed(vars(arguments), [run.directory for run in runs])
-        unfinished = [run for run in runs if run.next_epoch < common.optimisation.epochs]
-        try_out(unfinished)
-        score_teachers(unfinished, data)
-        sizes = {run.config.model.model: 4 * run.parameters for run in unfinished}  # bytes, in float32
-        groups = groups_of(unfinished, sizes, free_memory(device.torch_device), common.run.group_size)
-        for line in start_lines(runs, groups, data.name):
-            say(line)
-        train_groups(groups, data)
-        if processes.rank == 0:
-            print(table(runs), flush=True)
-            for run in runs:
-                if run.failure:
-                    report("lskd_vision.train", RuntimeError(f"{run.name}: {run.failure}"))
-        return 1 if any(run.failure for run in runs) else 0
-    except torch.OutOfMemoryError:
-        batch_size = configs[0].optimisation.batch_size
-        raise input_error("--batch-size", batch_size, "is too large for the memory of the device") from None
+        with memory_errors("--batch-size", configs[0].optimisation.batch_size):
+            return train_all(configs, arguments)
     except KeyboardInterrupt:
         print("\nlskd_vision.train: interrupted; the same command with --resume resumes", file=sys.stderr)
         return 130
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def train_all(configs: Sequence[TrainingConfig], arguments: argparse.Namespace) -> int:
+    """Train every configuration; the exit status is 1 where a run failed.
+
+    Args:
+        configs: of the command line.
+        arguments: its options, to check them against the data.
+    """
+    device, processes = start_processes(configs[0].device)
+    configs = [replace(config, device=device, processes=processes) for config in configs]
+    common = configs[0]  # they differ in model, seed, smoothing, teacher and temperature alone
+    check_logs(common.run)
+    data = load_data(common.dataset)
+    check_num_classes(vars(arguments), data.num_classes)
+    runs = plan(configs, data)
+    check_resumed(vars(arguments), [run.directory for run in runs])
+    unfinished = [run for run in runs if run.next_epoch < common.optimisation.epochs]
+    try_out(unfinished)
+    score_teachers(unfinished, data)
+    sizes = {run.config.model.model: 4 * run.parameters for run in unfinished}  # bytes, in float32
+    groups = groups_of(unfinished, sizes, free_memory(device.torch_device), common.run.group_size)
+    for line in start_lines(runs, groups, data.name):
+        say(line)
+    train_groups(groups, data)
+    if processes.rank == 0:
+        print(table(runs), flush=True)
+        for run in runs:
+            if run.failure:
+                report("lskd_vision.train", RuntimeError(f"{run.name}: {run.failure}"))
+    return 1 if any(run.failure for run in runs) else 0
 
 
 def plan(configs: Sequence[TrainingConfig], data: Data) -> list[Run]:

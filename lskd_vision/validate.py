@@ -30,7 +30,7 @@ from lskd_vision.loader import Loader
 from lskd_vision.models import check_input, rebuild
 from lskd_vision.option_parser import CheckpointParser
 from lskd_vision.other_order import OtherOrder
-from lskd_vision.processes import start_processes
+from lskd_vision.processes import memory_errors, start_processes
 from lskd_vision.run_record import other_images, own_record
 from lskd_vision.teacher import what_is_known
 from lskd_vision.timm_model import TimmModel
@@ -113,7 +113,8 @@ def main(arguments: argparse.Namespace) -> None:
     model = loaded.model.to(config.device.torch_device)
     order = OtherOrder.of(names)
     models = order.both(model) if order else [model]
-    counts, *others = evaluate(models, batches.epoch(0), len(names), config.device, len(batches), split)
+    with memory_errors("--validation-batch-size", config.validation_batch_size):
+        counts, *others = evaluate(models, batches.epoch(0), len(names), config.device, len(batches), split)
     metrics = accuracy_metrics(counts, names)
     print(scores_text(path, split, metrics))
     if order and order.explains(counts, *others):
@@ -121,9 +122,12 @@ def main(arguments: argparse.Namespace) -> None:
     metrics |= {"fingerprint": fingerprint(data)}
     if results:
         write_json(results, {"checkpoint": str(path), "split": split, **metrics})
+    file = path.parent / "run.json"
     if record is None:
+        if file.exists():
+            print(f"not recorded in {file}: it is of another training than {path.name}")
         return
-    file, suffix = path.parent / "run.json", "_ema" if loaded.checkpoint.ema else ""
+    suffix = "_ema" if loaded.checkpoint.ema else ""
     difference = other_images(record, config, split, data, data_config(config.input, model))
     if difference is None and not os.access(path.parent, os.W_OK):
         difference = "the directory cannot be written to"

@@ -16,7 +16,7 @@ from lskd.io.tables import Column, output_file, show, write
 from lskd.measure.class_sets import class_indices
 from lskd.measure.model_accuracy import ModelAccuracy, accuracy_of_representations, accuracy_of_run, has_accuracy
 from lskd.records.inputs import SUFFIX, find_inputs, say_skipped
-from lskd.records.runs import ADDED_OPTIONS, data_name, look_up, read_run, teacher_smoothing, unfinished
+from lskd.records.runs import ADDED_OPTIONS, INCIDENTAL, data_name, look_up, read_run, teacher_smoothing, unfinished
 
 EXAMPLE = "lskd accuracy runs/cub200/resnet18_a0.1_T{1,3}_s* --classes"
 COLUMNS = (
@@ -32,10 +32,7 @@ COLUMNS = (
     Column("top-5 %", "top5", ".2f"),
     Column("σ", "top5_sd", ".2f"),
 )
-# Settings of the host that may differ between the runs of a mean: those of a seed, a path or a machine.
-IRRELEVANT = {"seed", "data_seed", "kd_checkpoint", "teacher_path", "data_dir", "output", "experiment", "resume"}
-IRRELEVANT |= {"device", "workers", "pin_mem", "rank", "local_rank", "group_size", "validation_batch_size", "debug"}
-IRRELEVANT |= {"log_tensorboard", "log_wandb", "wandb_project", "teacher_cache"}
+IRRELEVANT = INCIDENTAL | {"seed", "data_seed"}  # settings that may differ between the runs of a mean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

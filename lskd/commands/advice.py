@@ -140,7 +140,7 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
     if not ours:
         steps.append(_step("which T is best for your data", make.students(TRIED)))
     for effect in (each for each in ours if each["few_seeds"]):
-        command = make.students(effect["few_seeds"], like=effect["first_run"])
+        command = make.students(effect["few_seeds"], "--resume", like=effect["first_run"])
         steps.append(_step(f"whether differences are more than chance, {effect['study']}", command))
     plain = [each for each in ours if each["plain_steps"]]
     matched = {float(T) for each in ours if each["matched"] for T in each["means"]}
@@ -178,12 +178,12 @@ class _Trainings:
         base = self.base if like is None else self.runs[like]
         if not self.vision:
             return translation(base, self.checkpoint, temperatures)
-        words = ["--kd-temperature", *(f"{T:g}" for T in temperatures), *options, "--seed", *SEEDS]
-        return images(base, self.checkpoint, words, None if self.student else "STUDENT")
+        words = ["--kd-checkpoint", self.checkpoint, "--kd-temperature", *(f"{T:g}" for T in temperatures)]
+        return images(base, [*words, *options, "--seed", *SEEDS], None if self.student else "STUDENT")
 
     def alone(self) -> str:
         """The student's model without a teacher."""
-        return images(self.base, None, ["--seed", *SEEDS])
+        return images(self.base, ["--seed", *SEEDS], distils=False)
 
     def teachers(self, temperatures: Sequence[float]) -> str:
         """Three more teachers like this one, with and without label smoothing, and a student of each at each T.
@@ -195,10 +195,10 @@ class _Trainings:
         used = {run.record.seed for run in (self.taught, *self.runs.values())}
         seeds = [seed for seed in range(1, len(used) + len(SEEDS) + 1) if seed not in used][: len(SEEDS)]
         alpha = f"{self.taught.own_smoothing or USUAL_SMOOTHING:g}"
-        train = images(self.taught, None, ["--smoothing", "0", alpha, "--seed", *seeds])
+        train = images(self.taught, ["--smoothing", "0", alpha, "--seed", *seeds], distils=False)
         place = f"{shlex.quote(str(self.taught.directory.parent))}/{self.taught.model}_a$A_s$SEED/last.pth.tar"
         words = ["--kd-temperature", *(f"{T:g}" for T in temperatures)]
-        students = images(self.student, None, words) + f" --kd-checkpoint {place} --seed $SEED"
+        students = f"{images(self.student, words)} --kd-checkpoint {place} --seed $SEED"
         every = " ".join(map(str, seeds))
         return f"{train} && for SEED in {every}; do for A in 0 {alpha}; do {students}; done; done"
 

@@ -1,5 +1,7 @@
 """Command lines to train more students, made from the command of a run that is there."""
 
+import math
+import re
 import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -9,27 +11,27 @@ from lskd.records.found_runs import Run, find_runs
 # Options that say which run of a command line's many it is.
 OF_ONE_RUN = {"--seed", "--resume", "--save-dir", "--restore-file", "--kd-checkpoint", "--kd-model-name"}
 OF_ONE_RUN |= {"--kd-temperature", "--temperature", "--teacher-path", "--teacher-cache", "--criterion", "--user-dir"}
-OF_DISTILLATION = {"--kd-gradient-scale", "--kd-student-temperature", "--kd-loss", "--kd-nckd-weight"}
-OF_DISTILLATION |= {"--kd-temperature-schedule", "--kd-final-temperature", "--student-temperature"}
+OF_DISTILLATION = ("--kd-", "--task-loss-weight")  # how these options of image training begin
 OF_TEACHERS = {"--smoothing", "--label-smoothing", "--model", "--model-kwargs"}
 
 
-def images(base: Run | None, checkpoint: str | None, options: Sequence[object], student: str | None = None) -> str:
+def images(base: Run | None, options: Sequence[object], student: str | None = None, distils: bool = True) -> str:
     """``lskd vision train`` with the options of a run.
 
     Args:
         base: a student, or a teacher, of which only the options that are not its model's are taken; None: a template.
-        checkpoint: the teacher's; None for a model without a teacher.
-        options: temperatures, seeds, and others that replace the run's.
+        options: the teacher, temperatures, seeds, and others that replace the run's.
         student: the model; None for the base's.
+        distils: False for a model without a teacher.
     """
-    given = {str(each) for each in options if str(each).startswith("--")}
-    given |= OF_ONE_RUN | (OF_DISTILLATION if checkpoint is None else set())
-    words = ["--data-dir", "DIR"] if base is None else _without(base, given)
+    given = OF_ONE_RUN | {str(each) for each in options if str(each).startswith("--")}
+    words = ["--data-dir", "DIR"] if base is None else _command(base)
+    if not distils:
+        given |= {each for each in (word.partition("=")[0] for word in words) if each.startswith(OF_DISTILLATION)}
+    words = _without_options(words, given)
     if student is not None:
         words = [*_without_options(words, OF_TEACHERS), "--model", student]
-    taught = [] if checkpoint is None else ["--kd-checkpoint", checkpoint]
-    return shlex.join(["lskd", "vision", "train", *words, *taught, *map(str, options)])
+    return shlex.join(["lskd", "vision", "train", *words, *map(str, options)])
 
 
 def translation(base: Run | None, teacher: str, temperatures: Sequence[float]) -> str:
@@ -41,7 +43,7 @@ def translation(base: Run | None, teacher: str, temperatures: Sequence[float]) -
         temperatures: T.
     """
     left_out = OF_ONE_RUN | (OF_TEACHERS if base is not None and base.temperature is None else set())
-    words = ["DATA-BIN"] if base is None else _without(base, left_out)
+    words = ["DATA-BIN"] if base is None else _without_options(_command(base), left_out, most=1)
     criterion = ["--user-dir", "lskd_fairseq", "--criterion", "kd", "--teacher-path", teacher]
     command = shlex.join(["fairseq-train", *words, *criterion])
     every = " ".join(f"{T:g}" for T in temperatures)
@@ -51,24 +53,28 @@ def translation(base: Run | None, teacher: str, temperatures: Sequence[float]) -
     return f"for T in {every}; do for SEED in 1 2 3; do {train} && {score}; done; done"
 
 
-def _without(base: Run, options: Collection[str]) -> list[str]:
-    """The words of a run's command after its program, without some options."""
+def _command(base: Run) -> list[str]:
+    """The words of a run's command after its program."""
     words = list(base.record.command[1:])
-    if words[:1] in (["vision"], ["nmt"]):
-        words = words[2:]
-    return _without_options(words, options)
+    return words[2:] if words[:1] in (["vision"], ["nmt"]) else words
 
 
-def _without_options(words: Sequence[str], options: Collection[str]) -> list[str]:
-    """Without options and their values, which are all words up to the next option.
+def _without_options(words: Sequence[str], options: Collection[str], most: float = math.inf) -> list[str]:
+    """Without options and their values, which are the words up to the next option, at most so many.
 
-    >>> _without_options(["data", "--seed", "1", "2", "--lr=.1", "--amp", "--smoothing=0"], {"--seed", "--smoothing"})
-    ['data', '--lr=.1', '--amp']
+    >>> _without_options(["data", "--seed", "1", "-2", "-b", "8", "--amp", "--smoothing=0"], {"--seed", "--smoothing"})
+    ['data', '-b', '8', '--amp']
+    >>> _without_options(["--user-dir", "lskd_fairseq", "data"], {"--user-dir"}, most=1)
+    ['data']
     """
-    kept, leave_out = [], False
+    kept, left = [], 0.0
     for word in words:
-        if word.startswith("--"):
-            leave_out = word.partition("=")[0] in options
+        if re.match(r"--?[a-zA-Z]", word):
+            name, value, _ = word.partition("=")
+            leave_out = name in options
+            left = most if leave_out and not value else 0.0
+        else:
+            leave_out, left = left > 0, left - 1
         if not leave_out:
             kept.append(word)
     return kept

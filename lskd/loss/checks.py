@@ -81,7 +81,7 @@ def check_settings(
     gradient_scale: GradientScale = "t2",
     nckd_weight: float | None = None,
 ) -> Settings:
-    """The settings of a loss with what follows from others, but for the gradient factor of ``match``.
+    """The settings of a loss, as numbers, with what follows from others, but for the gradient factor of ``match``.
 
     Raises:
         ValueError: one is out of range, as NaN is, or does not go with the loss.
@@ -119,9 +119,10 @@ def check_settings(
         raise ValueError(f"kd_weight: {kd_weight!r} (must be above 0: {what} is of the distillation term)")
     if teacher_topk and (what := _needs_all_logits(loss, gradient_scale)):
         raise ValueError(f"teacher_topk: {teacher_topk!r} (must be 0: {what} needs all logits of the teacher)")
-    return Settings(
-        temperature, own, kd_weight, label_smoothing, 1 / own**2 if gradient_scale == "none" else 1.0, nckd_weight
-    )
+    factor = 1 / own**2 if gradient_scale == "none" else 1.0
+    given = (temperature, own, kd_weight, label_smoothing, factor, nckd_weight)
+    # As numbers, since a caller may change a tensor in place afterwards.
+    return Settings(*(each.item() if isinstance(each, Tensor) else each for each in given))
 
 
 def check_temperature(name: str, value: Any) -> None:
@@ -161,5 +162,5 @@ def _needs_all_logits(loss: LossType, gradient_scale: GradientScale) -> str | No
 
 
 def _is_number(value: object) -> bool:
-    """Whether ``value`` is a real number or a tensor."""
-    return isinstance(value, Real | Tensor)
+    """Whether ``value`` is a real number or a tensor of one."""
+    return isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)

@@ -72,7 +72,7 @@ class DistillationLoss(nn.Module):
             ignore_index = operator.index(ignore_index)
         except TypeError:
             raise ValueError(f"ignore_index: {ignore_index!r} (must be an integer)") from None
-        checked = check_settings(
+        check_settings(
             temperature=temperature,
             student_temperature=student_temperature,
             kd_weight=kd_weight,
@@ -81,7 +81,7 @@ class DistillationLoss(nn.Module):
             nckd_weight=nckd_weight,
             gradient_scale=gradient_scale,
         )
-        self.temperature, self.student_temperature, self.kd_weight = temperature, checked.student_temperature, kd_weight
+        self.temperature, self.student_temperature, self.kd_weight = temperature, student_temperature, kd_weight
         self.loss: LossType = loss
         self.gradient_scale: GradientScale = gradient_scale
         self.label_smoothing, self.nckd_weight = label_smoothing, nckd_weight
@@ -89,7 +89,8 @@ class DistillationLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, for ``repr``."""
-        names = ["temperature", "student_temperature", "kd_weight", "label_smoothing", "ignore_index", "reduction"]
+        names = ["temperature"] + ["student_temperature"] * (self.student_temperature is not None)
+        names += ["kd_weight", "label_smoothing", "ignore_index", "reduction"]
         names += ["loss"] * (self.loss != "kl") + ["nckd_weight"] * (self.nckd_weight is not None)
         names += ["gradient_scale"] * (self.gradient_scale != "t2")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)

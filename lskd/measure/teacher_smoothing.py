@@ -57,11 +57,15 @@ def with_estimate(label_smoothing: Mapping[str, Any], estimate: SmoothingEstimat
 def of_several(known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The label smoothing of several teachers in the place of one: that of the most smoothed.
 
+    One whose smoothing is unknown may be smoothed, and so counts for more than one without smoothing.
+
+    >>> of_several([{"alpha": 0.0, "source": "the teacher's configuration"}, {"alpha": None, "source": "unknown"}])
+    {'alpha': None, 'source': 'unknown'}
     >>> of_several([{"alpha": None, "source": "unknown"}, {"alpha": 0.1, "source": "the teacher's configuration"}])
     {'alpha': 0.1, 'source': "the teacher's configuration"}
     """
     mixed = {"mixed_labels": True} if any(each.get("mixed_labels") for each in known) else {}
-    return dict(max(known, key=lambda each: each["alpha"] or 0)) | mixed
+    return dict(max(known, key=lambda each: (each["alpha"] or 0, each["alpha"] is None))) | mixed
 
 
 def temperature_warnings(label_smoothing: Mapping[str, Any], temperature: float) -> list[str]:

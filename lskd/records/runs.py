@@ -28,12 +28,14 @@ from lskd.io.schema import Versioned, convert, read_json
 from lskd.records.provenance import hardware, now, source_revision, versions
 
 SCHEMA_VERSION = 1
-# Options of timm or fairseq that set paths and speed, or in which the runs of a study differ anyway.
-NOT_COMPARED = {"config", "output", "experiment", "resume", "group_size", "workers", "num_workers", "pin_mem", "device"}
-NOT_COMPARED |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
-NOT_COMPARED |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
-NOT_COMPARED |= {"seed", "data_seed", "temperature", "kd_temperature", "student_temperature", "kd_student_temperature"}
-NOT_COMPARED |= {"teacher_path", "teacher_cache", "kd_checkpoint", "log_interval", "val_interval"}
+# Options of both sides that set paths, speed and what is printed, and do not change the result of a training.
+INCIDENTAL = {"config", "output", "experiment", "resume", "group_size", "workers", "num_workers", "pin_mem", "device"}
+INCIDENTAL |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
+INCIDENTAL |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
+INCIDENTAL |= {"teacher_path", "teacher_cache", "kd_checkpoint", "log_interval", "val_interval"}
+# And those in which the runs of a study differ anyway.
+NOT_COMPARED = INCIDENTAL | {"seed", "data_seed", "temperature", "kd_temperature"}
+NOT_COMPARED |= {"student_temperature", "kd_student_temperature"}
 # Settings and options of both sides that older records do not have, with what they then were.
 ADDED_OPTIONS = {"kd_loss": "kl", "kd_loss_type": "kl", "kd_gradient_scale": "t2", "temperature_schedule": "constant"}
 ADDED_OPTIONS |= {"kd_temperature_schedule": "constant", "nckd_weight": None, "kd_nckd_weight": None}

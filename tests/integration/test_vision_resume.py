@@ -277,8 +277,8 @@ def with_a_truncated_checkpoint(run):
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (without("last.pth.tar"), "--resume: {run}/last.pth.tar (is gone, and run.json has 1 epochs: put it back, or"),
-        (without("model_best.pth.tar"), "--resume: {run}/model_best.pth.tar (is gone, and run.json has 1 epochs: put"),
+        (without("last.pth.tar"), "--resume: {run}/last.pth.tar (is gone, and run.json has 1 epoch: put it back, or"),
+        (without("model_best.pth.tar"), "--resume: {run}/model_best.pth.tar (is gone, and run.json has 1 epoch: put"),
         (without("run.json"), "--output: {run} (has a last.pth.tar and no run.json: put it back, or remove the direc"),
         (with_state(optimizer=None), "--resume: {run}/last.pth.tar (lacks optimizer: put back the one"),
         (with_state(state_dict_ema=None), "--resume: {run}/last.pth.tar (lacks state_dict_ema: put back the one"),

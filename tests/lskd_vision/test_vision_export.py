@@ -8,7 +8,7 @@ import torch
 from timm.data import resolve_model_data_config
 
 from lskd.io.errors import run_command
-from lskd.records.runs import RunRecord, write_run
+from lskd.records.runs import RunRecord, read_run, write_run
 from lskd_vision import export
 
 NAMES = ["cat", "dog", "eel"]
@@ -25,9 +25,16 @@ def checkpoint(tmp_path):
     path = tmp_path / "run" / "last.pth.tar"
     path.parent.mkdir()
     state = {"arch": "resnet10t", "args": args, "state_dict": model.state_dict(), "state_dict_ema": ema.state_dict()}
-    torch.save(state | {"class_names": NAMES}, path)
     teacher = {"model": "resnet50", "label_smoothing": {"alpha": 0.1}}
-    configuration = {"temperature": 3.0, "kd_weight": 1.0, "kd_gradient_scale": "match"}
+    configuration = {"temperature": 3.0, "kd_weight": 1.0, "kd_gradient_scale": "match", "label_smoothing": 0.0}
+    host = {"data_config": {"mean": [0.1], "std": [0.25]}}
+    made = {
+        "configuration": configuration | {"host": host | {"resume": False}},
+        "history": [{}, {}],
+        "data": {"classes": NAMES},
+    }
+    torch.save(state | {"class_names": NAMES, "lskd": made}, path)
+    configuration |= {"host": host | {"resume": True}}  # the run has been resumed after this checkpoint
     metrics = {"valid": {"last.pth.tar": {"top1": 81.25, "top1_ema": 82.5}}}
     data = {"dataset": "torch/pets", "classes": NAMES}
     write_run(RunRecord(configuration, seed=7, data=data, teacher=teacher, metrics=metrics), path.parent)
@@ -69,6 +76,7 @@ def test_the_card_says_how_the_model_was_made_and_how_good_it_is(command, checkp
     assert card.startswith("---\nlibrary_name: timm\n")
     for line in (
         "| data | pets |",
+        "| epochs trained | 2 |",
         "| teacher | resnet50, label smoothing α = 0.1 |",
         "| distilled at | T = 3.0, β = 1.0 |",
         "| loss | kl, gradient scale match |",
@@ -94,3 +102,14 @@ def test_nothing_is_written_over_and_nothing_is_left_behind(command, checkpoint,
     before = sorted(tmp_path.iterdir())
     assert "checkpoint" in command(tmp_path / "nothing.pth", tmp_path / "exported", status=2)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_record_of_another_training_does_not_get_onto_the_card(command, checkpoint, tmp_path):
+    path = checkpoint[0]
+    record = read_run(path.parent)
+    record.configuration["temperature"] = 1.0
+    write_run(record, path.parent)
+    command(path, tmp_path / "exported")
+    card = (tmp_path / "exported" / "README.md").read_text()
+    assert "distilled at" not in card
+    assert "81.25" not in card

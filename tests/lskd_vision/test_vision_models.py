@@ -8,7 +8,7 @@ import timm
 import torch
 
 from lskd.io.errors import InputError
-from lskd_vision.checkpoints import Checkpoint, read_checkpoint, save_checkpoint
+from lskd_vision.checkpoints import Checkpoint, check_finite, read_checkpoint, save_checkpoint
 from lskd_vision.config import InputConfig, ModelConfig
 from lskd_vision.models import build, check_input, create, meta_model, model_options, rebuild, wants_image_size
 
@@ -235,3 +235,13 @@ def test_rebuilding_takes_random_numbers_from_nobody():
     rebuild(of_file(weights, arch="test_vit"), None, "checkpoint")
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]
+
+
+def test_a_model_without_logits_is_refused():
+    options = model_options(*given(model_kwargs={"features_only": True}))
+    assert "must give logits" in refusal(create, "test_resnet", "--model", **options)
+
+
+def test_weights_in_eight_bits_are_looked_at_for_infinite_ones():
+    weights = {"fc.weight": torch.tensor([1.0, torch.nan]).to(torch.float8_e4m3fn)}
+    assert "1 of 2 values of fc.weight" in refusal(check_finite, weights, "--initial-checkpoint", "c.pth.tar")

@@ -1,5 +1,6 @@
 """One model in training: its schedule, and what it keeps to itself."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,15 @@ from timm.data import resolve_data_config
 from lskd.io.errors import InputError
 from lskd.io.tensor_files import mapped_tensors, read_about
 from lskd.records.nonfinite_batch import NAME
-from lskd.records.runs import ADDED_OPTIONS, deciding_settings, write_run
+from lskd.records.runs import ADDED_OPTIONS, deciding_settings, read_run, write_run
 from lskd_vision import options
 from lskd_vision.command_line import training_configs
 from lskd_vision.config import TrainingConfig
+from lskd_vision.epoch_means import EpochMeans
 from lskd_vision.run import OVERFLOWS, Run
 from lskd_vision.run_directories import another_run, check_directories_differ, check_directory
 from lskd_vision.task_losses import SmoothedCrossEntropy
-from lskd_vision.teacher import Teacher
+from lskd_vision.teacher import Teacher, TeacherOutput
 
 CONFIG = resolve_data_config({"input_size": (1, 32, 32), "mean": (0.5,), "std": (0.5,)})
 RECORD = {"classes": list("abcdefghij"), "fingerprint": "of the data", "path": "/letters", "splits": {"train": 640}}
@@ -162,6 +164,35 @@ def test_a_loss_that_is_not_finite_fails_the_run_and_says_so(started):
     assert run.failure == f"the loss is nan on the batch of batch 0 (its logits: {file}); try a smaller learning rate"
     assert read_about(file)["settings"] == run.record.configuration
     assert mapped_tensors(file)["student_logits"].shape == (4, 10)
+
+
+def test_of_an_ensembles_student_the_logits_of_every_teacher_are_kept(started):
+    run = started()
+    run.begin_epoch(0)
+    teachers = [torch.randn(4, 10), torch.randn(4, 10)]
+    run.step(torch.full((4, 1, 32, 32), torch.nan), torch.zeros(4, dtype=torch.long), TeacherOutput(teachers), 0, 0)
+    run.end_epoch()
+    assert "try a smaller learning rate" in run.failure
+    kept = mapped_tensors(run.directory / NAME)
+    assert torch.equal(torch.tensor(kept["teacher_logits"]), teachers[0])
+    assert torch.equal(torch.tensor(kept["teacher_logits_1"]), teachers[1])
+
+
+def test_an_epoch_all_of_whose_steps_a_scaler_skipped_has_no_mean():
+    means = EpochMeans(torch.device("cpu"), skips=True)
+    means.add(
+        {"loss": torch.tensor(torch.nan), "gradient_square": torch.ones(()), "gradient_square_t1": torch.ones(())}, 4
+    )
+    assert all(math.isnan(each) for each in means.of_all_processes().values())
+
+
+def test_a_mean_that_is_not_finite_is_recorded_as_missing(started):
+    run = started()
+    run.directory.mkdir(parents=True)
+    run.begin_epoch(0)
+    run.finish_epoch(0, {"train_loss": 1.0, "train_kd_loss": math.nan}, {})
+    (row,) = read_run(run.directory).history
+    assert (row["train_loss"], row["train_kd_loss"]) == (1.0, None)
 
 
 def test_after_a_loss_that_is_not_finite_no_step_is_taken(started):

@@ -471,6 +471,36 @@ def test_more_seeds_of_matched_gradients_are_matched_and_leave_the_shared_studen
     assert effects[1]["first_run"].startswith(str(tmp_path / "matched"))
 
 
+def with_command(runs, words):
+    for run in runs:
+        record = json.loads((run / "run.json").read_text()) | {"command": words.split()}
+        (run / "run.json").write_text(json.dumps(record))
+
+
+def test_more_seeds_resume_what_is_there_and_keep_short_options(answer, teacher, tmp_path):
+    students(tmp_path, {1: [85.0], 3: [83.0]}, **SGD)
+    with_command(tmp_path.glob("data/*"), "lskd vision train d --kd-temperature 1 3 --seed 1 -b 128 --amp -j 2")
+    _, one = answer(teacher("a", fingerprint="weights of 0.1", checkpoint="t/last.pth.tar"), tmp_path)
+    assert one["next"][0]["command"] == (
+        "lskd vision train d -b 128 --amp -j 2 --kd-checkpoint t/last.pth.tar --kd-temperature 1 3 --resume "
+        "--seed 1 2 3"
+    )
+
+
+def test_a_model_without_a_teacher_has_no_option_of_distillation_and_new_students_have_all(answer, teacher, tmp_path):
+    students(tmp_path, FALLING, **SGD)
+    words = "lskd vision train d --kd-loss decoupled --task-loss-weight 0.1 --kd-distill-type logit --opt sgd --seed 1"
+    with_command(tmp_path.glob("data/*"), words)
+    directory = image_run(tmp_path / "teacher", 0.1)
+    about = {"kind": "vision", "fingerprint": "weights of 0.1", "checkpoint": str(directory / "last.pth.tar")}
+    _, one = answer(teacher("a", **about), tmp_path)
+    commands = {step["settles"].partition(",")[0]: step["command"] for step in one["next"]}
+    alone = commands["what distillation adds to training on labels"]
+    assert alone == "lskd vision train d --opt sgd --seed 1 2 3"
+    students_of_both = commands["whether to smooth the teacher"].partition("&& for")[2]
+    assert "--kd-loss decoupled --task-loss-weight 0.1 --kd-distill-type logit --opt sgd" in students_of_both
+
+
 # --- what is wrong ---------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from lskd import DistillationLoss
+from lskd.loss.distillation import distillation_loss
 
 SHAPES = [(5,), (7, 5), (4, 5, 3), (2, 5, 3, 2)]
 IGNORED = -100
@@ -203,3 +204,22 @@ def test_a_compiled_training_step_gives_the_same_gradient():
 def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, lskd; print({'numpy', 'torch', 'msgspec'} & set(sys.modules)); lskd.DistillationLoss"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_a_temperature_that_is_changed_later_tempers_both():
+    student, teacher = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.0]])
+    loss = DistillationLoss(temperature=4.0)
+    loss.temperature = 2.0
+    assert loss(student, teacher) == DistillationLoss(temperature=2.0)(student, teacher)
+
+
+def test_a_temperature_in_a_tensor_may_change_in_place():
+    student, teacher = torch.randn(4, 5), torch.randn(4, 5)
+    temperature = torch.tensor(4.0)
+    for value in (4.0, 2.0):
+        temperature.fill_(value)
+        settings = {"target": torch.zeros(4, dtype=torch.long), "compiled": True}
+        found = distillation_loss(student, teacher, temperature=temperature, **settings).loss
+        assert found == distillation_loss(student, teacher, temperature=value, **settings).loss
+    with pytest.raises(ValueError, match=r"temperature: tensor\(\[1., 2.\]\) \(must be a number from"):
+        DistillationLoss(torch.tensor([1.0, 2.0]))
