@@ -39,7 +39,7 @@ from lskd.io.schema import convert, read_json
 from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
 from lskd_fairseq import text
 from lskd_fairseq.checkpoints import read_checkpoint
-from lskd_fairseq.distilled_data import SPLIT, described, write_data
+from lskd_fairseq.distilled_data import SPLIT, decoder, described, read_raw, write_data
 from lskd_fairseq.run_record import data_fingerprint
 from lskd_fairseq.score import finite, load_ensemble
 from lskd_fairseq.splits import load_split
@@ -63,6 +63,9 @@ def main(arguments: argparse.Namespace) -> None:
     if is_finished(arguments.dest, plan):
         print(f"{arguments.dest} is ready")
         return
+    # What the data do not tell is noticed before translating, not after.
+    raw = read_raw(Path(arguments.data), task, plan)
+    choose = ByBleu(task, decoder(Path(arguments.data), task, plan)) if arguments.nbest_by_bleu else None
     parts = begun(arguments.dest, plan)
     if arguments.processes > 1 and len(parts.missing()) > 1:
         translate_in_processes(arguments, parts)
@@ -70,14 +73,14 @@ def main(arguments: argparse.Namespace) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
         for model in models:
             model.to(device).eval()
-        translate_parts(models, task, parts, arguments)
+        translate_parts(models, task, parts, arguments, choose)
     with contextlib.ExitStack() as stack:
         try:
             mine = stack.enter_context(locked(parts.directory / PLAN))
         except FileNotFoundError:  # another process has written the data and removed the parts
             mine = False
         if mine and not parts.missing():
-            write_data(Path(arguments.data), arguments.dest, task, plan, parts.read())
+            write_data(Path(arguments.data), arguments.dest, task, plan, parts.read(), raw)
             shutil.rmtree(parts.directory)
     if is_finished(arguments.dest, plan):
         print(described(arguments.dest))
@@ -97,6 +100,8 @@ def planned(arguments: argparse.Namespace, task: TranslationTask) -> dict[str, A
         "lenpen": arguments.lenpen,
         "nbest_by_bleu": arguments.nbest_by_bleu,
         "interpolate": arguments.interpolate,
+        "remove_bpe": arguments.remove_bpe,
+        "detokenize": arguments.detokenize,
         "sentences": len(task.dataset(SPLIT)),
     }
 
@@ -202,13 +207,17 @@ def locked(path: Path) -> Generator[bool]:
         yield True
 
 
-def translate_parts(models: Sequence[Any], task: TranslationTask, parts: Parts, arguments: argparse.Namespace) -> None:
-    """Translate the parts that no process has translated or is translating."""
-    dataset, data = task.dataset(SPLIT), arguments.data
-    choose = ByBleu(task, data) if arguments.nbest_by_bleu else None
+def translate_parts(
+    models: Sequence[Any],
+    task: TranslationTask,
+    parts: Parts,
+    arguments: argparse.Namespace,
+    choose: "ByBleu | None",
+) -> None:
+    """Translate the parts that no process has translated or is translating; of each beam take the best, or choose."""
     search = Search(arguments.beam, arguments.lenpen, arguments.max_tokens)
     done = parts.translated()
-    with tqdm(total=len(dataset), initial=done, desc="translate", unit="sentence", disable=None) as bar:
+    with tqdm(total=parts.sentences, initial=done, desc="translate", unit="sentence", disable=None) as bar:
         for part in parts.missing():
             claim = parts.directory / f"part-{part:06d}.claim"
             claim.touch()
@@ -260,6 +269,8 @@ def words(arguments: argparse.Namespace) -> list[str]:
     options = ["--data", arguments.data, "--path", arguments.path, "--dest", str(arguments.dest)]
     options += ["--beam", str(arguments.beam), "--lenpen", repr(arguments.lenpen)]
     options += ["--max-tokens", str(arguments.max_tokens)]
+    options += ["--remove-bpe", arguments.remove_bpe] if arguments.remove_bpe else []
+    options += ["--detokenize", arguments.detokenize] if arguments.detokenize else []
     switches = ("nbest_by_bleu", "interpolate", "cpu")
     return options + [f"--{name.replace('_', '-')}" for name in switches if getattr(arguments, name)]
 
@@ -269,14 +280,12 @@ class ByBleu:
 
     Args:
         task: with the training split.
-        data: the data directory.
+        decode: from tokens to text.
     """
 
-    def __init__(self, task: TranslationTask, data: str) -> None:
-        dataset, dictionary = task.dataset(SPLIT), task.target_dictionary
-        processing = text.chosen_postprocessing(data, dictionary, dataset, arguments=("--data", "--data"))
-        self.decode = text.Detokeniser(dictionary, str(task.cfg.target_lang), processing)
-        self.targets: Any = dataset.tgt
+    def __init__(self, task: TranslationTask, decode: text.Decode) -> None:
+        self.decode = decode
+        self.targets: Any = task.dataset(SPLIT).tgt
         self.bleu = sacrebleu.BLEU(effective_order=True)
 
     def __call__(self, number: int, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -303,6 +312,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--nbest-by-bleu", action="store_true", help="of the beam, take the translation most like the reference"
     )
+    text.add_options(options)
     options.add_argument("--interpolate", action="store_true", help="keep the references too, as pairs of their own")
     options.add_argument(
         "--processes", type=positive, default=1, help="translate in N processes (default 1)", metavar="N"

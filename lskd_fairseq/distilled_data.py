@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,51 @@ from lskd_fairseq import text
 SPLIT = "train"
 
 
+@dataclass(frozen=True)
+class RawText:
+    """The training split as it was before preparation.
+
+    Attributes:
+        source: its lines, one a sentence.
+        target: likewise.
+        decode: from a translation's tokens to its line.
+    """
+
+    source: Sequence[str]
+    target: Sequence[str]
+    decode: text.Decode
+
+
+def read_raw(data: Path, task: TranslationTask, plan: dict[str, Any]) -> RawText | None:
+    """Read the text of the training split; None where the data do not have it.
+
+    Raises:
+        InputError: it is not UTF-8 or of another number of sentences, or see :func:`decoder`.
+    """
+    count = len(task.dataset(SPLIT))
+    languages = str(task.cfg.source_lang), str(task.cfg.target_lang)
+    source, target = (text.raw_references(data, SPLIT, language, count) for language in languages)
+    return None if source is None or target is None else RawText(source, target, decoder(data, task, plan))
+
+
+def decoder(data: Path, task: TranslationTask, plan: dict[str, Any]) -> text.Detokeniser:
+    """The function from target tokens to text.
+
+    Raises:
+        InputError: it follows neither from the options nor from the data.
+    """
+    dictionary, chosen = task.target_dictionary, (plan["remove_bpe"], plan["detokenize"])
+    processing = text.chosen_postprocessing(data, dictionary, task.dataset(SPLIT), *chosen)
+    return text.Detokeniser(dictionary, str(task.cfg.target_lang), processing)
+
+
 def write_data(
-    data: Path, dest: Path, task: TranslationTask, plan: dict[str, Any], translations: Iterable[Sequence[int]]
+    data: Path,
+    dest: Path,
+    task: TranslationTask,
+    plan: dict[str, Any],
+    translations: Iterable[Sequence[int]],
+    raw: RawText | None,
 ) -> None:
     """Write the data directory beside ``dest`` and move it there.
 
@@ -27,12 +71,15 @@ def write_data(
         task: the teacher's, with the training split.
         plan: how it was translated, for the manifest.
         translations: the tokens of each sentence's translation, in the order of the split.
+        raw: the text of the split, if there is any.
     """
     pair = f"{task.cfg.source_lang}-{task.cfg.target_lang}"
     rows = [torch.tensor(row, dtype=torch.int64) for row in translations]
     with building(dest) as beside:
         copy_others(data, beside)
-        counts = write_split(beside, pair, data, task, rows, plan["interpolate"])
+        counts = write_split(beside, pair, task, rows, plan["interpolate"])
+        if raw is not None:
+            write_raw(beside, pair, raw, rows, plan["interpolate"])
         manifest = text.manifest(data)
         files = sorted(path for path in beside.rglob("*") if path.is_file())
         manifest |= {"pair": pair, "distilled": plan | {"counts": counts}, "versions": versions()}
@@ -51,14 +98,9 @@ def copy_others(data: Path, beside: Path) -> None:
 
 
 def write_split(
-    beside: Path,
-    pair: str,
-    data: Path,
-    task: TranslationTask,
-    translations: Sequence[torch.Tensor],
-    interpolate: bool,
+    beside: Path, pair: str, task: TranslationTask, translations: Sequence[torch.Tensor], interpolate: bool
 ) -> dict[str, int]:
-    """Write the training split, binarised and as text, and count its sentences."""
+    """Write the training split, binarised, and count its sentences."""
     dataset, languages = task.dataset(SPLIT), pair.split("-")
     targets, sources = dataset.tgt, dataset.src
     assert targets is not None
@@ -76,7 +118,6 @@ def write_split(
             builders[language].add_item(sentence.int())
     for language, stem in stems.items():
         builders[language].finalize(f"{stem}.idx")
-    write_raw(beside, data, task, languages, translations, interpolate)
     same = sum(torch.equal(each.long(), targets[number].long()) for number, each in enumerate(translations))
     return {
         "pairs": len(pairs),
@@ -86,27 +127,13 @@ def write_split(
     }
 
 
-def write_raw(
-    beside: Path,
-    data: Path,
-    task: TranslationTask,
-    languages: Sequence[str],
-    translations: Sequence[torch.Tensor],
-    interpolate: bool,
-) -> None:
-    """Write the text of the training split, where the data have it."""
-    dataset = task.dataset(SPLIT)
-    raw = {language: text.raw_references(data, SPLIT, language, len(dataset)) for language in languages}
-    source, target = (raw[language] for language in languages)
-    if source is None or target is None:
-        return
-    processing = text.chosen_postprocessing(data, task.target_dictionary, dataset, arguments=("--data", "--data"))
-    decode = text.Detokeniser(task.target_dictionary, languages[1], processing)
-    lines = {languages[0]: source, languages[1]: [decode(each) for each in translations]}
+def write_raw(beside: Path, pair: str, raw: RawText, translations: Sequence[torch.Tensor], interpolate: bool) -> None:
+    """Write the text of the training split."""
+    sources, targets = list(raw.source), [raw.decode(each) for each in translations]
     if interpolate:
-        lines = {languages[0]: [*source, *source], languages[1]: [*lines[languages[1]], *target]}
+        sources, targets = [*sources, *raw.source], [*targets, *raw.target]
     (beside / "raw").mkdir(exist_ok=True)
-    for language, each in lines.items():
+    for language, each in zip(pair.split("-"), (sources, targets), strict=True):
         write_text(beside / "raw" / f"{SPLIT}.{language}", "".join(f"{line}\n" for line in each))
 
 

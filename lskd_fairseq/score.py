@@ -254,18 +254,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--lenpen", type=finite, default=1.0, help="length penalty: below 1 favours shorter translations (default 1)"
     )
-    options.add_argument(
-        "--remove-bpe",
-        nargs="?",
-        const="@@ ",
-        choices=text.REMOVE_BPE,
-        help="how subwords are joined, as in fairseq (default: as the data directory was made)",
-    )
-    options.add_argument(
-        "--detokenize",
-        choices=text.DETOKENIZE,
-        help="how words become text; joined sentencepiece pieces already are text (default: as the data were made)",
-    )
+    text.add_options(options)
     options.add_argument(
         "--output", type=Path, metavar="DIR", help="directory to write to (default: beside the checkpoint, its record)"
     )

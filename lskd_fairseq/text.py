@@ -1,5 +1,6 @@
 """Turn subwords back into the text that BLEU compares, and read the references as they were before preparation."""
 
+import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +69,22 @@ class Postprocessing:
         steps = [f"{self.remove_bpe.strip()} joined"] if self.remove_bpe else []
         steps += ["Moses-detokenised"] if self.detokenize == "moses" else []
         return f"{text} ({', '.join(steps)})" if steps else text
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options with which a command's user chooses how tokens become text."""
+    parser.add_argument(
+        "--remove-bpe",
+        nargs="?",
+        const="@@ ",
+        choices=REMOVE_BPE,
+        help="how subwords are joined, as in fairseq (default: as the data directory was made)",
+    )
+    parser.add_argument(
+        "--detokenize",
+        choices=DETOKENIZE,
+        help="how words become text; joined sentencepiece pieces already are text (default: as the data were made)",
+    )
 
 
 def chosen_postprocessing(

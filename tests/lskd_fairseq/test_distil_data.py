@@ -165,4 +165,25 @@ def test_what_cannot_be_made_is_refused_in_one_line(command, data_bin, teacher, 
         tmp_path / "made", data=tmp_path / "no", status=2
     )
     assert "--path" in command(tmp_path / "made", path=tmp_path / "no.pt", status=2)
-    assert not (tmp_path / "made.parts").exists()
+    copy = tmp_path / "copy"
+    shutil.copytree(data_bin, copy)
+    contradiction = "--remove-bpe letter --detokenize sentencepiece"
+    for options in (contradiction, f"--nbest-by-bleu {contradiction}"):
+        assert "--remove-bpe: letter (must be sentencepiece" in command(tmp_path / "made", options, copy, status=2)
+    (copy / "raw" / "train.en").write_text("a line")
+    assert "raw/train.en (has 1 lines, the train split has" in command(tmp_path / "made", data=copy, status=2)
+    assert not (tmp_path / "made.parts").exists()  # nothing was translated
+
+
+def test_how_translations_become_text_can_be_chosen(command, data_bin, loaded, tmp_path):
+    command(tmp_path / "made", "--beam 1 --remove-bpe none --detokenize none")
+    dictionary = loaded[1].target_dictionary
+    symbols = [torch.tensor(row) for row in sentences(tmp_path / "made", "de", dictionary)]
+    lines = (tmp_path / "made" / "raw" / "train.de").read_text().splitlines()
+    assert lines == [dictionary.string(each, unk_string=text.UNKNOWN) for each in symbols]
+    assert command(tmp_path / "made", "--beam 1", status=2).endswith(
+        "of another remove_bpe; name a new directory, or remove it)"
+    )
+    words = ["--data", str(data_bin), "--path", "a.pt", "--dest", str(tmp_path / "b"), "--remove-bpe"]
+    arguments = distil_data.parser().parse_args([*words, "--detokenize", "moses", "--nbest-by-bleu"])
+    assert distil_data.parser().parse_args(distil_data.words(arguments)) == arguments  # as its processes are told
