@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lskd.io.errors import input_error
 from lskd.report import drawing_style as style
@@ -13,6 +13,7 @@ from lskd.report.elements import Svg
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Line = TypeVar("Line")
 ASIDE = 1.05  # how far, as a factor of T, the error bars of one series are from those of the next
 
 
@@ -46,6 +47,12 @@ class Bars:
     label: str
     values: Sequence[float]
     intervals: Sequence[tuple[float, float] | None] = ()
+
+
+def in_drawings(every: Sequence[Line]) -> list[Sequence[Line]]:
+    """Split series, or what they are made of, into as many for each drawing of :func:`lines` as can be told apart."""
+    most = len(style.COLOURS)
+    return [every[start : start + most] for start in range(0, len(every), most)]
 
 
 def lines(

@@ -1,14 +1,15 @@
 """Accuracy or BLEU by α and T: the table of the runs beside the paper's, and both as lines against T."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lskd.paper.published import Measurement, counterparts, published
 from lskd.records.found_runs import Metric, score_notes
 from lskd.records.runs import unfinished
+from lskd.records.spread import Spread
 from lskd.records.studies import Study, at, number, smoothing, spread
 from lskd.report.elements import Cell, Drawing, Head, Missing, Section, Table
-from lskd.report.plots import Series, lines, svg
+from lskd.report.plots import Series, in_drawings, lines, svg
 
 # Where the paper has not these data: a table of its own data that is nearest in kind, and its student.
 NEAREST = {"vision": ("2B", "ResNet-18"), "translation": ("5", "Transformer")}
@@ -52,7 +53,7 @@ def accuracy_section(study: Study) -> AccuracySection:
         score_notes=score_notes(run.metrics for run in study.runs),
         published=_published_table(theirs) if theirs else None,
         relation=relation,
-        drawings=[_own_lines(study), _published_lines(theirs)] if theirs else [],
+        drawings=[*_own_lines(study), _published_lines(theirs)] if theirs else [],
     )
 
 
@@ -164,20 +165,27 @@ def _table(
     return Table(caption, heads, rows)
 
 
-def _own_lines(study: Study) -> Drawing | Missing:
+def _own_lines(study: Study) -> list[Drawing] | list[Missing]:
+    """A line for each α of the teacher, as many in a drawing as can be told apart."""
+    key, results = study.metrics[0].key, dict[float | None, list[tuple[float, Spread]]]()
+    for alpha in study.smoothings:
+        every = [(T, study.spread(alpha, T, key)) for T in study.temperatures]
+        if found := [(T, each) for T, each in every if each is not None]:
+            results[alpha] = found
+    if not results:
+        return [Missing("No results to draw.")]
+    return [_own_drawing(study, dict(part)) for part in in_drawings(list(results.items()))]
+
+
+def _own_drawing(study: Study, results: Mapping[float | None, Sequence[tuple[float, Spread]]]) -> Drawing:
     metric = study.metrics[0]
     series, rows = [], []
-    for alpha in study.smoothings:
-        every = [(T, study.spread(alpha, T, metric.key)) for T in study.temperatures]
-        found = [(T, each) for T, each in every if each is not None]
-        if found:
-            values = [each.mean for _, each in found]
-            series.append(Series(smoothing(alpha), [T for T, _ in found], values, [each.sd for _, each in found]))
+    for alpha, found in results.items():
+        values = [each.mean for _, each in found]
+        series.append(Series(smoothing(alpha), [T for T, _ in found], values, [each.sd for _, each in found]))
         for T, each in found:
             sd = "–" if each.sd is None else f"{each.sd:.2f}"
             rows.append([smoothing(alpha), f"{T:g}", f"{each.mean:.2f}", sd, str(each.n)])
-    if not series:
-        return Missing("No results to draw.")
     errors = (
         ". Bars: ± σ over seeds, a little to the side of their T."
         if any(error is not None for each in series for error in each.error)
@@ -188,7 +196,12 @@ def _own_lines(study: Study) -> Drawing | Missing:
         _alt(f"{study.title}: {metric.title}", series),
         f"{study.title}: {metric.title} of the students against T, a line for each α of the teacher{errors}",
         [Table(f"{metric.title} by α and T. {study.title}", [["α", "T", metric.title, "σ", "n"]], rows)],
-        [str(run.directory / "run.json") for runs in study.students.values() for run in runs],
+        [
+            str(run.directory / "run.json")
+            for (alpha, _), runs in study.students.items()
+            if alpha in results
+            for run in runs
+        ],
     )
 
 

@@ -11,7 +11,7 @@ from lskd.measure.smoothness import EntropySums
 from lskd.records.found_runs import Run
 from lskd.records.studies import at, smoothing
 from lskd.report.elements import Drawing, Missing, Section, Table
-from lskd.report.plots import Series, lines, svg
+from lskd.report.plots import Series, in_drawings, lines, svg
 from lskd.report.representation_files import RepresentationFiles
 
 LIMIT = 4000  # samples, evenly spread, whose outputs make an entropy curve where none is stored
@@ -20,10 +20,10 @@ TEMPERATURES = (0.5, 1, 2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True, kw_only=True)
 class EntropySection(Section):
-    """A line for each teacher, and ln K; or why there is none."""
+    """A line for each teacher, and ln K, in as many drawings as it takes; or why there is none."""
 
     template = "entropy.html"
-    drawing: Drawing | Missing
+    drawings: Sequence[Drawing | Missing]
 
 
 def entropy_section(files: RepresentationFiles) -> EntropySection | None:
@@ -39,8 +39,9 @@ def entropy_section(files: RepresentationFiles) -> EntropySection | None:
             entropies.append((smoothing(alpha), found))
     if not entropies:
         needed = "Entropies need the teachers' representation files with their last layer, which are not there:"
-        return EntropySection(title=title, drawing=Missing(needed, files.command(teacher=True)))
-    return EntropySection(title=title, drawing=_drawing(study.title, entropies, len(files.class_names)))
+        return EntropySection(title=title, drawings=[Missing(needed, files.command(teacher=True))])
+    drawings = [_drawing(study.title, part, len(files.class_names)) for part in in_drawings(entropies)]
+    return EntropySection(title=title, drawings=drawings)
 
 
 @dataclass(frozen=True)

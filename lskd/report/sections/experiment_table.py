@@ -8,12 +8,12 @@ from lskd.paper.results import Result
 from lskd.paper.table_layout import WORDS, cell, constants, flags, grid
 from lskd.records.studies import at, signed, smoothing
 from lskd.report.contents import Experiment
-from lskd.report.drawing_style import COLOURS, HATCHES
+from lskd.report.drawing_style import HATCHES
 from lskd.report.elements import Cell, Drawing, Section, Table
 from lskd.report.headlines import FIRST
 from lskd.report.measured_eta import Interval
 from lskd.report.origins import described, of_measurements
-from lskd.report.plots import Bars, Series, bars, lines, svg
+from lskd.report.plots import Bars, Series, bars, in_drawings, lines, svg
 from lskd.report.sections.accuracy import LEAST_SPAN
 
 MEASURED_DIGITS = 2  # of accuracy and BLEU: the third is never worth anything over a few seeds
@@ -91,9 +91,9 @@ def _lines(student: str, rows: Sequence[Measurement], files: Sequence[str]) -> I
     smoothings = list(dict.fromkeys(row.label_smoothing for row in rows))
     title = "BLEU" if rows[0].metric == "bleu" else "top-1 %"
     what = f"{title} of {student} against T, measured ({'; '.join(of_measurements(rows))})"
-    for start in range(0, len(smoothings), len(COLOURS)):
+    for part in in_drawings(smoothings):
         series, said, cells = [], [], []
-        for alpha in smoothings[start : start + len(COLOURS)]:
+        for alpha in part:
             points = [(row.temperature or 0.0, row) for row in rows if row.label_smoothing == alpha]
             points.sort(key=lambda point: point[0])
             means, deviations = [row.mean for _, row in points], [row.standard_deviation for _, row in points]

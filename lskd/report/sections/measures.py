@@ -1,6 +1,6 @@
 """Calibration, selective risk, neural collapse and fidelity of teachers and students, side by side."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from lskd.records.found_runs import Run
 from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import at, is_teacher, smoothing
 from lskd.report.elements import Cell, Drawing, Section, Table
-from lskd.report.plots import Series, lines, svg
+from lskd.report.plots import Series, in_drawings, lines, svg
 from lskd.report.representation_files import RepresentationFiles
 
 LIMIT = 10_000  # samples, evenly spread, whose outputs are measured
@@ -26,13 +26,13 @@ class MeasuresSection(Section):
     Attributes:
         notes: what could not be measured, a sentence each.
         tables: of measures, and of the teachers' non-target probability.
-        drawing: None without students whose outputs were measured.
+        drawings: none without students whose outputs were measured; several where one cannot show every teacher's α.
     """
 
     template = "measures.html"
     notes: Sequence[str]
     tables: Sequence[Table]
-    drawing: Drawing | None
+    drawings: Sequence[Drawing]
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,12 @@ def measures_section(files: RepresentationFiles) -> MeasuresSection | None:
     by_split = {split: list(_groups(files, split, notes)) for split in files.splits}
     title = files.study.title
     tables = [table for split, groups in by_split.items() for table in _tables(title, split, groups)]
-    drawings = (_drawing(title, split, groups) for split, groups in by_split.items())
+    drawings = (_drawings(title, split, groups) for split, groups in by_split.items())
     return MeasuresSection(
         title="Calibration, neural collapse and fidelity",
         notes=list(notes),
         tables=tables,
-        drawing=next((each for each in drawings if each), None),
+        drawings=next(filter(None, drawings), []),
     )
 
 
@@ -192,20 +192,23 @@ def _number(value: Spread | None, digits: int) -> str:
     return f"{value.mean:.{digits}f}" + ("" if value.sd is None else f" ± {value.sd:.{digits}f}")
 
 
-def _drawing(title: str, split: str, groups: Sequence[_Group]) -> Drawing | None:
-    """ECE of the students against T, a line for each α; None where none was measured."""
+def _drawings(title: str, split: str, groups: Sequence[_Group]) -> list[Drawing]:
+    """ECE of the students against T, a line for each α; none where none was measured."""
+    by_alpha: dict[float | None, list[_Group]] = {}
+    for group in groups:
+        if group.temperature is not None and group.spread(ECE):
+            by_alpha.setdefault(group.alpha, []).append(group)
+    return [_drawing(title, split, dict(part)) for part in in_drawings(list(by_alpha.items()))]
+
+
+def _drawing(title: str, split: str, by_alpha: Mapping[float | None, Sequence[_Group]]) -> Drawing:
     series, rows, paths = [], [], []
-    for alpha in dict.fromkeys(group.alpha for group in groups):
-        students = [group for group in groups if group.alpha == alpha and group.temperature is not None]
+    for alpha, students in by_alpha.items():
         points = [(each.temperature, found) for each in students if (found := each.spread(ECE))]
-        if not points:
-            continue
         values = [found.mean for _, found in points]
         series.append(Series(smoothing(alpha), [T for T, _ in points if T], values, [each.sd for _, each in points]))
         rows += [[smoothing(alpha), f"{T:g}", _number(found, 2)] for T, found in points]
         paths += [str(run.path) for each in students for run in each.runs]
-    if not series:
-        return None
     what = f"{title}: ECE of the students on the {split} split against T"
     words = "; ".join(
         f"{one.label}: " + ", ".join(f"{y:.2f} % at {at(x)}" for x, y in zip(one.x, one.y, strict=True))

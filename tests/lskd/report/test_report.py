@@ -156,6 +156,18 @@ def test_figures_are_described_with_their_numbers(page):
     assert "α = 0.1: 80.90 at T = 1, 80.70 at T = 3" in page.images[0]["alt"].replace("\u00a0", " ")
 
 
+def test_more_teachers_than_a_drawing_can_tell_apart_are_in_two(tmp_path):
+    smoothings = [place / 10 for place in range(8)]
+    for alpha in smoothings:
+        for T in (None, 1.0, 3.0):
+            add_representations(image_run(tmp_path, alpha, T), alpha, T)
+    alts = [image["alt"].replace("\u00a0", " ") for image in page_of(tmp_path).images]
+    for what in (": top-1 % against temperature", "mean entropy of the teachers' outputs", "ECE of the students"):
+        first, second = (alt for alt in alts if what in alt)
+        assert [f"α = {alpha:g}: " in first for alpha in smoothings] == [True] * 7 + [False], what
+        assert [f"α = {alpha:g}: " in second for alpha in smoothings] == [False] * 7 + [True], what
+
+
 def test_nothing_is_fetched_and_nothing_runs(html, page):
     assert not {"script", "link", "iframe", "object", "base", "form"} & {tag for tag, _ in page.tags}
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on") or name == "style"]
