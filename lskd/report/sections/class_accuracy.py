@@ -28,8 +28,8 @@ def class_accuracy_section(study: Study, base: float) -> ClassAccuracySection | 
 
 
 def _changes(study: Study, alpha: float | None, base: float) -> Table | None:
-    every = {T: _classwise(study.students.get((alpha, T), [])) for T in study.temperatures}
-    by_class = {T: found for T, found in every.items() if found}
+    runs = {T: _with_classes(study.students.get((alpha, T), [])) for T in study.temperatures}
+    by_class = {T: found for T, each in runs.items() if (found := _over_seeds(each))}
     if len(by_class) < 2:
         return None
     first = base if base in by_class else min(by_class)
@@ -43,7 +43,8 @@ def _changes(study: Study, alpha: float | None, base: float) -> Table | None:
         if name in shown
     ]
     chosen = "" if len(shown) == len(names) else f", the {len(shown)} of {len(names)} that change most"
-    n = len(study.students[alpha, first])
+    sizes = sorted({len(runs[T]) for T in by_class})
+    n = " to ".join(dict.fromkeys(map(str, (sizes[0], sizes[-1]))))
     caption = (
         f"Teacher with {smoothing(alpha)}: accuracy at {at(first)} in %, and changes in points (n = {n}){chosen}. "
         f"{study.title}"
@@ -51,8 +52,16 @@ def _changes(study: Study, alpha: float | None, base: float) -> Table | None:
     return Table(caption, [["class", at(first), *map(at, others)]], rows)
 
 
-def _classwise(runs: Sequence[Run]) -> dict[str, Spread]:
-    """Over seeds, of the classes that every run has."""
-    each = [run.metrics.get("classwise") or {} for run in runs]
-    names = [name for name in (each[0] if each else {}) if all(one.get(name) is not None for one in each)]
-    return {name: over_seeds([one[name] for one in each]) for name in names}
+def _with_classes(runs: Sequence[Run]) -> list[dict[str, float | None]]:
+    """The accuracies by class of those runs that have any: one that was interrupted early has none."""
+    return [found for run in runs if (found := run.metrics.get("classwise"))]
+
+
+def _over_seeds(runs: Sequence[dict[str, float | None]]) -> dict[str, Spread]:
+    """Of the classes that every run has."""
+    spreads = {}
+    for name in runs[0] if runs else ():
+        values = [value for run in runs if (value := run.get(name)) is not None]
+        if len(values) == len(runs):
+            spreads[name] = over_seeds(values)
+    return spreads

@@ -669,6 +669,18 @@ def test_changes_of_classes_are_differences_of_means(tmp_path):
     assert rows == [["class", "T = 1", "T = 3"], ["cat", "81.50 ± 0.71", "−3.00"], ["dog", "70.00 ± 0.00", "+2.50"]]
 
 
+def test_a_student_that_was_never_validated_does_not_hide_the_classes_of_the_others(tmp_path):
+    image_run(tmp_path, temperature=1, classwise={"cat": 80.0})
+    for seed in (1, 2, 3):
+        run = image_run(tmp_path, temperature=3, seed=seed, classwise={"cat": 78.0 + seed})
+    record = read_run(run)  # of the third, interrupted before its first validation
+    record.metrics = {}
+    write_run(record, run)
+    page = page_of(tmp_path)
+    assert page.table("Teacher with α = 0.1: accuracy at T = 1")[1] == ["cat", "80.00", "−0.50"]
+    assert "changes in points (n = 1 to 2)" in page.text
+
+
 def test_of_many_classes_those_that_change_most_are_shown(tmp_path):
     names = [f"class {index}" for index in range(50)]
     image_run(tmp_path, temperature=1, classwise=dict.fromkeys(names, 50.0))
