@@ -129,7 +129,9 @@ def read_contents(path: str | os.PathLike[str]) -> Contents:
     """
     content, place = read_json(path, _Page), Path(path).parent
     experiments = [_experiment(each, f"{path}: experiments[{i}]", place) for i, each in enumerate(content.experiments)]
-    return Contents(content.title, content.scale, content.intro, experiments, _runs(content.runs, place))
+    return Contents(
+        content.title, content.scale, content.intro, experiments, _runs(content.runs, f"{path}: runs", place)
+    )
 
 
 class _Experiment(msgspec.Struct):
@@ -196,10 +198,12 @@ def _redrawn(content: _Experiment, where: str, place: Path) -> RedrawnFigure:
     if not content.published:
         raise input_error(where, "published", "must be there")
     numbers = _file(content, "numbers", where, place)
-    rows = [
-        {name: _shown(value, f"{numbers}: rows[{i}].{name}") for name, value in row.items() if name not in NOT_SHOWN}
-        for i, row in enumerate(read_json(numbers, _Numbers).rows)
-    ]
+    rows = []
+    for i, row in enumerate(read_json(numbers, _Numbers).rows):
+        at = f"{numbers}: rows[{i}]"
+        rows.append({name: _shown(value, f"{at}.{name}") for name, value in row.items() if name not in NOT_SHOWN})
+        if all(value is None for value in rows[-1].values()):
+            raise input_error(at, row, f"must have a value beside {', '.join(NOT_SHOWN)}")
     svg = read_svg(_file(content, "figure", where, place))
     return RedrawnFigure(svg, rows, content.published, [str(content.figure), str(content.numbers)])
 
@@ -245,10 +249,12 @@ def _pixels(root: str, side: str, path: str | os.PathLike[str]) -> int:
         raise input_error("figure", path, f"must have sides that are numbers, not {found[1]}") from None
 
 
-def _runs(names: Sequence[str], place: Path) -> list[Run]:
+def _runs(names: Sequence[str], where: str, place: Path) -> list[Run]:
     """The runs, in the order of FILE.json, each once, under the names that it has for them."""
     runs: dict[Path, Run] = {}
     for name in names:
+        if (place / name).is_file():
+            raise input_error(where, name, "must be a directory: of a run, or above runs")
         for run in find_runs([place / name]):
             named = Path(name) / run.directory.relative_to(place / name)
             runs.setdefault(run.directory.resolve(), replace(run, directory=named))

@@ -350,6 +350,8 @@ def test_an_experiment_that_cannot_be_shown_is_refused_in_one_line(results, chan
         ({"rows": [{"a": 1}] * 1001}, "1.json: rows (expected array of length <= 1000)"),
         ({"rows": [{"a": {"b": 1}}]}, "1.json: rows[0].a: {'b': 1} (expected int | float | str | null, got object)"),
         ({"rows": [{"a": [1]}]}, "1.json: rows[0].a: [0] (expected str, got int)"),
+        ({"rows": [{"a": 1}, {}]}, "1.json: rows[1]: {} (must have a value beside file, files, checkpoint)"),
+        ({"rows": [{"file": "x", "a": None}]}, "1.json: rows[0]: {'file': 'x', 'a': None} (must have a value beside"),
         ({"rows": [{"a": True}]}, "1.json: rows[0].a: True (expected int | float | str | null, got bool)"),
         ([], "1.json: content (expected object, got array)"),
     ],
@@ -382,6 +384,8 @@ def test_a_drawing_without_a_size_is_refused(tmp_path, text):
 def test_runs_that_are_not_there_are_named(results):
     with pytest.raises(InputError, match=r"runs/nowhere \(must be a directory"):
         experiments_page(write(results, [TABLES[0]], runs=["runs/nowhere"]))
+    with pytest.raises(InputError, match=r"contents\.json: runs: runs/.*/run\.json \(must be a directory: of a run"):
+        experiments_page(write(results, [TABLES[0]], runs=["runs/data/student_net_a0.1_T1_s1/run.json"]))
     with pytest.raises(InputError, match=r"experiments \(expected array of length >= 1"):
         experiments_page(write(results, []))
 
