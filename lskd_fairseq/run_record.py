@@ -119,14 +119,11 @@ def add_validation(record: RunRecord, trainer: RecordedTrainer, epoch_itr: Epoch
     validation = {key: utils.item(value) for key, value in vars(trainer).pop("lskd_validation", {}).items()}
     row = {"epoch": epoch_itr.epoch, "updates": trainer.get_num_updates(), "time": now()}
     row |= {"seconds": round(float(trainer.cumulative_training_time()), 1)}
-    row |= {
-        f"valid_{key}": value
-        for key, value in validation.items()
-        if isinstance(value, (int, float)) and math.isfinite(value)
-    }
+    found = {f"valid_{key}": value for key, value in validation.items()}
     meters = metrics.get_meters("train")  # of the epoch so far
     if meters is not None and "kd_gradient_ratio" in meters:
-        row["train_kd_gradient_ratio"] = meters.get_smoothed_value("kd_gradient_ratio")
+        found["train_kd_gradient_ratio"] = meters.get_smoothed_value("kd_gradient_ratio")
+    row |= {key: value for key, value in found.items() if isinstance(value, (int, float)) and math.isfinite(value)}
     record.add_validation(row)
     put_history(record, record.history)
     if record.teacher is not None and (scores := getattr(trainer.task, "teacher_scores", None)):
