@@ -21,6 +21,7 @@ from evidence_tables import (
     PLACES,
     accuracy,
     advice,
+    bleu,
     complete,
     controls,
     elsewhere,
@@ -31,7 +32,7 @@ from evidence_tables import (
 from image_statements import ELSEWHERE, GRID, LARGE, SMOOTHED, Results, beside, place
 from planned_tests import BySeed
 from study_drawings import draw_cost, draw_drift, draw_kinds, draw_temperature, draw_translation, draw_updates
-from translation_statements import LONGER, OTHERS, PLACE, Translations
+from translation_statements import LONGER, OTHERS, Translations
 
 from lskd.io.errors import input_error, run_command
 from lskd.io.files import write_text
@@ -47,15 +48,13 @@ class Committed:
     Attributes:
         images: of study-step, with its other controls and losses.
         grid: of study-optimiser and study-model.
-        translations: of the studies of translation, word by word.
-        sequences: of study-sequence.
+        translations: of the studies of translation.
         kinds: of the letters, of a larger student, and of each place of question 5 that has run, by their names.
     """
 
     images: Results
     grid: Results
     translations: Translations
-    sequences: Translations
     kinds: dict[str, Results]
 
     @classmethod
@@ -67,7 +66,7 @@ class Committed:
         kinds |= {
             PLACES[where]: place(where, found) for where in ELSEWHERE if (found := beside(directory, where)).is_dir()
         }
-        return cls(images, Results(grid), Translations(beside(directory, PLACE)), Translations(directory), kinds)
+        return cls(images, Results(grid), Translations(directory), kinds)
 
 
 # Of each picture: how it is drawn, what it shows in words, and whether there is anything to draw.
@@ -132,11 +131,12 @@ def filled(page: str, directory: Path) -> str:
         "elsewhere": lambda: elsewhere(directory),
         "adamw": lambda: with_adamw(place("convnext", beside(directory, "convnext"))),
         "translation": lambda: statements(["3.1", "3.2"])(directory),
+        "translated": lambda: bleu(committed.translations),
         "words": lambda: statements(["3.3"])(directory),
         "distilling": lambda: statements(["3.4"])(directory),
         "longer": lambda: statements(["3.5"])(directory),
         "russian": lambda: statements([f"3.{OTHERS}"])(directory),
-        "ways": lambda: ways(committed.sequences),
+        "ways": lambda: ways(committed.translations),
         "advice": lambda: advice(beside(directory, GRID)),
         "complete": lambda: complete(directory),
     } | {name: functools.partial(picture, name, committed) for name in PICTURES}

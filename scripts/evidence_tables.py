@@ -7,7 +7,7 @@ from pathlib import Path
 from definitions import PLAIN
 from image_statements import ELSEWHERE, GRID, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside
 from planned_tests import BySeed, read_rows
-from translation_statements import PLACE, Translations
+from translation_statements import LONGER, Translations
 from translation_statements import SEEDS as OF_TRANSLATION
 
 from lskd.measure.comparisons import mean_test
@@ -115,6 +115,25 @@ def elsewhere(directory: Path) -> str:
     return markdown(["where", "number", "mean", "95 %", "n", "verdict"], rows)
 
 
+def bleu(translations: Translations) -> str:
+    """BLEU of each way to distil by α and T, English to German; last those of the longer trainings."""
+    short = {
+        PLAIN: "all tokens",
+        "match": "`match`",
+        "standardised": "standardised logits",
+        "top-4": "the teacher's top 4",
+    }
+    names = short | {f"{LONGER}-{variant}": f"{name}, 20 epochs" for variant, name in short.items() if variant != PLAIN}
+    names |= {LONGER: f"{short[PLAIN]}, 20 epochs"}
+    rows = []
+    for variant, name in names.items():
+        for alpha in (0.0, SMOOTHED):
+            found = [translations.of(variant, alpha, T) for T in (1, 2, 3, 64)]
+            if any(found):
+                rows.append([name, f"{alpha:g}", *(mean(each, len(OF_TRANSLATION)) for each in found)])
+    return markdown(["", "α", *(f"T = {T}" for T in (1, 2, 3, 64))], rows)
+
+
 def ways(translations: Translations) -> str:
     """BLEU and chrF of students that learn in each way from a teacher, English to German, T = 1."""
     kinds = {
@@ -188,12 +207,13 @@ def complete(directory: Path) -> str:
     missing = [question for question, found in verdicts.items() if "incomplete" in found]
     missing += [f"5, {PLACES[where]}" for where in ELSEWHERE if not beside(directory, where).is_dir()]
     students = len([row for row in rows if row["temperature"]])
-    translations = [
-        row for place in (directory, beside(directory, PLACE)) for row in read_rows(place / "translations.csv")
-    ]
-    of_translations = sum(float(row.get("seconds") or 0) for row in translations) / 3600
     said = f"Images: {students} students and {len(rows) - students} models without a teacher, {hours:.1f} core hours of"
-    said += f" training. Translation: {len(translations)} models, {of_translations:.1f} core hours."
+    said += " training."
+    if translations := read_rows(directory / "translations.csv"):
+        timed = [float(row["seconds"]) for row in translations if row["seconds"]]
+        said += (
+            f" Translation: {len(translations)} models; {len(timed)} of them took {sum(timed) / 3600:.1f} core hours."
+        )
     if missing:
         said += f" Not complete, and so not tested: question {'; '.join(missing)}."
     return said

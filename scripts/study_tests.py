@@ -14,7 +14,7 @@ from computed_files import computed_parser, write_or_compare
 from definitions import ROOT
 from image_statements import ELSEWHERE, GRID, Results, beside, elsewhere, larger_student, paper_statements, reasons
 from planned_tests import judged
-from translation_statements import PLACE, Translations, translation
+from translation_statements import Translations, translation
 
 from lskd.io.errors import run_command
 from lskd.io.tables import csv_text
@@ -26,7 +26,7 @@ def table(directory: Path) -> str:
     """The contents of tests.csv for the results in a directory and in those beside it that are there."""
     grid = Results(beside(directory, GRID))
     tests = [*paper_statements(grid), *reasons(Results(directory)), *larger_student(grid)]
-    tests += translation(Translations(beside(directory, PLACE)), Translations(directory))
+    tests += translation(Translations(directory))
     for where in ELSEWHERE:
         if (other := beside(directory, where)).is_dir():
             tests += elsewhere(where, other)

@@ -14,8 +14,6 @@ LONGER = "epochs-x4"
 # Variants whose loss is another's at T = 1.
 AT_T_1 = {"match": PLAIN, f"{LONGER}-match": LONGER}
 EN_DE, EN_RU = "en-de", "en-ru"
-# Beside the results of study-sequence: those of the other studies, which ran on another machine.
-PLACE = "translation"
 OTHERS = "1, Russian and the paper's code"  # the family of the tests beside English to German with all tokens
 
 
@@ -69,14 +67,10 @@ class Translations:
         return self._eta.get((EN_DE, PLAIN, alpha, T), {})
 
 
-def translation(results: Translations, sequences: Translations) -> list[Test]:
+def translation(results: Translations) -> list[Test]:
     """Question 3: does translation lose by the temperature, the truncation or the step, and by what does it gain?
 
     Each of its parts is a family of tests.
-
-    Args:
-        results: of students that learn word by word.
-        sequences: of study-sequence, whose teachers are others.
     """
     tests = []
 
@@ -109,8 +103,8 @@ def translation(results: Translations, sequences: Translations) -> list[Test]:
             minus(smoothed, results.drift(0.0, T)),
         )
     for alpha in (0.0, SMOOTHED):
-        alone, words = sequences.of(PLAIN, alpha, None), sequences.of(PLAIN, alpha, 1)
-        sentences, both = sequences.of("sequence-level", alpha, 1), sequences.of("both", alpha, 1)
+        alone, words = results.of(PLAIN, alpha, None), results.of(PLAIN, alpha, 1)
+        sentences, both = results.of("sequence-level", alpha, 1), results.of("both", alpha, 1)
         add("4 word by word", f"word by word less no teacher, α = {alpha:g}", 1, minus(words, alone))
         add("4 sentence by sentence", f"translations less no teacher, α = {alpha:g}", 1, minus(sentences, alone))
         add("4 both", f"both less word by word, α = {alpha:g}", 1, minus(both, words))

@@ -99,8 +99,7 @@ def test_the_first_table_has_what_t_costs_each_kind_of_students_and_marks_what_i
 def test_each_picture_shows_what_there_is_and_is_the_same_each_time(tmp_path):
     directory = tmp_path / "studies"
     made_up_studies(directory, step_size_alone, lambda variant, alpha, T: -80 * alpha)
-    (tmp_path / "studies-translation").mkdir()
-    made_up_translations(tmp_path / "studies-translation")
+    made_up_translations(directory)
     (tmp_path / "studies-other-fonts").mkdir()
     made_up(tmp_path / "studies-other-fonts", step_size_alone, lambda *_: 0, first_seed=21)
     committed = evidence_page.Committed.of(directory)
