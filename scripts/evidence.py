@@ -1,4 +1,4 @@
-"""Sum up the committed results for `lskd advise`: lskd/data/measured.csv from docs/results/*/students.csv.
+"""Sum up the committed results for `lskd advise`: lskd/data/measured.csv from the tables in docs/results/*/.
 
 python scripts/evidence.py            # writes the file
 python scripts/evidence.py --check    # compares it with what the committed results give
@@ -8,6 +8,8 @@ import argparse
 import csv
 import io
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
@@ -21,36 +23,52 @@ from lskd.records.spread import over_seeds
 RESULTS = ROOT / "docs" / "results"
 
 
+# By table: the column of the result, its unit, and the file with a line on the data and on how each variant trains.
+TABLES = {
+    "students.csv": ("valid_top1", "%", "about.txt"),
+    "translations.csv": ("bleu", "BLEU", "about-translations.txt"),
+}
+PAIR = "help.en-de"  # of the translations that are summed up
+
+
 def summary() -> str:
-    """The contents of the file: mean validation top-1 of the last epoch, standard deviation and n of each kind."""
+    """The contents of the file: of each kind of students the mean, standard deviation and n.
+
+    Of images validation top-1 of the last epoch, of translations test BLEU of the best checkpoint.
+    """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for path in sorted(RESULTS.glob("*/students.csv")):
-        if not (path.parent / "about.txt").is_file():  # not of these data and this training alone
-            continue
-        about = dict(line.split(": ", 1) for line in (path.parent / "about.txt").read_text().splitlines())
-        cells: dict[tuple[str, str, int, float, float], list[float]] = defaultdict(list)
-        for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
-            if row["temperature"]:
-                variant = _variant(row["variant"])
-                alpha, T = float(row["label_smoothing"]), float(row["temperature"])
-                cells[row["model"], variant, int(row["epochs"]), alpha, T].append(float(row["valid_top1"]))
-        _share_the_first(cells)
-        for (model, variant, epochs, alpha, temperature), values in sorted(cells.items()):
-            if len(values) < LEAST_SEEDS:  # of a study that has not ended
-                continue
-            spread = over_seeds(values)
-            sd = "" if spread.sd is None else f"{spread.sd:.3f}"
-            # a variant that trains in another way has a line of its own there
-            optimiser, *beside = [about[variant], ""] if variant in about else [about["optimiser"], variant]
-            training = [f"{optimiser}, {epochs} epochs", *beside]
-            known = [path.parent.name, about["data"], *training, model, f"{alpha:g}"]
-            writer.writerow([*known, f"{temperature:g}", f"{spread.mean:.3f}", sd, spread.n])
+    for name, (result, unit, file) in TABLES.items():
+        for path in sorted(RESULTS.glob(f"*/{name}")):
+            if (path.parent / file).is_file():  # else not of these data and this training alone
+                about = dict(line.split(": ", 1) for line in (path.parent / file).read_text().splitlines())
+                writer.writerows(_rows(path, result, unit, about))
     return table.getvalue()
 
 
-def _share_the_first(cells: dict[tuple[str, str, int, float, float], list[float]]) -> None:
+def _rows(path: Path, result: str, unit: str, about: Mapping[str, str]) -> Iterator[list[object]]:
+    """The rows of a committed table."""
+    cells: dict[tuple[str, str, str, float, float], list[float]] = defaultdict(list)
+    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+        if row["temperature"] and (unit == "%" or row["run"].startswith(PAIR)):
+            variant, epochs = _variant(row["variant"]), f"{row['epochs']} epochs" if "epochs" in row else ""
+            alpha, T = float(row["label_smoothing"]), float(row["temperature"])
+            cells[row["model"], variant, epochs, alpha, T].append(float(row[result]))
+    _share_the_first(cells)
+    for (model, variant, epochs, alpha, temperature), values in sorted(cells.items()):
+        if len(values) < LEAST_SEEDS:  # of a study that has not ended
+            continue
+        spread = over_seeds(values)
+        sd = "" if spread.sd is None else f"{spread.sd:.3f}"
+        # a variant that trains in another way has a line of its own there
+        optimiser, *beside = [about[variant], ""] if variant in about else [about["optimiser"], variant]
+        training = [", ".join(filter(None, [optimiser, epochs])), *beside]
+        known = [path.parent.name, about["data"], unit, *training, about.get("student", model), f"{alpha:g}"]
+        yield [*known, f"{temperature:g}", f"{spread.mean:.3f}", sd, spread.n]
+
+
+def _share_the_first(cells: dict[tuple[str, str, str, float, float], list[float]]) -> None:
     """Give losses that are the paper's at T = 1 its students there."""
     for model, variant, epochs, alpha, _ in list(cells):
         plain = cells.get((model, "", epochs, alpha, 1.0))

@@ -115,9 +115,10 @@ def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) 
     }
 
 
-def measured_part(smoothed: bool | None) -> Advice:
+def measured_part(smoothed: bool | None, teacher: Representations) -> Advice:
     """Part 4: what this project and the paper measured for such teachers, of all where it is not known."""
     return {
+        "unit_of_this_kind": "BLEU" if teacher.provenance.get("kind") == "translation" else "%",
         "of_teachers": {True: "smoothed", False: "not smoothed", None: "smoothed or not"}[smoothed],
         "this_project": [each.row() for each in of_this_project(smoothed)],
         "the_paper": [each.row() for each in of_the_paper(smoothed)],

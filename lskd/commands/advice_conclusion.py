@@ -32,8 +32,8 @@ VERDICTS = {
     "no cost": "T = {T:g} costs nothing beyond chance without {control}.",
 }
 OF_STUDIES = (
-    "In this project's own studies of images (α = {alpha:g}, {training}) temperatures cost, in points of top-1 with "
-    "plain steps and with --kd-gradient-scale match: {costs}. {verdict}"
+    "In this project's own studies of {kind} (α = {alpha:g}, {training}) temperatures cost, in {points}, without and "
+    "with --kd-gradient-scale match: {costs}. {verdict}"
 )
 VERDICTS_OF_STUDIES = {
     "all": "There it was the size of the steps that cost, not T.",
@@ -84,7 +84,8 @@ def _conclusion(advice: dict[str, Any], decided: dict[str, Any] | None) -> list[
         temperatures = "T = " + " and ".join([*([", ".join(first)] if first else []), last])
         said.append(OF_STEPS.format(temperatures=temperatures, share=100 * advice["outputs"]["small_steps_are_below"]))
     if not decided and advice["smoothing"]["smoothed"] is not False:
-        said += _of_studies(advice["measured"]["this_project"])
+        unit = advice["measured"]["unit_of_this_kind"]
+        said += _of_studies([each for each in advice["measured"]["this_project"] if each["unit"] == unit])
     return said
 
 
@@ -116,6 +117,8 @@ def _of_studies(measured: Sequence[dict[str, Any]]) -> list[str]:
         explained.append(all(cost <= 0 for cost in found[1]))
     verdict = VERDICTS_OF_STUDIES["all" if all(explained) else "some" if any(explained) else "none"]
     about = {"alpha": most[0]["label_smoothing"], "training": most[0]["training"]}
+    bleu = most[0]["unit"] == "BLEU"
+    about |= {"kind": "translation", "points": "BLEU"} if bleu else {"kind": "images", "points": "points of top-1"}
     return [OF_STUDIES.format(**about, costs="; ".join(costs), verdict=verdict)]
 
 

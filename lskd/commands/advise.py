@@ -123,7 +123,7 @@ def advise(
         "smoothing": smoothing_part(smoothing),
         "outputs": outputs,
         "runs": own,
-        "measured": measured_part(smoothing.smoothed),
+        "measured": measured_part(smoothing.smoothed, teacher),
         "next": next_part(path, teacher, runs, outputs, own),
     }
     return {"advice": conclusion(found)} | found

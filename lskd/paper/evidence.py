@@ -13,7 +13,8 @@ from typing import Any
 from lskd.paper.published import published
 
 MEASURED = Path(str(importlib.resources.files("lskd").joinpath("data", "measured.csv")))
-COLUMNS = ("result", "data", "optimiser", "variant", "student", "label_smoothing", "temperature", "mean", "sd", "n")
+COLUMNS = ("result", "data", "unit", "optimiser", "variant", "student", "label_smoothing")
+COLUMNS += ("temperature", "mean", "sd", "n")
 TABLES = (("2A", "top1"), ("2B", "top1"), ("4", "top1"), ("5", "bleu"), ("B.2", "bleu"))
 LEAST_TEMPERATURES = 2
 
@@ -25,15 +26,17 @@ class Evidence:
     Attributes:
         source: a table of the paper, or a directory of ``docs/results``.
         data: the data set.
+        unit: of the means, "%" of top-1 accuracy or "BLEU".
         student: its model.
         training: the optimiser, and what else distinguishes these students; None where the paper's recipe is meant.
         label_smoothing: α of the teacher.
-        means: by T, top-1 accuracy in % or BLEU.
+        means: by T.
         n: seeds of each, the fewest; None where the paper does not say.
     """
 
     source: str
     data: str
+    unit: str
     student: str
     training: str | None
     label_smoothing: float
@@ -64,23 +67,24 @@ def of_the_paper(smoothed: bool | None) -> list[Evidence]:
             means = {T: mean for T, (mean, _) in cells.items()}
             known = [n for _, n in cells.values() if n]
             n = min(known) if len(known) == len(cells) else None
-            found.append(Evidence(f"Table {table}", measurements[0].data or "", student, None, alpha, means, n))
+            about = measurements[0].data or "", "%" if metric == "top1" else "BLEU"
+            found.append(Evidence(f"Table {table}", *about, student, None, alpha, means, n))
     return _of(found, smoothed)
 
 
 def of_this_project(smoothed: bool | None) -> list[Evidence]:
     """As :func:`of_the_paper`, the students measured with this project."""
     kinds: dict[tuple[str, ...], dict[float, tuple[float, int]]] = {}
-    names = COLUMNS[:6]
+    names = COLUMNS[: COLUMNS.index("temperature")]
     for row in csv.DictReader(MEASURED.read_text(encoding="utf-8").splitlines()):
         cells = kinds.setdefault(tuple(row[name] for name in names), {})
         cells[float(row["temperature"])] = float(row["mean"]), int(row["n"])
     found = []
-    for (result, data, optimiser, variant, student, alpha), cells in kinds.items():
+    for (result, data, unit, optimiser, variant, student, alpha), cells in kinds.items():
         training = ", ".join(filter(None, [optimiser, variant]))
         means = {T: mean for T, (mean, _) in cells.items()}
         n = min(n for _, n in cells.values())
-        found.append(Evidence(f"docs/results/{result}", data, student, training, float(alpha), means, n))
+        found.append(Evidence(f"docs/results/{result}", data, unit, student, training, float(alpha), means, n))
     return _of(found, smoothed)
 
 
