@@ -553,6 +553,7 @@ TRANSLATION = [
     (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --kd-weight -0.1", "--kd-weight: -0.1", "must be .* 0"),
     (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --kd-weight nan", "--kd-weight: nan", "must be"),
     (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --label-smoothing 1", "--label-smoothing: 1", "must be"),
+    (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --label-smoothing .9999", "--label-smoothing: 0.9999", "must be below"),
     (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --teacher-topk 9999", "--teacher-topk: 9999", "must be at most"),
     (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --teacher-topk -1", "--teacher-topk: -1", "must be"),
     (f"{FAIRSEQ} --teacher-cache {{gone}}", "--teacher-cache: .*gone", "must be a directory made by"),
