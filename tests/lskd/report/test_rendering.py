@@ -53,8 +53,8 @@ SECTIONS = [
     ),
     DiffusionSection(title=X, missing=MISSING, sets_file=None, undefined=[], splits=[]),
     ProjectionSection(title=X, missing=[MISSING], drawing=DRAWING),
-    EntropySection(title=X, drawing=DRAWING),
-    MeasuresSection(title=X, notes=[X], tables=[TABLE], drawing=DRAWING),
+    EntropySection(title=X, drawings=[DRAWING]),
+    MeasuresSection(title=X, notes=[X], tables=[TABLE], drawings=[DRAWING]),
     RunsSection(title=X, introduction=X, table=TABLE, runs=[RunDetails(X, X, X, [(X, X)])]),
     OverviewSection(title=X, table=TABLE, explanation=X),
     ExperimentTableSection(
