@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lskd.io.errors import InputError, input_error
 from lskd.loss.distillation import DistillationSums, ProjectedLogits, TopkLogits, distillation_loss
-from lskd.loss.schedule import scheduled_temperature
+from lskd.loss.schedule import highest_temperature, scheduled_temperature
 from lskd.loss.types import MeasuredSums
 from lskd.measure.teacher_smoothing import temperature_warnings
 from lskd_fairseq import options
@@ -84,7 +84,10 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         """Warnings about this configuration, such as a smoothed teacher at a high temperature."""
         if not self.teacher:
             return []
-        return temperature_warnings(self.teacher.label_smoothing, options.highest_temperature(self.cfg))
+        return temperature_warnings(
+            self.teacher.label_smoothing,
+            highest_temperature(self.cfg.kd_loss, self.cfg.temperature, self.cfg.kd_final_temperature),
+        )
 
     def begin_update(self, update: int, updates: int, batches: Sequence[Batch | None] = ()) -> None:
         """Before the batches of an update: set its temperature, which stays until the next, also for validation.

@@ -1,7 +1,6 @@
 """The options of the criterion, and how a fairseq command exits if they cannot be used."""
 
 import contextlib
-import math
 import queue
 import sys
 import threading
@@ -94,11 +93,6 @@ class KDConfig(FairseqDataclass):
 def student_temperature_of(cfg: KDConfig | DictConfig) -> float:
     """The student's temperature; if none is given the teacher's, or 1 where the loss tempers the teacher only."""
     return check_settings(**loss_arguments(cfg)).student_temperature
-
-
-def highest_temperature(cfg: KDConfig | DictConfig) -> float:
-    """The highest temperature of a training; infinity for the loss that is the limit."""
-    return math.inf if cfg.kd_loss == "mse" else max(cfg.temperature, cfg.kd_final_temperature or 0)
 
 
 def loss_arguments(cfg: KDConfig | DictConfig) -> dict[str, Any]:

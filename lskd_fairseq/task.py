@@ -29,6 +29,7 @@ from sacrebleu.metrics.bleu import BLEUScore
 from lskd.io.errors import InputError, input_error
 from lskd.io.files import write_json
 from lskd.io.schema import Name, Number, convert, read_json
+from lskd.loss.schedule import highest_temperature
 from lskd.measure.smoothing_estimate import REVISION, SmoothingEstimate, estimate_label_smoothing, most_smoothed
 from lskd.measure.teacher_smoothing import Estimate, temperature_warnings, with_estimate
 from lskd_fairseq import eval_bleu, options
@@ -93,7 +94,7 @@ class LabelSmoothedKDTask(TranslationTask):
         criterion: Any = super().build_criterion(cfg, from_checkpoint)
         self.teacher = getattr(criterion, "teacher", None)
         if self.teacher is not None:
-            self._temperature = options.highest_temperature(cfg)
+            self._temperature = highest_temperature(cfg.kd_loss, cfg.temperature, cfg.kd_final_temperature)
         return criterion
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:

@@ -3,14 +3,13 @@
 Fields are named as the flags of :mod:`lskd_vision.options`.
 """
 
-import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from lskd.io.errors import InputError, input_error
 from lskd.loss.checks import check_settings
-from lskd.loss.schedule import TemperatureSchedule, check_schedule, scheduled_temperature
+from lskd.loss.schedule import TemperatureSchedule, check_schedule, highest_temperature, scheduled_temperature
 from lskd.loss.types import GradientScale, LossType, Settings
 from lskd_vision.config_values import flag
 
@@ -150,7 +149,7 @@ class DistillationConfig:
     @property
     def highest_temperature(self) -> float:
         """The highest T of the training; infinity for the loss that is the limit."""
-        return math.inf if self.kd_loss == "mse" else max(self.kd_temperature, self.kd_final_temperature or 0)
+        return highest_temperature(self.kd_loss, self.kd_temperature, self.kd_final_temperature)
 
     @property
     def name(self) -> str:

@@ -39,7 +39,7 @@ class FusedRows:
     def __call__(
         self, student: Tensor, teacher: Tensor, target: Tensor, settings: Settings, with_gradient: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """As :func:`lskd.loss.rows.rows`, of one teacher's dense logits."""
+        """As :func:`lskd.loss.rows.rows`, of one teacher's dense logits: the first five terms, (5, n), float32."""
         temperature, student_temperature, kd_weight, alpha, gradient_factor, _ = _setting_tensors(
             settings, student.device
         )
@@ -71,7 +71,9 @@ def fused_rows(
     with_hard_gradient: bool,
     with_gradient: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """As :func:`lskd.loss.rows.rows`, of one teacher's dense logits; it does not branch on data, so it can be fused.
+    """The terms (5, n) of the loss, float32, and its gradient (n, V), of one teacher's dense logits.
+
+    They are the first five of :func:`lskd.loss.rows.rows`. It does not branch on data, so it can be fused.
 
     Args:
         student: (n, V) logits.

@@ -29,6 +29,15 @@ def scheduled_temperature(schedule: str, first: float, last: float | None, progr
     return first + share * (last - first)
 
 
+def highest_temperature(loss: str, first: float, last: float | None) -> float:
+    """The highest T of a training from ``first`` to ``last``; infinity for the loss ``mse``, which is the limit.
+
+    >>> highest_temperature("kl", 3.0, 1.0), highest_temperature("kl", 2.0, None), highest_temperature("mse", 1.0, None)
+    (3.0, 2.0, inf)
+    """
+    return math.inf if loss == "mse" else max(first, last or 0)
+
+
 def check_schedule(
     temperature: float,
     temperature_schedule: str = "constant",

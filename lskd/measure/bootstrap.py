@@ -8,7 +8,7 @@ from lskd.io.arrays import whole
 from lskd.measure.weighted_samples import checked_weights
 
 RESAMPLES = 500
-LEVEL = 0.95
+CONFIDENCE = 0.95
 
 
 def bootstrap_interval(
@@ -40,7 +40,7 @@ def bootstrap_interval(
     n, generator = len(weights), np.random.default_rng(seed)
     drawn = (np.bincount(generator.integers(0, n, n), minlength=n) for _ in range(whole("resamples", resamples, 1)))
     found = [measure(weights * times) for times in drawn]
-    tail = (1 - LEVEL) / 2
+    tail = (1 - CONFIDENCE) / 2
     ends = 2 * measure(weights) - np.quantile(found, [1 - tail, tail])
     low, high = np.clip(ends, *limits).tolist()
     return low, high

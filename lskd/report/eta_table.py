@@ -7,6 +7,7 @@ from typing import TypedDict
 import numpy as np
 
 from lskd.io.tables import Column, show
+from lskd.measure.comparisons import LEVEL
 from lskd.measure.diffusion import DiffusionIndex, permutation_p
 from lskd.measure.eta import EtaMeasurement
 from lskd.measure.isotropy import IsotropyTest
@@ -16,7 +17,6 @@ from lskd.measure.wordnet import readable_name
 from lskd.records.runs import look_up, teacher_smoothing
 from lskd.records.spread import over_seeds
 
-LEVEL = 0.05
 COUPLED = (
     "η(S1) and η(S2) are two views of the same changes: one target's relative distances sum to 1, so the changes,\n"
     "weighted by the distances at first, sum to 0. Opposite signs are forced only where both sets hold one class."
