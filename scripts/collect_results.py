@@ -17,6 +17,8 @@ With ``--add`` the rows of other runs stay, as those of studies that another mac
 """
 
 import argparse
+import functools
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -132,10 +134,19 @@ def file_of(run: Run) -> Path:
 
 
 def sets_of(run: Run, place: Path) -> Path | None:
-    """The file of S1 and S2 of a run that has representations; None for others."""
+    """The file of S1 and S2 of a run that has representations; None for others, and for images of other classes."""
     name = "sets.json" if run.kind == "vision" else f"sets.{data_of(run)}.json"
     path = place / "results" / name
-    return path if path.is_file() and file_of(run).is_file() else None
+    if not path.is_file() or not file_of(run).is_file():
+        return None
+    others = run.kind == "vision" and read_sets_of_names(path).keys() - set(run.record.data["classes"])
+    return None if others else path
+
+
+@functools.cache
+def read_sets_of_names(path: Path) -> dict[str, Any]:
+    """The contents of a file of sets, by the name of the target."""
+    return json.loads(path.read_text(encoding="utf-8"))["sets"]
 
 
 def variant_of(run: Run) -> str:

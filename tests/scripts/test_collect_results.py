@@ -1,11 +1,12 @@
 """Tables of results are collected from run directories, whole or beside those of other machines."""
 
+import json
 import shutil
 
 import msgspec
 import pytest
-from collect_results import collect
-from helpers.small_runs import image_run, translation_run
+from collect_results import collect, read_sets_of_names
+from helpers.small_runs import CLASSES, add_representations, image_run, translation_run
 from planned_tests import read_rows
 
 from lskd.io.errors import InputError
@@ -86,6 +87,21 @@ def test_a_training_that_has_not_ended_is_named_and_left_out(tmp_path, capsys):
     assert columns(tmp_path / "tables" / "students.csv", "seed") == [("11",)]
     assert {row["run"] for row in read_rows(tmp_path / "tables" / "epochs.csv")} == {"letters/student_net_a0.1_T1_s11"}
     assert "left out, as their training has not ended: letters/student_net_a0.1_T1_s12" in capsys.readouterr().err
+
+
+def test_sets_of_other_classes_do_not_measure_a_run(tmp_path):
+    runs = tmp_path / "runs"
+    for T in (1, 3):
+        run_of(runs, T, 11)
+        add_representations(runs / "letters" / f"student_net_a0.1_T{T}_s11", 0.1, float(T))
+    (runs / "results").mkdir()
+    for first, measured in (("another class", 0), (CLASSES[0], 2)):
+        sets = {first: {"similar": [CLASSES[1]], "dissimilar": [CLASSES[2]]}}
+        (runs / "results" / "sets.json").write_text(json.dumps({"origin": {"by": "groups"}, "sets": sets}))
+        read_sets_of_names.cache_clear()
+        collect(runs, tmp_path / "tables")
+        assert len(read_rows(tmp_path / "tables" / "measures.csv")) == measured
+        assert len(read_rows(tmp_path / "tables" / "eta.csv")) == measured // 2
 
 
 @pytest.mark.parametrize("add", [False, True])
