@@ -8,7 +8,7 @@ from image_statements import SEEDS, SMOOTHED, STEP_CONTROLS, Results
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from planned_tests import BySeed
 from translation_statements import LONGER, Translations
 
@@ -166,6 +166,7 @@ def draw_updates(translations: Translations) -> str:
                 means = [sum(curve[epoch] for curve in curves) / len(curves) for epoch in epochs]
                 marks = {"marker": style.MARKERS[place], "linestyle": style.DASHES[place]}
                 axes.plot(epochs, means, label=label, color=f"C{place}", markevery=2, **marks)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel("validation BLEU")
         axes.grid(axis="y", color=INK, alpha=0.25)
