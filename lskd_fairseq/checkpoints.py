@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lskd.io.errors import input_error
-from lskd.io.torch_files import CodeError, load_plain
+from lskd.io.torch_files import CodeError, count_not_finite, load_plain
 from lskd.measure.teacher_smoothing import LabelSmoothing
 from lskd.records.runs import look_up
 from lskd_fairseq.options import paper_alpha
@@ -90,8 +90,7 @@ def check_finite(path: str | Path, state: State, argument: str) -> None:
         InputError: a weight is NaN or infinite; the message names its tensor.
     """
     for name, tensor in state["model"].items():
-        values = tensor.float() if tensor.element_size() == 1 else tensor  # isfinite() lacks some 8-bit types
-        if tensor.is_floating_point() and (wrong := int((~values.isfinite()).sum())):
+        if tensor.is_floating_point() and (wrong := count_not_finite(tensor)):
             found = f"{wrong} of the {tensor.numel()} numbers of its weight {name} are NaN or infinite"
             raise input_error(argument, path, f"{found}, must be finite")
 

@@ -65,7 +65,9 @@ def main(arguments: argparse.Namespace) -> None:
         return
     # What the data do not tell is noticed before translating, not after.
     raw = read_raw(Path(arguments.data), task, plan)
-    choose = ByBleu(task, decoder(Path(arguments.data), task, plan)) if arguments.nbest_by_bleu else None
+    choose = None
+    if arguments.nbest_by_bleu:
+        choose = ByBleu(task, raw.decode if raw else decoder(Path(arguments.data), task, plan))
     parts = begun(arguments.dest, plan)
     if arguments.processes > 1 and len(parts.missing()) > 1:
         translate_in_processes(arguments, parts)

@@ -167,8 +167,7 @@ def check_finite(weights: Mapping[str, Tensor], argument: str, value: object) ->
         InputError: one is not; the message has the tensor's name.
     """
     for name, tensor in weights.items():
-        values = tensor.float() if tensor.element_size() == 1 else tensor  # isfinite() lacks some 8-bit types
-        if wrong := int((~values.isfinite()).sum()):
+        if wrong := torch_files.count_not_finite(tensor):
             raise input_error(argument, value, f"has {wrong} of {tensor.numel()} values of {name} that are not finite")
 
 

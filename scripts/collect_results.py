@@ -17,7 +17,6 @@ With ``--add`` the rows of other runs stay, as those of studies that another mac
 """
 
 import argparse
-import functools
 import json
 import re
 import sys
@@ -143,7 +142,6 @@ def sets_of(run: Run, place: Path) -> Path | None:
     return None if others else path
 
 
-@functools.cache
 def read_sets_of_names(path: Path) -> dict[str, Any]:
     """The contents of a file of sets, by the name of the target."""
     return json.loads(path.read_text(encoding="utf-8"))["sets"]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lskd.commands.effect_tables import smoothing_words
+from lskd.records.studies import TIE
 
 START = {
     True: "Start at T = 1, the paper's rule for a smoothed teacher, and compare T = 2 and 3 with it.",
@@ -128,7 +129,7 @@ def _of_own_runs(effect: dict[str, Any]) -> str:
     if found["more_than_chance"]:
         return f"T = {found['higher']:g}: in your runs it is above T = {found['lower']:g} by {size}: more than chance."
     other = found["higher"] if found["lower"] == 1 else found["lower"]
-    if f"{found['mean']:.2f}" == "0.00":
+    if abs(found["mean"]) < TIE:
         return (
             f"T = 1: no other T is shown to be better. In your runs T = {other:g} is as good ({size}); more seeds "
             f"would tell T = 1 from T = {other:g}."

@@ -47,6 +47,16 @@ def save(content: object, path: str | os.PathLike[str]) -> None:
             raise writer.error
 
 
+def count_not_finite(tensor: Tensor) -> int:
+    """How many values of a tensor of any type are NaN or infinite.
+
+    >>> count_not_finite(torch.tensor([1.0, torch.nan]).to(torch.float8_e4m3fn))
+    1
+    """
+    values = tensor.float() if tensor.element_size() == 1 else tensor  # isfinite() lacks some 8-bit types
+    return int((~values.isfinite()).sum())
+
+
 def load_plain(path: str | os.PathLike[str], mapped: bool = False) -> Any:
     """Load a file to the CPU; ``mapped`` weights stay on the disk until they are used, except in the old format.
 

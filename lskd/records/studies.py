@@ -16,6 +16,7 @@ from lskd.records.found_runs import METRICS, Metric, Run
 from lskd.records.spread import Spread, over_seeds
 
 Key = TypeVar("Key")
+TIE = 0.005  # what two decimals cannot tell apart
 # In titles: settings in a reader's words, and what they are where a record does not have them.
 WORDS = {
     "kd_loss": ("loss", "kl"),

@@ -12,11 +12,10 @@ from lskd.measure.smoothing_choice import SmoothingChoice, smoothing_choices
 from lskd.measure.temperature_effects import effects
 from lskd.records.runs import unfinished
 from lskd.records.spread import Spread, over_seeds
-from lskd.records.studies import Study, at, number, pair, signed, smoothing, unknown_last
+from lskd.records.studies import TIE, Study, at, number, pair, signed, smoothing, unknown_last
 from lskd.report.measured_eta import Diffusion, Interval, MeasuredEta
 
 Test = TypeVar("Test", bound=Hashable)
-TIE = 0.005  # what two decimals cannot tell apart
 EXPLANATION = (
     "Something is claimed where p ≤ {level:g}. Over seeds: the best T against the worst by the studentised range, "
     "which allows for their choice, and likewise over teachers the best students of differently smoothed ones; T = 1 "

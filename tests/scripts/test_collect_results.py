@@ -5,7 +5,7 @@ import shutil
 
 import msgspec
 import pytest
-from collect_results import collect, read_sets_of_names
+from collect_results import collect
 from helpers.small_runs import CLASSES, add_representations, image_run, translation_run
 from planned_tests import read_rows
 
@@ -98,7 +98,6 @@ def test_sets_of_other_classes_do_not_measure_a_run(tmp_path):
     for first, measured in (("another class", 0), (CLASSES[0], 2)):
         sets = {first: {"similar": [CLASSES[1]], "dissimilar": [CLASSES[2]]}}
         (runs / "results" / "sets.json").write_text(json.dumps({"origin": {"by": "groups"}, "sets": sets}))
-        read_sets_of_names.cache_clear()
         collect(runs, tmp_path / "tables")
         assert len(read_rows(tmp_path / "tables" / "measures.csv")) == measured
         assert len(read_rows(tmp_path / "tables" / "eta.csv")) == measured // 2
