@@ -14,6 +14,7 @@ from pathlib import Path
 from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
 from image_statements import PAPERS_AT_ONE
+from translation_statements import pair_of
 
 from lskd.io.errors import run_command
 from lskd.measure.comparisons import LEAST_SEEDS
@@ -28,7 +29,6 @@ TABLES = {
     "students.csv": ("valid_top1", "%", "about.txt"),
     "translations.csv": ("bleu", "BLEU", "about-translations.txt"),
 }
-PAIR = "help.en-de"  # of the translations that are summed up
 
 
 def summary() -> str:
@@ -49,14 +49,15 @@ def summary() -> str:
 
 def _rows(path: Path, result: str, unit: str, about: Mapping[str, str]) -> Iterator[list[object]]:
     """The rows of a committed table."""
-    cells: dict[tuple[str, str, str, float, float], list[float]] = defaultdict(list)
+    cells: dict[tuple[str, str, str, str, float, float], list[float]] = defaultdict(list)
     for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
-        if row["temperature"] and (unit == "%" or row["run"].startswith(PAIR)):
+        data = about["data"] if unit == "%" else about[pair_of(row)]
+        if row["temperature"]:
             variant, epochs = _variant(row["variant"]), f"{row['epochs']} epochs" if "epochs" in row else ""
             alpha, T = float(row["label_smoothing"]), float(row["temperature"])
-            cells[row["model"], variant, epochs, alpha, T].append(float(row[result]))
+            cells[data, row["model"], variant, epochs, alpha, T].append(float(row[result]))
     _share_the_first(cells)
-    for (model, variant, epochs, alpha, temperature), values in sorted(cells.items()):
+    for (data, model, variant, epochs, alpha, temperature), values in sorted(cells.items()):
         if len(values) < LEAST_SEEDS:  # of a study that has not ended
             continue
         spread = over_seeds(values)
@@ -64,16 +65,16 @@ def _rows(path: Path, result: str, unit: str, about: Mapping[str, str]) -> Itera
         # a variant that trains in another way has a line of its own there
         optimiser, *beside = [about[variant], ""] if variant in about else [about["optimiser"], variant]
         training = [", ".join(filter(None, [optimiser, epochs])), *beside]
-        known = [path.parent.name, about["data"], unit, *training, about.get("student", model), f"{alpha:g}"]
+        known = [path.parent.name, data, unit, *training, about.get("student", model), f"{alpha:g}"]
         yield [*known, f"{temperature:g}", f"{spread.mean:.3f}", sd, spread.n]
 
 
-def _share_the_first(cells: dict[tuple[str, str, str, float, float], list[float]]) -> None:
+def _share_the_first(cells: dict[tuple[str, str, str, str, float, float], list[float]]) -> None:
     """Give losses that are the paper's at T = 1 its students there."""
-    for model, variant, epochs, alpha, _ in list(cells):
-        plain = cells.get((model, "", epochs, alpha, 1.0))
+    for data, model, variant, epochs, alpha, _ in list(cells):
+        plain = cells.get((data, model, "", epochs, alpha, 1.0))
         if variant in PAPERS_AT_ONE and plain:
-            cells[model, variant, epochs, alpha, 1.0] = plain
+            cells[data, model, variant, epochs, alpha, 1.0] = plain
 
 
 def _variant(name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from definitions import PLAIN
 from image_statements import ELSEWHERE, GRID, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside
 from planned_tests import BySeed, read_rows
-from translation_statements import LONGER, Translations
+from translation_statements import EN_DE, EN_RU, LONGER, Translations
 from translation_statements import SEEDS as OF_TRANSLATION
 
 from lskd.measure.comparisons import mean_test
@@ -15,6 +15,7 @@ from lskd.records.spread import over_seeds
 from lskd.records.studies import number
 
 ALPHAS, TEMPERATURES = (0.0, 0.05, 0.1, 0.2), (1, 2, 3, 4, 64)
+BLEU_TEMPERATURES = (1, 2, 3, 64)
 NAMES = {
     PLAIN: "SGD",
     "adamw": "AdamW",
@@ -125,13 +126,35 @@ def bleu(translations: Translations) -> str:
     }
     names = short | {f"{LONGER}-{variant}": f"{name}, 20 epochs" for variant, name in short.items() if variant != PLAIN}
     names |= {LONGER: f"{short[PLAIN]}, 20 epochs"}
-    rows = []
-    for variant, name in names.items():
-        for alpha in (0.0, SMOOTHED):
-            found = [translations.of(variant, alpha, T) for T in (1, 2, 3, 64)]
-            if any(found):
-                rows.append([name, f"{alpha:g}", *(mean(each, len(OF_TRANSLATION)) for each in found)])
-    return markdown(["", "α", *(f"T = {T}" for T in (1, 2, 3, 64))], rows)
+    return _bleu_by_temperature(
+        (name, alpha, [translations.of(variant, alpha, T) for T in BLEU_TEMPERATURES])
+        for variant, name in names.items()
+        for alpha in (0.0, SMOOTHED)
+    )
+
+
+def bleu_elsewhere(translations: Translations) -> str:
+    """BLEU by α and T of the students of the tests that are not on English to German with all tokens."""
+    kinds = {
+        "English to Russian, all tokens": (PLAIN, EN_RU),
+        "English to German, as the paper's code distils": ("mkd", EN_DE),
+        "English to Russian, as the paper's code distils": ("mkd", EN_RU),
+    }
+    return _bleu_by_temperature(
+        (name, alpha, [translations.of(variant, alpha, T, pair) for T in BLEU_TEMPERATURES])
+        for name, (variant, pair) in kinds.items()
+        for alpha in (0.0, SMOOTHED)
+    )
+
+
+def _bleu_by_temperature(kinds: Iterable[tuple[str, float, Sequence[BySeed]]]) -> str:
+    """A table of names, α and BLEU at each T, without the kinds that have not been trained."""
+    rows = [
+        [name, f"{alpha:g}", *(mean(each, len(OF_TRANSLATION)) for each in found)]
+        for name, alpha, found in kinds
+        if any(found)
+    ]
+    return markdown(["", "α", *(f"T = {T}" for T in BLEU_TEMPERATURES)], rows)
 
 
 def ways(translations: Translations) -> str:

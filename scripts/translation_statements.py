@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from definitions import PLAIN
-from planned_tests import BySeed, Test, minus, planned, read_rows
+from planned_tests import BySeed, Row, Test, minus, planned, read_rows
 
 SEEDS = range(11, 14)
 SMOOTHED = 0.1
@@ -15,6 +15,15 @@ LONGER = "epochs-x4"
 AT_T_1 = {"match": PLAIN, f"{LONGER}-match": LONGER}
 EN_DE, EN_RU = "en-de", "en-ru"
 OTHERS = "1, Russian and the paper's code"  # the family of the tests beside English to German with all tokens
+
+
+def pair_of(row: Row) -> str:
+    """The languages of a row of translations.csv.
+
+    >>> pair_of({"run": "help.en-de.match/transformer-small_a0_T64_s11", "variant": "match"})
+    'en-de'
+    """
+    return row["run"].partition("/")[0].removesuffix(f".{row['variant']}").rpartition(".")[2]
 
 
 class Translations:
@@ -44,7 +53,7 @@ class Translations:
             ):  # a teacher; the code's has a student's shape
                 continue
             at = re.search(r"_T([\d.]+)_", name)  # that of a student of translations alone too, which has no T
-            pair = row["run"].partition("/")[0].removesuffix(f".{row['variant']}").rpartition(".")[2]
+            pair = pair_of(row)
             key = pair, row["variant"], float(row["label_smoothing"]), float(at[1]) if at else None
             for metric, scores in self.scores.items():
                 scores[key][int(row["seed"])] = float(row[metric])
