@@ -106,18 +106,20 @@ def _of_studies(measured: Sequence[dict[str, Any]]) -> list[str]:
     if not by_student:
         return []
     most = max(by_student.values(), key=lambda pair: min(each["n"] for each in pair))
-    alike = [pair for pair in by_student.values() if pair[0]["training"] == most[0]["training"]]
+    optimiser = most[0]["training"].partition(", ")[0]
     costs, explained = [], []
-    for pair in alike:
+    for pair in by_student.values():
+        same_optimiser, _, epochs = pair[0]["training"].partition(", ")
+        if same_optimiser != optimiser:
+            continue
         shared = [T for T in pair[1]["means"] if T != "1" and T in pair[0]["means"]]
         found = [[each["means"]["1"] - each["means"][T] for T in shared] for each in pair]
         told = [f"{one:.1f} and {other:.1f} at T = {T}" for T, one, other in zip(shared, *found, strict=True)]
-        costs.append(
-            f"{', '.join(told)} ({pair[0]['student']}, {pair[0]['data']}, n = {min(each['n'] for each in pair)})"
-        )
+        n = min(each["n"] for each in pair)
+        costs.append(f"{', '.join(told)} ({pair[0]['student']}, {pair[0]['data']}, {epochs}, n = {n})")
         explained.append(all(cost <= 0 for cost in found[1]))
     verdict = VERDICTS_OF_STUDIES["all" if all(explained) else "some" if any(explained) else "none"]
-    about = {"alpha": most[0]["label_smoothing"], "training": most[0]["training"]}
+    about = {"alpha": most[0]["label_smoothing"], "training": optimiser}
     bleu = most[0]["unit"] == "BLEU"
     about |= {"kind": "translation", "points": "BLEU"} if bleu else {"kind": "images", "points": "points of top-1"}
     return [OF_STUDIES.format(**about, costs="; ".join(costs), verdict=verdict)]
