@@ -1,10 +1,10 @@
 """Known vulnerabilities of everything that is installed, by pip-audit, and its licences, by pip-licenses.
 
     python scripts/audit.py            # what `make audit` does
-    python scripts/audit.py --write    # docs/licences.md anew
+    python scripts/audit.py --write    # rewrites docs/licences.md
 
-What was reviewed and may stay is in ``audit.toml`` beside this file, with its reason. Anything else is status 1. Where
-advisories cannot be fetched, a line says so, and that is no failure.
+What was reviewed and may stay is in ``audit.toml`` beside this file, with its reason. Anything else gives exit status
+1. If advisories cannot be fetched, a line says so, which does not count as a failure.
 """
 
 import argparse
@@ -35,7 +35,7 @@ on a licence that is unknown or not permissive, unless `scripts/audit.toml` says
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print what is found; 1 where something must be reviewed."""
+    """Print what is found; return 1 if something must be reviewed."""
     reviewed = tomllib.loads((ROOT / "scripts" / "audit.toml").read_text(encoding="utf-8"))
     licences = installed_licences()
     if arguments.write:
@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def installed_licences() -> dict[str, str]:
-    """What every installed package says of its licence, as pip-licenses reads it; ``UNKNOWN`` where it says nothing."""
+    """The licence that every installed package states, as pip-licenses reads it; ``UNKNOWN`` where there is none."""
     command = [sys.executable, "-m", "piplicenses", "--with-system", "--format", "json"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {package["Name"]: package["License"] for package in json.loads(answer) if package["Name"] != "lskd"}
@@ -66,7 +66,7 @@ def unreviewed(licences: dict[str, str], permissive: list[str], reviewed: dict[s
 
 
 def unwrapped(said: str) -> str:
-    """Without parentheses around the whole.
+    """A licence expression without parentheses around the whole.
 
     >>> unwrapped("(MIT OR Apache-2.0)"), unwrapped("ISC License (ISCL)")
     ('MIT OR Apache-2.0', 'ISC License (ISCL)')
@@ -80,7 +80,7 @@ def reason(name: str, reviewed: dict[str, str]) -> str:
 
 
 def licences_page(licences: dict[str, str], reviewed: dict[str, str]) -> str:
-    """``docs/licences.md``."""
+    """The contents of ``docs/licences.md``."""
     names = sorted(licences, key=str.lower)
     return HEAD + "".join(f"| {name} | {licences[name]} | {reason(name, reviewed)} |\n" for name in names)
 

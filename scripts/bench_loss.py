@@ -3,7 +3,7 @@
     python scripts/bench_loss.py --output docs/benchmarks/loss_HARDWARE_torchVERSION.csv
     python scripts/bench_loss.py --of losses --shape 4096x10000 --output docs/benchmarks/kd_losses_….csv
 
-The ways, on the same logits, by default:
+The implementations that are compared by default, on the same logits:
 
 - naive: log_softmax, softmax and kl_div, as in a first implementation of a fairseq criterion;
 - timm: ``timm.task.LogitDistillationTask``, with models that return the given logits;
@@ -89,7 +89,7 @@ def make_inputs(shape: str, dtype: torch.dtype, device: torch.device) -> Inputs:
 
 
 def naive_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """The distillation loss as it is first written down."""
+    """The distillation loss as one would first write it down."""
     log_p, p_t = F.log_softmax(student / temperature, 1), F.softmax(teacher / temperature, 1)
     return F.kl_div(log_p, p_t, reduction="sum") * temperature**2
 
@@ -162,7 +162,7 @@ def torchdistill_loss(
 
 
 def extra_memory(run: Callable[[], object], device: torch.device) -> int:
-    """The most bytes that are allocated at once while it runs, beside those before."""
+    """The peak of bytes allocated while it runs, beyond those allocated before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

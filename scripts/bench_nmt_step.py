@@ -104,7 +104,7 @@ class Bench:
         return [utils.move_to_cuda(batch) if self.device.type == "cuda" else batch for batch in chosen]
 
     def step(self, words: str, loss: Loss | None = None) -> Callable[[], None]:
-        """A function that makes a step on each batch, with the criterion of these options, or with another loss."""
+        """A function that makes a step on each batch, with the criterion of these options or with another loss."""
         cfg = self.configuration(words)
         torch.manual_seed(1)
         model = self.task.build_model(cfg.model).to(self.device).train()
@@ -121,7 +121,7 @@ class Bench:
         return run
 
     def ways(self) -> dict[str, Callable[[], Callable[[], None]]]:
-        """For each way, a function that makes the function to be timed, which makes a step on each batch."""
+        """For each way, a function that returns the function to be timed, which makes a step on each batch."""
         temperature = self.arguments.temperature
         kd = f"--criterion kd --temperature {temperature}"
         online = f"{kd} --teacher-path {self.teacher_path}"
@@ -164,7 +164,7 @@ class Bench:
 
 
 def profiled(run: Callable[[], None], top: int = 12) -> list[str]:
-    """The operators that take most of the time of a function, with their shares."""
+    """The operators that take most of a function's time, with their shares."""
     with profile(activities=[ProfilerActivity.CPU]) as found:
         run()
     events = sorted(found.key_averages(), key=lambda event: -event.self_cpu_time_total)

@@ -53,7 +53,7 @@ def make_jpegs(directory: Path, number: int) -> None:
 
 
 def settings(words: str, model: str, data_dir: Path, batch_size: int, workers: int) -> TrainingConfig:
-    """Of ``lskd_vision.train``, ready to load with."""
+    """The settings of ``lskd_vision.train``, ready for loading data."""
     line = f"--data-dir {data_dir} {words} --model {model} --batch-size {batch_size} --workers {workers}"
     (config,) = training_configs(options.parser().parse_args(line.split()))
     device, processes = start_processes(config.device)

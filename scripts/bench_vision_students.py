@@ -3,7 +3,7 @@
     python data_prep/letters.py --dest letters
     python scripts/bench_vision_students.py --data-dir letters
 
-Three ways are timed in turns on the same images, and compared by the median of their ratios:
+Three ways are timed in turns on the same images and compared by the median of their ratios:
 
 - whole: ``lskd vision train`` from its parsed options to the last checkpoint: start, scores of the teachers, loading,
   training, validation after each epoch (or every ``--val-interval`` epochs), checkpoints and records;
@@ -12,7 +12,7 @@ Three ways are timed in turns on the same images, and compared by the median of 
 - timm: ``timm.task.LogitDistillationTask`` eight times, each with its own loaders and teacher, and validation after
   each epoch, without checkpoints.
 
-One in ``--part`` images of both splits is used. With all of them and more epochs, start and checkpoints matter less.
+One in every ``--part`` images of both splits is used. With all of them and more epochs, start and checkpoints matter less.
 """
 
 import argparse
@@ -144,7 +144,7 @@ class Bench:
                     optimizer.zero_grad()
 
     def with_timm(self) -> None:
-        """timm's task, a student after the other."""
+        """timm's task, one student after another."""
         for path in self.teachers:
             for temperature in TEMPERATURES:
                 self.one_with_timm(path, temperature)

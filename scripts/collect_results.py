@@ -4,10 +4,10 @@
     python scripts/collect_results.py runs/more docs/results/studies --add
     python scripts/collect_results.py runs/mini docs/results/small-letters --data small-letters
 
-With ``--add`` the rows of other runs stay, as those of studies that another machine has run.
+With ``--add`` the rows of other runs are kept, such as those of studies that ran on another machine.
 
 - translations.csv: a row for each scored translation model: what it is, test BLEU and chrF of the best checkpoint, its
-  seconds.
+  training time in seconds.
 - students.csv: a row for each image model whose training has ended, students and teachers: what it is, its last epoch,
   its gradient relative to T = 1.
 - epochs.csv: validation top-1 of each epoch; translations_epochs.csv: validation BLEU, of those that have it.
@@ -70,7 +70,7 @@ def collect(place: Path, dest: Path, data: str | None = None, add: bool = False)
         known = ", ".join(sorted({data_of(run) for run in find_runs([place])}))
         raise input_error("--data", data, f"must be of {known}")
     check_writable("DEST", dest)
-    tables: dict[str, Sequence[Mapping[str, Any]]] = {}  # written when all are there
+    tables: dict[str, Sequence[Mapping[str, Any]]] = {}  # written when all are complete
     scored = [run for run in found if run.kind == "translation" and run.metrics]
     tables["translations.csv"] = [
         about(run) | {name: run.metrics.get(name) for name in SCORES} | {"seconds": seconds_of(run)} for run in scored
@@ -93,7 +93,7 @@ def collect(place: Path, dest: Path, data: str | None = None, add: bool = False)
 
 
 def finished(runs: Sequence[Run]) -> list[Run]:
-    """The image trainings that have had all their epochs; the others are named."""
+    """The image trainings that have completed all their epochs; a message names the others."""
     kept = [run for run in runs if run.record.history and not unfinished(run.record)]
     if left_out := [run.name for run in runs if run not in kept]:
         print(f"left out, as their training has not ended: {shortened(left_out, 5)}", file=sys.stderr)
@@ -101,7 +101,7 @@ def finished(runs: Sequence[Run]) -> list[Run]:
 
 
 def by_epoch(runs: Sequence[Run], name: str, form: str) -> list[dict[str, Any]]:
-    """A row for each epoch of each run that has a number of that name, written in a form of Python's."""
+    """A row for each epoch of each run that has a number of that name, written in a Python format."""
     return [
         {"run": run.name, "epoch": each["epoch"], name: format(each[name], form)}
         for run in runs
@@ -148,7 +148,7 @@ def read_sets_of_names(path: Path) -> dict[str, Any]:
 
 
 def variant_of(run: Run) -> str:
-    """The variant of a study, as it stands in the name of the directory above.
+    """The variant of a study, as named in the directory above.
 
     A run in ``letters.lr-x3`` is of ``lr-x3``, one in ``letters`` is plain; the names of the data sets are in ``data``.
     """
@@ -156,7 +156,7 @@ def variant_of(run: Run) -> str:
 
 
 def data_of(run: Run) -> str:
-    """The name of a run's data set, with which that of its study begins."""
+    """The name of a run's data set, with which the name of its study begins."""
     study = run.directory.parent
     known = [path.name for path in study.parent.glob("data/*") if f"{study.name}.".startswith(f"{path.name}.")]
     if not known:
@@ -170,9 +170,9 @@ def key_of(run: Run) -> Key:
 
 
 def alpha_of(run: Run) -> float:
-    """The experiment's α, from the run's name: of the teacher, whose translations a student may know alone.
+    """The experiment's α, from the run's name: the teacher's, even of a student that sees only the teacher's translations.
 
-    That of a translation model's record is larger than the experiment's, which is fairseq's ε, by ε/V.
+    The α in a translation model's record is larger by ε/V than the experiment's, which is fairseq's ε.
     """
     found = re.search(r"_a([\d.]+)_", run.directory.name)
     if found is None:
@@ -181,7 +181,7 @@ def alpha_of(run: Run) -> float:
 
 
 def about(run: Run) -> dict[str, Any]:
-    """What a run is."""
+    """The columns that say what a run is."""
     return {
         "run": run.name,
         "variant": variant_of(run),
@@ -203,7 +203,7 @@ def last_epoch(run: Run) -> dict[str, Any]:
 
 
 def seconds_of(run: Run) -> str:
-    """The time of a run's training, its part of it where several students were trained together; empty if unknown."""
+    """The time of a run's training, its share if several students were trained together; empty if unknown."""
     time = training_time(run.record)
     return "" if time is None or time.own is None else f"{time.own:.1f}"
 
@@ -238,7 +238,7 @@ def mean_eta(first: Representations, second: Representations, sets: Mapping[int,
 
     Empty where η is not defined, as of a student all of whose images have one representation.
     """
-    indices = diffusion_indices(first, second, sets)  # which refuses files that do not fit
+    indices = diffusion_indices(first, second, sets)  # which refuses files that do not match
     try:
         found = list(indices)
     except ValueError:

@@ -15,7 +15,7 @@ def computed_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def write_or_compare(path: Path, text: str, script: str, check: bool) -> None:
-    """Write a file, or compare it.
+    """Write a file, or compare it with what is there.
 
     Args:
         path: of the file.
@@ -24,7 +24,7 @@ def write_or_compare(path: Path, text: str, script: str, check: bool) -> None:
         check: compare, and write nothing.
 
     Raises:
-        InputError: what is there differs, or nothing is.
+        InputError: the file differs or does not exist.
     """
     if not check:
         write_text(path, text)

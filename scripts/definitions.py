@@ -35,7 +35,7 @@ class Experiment:
     """A table or a figure of the paper, or a study of our own.
 
     Attributes:
-        id: as the paper numbers it, such as ``2A`` or ``A.1``; of a study its name, such as ``study-losses``.
+        id: the paper's number, such as ``2A`` or ``A.1``; for a study its name, such as ``study-losses``.
         kind: ``table``, ``figure`` or ``study``.
         shows: one of :data:`SHOWS`.
         data: the data set, as printed.
@@ -49,16 +49,16 @@ class Experiment:
         recipes: of translation: the ways to distil, each a result of its own.
         distill_type: ``logit`` or ``overhaul``.
         entropy: the table also has the entropies of the teachers' outputs.
-        published: of a figure, what the paper's shows.
-        notes: differences to the paper at every scale.
+        published: of a figure, what the one in the paper shows.
+        notes: differences from the paper at every scale.
         title: of a study.
         question: that a study answers.
         variants: of a study: the ways to train students, as the scale names them, and :data:`PLAIN`.
-        only: for variants that are not trained at every T: at which.
+        only: for variants that are not trained at every T: the T at which they are.
         without_teacher: of a study: α of the labels of students without a teacher, in each variant that does not change
             how a teacher is followed.
-        eta: of a study of images: T, from the first of which η is measured to each other if the scale has sets; empty
-            for none.
+        eta: of a study of images: the T between which η is measured, from the first to each other one, if the scale
+            has sets; empty for none.
     """
 
     id: str
@@ -97,7 +97,7 @@ def read_yaml(path: Path, argument: str) -> dict[str, Any]:
     """Read the settings in a YAML file.
 
     Raises:
-        InputError: it cannot be read, or holds something else.
+        InputError: it cannot be read, or does not hold settings.
     """
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))

@@ -31,7 +31,7 @@ DATA = ["--pair", "en-de", "--vocab-size", "2000", "--max-words", "10"]
 
 
 def train(data: Path, training: Training, threads: int, position: int) -> None:
-    """Train a model unless it is trained, with a line for each epoch and, on a terminal, a progress bar."""
+    """Train a model unless it is already trained, with a line for each epoch and, on a terminal, a progress bar."""
     save_dir, epochs = training.directory, training.shape.epochs
     command = train_command(data, training)
     if (done := trained_epochs(save_dir)) >= epochs:
@@ -67,13 +67,13 @@ BAR = "{desc:<24} {percentage:3.0f}%|{bar:20}| {n:.1f}/{total} epochs [{elapsed}
 
 
 def trained_epochs(save_dir: Path) -> int:
-    """The number of epochs that a run has finished, by its record."""
+    """The number of epochs that a run has finished, according to its record."""
     record = read_run(save_dir)
     return record.history[-1]["epoch"] if record and record.history else 0
 
 
 def store(data: Path, teacher: Path) -> None:
-    """Cache a teacher's outputs for its students, unless they are cached."""
+    """Cache a teacher's outputs for its students, unless they are already cached."""
     manifest = teacher / CACHE / "cache.json"
     if not manifest.exists() or not json.loads(manifest.read_text(encoding="utf-8"))["finished"]:
         command = [sys.executable, "-m", "lskd_fairseq.cache_teacher", "--cpu", "--data", str(data)]
@@ -82,7 +82,7 @@ def store(data: Path, teacher: Path) -> None:
 
 
 def score(data: Path, save_dir: Path, threads: int) -> None:
-    """Score a model on the test split, unless it is scored."""
+    """Score a model on the test split, unless it is already scored."""
     if "checkpoint_best.pt" not in record_of(save_dir).metrics.get("test", {}):
         command = [sys.executable, "-m", "lskd_fairseq.score", "--cpu", "--data", str(data)]
         command += ["--path", str(save_dir / "checkpoint_best.pt")]

@@ -1,4 +1,4 @@
-"""How a training of the translation demo is doing: from fairseq's JSON log to a line per epoch."""
+"""Report the progress of a training of the translation demo: from fairseq's JSON log to a line per epoch."""
 
 import json
 import re
@@ -16,7 +16,7 @@ class LogReader:
         name: of the model.
         epochs: of the whole training.
         done: epochs that it had finished before it was started.
-        teacher: what to say of the teacher; empty without one.
+        teacher: what to say about the teacher; empty without one.
         say: gets a line at the start (parameters, data, teacher) and one after each epoch: the losses and the
             perplexity as fairseq has them (in bits), target words per second, and the time left if all epochs take as
             long as those of this process.
@@ -46,7 +46,7 @@ class LogReader:
             self.parameters = int(found[1].replace(",", ""))
         elif found := re.search(r" \| \S+ (\w+) \w+-\w+ (\d+) examples$", line.rstrip()):
             self.pairs[found[1]] = int(found[2])
-        elif line.rstrip().endswith("Start iterating over samples") and self.began is None:  # said in each epoch
+        elif line.rstrip().endswith("Start iterating over samples") and self.began is None:  # logged in each epoch
             self.began = self.clock()
             data = ", ".join(f"{count} {split} pairs" for split, count in sorted(self.pairs.items()))
             parts = [f"{self.parameters / 1e6:.2f} M parameters", data, *([self.teacher] if self.teacher else [])]

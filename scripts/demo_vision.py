@@ -34,7 +34,7 @@ QUICK = [f"small_{letter}{mark}" for letter in "ao" for mark in ("", "_with_acut
 
 
 def prepare(arguments: argparse.Namespace) -> Path:
-    """Make the data, unless they are made, and return their directory."""
+    """Make the data, unless they are there, and return their directory."""
     data = arguments.dest / "data" / "letters"
     size: list[object] = ["--fonts", 36, "--validation-fonts", 24]
     if arguments.quick:
@@ -87,7 +87,7 @@ def train(data: Path, arguments: argparse.Namespace) -> None:
 
 
 def models(seeds: Sequence[int]) -> dict[str, list[list[str]]]:
-    """The rows of the table: for each α the run directories of all seeds, none where there is no such model."""
+    """The rows of the table: for each α the run directories of all seeds; none if there is no such model."""
     names = {"teacher": TEACHER + "_a{a:g}_s{s}"}
     names |= {f"student, T = {T}": f"{STUDENT}_a{{a:g}}_T{T}_s{{s}}" for T in TEMPERATURES}
     matched = {f"student, T = {T}, steps as at 1": f"{STUDENT}_a{{a:g}}_T{T}_match_s{{s}}" for T in MATCHED}
@@ -102,7 +102,7 @@ def models(seeds: Sequence[int]) -> dict[str, list[list[str]]]:
 
 
 def table(directory: Path, seeds: Sequence[int]) -> str:
-    """Models down, α across (the teacher's, or the labels' where there is none): validation top-1 of the last epoch."""
+    """Models down, α across (the teacher's, or the labels' without one): validation top-1 of the last epoch."""
     lines = [f"{'top-1 in %':<28}" + "".join(f"{f'α = {alpha:g}':>16}" for alpha in ALPHAS)]
     for title, columns in models(seeds).items():
         cells = [

@@ -40,7 +40,7 @@ def run(
         command: its words.
         threads: of the processor.
         log: appends its output to this file; None prints it.
-        on_line: called with each line of its output, in the place of printing it.
+        on_line: called with each line of its output, instead of printing it.
 
     Raises:
         InputError: it failed; the message has its last line.
@@ -76,7 +76,7 @@ def run(
 def in_parallel(function: Callable[[Item, int], object], items: Sequence[Item]) -> None:
     """Call ``function(item, threads)`` for every item, as many at a time as there are cores.
 
-    If one fails, or at Ctrl-C, the commands that are running are ended.
+    If one fails, or at Ctrl-C, the running commands are ended.
     """
     if not items:
         return

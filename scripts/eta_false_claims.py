@@ -1,4 +1,4 @@
-"""How often η's tests claim diffusion in simulated students without any, and in some with.
+"""How often η's tests claim drift in simulated students without any, and in some with drift.
 
     python scripts/eta_false_claims.py --output false_claims.csv        # 30 settings, about 5 minutes; resumable
 
@@ -53,9 +53,9 @@ class Setting:
         feature_noise: standard deviation of isotropic noise added to the second student's samples.
         anisotropic: within-class noise is largest in the directions in which class means differ.
         even: classes without groups, all about equally far from each other.
-        chosen_in: the student in which S1 are the nearest two classes and S2 the farthest five: first, second, another.
+        chosen_in: the student in which S1 is the nearest two classes and S2 the farthest five: first, second, another.
         pairs: number of pairs of students.
-        groups: whose targets are counted, if not all change.
+        groups: those whose targets are counted, if not all change.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Setting:
 
 
 def pulled(share: float, groups: tuple[int, ...], alone: bool = False) -> Change:
-    """A change that moves classes of groups, or only the first of each, nearer to the mean of their group.
+    """A change that moves the classes of some groups, or only the first of each, nearer to the mean of their group.
 
     Args:
         share: of the squared distance.
@@ -129,7 +129,7 @@ EFFECTS = (
 
 
 def simulate(setting: Setting, generator: np.random.Generator, seed: int) -> dict[str, list[bool]]:
-    """Whether each test of one simulation has p ≤ .05, a value for each target and one for all together."""
+    """Whether each test of one simulation has p ≤ .05: a value for each target and one for all together."""
     centres = generator.normal(size=(len(GROUPS), DIMENSION)) / math.sqrt(DIMENSION)
     centres *= generator.uniform(1.0, 1.8, (len(GROUPS), 1))
     offsets = generator.normal(size=(len(GROUP), DIMENSION)) / math.sqrt(DIMENSION)
@@ -146,7 +146,7 @@ def simulate(setting: Setting, generator: np.random.Generator, seed: int) -> dic
     }
     moments = [(one.moments, other.moments) for one, other in pairs]
     p["isotropic"] = isotropy_test(moments, sets, DRAWS, seed).p_values
-    # A target without a p, or one that is left out, claims nothing.
+    # A target without a p, or one that is left out, counts as no claim.
     small = {name: [(each.get(target) or 1) <= LEVEL for target in counted] for name, each in p.items()}
     taken = small["centroid" if setting.samples[0] == setting.samples[1] else "corrected"]  # as in `lskd eta`
     together = isotropy_test(moments, {target: sets[target] for target in counted}, DRAWS, seed).p_together

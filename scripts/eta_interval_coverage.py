@@ -37,7 +37,7 @@ SETTINGS = (
 
 
 def coverage(setting: Mapping[str, Any]) -> dict[str, float]:
-    """The share of 95 % intervals that hold the true η(S1) and η(S2), in %."""
+    """The share of 95 % intervals that contain the true η(S1) and η(S2), in %."""
     samples, dimension, apart, correlation, distribution = (setting[name] for name in FIELDS)
     variant, simulations, seed = setting["variant"], setting["simulations"], setting["seed"]
     random = np.random.default_rng(seed)

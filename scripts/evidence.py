@@ -41,7 +41,7 @@ def summary() -> str:
     writer.writerow(COLUMNS)
     for name, (result, unit, file) in TABLES.items():
         for path in sorted(RESULTS.glob(f"*/{name}")):
-            if (path.parent / file).is_file():  # else not of these data and this training alone
+            if (path.parent / file).is_file():  # otherwise not of these data and this training alone
                 about = dict(line.split(": ", 1) for line in (path.parent / file).read_text().splitlines())
                 writer.writerows(_rows(path, result, unit, about))
     return table.getvalue()
@@ -58,11 +58,11 @@ def _rows(path: Path, result: str, unit: str, about: Mapping[str, str]) -> Itera
             cells[data, row["model"], variant, epochs, alpha, T].append(float(row[result]))
     _share_the_first(cells)
     for (data, model, variant, epochs, alpha, temperature), values in sorted(cells.items()):
-        if len(values) < LEAST_SEEDS:  # of a study that has not ended
+        if len(values) < LEAST_SEEDS:  # of a study that is not complete
             continue
         spread = over_seeds(values)
         sd = "" if spread.sd is None else f"{spread.sd:.3f}"
-        # a variant that trains in another way has a line of its own there
+        # a variant with another training has a line of its own there
         optimiser, *beside = [about[variant], ""] if variant in about else [about["optimiser"], variant]
         training = [", ".join(filter(None, [optimiser, epochs])), *beside]
         known = [path.parent.name, data, unit, *training, about.get("student", model), f"{alpha:g}"]
@@ -70,7 +70,7 @@ def _rows(path: Path, result: str, unit: str, about: Mapping[str, str]) -> Itera
 
 
 def _share_the_first(cells: dict[tuple[str, str, str, str, float, float], list[float]]) -> None:
-    """Give losses that are the paper's at T = 1 its students there."""
+    """Give losses that equal the paper's at T = 1 its students at T = 1."""
     for data, model, variant, epochs, alpha, _ in list(cells):
         plain = cells.get((data, model, "", epochs, alpha, 1.0))
         if variant in PAPERS_AT_ONE and plain:
@@ -78,7 +78,7 @@ def _share_the_first(cells: dict[tuple[str, str, str, str, float, float], list[f
 
 
 def _variant(name: str) -> str:
-    """What distinguishes students beside α and T: nothing of those whose T was found by matching entropies."""
+    """What distinguishes students beside α and T: nothing for those whose T was found by matching entropies."""
     return "" if name == PLAIN or name.startswith("equal-entropy") else name
 
 

@@ -1,4 +1,4 @@
-"""Fill the pages that tell of our studies from their committed results, and draw their pictures.
+"""Fill the pages about our studies from the committed results, and draw their pictures.
 
     python scripts/evidence_page.py            # writes the pages and docs/results/studies/*.svg
     python scripts/evidence_page.py --check    # compares the pages with what the committed results give
@@ -27,12 +27,21 @@ from evidence_tables import (
     controls,
     elsewhere,
     held,
+    readings,
     statements,
     ways,
 )
 from image_statements import ELSEWHERE, GRID, LARGE, SMOOTHED, Results, beside, place
 from planned_tests import BySeed
-from study_drawings import draw_cost, draw_drift, draw_kinds, draw_temperature, draw_translation, draw_updates
+from study_drawings import (
+    draw_cost,
+    draw_curves,
+    draw_drift,
+    draw_kinds,
+    draw_temperature,
+    draw_translation,
+    draw_updates,
+)
 from translation_statements import LONGER, OTHERS, Translations
 
 from lskd.io.errors import input_error, run_command
@@ -50,7 +59,7 @@ class Committed:
         images: of study-step, with its other controls and losses.
         grid: of study-optimiser and study-model.
         translations: of the studies of translation.
-        kinds: of the letters, of a larger student, and of each place of question 5 that has run, by their names.
+        kinds: of the letters, of a larger student, and of each case of question 5 that has run, by their names.
     """
 
     images: Results
@@ -60,7 +69,7 @@ class Committed:
 
     @classmethod
     def of(cls, directory: Path) -> Self:
-        """Those in a directory, and in the one of the grid beside it."""
+        """The results in a directory, and in that of the grid beside it."""
         images, grid = Results(directory), beside(directory, GRID)
         larger = Results(grid, student=LARGE)
         kinds = {"a small ResNet": images} | ({"a larger ResNet": larger} if larger.cost(PLAIN, SMOOTHED, 3) else {})
@@ -92,6 +101,11 @@ PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed],
         "Top-1 against the drift, of plain students and of those with steps as at T = 1",
         lambda found: found.images.drift("match", SMOOTHED, 3),
     ),
+    "curves": (
+        lambda found: draw_curves(found.images),
+        "Validation top-1 against the epoch at T = 1, 3 and 64: SGD, steps as at T = 1, a larger rate, more epochs",
+        lambda found: found.images.cost("match", SMOOTHED, 3),
+    ),
     "bleu": (
         lambda found: draw_translation(found.translations),
         "Test BLEU against the temperature: all tokens, the teacher's top 4, steps as at T = 1",
@@ -112,10 +126,10 @@ def picture(name: str, committed: Committed) -> str:
 
 
 def filled(page: str, directory: Path) -> str:
-    """The page with its blocks for the results in a directory.
+    """The page with its blocks filled from the results in a directory.
 
     Raises:
-        InputError: a block of another name.
+        InputError: the page has an unknown block.
     """
     committed = Committed.of(directory)
     results, grid = committed.images, committed.grid
@@ -124,6 +138,7 @@ def filled(page: str, directory: Path) -> str:
         "held": lambda: held(directory),
         "paper": lambda: statements(["1"])(directory),
         "controls": lambda: controls(results),
+        "readings": lambda: readings(results),
         "reasons": lambda: statements(["2"])(directory),
         "larger": lambda: statements(["2, larger student"])(directory),
         "match": lambda: drift_with_match(results),
@@ -152,7 +167,7 @@ def filled(page: str, directory: Path) -> str:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write, or compare."""
+    """Write the pages and pictures, or compare the pages."""
     for page in PAGES:
         text = filled(page.read_text(encoding="utf-8"), RESULTS)
         write_or_compare(page, text, "evidence_page.py", arguments.check)

@@ -12,7 +12,7 @@ SHOWN = {"holds": "shown", "contradicted": "the opposite is shown"}
 
 
 def in_short(directory: Path) -> str:
-    """The answers in numbers: what T costs as a table, then a line for each of what else has run."""
+    """The answers in numbers: what T costs as a table, then a line for each other result that has run."""
     rows, results = _tests(directory), Results(directory)
     if not (table := costs(directory)):
         return "No runs yet."
@@ -36,7 +36,7 @@ def in_short(directory: Path) -> str:
 
 
 def costs(directory: Path) -> str:
-    """What T costs from a smoothed teacher with plain steps and with ``match``, a row for each kind of students."""
+    """What T costs students of a smoothed teacher with plain steps and with ``match``, a row for each kind of students."""
     results, rows = Results(directory), _tests(directory)
     questions = {"a small ResNet": "2", "a ResNet as large as its teacher": "2, larger student"}
     questions |= {PLACES[where]: f"5, {where}: 2" for where in ELSEWHERE}
@@ -80,7 +80,7 @@ def slope_with_match(results: Results) -> str:
 
 
 def drift_with_match(results: Results) -> str:
-    """That as a sentence: it is not registered."""
+    """The slope of :func:`slope_with_match` as a sentence, which says that it is not registered."""
     slope = slope_with_match(results)
     if not slope:
         return ""

@@ -27,7 +27,7 @@ NAMES = {
     "wttm": "`wttm`",
     "teacher-only": "teacher-only tempering",
 }
-# Of each rule the T that it names, from a row of advice.csv.
+# For each rule the T that it names, from a row of advice.csv.
 RULES: dict[str, Callable[[Mapping[str, str]], int]] = {
     "T = 1": lambda row: 1,
     "T = 4": lambda row: 4,
@@ -49,7 +49,7 @@ def accuracy(results: Results) -> str:
 
 
 def controls(results: Results) -> str:
-    """The cost of T and the drift with each control, from both teachers."""
+    """The cost of T and the drift with each control, for students of both teachers."""
     rows = []
     for variant in (PLAIN, *STEP_CONTROLS, "standardised", "wttm", "teacher-only"):
         for alpha in (SMOOTHED, 0.0):
@@ -62,8 +62,29 @@ def controls(results: Results) -> str:
     return markdown(head, rows)
 
 
+def readings(results: Results) -> str:
+    """Fidelity, calibration and collapse of the students beside their accuracy, by way of training, α and T."""
+    columns = {
+        "agreement with the teacher, %": "valid_teacher_agreement",
+        "ECE, %": "ece_percent",
+        "T of the best calibration": "optimal_temperature",
+        "NC1 ratio": "nc1_ratio",
+        "NC2, angles": "nc2_angles",
+        "NC3": "nc3",
+    }
+    rows = []
+    for variant in (PLAIN, "match", "lr-x10"):
+        for alpha in (SMOOTHED, 0.0):
+            for T in (1, 3, 64):
+                cells = [results.measure(name, results.student, alpha, T, variant) for name in columns.values()]
+                if all(cells):
+                    top1 = results.accuracy(variant, alpha, T)
+                    rows.append([NAMES[variant], f"{alpha:g}", str(T), *map(mean, [top1, *cells])])
+    return markdown(["", "α", "T", "top-1, %", *columns], rows)
+
+
 def statements(questions: Sequence[str]) -> Callable[[Path], str]:
-    """The tests of questions, a row each."""
+    """The tests of some questions, a row each."""
 
     def table(directory: Path) -> str:
         rows = []
@@ -85,7 +106,7 @@ def statements(questions: Sequence[str]) -> Callable[[Path], str]:
 
 
 def held(directory: Path) -> str:
-    """Of each statement of the paper how many of its tests hold; empty until all have a verdict."""
+    """For each statement of the paper, how many of its tests hold; empty until all have a verdict."""
     verdicts: dict[str, list[str]] = {}
     for row in read_rows(directory / "tests.csv"):
         if row["question"] == "1":
@@ -98,13 +119,13 @@ def held(directory: Path) -> str:
 
 
 def untested(values: BySeed) -> str:
-    """A mean over seeds with its interval, of what no test is registered for; empty with too few seeds."""
+    """A mean over seeds with its interval, of a number without a registered test; empty with too few seeds."""
     found = mean_test(list(values.values()))
     return with_interval(sum(values.values()) / len(values), *found[0]) if found else ""
 
 
 def elsewhere(directory: Path) -> str:
-    """Question 5: of each place the statements that matter most."""
+    """Question 5: for each case, the statements that matter most."""
     wanted = ("1 accuracy falls with T", "1 accuracy falls with T, α = 0", "match: cost", "match: removed")
     wanted += ("lr-x10: removed", "3 drift towards similar classes", "the drift stays with match")
     rows = []

@@ -2,9 +2,8 @@
 
     python scripts/followed_advice.py runs/studies docs/results/studies-optimiser
 
-A row for each seed of a smoothing: the temperatures that it names from the teacher alone, several where it says to
-compare them, and the one that it names from the plain students of all other seeds, which are then those of "one's own"
-runs. Teachers need their representation files of the validation images.
+A row for each α and seed: the temperatures that the advice names from the teacher alone, several where it says to
+compare them, and the one that it names when the plain students of all other seeds are given as "one's own" runs. Teachers need their representation files of the validation images.
 """
 
 import argparse
@@ -29,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Ask, and write the table.
 
     Raises:
-        InputError: no student, fewer than two seeds of a smoothing, or a teacher that is not there or has no
+        InputError: there is no student, an α has fewer than two seeds, or a teacher is missing or has no
             representation file.
     """
     check_writable("DEST", arguments.dest)
@@ -53,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not others:
             raise input_error("RUNS", arguments.runs, f"must have students of several seeds, of α = {alpha:g} too")
         alone = named(teachers[alpha, seed], [])
-        # One of the others' teachers is asked: runs of other teachers decide nothing.
+        # The advice is about one of the others' teachers: runs of other teachers decide nothing.
         of_runs = named(teachers[others[0]], [each for key in others for each in students[key]])
         rows.append({"label_smoothing": f"{alpha:g}", "seed": seed, "alone": alone, "runs": of_runs})
     arguments.dest.mkdir(parents=True, exist_ok=True)

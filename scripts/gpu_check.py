@@ -1,4 +1,4 @@
-"""Check on a GPU what was so far only run on a CPU: losses, mixed precision, many students, a cached teacher, NaN.
+"""Check on a GPU what has only been run on a CPU: losses, mixed precision, many students, a cached teacher, NaN.
 
     python scripts/gpu_check.py                                             # `make gpu-check`: 8 minutes at most
     python scripts/gpu_check.py --device cpu --small --output build/check   # the same parts in seconds, without a GPU

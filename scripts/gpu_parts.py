@@ -25,7 +25,7 @@ from lskd.records.runs import read_run
 # Limits of the gradient's relative error: its own rounding. Small numbers of float16 have fewer digits than its others.
 ROUNDING = {"float32": 2.0**-17, "bfloat16": 2.0**-8, "float16": 2.0**-8}
 VALUE = 1e-4  # of the loss
-RUNS = math.inf  # the limit of a time: any number passes, NaN for a failure does not
+RUNS = math.inf  # the limit of a time: any number passes, NaN, which marks a failure, does not
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Row:
         return self.limit is None or self.value <= self.limit
 
     def line(self) -> str:
-        """As a line of the table."""
+        """The row as a line of the table."""
         limit, passed = ("", "") if self.limit is None else (f"{self.limit:.3g}", "yes" if self.passed else "no")
         return f"{self.check},{self.setting},{self.value:.4g},{limit},{passed}"
 
@@ -61,7 +61,7 @@ class Size:
 
     Attributes:
         device: ``cuda`` or ``cpu``.
-        small: the least of everything.
+        small: the smallest size of everything.
     """
 
     device: str
@@ -233,7 +233,7 @@ def nonfinite(seconds: float, directory: Path, of: str) -> Iterator[Row]:
 
 
 def prepare(script: str, words: str) -> None:
-    """Prepare data that ship."""
+    """Prepare data that ship with the project."""
     module = DataScript(script, "").load()
     with quiet():
         module.main(module.parser().parse_args(words.split()))

@@ -25,7 +25,7 @@ from lskd.records.spread import over_seeds
 TEMPERATURES = (1.0, 2.0, 3.0, 64.0)
 IMAGES = 2000  # of the binomial noise
 SEEDS = (1, 2, 3, 5, 10)
-WIDER = 4  # how much more T = 64 scatters in settings with unequal scatter
+WIDER = 4  # how much wider T = 64 scatters in settings with unequal scatter
 EFFECTS = (1, 2, 4, 8, 16)  # of T = 1 above the others, in standard deviations of a student over seeds
 FIELDS = ("noise", "seeds_are", "scatter", "effect", "alphas", "seeds")
 RATES = ("any_claim_percent", "best_against_worst_percent", "one_against_rest_percent", "above_its_deviation_percent")

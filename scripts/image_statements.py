@@ -14,13 +14,15 @@ SEEDS = range(11, 16)
 TEMPERATURES = (2, 3, 4, 64)
 SMALL, LARGE = "test_resnet", "resnet10t"
 SMOOTHED = 0.1
-# Losses and controls at whose T = 1 the loss is the paper's: their students at T = 1 are the plain ones.
+# Losses and controls that are the paper's loss at T = 1: their students at T = 1 are the plain ones.
 PAPERS_AT_ONE = ("match", "wttm", "teacher-only")
 STEP_CONTROLS = ("match", "lr-x3", "lr-x10", "adamw", "epochs-x4")
 OTHER_LOSSES = ("standardised", "wttm", "teacher-only")
 RIGHT_STEPS = ("match", *OTHER_LOSSES)
 # Beside the results of study-step: those of study-optimiser and study-model, which ran whole on another machine.
 GRID = "optimiser"
+# The columns of measures.csv that are read.
+MEASURES = ("nc1_ratio", "nc2_angles", "nc3", "ece_percent", "optimal_temperature", "similar_distance")
 # Question 5, by where: the first of five seeds, the student, the temperatures and the controls.
 ELSEWHERE = {
     "other-fonts": (21, SMALL, TEMPERATURES, ("match", "lr-x3", "lr-x10", "adamw")),
@@ -40,7 +42,7 @@ class Results:
     Args:
         directory: with students.csv, measures.csv and eta.csv of ``scripts/collect_results.py``.
         seeds: all that a test needs.
-        student: the model of the students that are told of where no other is named.
+        student: the model of the students, where no other is named.
     """
 
     def __init__(self, directory: Path, seeds: Sequence[int] = SEEDS, student: str = SMALL) -> None:
@@ -53,8 +55,12 @@ class Results:
             self.top1[key][int(row["seed"])] = float(row["valid_top1"])
             self._by_run[row["run"]] = key, int(row["seed"])
         self.undefined: set[tuple[tuple[str, str, float, float | None], int]] = set()  # students without an η
-        self.measures = self._numbers(directory / "measures.csv", ("nc1_ratio", "similar_distance"))
+        self.measures = self._numbers(directory / "measures.csv", MEASURES)
+        self.measures |= self._numbers(directory / "students.csv", ("valid_teacher_agreement",))
         self.eta = self._numbers(directory / "eta.csv", ("eta_similar_percent", "eta_dissimilar_percent"))
+        self._epochs: dict[str, dict[int, float]] = defaultdict(dict)
+        for row in read_rows(directory / "epochs.csv"):
+            self._epochs[row["run"]][int(row["epoch"])] = float(row["valid_top1"])
 
     def _numbers(
         self, path: Path, names: Sequence[str]
@@ -71,13 +77,13 @@ class Results:
         return found
 
     def accuracy(self, variant: str, alpha: float, T: float | None, model: str | None = None) -> BySeed:
-        """Top-1 by seed; at T = 1 of a loss that is then the paper's, of the plain students."""
+        """Top-1 by seed; for a loss that is the paper's at T = 1, that of the plain students there."""
         if T == 1 and variant in PAPERS_AT_ONE:
             variant = PLAIN
         return self.top1.get((variant, model or self.student, alpha, T), {})
 
     def cost(self, variant: str, alpha: float, T: float, model: str | None = None) -> BySeed:
-        """Top-1 at T = 1 less top-1 at T, by seed."""
+        """Top-1 at T = 1 minus top-1 at T, by seed."""
         return minus(self.accuracy(variant, alpha, 1, model), self.accuracy(variant, alpha, T, model))
 
     def drift(self, variant: str, alpha: float, T: float, dissimilar: bool = False) -> BySeed:
@@ -85,9 +91,16 @@ class Results:
         name = "eta_dissimilar_percent" if dissimilar else "eta_similar_percent"
         return self.eta[name].get((variant, self.student, alpha, T), {})
 
-    def measure(self, name: str, model: str, alpha: float, T: float | None) -> BySeed:
-        """A measure of a plain model on the validation images, by seed."""
-        return self.measures[name].get((PLAIN, model, alpha, T), {})
+    def measure(self, name: str, model: str, alpha: float, T: float | None, variant: str = PLAIN) -> BySeed:
+        """A measure on the validation images, by seed."""
+        return self.measures[name].get((variant, model, alpha, T), {})
+
+    def curves(self, variant: str, alpha: float, T: float) -> list[dict[int, float]]:
+        """Validation top-1 by epoch, of each seed; at T = 1 as in :meth:`accuracy`."""
+        if T == 1 and variant in PAPERS_AT_ONE:
+            variant = PLAIN
+        key = variant, self.student, alpha, T
+        return [self._epochs[run] for run, (of, _) in self._by_run.items() if of == key and run in self._epochs]
 
 
 def paper_statements(
@@ -159,7 +172,7 @@ def reasons(
     controls: Sequence[str] = STEP_CONTROLS,
     losses: Sequence[str] = OTHER_LOSSES,
 ) -> list[Test]:
-    """Question 2: is it diffusion, or the size of the step?
+    """Question 2: is it the drift, or the size of the step?
 
     Args:
         results: of the runs.
@@ -208,7 +221,7 @@ def drift_slopes(results: Results, variants: Sequence[str] = RIGHT_STEPS) -> dic
 
     Args:
         results: of the runs.
-        variants: whose students; those that are registered as having right steps.
+        variants: those whose students are used; by default those registered as having steps of the right size.
     """
     slopes = {}
     for seed in SEEDS:

@@ -1,7 +1,7 @@
 """The commands of the experiments as jobs: what each reads and writes.
 
-A job's command is what a user would type in the checkout, word by word. Files are relative to the checkout. Of an
-installed package that is the directory of the workflow, and everything outside of it is named by its whole path.
+A job's command is what a user would type in the checkout, word by word. Files are relative to the checkout. For
+an installed package that is the directory of the workflow, and everything outside it is named by its full path.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ class Job:
     """A job of a plan.
 
     Attributes:
-        name: unique; also of its log and its mark.
+        name: unique; also the name of its log and its mark.
         kind: ``prepare``, ``teacher``, ``cache``, ``student``, ``score``, ``representations``, ``measure``, ``report``.
         command: the words of the command line.
         after: names of the jobs whose outputs it needs.
@@ -29,7 +29,7 @@ class Job:
         runs: the run directories of a training; if its temperature is found later, the directory above, with a /.
         trains: of a training: the study and the model, ``letters/test_resnet``.
         epochs: of a training.
-        seconds: of a training, by the speeds that the scale names; 0 where it names none.
+        seconds: of a training, by the speeds that the scale gives; 0 where it gives none.
         directory: in which it resumes; the jobs after it need its files, and later ones do not.
         gpu: number of GPUs, 0 or 1.
         threads: of the processor.
@@ -151,7 +151,7 @@ def cache_translation(settings: dict[str, Any], data: str, checkpoint: str, dest
 
 
 def distil_translation(settings: dict[str, Any], data: str, checkpoint: str, dest: str) -> list[str]:
-    """``lskd_fairseq.distil_data`` for a checkpoint: the training split as it translates it."""
+    """``lskd_fairseq.distil_data`` for a checkpoint: the training split as the model translates it."""
     cpu = ["--cpu"] if settings["train"].get("cpu") else []
     return ["python", "-m", "lskd_fairseq.distil_data", "--data", data, "--path", checkpoint, "--dest", dest, *cpu]
 

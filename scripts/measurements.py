@@ -183,7 +183,7 @@ class Measurements:
         return file, self.models.add(job)
 
     def soft_outputs(self, experiment: Experiment) -> None:
-        """The numbers of classes far below the second in mean soft outputs."""
+        """How many classes are far below the second most probable one in mean soft outputs."""
         file = self.outputs_of_classes(experiment)
         words = [file[0], "--temperatures", *experiment.temperature, "--classes", *self.classes(experiment)]
         self.compare(experiment, [self.measure("entropy", f"outputs.{experiment.id}", words, [file])])

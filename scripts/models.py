@@ -19,7 +19,7 @@ SPLITS = ("train", "validation")
 
 
 def architecture(model: dict[str, Any]) -> dict[str, Any]:
-    """Of the settings of a model, those that define it."""
+    """Those settings of a model that define its architecture."""
     return {name: model[name] for name in ("model", "model-kwargs") if name in model}
 
 
@@ -39,7 +39,7 @@ class Models:
         self._job_of: dict[Student, str] = {}
 
     def add(self, job: Job) -> str:
-        """Add a job unless it is there, and return its name.
+        """Add a job unless it is there already, and return its name.
 
         Raises:
             ValueError: another job has this name.
@@ -92,12 +92,12 @@ class Models:
         return student.seed if self.scale.teacher_per_seed else self.settings(student.data)["first_seed"]
 
     def trains_on_labels(self, data: str, variant: str) -> bool:
-        """Whether a variant says nothing of how a teacher is followed, so that a student without one can have it."""
+        """Whether a variant says nothing about how a teacher is followed, so that a student without one can have it."""
         options = self.settings(data).get("variants", {}).get(variant, {})
         return not any(name.startswith(("kd-", "teacher-", translation_models.DISTILLED)) for name in options)
 
     def study(self, student: Student) -> str:
-        """The directory of a student's study, which has its run."""
+        """The directory of a student's study, which holds its run."""
         name = self.settings(student.data)["name"]
         if student.recipe != "paper":
             name += f".{student.recipe}"
@@ -148,7 +148,7 @@ class Models:
         return self.settings(student.data).get("variants", {}).get(student.variant, {})
 
     def image_role(self, student: Student) -> dict[str, Any]:
-        """The settings of the training of an image student, beside those of all models of its data."""
+        """The training settings of an image student, in addition to those of all models of its data."""
         settings = self.settings(student.data)
         return settings.get("student", {}) | settings["models"][student.model] | self.variant(student)
 
@@ -185,7 +185,7 @@ class Models:
         return self.images_from_labels(data, role, role["model"], alpha, run, "student", student.seed)
 
     def start(self, role: dict[str, Any], alpha: float) -> tuple[list[str], list[str]]:
-        """The options for a model's initial weights, and the jobs that make these, with label smoothing α."""
+        """The options for a model's initial weights, and the jobs that train these with label smoothing α."""
         if other := role.get("starts_from"):
             job = self.from_labels(other, role, alpha, self._seed(other, None))
             return ["--initial-checkpoint", f"{self.jobs[job].runs[0]}/last.pth.tar"], [job]
@@ -253,7 +253,7 @@ class Models:
         return self.add(job)
 
     def estimated(self, job: str, data: str, model: str, teacher: str | None = None) -> str:
-        """Give an image training the seconds that it takes by the scale's speeds, where these are of its models."""
+        """Give an image training the seconds that it takes by the scale's speeds, if they cover its models."""
         speeds, samples = self.scale.speeds, self.settings(data).get("samples")
         if speeds and samples:
             train, ask = speeds["train"].get(model.split(".")[0]), speeds["ask"].get((teacher or "").split(".")[0])

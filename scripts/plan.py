@@ -1,9 +1,9 @@
-"""Plan the jobs of experiments: what `lskd reproduce` hands to snakemake, and the summary that it prints before.
+"""Plan the jobs of experiments: what `lskd reproduce` hands to snakemake, and the summary that it prints first.
 
     python scripts/plan.py 2A 3 --scale mini              # prints a summary, writes nothing
     python scripts/plan.py 2A 3 --scale mini --write      # writes OUTPUT/plan.json, which the Snakefile reads
 
-A plan is the union of the jobs of its experiments: each model is trained once, in however many tables it is.
+A plan is the union of the jobs of its experiments: each model is trained once, however many tables show it.
 """
 
 import argparse
@@ -38,7 +38,7 @@ KINDS = {
     "measure": "measure, draw, compare",
     "report": "make pages",
 }
-# By extra: how the commands that need it begin, and what it installs.
+# For each extra: how the commands that need it begin, and what it installs.
 PACKAGES = {
     "vision": (("lskd_vision",), ("torch", "timm")),
     "nmt": (("fairseq", "lskd_fairseq"), ("torch", "fairseq")),
@@ -101,7 +101,7 @@ def make_plan(
 
 
 def page_name(experiments: Sequence[Experiment]) -> str:
-    """What tells a page from others: nothing for all of the paper's experiments, ``.studies``, or ``.2A+3``."""
+    """The part of a page's name that distinguishes it: empty for all of the paper's experiments, ``.studies``, ``.2A+3``."""
     ids, known = {each.id for each in experiments}, shipped_experiments()
     for words, name in (("all", ""), ("studies", ".studies")):
         if ids == {each.id for each in chosen([words], known)}:
@@ -136,7 +136,7 @@ def summary(experiments: Sequence[Experiment], scale: Scale, jobs: dict[str, Job
 def cost(scale: Scale, jobs: dict[str, Job], output: Path) -> str:
     """Hours of the trainings, from the seconds per epoch of finished runs of the same kind in ``output``.
 
-    Where there are none, from the speeds that the scale names.
+    Without such runs, the speeds that the scale gives are used.
     """
     unit = "GPU hours" if scale.gpu else "core hours"
     trainings = [job for job in jobs.values() if job.trains]
@@ -163,7 +163,7 @@ def cost(scale: Scale, jobs: dict[str, Job], output: Path) -> str:
 def seconds_an_epoch(kind: str, trains: str, output: Path, on_gpu: bool) -> float | None:
     """Seconds per epoch of one model, from a finished run of the same study and model with any seed, α and T.
 
-    Models that shared a process have equal parts of its time; older records do not say how many there were.
+    Models that shared a process have equal shares of its time; older records do not say how many there were.
 
     Args:
         kind: of the job.
@@ -254,7 +254,7 @@ def check_sources(jobs: dict[str, Job], scale: Scale, given: dict[str, str]) -> 
     """Check that every archive that the jobs read is given.
 
     Raises:
-        InputError: one is not.
+        InputError: one is missing.
     """
     for settings in scale.data.values():
         name = settings["name"]
@@ -266,7 +266,7 @@ def check_packages(jobs: dict[str, Job]) -> None:
     """Check that what the jobs' commands import is installed, before the first of them runs.
 
     Raises:
-        InputError: a package is not, with the extra that has it.
+        InputError: a package is not installed; the message names the extra that has it.
     """
     commands = {word for job in jobs.values() for word in job.command[:3]}
     for extra, (words, packages) in PACKAGES.items():

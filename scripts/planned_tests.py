@@ -19,8 +19,8 @@ class Test:
     """One number that is tested against 0.
 
     Attributes:
-        question: whose tests are adjusted together.
-        statement: that it belongs to.
+        question: the question whose tests are adjusted together.
+        statement: the statement that it belongs to.
         what: the number.
         expected: its sign if the statement holds, 1 or -1.
         mean: of the seeds; None where runs are missing.
@@ -40,7 +40,7 @@ class Test:
 
 
 def minus(one: BySeed, other: BySeed) -> dict[int, float]:
-    """The difference within seeds, of those that have both."""
+    """The difference within each seed that has both."""
     return {seed: one[seed] - other[seed] for seed in one.keys() & other.keys()}
 
 

@@ -34,9 +34,9 @@ class Speeds(TypedDict):
     """Images per second of a GPU, as somebody has measured them, by timm's name of the model.
 
     Attributes:
-        of: whose they are, and of which GPU.
+        of: who measured them, and on which GPU.
         train: forward, backward and step.
-        ask: forward alone.
+        ask: the forward pass alone.
     """
 
     of: str
@@ -79,7 +79,7 @@ class _DataSet(msgspec.Struct, kw_only=True):
     prepare: list[Any]
     first_seed: Whole
     train: dict[str, Any]
-    seeds: Positive | None = None  # students of each kind, in the place of the scale's number
+    seeds: Positive | None = None  # students of each kind, in place of the scale's number
     variants: dict[str, dict[str, Any]] = {}  # of studies: options of each way to train students
     source: str | None = None
     data_dir: str | None = None
@@ -138,7 +138,7 @@ class _Recipe(msgspec.Struct):
 def read_scale(name: str) -> Scale:
     """Read the scale of that name in ``scales/``, or that of another YAML file.
 
-    A scale with ``based_on: NAME`` has everything of that one that it does not set itself. NAME may be a YAML file,
+    A scale with ``based_on: NAME`` takes from that scale everything that it does not set itself. NAME may be a YAML file,
     whose path is relative to the file that is based on it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the benchmarks have in common: timing several ways in turns, and writing their table with its origin."""
+"""What the benchmarks share: timing several ways in turns, and writing a table with its origin."""
 
 import statistics
 import subprocess

@@ -33,7 +33,7 @@ SHORT = {
 
 
 def draw_temperature(grid: Results, controls: Results) -> str:
-    """Top-1 against T from the smoothed teacher and the other, for SGD and each control that has both.
+    """Top-1 against T for students of the smoothed teacher and of the other, for SGD and each control that has both.
 
     Args:
         grid: of study-optimiser: SGD and AdamW.
@@ -131,6 +131,24 @@ def draw_drift(results: Results) -> str:
         return svg(drawing)
 
 
+def draw_curves(results: Results) -> str:
+    """Validation top-1 against the epoch, of students of a smoothed teacher at T = 1, 3 and 64: means over seeds."""
+    panels_of = {variant: SHORT[variant] for variant in (PLAIN, "match", "lr-x10", "epochs-x4")} | {PLAIN: "SGD"}
+    with context(SETTINGS):
+        drawing = Figure(figsize=(8, 3), layout="constrained")
+        panels: Sequence[Axes] = drawing.subplots(1, len(panels_of), sharey=True)
+        for axes, (variant, title) in zip(panels, panels_of.items(), strict=True):
+            for place, T in enumerate((1, 3, 64)):
+                if curves := results.curves(variant, SMOOTHED, T):
+                    by_epoch(axes, curves, f"T = {T}", place)
+            axes.set_title(title, fontsize=11)
+            epoch_axis(axes)
+        panels[0].set_ylabel("validation top-1 in %")
+        handles, labels = panels[0].get_legend_handles_labels()
+        drawing.legend(handles, labels, frameon=False, loc="outside lower center", ncols=3)
+        return svg(drawing)
+
+
 def draw_translation(translations: Translations) -> str:
     """BLEU against T with all tokens, with the teacher's four most likely, and with steps as at T = 1."""
     with context(SETTINGS):
@@ -162,17 +180,28 @@ def draw_updates(translations: Translations) -> str:
         for place, ((variant, T), label) in enumerate(shown.items()):
             curves = list(translations.curves[variant, SMOOTHED, T].values())
             if curves:
-                epochs = sorted(set.intersection(*map(set, curves)))
-                means = [sum(curve[epoch] for curve in curves) / len(curves) for epoch in epochs]
-                marks = {"marker": style.MARKERS[place], "linestyle": style.DASHES[place]}
-                axes.plot(epochs, means, label=label, color=f"C{place}", markevery=2, **marks)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("epoch")
+                by_epoch(axes, curves, label, place)
+        epoch_axis(axes)
         axes.set_ylabel("validation BLEU")
-        axes.grid(axis="y", color=INK, alpha=0.25)
         if axes.get_legend_handles_labels()[0]:
             drawing.legend(frameon=False, loc="outside right center")
         return svg(drawing)
+
+
+def by_epoch(axes: Axes, curves: Sequence[Mapping[int, float]], label: str, place: int) -> None:
+    """Means over the seeds against the epoch."""
+    epochs = sorted(set.intersection(*map(set, curves)))
+    means = [sum(curve[epoch] for curve in curves) / len(curves) for epoch in epochs]
+    marks = {"marker": style.MARKERS[place], "linestyle": style.DASHES[place]}
+    marks |= {"markevery": max(1, len(epochs) // 6)}  # markers that do not touch
+    axes.plot(epochs, means, label=label, color=f"C{place}", **marks)
+
+
+def epoch_axis(axes: Axes) -> None:
+    """Whole epochs."""
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("epoch")
+    axes.grid(axis="y", color=INK, alpha=0.25)
 
 
 def by_temperature(axes: Axes, found: Mapping[int, BySeed], alpha: float) -> None:

@@ -4,7 +4,7 @@
     python scripts/study_tests.py --check    # compares it with what the committed results give
 
 docs/results/preregistration.md says what is tested and how. A question is tested when all of its runs are there; until
-then its statements have their means and no p.
+then its statements have their means but no p.
 """
 
 import argparse

@@ -7,7 +7,7 @@ logits is compared with that from the teacher's logits over the whole vocabulary
 
 - features: as stored by ``lskd_fairseq.cache_teacher``, in fp16 and fp32, and projected again;
 - top k, renormalised: as with ``--teacher-topk k``, and in most published distillation of translation;
-- top k, rest shared: as with ``--format topk``, whose exact log-normaliser gives the others' total probability.
+- top k, rest shared: as with ``--format topk``, whose exact log-normaliser gives the total probability of the others.
 
 The error is ‖g − g_full‖ / ‖g_full‖ over all tokens; the size is relative to dense logits in fp16.
 """

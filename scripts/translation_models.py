@@ -17,7 +17,7 @@ from students import Student
 if TYPE_CHECKING:
     from scripts.models import Models
 
-# In the settings of a variant, beside options of the training: how its data are distilled.
+# In the settings of a variant, beside training options: how its data are distilled.
 DISTILLED, WORD_LEVEL = "distilled-data", "word-level"
 
 

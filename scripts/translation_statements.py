@@ -34,7 +34,7 @@ class Translations:
             ``scripts/collect_results.py``.
 
     Attributes:
-        curves: by variant, α and T validation BLEU of each seed by the epoch, English to German.
+        curves: validation BLEU of each seed by epoch, English to German, by variant, α and T.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -63,12 +63,12 @@ class Translations:
                 self.curves[key[1:]][int(row["seed"])] = curves[row["run"]]
 
     def cost(self, variant: str, alpha: float, T: float, pair: str = EN_DE) -> BySeed:
-        """BLEU at T = 1 less BLEU at T; a variant that is not trained at T = 1 has the one in :data:`AT_T_1` there."""
+        """BLEU at T = 1 minus BLEU at T; a variant that is not trained at T = 1 has the one in :data:`AT_T_1` there."""
         first = AT_T_1.get(variant, variant)
         return minus(self.of(first, alpha, 1, pair), self.of(variant, alpha, T, pair))
 
     def of(self, variant: str, alpha: float, T: float | None, pair: str = EN_DE, metric: str = "bleu") -> BySeed:
-        """BLEU of students, or chrF; ``T`` None without a teacher."""
+        """BLEU of students, or chrF; ``T`` is None without a teacher."""
         return self.scores[metric].get((pair, variant, alpha, T), {})
 
     def drift(self, alpha: float, T: float) -> BySeed:

@@ -91,7 +91,7 @@ def table(points: NDArray[np.float64], seeds: int) -> list[dict[str, Any]]:
 def row(
     chosen: list[dict[int, ClassSets]], closest: dict[int, ClassSets], as_many: dict[int, ClassSets]
 ) -> dict[str, Any]:
-    """The agreement in % of the ``chosen`` sets with those by distance, a mean over targets and draws."""
+    """The agreement in % of the ``chosen`` sets with those by distance: a mean over targets and draws."""
     similar, dissimilar = np.mean([mean_agreement(agreement(each, closest)) for each in chosen], 0).tolist()
     same = np.mean([mean_agreement(agreement(each, as_many)) for each in chosen], 0).tolist()[0]
     chance = chance_agreement(closest, len(imagenet_classes()))

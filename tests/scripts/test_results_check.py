@@ -8,6 +8,7 @@ import pytest
 import study_tests
 from evidence_page import filled
 from evidence_summary import costs, with_adamw
+from evidence_tables import readings
 from test_study_tests import SEEDS, made_up, made_up_studies, made_up_translations, step_size_alone
 
 from lskd.io.errors import InputError
@@ -94,6 +95,18 @@ def test_the_first_table_has_what_t_costs_each_kind_of_students_and_marks_what_i
     found = [elsewhere.cost("adamw", 0.1, T).values() for T in (3, 64)]
     means = [f"{sum(values) / 5:.2f}".replace("-", "−") for values in found]
     assert re.search(rf"T = 3 costs {means[0]} \(.+\), T = 64 {means[1]} \(.+\) points\.", with_adamw(elsewhere))
+
+
+def test_the_readings_of_matched_students_begin_with_plain_ones_at_t_1(tmp_path):
+    results = made_up(tmp_path, step_size_alone, lambda *_: 0)
+    rows = [line.strip("| ").split(" | ") for line in readings(results).splitlines()[2:]]
+    assert [row[2] for row in rows if row[:2] == ["`match`", "0.1"]] == ["3", "64"]  # at T = 1 they are the plain ones
+    (plain,) = [row for row in rows if row[:3] == ["SGD", "0.1", "64"]]
+    agreement = sum(results.accuracy("plain", 0.1, 64).values()) / 5 + 2
+    assert plain[4].startswith(f"{agreement:.2f}\u00a0")
+    assert plain[5] == "74.00\u00a0±\u00a00.00"
+    assert results.curves("match", 0.1, 1) == results.curves("plain", 0.1, 1)
+    assert [curve[2] for curve in results.curves("plain", 0.1, 1)] == list(results.accuracy("plain", 0.1, 1).values())
 
 
 def test_each_picture_shows_what_there_is_and_is_the_same_each_time(tmp_path):

@@ -24,7 +24,8 @@ PAPERS_AT_ONE = ("match", "wttm", "teacher-only")
 def made_up(directory, cost, drift, drift_costs=0.0, left_out=(), first_seed=11):
     """Results in which T costs ``cost(variant, α, T)`` points, η(S1) is ``drift(variant, α, T)``, beside noise."""
     draws = np.random.default_rng(5)
-    students, etas, measures = [], [], []
+    students, etas, measures, epochs = [], [], [], []
+    outputs = {"nc2_angles": 0.2, "nc3": 0.4, "optimal_temperature": 0.5}
     for seed in range(first_seed, first_seed + 5):
         of_seed = draws.normal()
         for model, alpha, variant, T in itertools.product(
@@ -37,19 +38,20 @@ def made_up(directory, cost, drift, drift_costs=0.0, left_out=(), first_seed=11)
             top1 = 80 + of_seed - cost(variant, alpha, T) + drift_costs * eta + 0.2 * draws.normal()
             row = {"run": run, "variant": variant, "model": model, "label_smoothing": alpha, "temperature": T}
             if run not in left_out:
-                students.append(row | {"seed": seed, "valid_top1": top1})
+                students.append(row | {"seed": seed, "valid_top1": top1, "valid_teacher_agreement": top1 + 2})
+                epochs += [{"run": run, "epoch": epoch, "valid_top1": top1 * epoch / 2} for epoch in (1, 2)]
                 if T > 1:
                     etas.append({"run": run, "eta_similar_percent": eta, "eta_dissimilar_percent": -eta / 5})
-                measures.append(
-                    {"run": run, "nc1_ratio": 1 - 3 * alpha + 0.01 * of_seed, "similar_distance": 0.5 + alpha}
-                )
+                collapse = {"nc1_ratio": 1 - 3 * alpha + 0.01 * of_seed, "similar_distance": 0.5 + alpha}
+                measures.append({"run": run} | collapse | outputs | {"ece_percent": 10 + T})
         for alpha in (0.0, 0.1):
             run = f"letters/resnet10t_a{alpha:g}_s{seed}"
             row = {"run": run, "variant": "plain", "model": "resnet10t", "label_smoothing": alpha, "temperature": ""}
-            students.append(row | {"seed": seed, "valid_top1": 87})
+            students.append(row | {"seed": seed, "valid_top1": 87, "valid_teacher_agreement": ""})
             noise = 0.01 * draws.normal()
-            measures.append({"run": run, "nc1_ratio": 1 - 3 * alpha + noise, "similar_distance": 0.5 + alpha + noise})
-    for name, rows in (("students", students), ("eta", etas), ("measures", measures)):
+            collapse = {"nc1_ratio": 1 - 3 * alpha + noise, "similar_distance": 0.5 + alpha + noise}
+            measures.append({"run": run} | collapse | outputs | {"ece_percent": 10})
+    for name, rows in (("students", students), ("eta", etas), ("measures", measures), ("epochs", epochs)):
         write(directory / f"{name}.csv", rows)
     return Results(directory)
 
