@@ -3,9 +3,9 @@ r"""Translate every sentence of a split and add its scores to the run's record.
     lskd nmt score --data data-bin/help.en-de --path runs/student/checkpoint_best.pt \
         --against runs/other/checkpoint_best.pt
 
-It writes ``<split>.<checkpoint>.hypotheses.txt`` and ``.references.txt`` beside the checkpoint, one sentence a line.
-Several checkpoints joined by ``:`` are an ensemble, whose probabilities are averaged; it is in no run's record. Its
-files are beside the first and named ``<split>.<checkpoint>+<checkpoint>.<fingerprint of all>.…``.
+It writes ``<split>.<checkpoint>.hypotheses.txt`` and ``.references.txt`` beside the checkpoint, one sentence per line.
+Several checkpoints joined by ``:`` are an ensemble, whose probabilities are averaged; its scores go into no run's
+record. Its files are beside the first and named ``<split>.<checkpoint>+<checkpoint>.<fingerprint of all>.…``.
 """
 
 import argparse
@@ -23,7 +23,6 @@ import torch
 from fairseq import utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
-from sacrebleu.significance import PairedTest
 
 from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, positive, run_command
 from lskd.io.files import check_writable, write_json, write_text
@@ -32,6 +31,7 @@ from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
 from lskd.records.runs import add_to_run, read_run
 from lskd_fairseq import text
 from lskd_fairseq.checkpoints import build_model, own_task, read_checkpoint
+from lskd_fairseq.paired_randomisation import TRIALS, paired_randomisation
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.supported import check_checkpoint
 from lskd_fairseq.teacher_checks import PairedData, check_fit, say_once
@@ -50,7 +50,7 @@ class Translated:
     unknown_references: int
 
     def described(self) -> str:
-        """Which text a score of them compares, in words."""
+        """Describe the text that a score compares."""
         against = "the raw references"
         if not self.raw:
             against = "the binarised references treated alike"
@@ -90,7 +90,7 @@ def load(
 def load_ensemble(
     argument: str, paths: str, data: str, pair: str | None = None
 ) -> tuple[list[BaseFairseqModel], TranslationTask]:
-    """Load the models of checkpoints joined by ``:``, all of one pair of languages, and the first one's task."""
+    """Load the models of checkpoints joined by ``:``, all for the same language pair, and the first one's task."""
     first, *others = joined_paths(argument, paths)
     model, task = load(first, data, argument, pair)
     return [model, *(load(path, data, argument, PairedData.of(task).pair)[0] for path in others)], task
@@ -111,23 +111,19 @@ def metrics(hypotheses: Sequence[str], references: Sequence[str], language: str)
 
 
 def significance(hypotheses: Sequence[str], other: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """Paired bootstrap resampling (1000 samples, seed 12345) of BLEU, with the other system as the baseline."""
-    test = PairedTest(
-        [("against", other), ("path", hypotheses)],
-        {"BLEU": sacrebleu.BLEU(references=[references])},
-        references=None,
-        test_type="bs",
-        n_samples=1000,
-    )
-    systems: Any = test()[1]["BLEU"]
-    against, ours = systems
+    """The difference to another system in BLEU and chrF with p-values, for the record."""
+    found = paired_randomisation(hypotheses, other, references)
+    bleu, chrf = found["bleu"], found["chrf"]
     return {
-        "bleu": round(ours.score, 2),
-        "against_bleu": round(against.score, 2),
-        "difference": round(ours.score - against.score, 2),
-        # sacrebleu's formula gives its smallest p-value if the systems do not differ.
-        "p_value": round(float(ours.p_value), 4) if ours.score != against.score else 1.0,
-        "method": "paired bootstrap, 1000 resamples",
+        "bleu": round(bleu.score, 2),
+        "against_bleu": round(bleu.other, 2),
+        "difference": round(bleu.difference, 2),
+        "p_value": round(bleu.p_value, 4),
+        "chrf": round(chrf.score, 2),
+        "against_chrf": round(chrf.other, 2),
+        "chrf_difference": round(chrf.difference, 2),
+        "chrf_p_value": round(chrf.p_value, 4),
+        "method": f"approximate randomisation, {TRIALS} trials",
     }
 
 
@@ -161,7 +157,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.output:
         check_writable("--output", arguments.output)
     else:
-        # A broken record is noticed before translating, not after.
+        # A broken record is reported before translating, not after.
         has_record = len(files) == 1 and read_run(directory) is not None
         try:
             check_writable("--path", directory)
@@ -192,10 +188,12 @@ def show(scores: dict[str, Any], arguments: argparse.Namespace) -> None:
     print(f"  chrF  {scores['chrf']:6.2f}  {scores['chrf_signature']}")
     print(f"  BLEU  {scores['tokenised_lowercased_bleu']:6.2f}  Moses-tokenised, lower-cased text")
     if against := scores["against"]:
-        print(
-            f"  against {arguments.against}: {against['against_bleu']:.2f} BLEU, difference "
-            f"{against['difference']:+.2f}, p = {against['p_value']} ({against['method']})"
-        )
+        print(f"  against {arguments.against} ({against['method']}):")
+        for name, of in (("BLEU", ""), ("chrF", "chrf_")):
+            print(
+                f"  {name}  {against[f'against_{name.lower()}']:6.2f}, difference "
+                f"{against[f'{of}difference']:+.2f}, p = {against[f'{of}p_value']}"
+            )
     sys.stdout.flush()
 
 
@@ -214,7 +212,7 @@ def keep(
     recorded = has_record and not ours.postprocessing.leaves_tokens()
     fingerprint = "" if recorded else _fingerprint(files)
     stem = f"{arguments.split}.{'+'.join(file.stem for file in files)}"
-    if len(files) > 1:  # of other runs, the checkpoints have the same names
+    if len(files) > 1:  # checkpoints of other runs have the same names
         stem += f".{fingerprint[:6]}"
     directory.mkdir(parents=True, exist_ok=True)
     for name, lines in (("hypotheses", ours.hypotheses), ("references", ours.references)):
@@ -249,7 +247,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--data", required=True, help="data directory that the model was trained on")
     options.add_argument("--path", required=True, help="checkpoint to score; several, joined by ':', are an ensemble")
     options.add_argument("--split", default="test", help="split to translate (default test)")
-    options.add_argument("--against", help="another checkpoint: is the difference in BLEU significant?")
+    options.add_argument("--against", help="another checkpoint: are the differences in BLEU and chrF significant?")
     options.add_argument("--beam", type=positive, default=5, help="width of the beam (default 5)")
     options.add_argument(
         "--lenpen", type=finite, default=1.0, help="length penalty: below 1 favours shorter translations (default 1)"

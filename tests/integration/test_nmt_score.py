@@ -35,18 +35,22 @@ def test_every_sentence_is_scored_against_the_raw_references(data_bin, student, 
     assert metrics["chrf"] == pytest.approx(sacrebleu.corpus_chrf(hypotheses, [references]).score, abs=0.005)
     assert "version:" in metrics["bleu_signature"]
     assert 0 <= metrics["tokenised_lowercased_bleu"] <= 100
-    assert 0 < metrics["against"]["p_value"] <= 1
+    against = metrics["against"]
+    for of, name in (("", "bleu"), ("chrf_", "chrf")):
+        assert 0 < against[f"{of}p_value"] <= 1
+        difference = against[name] - against[f"against_{name}"]
+        assert against[f"{of}difference"] == pytest.approx(difference, abs=0.011)
+        assert f"p = {against[f'{of}p_value']}" in shown
     assert len(record["history"]) == 2  # scoring leaves the rest of the record as it was
     assert f"BLEU  {metrics['bleu']:6.2f}" in shown
-    assert "p = " in shown
 
 
 def test_a_model_against_itself_is_no_different(data_bin, student):
     path = student / "checkpoint_last.pt"
     run("python -m lskd_fairseq.score --cpu --split valid --data", data_bin, "--path", path, "--against", path)
     against = json.loads((student / "run.json").read_text())["figures"]["valid"]["checkpoint_last.pt"]["against"]
-    assert against["difference"] == 0
-    assert against["p_value"] == 1.0
+    assert against["difference"] == against["chrf_difference"] == 0
+    assert against["p_value"] == against["chrf_p_value"] == 1.0
 
 
 @pytest.mark.parametrize(
