@@ -20,7 +20,7 @@ demo: install          ## train teachers, distil students, measure: images, then
 test: install lint     ## run lint and all tests
 	$(PYTEST) --durations 40
 
-coverage: install      ## run all tests and list the lines that none has run; a third longer than the tests alone
+coverage: install      ## run all tests and list the lines that none has run; takes a third longer than the tests alone
 	$(PYTEST) --cov
 
 test-fast: install     ## run the quick tests
@@ -33,10 +33,10 @@ torture: install       ## kill trainings, caches and experiments at random momen
 fuzz: install          ## give every reader thousands of damaged files; prints the smallest one that fails
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} LSKD_FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/fuzz
 
-gpu-check:             ## check on a GPU what was only run on a CPU, in 8 minutes; installs nothing, writes docs/benchmarks/gpu_*
+gpu-check:             ## check on a GPU what has only been run on a CPU, in 8 minutes; installs nothing, writes docs/benchmarks/gpu_*
 	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) scripts/gpu_check.py $(OPTIONS)
 
-results-check: install ## recompute every number that is told of the committed results
+results-check: install ## recompute every number that comes from the committed results
 	$(BIN)/python scripts/evidence.py --check
 	$(BIN)/python scripts/study_tests.py --check
 	$(BIN)/python scripts/evidence_page.py --check

@@ -25,7 +25,7 @@ SECONDS = 200
 UNREACHABLE = r"requests\.exceptions\.|urllib3\.exceptions\.|Could not connect|is not redirecting"
 HEAD = """# Licences of what is installed
 
-Of everything that `make install` puts into `.venv`, dependencies of dependencies and the tools of the tests among it;
+Of everything that `make install` puts into `.venv`, including dependencies of dependencies and the test tools;
 the data that ship have theirs in `data_prep/samples/`. Written by `python scripts/audit.py --write`. `make audit` fails
 on a licence that is unknown or not permissive, unless `scripts/audit.toml` says why it may be here.
 

@@ -12,7 +12,8 @@ Three ways are timed in turns on the same images and compared by the median of t
 - timm: ``timm.task.LogitDistillationTask`` eight times, each with its own loaders and teacher, and validation after
   each epoch, without checkpoints.
 
-One in every ``--part`` images of both splits is used. With all of them and more epochs, start and checkpoints matter less.
+One in every ``--part`` images of both splits is used. With all of them and more epochs, start and checkpoints matter
+less.
 """
 
 import argparse

@@ -170,7 +170,7 @@ def key_of(run: Run) -> Key:
 
 
 def alpha_of(run: Run) -> float:
-    """The experiment's α, from the run's name: the teacher's, even of a student that sees only the teacher's translations.
+    """The experiment's α, from the run's name: the teacher's, even if a student sees only its translations.
 
     The α in a translation model's record is larger by ε/V than the experiment's, which is fairseq's ε.
     """

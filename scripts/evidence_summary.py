@@ -36,7 +36,7 @@ def in_short(directory: Path) -> str:
 
 
 def costs(directory: Path) -> str:
-    """What T costs students of a smoothed teacher with plain steps and with ``match``, a row for each kind of students."""
+    """What T costs a smoothed teacher's students with plain steps and ``match``, a row for each kind of students."""
     results, rows = Results(directory), _tests(directory)
     questions = {"a small ResNet": "2", "a ResNet as large as its teacher": "2, larger student"}
     questions |= {PLACES[where]: f"5, {where}: 2" for where in ELSEWHERE}

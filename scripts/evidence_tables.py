@@ -127,7 +127,7 @@ def untested(values: BySeed) -> str:
 def elsewhere(directory: Path) -> str:
     """Question 5: for each case, the statements that matter most."""
     wanted = ("1 accuracy falls with T", "1 accuracy falls with T, α = 0", "match: cost", "match: removed")
-    wanted += ("lr-x10: removed", "3 drift towards similar classes", "the drift stays with match")
+    wanted += ("lr-x10: removed", "adamw: cost", "3 drift towards similar classes", "the drift stays with match")
     rows = []
     for row in read_rows(directory / "tests.csv"):
         where = row["question"].removeprefix("5, ").partition(":")[0]

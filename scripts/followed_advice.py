@@ -3,7 +3,8 @@
     python scripts/followed_advice.py runs/studies docs/results/studies-optimiser
 
 A row for each α and seed: the temperatures that the advice names from the teacher alone, several where it says to
-compare them, and the one that it names when the plain students of all other seeds are given as "one's own" runs. Teachers need their representation files of the validation images.
+compare them, and the one that it names when the plain students of all other seeds are given as "one's own" runs.
+Teachers need their representation files of the validation images.
 """
 
 import argparse

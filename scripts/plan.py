@@ -101,7 +101,7 @@ def make_plan(
 
 
 def page_name(experiments: Sequence[Experiment]) -> str:
-    """The part of a page's name that distinguishes it: empty for all of the paper's experiments, ``.studies``, ``.2A+3``."""
+    """What distinguishes a page's name: nothing for all of the paper's experiments, ``.studies``, ``.2A+3``."""
     ids, known = {each.id for each in experiments}, shipped_experiments()
     for words, name in (("all", ""), ("studies", ".studies")):
         if ids == {each.id for each in chosen([words], known)}:

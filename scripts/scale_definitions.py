@@ -138,8 +138,8 @@ class _Recipe(msgspec.Struct):
 def read_scale(name: str) -> Scale:
     """Read the scale of that name in ``scales/``, or that of another YAML file.
 
-    A scale with ``based_on: NAME`` takes from that scale everything that it does not set itself. NAME may be a YAML file,
-    whose path is relative to the file that is based on it.
+    A scale with ``based_on: NAME`` takes from that one everything that it does not set itself. NAME may be a YAML
+    file, whose path is relative to the file that is based on it.
 
     Raises:
         InputError: there is no such scale, or it is invalid.
