@@ -3,7 +3,7 @@
 DEST/
   train.en-de.{en,de}.{bin,idx} …   for fairseq, with dict.en.txt and dict.de.txt (the same vocabulary)
   sentencepiece.model               the joint subword model, learnt on the train split
-  raw/{train,valid,test}.{en,de}    the raw sentences, one a line: references for scoring
+  raw/{train,valid,test}.{en,de}    the raw sentences, one per line: references for scoring
   manifest.json                     counts, parameters, origin, checksums, versions
 """
 
@@ -56,8 +56,8 @@ def write_data_bin(
         pair: ``en-de`` or ``en-ru``, source first.
         splits: the pairs of ``train``, ``valid`` and ``test``, as raw text.
         vocab_size: number of subwords of the joint model.
-        parameters: that determine the result, for the manifest and for :func:`archives.already_prepared`.
-        origin: of the sentences, with checksums and licence.
+        parameters: what determines the result, for the manifest and for :func:`archives.already_prepared`.
+        origin: the origin of the sentences, with checksums and licence.
         tokenise: a function for each language, applied to a sentence before the subwords; None for raw text.
 
     Returns:

@@ -186,8 +186,8 @@ def write_tree(path: Path, parameters: dict[str, Any], origin: dict[str, Any], d
 
     Args:
         path: the archive.
-        parameters: that determine the result, for the manifest and for :func:`archives.already_prepared`.
-        origin: of the images, with checksum and terms.
+        parameters: what determines the result, for the manifest and for :func:`archives.already_prepared`.
+        origin: the origin of the images, with checksum and terms.
         dest: the directory to make; it appears when it is complete.
 
     Raises:

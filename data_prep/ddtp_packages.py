@@ -122,8 +122,8 @@ def descriptions(content: bytes, language: str, path: Path) -> Descriptions:
     """Parse the descriptions in a Translation file into blocks; of repeated ones the first counts.
 
     Args:
-        content: of the file.
-        language: of its translations, such as ``en``.
+        content: the file's content.
+        language: the language of its translations, such as ``en``.
         path: the file, for error messages.
 
     Raises:

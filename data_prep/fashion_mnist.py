@@ -99,8 +99,8 @@ def write_raw(arrays: Arrays, parameters: dict[str, Any], origin: dict[str, Any]
 
     Args:
         arrays: checked (see :func:`fashion_mnist_sources.check`).
-        parameters: that determine the result, for the manifest and for :func:`archives.already_prepared`.
-        origin: of the images.
+        parameters: what determines the result, for the manifest and for :func:`archives.already_prepared`.
+        origin: the origin of the images.
         dest: the directory to make; it appears when it is complete.
     """
     with building(dest) as directory:
@@ -132,7 +132,7 @@ def chosen_classes(names: Sequence[str]) -> list[str]:
 
 
 def tree_writer(names: Sequence[str]) -> Callable[..., None]:
-    """The function :func:`image_tree.write_trees`.
+    """Import and return :func:`image_tree.write_trees`.
 
     Raises:
         InputError: Pillow is not installed, which only ``--classes`` needs.

@@ -34,8 +34,8 @@ def write_trees(
         dest: the directory to make; it appears when it is complete.
         splits: images and labels by split, as for :func:`write_tree`.
         names: of the classes, by label, in the order of their folders.
-        parameters: that determine the result, for the manifest and for :func:`archives.already_prepared`.
-        origin: of the images.
+        parameters: what determines the result, for the manifest and for :func:`archives.already_prepared`.
+        origin: the origin of the images.
     """
     with building(dest) as directory:
         digests = {split: write_tree(directory / split, *arrays, names) for split, arrays in splits.items()}
@@ -55,7 +55,7 @@ def write_tree(
     """Write ``directory/CLASS/00001.png`` and so on, the images of each class numbered in their order.
 
     Args:
-        directory: of the split; made here.
+        directory: the split's directory; made here.
         images: uint8, (N, H, W) for grey ones, (N, H, W, 3) for colour.
         labels: whole numbers, (N,), all of them keys of ``names``.
         names: of the classes, by label.

@@ -54,7 +54,7 @@ def manifest_in(directory: Path) -> dict[str, Any] | None:
 def describe(directory: Path, tree: Tree, archives: dict[str, str] | None = None) -> dict[str, Any]:
     """Write ``class_index.json`` and ``manifest.json``, which is returned, into ``directory``.
 
-    An existing manifest with the tree's fingerprint stays, with its checksums of the archives.
+    An existing manifest with the tree's fingerprint is kept, with its checksums of the archives.
     """
     manifest = manifest_in(directory)
     if not manifest or manifest.get("fingerprint") != tree.fingerprint:
@@ -133,7 +133,7 @@ def must_be_new(dest: Path) -> None:
 
 
 def must_be_writable(directory: Path) -> None:
-    """Raise InputError if ``directory`` cannot be written to: now, and not after an hour's work."""
+    """Raise InputError if ``directory`` cannot be written to: now, rather than after an hour's work."""
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise input_error("--dest", nearest, "must be a directory that can be written to")

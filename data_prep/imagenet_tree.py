@@ -1,4 +1,4 @@
-"""What a tree of ImageNet-1K's images has to hold, and the examination of a tree for it."""
+"""Define what a tree of ImageNet-1K's images has to hold, and check a tree for it."""
 
 import functools
 import hashlib
@@ -78,9 +78,9 @@ def imagenet_1k(classes: int = CLASSES) -> Expected:
 
 
 def examine(directory: Path, expected: Expected) -> Tree:
-    """Check every class and every image of ``directory``: the image's size, and its first bytes, of a JPEG or PNG file.
+    """Check every class and image in ``directory``: an image must not be empty, and begin like a JPEG or PNG file.
 
-    Hidden entries and files without the suffix of an image are ignored, as in a training.
+    Hidden entries and files without the suffix of an image are ignored, as in training.
     """
     folders: dict[str, set[str]] = {}
     problems: list[str] = []

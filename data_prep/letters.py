@@ -80,7 +80,7 @@ def chosen_fonts(numbers: Mapping[str, int | None], fonts: Sequence[Row], others
     Args:
         numbers: how many, by split.
         fonts: the table of fonts.
-        others: of those that follow the first ones, in the place of these.
+        others: choose the fonts that follow these first ones instead.
 
     Raises:
         InputError: a split has fewer fonts.
@@ -155,7 +155,7 @@ def write_data(
 
 
 def description(rows: Sequence[int], classes: Sequence[Row]) -> str | list[str]:
-    """The selected classes as the manifest has them: the value of ``--classes`` that selects them, or their names."""
+    """The selected classes for the manifest: the value of ``--classes`` that selects them, or their names."""
     words = (word for word in ("all", *CASES) if chosen_classes(word, classes) == rows)
     return next(words, [classes[row]["name"] for row in rows])
 

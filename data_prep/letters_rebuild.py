@@ -60,7 +60,7 @@ def draw_all(
     """Draw the letters of all fonts; see :func:`draw`.
 
     Args:
-        characters: of the classes, in the order of their labels.
+        characters: those of the classes, in the order of their labels.
         fonts: their ``package`` and ``file``.
         archives: the ``.deb`` file of each package.
 
@@ -89,7 +89,7 @@ def draw(content: bytes, characters: Sequence[str]) -> tuple[NDArray[np.uint8], 
 
     Args:
         content: the font's file.
-        characters: of the classes, in the order of their labels.
+        characters: those of the classes, in the order of their labels.
 
     Returns:
         Images, uint8 (N, 32, 32) from 0 to 15, and labels, uint8 (N,).

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class NetInput(TypedDict):
-    """What a batch gives to the model.
+    """The model's inputs in a batch.
 
     Attributes:
         src_tokens: (batch, length) source tokens, padded.
@@ -42,7 +42,7 @@ class Batch(TypedDict):
 
 
 def collate(dataset: LanguagePairDataset, numbers: Iterable[int], device: torch.device | None = None) -> Batch:
-    """Collate the sentences with these numbers, which fairseq sorts by length; on the CPU if no device is given."""
+    """Collate the sentences with these indices, which fairseq sorts by length; on the CPU if no device is given."""
     batch: Any = dataset.collater([dataset[number] for number in numbers])
     move: Any = utils.move_to_cuda
     return move(batch) if device is not None and device.type == "cuda" else batch

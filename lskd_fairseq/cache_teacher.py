@@ -7,7 +7,7 @@ Format ``features``: the inputs of the teacher's output projection, d numbers a 
 whole vocabulary, at any temperature. Format ``topk``: the k largest logits, and for each temperature the normaliser
 over the whole vocabulary; smaller if k is far below d, and no longer exact.
 
-Killed or interrupted, the same command resumes after the last complete file, to the same bytes.
+If it is killed or interrupted, the same command resumes after the last complete file and writes the same bytes.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def main(arguments: argparse.Namespace) -> None:
         return
     model.to("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
     with locked(dest):
-        there = begun(dest, wanted)  # another process may have written files until now
+        there = begun(dest, wanted)  # another process may have written files in the meantime
         if not there.files and there.teacher["label_smoothing"]["alpha"] is None:
             split = "valid" if "valid" in splits else splits[-1]
             teacher = there.teacher.copy()
@@ -85,7 +85,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def load_splits(task: TranslationTask, arguments: argparse.Namespace) -> list[str]:
-    """Load the splits as a training does; of several data directories, the training split of each.
+    """Load the splits as training does; with several data directories, the training split of each.
 
     Returns:
         The names of the further training splits in the task.
@@ -239,7 +239,7 @@ def write(
 def with_file(
     dest: Path, there: Manifest, name: str, split: str | None = None, sentences: int = 0, tokens: int = 0
 ) -> Manifest:
-    """Add a file that has been written to the manifest, and write that."""
+    """Add a written file to the manifest, and write the manifest."""
     file = File(name, (dest / name).stat().st_size, sha256(dest / name), split, sentences, tokens)
     there = dataclasses.replace(there, files=[*there.files, file])
     cache_manifest.write_manifest(dest, there)

@@ -117,7 +117,7 @@ def build_model(path: str, task: FairseqTask, argument: str) -> BaseFairseqModel
 
     Args:
         path: the checkpoint.
-        task: of :func:`own_task`; building the model may change it.
+        task: from :func:`own_task`; building the model may change it.
         argument: the checkpoint's name in error messages.
 
     Raises:
@@ -200,7 +200,7 @@ def _criterion(state: State) -> tuple[str | None, float | None]:
     if name == "cross_entropy":
         return name, 0.0
     if "label_smoothing" not in criterion or criterion.get("kd_weight", 0) > 0:
-        return name, None  # a teacher's own smoothing is in what it teaches
+        return name, None  # a distilled model also learns its teacher's smoothing
     if not 0 <= (epsilon := float(criterion["label_smoothing"])) < 1:
         raise ValueError(f"label_smoothing = {epsilon}")
     return name, epsilon

@@ -31,7 +31,7 @@ from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.teacher_checks import PairedData
 
 logger = logging.getLogger(__name__)
-# Of one teacher as a tensor, of several as a list, of a cache perhaps as the k largest.
+# A tensor for one teacher, a list for several; from a cache perhaps only the k largest.
 TeacherLogits = Tensor | list[Tensor | ProjectedLogits] | TopkLogits
 
 
@@ -43,9 +43,9 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
     Logged in bits per target token, as in fairseq: ``kd_loss`` (T_s²·KL), ``nll_loss`` and ``ppl`` (T = 1, no
     smoothing), ``teacher_entropy`` (of the targets at T); ``teacher_agreement`` is in % of the target tokens. In
     training also ``kd_gradient_ratio``: the root mean square, over tokens, of the norm of the distillation term's
-    gradient at the logits, relative to that of the paper's loss at T = 1 for the same logits. In validation also
-    ``teacher_kl``, KL(teacher ‖ student) at T = 1 over the whole vocabulary, in nats per target token; a cached top-k
-    has none. There the agreement too is of the probabilities at T = 1, whatever the loss.
+    gradient with respect to the logits, relative to that of the paper's loss at T = 1 for the same logits. In
+    validation, except with a cached top-k, also ``teacher_kl``, KL(teacher ‖ student) at T = 1 over the whole
+    vocabulary, in nats per target token, and the agreement is that of the probabilities at T = 1, whatever the loss.
     Compare runs at different T on BLEU or ``nll_loss``, never on ``loss``, which is scaled by the student's T².
     """
 
@@ -90,12 +90,12 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         )
 
     def begin_update(self, update: int, updates: int, batches: Sequence[Batch | None] = ()) -> None:
-        """Before the batches of an update: set its temperature, which stays until the next, also for validation.
+        """Prepare for an update: set its temperature, which is kept until the next, also for validation.
 
         Args:
             update: from 0.
-            updates: of the training.
-            batches: of the update; where this process has none left, fairseq computes another, whose gradient is 0.
+            updates: the number of updates of the training.
+            batches: of the update; if this process has none left, fairseq runs another, whose gradient is 0.
         """
         self._counted = map(bool, batches)
         schedule, last = self.cfg.kd_temperature_schedule, self.cfg.kd_final_temperature
@@ -184,7 +184,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
 
     @staticmethod
     def _add_up(counts: bool, squares: Tensor) -> None:
-        """Add up over the processes; one whose batch does not count takes part with 0."""
+        """Sum over the processes; a process whose batch does not count contributes 0."""
         distributed.all_reduce(squares.mul_(counts), group=distributed.get_data_parallel_group())
 
     @torch.no_grad()
@@ -195,7 +195,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         teacher_logits: Tensor | list[Tensor | ProjectedLogits],
         target: Tensor,
     ) -> DistillationSums:
-        """The paper's loss at T = 1, for all of the teacher's logits: ``sums``, if these are it."""
+        """The paper's loss at T = 1, for all of the teacher's logits; ``sums`` if that is the loss already."""
         cfg, ones = self.cfg, (None, 1)
         if cfg.kd_loss == "kl" and self.temperature == 1 and cfg.student_temperature in ones and not cfg.teacher_topk:
             return sums

@@ -30,7 +30,7 @@ def output_logits(model: nn.Module, net_input: NetInput, keep: Tensor) -> Tensor
 
     Args:
         model: an encoder-decoder model, which may be wrapped for distributed training.
-        net_input: of a fairseq batch.
+        net_input: the model's inputs in a fairseq batch.
         keep: (batch, length) bool, N of them true.
 
     Raises:

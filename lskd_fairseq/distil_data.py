@@ -7,9 +7,9 @@ A student that is trained on DEST learns the teacher's translations; with ``--cr
 learns the teacher's distribution over each of their tokens. DEST has the dictionaries, the other splits and the raw
 text of the data, so stock fairseq trains on it.
 
-Finished parts are kept in DEST.parts until DEST is complete: killed or interrupted, the same command resumes, to the
-same bytes. It may run in several processes at once (``--processes``, or the same command on machines that share a
-disk).
+Finished parts are kept in DEST.parts until DEST is complete: if it is killed or interrupted, the same command resumes
+and writes the same bytes. It may run in several processes at once (``--processes``, or the same command on machines
+that share a disk).
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main(arguments: argparse.Namespace) -> None:
     if is_finished(arguments.dest, plan):
         print(f"{arguments.dest} is ready")
         return
-    # What the data do not tell is noticed before translating, not after.
+    # What the data lack is reported before translating, not after.
     raw = read_raw(Path(arguments.data), task, plan)
     choose = None
     if arguments.nbest_by_bleu:
@@ -89,14 +89,14 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def planned(arguments: argparse.Namespace, task: TranslationTask) -> dict[str, Any]:
-    """What decides the result: data, teacher, search, and how a translation is chosen."""
+    """What determines the result: data, teacher, search, and how a translation is chosen."""
     paths = joined_paths("--path", arguments.path)
     fingerprints = [weights_fingerprint(read_checkpoint(path)["model"]) for path in paths]
     return {
         "data": {"path": os.path.abspath(arguments.data), "fingerprint": data_fingerprint([arguments.data])},
         "teacher": {
             "paths": [os.path.abspath(path) for path in paths],
-            "fingerprint": joint_fingerprint(fingerprints),  # as a student's record has it
+            "fingerprint": joint_fingerprint(fingerprints),  # as in a student's record
         },
         "beam": arguments.beam,
         "lenpen": arguments.lenpen,
@@ -114,10 +114,10 @@ def decides(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_finished(dest: Path, plan: dict[str, Any]) -> bool:
-    """Whether the data directory is there.
+    """Whether the data directory is there already.
 
     Raises:
-        InputError: there is another one, or something else.
+        InputError: the directory holds other data, or something else.
     """
     if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())):
         return False
@@ -129,7 +129,7 @@ def is_finished(dest: Path, plan: dict[str, Any]) -> bool:
 
 
 def begun(dest: Path, plan: dict[str, Any]) -> "Parts":
-    """The parts that are there, of the size that they were begun with, in a directory with its plan.
+    """Open the directory of parts, with the part size that it was begun with, or make it and write its plan.
 
     Raises:
         InputError: it holds parts of another command.
@@ -153,7 +153,7 @@ def check_same(plan: dict[str, Any], there: dict[str, Any], place: Path) -> None
 
 
 class _Begun(msgspec.Struct):
-    """The part of ``plan.json`` that the later parts depend on, beside what must be equal."""
+    """The setting in ``plan.json`` that a resumed command takes over; the others must be equal."""
 
     part: Annotated[int, Meta(ge=1)]
 
@@ -162,9 +162,9 @@ class Parts:
     """The translations of consecutive sentences, each part a file of JSON, in the order of the data.
 
     Args:
-        directory: of the files.
-        sentences: of the split.
-        size: sentences of a part.
+        directory: where the files are.
+        sentences: the number of sentences of the split.
+        size: the number of sentences of a part.
     """
 
     def __init__(self, directory: Path, sentences: int, size: int) -> None:
@@ -180,7 +180,7 @@ class Parts:
         return [part for part in range(len(self.ranges)) if not self.path(part).exists()]
 
     def translated(self) -> int:
-        """How many sentences are."""
+        """The number of sentences that are translated."""
         missing = set(self.missing())
         return sum(len(each) for part, each in enumerate(self.ranges) if part not in missing)
 
@@ -199,7 +199,7 @@ class Parts:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Generator[bool]:
-    """Whether this process has the lock of a file, which it gives up at the end of the block or of its life."""
+    """Yield whether this process could lock a file; it holds the lock until the block, or the process, ends."""
     with open(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -216,7 +216,7 @@ def translate_parts(
     arguments: argparse.Namespace,
     choose: "ByBleu | None",
 ) -> None:
-    """Translate the parts that no process has translated or is translating; of each beam take the best, or choose."""
+    """Translate the parts that no process has translated or is translating; take the best of each beam, or choose."""
     search = Search(arguments.beam, arguments.lenpen, arguments.max_tokens)
     done = parts.translated()
     with tqdm(total=parts.sentences, initial=done, desc="translate", unit="sentence", disable=None) as bar:
@@ -237,7 +237,7 @@ def translate_parts(
 
 
 def translate_in_processes(arguments: argparse.Namespace, parts: Parts) -> None:
-    """Run this command several times at once, a GPU each in turn, and show how far they are together.
+    """Run this command in several processes, assigning GPUs in turn, and show their joint progress.
 
     Raises:
         InputError: one failed.
@@ -267,7 +267,7 @@ def translate_in_processes(arguments: argparse.Namespace, parts: Parts) -> None:
 
 
 def words(arguments: argparse.Namespace) -> list[str]:
-    """The options of one of several processes."""
+    """The command-line options for one of several processes."""
     options = ["--data", arguments.data, "--path", arguments.path, "--dest", str(arguments.dest)]
     options += ["--beam", str(arguments.beam), "--lenpen", repr(arguments.lenpen)]
     options += ["--max-tokens", str(arguments.max_tokens)]

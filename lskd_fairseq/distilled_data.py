@@ -1,4 +1,4 @@
-"""Write a data directory whose training targets are a teacher's translations, beside what the data have."""
+"""Write a data directory whose training targets are a teacher's translations; all else is copied from the data."""
 
 import shutil
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ class RawText:
     """The training split as it was before preparation.
 
     Attributes:
-        source: its lines, one a sentence.
+        source: its lines, one per sentence.
         target: likewise.
         decode: from a translation's tokens to its line.
     """
@@ -33,10 +33,10 @@ class RawText:
 
 
 def read_raw(data: Path, task: TranslationTask, plan: dict[str, Any]) -> RawText | None:
-    """Read the text of the training split; None where the data do not have it.
+    """Read the text of the training split; None if the data do not have it.
 
     Raises:
-        InputError: it is not UTF-8 or of another number of sentences, or see :func:`decoder`.
+        InputError: it is not UTF-8 or has a different number of sentences, or see :func:`decoder`.
     """
     count = len(task.dataset(SPLIT))
     languages = str(task.cfg.source_lang), str(task.cfg.target_lang)
@@ -138,7 +138,7 @@ def write_raw(beside: Path, pair: str, raw: RawText, translations: Sequence[torc
 
 
 def described(dest: Path) -> str:
-    """What was made, in a line."""
+    """Describe in one line what was made."""
     made = text.manifest(dest)["distilled"]
     counts = made["counts"]
     line = f"{dest}: {counts['translated']} sentences translated with beam {made['beam']}"

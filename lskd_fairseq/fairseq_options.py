@@ -103,6 +103,6 @@ def check_data(cfg: DictConfig, task: TranslationTask) -> None:
 
 
 def _lengths(task: TranslationTask, split: str) -> NDArray[np.int64]:
-    """The tokens that each sentence counts for in a batch: those of its longer side."""
+    """The number of tokens that each sentence counts for in a batch: that of its longer side."""
     dataset = task.dataset(split)
     return np.asarray(dataset.num_tokens_vec(np.arange(len(dataset))))

@@ -6,8 +6,9 @@
    made. Options are checked as soon as they are complete, and errors are one line.
 3. :func:`stopped_at_nan`: when gradients are not finite, fairseq ends with a traceback that does not name the
    sentences. With ``--fp16`` it tries smaller loss scales first; with ``--amp`` it skips such a step.
-   :func:`remembered_samples` keeps the batches for that, and tells the criterion which update it is, on which a
-   scheduled temperature depends, and of which batches: fairseq tells only the model, and none which of them count.
+   :func:`remembered_samples` keeps the batches for that. It also tells the criterion the number of the update, on
+   which a scheduled temperature depends, and which batches count: fairseq tells only the model the former, and
+   neither the latter.
 4. :func:`close_silently`: a truncated data file causes a second traceback when its half-built data set is deleted.
 
 In :mod:`lskd_fairseq.resuming`:

@@ -19,7 +19,7 @@ from lskd.loss.checks import check_settings
 from lskd.loss.schedule import check_schedule
 
 CRITERIONS = ("label_smoothed_kd", "kd")
-# Options whose names differ from those of the arguments of lskd.loss by a prefix.
+# Arguments of lskd.loss whose options here have the prefix kd_.
 PREFIXED = ("loss", "nckd_weight", "gradient_scale", "temperature_schedule", "final_temperature")
 
 

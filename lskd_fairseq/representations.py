@@ -111,7 +111,7 @@ def check_decoder(model: nn.Module, dataset: LanguagePairDataset, pad: int, path
         features = decoder_features(model, batch, pad)
     except Exception as error:  # an untrusted configuration may make the model raise anything
         raise input_error("--path", path, f"cannot be run on these data: {readable(error)}") from error
-    representation_command.check_last_layer(layer, features, logits, "--path", path)  # it is linear
+    representation_command.check_last_layer(layer, features, logits, "--path", path)  # whether it is linear
     return layer
 
 
@@ -163,7 +163,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def origin_of(path: str, arguments: argparse.Namespace, task: TranslationTask) -> dict[str, Any]:
-    """What :func:`lskd.measure.representation_command.provenance` is given of a checkpoint."""
+    """The arguments of :func:`lskd.measure.representation_command.provenance` for a checkpoint."""
     state = read_checkpoint(path)
     cfg = checkpoint_config(state)
     return {

@@ -1,7 +1,7 @@
 """What fairseq lacks to resume an interrupted training; hooks.py installs these changes.
 
-Killed at any moment, the same command resumes from ``checkpoint_last.pt``, to the same weights and metrics as if it had
-never been interrupted. ``make torture`` tests it.
+A training that is killed at any moment resumes with the same command from ``checkpoint_last.pt``, and reaches the same
+weights and metrics as if it had never been interrupted. ``make torture`` tests it.
 """
 
 import atexit
@@ -260,7 +260,7 @@ def deterministic_batches(get_batch_iterator: Callable[..., EpochBatchIterator])
 
 
 def handle_signals(cfg: DictConfig) -> None:
-    """Let Ctrl-C, and SIGTERM with which schedulers end a job, end a training with a line on how to resume it."""
+    """Make Ctrl-C and SIGTERM, with which schedulers end a job, end training with a line on how to resume it."""
     process, last = os.getpid(), Path(cfg.checkpoint.save_dir, LAST)
 
     def stop(*_: object) -> None:

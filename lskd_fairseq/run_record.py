@@ -46,7 +46,7 @@ class RecordedTrainer(Trainer):
 
     Attributes:
         cfg: fairseq's complete configuration.
-        lskd_record: of the run.
+        lskd_record: the run's record.
         lskd_samples: the batches of the current step.
         lskd_validation: the metrics of the latest validation.
     """
@@ -74,7 +74,7 @@ def record_of(trainer: RecordedTrainer) -> RunRecord:
 
 
 def new_record(cfg: DictConfig, criterion: Any, task: TranslationTask) -> RunRecord:
-    """The record of a new run, from fairseq's complete configuration; of its criterions only ours have a teacher."""
+    """The record of a new run, from fairseq's complete configuration; only our criterion has a teacher."""
     teacher, data = getattr(criterion, "teacher", None), PairedData.of(task)
     data_directory = utils.split_paths(cfg.task.data)[0]
     return RunRecord(

@@ -20,7 +20,7 @@ def load_split(
         task: the task.
         data: the data directory, for error messages.
         split: such as ``train``.
-        combine: also load its continuations (``train1``, …), as a training does.
+        combine: also load its continuations (``train1``, …), as training does.
         argument: the split's name in error messages.
         epoch: of several data directories, the one whose training split is loaded.
 
@@ -67,7 +67,7 @@ def cached_parts(pairs: LanguagePairDataset) -> list[IndexedCachedDataset]:
 
 
 def _files(dataset: Any, kind: type[Any]) -> Iterator[Any]:
-    """The files of a kind that a possibly nested data set consists of."""
+    """The files of type ``kind`` in a data set, which may be nested."""
     if isinstance(dataset, kind):
         yield dataset
     for inner in getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]:

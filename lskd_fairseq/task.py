@@ -148,7 +148,7 @@ class LabelSmoothedKDTask(TranslationTask):
         ignore_invalid_inputs: bool = False,
         **kwargs: Any,
     ) -> EpochBatchIterator:
-        """Batches; except for training, of every sentence: fairseq's default silently drops the last few."""
+        """Iterate over batches; except for training, of every sentence: fairseq silently drops the last few."""
         split = next((name for name, loaded in self.datasets.items() if loaded is dataset), None)
         if split != self.cfg.train_subset:
             self._validating = split  # a batch does not say which split it is from; the next ones are from this
@@ -188,7 +188,7 @@ class LabelSmoothedKDTask(TranslationTask):
             logger.info("teacher on valid: " + ", ".join(f"{k} {v}" for k, v in self.teacher_scores.items()))
 
     def _add_estimate(self, teacher: Teacher | CachedTeacher, estimate: SmoothingEstimate) -> None:
-        """Add an estimate of a teacher's label smoothing from its outputs, and warn if it does not go with T."""
+        """Add an estimate of a teacher's label smoothing from its outputs, and warn if T does not suit it."""
         teacher.label_smoothing = with_estimate(teacher.label_smoothing, estimate)
         for warning in temperature_warnings(teacher.label_smoothing, self._temperature):
             logger.warning(warning)
@@ -258,7 +258,7 @@ class LabelSmoothedKDTask(TranslationTask):
             batch = utils.move_to_cuda(batch) if like.is_cuda else batch
             keep = batch["target"].ne(self.target_dictionary.pad())
             logits = [output_logits(model, batch["net_input"], keep).float() for model in models]
-            # Of logarithms: a confident teacher's probability of the target may be too small for float32.
+            # In logarithms: a confident teacher's probability of the target may be too small for float32.
             log_p = torch.stack([each.log_softmax(-1).gather(1, batch["target"][keep][:, None]) for each in logits])
             total -= (log_p.logsumexp(0) - math.log(len(models))).sum().item()
             tokens += batch["ntokens"]

@@ -31,7 +31,7 @@ class Teacher:
         models: the teachers, in eval mode, without gradients.
         paths: their checkpoints.
         fingerprints: a SHA-256 over the weights of each.
-        fingerprint: one over the fingerprints of all.
+        fingerprint: a joint fingerprint of all teachers.
         label_smoothing: the label smoothing they were trained with, see :func:`smoothing_of_training`.
 
     Raises:
@@ -89,8 +89,8 @@ class Teacher:
 
         Args:
             task: with these splits loaded.
-            splits: that the training reads, first the one that it trains on.
-            limits: most source and target tokens of the student's sentences.
+            splits: that the training reads, the training split first.
+            limits: the most source and target tokens of the student's sentences.
 
         Raises:
             InputError: a sentence has more tokens than a teacher's maximum.

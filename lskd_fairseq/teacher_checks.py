@@ -32,7 +32,7 @@ class PairedData:
     Attributes:
         directory: the first one of several.
         pair: ``en-de``; None for a task of several pairs.
-        dictionaries: of ``source`` and ``target``.
+        dictionaries: those of ``source`` and ``target``.
     """
 
     directory: Path
@@ -70,14 +70,14 @@ def read_paired_data(directory: str, source: str | None, target: str | None) -> 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is known of the data that a checkpoint was trained on.
+    """What is known about the data that a checkpoint was trained on.
 
     Attributes:
         named: their directory, as stored in the checkpoint.
         found: the data themselves; None if they are gone or have changed.
         pair: ``en-de``; None if unknown.
-        fingerprints: of the ``source`` and ``target`` dictionaries; None if unknown.
-        rows: of the ``source`` and ``target`` embeddings, the sizes of the vocabularies; None if unknown.
+        fingerprints: those of the ``source`` and ``target`` dictionaries; None if unknown.
+        rows: the sizes of the ``source`` and ``target`` vocabularies, from the embeddings; None if unknown.
     """
 
     named: str
@@ -88,7 +88,7 @@ class TrainingData:
 
 
 def training_data(path: str, state: State, argument: str) -> TrainingData:
-    """What is known of a checkpoint's training data, from the checkpoint and from their directory.
+    """What is known about a checkpoint's training data, from the checkpoint and from their directory.
 
     A relative directory is looked up in the parents of the checkpoint, where its training may have been started, and
     never in the working directory of this command, which may have another directory of the same name.
@@ -146,7 +146,7 @@ def check_fit(path: str, state: State, data: PairedData, argument: str) -> str |
     Args:
         path: the checkpoint.
         state: its content.
-        data: that it is to be used on.
+        data: the data that it is to be used on.
         argument: the checkpoint's name in error messages.
 
     Returns:
@@ -198,7 +198,7 @@ def _doubt(path: str, theirs: TrainingData) -> str | None:
 
 @functools.cache
 def say_once(line: str) -> None:
-    """Log a warning once, and of several processes only in the first."""
+    """Log a warning once, and with several processes only in the first."""
     several = torch.distributed.is_available() and torch.distributed.is_initialized()
     if not several or not torch.distributed.get_rank():
         logger.warning(line)

@@ -28,7 +28,7 @@ REMOVE_BPE = (
     "none",
 )  # fairseq's
 DETOKENIZE = ("sentencepiece", "moses", "none")
-CLEAR, NEGLIGIBLE = 0.05, 0.005  # the least share of a dictionary for one kind of subwords, and the most for others
+CLEAR, NEGLIGIBLE = 0.05, 0.005  # shares of a dictionary: the least for a kind of subwords, the most for others
 PUNCTUATION = re.compile(r"\w*[.,!?;:]")
 FEWEST = 10  # punctuation marks needed to decide whether text is tokenised
 
@@ -47,8 +47,8 @@ class Postprocessing:
 
     Attributes:
         remove_bpe: how subwords are joined, by fairseq's name; None if the tokens are words.
-        detokenize: what is done with the words, one of :data:`DETOKENIZE`. ``sentencepiece``: its pieces are of
-            text that was not tokenised, and only have to be joined.
+        detokenize: how words become text, one of :data:`DETOKENIZE`. ``sentencepiece``: its pieces are of text that
+            was not tokenised, and only have to be joined.
         tokenised: whether the words are from a tokeniser, so that ``none`` leaves tokenised text; None if unknown.
         escaped: whether Moses has escaped characters, such as ``&quot;``.
     """
@@ -72,7 +72,7 @@ class Postprocessing:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options with which a command's user chooses how tokens become text."""
+    """Add the options that control how tokens become text."""
     parser.add_argument(
         "--remove-bpe",
         nargs="?",
@@ -99,7 +99,7 @@ def chosen_postprocessing(
 
     Args:
         data: the data directory.
-        dictionary: of the target language.
+        dictionary: that of the target language.
         dataset: sentence pairs of a split.
         remove_bpe: one of :data:`REMOVE_BPE`; None to choose by the data.
         detokenize: one of :data:`DETOKENIZE`; None to choose by the data.
@@ -129,7 +129,7 @@ def chosen_postprocessing(
 def _subwords(dictionary: Dictionary, argument: str) -> str:
     """Recognise the kind of subwords in a dictionary: ``sentencepiece``, ``@@ `` or ``none``.
 
-    A kind's share is of the symbols, or of their occurrences if that is larger. Raises InputError if it is ambiguous.
+    A kind's share is that of the symbols, or of their occurrences if larger. Raises InputError if it is ambiguous.
     """
     symbols, counts = dictionary.symbols[dictionary.nspecial :], dictionary.count[dictionary.nspecial :]
     shares = {}
@@ -165,8 +165,8 @@ class Detokeniser:
     """Turns a model's output, or the target sentences, into text.
 
     Args:
-        dictionary: of the text.
-        language: of the text, for Moses.
+        dictionary: the dictionary of the text.
+        language: the language of the text, for Moses.
         processing: the steps to take.
     """
 
@@ -199,7 +199,7 @@ def load_dictionary(path: str | Path) -> Dictionary:
     """Read a dictionary that fairseq-preprocess wrote.
 
     Raises:
-        InputError: it is another file.
+        InputError: it is not such a file.
     """
     try:
         return Dictionary.load(str(path))

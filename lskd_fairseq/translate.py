@@ -72,12 +72,12 @@ def hypotheses(
     Args:
         models: an ensemble in eval mode, on the device to use, whose probabilities are averaged.
         task: the translation task.
-        split: whose sentences they are.
-        numbers: of the sentences, from 0.
-        search: how.
+        split: the split that has the sentences.
+        numbers: the indices of the sentences, from 0.
+        search: the settings of the search.
 
     Yields:
-        The number of each sentence, and its hypotheses as fairseq has them, the best first.
+        The index of each sentence, and its hypotheses as fairseq returns them, the best first.
     """
     dataset = task.dataset(split)
     settings = Namespace(beam=search.beam, lenpen=search.lenpen, max_len_a=1.2, max_len_b=10)

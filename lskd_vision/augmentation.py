@@ -1,4 +1,4 @@
-"""What is done to one image before it is put into a batch: timm's transforms, and a rotation."""
+"""Transforms of single images: timm's, and an optional rotation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,12 +17,12 @@ Transform = Callable[[Image.Image], Tensor]  # to uint8, (C, H, W)
 
 
 def train_transform(config: AugmentationConfig, data_config: DataConfig) -> Transform:
-    """timm's training transform of one image, to uint8, with a rotation if the configuration has one.
+    """Build timm's training transform, with uint8 output and, if configured, a random rotation.
 
     Raises:
-        InputError: ``--aa`` is not a policy of timm's.
+        InputError: ``--aa`` is not one of timm's policies.
     """
-    jitter: Any = config.color_jitter  # timm takes None too
+    jitter: Any = config.color_jitter  # timm accepts None too
     if not any(jitter) and not config.grayscale_prob:  # jitter by 0 draws random numbers that no later step depends on
         jitter = (None,)
     try:
@@ -46,7 +46,7 @@ def train_transform(config: AugmentationConfig, data_config: DataConfig) -> Tran
     except (AssertionError, KeyError, ValueError) as error:
         raise input_error("--aa", config.aa, f"must be a policy in timm's words: {error}") from None
     if config.rotation and not config.no_aug:
-        # Before the colours, which follow the crop and the flips.
+        # Before the colour transforms, which follow the crop and the flips.
         steps = transform.transforms
         place = 1 + max(i for i, step in enumerate(steps) if "Crop" in str(step) or "Flip" in str(step))
         steps.insert(place, transforms.RandomRotation(config.rotation))
@@ -55,7 +55,7 @@ def train_transform(config: AugmentationConfig, data_config: DataConfig) -> Tran
 
 
 def posterize(image: Image.Image, bits_to_keep: int, **_: object) -> Image.Image:
-    """timm's operation; with 0 bits, which RandAugment may draw and Pillow 13 refuses, the image is black."""
+    """timm's posterize; with 0 bits, which RandAugment may draw and Pillow 13 rejects, the image becomes black."""
     return auto_augment.posterize(image, bits_to_keep) if bits_to_keep else Image.new(image.mode, image.size)
 
 
@@ -64,7 +64,7 @@ OPERATIONS |= dict.fromkeys(("Posterize", "PosterizeIncreasing", "PosterizeOrigi
 
 
 def val_transform(config: DataConfig) -> Transform:
-    """timm's evaluation transform of one image, to uint8: resize and centre crop."""
+    """Build timm's evaluation transform, resize and centre crop, with uint8 output."""
     transform: Any = create_transform(
         config["input_size"],
         use_prefetcher=True,

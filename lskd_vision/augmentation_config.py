@@ -1,6 +1,6 @@
-"""The configuration of what is done to training images.
+"""Configuration of data augmentation.
 
-Fields are named as the flags of :mod:`lskd_vision.options`.
+Fields have the names of the flags in :mod:`lskd_vision.options`.
 """
 
 from dataclasses import dataclass, fields
@@ -14,7 +14,7 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lan
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """timm's augmentation of training images, and a rotation. Raises InputError: values do not fit together."""
+    """timm's augmentation of training images, and rotation. Raises InputError: a value is not valid."""
 
     no_aug: bool = False
     train_crop_mode: Literal["rrc", "rkrc", "rkrr"] | None = None
@@ -61,5 +61,5 @@ class MixingConfig:
 
     @property
     def mixes(self) -> bool:
-        """Whether there is something to do."""
+        """Whether mixup or cutmix is enabled."""
         return bool(self.mixup or self.cutmix or self.cutmix_minmax)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """The pixels of an image of 8 bits per channel, (C, H, W), uint8, equal to torchvision's ``pil_to_tensor``.
+    """Convert an image with 8 bits per channel to uint8 (C, H, W), as torchvision's ``pil_to_tensor`` does.
 
     >>> to_tensor(Image.new("RGB", (4, 2))).shape
     torch.Size([3, 2, 4])
@@ -22,6 +22,6 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def collate(items: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """Images (N, C, H, W), uint8, and labels (N,), int64, equal to timm's ``fast_collate``."""
+    """Collate images to (N, C, H, W), uint8, and labels to (N,), int64, as timm's ``fast_collate`` does."""
     images, labels = zip(*items, strict=True)
     return torch.stack(images), torch.tensor([int(label) for label in labels])

@@ -1,4 +1,4 @@
-"""Validate the metadata of a checkpoint, which may come from anyone: timm would take every value as it is."""
+"""Validate the metadata of a checkpoint: it may be untrusted, and timm would accept any value."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -12,18 +12,18 @@ from lskd_vision.class_order import ClassOrder
 from lskd_vision.image_arrays import NAME as ARRAYS
 from lskd_vision.image_files import ImageMode
 
-LARGEST = 10_000  # of a model's dimension
-# Options of a model that would make timm fetch or read other weights than the file's.
+LARGEST = 10_000  # for a model's dimensions and numeric options
+# Model options that would make timm download or read other weights than the file's.
 NOT_FROM_FILES = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 
 Size = Annotated[int, Meta(gt=0, le=LARGEST)]
-Numbers = Annotated[list[Number], Meta(min_length=1)]  # a channel each
+Numbers = Annotated[list[Number], Meta(min_length=1)]  # one per channel
 ModelOption = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)] | bool | str | None
 ModelOptions = Annotated[list[ModelOption], Meta(max_length=100)]
 
 
 class TrainingArgs(msgspec.Struct):
-    """The options of any training that are used: how its model is built, and how an image becomes its input."""
+    """The training options that are used whatever their origin: how to build the model and preprocess images."""
 
     mean: Numbers | None = None
     std: Numbers | None = None
@@ -41,7 +41,7 @@ class TrainingArgs(msgspec.Struct):
 
 
 class OwnTrainingArgs(TrainingArgs):
-    """The options of this project's training, whose data set is used too."""
+    """The training options that are used if they are this project's: the above, and the data set."""
 
     dataset: Text = ""
     class_map: Text = ""
@@ -76,7 +76,7 @@ class _Data(msgspec.Struct):
 
 
 class Provenance(msgspec.Struct):
-    """What this project's training has written about itself, as far as it is used."""
+    """The parts of this project's training record in a checkpoint that are used."""
 
     configuration: _Configuration
     data: _Data
@@ -95,16 +95,16 @@ class _WithProvenance(msgspec.Struct):
 
 
 def validate_training_args(args: Mapping[str, Any], ours: bool, argument: str, path: object) -> None:
-    """Validate the options of a training.
+    """Validate the training options stored in a checkpoint.
 
     Args:
-        args: by name; empty ones count as not given.
-        ours: whether it is this project's training.
-        argument: what errors call the checkpoint.
-        path: of the checkpoint.
+        args: the options by name; empty values count as not given.
+        ours: whether the checkpoint is from this project's training.
+        argument: the checkpoint's name in error messages.
+        path: the checkpoint.
 
     Raises:
-        InputError: one of those that are used is not valid.
+        InputError: an option that is used is not valid.
     """
     names = OwnTrainingArgs.__struct_fields__
     given = {name: args[name] for name in names if name in args and args[name] is not None and args[name] != ""}
@@ -112,7 +112,7 @@ def validate_training_args(args: Mapping[str, Any], ours: bool, argument: str, p
 
 
 def validate_provenance(provenance: Mapping[str, Any], argument: str, path: object) -> Provenance:
-    """Validate what this project's training has written about itself, ``lskd`` in the checkpoint.
+    """Validate this project's training record, stored in a checkpoint under ``lskd``.
 
     Raises:
         InputError: a part that is used is missing or not valid.

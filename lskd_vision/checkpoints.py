@@ -1,9 +1,8 @@
-"""Checkpoints of image models, of any origin, read without running code from them.
+"""Read checkpoints of image models from many sources, without running code from them.
 
-A file may be timm's (training checkpoint, weights, safetensors), torchvision's (weights, reference training), of an
-ImageNet example script with ``module.`` before every name, Lightning's, another training loop's (``model_state_dict``,
-``net``), or this project's. :mod:`lskd_vision.weight_conversion` fits
-the weights into a model.
+A file may come from timm (training checkpoint, weights, safetensors), torchvision (weights, reference training), an
+ImageNet example script (``module.`` before every name), Lightning, another training loop (``model_state_dict``,
+``net``), or this project. :mod:`lskd_vision.weight_conversion` loads the weights into a model.
 """
 
 import argparse
@@ -29,22 +28,22 @@ from lskd_vision.class_names import names_in, names_of_file
 
 EMA_KEYS = ("state_dict_ema", "model_ema")  # timm's, torchvision's
 WEIGHT_KEYS = ("state_dict", "model", "model_state_dict", "net")
-WRAPPERS = ("model.", "net.")  # before the names of a model that is an attribute of another module, as Lightning's is
+WRAPPERS = ("model.", "net.")  # name prefixes of a model that is an attribute of another module, as in Lightning
 LIGHTNING = "pytorch-lightning_version"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The model in a checkpoint, and what the file says of its training.
+    """The model in a checkpoint, and what the file says about its training.
 
     Attributes:
         path: the file.
         weights: tensors by name, on the CPU, without the prefixes of wrappers.
-        ema: whether they are the exponential moving average.
-        arch: the architecture's name in the file, None where it has none.
-        args: the options of the training, {} where the file has none.
-        provenance: what this project wrote about the training under ``lskd``, {} in files of others.
-        class_names: in the order of the model's outputs, None where the file has none.
+        ema: whether the weights are the exponential moving average.
+        arch: the architecture's name in the file; None if it has none.
+        args: the training options; {} if the file has none.
+        provenance: this project's training record, stored under ``lskd``; {} in other projects' files.
+        class_names: in the order of the model's outputs; None if the file has none.
     """
 
     path: Path
@@ -57,11 +56,11 @@ class Checkpoint:
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
-    """Write ``state`` with torch.save in one step.
+    """Write ``state`` with torch.save, atomically.
 
     Raises:
-        OSError: the file cannot be written, as on a full disk; it is named.
-        TypeError: it holds something that :func:`read_state` would refuse; nothing is written.
+        OSError: the file cannot be written, as on a full disk; the message names it.
+        TypeError: ``state`` holds a type that :func:`read_state` would reject; nothing is written.
     """
     with replacing(path) as beside:
         torch_files.save(state, beside)
@@ -71,14 +70,14 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> N
 
 
 def read_state(path: str | os.PathLike[str], argument: str, mapped: bool = False) -> dict[str, Any]:
-    """Everything in a checkpoint file, on the CPU, without running code from it.
+    """Load everything in a checkpoint file onto the CPU, without running code from it.
 
-    A .safetensors file becomes a state too: ``state_dict``, and what its metadata has of ``arch`` (text), ``args`` and
-    ``lskd`` (JSON objects).
+    A .safetensors file gives a state too: its tensors as ``state_dict``, and ``arch`` (text), ``args`` and ``lskd``
+    (JSON objects) from its metadata.
 
     Args:
-        path: the file; its suffix tells safetensors from torch.save's format, old or new.
-        argument: what errors call it.
+        path: the file; the suffix distinguishes safetensors from torch.save's formats, old and new.
+        argument: its name in error messages.
         mapped: map the weights into memory instead of reading them.
 
     Raises:
@@ -109,20 +108,20 @@ def read_state(path: str | os.PathLike[str], argument: str, mapped: bool = False
 
 
 def read_checkpoint(path: str | os.PathLike[str], argument: str, use_ema: bool = True) -> Checkpoint:
-    """Read the model in a checkpoint of any of the formats above.
+    """Read the model in a checkpoint of any supported format.
 
     Args:
         path: the file.
-        argument: what errors call it.
+        argument: its name in error messages.
         use_ema: take the moving average of the weights if the file has one.
 
     Raises:
-        InputError: as :func:`read_state`, there are no weights in the file, or its metadata are not valid.
+        InputError: as for :func:`read_state`; or the file has no weights, or metadata that are not valid.
     """
     state = read_state(path, argument)
     keys = [key for key in (*(EMA_KEYS if use_ema else ()), *WEIGHT_KEYS) if isinstance(state.get(key), dict)]
     weights = dict(state[keys[0]] if keys else state)
-    weights.pop("n_averaged", None)  # torch's AveragedModel counts
+    weights.pop("n_averaged", None)  # the counter of torch's AveragedModel
     if not any(isinstance(value, Tensor) for value in weights.values()):
         raise input_error(
             argument, path, f"has no weights, only {', '.join(map(str, list(weights)[:5])) or 'an empty state'}"
@@ -143,7 +142,7 @@ def read_checkpoint(path: str | os.PathLike[str], argument: str, use_ema: bool =
 
 
 def _unwrapped(weights: dict[str, Tensor], lightning: bool) -> dict[str, Tensor]:
-    """The weights of a model that is an attribute of another module, which in Lightning may have others beside it.
+    """Remove the prefix of a wrapper module from the names; in Lightning, also the wrapper's other weights.
 
     >>> _unwrapped({"model.fc.bias": torch.zeros(2), "criterion.weight": torch.ones(2)}, lightning=True)
     {'fc.bias': tensor([0., 0.])}
@@ -160,11 +159,11 @@ def check_finite(weights: Mapping[str, Tensor], argument: str, value: object) ->
 
     Args:
         weights: tensors by name.
-        argument: what errors call the model.
-        value: what was given for it.
+        argument: the model's name in error messages.
+        value: the value that was given for it.
 
     Raises:
-        InputError: one is not; the message has the tensor's name.
+        InputError: a weight is not; the message names the tensor.
     """
     for name, tensor in weights.items():
         if wrong := torch_files.count_not_finite(tensor):
@@ -172,16 +171,16 @@ def check_finite(weights: Mapping[str, Tensor], argument: str, value: object) ->
 
 
 def _plain_types() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """Types beside tensors that are safe to load: the options of a training, and metrics of numpy's types."""
+    """Types besides tensors that are safe to load: for training options, and for metrics that are NumPy scalars."""
     multiarray = (numpy._core if hasattr(numpy, "_core") else numpy.core).multiarray
     numbers = ("Bool", "Float16", "Float32", "Float64", "Int32", "Int64")
-    # Under the name that the other generation of numpy has for it, too.
+    # Also under the name in the other major version of numpy.
     scalars = [(multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     return [argparse.Namespace, numpy.dtype, *scalars, *(getattr(numpy.dtypes, f"{name}DType") for name in numbers)]
 
 
 def _plain_types_allowed() -> contextlib.AbstractContextManager[object]:
-    """A context in which they may be loaded; unlike after torch's own, what was allowed before stays allowed."""
+    """A context that allows plain types; unlike torch's own, it keeps types that were allowed before allowed."""
     allowed = torch.serialization.get_safe_globals()
     return torch.serialization.safe_globals([each for each in _plain_types() if each not in allowed])
 

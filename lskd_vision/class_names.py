@@ -1,4 +1,4 @@
-"""The names of a model's classes, wherever a file has them, and the comparison with the data's classes."""
+"""Find the class names of a model, and compare them with those of the data."""
 
 import functools
 import hashlib
@@ -31,7 +31,7 @@ WNID = re.compile(r"n\d{8}(?!\d)")
 
 
 def names_in(content: object) -> list[str] | None:
-    """The class names in a checkpoint or a config.json, under any of the usual keys.
+    """Find the class names in a checkpoint or a config.json, under any of the usual keys.
 
     >>> names_in({"id2label": {"1": "dog", "0": "cat"}}), names_in({"class_to_idx": {"dog": 1, "cat": 0}})
     (['cat', 'dog'], ['cat', 'dog'])
@@ -49,7 +49,7 @@ def names_in(content: object) -> list[str] | None:
 
 
 def _in_order(pairs: Iterable[tuple[Any, Any]]) -> list[Any] | None:
-    """The names by index, from pairs of index and name; None unless the indices are 0, 1, 2, …."""
+    """Sort names by index, from (index, name) pairs; None unless the indices are 0, 1, 2, …."""
     try:
         names = {int(index): name for index, name in pairs}
     except (OverflowError, TypeError, ValueError):
@@ -58,11 +58,11 @@ def _in_order(pairs: Iterable[tuple[Any, Any]]) -> list[Any] | None:
 
 
 def names_of_file(path: Path, content: Mapping[str, Any]) -> list[str] | None:
-    """The class names of a foreign checkpoint: in the file, in a config.json beside it, or of torchvision's weights.
+    """Find the class names of another project's checkpoint: in it, in a config.json beside it, or in torchvision.
 
     Args:
         path: the checkpoint.
-        content: what is in it.
+        content: its content.
     """
     if names := names_in(content) or names_in(content.get("args")):
         return names
@@ -75,9 +75,9 @@ def names_of_file(path: Path, content: Mapping[str, Any]) -> list[str] | None:
 
 
 def names_of_pretrained(model: TimmModel, name: str) -> list[str] | None:
-    """The class names of a model with pretrained weights that timm has found by ``name``.
+    """Find the class names of a pretrained model that timm loaded by ``name``.
 
-    timm's own label names, else those of the folder or repository, else ImageNet's synset ids if the tag of the weights
+    timm's own label names, else those of the folder or repository, else ImageNet's synset ids if the weights' tag
     names ImageNet; else None.
     """
     source, place = parse_model_name(name) if ":" in name else ("", name)
@@ -86,7 +86,7 @@ def names_of_pretrained(model: TimmModel, name: str) -> list[str] | None:
         names = names_in(_config_in(Path(place)))
     elif names is None and source == "hf-hub":
         repository, _, revision = place.partition("@")
-        # It is in the cache: timm has made the model from it.
+        # It is in the cache: timm has built the model from it.
         config = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision or None)
         names = names_in(_config_in(Path(config).parent)) if isinstance(config, str) else None
     return names or _imagenet_names(model.pretrained_cfg | {"num_classes": model.num_classes})
@@ -101,7 +101,7 @@ def _config_in(folder: Path) -> dict[str, Any] | None:
 
 
 def _imagenet_names(pretrained_cfg: Mapping[str, Any]) -> list[str] | None:
-    """Synset ids, if the weights of a configuration were trained last on a subset of ImageNet, as in1k."""
+    """Synset ids, if the configuration's tag says that training ended on a subset of ImageNet, such as in1k."""
     known = isinstance(pretrained_cfg.get("num_classes"), int)
     subset = infer_imagenet_subset(dict(pretrained_cfg)) if known else None
     of_imagenet = re.search(r"in(1|12|21|22)k", str(pretrained_cfg.get("tag")))
@@ -110,7 +110,7 @@ def _imagenet_names(pretrained_cfg: Mapping[str, Any]) -> list[str] | None:
 
 @functools.cache
 def _torchvision_categories() -> dict[str, list[str]]:
-    """The class names of torchvision's weights by the first digits of the file's SHA-256, with which its name ends."""
+    """Class names of torchvision's weights, by the first digits of their SHA-256, which end each file's name."""
     networks = torchvision.models.list_models(module=torchvision.models)
     weights = [each for network in networks for each in torchvision.models.get_model_weights(network)]
     return {Path(each.url).stem.rpartition("-")[2]: each.meta["categories"] for each in weights}
@@ -130,21 +130,21 @@ def _torchvision_names(path: Path) -> list[str] | None:
 def check_classes(
     num_classes: int, theirs: Sequence[str] | None, ours: Sequence[str], argument: str, value: object
 ) -> None:
-    """Check that a model has the data's classes, and in their order if the names can be compared.
+    """Check that a model has the data's classes, in the same order if the names can be compared.
 
     Names are compared as they are, then without case and punctuation; those of ImageNet's classes also as synset id,
-    description or lemma: ``n01440764``, ``tench, Tinca tinca``, ``tench``. A warning says, once, if the names cannot be
-    compared.
+    description or lemma: ``n01440764``, ``tench, Tinca tinca``, ``tench``. If the names cannot be compared, a warning
+    is logged once.
 
     Args:
-        num_classes: of the model.
+        num_classes: the model's number of classes.
         theirs: the names of the model's classes, in the order of its outputs; None if unknown.
         ours: the names of the data's K classes.
-        argument: what an error calls the model.
-        value: what was given for it.
+        argument: the model's name in error messages.
+        value: the value that was given for it.
 
     Raises:
-        InputError: they differ; the message has the first that does.
+        InputError: the classes differ; the message names the first difference.
     """
     if num_classes != len(ours):
         raise input_error(argument, value, f"has {num_classes} classes, must be the data's {len(ours)}")
@@ -171,7 +171,7 @@ def _check_order(theirs: Sequence[str], ours: Sequence[str], argument: str, valu
 
 
 def _same_class(one: str, other: str, exact: set[str]) -> bool:
-    """Whether two names are of one class; names in ``exact``, which both sides have as they are, only if equal."""
+    """Whether two names mean the same class; names in ``exact``, found on both sides, only match themselves."""
     if one == other or one in exact or other in exact:
         return one == other
     if (first := WNID.match(one)) and (second := WNID.match(other)):
@@ -189,7 +189,7 @@ def _all_readings(names: Sequence[str]) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=100_000)
 def _readings(name: str) -> frozenset[str]:
-    """The forms in which a name is compared: its words, its parts between commas or before a parenthesis, synset ids.
+    """The forms in which a name is compared: whole, its parts between commas, without parentheses, as synset ids.
 
     >>> sorted(_readings("tench, Tinca tinca"))
     ['n01440764', 'tench', 'tench tinca tinca', 'tinca tinca']
@@ -206,7 +206,7 @@ def _words(text: str) -> str:
 
 @functools.cache
 def _synsets() -> dict[str, set[str]]:
-    """The synset ids of ImageNet-1K's classes by all of their names, in timm, in torchvision and here."""
+    """Synset ids of ImageNet-1K's classes, by every name that timm, torchvision or this project has for them."""
     info = ImageNetInfo("imagenet-1k")
     torchvisions = torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"]
     found: dict[str, set[str]] = {}
@@ -219,5 +219,5 @@ def _synsets() -> dict[str, set[str]]:
 
 @functools.cache
 def say_once(line: str) -> None:
-    """Log a warning, once in a process."""
+    """Log a warning, once per process."""
     logger.warning(line)

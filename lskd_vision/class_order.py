@@ -1,4 +1,4 @@
-"""The order of class names, and with it their labels: timm's natural sort or torchvision's plain one."""
+"""The order of class names, which determines their labels: timm's natural sort or torchvision's plain sort."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ DIGITS = re.compile(r"(\d+)")
 
 
 def natural_key(name: str) -> list[str | int]:
-    """timm's key to sort names by: lower case, and digits as a number.
+    """timm's sort key for names: lower case, with runs of digits as numbers.
 
     timm's own function fails on digits that are not decimal, such as "5²".
 
@@ -21,7 +21,7 @@ def natural_key(name: str) -> list[str | int]:
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
-    """``names`` in timm's order; those that differ in case alone by their characters.
+    """Sort names as timm does; names that differ only in case by code point.
 
     timm leaves such ties to the iteration order of a set, which differs from process to process.
 
@@ -32,7 +32,7 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 
 def torchvision_order(names: Iterable[str]) -> list[str]:
-    """``names`` in the order of torchvision's ``ImageFolder``: by their characters.
+    """Sort names as torchvision's ``ImageFolder`` does: by code point.
 
     >>> torchvision_order(["b10", "B2", "b2", "a"])
     ['B2', 'a', 'b10', 'b2']

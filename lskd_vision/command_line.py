@@ -1,4 +1,4 @@
-"""From the flags of a command line to its configuration, one for each combination of their values."""
+"""Build configurations from command-line flags, one for each combination of their values."""
 
 import argparse
 import itertools
@@ -34,10 +34,10 @@ STUDENT_RECIPE = {"epochs": 200, "decay_epochs": 80, "warmup_epochs": 5}  # the 
 
 
 def training_configs(arguments: argparse.Namespace) -> list[TrainingConfig]:
-    """A configuration for each model, smoothing, teacher, seed and temperature, in this order, the last the fastest.
+    """Build a configuration for each model, smoothing, teacher, seed and temperature, the last varying fastest.
 
     Args:
-        arguments: of :func:`lskd_vision.options.parser`: only what was given.
+        arguments: from :func:`lskd_vision.options.parser`: only the flags that were given.
 
     Raises:
         InputError: flags do not fit together, or a value is repeated.
@@ -68,10 +68,10 @@ def training_configs(arguments: argparse.Namespace) -> list[TrainingConfig]:
 
 
 def with_place_of_resumed(given: dict[str, Any]) -> dict[str, Any]:
-    """With ``--resume FILE`` as a switch, and the run's own ``--output`` and ``--experiment`` unless they are given.
+    """Turn ``--resume FILE`` into a switch and that run's ``--output`` and ``--experiment``, unless these are given.
 
     Raises:
-        InputError: it is no last checkpoint.
+        InputError: FILE is not the last checkpoint of a run.
     """
     file = given.get("resume")
     if not isinstance(file, Path):
@@ -85,7 +85,7 @@ def with_place_of_resumed(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_resumed(given: Mapping[str, Any], directories: Sequence[Path]) -> None:
-    """Check that the file of ``--resume`` is of a run of this command. Raises InputError."""
+    """Check that the file given to ``--resume`` belongs to a run of this command. Raises InputError."""
     file = given.get("resume")
     if isinstance(file, Path) and file.resolve().parent not in [each.resolve() for each in directories]:
         valid = f"must be of a run of this command: {', '.join(map(str, directories[:3]))}"
@@ -93,13 +93,13 @@ def check_resumed(given: Mapping[str, Any], directories: Sequence[Path]) -> None
 
 
 def check_num_classes(given: Mapping[str, Any], of_data: int) -> None:
-    """Check ``--num-classes``, which the data decide. Raises InputError."""
+    """Check that ``--num-classes``, if given, is the data's number of classes. Raises InputError."""
     if given.get("num_classes", of_data) != of_data:
         raise input_error("--num-classes", given["num_classes"], f"must be {of_data}, as many as the data have")
 
 
 def _teachers(names: Sequence[str] | None, checkpoints: Sequence[Path] | None) -> list[Mapping[str, Any]]:
-    """The model's name and the checkpoint of each teacher, as flags; one of the two may be None."""
+    """The model name and the checkpoint of each teacher, as flags; either may be None."""
     _check_different("kd_checkpoint", checkpoints or ())
     if not checkpoints:
         _check_different("kd_model_name", names or ())
@@ -114,13 +114,13 @@ def _teachers(names: Sequence[str] | None, checkpoints: Sequence[Path] | None) -
 
 
 def _check_different(name: str, values: Sequence[object]) -> None:
-    """Check that no value stands twice. Raises InputError."""
+    """Check that no value is repeated. Raises InputError."""
     if len(set(values)) < len(values):
         raise input_error(flag(name), spaced(values), "must not repeat a value")
 
 
 def evaluation_config(given: Mapping[str, Any]) -> EvaluationConfig:
-    """The configuration of an evaluation, from the flags that are given."""
+    """Build the configuration of an evaluation from the given flags."""
     return EvaluationConfig(
         dataset=from_flags(DatasetConfig, given),
         input=from_flags(InputConfig, given),
@@ -130,7 +130,7 @@ def evaluation_config(given: Mapping[str, Any]) -> EvaluationConfig:
 
 
 def training_config(given: Mapping[str, Any]) -> TrainingConfig:
-    """The configuration of one training, from the flags that are given, a value for each.
+    """Build the configuration of one training run from the given flags, each with one value.
 
     Raises:
         InputError: flags do not fit together.
@@ -154,6 +154,9 @@ def training_config(given: Mapping[str, Any]) -> TrainingConfig:
 
 
 def from_flags(role: type[T], given: Mapping[str, Any]) -> T:
-    """A role from the given flags that are its fields; the others have their defaults. Lists become tuples."""
+    """Build a configuration class from the flags that are its fields; other fields keep their defaults.
+
+    Lists become tuples.
+    """
     names = {each.name for each in fields(role)} & given.keys()
     return role(**{name: tuple(value) if isinstance(value := given[name], list) else value for name in names})

@@ -1,7 +1,7 @@
 """The configuration of a command: frozen, built once by :mod:`lskd_vision.command_line`, and passed on in parts.
 
-Each class is one role. Its fields are named as the flags of :mod:`lskd_vision.options`, which explain them; the
-defaults are here. Run records and checkpoints store the fields of all roles in one flat dictionary.
+Each class is one part. Its fields have the names of the flags in :mod:`lskd_vision.options`, which explain them; the
+defaults are here. Run records and checkpoints store the fields of all parts in one flat dictionary.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ Schedule = Literal["step", "multistep", "cosine", "tanh", "poly", "plateau"]
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Which data set, its splits and the order of its classes."""
+    """The data set, its splits and the order of its classes."""
 
     data_dir: Path = Path()
     dataset: str = ""
@@ -38,7 +38,7 @@ class DatasetConfig:
 
 @dataclass(frozen=True)
 class InputConfig:
-    """How an image becomes the input of a model; the model decides what is None."""
+    """How images are preprocessed for a model; None leaves a field to the model."""
 
     input_img_mode: ImageMode | None = None
     max_pixel_value: float | None = None
@@ -56,13 +56,13 @@ class LoaderConfig:
     """How batches are loaded."""
 
     validation_batch_size: int | None = None
-    workers: int = field(default_factory=lambda: min(4, usable_cores() or 4))  # torch warns of more than cores
+    workers: int = field(default_factory=lambda: min(4, usable_cores() or 4))  # torch warns about more than cores
     pin_mem: bool = False
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The model that is trained. Raises InputError: ``model_kwargs`` has what the data or another flag decides."""
+    """The model to train. Raises InputError: ``model_kwargs`` sets what the data or another flag decides."""
 
     model: str = "resnet50"
     model_kwargs: Mapping[str, object] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimisationConfig:
-    """Optimiser and schedule; by default the paper's for an ImageNet teacher. Raises InputError: they do not fit."""
+    """Optimiser and schedule; by default the paper's for an ImageNet teacher. Raises InputError: fields conflict."""
 
     epochs: int = 90
     batch_size: int = 256
@@ -113,7 +113,7 @@ class OptimisationConfig:
     val_interval: int = 1
 
     def is_validated(self, epoch: int) -> bool:
-        """Whether the models are validated after an epoch, from 0: every ``val_interval`` epochs, and after the last.
+        """Whether models are validated after ``epoch`` (from 0): every ``val_interval`` epochs, and after the last.
 
         >>> [epoch for epoch in range(8) if OptimisationConfig(epochs=8, val_interval=3).is_validated(epoch)]
         [2, 5, 7]
@@ -137,7 +137,7 @@ class OptimisationConfig:
 
 @dataclass(frozen=True)
 class DeviceConfig:
-    """Where models compute, and in which precision."""
+    """The device and precision in which models compute."""
 
     device: str = field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
     channels_last: bool = False
@@ -146,16 +146,16 @@ class DeviceConfig:
 
     @property
     def torch_device(self) -> torch.device:
-        """The device as torch has it."""
+        """The device as a ``torch.device``."""
         return torch.device(self.device)
 
     @property
     def scales_loss(self) -> bool:
-        """Whether training scales the loss, as gradients in float16 need it."""
+        """Whether training uses loss scaling, which float16 gradients need."""
         return self.amp and self.amp_dtype == "float16"
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """A context in which models compute in mixed precision if ``amp``; losses see to their own precision."""
+        """A context in which models compute in mixed precision if ``amp``; losses control their own precision."""
         if not self.amp:
             return contextlib.nullcontext()
         return torch.autocast(self.torch_device.type, dtype=getattr(torch, self.amp_dtype))
@@ -163,7 +163,7 @@ class DeviceConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Random numbers, where results go, how runs are started. Raises InputError: no such folder or compiler."""
+    """Seeds, output, and how runs are executed. Raises InputError: invalid folder name or unknown compiler."""
 
     seed: int = 42
     data_seed: int = 42
@@ -187,7 +187,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of torch.distributed."""
+    """This process's place among the processes of torch.distributed."""
 
     distributed: bool = False
     rank: int = 0
@@ -207,16 +207,17 @@ class EvaluationConfig:
 
     @property
     def validation_batch_size(self) -> int:
-        """Images in a batch that is not trained on."""
+        """The number of images in an evaluation batch."""
         return self.loader.validation_batch_size or 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(EvaluationConfig):
-    """The training of one model; a command that trains several makes one for each.
+    """The training of one model; a command that trains several builds one configuration for each.
 
     Raises:
-        InputError: there are too few epochs for a schedule, or the loss is not for mixed labels or not trained on.
+        InputError: there are too few epochs for a temperature schedule; mixup or cutmix is combined with an odd batch
+            size or a loss that needs plain labels; or the loss on the labels has weight 0 but is configured.
     """
 
     model: ModelConfig
@@ -240,11 +241,11 @@ class TrainingConfig(EvaluationConfig):
 
     @property
     def validation_batch_size(self) -> int:
-        """Images in a batch of the validation split."""
+        """The number of images in a batch of the validation split."""
         return self.loader.validation_batch_size or self.optimisation.batch_size
 
     def stored(self) -> dict[str, Any]:
-        """The fields of all roles in one dictionary, as run records and checkpoints have them."""
+        """The fields of all parts in one dictionary, as stored in run records and checkpoints."""
         roles: tuple[Any, ...] = (
             self.dataset,
             self.input,
@@ -256,5 +257,5 @@ class TrainingConfig(EvaluationConfig):
         roles += (self.task_loss, self.mixing, self.augmentation, self.device, self.run, self.processes)
         stored = {"config": self.config} | {name: value for role in roles for name, value in asdict(role).items()}
         if not self.distillation.distils:
-            stored["kd_temperature"] = [stored["kd_temperature"]]  # a list since the first version
+            stored["kd_temperature"] = [stored["kd_temperature"]]  # has been a list since the first version
         return stored

@@ -1,4 +1,4 @@
-"""Values of a configuration as they stand on a command line."""
+"""Names and values of a configuration, as written on a command line."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from lskd.io.errors import input_error
 
 
 def flag(name: str) -> str:
-    """The flag of a field.
+    """The flag of a configuration field.
 
     >>> flag("kd_temperature")
     '--kd-temperature'
@@ -15,7 +15,7 @@ def flag(name: str) -> str:
 
 
 def spaced(value: object) -> str:
-    """A value, or several, as on a command line.
+    """Format one or several values as on a command line.
 
     >>> spaced((0.5, 1.0))
     '0.5 1.0'

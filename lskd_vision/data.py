@@ -1,6 +1,6 @@
-"""Data sets: their splits, read and checked, their classes and fingerprints, and how an image becomes an input.
+"""Read and check data sets: their splits, classes, fingerprints and the preprocessing of their images.
 
-Another data set is a case of :func:`read_split`.
+To support another kind of data set, add a case to :func:`read_split`.
 """
 
 import functools
@@ -32,22 +32,22 @@ from lskd_vision.timm_model import TimmModel
 logger = logging.getLogger(__name__)
 # Data sets with a folder for each class, and the order of their classes; --class-order may change the first's.
 FOLDERS: dict[str, ClassOrder] = {"": "natural", "torch/image_folder": "torchvision", "torch/folder": "torchvision"}
-# timm's origins of data sets whose images cannot be had by their number, or can change, and why.
+# timm's kinds of data sets whose images have no index or may change, with the reason to reject them.
 NOT_REPEATABLE = dict.fromkeys(("hfids", "tfds", "wds"), "is a stream whose order cannot be repeated")
 NOT_REPEATABLE["hfds"] = "is fetched from a hub, where it may change"
-SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))  # to timm, in its order
+SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))  # for timm, in its order
 
 
 class DataConfig(TypedDict):
-    """timm's data configuration of a model: how an image becomes its input.
+    """timm's data configuration of a model: how images are preprocessed.
 
     Attributes:
         input_size: channels, height and width.
-        interpolation: of validation images.
-        mean: per channel, of pixels from 0 to 1.
+        interpolation: for validation images.
+        mean: per channel, for pixels from 0 to 1.
         std: likewise.
-        crop_pct: the part of a validation image that is kept.
-        crop_mode: which part.
+        crop_pct: the fraction of a validation image that is kept.
+        crop_mode: how a validation image is cropped.
     """
 
     input_size: tuple[int, int, int]
@@ -68,12 +68,12 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class Data:
-    """The train and validation split.
+    """The training and validation splits of a data set.
 
     Attributes:
-        name: of the data set, for directories.
-        train: its split for training.
-        val: its split for validation.
+        name: the data set's name, for directories.
+        train: the training split.
+        val: the validation split.
         class_names: K names in the order of their labels.
     """
 
@@ -84,11 +84,11 @@ class Data:
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """The number of classes, K."""
         return len(self.class_names)
 
     def record(self, config: DatasetConfig) -> dict[str, Any]:
-        """What a run record has of the data."""
+        """The description of the data in a run record."""
         return {
             "path": str(config.data_dir.resolve()),
             "dataset": config.dataset or "folders",
@@ -103,10 +103,10 @@ class Data:
 
 
 def load_data(config: DatasetConfig) -> Data:
-    """Load both splits, and check that they exist, have images, and the same classes under the same labels.
+    """Load both splits, and check that they exist, have images, and have the same classes with the same labels.
 
     Raises:
-        InputError: they do not.
+        InputError: a check fails.
     """
     train, val = (load_split(config, split) for split in (config.train_split, config.val_split))
     sources = [own for split in (train, val) if (own := own_source(split))]
@@ -120,7 +120,7 @@ def load_data(config: DatasetConfig) -> Data:
         raise input_error("--data-dir", config.data_dir, f"has {len(names or ())} classes, must be at least 2")
     if (others := class_names(val)) != names:
         odd = sorted(set(names).symmetric_difference(others or ()))
-        # Composed and decomposed characters, as of a Mac's archive, look alike.
+        # Composed and decomposed characters, as in archives made on a Mac, look alike.
         alike = len({unicodedata.normalize("NFC", name) for name in odd}) < len(odd)
         shown = ascii(odd[:3]) if alike else odd[:3]
         raise input_error("--data-dir", config.data_dir, f"train and validation differ in their classes: {shown}")
@@ -132,10 +132,10 @@ def load_data(config: DatasetConfig) -> Data:
 
 
 def load_split(config: DatasetConfig, split: str) -> Split:
-    """Load a split without a transform, the same in all processes, and print a line about it to standard error.
+    """Load a split without a transform, check that it is the same in all processes, and print a line to stderr.
 
     Raises:
-        InputError: there is no such data set or split, or not the same in all processes.
+        InputError: there is no such data set or split, or it is not the same in all processes.
     """
     load = functools.partial(read_split, config, split)
     dataset = same_in_all_processes(load, fingerprint, f"{config.data_dir}, split {split}")
@@ -149,7 +149,7 @@ def read_split(config: DatasetConfig, split: str) -> Split:
     Raises:
         InputError: there is no such data set or split.
     """
-    if config.dataset and "/" not in config.dataset:  # timm would read folders
+    if config.dataset and "/" not in config.dataset:  # timm would read folders instead
         raise input_error(
             "--dataset", config.dataset, "must be empty for folders, or with its origin: torch/fashion_mnist"
         )
@@ -180,7 +180,7 @@ def read_split(config: DatasetConfig, split: str) -> Split:
     except (AssertionError, OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
         raise input_error("--data-dir", config.data_dir, f"cannot be read, split {split}: {error}") from None
     if getattr(dataset, "train", None) is False and split not in (*SYNONYMS[1], "test"):
-        # torchvision's small data sets have two splits, and timm takes any other word for the second.
+        # torchvision's small data sets have two splits, and timm takes any other word to mean the second.
         raise input_error("--data-dir", config.data_dir, f"has no split {split}, only train and validation")
     if size is None:
         raise input_error("--dataset", config.dataset, "must be one whose images can be had by their number")
@@ -217,13 +217,13 @@ def own_source(split: Split) -> ImageFolders | ImageArrays | None:
 
 
 def summary(dataset: Split, config: DatasetConfig) -> str:
-    """One line about a split: its images and classes, and what is not read."""
+    """Describe a split in one line: its numbers of images and classes, and what is not read."""
     names, source = class_names(dataset) or [], own_source(dataset)
     text = f"{len(dataset)} images" + (f" in {len(names)} classes" if names else "")
     if source is None:
         return text
     if isinstance(source, ImageFolders) and not (config.class_map or config.class_order or config.dataset):
-        # A foreign checkpoint does not say which of the two orders its classes have.
+        # Another project's checkpoint does not say which of the two orders its classes have.
         pairs = enumerate(zip(names, torchvision_order(names), strict=True))
         if difference := next(((number, *pair) for number, pair in pairs if pair[0] != pair[1]), None):
             number, ours, theirs = difference
@@ -235,7 +235,7 @@ def summary(dataset: Split, config: DatasetConfig) -> str:
 
 
 def class_names(dataset: Split) -> list[str] | None:
-    """The classes in the order of their labels; None if the data set does not name them."""
+    """The class names in the order of their labels; None if the data set has none."""
     mapping = getattr(getattr(dataset, "reader", None), "class_to_idx", None) or getattr(dataset, "class_to_idx", None)
     if mapping:
         return [str(name) for name, _ in sorted(mapping.items(), key=lambda item: item[1])]
@@ -244,12 +244,12 @@ def class_names(dataset: Split) -> list[str] | None:
 
 
 def files(dataset: Split) -> Sequence[tuple[Any, ...]]:
-    """The file and the label of every image; empty if images are not in files of their own."""
+    """The file and the label of every image; empty if the images are not separate files."""
     return getattr(getattr(dataset, "reader", None), "samples", None) or getattr(dataset, "samples", None) or ()
 
 
 def fingerprint(*splits: Split) -> str:
-    """One SHA-256 over splits: of pixels and labels if they are in memory, else of file names and labels."""
+    """Compute one SHA-256 over splits: of pixels and labels if in memory, else of file names and labels."""
     digest = hashlib.sha256()
     for dataset in splits:
         if isinstance(pixels := getattr(dataset, "data", None), torch.Tensor | np.ndarray):
@@ -266,18 +266,18 @@ def fingerprint(*splits: Split) -> str:
 
 
 def data_config(config: InputConfig, model: TimmModel) -> DataConfig:
-    """How an image becomes an input of ``model``.
+    """Determine how images are preprocessed for ``model``.
 
     What ``config`` leaves open, the model decides. Models with equal configurations can share their batches.
 
     Raises:
-        InputError: ``--mean`` or ``--std`` has not one value, or one for each channel.
+        InputError: ``--mean`` or ``--std`` has neither one value nor one for each channel.
     """
     names = ("img_size", "input_size", "in_chans", "interpolation", "crop_pct")
     wanted = {name: value for name in names if (value := getattr(config, name)) is not None}
     found: Any = resolve_data_config(wanted, model=model)
     made_for = config.in_chans or getattr(model, "in_chans", None)
-    if made_for and not config.input_size:  # timm knows the channels of the pretrained model alone
+    if made_for and not config.input_size:  # timm only knows the channels of the pretrained model
         found["input_size"] = (made_for, *found["input_size"][1:])
     channels = found["input_size"][0]
     for name, given in (("mean", config.mean), ("std", config.std)):
@@ -288,7 +288,7 @@ def data_config(config: InputConfig, model: TimmModel) -> DataConfig:
 
 
 def per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """A mean or deviation for each channel: the average of all where there are not as many.
+    """A mean or standard deviation for each channel: the average of the values if their number differs.
 
     >>> per_channel((0.25, 0.5, 0.75), 1)
     (0.5,)

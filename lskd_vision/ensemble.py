@@ -1,4 +1,4 @@
-"""Several teachers in the place of one: the mean of their probabilities, each tempered for itself."""
+"""An ensemble of teachers: the mean of their probabilities, each computed at temperature T."""
 
 import os
 from collections import Counter
@@ -17,10 +17,10 @@ from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 class Ensemble(Teacher):
     """Teachers whose probabilities are averaged: at T, the target is the mean of softmax(z_i / T).
 
-    Its α is that of the most smoothed of them, as in translation.
+    Its α is that of its most smoothed member, as in translation.
 
     Args:
-        members: at least two, on one device, whose features are not distilled.
+        members: at least two teachers on the same device, whose features are not distilled.
     """
 
     def __init__(self, members: Sequence[Teacher]) -> None:
@@ -40,21 +40,21 @@ class Ensemble(Teacher):
 
     @property
     def paths(self) -> list[Path]:
-        """The checkpoints of all."""
+        """The checkpoints of all members."""
         return [path for each in self.members for path in each.paths]
 
     def speed_up(
         self, input_size: tuple[int, int, int], channels_last: bool = False, backend: str | None = None
     ) -> None:
-        """As :meth:`Teacher.speed_up`, each of them."""
+        """Apply :meth:`Teacher.speed_up` to each member."""
         for each in self.members:
             each.speed_up(input_size, channels_last, backend)
 
     def __call__(self, images: Tensor, normalisation: Normalisation | None = None) -> TeacherOutput:
-        """The logits (N, K) of each, which the loss averages in probability."""
+        """The logits (N, K) of each member; the loss averages their probabilities."""
         return TeacherOutput([each.logits(images, normalisation) for each in self.members])
 
     def logits(self, images: Tensor, normalisation: Normalisation | None = None) -> Tensor:
-        """The logarithm (N, K) of their mean probability at T = 1: for scoring."""
+        """The log of the members' mean probabilities (N, K) at T = 1, for scoring."""
         logits = torch.stack([each.logits(images, normalisation).float() for each in self.members])
         return torch.log_softmax(logits, 2).logsumexp(0) - torch.tensor(float(len(self.members))).log()

@@ -10,11 +10,11 @@ from torch import Tensor
 class EpochMeans:
     """Means, weighted by images, of the scalars that a task returns at each step.
 
-    Nothing is read from a GPU before a mean is asked for.
+    Nothing is copied from a GPU until a mean is read.
 
     Args:
-        device: of the scalars.
-        skips: leave out steps whose loss is not finite, as a loss scaler skips them.
+        device: the device of the scalars.
+        skips: leave out steps whose loss is not finite, which a loss scaler skips.
 
     Example:
         >>> means = EpochMeans(torch.device("cpu"))
@@ -30,7 +30,7 @@ class EpochMeans:
         self.images: int | Tensor = 0
 
     def add(self, result: Mapping[str, Tensor], images: int) -> None:
-        """Add what a task returned for that many images; its ``output`` is no scalar and is left out."""
+        """Add a task's result for a batch of that many images; ``output``, which is not a scalar, is left out."""
         finite = result["loss"].detach().isfinite() if self.skips else None
         weight = images if finite is None else finite * images
         self.images += weight
@@ -42,14 +42,14 @@ class EpochMeans:
 
     @property
     def loss(self) -> float:
-        """The mean loss so far, of this process."""
-        return float(self.sums["loss"] / self.images)  # NaN of tensors where all steps were skipped
+        """The mean loss of this process so far."""
+        return float(self.sums["loss"] / self.images)  # if all steps were skipped, tensors give NaN
 
     def of_all_processes(self) -> dict[str, float]:
-        """The means over the images of all processes, ``train_`` before their names; NaN if all steps were skipped.
+        """The means over the images of all processes, named ``train_…``; NaN if all steps were skipped.
 
         ``train_kd_gradient_ratio`` is the root mean square, over images, of the norm of the distillation term's
-        gradient at the logits, relative to that of the paper's loss at T = 1 for the same logits.
+        gradient with respect to the logits, relative to that of the paper's loss at T = 1 for the same logits.
         """
         names = sorted(self.sums)
         images = torch.as_tensor(self.images, dtype=torch.float64, device=self.device)

@@ -21,16 +21,16 @@ def evaluate(
     name: str = "validation",
     fidelities: Sequence[TeacherFidelity | None] = (),
 ) -> list[ClassCounts]:
-    """Count what each model gets right over the batches of all processes.
+    """Count each model's correct predictions over the batches of all processes.
 
     Args:
         models: functions from images (N, C, H, W) to logits (N, K); modules must be in eval mode.
         batches: images and labels, on the device.
         num_classes: K.
-        device: of images and models.
-        total: how many batches, for the progress bar.
-        name: what the progress bar is called.
-        fidelities: of these models, to be updated; None for one without a teacher.
+        device: where images and models are, and the precision.
+        total: the number of batches, for the progress bar.
+        name: the title of the progress bar.
+        fidelities: updated for these models; None for a model without a teacher.
     """
     counts = [ClassCounts(num_classes, device=device.torch_device) for _ in models]
     hidden = True if distributed.is_initialized() and distributed.get_rank() else None  # None: on a terminal only

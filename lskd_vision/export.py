@@ -46,7 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
 def model_card(
     name: str, loaded: Loaded, record: RunRecord | None, inputs: dict[str, Any], model: str | None = None
 ) -> str:
-    """The README of the folder: what the model is, how it was made, its scores, how to load it."""
+    """The README of the folder: what the model is, how it was trained, its scores and how to load it."""
     checkpoint = loaded.checkpoint
     lines = ["---", "library_name: timm", "pipeline_tag: image-classification", "tags:", "- image-classification"]
     lines += ["- timm", *(["- knowledge-distillation"] if record and record.teacher else []), "---", f"# {name}", ""]
@@ -65,7 +65,7 @@ def model_card(
 
 
 def _training(record: RunRecord, epochs: int) -> dict[str, Any]:
-    """How the model was trained, with that many epochs before the checkpoint was saved."""
+    """How the model was trained; ``epochs`` is the number of epochs before the checkpoint was saved."""
     own, teacher = record.configuration, record.teacher or {}
     facts: dict[str, Any] = {"data": data_name(record.data) or "unknown", "epochs trained": epochs}
     facts["seed"] = record.seed

@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lskd.io.errors import input_error
 from lskd_vision.timm_model import TimmModel
 
-FEATURE_WEIGHT = 1e-4  # of the feature loss beside the task loss, the authors' value for ImageNet
+FEATURE_WEIGHT = 1e-4  # of the feature loss relative to the task loss; the authors' value for ImageNet
 
 # The number of the last convolution, batch norm and activation of a block, as in bn3.
 LAST = {BasicBlock: 2, Bottleneck: 3}
@@ -36,8 +36,8 @@ LAST = {BasicBlock: 2, Bottleneck: 3}
 def margins(batch_norm: nn.BatchNorm2d) -> Tensor:
     """The margin of each channel: E[x | x < 0] of x ~ N(μ, σ²), where μ is the bias and σ the absolute weight.
 
-    With φ and Φ of the standard normal distribution it is μ - σ·φ(μ/σ) / Φ(-μ/σ), as in Heo et al.'s margin ReLU, and
-    -3σ, as in their code, where Φ(-μ/σ) < 10⁻³. Where σ = 0 it is the limit, min(μ, 0).
+    With the standard normal density φ and distribution function Φ, it is μ - σ·φ(μ/σ) / Φ(-μ/σ), as in Heo et al.'s
+    margin ReLU, and -3σ, as in their code, where Φ(-μ/σ) < 10⁻³. Where σ = 0 it is the limit, min(μ, 0).
 
     Returns:
         (C,), float32, never above 0.
@@ -61,7 +61,7 @@ def partial_l2(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
 
     Args:
         student: (B, C, H, W), any floating dtype, connected features before the ReLU.
-        teacher: (B, C, H, W), features before the ReLU; no gradient goes there.
+        teacher: (B, C, H, W), features before the ReLU; no gradient flows into them.
         margin: (C,), see :func:`margins`.
 
     Returns:
@@ -74,7 +74,7 @@ def partial_l2(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
     """
     target = torch.maximum(teacher.detach().float(), margin.float().view(-1, 1, 1))
     difference = student.float() - target
-    ignored = (difference <= 0) & (target <= 0)  # never a NaN: it must reach the loss
+    ignored = (difference <= 0) & (target <= 0)  # a NaN is never ignored: it must reach the loss
     return difference.masked_fill(ignored, 0).square().sum()
 
 
@@ -124,14 +124,14 @@ class RecordingReLU(nn.ReLU):
 
 
 class PreReluFeatures:
-    """Logits and features of a timm ResNet in one forward.
+    """Logits and features of a timm ResNet in one forward pass.
 
-    The model stays what it was, for weights, copies and predictions; only the last ReLU of each stage becomes a
-    :class:`RecordingReLU`, and no features stay in it after the call.
+    The model keeps its weights and predictions and can still be copied: only the last ReLU of each stage becomes a
+    :class:`RecordingReLU`, which keeps no features after the call.
 
     Args:
         resnet: the model itself, without wrappers.
-        argument: the option that chose it, for the error.
+        argument: the option that chose it, for error messages.
 
     Raises:
         InputError: the model is not a timm ResNet of basic or bottleneck blocks that end in a ReLU.
@@ -207,8 +207,8 @@ def _name(model: nn.Module) -> str:
 def batch_statistics(module: nn.Module) -> Generator[None, None, None]:
     """A context in which the batch norms of ``module`` use the statistics of the batch and do not update their own.
 
-    The authors run their teacher like this. Everything else of ``module`` keeps its mode, and afterwards, also after an
-    exception, everything is as it was.
+    The authors run their teacher like this. The rest of ``module`` keeps its mode, and everything is restored
+    afterwards, also after an exception.
 
     Example:
         >>> norm = nn.BatchNorm2d(1).eval()
@@ -233,7 +233,7 @@ def batch_statistics(module: nn.Module) -> Generator[None, None, None]:
 
 
 class Connectors(nn.ModuleList):
-    """For each stage a 1×1 convolution and a batch norm, from the student's number of channels to the teacher's."""
+    """A 1×1 convolution and a batch norm for each stage, from the student's number of channels to the teacher's."""
 
     def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:
         super().__init__()
@@ -248,14 +248,14 @@ class Connectors(nn.ModuleList):
 
 
 class StudentWithConnectors(nn.Module):
-    """A student and its connectors: what is optimised, wrapped for several processes, and averaged over time.
+    """A student and its connectors as one module, to be optimised, wrapped for several processes and averaged.
 
-    Evaluation, checkpoints and predictions are of :attr:`student` alone. Like timm's own module for feature
-    distillation it groups its parameters for timm's optimisers.
+    Evaluation, checkpoints and predictions use :attr:`student` alone. Like timm's own module for feature
+    distillation, it groups its parameters for timm's optimisers.
 
     Args:
         student: a timm ResNet.
-        teacher_channels: of each of the teacher's stages, as ``PreReluFeatures(teacher).channels``.
+        teacher_channels: the number of channels of each of the teacher's stages, ``PreReluFeatures(teacher).channels``.
 
     Raises:
         InputError: the student is not a ResNet with these features, see :class:`PreReluFeatures`.
@@ -268,14 +268,14 @@ class StudentWithConnectors(nn.Module):
         self.connectors = Connectors(self.student_features.channels, teacher_channels)
 
     def forward(self, images: Tensor, with_features: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Logits (B, K); ``with_features``, the connected features of each stage too."""
+        """Logits (B, K), and with ``with_features`` also the connected features of each stage."""
         if not with_features:
             return self.student(images)
         logits, features = self.student_features(images)
         return logits, self.connectors(features)
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the parameters that weight decay leaves alone, beside biases and norms."""
+        """Names of the parameters without weight decay, besides biases and norms."""
         names: Any = getattr(self.student, "no_weight_decay", set)
         return {f"student.{name}" for name in names()}
 

@@ -1,4 +1,4 @@
-"""Fold the batch norms of a frozen model into the convolutions before them: each is a factor and a constant."""
+"""Fold the batch norms of a frozen model, which are affine, into the convolutions before them."""
 
 import copy
 import logging
@@ -9,25 +9,25 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 logger = logging.getLogger(__name__)
-TOLERANCE = 1e-5  # of the logits' norm, on random images
+TOLERANCE = 1e-5  # relative to the logits' norm, on random images
 
 
 def without_batch_norms(model: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
-    """A faster copy of a model that computes the same; the model itself if it cannot be made.
+    """Make a faster copy of a model that computes the same; return the model itself if that fails.
 
     Args:
         model: in eval mode, without gradients; it is not changed.
         input_size: channels, height and width of its images.
 
     Returns:
-        A copy whose batch norms are part of the convolutions that they follow; of timm's, the activation is left. It
-        gives the same logits for random images, up to rounding. ``model`` where it does not, torch.fx cannot trace it,
-        or there are no such batch norms.
+        A copy whose batch norms are folded into the convolutions that they follow; timm's layers of norm and activation
+        keep the activation. It gives the same logits for random images, up to rounding. If it does not, torch.fx
+        cannot trace the model, or there are no such batch norms: ``model``.
     """
     folded = copy.deepcopy(model)
     try:
         pairs = _pairs(folded)
-    except Exception as error:  # a model's own code may raise anything for a symbol in place of a tensor
+    except Exception as error:  # a model's code may raise anything when traced without tensors
         logger.info(f"batch norms are not folded: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
         return model
     for convolution, name in pairs:
@@ -42,14 +42,14 @@ def without_batch_norms(model: nn.Module, input_size: tuple[int, int, int]) -> n
 
 
 class _Tracer(fx.Tracer):
-    """Takes convolutions and batch norms, timm's too, as they are."""
+    """A tracer that does not trace into convolutions and batch norms, timm's included."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _pairs(model: nn.Module) -> list[tuple[nn.Conv2d, str]]:
-    """The convolutions that only a batch norm follows, each with the name of the batch norm."""
+    """The convolutions whose only consumer is a batch norm, each with that batch norm's name."""
     modules = dict(model.named_modules())
     found: list[tuple[nn.Conv2d, str]] = []
     nodes = _Tracer().trace(model).nodes

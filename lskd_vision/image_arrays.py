@@ -5,7 +5,7 @@
     DIR/train/labels.npy                integers, (N,), from 0 to K - 1
     DIR/validation/{images,labels}.npy  likewise
 
-A file is opened and mapped once; with a folder per class, each image's file is opened and decoded in each epoch.
+A file is opened and mapped once; with a folder per class, every image is opened and decoded in every epoch.
 """
 
 from collections.abc import Sequence
@@ -67,20 +67,20 @@ class ImageArrays(Dataset[tuple[Image.Image, int]]):
         return Image.fromarray(self.data[index]), int(self.targets[index])
 
     def left_out_text(self) -> str:
-        """The images that ``class_map`` leaves out, as the end of a line; empty if there are none."""
+        """Text about the images that ``class_map`` leaves out, to end a line with; empty if there are none."""
         if not self.left_out:
             return ""
         return f"; not read: {sum(self.left_out.values())} images of {shortened(self.left_out)}, not in --class-map"
 
 
 def _load(path: Path) -> np.ndarray:
-    """The array in a ``.npy`` file, mapped and read-only; nothing in it is executed. Raises InputError."""
+    """Map the array in a ``.npy`` file, read-only; nothing in it is executed. Raises InputError."""
     try:
         # A plain view: indexing numpy's memmap class takes four times as long.
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except OSError as error:
         raise input_error("--data-dir", path, f"cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # numpy raises many kinds for damaged files
+    except Exception as error:  # numpy raises many kinds of errors for damaged files
         raise input_error("--data-dir", path, f"must be a .npy file: {error}") from None
 
 

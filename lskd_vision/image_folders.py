@@ -1,7 +1,7 @@
 """Read a split that has a folder for each class, and number its classes as timm or as torchvision does.
 
 The class of an image is the first folder below the split, however deep the image lies in it. Every entry below a class
-folder is read or counted in ``left_out``; labels and order are functions of the names alone.
+folder is read or counted in ``left_out``; labels and order depend on the names alone.
 """
 
 import os
@@ -15,22 +15,22 @@ from lskd.io.errors import input_error
 from lskd_vision.class_order import CLASS_ORDERS, ClassOrder, natural_key
 from lskd_vision.image_files import SUFFIXES
 
-SHOWN = 5  # names in a line
+SHOWN = 5  # names listed in a message
 
 
 class ImageFolders(Reader):
-    """The images of a split, as timm's ``ImageDataset`` takes them.
+    """A reader of the images of a split, for timm's ``ImageDataset``.
 
     Args:
         root: the directory of the split.
         order: ``natural``, timm's order of classes and images, or ``torchvision``, that of its ``ImageFolder``.
-        class_map: the names of class folders in the order of their labels, instead of all folders in theirs.
+        class_map: the names of class folders in the order of their labels; by default all folders, sorted by ``order``.
 
     Attributes:
         samples: path and label of every image.
         class_to_idx: the labels by class.
         missing: names of ``class_map`` that have no folder.
-        left_out: files that are not read: by kind their number, and the first of them.
+        left_out: the files that are not read: their number and the first of them, by kind.
 
     Raises:
         InputError: there is no class folder, or one without images; a folder is in two classes; a link is broken.
@@ -43,7 +43,7 @@ class ImageFolders(Reader):
         super().__init__()
         self.root = str(Path(root))
         self.left_out: dict[str, tuple[int, str]] = {}
-        # The class that a folder is read for, by its path without links; "" of those above, which a link may lead to.
+        # The class for which a folder is read, by resolved path; "" for the folders above, to which a link may lead.
         self._real = os.path.realpath(self.root)
         self._class_of = {str(each): "" for each in (self._real, *Path(self._real).parents)}
         folders = self._class_folders()
@@ -77,7 +77,7 @@ class ImageFolders(Reader):
         return os.path.basename(path) if basename else path if absolute else self._relative(path)
 
     def left_out_text(self) -> str:
-        """The files that are not read, as the end of a line: the largest number first; empty if there are none."""
+        """Text about the files that are not read, to end a line with, largest number first; empty if there are none."""
         kinds = sorted(self.left_out.items(), key=lambda item: (-item[1][0], item[0]))
         return "; not read: " + shortened(f"{n} {kind} ({first})" for kind, (n, first) in kinds) if kinds else ""
 
@@ -89,7 +89,7 @@ class ImageFolders(Reader):
         self.left_out[kind] = (number + 1, first)
 
     def _class_folders(self) -> dict[str, tuple[str, str]]:
-        """The folders of the classes by name, each with its path without links."""
+        """The class folders by name: the path of each, and its path with links resolved."""
         folders = {}
         for entry in _entries(self.root):
             if entry.name.startswith("."):
@@ -98,14 +98,14 @@ class ImageFolders(Reader):
                 self._leave_out("beside the class folders", entry.path)
             elif (real := _without_links(entry, self._real)) in self._class_of:
                 self._leave_out("linked twice or upwards", entry.path)
-            elif not _is_unicode(entry.name):  # classes stand in run records
+            elif not _is_unicode(entry.name):  # class names are written to run records
                 raise input_error("--data-dir", entry.path, "must have a name in UTF-8")
             else:
                 folders[entry.name] = entry.path, real
         return folders
 
     def _images(self, name: str, folder: str, real: str) -> list[str]:
-        """The images below the folder of a class; links come last, so that a folder is read where it lies."""
+        """The images below a class folder; links are followed last, so that a folder is read at its real place."""
         images: list[str] = []
         links: list[tuple[str, str]] = []
         self._walk(name, folder, real, images, links)
@@ -141,11 +141,11 @@ class ImageFolders(Reader):
 
 
 def read_class_map(path: str | os.PathLike[str], argument: str = "--class-map") -> list[str]:
-    """The names of classes in the order of their labels: a name a line, in UTF-8; blank lines are ignored.
+    """Read class names in the order of their labels: one per line, in UTF-8; blank lines are ignored.
 
     Args:
         path: the file.
-        argument: what errors call it.
+        argument: its name in error messages.
 
     Raises:
         InputError: it cannot be read, or has a name twice or none at all.
@@ -166,7 +166,7 @@ def read_class_map(path: str | os.PathLike[str], argument: str = "--class-map") 
 
 
 def shortened(names: Iterable[str]) -> str:
-    """``names`` in a line, the first of them if there are many.
+    """Join names into one line; if there are many, only the first few.
 
     >>> shortened("abcdefg")
     'a, b, c, d, e and 2 more'
@@ -176,7 +176,7 @@ def shortened(names: Iterable[str]) -> str:
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:  # in another order on every file system
+    with os.scandir(folder) as entries:  # the order depends on the file system
         return sorted(entries, key=lambda entry: entry.name)
 
 

@@ -1,8 +1,7 @@
 """The last layer of a timm model, and the features that enter it.
 
-A model of two heads, such as the distilled ones of DeiT and LeViT, gives the mean of their logits, W₁x₁ + b₁ and
-W₂x₂ + b₂. That is one layer on the features of both beside each other, ½[W₁ W₂][x₁ x₂] + ½(b₁ + b₂), whose rows are the
-templates.
+A model with two heads, such as distilled DeiT and LeViT models, returns the mean of their logits, W₁x₁ + b₁ and
+W₂x₂ + b₂. This is one layer on the concatenated features, ½[W₁ W₂][x₁ x₂] + ½(b₁ + b₂), whose rows are the templates.
 """
 
 from collections.abc import Iterable
@@ -22,9 +21,9 @@ class LastLayer:
     """The last layer of a model.
 
     Attributes:
-        model: whose.
-        heads: its linear layers, or 1×1 convolutions, that give logits: one, or several whose mean the model gives.
-        linear: the same as one layer, (d, K), with d features in all.
+        model: the model.
+        heads: its linear layers, or 1×1 convolutions, that compute logits: one, or several that the model averages.
+        linear: the equivalent single layer, (d, K), with d features in all.
     """
 
     model: TimmModel
@@ -42,7 +41,7 @@ class LastLayer:
         object.__setattr__(self, "linear", layer)
 
     def run(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, d) that enter the last layer, of several heads beside each other, and logits (N, K)."""
+        """Features (N, d) that enter the last layer, concatenated over the heads, and logits (N, K)."""
         entered: dict[nn.Module, Tensor] = {}
 
         def keep(head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -58,28 +57,26 @@ class LastLayer:
         return torch.cat(features, 1) if features else logits[:, :0], logits
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, d) what enters the last layer."""
+        """The features (N, d) that enter the last layer."""
         return self.run(images)[0]
 
 
 def _without_place(features: Tensor) -> Tensor:
-    """(N, d) of (N, d, 1, 1) or (N, 1, 1, d), as pooling leaves them; others as they are."""
+    """Flatten (N, d, 1, 1) or (N, 1, 1, d), as pooling may leave them, to (N, d); return others unchanged."""
     return features.flatten(1) if features.dim() == 4 and features[0].numel() == max(features.shape[1:]) else features
 
 
 @torch.no_grad()
 def last_layer(model: TimmModel, input_size: tuple[int, int, int], path: object) -> LastLayer:
-    """The last layer of a model on the CPU in eval mode, which must give the model's logits from its features.
-
-    Random images show whether it does.
+    """Find the last layer of a model, and check on random images that it maps its input to the model's logits.
 
     Args:
-        model: which.
-        input_size: of its images: channels, height and width.
-        path: of its checkpoint, for errors.
+        model: the model, on the CPU and in eval mode.
+        input_size: channels, height and width of its images.
+        path: its checkpoint, for error messages.
 
     Raises:
-        InputError: it does not.
+        InputError: the last layer is not linear, or does not give the model's logits.
     """
     classifier: Any = model.get_classifier()
     parts = list(classifier) if isinstance(classifier, Iterable) else [classifier]
@@ -94,7 +91,7 @@ def last_layer(model: TimmModel, input_size: tuple[int, int, int], path: object)
 
 
 def _gives(layer: nn.Module, num_classes: int) -> bool:
-    """Whether a module may be a linear layer to the logits."""
+    """Whether a module may be a linear layer that computes the logits."""
     if isinstance(layer, nn.Conv2d):
         return layer.out_channels == num_classes and layer.kernel_size == (1, 1) and layer.groups == 1
     return isinstance(layer, nn.Linear) and layer.out_features == num_classes

@@ -1,7 +1,7 @@
-"""Batches: timm's prefetcher, with an order and an augmentation that are functions of ``--data-seed``, the epoch and
-the image alone.
+"""Load batches with timm's prefetcher, in a reproducible order and with reproducible augmentation.
 
-The images of an epoch are the same for any number of loader processes, of students and of restarts.
+Both depend on ``--data-seed``, the epoch and the image alone: the images of an epoch are the same for any number of
+loader processes, students and restarts.
 """
 
 import contextlib
@@ -28,13 +28,13 @@ from lskd_vision.image_files import FORMATS, WHITE, ImageMode, convert
 from lskd_vision.randomness import RandomStream, seed_all
 
 MODES_OF_CHANNELS: dict[int, ImageMode] = {1: "L", 3: "RGB", 4: "RGBA"}
-SPREAD = 32  # images that are looked at
+SPREAD = 32  # images that check_white reads
 
 
 class Images(Dataset[tuple[torch.Tensor, int]]):
-    """Inputs and labels of a split; an item depends on ``data_seed``, its epoch and its number alone.
+    """Inputs and labels of a split; an item depends on ``data_seed``, its epoch and its index alone.
 
-    Keys are pairs of epoch and number, from :class:`Order`. Where the transform draws no random numbers, ``seeded`` may
+    Keys are pairs of epoch and index, from :class:`Order`. If the transform draws no random numbers, ``seeded`` may
     be False: seeding takes a sixth of the time of loading a small image.
     """
 
@@ -48,7 +48,7 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
         seeded: bool = True,
     ) -> None:
         self.dataset, self.transform, self.mode, self.data_seed = dataset, transform, mode, data_seed
-        self.white = white  # of grey images of more than 8 bits
+        self.white = white  # the value of white in grey images of more than 8 bits
         self.seeded = seeded
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(image), label
 
     def brightest(self, number: int) -> tuple[float, float] | None:
-        """The highest value in a grey image of more than 8 bits, and what is white by default; None for others."""
+        """The highest value in a grey image of more than 8 bits, and the default for white; None for other images."""
         with self._error_context(number):
             image, _ = self._read(number)
             return (np.asarray(image).max(), WHITE[image.mode]) if image.mode in WHITE else None
@@ -72,7 +72,7 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
     def _read(self, number: int) -> tuple[Image.Image, int]:
         if not isinstance(self.dataset, ImageDataset):
             return self.dataset[number]
-        # timm's data set would put the next image in the place of one that it cannot read.
+        # timm's data set would replace an image that it cannot read by the next.
         file, label = self.dataset.reader[number]
         return Image.open(file, formats=FORMATS), label
 
@@ -86,10 +86,11 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
 
 
 class Order(Sampler[tuple[int, int]]):
-    """The images of an epoch in the order of ``--data-seed``, this process's part of it; ``epoch`` is set from outside.
+    """Sample this process's images of an epoch, shuffled by ``--data-seed`` and ``epoch``, which the loader sets.
 
     Shuffled: batch b of process r of R is the (b·R + r)-th run of B images, so R processes see in one step what one
-    process sees in R batches; what does not fill a batch in all of them is left out. Not shuffled: every R-th image.
+    process sees in R batches; images that do not fill a batch in every process are left out. Not shuffled: every R-th
+    image.
     """
 
     def __init__(self, images: Images, batch_size: int, shuffle: bool, rank: int = 0, world_size: int = 1) -> None:
@@ -118,14 +119,14 @@ class Loader:
 
     Args:
         data: a split.
-        data_config: of the model.
+        data_config: the model's data configuration.
         config: how images are read, loaded, put on the device and divided among processes.
         batch_size: images in a batch of this process.
-        augmentation: of training images, which are shuffled; None for every image once, in the split's order.
-        data_seed: of order and augmentation.
+        augmentation: for training images, which are shuffled; None for every image once, in the split's order.
+        data_seed: the seed of order and augmentation.
 
     Raises:
-        InputError: the images do not fit the model, one cannot be read, or there are fewer than a batch to train on.
+        InputError: the images do not fit the model, one cannot be read, or there is less than one batch to train on.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class Loader:
             worker_init_fn=raise_lost_batches,
             pin_memory=config.loader.pin_mem,
             persistent_workers=config.loader.workers > 0,
-            generator=torch.Generator(),  # the global one belongs to the models
+            generator=torch.Generator(),  # the global generator is for the models
         )
         erasing: dict[str, Any] = {}
         if augmentation and not augmentation.no_aug:
@@ -179,20 +180,20 @@ class Loader:
 
     @classmethod
     def for_training(cls, data: Split, data_config: DataConfig, config: TrainingConfig) -> "Loader":
-        """Augmented images in an order of each epoch."""
+        """Augmented images, shuffled anew in each epoch."""
         batch_size, data_seed = config.optimisation.batch_size, config.run.data_seed
         return cls(data, data_config, config, batch_size, config.augmentation, data_seed)
 
     @classmethod
     def for_evaluation(cls, data: Split, data_config: DataConfig, config: EvaluationConfig) -> "Loader":
-        """Every image once, as it is, in the split's order."""
+        """Every image once, without augmentation, in the split's order."""
         return cls(data, data_config, config, config.validation_batch_size)
 
     def __len__(self) -> int:
         return len(self.prefetcher)
 
     def ids(self, batch: int) -> list[int | str]:
-        """The files, or else the numbers, of this process's images in a batch of the current epoch."""
+        """The files, or else the indices, of this process's images in a batch of the current epoch."""
         images, size = self.order.images, self.order.batch_size
         numbers = [number for _, number in itertools.islice(self.order, batch * size, (batch + 1) * size)]
         known = files(images.dataset)
@@ -204,22 +205,23 @@ class Loader:
         """The batches of epoch ``number``.
 
         Raises:
-            InputError: an image cannot be read, its file is named; or a loader process cannot hand its batch over.
+            InputError: an image cannot be read, and the message names its file; or a loader process cannot hand its
+                batch over.
         """
         self.order.epoch = number
         self.erased = 0
         try:
-            with file_error_context("/dev/shm"):  # noqa: S108 (what loader processes hand over lies there)
+            with file_error_context("/dev/shm"):  # noqa: S108 (where loader processes put their batches)
                 for images, labels in self.prefetcher:
                     if self.channels_last:
                         images = images.contiguous(memory_format=torch.channels_last)
                     yield images, labels
-        except InputError as error:  # from a loader process, which puts its traceback before it
+        except InputError as error:  # from a loader process, which prepends its traceback
             error.__traceback__ = None  # it would keep the loader processes alive
             raise InputError(str(error).strip().splitlines()[-1].rpartition("lskd.io.errors.InputError: ")[2]) from None
 
     def _erase(self, images: torch.Tensor) -> torch.Tensor:
-        # On the device, a batch at a time, by the batch's number among those of all processes.
+        # On the device, a batch at a time, seeded by the batch's number among those of all processes.
         order = self.order
         batch = self.erased * order.world_size + order.rank
         self.erased += 1
@@ -228,23 +230,23 @@ class Loader:
 
 
 def raise_lost_batches(_: int) -> None:
-    """Let a loader process report a batch that it cannot hand over, as when shared memory is full, as an error.
+    """Make a loader process report an error if it cannot hand a batch over, as when shared memory is full.
 
-    By default its traceback is printed, and the training waits for the batch for ever.
+    By default its traceback is printed, and training waits for the batch for ever.
     """
 
     def put_error(queue: "Queue[Any]", error: Exception, batch: tuple[Any, ...]) -> None:
         lost = input_error("--workers", "a batch", f"cannot be handed over in shared memory, /dev/shm: {error}")
         queue.put((batch[0], ExceptionWrapper((InputError, lost, None))))
 
-    Queue._on_queue_feeder_error = put_error  # made for overriding
+    Queue._on_queue_feeder_error = put_error  # meant to be overridden
 
 
 def check_channels(images: Images, channels: int) -> None:
-    """Read one image and check that it has as many channels as the model takes.
+    """Read one image and check that it has as many channels as the model expects.
 
     Raises:
-        InputError: it does not, or it cannot be read.
+        InputError: the numbers differ, or the image cannot be read.
     """
     image, _ = images[0, 0]
     if len(image) != channels:
@@ -254,7 +256,7 @@ def check_channels(images: Images, channels: int) -> None:
 def check_white(images: Images) -> None:
     """Check that grey images of more than 8 bits use more than half of their range, unless white is given.
 
-    Images of 12 bits in files of 16 would be nearly black, silently. :data:`SPREAD` images are looked at.
+    12-bit images in 16-bit files would silently become nearly black. :data:`SPREAD` images are checked.
 
     Raises:
         InputError: they do not, or one of them cannot be read.

@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases, if a flag asks for them: the rows of ``summary.csv`` as curves."""
+"""Log the rows of ``summary.csv`` to TensorBoard and Weights & Biases, if a flag asks for it."""
 
 import hashlib
 import os
@@ -12,15 +12,15 @@ from lskd_vision.config import RunConfig
 
 
 class Logs:
-    """Writers of one run's results.
+    """The TensorBoard and Weights & Biases logs of one run.
 
-    A file that cannot be written is an OSError that names TensorBoard's directory.
+    If a file cannot be written, an OSError names TensorBoard's directory.
 
     Args:
-        config: which logs, and the project of Weights & Biases.
-        directory: of the run.
-        name: of the run.
-        configuration: from its record.
+        config: which logs to write, and the project of Weights & Biases.
+        directory: the run's directory.
+        name: the run's name.
+        configuration: the run's configuration, from its record.
         history: rows of ``summary.csv`` so far. They are logged again, as the process may have been killed between a
             checkpoint and its row.
 
@@ -50,7 +50,7 @@ class Logs:
         if config.log_wandb:
             import wandb
 
-            # One run of theirs for one of ours, also after a restart; several live beside each other in one process.
+            # One W&B run for each of our runs, also after a restart; several exist at once in one process.
             self.wandb = wandb.init(
                 project=config.wandb_project,
                 id=f"{name}-{hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]}",
@@ -64,7 +64,7 @@ class Logs:
             self.add(row)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Log a row of ``summary.csv``, by its epoch."""
+        """Log a row of ``summary.csv`` at its epoch."""
         metrics = {key: value for key, value in row.items() if isinstance(value, int | float) and key != "epoch"}
         if self.tensorboard:
             with file_error_context(self.place):
@@ -84,7 +84,7 @@ class Logs:
 
 
 class WithoutOSErrors:
-    """A ``threading.excepthook`` that does not print an OSError; ``report`` prints the others."""
+    """A ``threading.excepthook`` that ignores an OSError and passes other exceptions to ``report``."""
 
     def __init__(self, report: Callable[[threading.ExceptHookArgs], object]) -> None:
         self.report = report
@@ -95,10 +95,10 @@ class WithoutOSErrors:
 
 
 def check_logs(config: RunConfig) -> None:
-    """Check that the packages and keys of the logs are there.
+    """Check that the packages and the key that the logs need are available.
 
     Raises:
-        InputError: they are not.
+        InputError: one is missing.
     """
     if config.log_tensorboard:
         try:

@@ -1,6 +1,6 @@
-"""The configuration of the loss: of the labels, and of a student against its teacher.
+"""The configuration of the loss: the hard-label loss, and the distillation of a teacher.
 
-Fields are named as the flags of :mod:`lskd_vision.options`.
+Fields have the names of the flags in :mod:`lskd_vision.options`.
 """
 
 from dataclasses import dataclass, fields
@@ -14,7 +14,7 @@ from lskd.loss.types import GradientScale, LossType, Settings
 from lskd_vision.config_values import flag
 
 DistillType = Literal["logit", "overhaul", "token", "feature"]
-# Flags of the arguments of lskd.loss.
+# The flags for the arguments of lskd.loss.
 LOSS_FLAGS = {
     "loss": "--kd-loss",
     "nckd_weight": "--kd-nckd-weight",
@@ -32,7 +32,7 @@ OF_SOFT_TARGETS |= {"kd_loss", "kd_nckd_weight", "kd_gradient_scale"}
 
 @dataclass(frozen=True)
 class TaskLossConfig:
-    """The loss of the labels. Raises InputError: it is not the binary cross entropy, and has an option of it."""
+    """The hard-label loss. Raises InputError: an option of the binary cross entropy is set without ``bce_loss``."""
 
     bce_loss: bool = False
     bce_sum: bool = False
@@ -47,10 +47,10 @@ class TaskLossConfig:
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """The loss, and the teacher of a student.
+    """The distillation loss and the teacher.
 
     Raises:
-        InputError: without a teacher, a field that is about one is not its default; or fields do not fit together.
+        InputError: a field that needs a teacher is set without one; or fields do not fit together.
     """
 
     kd_model_name: str | None = None
@@ -88,7 +88,7 @@ class DistillationConfig:
             raise InputError(f"{LOSS_FLAGS[name]}:{rest}") from None
 
     def _check_token(self) -> None:
-        """Check the distillation of a token of its own. Raises InputError."""
+        """Check the options of distillation with a separate token. Raises InputError."""
         if self.kd_distill_type != "token":
             if self.learns_class:
                 raise input_error("--kd-token-distill-type", "hard", "needs --kd-distill-type token")
@@ -98,7 +98,7 @@ class DistillationConfig:
             raise input_error("--task-loss-weight", self.task_loss_weight, valid)
 
     def _check_without_soft_targets(self) -> None:
-        """Check that what learns no tempered probabilities has no option of theirs. Raises InputError."""
+        """Check that no option of soft targets is set where none are learnt. Raises InputError."""
         if self.kd_distill_type == "feature":
             instead = "--kd-distill-type feature learns features, which have no temperature and no other loss"
             if not 0 < self.task_loss_weight < 1:
@@ -113,7 +113,7 @@ class DistillationConfig:
                 raise input_error(flag(each.name), value, f"must be left out: {instead}")
 
     def loss_settings(self) -> Settings:
-        """The settings of the loss, with what follows from others. Raises ValueError: they do not fit together."""
+        """The settings of the loss, defaults filled in. Raises ValueError: they do not fit together."""
         return check_settings(
             temperature=self.kd_temperature,
             student_temperature=self.kd_student_temperature,
@@ -126,21 +126,21 @@ class DistillationConfig:
 
     @property
     def learns_class(self) -> bool:
-        """Whether the teacher's most probable class is learnt, in place of its distribution."""
+        """Whether the teacher's most probable class is learnt instead of its distribution."""
         return self.kd_token_distill_type == "hard"  # noqa: S105 (no password)
 
     @property
     def distils(self) -> bool:
-        """Whether a student is trained."""
+        """Whether a student is trained, that is, whether there is a teacher."""
         return self.kd_model_name is not None or self.kd_checkpoint is not None
 
     @property
     def temperature(self) -> float | None:
-        """T, where it starts; None without a teacher."""
+        """T at the start of training; None without a teacher."""
         return self.kd_temperature if self.distils else None
 
     def temperature_in(self, epoch: int, epochs: int) -> float:
-        """T in an epoch, from 0, of all."""
+        """T in ``epoch``, from 0, of ``epochs``."""
         progress = epoch / max(1, epochs - 1)
         return scheduled_temperature(
             self.kd_temperature_schedule, self.kd_temperature, self.kd_final_temperature, progress
@@ -148,14 +148,14 @@ class DistillationConfig:
 
     @property
     def highest_temperature(self) -> float:
-        """The highest T of the training; infinity for the loss that is the limit."""
+        """The highest T of the training; infinity for the loss ``mse``, the limit T → ∞."""
         return highest_temperature(self.kd_loss, self.kd_temperature, self.kd_final_temperature)
 
     @property
     def name(self) -> str:
-        """T, and the loss, its weight and the gradient scale where they are not the paper's, for a run's name.
+        """Part of a run's name: T, and the loss, its weight and the gradient scale if they are not the paper's.
 
-        Where features alone are learnt there is no T, and it says so.
+        Feature distillation has no T: it is ``feature``.
 
         >>> DistillationConfig("resnet50", kd_temperature=3.0, kd_loss="decoupled", kd_nckd_weight=2.0).name
         'T3_decoupled2'

@@ -1,4 +1,4 @@
-"""Group models that are trained at once: they share their batches, and fit in memory."""
+"""Group models to train at once, which share their batches and fit in memory."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ import torch
 
 from lskd_vision.run import Run
 
-COPIES = 5  # of the weights: themselves, gradients, two of an optimiser, a moving average
-SHARE = 0.5  # of the free memory for weights; activations, which only one model has at a time, take the rest
+COPIES = 5  # of the weights: weights, gradients, two optimiser states, a moving average
+SHARE = 0.5  # of free memory, for copies of weights; activations, which one model has at a time, take the rest
 
 
 def groups_of(runs: Sequence[Run], sizes: Mapping[str, int], free: int | None, limit: int | None) -> list[list[Run]]:
@@ -18,8 +18,8 @@ def groups_of(runs: Sequence[Run], sizes: Mapping[str, int], free: int | None, l
     Args:
         runs: in order; runs whose data configurations differ cannot share batches.
         sizes: bytes of weights, by model.
-        free: bytes of memory; None where it is unknown.
-        limit: the largest group wanted; None for what fits.
+        free: bytes of free memory; None if unknown.
+        limit: the maximum size of a group; None for as many as fit.
     """
     groups: list[list[Run]] = []
     for _, same in itertools.groupby(sorted(runs, key=data_key), key=data_key):
@@ -38,17 +38,17 @@ def groups_of(runs: Sequence[Run], sizes: Mapping[str, int], free: int | None, l
 
 
 def data_key(run: Run) -> str:
-    """Equal for runs that can share their batches."""
+    """A key that is equal for runs that can share their batches."""
     return repr(sorted(run.data_config.items()))
 
 
 def image_key(run: Run) -> str:
-    """Equal for runs that see the same images, whatever their mean and deviation, which a teacher replaces."""
+    """A key that is equal for runs that see the same images up to normalisation, which a teacher replaces."""
     return repr(sorted((name, value) for name, value in run.data_config.items() if name not in ("mean", "std")))
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on the device, within the limit of a container; None if the system does not say."""
+    """Free memory of the device in bytes, within the limit of a container; None if unknown."""
     if device.type == "cuda":  # pragma: no cover (GPU)
         return torch.cuda.mem_get_info(device)[0]
     found: list[int] = []

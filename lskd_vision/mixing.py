@@ -1,4 +1,4 @@
-"""Mixup and cutmix: timm's, with random numbers that are a function of ``--data-seed``, epoch and batch alone."""
+"""timm's mixup and cutmix, with random numbers that depend on ``--data-seed``, epoch and batch alone."""
 
 from typing import Any
 
@@ -12,23 +12,23 @@ from lskd_vision.config import Processes
 from lskd_vision.config_values import spaced
 from lskd_vision.randomness import RandomStream
 
-STREAM = 1  # tells its random numbers from those of random erasing, which are by epoch and batch too
+STREAM = 1  # separates its random numbers from those of random erasing, also seeded by epoch and batch
 
 
 class Mixing:
-    """Mix the images of a batch with each other, and their labels alike (timm's ``Mixup``).
+    """Mix the images of a batch, and their labels in the same proportions (timm's ``Mixup``).
 
-    It is done once for all models of a process: students and their teachers see the same images. As in timm without its
-    prefetcher, images are mixed on the device, normalised and after random erasing. Labels are not smoothed here: the
-    models of a process may differ in ``--smoothing``, which is linear, so that smoothing mixed labels is mixing
-    smoothed ones.
+    This is done once for all models of a process: students and their teachers see the same images. As in timm without
+    its prefetcher, images are mixed on the device, after normalisation and random erasing. Labels are not smoothed
+    here, as the models of a process may differ in ``--smoothing``. Smoothing is linear: smoothing mixed labels is the
+    same as mixing smoothed ones.
 
     Args:
-        config: at least one of mixup and cutmix.
+        config: enables mixup, cutmix or both.
         num_classes: K.
         input_size: channels, height and width.
-        data_seed: of the random numbers.
-        processes: each draws numbers for its own batches.
+        data_seed: the seed of the random numbers.
+        processes: each process draws numbers for its own batches.
 
     Raises:
         InputError: no box fits ``--cutmix-minmax`` in images of this size.
@@ -59,17 +59,17 @@ class Mixing:
         )
 
     def __call__(self, images: Tensor, labels: Tensor, epoch: int, batch: int) -> tuple[Tensor, Tensor]:
-        """The mixed images and labels of a batch.
+        """Mix the images and labels of a batch.
 
         Args:
-            images: (N, C, H, W) float32, N even; they may be written over.
+            images: (N, C, H, W) float32, N even; they may be overwritten.
             labels: (N,) int64.
             epoch: from 0.
-            batch: of this process in the epoch, from 0.
+            batch: the batch's number in this process's epoch, from 0.
 
         Returns:
-            Images (N, C, H, W), and labels (N, K) float32 whose rows sum to 1; from ``--mixup-off-epoch`` on, what was
-            given.
+            Images (N, C, H, W), and labels (N, K) float32 whose rows sum to 1; from ``--mixup-off-epoch`` on, the
+            arguments unchanged.
         """
         if self.off_epoch and epoch >= self.off_epoch:
             return images, labels

@@ -1,4 +1,4 @@
-"""timm models: built as a configuration says, or rebuilt from a checkpoint of any origin."""
+"""Build timm models from a configuration, or rebuild them from a checkpoint of any origin."""
 
 import difflib
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from lskd_vision.weight_conversion import input_channels, load_weights, number_o
 
 
 def create(name: str, argument: str, **options: Any) -> TimmModel:
-    """``timm.create_model``, with its many errors in one line; options that are None are left to the model.
+    """Call ``timm.create_model`` with one-line errors; options that are None are left to the model.
 
     Raises:
-        InputError: there is no such model, or it cannot be made like this.
+        InputError: there is no such model, or it cannot be built with these options.
     """
     plain = name.split(".")[0]
     if ":" not in name and "/" not in name and not timm.is_model(plain):
@@ -37,16 +37,16 @@ def create(name: str, argument: str, **options: Any) -> TimmModel:
 
 
 def build(config: ModelConfig, images: InputConfig, class_names: Sequence[str]) -> TimmModel:
-    """The model that is to be trained, its weights drawn from torch's random numbers as they stand.
+    """Build the model to train, its weights initialised from the current state of torch's random generator.
 
     Args:
-        config: the model's name, its options and the weights that it starts from.
+        config: the model's name, its options and its initial weights.
         images: its input.
-        class_names: of the data, K.
+        class_names: the names of the data's K classes.
 
     Raises:
-        InputError: it cannot be made like this, or the weights that it is to start from do not fit it, are not finite,
-            or have a classifier for K classes in another order.
+        InputError: it cannot be built with these options, or its initial weights do not fit it, are not finite, or
+            have a classifier for K classes in another order.
     """
     name, options, num_classes = config.model, model_options(config, images), len(class_names)
     model = create(name, "--model", pretrained=config.pretrained, num_classes=num_classes, **options)
@@ -59,7 +59,7 @@ def build(config: ModelConfig, images: InputConfig, class_names: Sequence[str]) 
         if classes == num_classes:
             check_classes(classes, checkpoint.class_names, class_names, "--initial-checkpoint", checkpoint.path)
             load_weights(model, checkpoint, "--initial-checkpoint")
-        else:  # everything but the classifier, which stays as it was drawn
+        else:  # everything but the classifier, which keeps its random weights
             with torch.random.fork_rng(devices=[]):
                 twin = create(name, "--model", num_classes=classes, **options)
             load_weights(twin, checkpoint, "--initial-checkpoint")
@@ -73,10 +73,10 @@ def build(config: ModelConfig, images: InputConfig, class_names: Sequence[str]) 
 
 
 def meta_model(config: ModelConfig, images: InputConfig, num_classes: int) -> TimmModel:
-    """The same model on the meta device: its shapes and configuration at no cost.
+    """Build the same model on the meta device: its shapes and configuration at no cost.
 
     Raises:
-        InputError: it cannot be made like this.
+        InputError: it cannot be built with these options.
     """
     with torch.device("meta"):
         return create(config.model, "--model", num_classes=num_classes, **model_options(config, images))
@@ -88,7 +88,7 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def model_options(config: ModelConfig, images: InputConfig) -> dict[str, Any]:
-    """The options of a model in timm's words; None is left to the model."""
+    """A model's options under timm's names; None leaves an option to the model."""
     return {
         "in_chans": images.in_chans or (images.input_size[0] if images.input_size else None),
         "drop_rate": config.drop,
@@ -99,14 +99,14 @@ def model_options(config: ModelConfig, images: InputConfig) -> dict[str, Any]:
 
 
 def wants_image_size(name: str) -> bool:
-    """Whether timm builds the model for one image size, as it does Vision Transformers."""
+    """Whether timm builds the model for a fixed image size, as it does for Vision Transformers."""
     return timm.is_model(name.split(".")[0]) and bool(timm.get_pretrained_cfg_value(name, "fixed_input_size"))
 
 
 def check_input(model: TimmModel, input_size: Sequence[int], argument: str, name: object) -> None:
-    """Check that a model, in eval mode, gives logits for an image of (C, H, W) and looks at all of it.
+    """Check that a model in eval mode gives logits for an image of size (C, H, W) and uses all of it.
 
-    The model stays as it is.
+    The model is not changed.
 
     Raises:
         InputError: it does not.
@@ -126,7 +126,7 @@ def check_input(model: TimmModel, input_size: Sequence[int], argument: str, name
 
 
 def check_logits(logits: object, images: int, num_classes: int) -> None:
-    """Check that a model's output is (images, num_classes). Raises ValueError."""
+    """Check that a model's output has shape (images, num_classes). Raises ValueError."""
     found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if found != (images, num_classes):
         raise ValueError(f"its output for {images} images is {found}, not the logits {(images, num_classes)}")
@@ -144,7 +144,7 @@ def _check_patches(model: TimmModel, input_size: Sequence[int], argument: str, n
 
 
 def by(size: Sequence[int]) -> str:
-    """A size as text.
+    """Format a size.
 
     >>> by((3, 224, 224))
     '3x224x224'
@@ -158,12 +158,12 @@ def first_line(error: Exception) -> str:
 
 
 def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> TimmModel:
-    """The model of a checkpoint with its weights: frozen, in eval mode; no random numbers are consumed.
+    """Rebuild a checkpoint's model with its weights: frozen, in eval mode, without consuming random numbers.
 
     Args:
-        checkpoint: of any origin.
-        name: the timm model; the one that the checkpoint names when None.
-        argument: what errors call the checkpoint.
+        checkpoint: a checkpoint of any origin.
+        name: the timm model; if None, the one that the checkpoint names.
+        argument: the checkpoint's name in error messages.
 
     Raises:
         InputError: no model is named, or the weights do not fit it.

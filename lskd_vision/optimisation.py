@@ -15,21 +15,21 @@ from torch.optim import Optimizer
 from lskd.io.errors import input_error
 from lskd_vision.config import OptimisationConfig
 
-# What the schedule "plateau" has seen, with its types.
+# The state of the schedule "plateau", with types.
 PLATEAU_STATE: dict[str, type] = {"best": float, "num_bad_epochs": int, "cooldown_counter": int, "last_epoch": int}
 
 
 class Optimisation:
-    """What changes the weights of a model in training.
+    """The optimiser, learning-rate schedule and loss scaler of one model.
 
     Args:
         config: optimiser and schedule.
         task: the model in training.
-        batches_per_epoch: of this process.
-        scaled_on: the kind of device on which the loss is scaled, as float16 needs it; None: it is not.
+        batches_per_epoch: the number of batches of this process.
+        scaled_on: the type of the device if the loss is scaled, as float16 needs; None for no loss scaling.
 
     Attributes:
-        updates_per_epoch: fewer than batches where several make an update.
+        updates_per_epoch: fewer than batches if gradients are accumulated.
 
     Raises:
         InputError: timm cannot make the optimiser.
@@ -60,22 +60,22 @@ class Optimisation:
 
         Args:
             epoch: from 0.
-            score: of the validation after the epoch before, for ``plateau``; None where training starts or resumes.
+            score: the validation score after the previous epoch, for ``plateau``; None when training starts or resumes.
         """
         if self.config.sched_on_updates:
             self.scheduler.step_update(epoch * self.updates_per_epoch)
-        elif epoch or not isinstance(self.scheduler, PlateauLRScheduler):  # which would warm up from 0 epochs
+        elif epoch or not isinstance(self.scheduler, PlateauLRScheduler):  # at epoch 0 it would set the warm-up rate
             self.scheduler.step(epoch, score)
 
     def group_of(self, batch: int) -> tuple[int, bool]:
-        """How many batches make an update with this one, and whether it is the last of them."""
+        """How many batches are accumulated for this one's update, and whether it is the last of them."""
         together = self.config.grad_accum_steps
         first = batch // together * together
         size = min(together, self.batches_per_epoch - first)  # the last group of an epoch may be smaller
         return size, batch == first + size - 1
 
     def backward(self, loss: Tensor, update: bool) -> None:
-        """Add the gradient of ``loss``; with ``update``, clip the sum and let the optimiser use it."""
+        """Accumulate the gradient of ``loss``; with ``update``, clip the sum and take an optimiser step."""
         clip, mode = self.config.clip_grad, self.config.clip_mode
         parameters = list(self.task.get_clip_parameters(exclude_head=mode == "agc")) if clip else None
         if self.scaler is not None:
@@ -88,14 +88,14 @@ class Optimisation:
             self.optimizer.step()
 
     def end_update(self, epoch: int, batch: int) -> None:
-        """After an update: empty gradients, the moving average of the weights, and the schedule."""
+        """After an update: clear gradients, and update the moving average of the weights and the schedule."""
         updates = epoch * self.updates_per_epoch + batch // self.config.grad_accum_steps + 1
         self.optimizer.zero_grad()
         self.task.update_ema(step=updates)
         self.scheduler.step_update(updates)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """The state to save in a checkpoint."""
         state = {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
         if isinstance(self.scheduler, PlateauLRScheduler):
             plateau = self.scheduler.lr_scheduler
@@ -103,12 +103,12 @@ class Optimisation:
         return state | ({} if self.scaler is None else {self.scaler.state_dict_key: self.scaler.state_dict()})
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore it from a checkpoint; other schedules than plateau are functions of the epoch.
+        """Restore the state from a checkpoint; schedules other than plateau depend on the epoch alone.
 
         Raises:
-            KeyError, TypeError, ValueError: it is not of this training.
+            KeyError, TypeError, ValueError: the state is not from this training.
         """
-        self.optimizer.load_state_dict(state["optimizer"])  # with the learning rate
+        self.optimizer.load_state_dict(state["optimizer"])  # includes the learning rate
         if isinstance(self.scheduler, PlateauLRScheduler):
             for name, kind in PLATEAU_STATE.items():
                 setattr(self.scheduler.lr_scheduler, name, kind(state["scheduler"][name]))
@@ -117,7 +117,7 @@ class Optimisation:
 
 
 def make_scheduler(config: OptimisationConfig, optimizer: Optimizer, updates_per_epoch: int) -> Scheduler:
-    """timm's learning-rate schedule."""
+    """Make timm's learning-rate schedule."""
     if config.sched == "plateau":
         with warnings.catch_warnings():
             # timm would not save its state; here it is saved.

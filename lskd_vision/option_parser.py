@@ -1,4 +1,4 @@
-"""How the flags of :mod:`lskd_vision.options` are parsed: the types of their values, and ``--config`` files."""
+"""Parse the flags of :mod:`lskd_vision.options`: the types of their values, and ``--config`` files."""
 
 import argparse
 import difflib
@@ -16,7 +16,7 @@ from lskd_vision.timm_flags import instead
 
 
 def add_group(options: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
-    """A group of flags that are not in the namespace where they are not given."""
+    """Add a group of flags that are not in the namespace unless they are given."""
     return options.add_argument_group(title, argument_default=argparse.SUPPRESS)
 
 
@@ -54,7 +54,7 @@ def assignment(text: str) -> str:
 
 
 class CheckpointParser(OneLineParser):
-    """argparse for ``CHECKPOINT``, which may also stand behind an option of several values: ``--split train X.pth``.
+    """A parser whose ``CHECKPOINT`` may also follow an option with several values: ``--split train X.pth``.
 
     argparse would take it for one of the values.
     """
@@ -74,7 +74,7 @@ class CheckpointParser(OneLineParser):
 
 
 class TrainingParser(OneLineParser):
-    """argparse with ``--config FILE``: the settings of a YAML file, read as if they stood first on the command line.
+    """A parser with ``--config FILE``: settings from a YAML file, read as if they came first on the command line.
 
     The data directory may also be the first word, as in timm's script.
     """
@@ -102,7 +102,7 @@ class TrainingParser(OneLineParser):
         return super().parse_known_args(from_file + words, namespace or argparse.Namespace())
 
     def error(self, message: str) -> NoReturn:
-        """As argparse's; of one of timm's flags that is not here, it says what to use instead."""
+        """As in argparse; for a flag of timm's that this project does not have, say what to use instead."""
         _, unknown, words = message.partition("unrecognized arguments: ")
         first = words.split(" ")[0]
         if unknown and (reason := instead(first)):
@@ -110,7 +110,7 @@ class TrainingParser(OneLineParser):
         super().error(message)
 
     def words_of_config(self, path: Path) -> list[str]:
-        """The settings of a YAML file as words of a command line.
+        """Convert the settings of a YAML file to words of a command line.
 
         Raises:
             InputError: the file cannot be read, does not hold settings, or one of them is not an option.
@@ -124,7 +124,7 @@ class TrainingParser(OneLineParser):
         return [word for key, value in settings.items() for word in self._words(str(key), value)]
 
     def _words(self, key: str, value: object) -> list[str]:
-        """One setting as words."""
+        """Convert one setting to words of a command line."""
         options = {option: action for action in self._actions for option in action.option_strings}
         option = flag(key)
         if option not in options or option in ("--config", "--help"):

@@ -1,9 +1,9 @@
 """The flags of ``lskd vision train``: timm's names where timm has the flag.
 
 ``--model``, ``--seed``, ``--smoothing``, ``--kd-temperature`` and ``--kd-checkpoint`` take several values: all
-combinations are trained in one process. The same words in a YAML file (``--config``) are read as if they stood first on
-the command line. A new flag is a line in :mod:`lskd_vision.training_options` and a field of the same name in
-:mod:`lskd_vision.config`, with its default: flags that are not given are not in the namespace.
+combinations are trained in one process. The same names in a YAML file (``--config``) are read as if they came first on
+the command line. To add a flag, add a line to :mod:`lskd_vision.training_options`, and to :mod:`lskd_vision.config` a
+field of the same name with its default: flags that are not given are not in the namespace.
 """
 
 import argparse
@@ -28,7 +28,7 @@ Flags have timm's names where timm has the flag, and the paper's values as defau
 
 
 def add_data_options(options: argparse.ArgumentParser, required: bool = True) -> None:
-    """What the data are and how an image becomes an input, for all commands; ``required``: --data-dir must be given."""
+    """Add the flags of data and preprocessing, for all commands; with ``required``, --data-dir must be given."""
     group = add_group(options, "data")
     group.add_argument(
         "--data-dir",
@@ -73,7 +73,7 @@ def add_data_options(options: argparse.ArgumentParser, required: bool = True) ->
 
 
 def add_device_options(options: argparse.ArgumentParser) -> None:
-    """Where and in which precision; shared with ``lskd_vision.validate``."""
+    """Add the flags of device and precision; shared with ``lskd_vision.validate``."""
     group = add_group(options, "device")
     group.add_argument("--device", help="cuda or cpu; a GPU where there is one by default")
     group.add_argument("--channels-last", action="store_true", help="channels_last memory layout")

@@ -1,4 +1,4 @@
-"""Detect a model whose classes are in the other of the two orders in which folders are sorted."""
+"""Detect a model whose classes are in the other order of folders: torchvision's instead of timm's, or vice versa."""
 
 import math
 import statistics
@@ -18,8 +18,8 @@ class OtherOrder:
     """The order that the data's classes would have if their folders were sorted the other way.
 
     Attributes:
-        name: as ``--class-order`` has it.
-        places: (K,) where each of the data's classes would be.
+        name: the value for ``--class-order``.
+        places: (K,) the position that each of the data's classes would have.
     """
 
     name: ClassOrder
@@ -41,11 +41,11 @@ class OtherOrder:
         return cls(name, [place[each] for each in names])
 
     def sort(self, names: Sequence[str]) -> list[str]:
-        """The data's class names in this order."""
+        """Sort the data's class names in this order."""
         return CLASS_ORDERS[self.name](names)
 
     def both(self, model: Callable[[Tensor], Tensor]) -> list[Callable[[Tensor], Tensor]]:
-        """Two functions, to be called in turn for each batch: the model's logits (N, K), and the same in this order."""
+        """Two functions to call in turn for each batch: the model's logits (N, K), and the same in this order."""
         last: list[Tensor] = []
 
         def as_they_are(images: Tensor) -> Tensor:
@@ -55,14 +55,15 @@ class OtherOrder:
         return [as_they_are, lambda _: last[0][:, self.places]]
 
     def explains(self, counts: ClassCounts, others: ClassCounts) -> bool:
-        """Whether a model is hardly better than chance, and in this order at least halfway from chance to 100 %.
+        """Whether a model is hardly better than chance, but in this order at least halfway from chance to 100 %.
 
-        Halfway in logarithms: 100 / √K %. Only the classes that move count, with equal weights, so that a constant
-        prediction is good in neither order; and the difference must exceed three standard deviations of a sign test.
+        Halfway on a log scale: 100 / √K %. Only the classes that change position count, with equal weights, so that a
+        constant prediction is good in neither order; and the difference must exceed three standard deviations of a
+        sign test.
 
         Args:
-            counts: of the model's logits as they are.
-            others: of the same in this order, see :meth:`both`.
+            counts: for the model's logits as they are.
+            others: for the same logits in this order, see :meth:`both`.
         """
         accuracies = (counts.class_accuracy(), others.class_accuracy())
         moved = [c for c, place in enumerate(self.places) if place != c and accuracies[0][c] is not None]
@@ -75,7 +76,7 @@ class OtherOrder:
         return clear and mean < NEAR_CHANCE * chance and mean_there >= 10 * math.sqrt(chance)
 
     def described(self, counts: ClassCounts, others: ClassCounts) -> str:
-        """Both accuracies, and what to do."""
+        """Describe both accuracies, and what to do."""
         here, there = (f"{each.top1():.2f} %" for each in (counts, others))
         found = f"is right for {here} of {counts.samples()} validation images, and for {there} if its classes are in"
         return f"{found} {self.name} order: give the data that order, --class-order {self.name}"

@@ -1,6 +1,6 @@
-"""The features of a timm model before its last layer, pooled, and the projection of a student's to its teacher's width.
+"""Pooled features before the last layer of a timm model, and a student's projection to its teacher's width.
 
-As in timm's feature distillation: what ``forward_head`` gives with ``pre_logits``, and one linear layer with bias.
+As in timm's feature distillation: the output of ``forward_head`` with ``pre_logits``, and a linear layer with bias.
 """
 
 from typing import Any
@@ -13,25 +13,25 @@ from lskd_vision.timm_model import TimmModel
 
 
 class StudentWithProjection(FeatureDistillationTrainableModule):
-    """A student and, where it is needed, its projection: what is optimised, wrapped for several processes and averaged.
+    """A student and its projection, if any, as one module, to be optimised, wrapped for several processes and averaged.
 
-    timm's own: images to logits (N, K) and features (N, d of the teacher). Evaluation, checkpoints and predictions are
-    of :attr:`student` alone.
+    timm's own module: from images to logits (N, K) and features (N, d of the teacher). Evaluation, checkpoints and
+    predictions use :attr:`student` alone.
     """
 
     student: Any  # a TimmModel
 
 
 def feature_width(model: TimmModel, argument: str, name: object) -> int:
-    """How many features a model has before its last layer, by its own account.
+    """The number of features before its last layer that a model declares.
 
     Args:
-        model: which; may be on the meta device.
-        argument: what errors call it.
-        name: likewise.
+        model: any model; may be on the meta device.
+        argument: the option that chose it, for error messages.
+        name: the value of that option, likewise.
 
     Raises:
-        InputError: it does not say, or cannot be run up to them.
+        InputError: it declares none, or cannot be run up to its features.
 
     >>> import timm
     >>> feature_width(timm.create_model("test_mambaout"), "--model", "test_mambaout")
@@ -45,7 +45,7 @@ def feature_width(model: TimmModel, argument: str, name: object) -> int:
 
 
 def logits_and_features(model: TimmModel, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (N, K) and features (N, d) of images (N, C, H, W), from one pass up to the pooling.
+    """Logits (N, K) and features (N, d) of images (N, C, H, W), from one forward pass up to the pooling.
 
     >>> import timm, torch
     >>> model = timm.create_model("test_resnet", num_classes=10)
@@ -57,9 +57,9 @@ def logits_and_features(model: TimmModel, images: Tensor) -> tuple[Tensor, Tenso
 
 
 def with_projection(student: TimmModel, name: str, teacher_width: int) -> StudentWithProjection:
-    """A student, and a linear layer to the width of its teacher's features where its own differ.
+    """Add to a student a linear layer from the width of its features to its teacher's, if they differ.
 
-    The layer's weights are drawn from torch's random numbers as they stand.
+    The layer is initialised from the current state of torch's random generator.
 
     Args:
         student: any timm model.
@@ -74,13 +74,13 @@ def with_projection(student: TimmModel, name: str, teacher_width: int) -> Studen
 
 
 def check_width(model: TimmModel, images: Tensor, argument: str, name: object) -> None:
-    """Check that a model gives a vector of features for each image, of the length that it says.
+    """Check that a model gives a feature vector of the declared length for each image.
 
     Args:
-        model: which.
+        model: the model.
         images: (N, C, H, W), a few.
-        argument: what errors call it.
-        name: likewise.
+        argument: the option that chose it, for error messages.
+        name: the value of that option, likewise.
 
     Raises:
         InputError: it does not.

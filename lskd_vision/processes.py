@@ -1,4 +1,4 @@
-"""The processes of a training: how they start, and what they have to agree on before the first step."""
+"""Start the processes of a training, and check that they agree before the first step."""
 
 import contextlib
 import logging
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def memory_errors(option: str, batch_size: int) -> Generator[None, None, None]:
-    """Let running out of the device's memory be an InputError of the option that sets the size of a batch.
+    """Turn an out-of-memory error of the device into an InputError that names the option for the batch size.
 
     >>> with memory_errors("--batch-size", 4096):
     ...     raise torch.OutOfMemoryError("CUDA out of memory")
@@ -35,7 +35,7 @@ def memory_errors(option: str, batch_size: int) -> Generator[None, None, None]:
 
 
 def start_processes(config: DeviceConfig) -> tuple[DeviceConfig, Processes]:
-    """Join the other processes where a launcher has started several; only the first of them prints.
+    """Join the other processes if a launcher has started several; only the first prints.
 
     Returns:
         ``config`` with this process's own device, and its place among the processes.
@@ -62,11 +62,11 @@ def same_in_all_processes(load: Callable[[], T], fingerprint: Callable[[T], str]
 
     Args:
         load: called once in every process.
-        fingerprint: of the images and labels that it returns.
-        value: what an error calls the data.
+        fingerprint: computes a fingerprint of the images and labels that ``load`` returns.
+        value: the data's name in error messages.
 
     Raises:
-        InputError: in every process, where one cannot load or has loaded something else than the first.
+        InputError: one process cannot load, or has loaded something other than the first; raised in every process.
     """
     if not distributed.is_initialized():
         return load()

@@ -1,4 +1,4 @@
-"""How a training is doing, in lines: what is trained, then one line per epoch and model, also in ``train.log``."""
+"""Report training in lines: what is trained, then one line per epoch and model, also in ``train.log``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ RECENT = 5  # epochs from whose mean duration the time left is estimated
 
 
 def data_line(record: Mapping[str, Any]) -> str:
-    """The data of a run.
+    """Describe the data of a run.
 
     >>> data_line({"dataset": "folders", "path": "/data/cub200", "splits": {"train": 60, "val": 30}, "classes": "ab"})
     'data     cub200: 60 images in train, 30 in val, 2 classes; /data/cub200'
@@ -23,7 +23,7 @@ def data_line(record: Mapping[str, Any]) -> str:
 
 
 def model_line(name: str, parameters: int) -> str:
-    """A model and its size.
+    """Describe a model and its size.
 
     >>> model_line("resnet18", 11689512)
     'model    resnet18: 11.69 M parameters'
@@ -32,11 +32,11 @@ def model_line(name: str, parameters: int) -> str:
 
 
 def teacher_line(record: Mapping[str, Any], parameters: int) -> str:
-    """A teacher: where it is from, its size, its label smoothing and how that is known, its validation score.
+    """Describe a teacher: its origin, size, label smoothing and how that is known, and validation score.
 
     Args:
-        record: the teacher as a student's run record has it.
-        parameters: of the teacher.
+        record: the teacher's entry in a student's run record.
+        parameters: the teacher's number of parameters.
     """
     alpha, source = (record["label_smoothing"][key] for key in ("alpha", "source"))
     smoothing = f"α {source}" if alpha is None else f"α = {alpha:g} ({source})"
@@ -47,16 +47,16 @@ def teacher_line(record: Mapping[str, Any], parameters: int) -> str:
 
 
 def epoch_line(history: Sequence[Mapping[str, Any]], epochs: int, images: int) -> str:
-    """The last epoch of a run: its training loss and learning rate, and the validation scores after it, if any.
+    """Describe the last epoch of a run: its training loss and learning rate, and the validation scores, if any.
 
     ``images/s`` are the model's training images per second of wall-clock time of the epoch, validation and checkpoints
-    included. Models that are trained in one process share this time: each of N has 1/N of what one alone might have.
-    ``left`` is the time until the model has ended, if all its epochs take as long as the last :data:`RECENT`.
+    included. Models that are trained in one process share this time: each of N has 1/N of the rate of one alone.
+    ``left`` is the time until training ends, if each epoch takes as long as the mean of the last :data:`RECENT`.
 
     Args:
         history: rows of ``summary.csv``, at least one. If they have scores of a moving average, these are shown.
-        epochs: of the whole training.
-        images: on which the model is trained in one epoch.
+        epochs: the number of epochs of the whole training.
+        images: the number of training images in one epoch.
     """
     row, done = history[-1], history[-1]["epoch"]
     last = seconds_per_epoch(history, 1)
@@ -73,7 +73,7 @@ def epoch_line(history: Sequence[Mapping[str, Any]], epochs: int, images: int) -
 
 
 def batch_line(epoch: int, epochs: int, batch: int, batches: int, loss: float, rate: float, speed: float) -> str:
-    """The epoch of a run so far.
+    """Describe the current epoch of a run so far.
 
     >>> batch_line(2, 90, 50, 1251, 6.9077, 0.1, 812.3)
     'epoch  2/90  batch   50/1251  loss 6.908      lr 0.1        812 images/s'
@@ -81,7 +81,7 @@ def batch_line(epoch: int, epochs: int, batch: int, batches: int, loss: float, r
     Args:
         epoch: from 1.
         epochs: how many there are.
-        batch: of the epoch, from 1.
+        batch: the batch's number in the epoch, from 1.
         batches: how many there are.
         loss: its mean over the epoch so far, of this process.
         rate: the learning rate.
@@ -92,7 +92,7 @@ def batch_line(epoch: int, epochs: int, batch: int, batches: int, loss: float, r
 
 
 def seconds_per_epoch(history: Sequence[Mapping[str, Any]], recent: int) -> float:
-    """The mean duration of up to that many epochs, the last ones.
+    """The mean duration of the last ``recent`` epochs, or of all if there are fewer.
 
     Args:
         history: rows with the seconds that all epochs so far have taken.
@@ -104,14 +104,14 @@ def seconds_per_epoch(history: Sequence[Mapping[str, Any]], recent: int) -> floa
 
 
 def log_text(name: str, record: RunRecord, parameters: int, teacher_parameters: int, images: int) -> str:
-    """The ``train.log`` of a run: its data, model and teacher, then the line of each epoch after the run's name.
+    """The ``train.log`` of a run: its data, model and teacher, then for each epoch the run's name and the epoch's line.
 
     Args:
-        name: of the run.
-        record: of the run.
-        parameters: of the model.
-        teacher_parameters: of the teacher, if there is one.
-        images: on which the model is trained in one epoch.
+        name: the run's name.
+        record: the run's record.
+        parameters: the model's number of parameters.
+        teacher_parameters: the teacher's, if there is one.
+        images: the number of training images in one epoch.
     """
     made, history = record.configuration, record.history
     lines = [data_line(record.data), model_line(made["model"], parameters)]

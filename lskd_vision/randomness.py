@@ -8,7 +8,7 @@ import torch
 
 
 def seed_all(*numbers: int) -> None:
-    """Seed torch's CPU generator, numpy and Python with a mixture of ``numbers``, each 0 or more."""
+    """Seed torch's CPU generator, numpy and Python from ``numbers``, each 0 or more."""
     words = np.random.SeedSequence(list(numbers)).generate_state(2, np.uint64)
     torch.default_generator.manual_seed(int(words[0]))
     np.random.seed(int(words[1] % 2**32))
@@ -16,15 +16,15 @@ def seed_all(*numbers: int) -> None:
 
 
 class RandomStream:
-    """The random numbers of torch (CPU and one GPU), numpy and Python inside a ``with`` block, as a stream of its own.
+    """A separate stream of random numbers of torch (CPU and one GPU), numpy and Python, used inside a ``with`` block.
 
-    Draws outside the block do not advance it, nor it those outside: a student draws the same numbers alone and beside
-    others. Of numpy the generator is exchanged, as copying its state takes a quarter of a millisecond; of a pair of
-    ``np.random.normal``, the second is not kept across either end of a block.
+    Draws outside the block do not advance the stream, nor the reverse: a student draws the same numbers alone and
+    together with others. numpy's generator is swapped, as copying its state takes a quarter of a millisecond; the
+    second of a pair of numbers from ``np.random.normal`` is lost at either end of a block.
 
     Args:
-        device: a GPU whose random numbers belong to the stream; of a CPU they always do.
-        numbers: what the stream is seeded with, each 0 or more.
+        device: a GPU whose random numbers belong to the stream; the CPU's always do.
+        numbers: the seed, each 0 or more.
 
     Example:
         >>> stream, other = RandomStream(torch.device("cpu"), 1), RandomStream(torch.device("cpu"), 1)
@@ -40,7 +40,7 @@ class RandomStream:
     def __init__(self, device: torch.device, *numbers: int) -> None:
         self.device = device
         self.outside = self._get()
-        np.random.set_bit_generator(np.random.MT19937(0))  # of its own, seeded with the others
+        np.random.set_bit_generator(np.random.MT19937(0))  # its own generator, seeded with the others
         seed_all(*numbers)
         if device.type == "cuda":  # pragma: no cover (GPU)
             torch.cuda.manual_seed(int(torch.randint(2**62, ())))

@@ -2,8 +2,9 @@
 
     lskd vision representations runs/DATA/RUN/last.pth.tar --data-dir DIR --split train validation
 
-For each split one pass, as ``lskd_vision.validate`` makes it: evaluation transforms, every image once, in the split's
-order. Beside the checkpoint it leaves ``last.train.representations.safetensors`` and so on, for the ``lskd`` command.
+Makes one pass over each split, as ``lskd_vision.validate`` does: evaluation transforms, every image once, in the order
+of the split. Writes ``last.train.representations.safetensors`` and so on beside the checkpoint, for the ``lskd``
+command.
 
     lskd vision representations model.safetensors --last-layer-only
 
@@ -81,10 +82,10 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def record_last_layer(arguments: argparse.Namespace) -> None:
-    """Write the last layer and the classes that its rows are the templates of.
+    """Write the last layer, whose rows are the classes' templates, and the class names.
 
     Raises:
-        InputError: a flag about images is given, or the names of the classes are not known.
+        InputError: a flag about images is given, or the class names are not known.
     """
     for name in OF_IMAGES:
         if (value := getattr(arguments, name, None)) is not None:
@@ -110,11 +111,11 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
 
 
 def origin_of(loaded: Loaded, name: str | None) -> dict[str, Any]:
-    """Where the model comes from, in the words of :func:`lskd.measure.representation_command.provenance`.
+    """Where the model comes from, as arguments of :func:`lskd.measure.representation_command.provenance`.
 
     Args:
         loaded: the model.
-        name: timm's, where the command line has it.
+        name: timm's name of the model, if the command line has it.
     """
     checkpoint = loaded.checkpoint
     known = what_is_known(checkpoint, "checkpoint")

@@ -1,6 +1,6 @@
 """One model in training, teacher or student: its task, optimisation, random numbers, checkpoints and record.
 
-A run keeps everything that is its own. Runs that are trained in one process share images and teachers.
+A run holds what belongs to its model alone. Runs that are trained in one process share images and teachers.
 """
 
 import contextlib
@@ -36,9 +36,9 @@ from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 from lskd_vision.timm_model import TimmModel
 from lskd_vision.validation_fidelity import ValidationLogits
 
-VALIDATED = ("top1", "top5", "nll_loss", "teacher_agreement", "teacher_kl")  # what a row has of each validation
-OVERFLOWS = 20  # steps in a row, after which fairseq's scale is at its minimum
-# What a checkpoint has of the record.
+VALIDATED = ("top1", "top5", "nll_loss", "teacher_agreement", "teacher_kl")  # what a row of history has of a validation
+OVERFLOWS = 20  # in a row; after as many, fairseq's loss scale is at its minimum
+# The parts of the record that a checkpoint has too.
 COPIED = ("configuration", "seed", "data", "teacher", "versions", "hardware", "revision", "history", "nondeterminism")
 
 
@@ -46,12 +46,12 @@ class Run:
     """A model in training.
 
     Args:
-        config: of this training alone.
-        teacher: of a student.
-        data_name: of the data set, for the directory.
-        data_record: what its record says of the data.
-        data_config: of the model.
-        names_teacher: whether the run's name says which teacher it has: others of the command have one of the same α.
+        config: the configuration of this training.
+        teacher: the teacher, if the model is a student.
+        data_name: the data set's name, for the directory.
+        data_record: the description of the data in the run record.
+        data_config: the model's data configuration.
+        names_teacher: whether the run's name identifies its teacher, as the command has several with the same α.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Run:
         self.config, self.teacher, self.names_teacher = config, teacher, names_teacher
         self.data_record, self.data_config = data_record, data_config
         self.directory = config.run.output / (config.run.experiment or data_name) / self.name
-        self.teacher_record = teacher.record() if teacher else None  # with its score, when it is known
-        self.teacher_logits: ValidationLogits | None = None  # of a student, when its teacher is scored
+        self.teacher_record = teacher.record() if teacher else None  # with its score, once it is known
+        self.teacher_logits: ValidationLogits | None = None  # of a student, once its teacher is scored
         self.next_epoch = 0
         self.best: float | None = None
         self.failure: str | None = None
@@ -75,10 +75,10 @@ class Run:
 
     @property
     def name(self) -> str:
-        """``<model>_a<α>_T<T>_s<seed>``; α is the teacher's of a student, the model's own of a teacher.
+        """``<model>_a<α>_T<T>_s<seed>`` for a student, with its teacher's α; ``<model>_a<α>_s<seed>`` for a teacher.
 
-        Behind T stand the loss and what else of it is not the paper's, see :attr:`DistillationConfig.name`; and, where
-        a command has several teachers of one α, ``_t`` and the first digits of this one's fingerprint.
+        T is followed by the settings of the loss that are not the paper's, see :attr:`DistillationConfig.name`; and,
+        if a command has several teachers with the same α, by ``_t`` and the first digits of this one's fingerprint.
         """
         model, seed = self.config.model.model.replace("/", "-").replace(":", "-"), self.config.run.seed
         if self.teacher is None:
@@ -90,26 +90,26 @@ class Run:
 
     @property
     def class_names(self) -> list[str]:
-        """Of the data, in the order of their labels."""
+        """The data's class names, in the order of their labels."""
         return self.data_record["classes"]
 
     @property
     def distils_features(self) -> bool:
-        """Whether features are distilled, too or alone."""
+        """Whether features are distilled, alone or with the logits."""
         return self.config.distillation.kd_distill_type in ("overhaul", "feature")
 
     @property
     def kind(self) -> tuple[str, Teacher | None]:
-        """Equal for runs whose models differ in nothing but their initial weights."""
+        """A key that is equal for runs whose models differ only in their initial weights."""
         return self.config.model.model, self.teacher if self.distils_features else None
 
     @functools.cached_property
     def parameters(self) -> int:
-        """Of the model, without what feature distillation adds to it."""
+        """The model's number of parameters, without the layers that feature distillation adds."""
         return parameter_count(meta_model(self.config.model, self.config.input, len(self.class_names)))
 
     def build_model(self) -> TimmModel | StudentWithConnectors | StudentWithProjection:
-        """The model before the first step: a function of ``--seed`` and the options of the model alone."""
+        """Build the initial model, which depends on ``--seed`` and the model's options alone."""
         with RandomStream(torch.device("cpu"), self.config.run.seed):
             model = build(self.config.model, self.config.input, self.class_names)
             if self.config.distillation.kd_distill_type == "token":
@@ -124,7 +124,7 @@ class Run:
         """Make everything that training needs, and resume from the last checkpoint if there is one.
 
         Args:
-            batches_per_epoch: of this process.
+            batches_per_epoch: the number of batches of this process.
         """
         config, device = self.config, self.config.device.torch_device
         self.images_per_epoch = batches_per_epoch * config.optimisation.batch_size * config.processes.world_size
@@ -155,12 +155,12 @@ class Run:
         ids_of: Callable[[int], Sequence[object]] = lambda batch: [f"batch {batch}"],
         together: int = 1,
     ) -> None:
-        """Before the first batch of an epoch.
+        """Prepare for the first batch of an epoch.
 
         Args:
             epoch: from 0.
             ids_of: gives the images of a batch, for messages.
-            together: how many models are trained in this process in this epoch: they share its time.
+            together: how many models are trained in this process in this epoch, sharing its time.
         """
         self.ids_of, self.together = ids_of, together
         if isinstance(self.task, DistillationTask):
@@ -169,7 +169,7 @@ class Run:
         self.task.train()
         self.optimisation.optimizer.zero_grad()
         self.means = EpochMeans(self.config.device.torch_device, self.config.device.scales_loss)
-        self.before: tuple[Any, ...] | None = None  # the step before, for check_last_step
+        self.before: tuple[Any, ...] | None = None  # the previous step, for check_last_step
         self.began = time.monotonic()
         device, seed = self.config.device.torch_device, self.config.run.seed
         self.random = RandomStream(device, seed, epoch, self.config.processes.rank)
@@ -177,14 +177,14 @@ class Run:
     def step(
         self, images: Tensor, target: Tensor, teacher_output: TeacherOutput | None, epoch: int, batch: int
     ) -> None:
-        """Forward, backward and, where a group of batches is complete, an update.
+        """Run forward and backward and, if a group of batches is complete, an update.
 
         Args:
             images: (N, C, H, W), normalised as the run's data configuration says.
-            target: (N,) labels, or (N, K) mixed ones.
+            target: (N,) labels, or (N, K) mixed labels.
             teacher_output: for the same images.
             epoch: from 0.
-            batch: of the epoch, from 0.
+            batch: the batch's number in the epoch, from 0.
         """
         together, complete = self.optimisation.group_of(batch)
         self.check_last_step()
@@ -196,16 +196,16 @@ class Run:
             self.optimisation.backward(result["loss"] / together, complete)
         if complete:
             self.optimisation.end_update(epoch, batch)
-        taught = None if teacher_output is None else teacher_output.logits  # of an ensemble a list
+        taught = None if teacher_output is None else teacher_output.logits  # a list for an ensemble
         taught = [taught] if isinstance(taught, Tensor) else taught or []
         self.before = (batch, result["loss"].detach(), target, result["output"].detach(), *taught)
         self.means.add(result, len(target))
 
     def check_last_step(self) -> None:
-        """Fail if the loss of the last step was not finite, and keep its batch. By now, a GPU has computed it.
+        """Fail if the loss of the last step was not finite, and save its batch. By now, a GPU has computed it.
 
-        With a loss scaler only after :data:`OVERFLOWS` such steps in a row: it reduces its scale. With several
-        processes the training ends with the epoch, so that none waits for another.
+        With a loss scaler, which reduces its scale, fail only after :data:`OVERFLOWS` such steps in a row. With several
+        processes, training only ends with the epoch, so that none waits for another.
         """
         if self.before is None:
             return
@@ -219,7 +219,7 @@ class Run:
         self.failure = keep_batch(self.directory, self.ids_of(batch), loss, self.record.configuration, tensors)
 
     def end_epoch(self) -> dict[str, float]:
-        """The means of the epoch over all processes; afterwards these have the same BatchNorm statistics."""
+        """Return the means of the epoch over all processes, and average their BatchNorm statistics."""
         self.check_last_step()
         means = self.means.of_all_processes()
         if self.config.processes.distributed:
@@ -241,8 +241,9 @@ class Run:
         Args:
             epoch: from 0.
             training: means, from :meth:`end_epoch`.
-            validation: by model, ``""`` and ``"_ema"``: :func:`lskd.measure.accuracy.accuracy_metrics`, and a student's
-                fidelity to its teacher; empty after an epoch without validation.
+            validation: for the weights, ``""``, and their average, ``"_ema"``:
+                :func:`lskd.measure.accuracy.accuracy_metrics`, and a student's fidelity to its teacher; empty after an
+                epoch without validation.
         """
         rate = self.optimisation.rate
         self.seconds += time.monotonic() - self.began
@@ -269,22 +270,22 @@ class Run:
                 self.record.add_metrics("valid", name, {f"{key}{suffix}": value for key, value in metrics.items()})
         if self.config.processes.rank == 0:
             state = self.state(epoch, score)
-            # The best first: a kill between the two repeats the epoch, with the same result.
+            # The best first: after a kill between the two, the epoch is repeated with the same result.
             for name in [BEST] * better + [LAST]:
                 save_checkpoint(self.directory / name, state)
             self.write_log()
             write_training_record(self.record, self.directory, [LAST] + [BEST] * better)
 
     def write_log(self) -> None:
-        """Write ``train.log`` anew from the record: also after a kill and a resumption it has each epoch once.
+        """Rewrite ``train.log`` from the record, so that it has each epoch once even after a kill and a resumption.
 
-        It precedes ``run.json``, as a run that has ended by its record is not resumed.
+        It is written before ``run.json``, because a run that has ended according to its record is not resumed.
         """
         sizes = self.parameters, self.teacher.parameters if self.teacher else 0
         write_text(self.directory / LOG, log_text(self.name, self.record, *sizes, self.images_per_epoch))
 
     def state(self, epoch: int, score: float | None) -> dict[str, Any]:
-        """A checkpoint in timm's format, of plain values; ``lskd`` has how it was made."""
+        """A checkpoint in timm's format, of plain values; ``lskd`` holds this project's record of the training."""
         args = stored_args(self.config, len(self.class_names))
         state = {"epoch": epoch, "arch": self.config.model.model, "version": 2, "args": args, "metric": score}
         state |= self.optimisation.state()
@@ -295,7 +296,7 @@ class Run:
         return state
 
     def restore(self) -> None:
-        """Resume from the last checkpoint, which is whole even where a kill kept the record from being written."""
+        """Resume from the last checkpoint, which is complete even if a kill kept the record from being written."""
         path = self.directory / LAST
         state = read_state(path, "--resume")
         try:

@@ -1,4 +1,4 @@
-"""The directory of a run before it starts: whether it holds the same run already, and everything to resume from."""
+"""Check the directory of a run before it starts: whether it holds the same run already, and all to resume from."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -28,10 +28,10 @@ DIFFERENCES: dict[str, Callable[[Run], object]] = {
 
 
 def check_directories_differ(runs: Sequence[Run]) -> None:
-    """Check that no two runs of a command have the same directory, whose name has six digits of α and T.
+    """Check that no two runs of a command have the same directory, whose name has only six digits of α and T.
 
     Raises:
-        InputError: two have; the message has the flag in which they differ.
+        InputError: two have; the message names the flag in which they differ.
     """
     for first, second in itertools.combinations(runs, 2):
         if first.directory == second.directory:
@@ -45,7 +45,7 @@ def check_directory(run: Run) -> int:
     """Check that a run's directory is new, or holds this run with everything to resume from.
 
     Returns:
-        How many epochs its record has.
+        The number of epochs in its record.
 
     Raises:
         InputError: it holds something else, another run, or the run's teacher; ``--resume`` is not given; or a part of
@@ -82,14 +82,14 @@ def check_directory(run: Run) -> int:
 
 
 def is_of_its_teacher(run: Run) -> bool:
-    """Whether a run's directory holds a student of the run's own teacher, as after a command that had only this one."""
+    """Whether a run's directory holds a student of the same teacher, as after a command with this teacher alone."""
     record = read_run(run.directory)
     of = look_up(msgspec.structs.asdict(record), "teacher", "fingerprint") if record else None
     return of is not None and run.teacher is not None and of == run.teacher.fingerprint
 
 
 def check_state(run: Run, path: Path) -> None:
-    """Check that a checkpoint is of this run, and has everything to resume from.
+    """Check that a checkpoint belongs to this run, and has everything to resume from.
 
     Raises:
         InputError: it is of another run, lacks something, or cannot be read.
@@ -119,7 +119,7 @@ def check_state(run: Run, path: Path) -> None:
 
 
 def _has_layers_beside(run: Run, model: TimmModel) -> bool:
-    """Whether layers are trained beside a run's student, which fit its features to the teacher's."""
+    """Whether extra layers are trained with a run's student, to map its features to the teacher's."""
     if run.teacher is None or not run.distils_features:
         return False
     width = run.teacher.feature_width  # None: features of stages
@@ -131,7 +131,7 @@ def another_run(run: Run, made: Mapping[str, Any]) -> str | None:
 
     Args:
         run: this one.
-        made: how the other was made, from a run record or a checkpoint.
+        made: the other's settings, data and teacher, from a run record or a checkpoint.
     """
     host = look_up(made, "configuration", "host")
     ours = own_settings(stored_args(run.config, len(run.class_names)))
@@ -147,7 +147,7 @@ def another_run(run: Run, made: Mapping[str, Any]) -> str | None:
 
 
 def _check_own_files(run: Run) -> None:
-    """Check that a run does not replace its teacher's checkpoint. Raises InputError."""
+    """Check that a run does not overwrite its teacher's checkpoint. Raises InputError."""
     for teacher in run.teacher.paths if run.teacher else []:
         for own in map(run.directory.joinpath, CHECKPOINTS):
             if own.exists() and own.samefile(teacher):

@@ -1,4 +1,4 @@
-"""What a training prints of several runs: at the start, within an epoch, and at the end."""
+"""The lines that training prints about several runs: at the start, within an epoch, and at the end."""
 
 import time
 from collections import Counter
@@ -11,12 +11,12 @@ from lskd_vision.run_record import BEST, LAST
 
 
 def start_lines(runs: Sequence[Run], groups: Sequence[Sequence[Run]], data_name: str) -> list[str]:
-    """What is trained: how many runs, the models and the teachers; the data have lines of their own.
+    """Describe what is trained: the number of runs, the models and the teachers; the data have separate lines.
 
     Args:
-        runs: of the command.
-        groups: those that have not ended, as they are trained, one group after the other.
-        data_name: of the data set.
+        runs: all runs of the command.
+        groups: the unfinished runs, in groups that are trained one after the other.
+        data_name: the data set's name.
     """
     unfinished = [run for group in groups for run in group]
     parts = [f"runs     {len(runs)} of {runs[0].config.optimisation.epochs} epochs each on {data_name}"]
@@ -36,7 +36,7 @@ def start_lines(runs: Sequence[Run], groups: Sequence[Sequence[Run]], data_name:
 
 
 def batch_lines(runs: Sequence[Run], batch: int, batches: int) -> list[str]:
-    """A line for each run that has not failed, after a batch, from 1, of the epoch's."""
+    """A line for each run that has not failed, after batch ``batch``, from 1, of the epoch's ``batches``."""
     lines = []
     width = max(len(run.name) for run in runs)
     for run in runs:
@@ -50,9 +50,9 @@ def batch_lines(runs: Sequence[Run], batch: int, batches: int) -> list[str]:
 
 
 def table(runs: Sequence[Run]) -> str:
-    """The results of the runs: best and last accuracy on the validation split, and where everything is.
+    """The results of the runs: best and last accuracy on the validation split, and their directory.
 
-    Where there is a moving average of the weights, its accuracy, by which the best checkpoint is chosen.
+    If there is a moving average of the weights, its accuracy is shown, by which the best checkpoint is chosen.
     """
     width = max(len(run.name) for run in runs)
     lines = [f"{'run':<{width}} {'best top-1':>12} {'last top-1':>12}"]

@@ -1,4 +1,4 @@
-"""The run record of an image model, and the same facts in its checkpoints."""
+"""The run record of an image model, and the same information in its checkpoints."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from lskd_vision.checkpoints import Checkpoint
 from lskd_vision.config import DatasetConfig, EvaluationConfig, TrainingConfig
 from lskd_vision.data import DataConfig, Split, fingerprint, read_split
 
-PREPARATION = ("input_img_mode", "max_pixel_value")  # of an image, beside the data configuration
+PREPARATION = ("input_img_mode", "max_pixel_value")  # of an image, besides the data configuration
 CHECKPOINTS = LAST, BEST = "last.pth.tar", "model_best.pth.tar"  # of every run, in its directory
 
 
@@ -22,7 +22,7 @@ def new_record(
     data_record: dict[str, Any],
     teacher_record: dict[str, Any] | None,
 ) -> RunRecord:
-    """The record of a training that starts; ``teacher_record`` is a student's, see :meth:`Teacher.record`."""
+    """Make the record of a new training; ``teacher_record`` is for a student, see :meth:`Teacher.record`."""
     loss, temperature = config.distillation, config.distillation.temperature
     args = stored_args(config, len(data_record["classes"]))
     configuration = {
@@ -50,19 +50,19 @@ def new_record(
         nondeterminism=nondeterminism(
             config.device.torch_device.type,
             config.processes.world_size,
-            compiled=bool(loss.distils or config.run.torchcompile),  # the distillation loss is, on a GPU
+            compiled=bool(loss.distils or config.run.torchcompile),  # the distillation loss is compiled on a GPU
             switches=switches(),
         ),
     )
 
 
 def stored_args(config: TrainingConfig, num_classes: int) -> dict[str, Any]:
-    """A training's configuration as its record and its checkpoints have it: plain values under timm's names."""
+    """A training's configuration as stored in its record and its checkpoints: plain values under timm's names."""
     return plain(config.stored() | {"num_classes": num_classes})
 
 
 def own_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, of those that a record stores under ``host``, that change the result of a training."""
+    """Select, of the settings that a record stores under ``host``, those that change the result of a training."""
     return {key: value for key, value in arguments.items() if key not in INCIDENTAL and key != "data_config"}
 
 
@@ -86,14 +86,14 @@ def _made(configuration: Mapping[str, Any]) -> dict[str, Any]:
 def other_images(
     record: RunRecord, config: EvaluationConfig, split: str, data: Split, data_config: DataConfig
 ) -> str | None:
-    """How images differ from those of a run's data, or in their preparation; None if they do not.
+    """How images or their preprocessing differ from those of a run; None if they do not.
 
     Args:
-        record: of the run.
-        config: with which the images were loaded.
-        split: its name.
+        record: the run's record.
+        config: the configuration with which the images were loaded.
+        split: the split's name.
         data: the split.
-        data_config: of the model.
+        data_config: the model's data configuration.
     """
     host = record.configuration["host"]
     theirs = host["data_config"] | {name: host.get(name) for name in PREPARATION}
@@ -109,8 +109,8 @@ def other_images(
 def _is_of(
     recorded: Mapping[str, Any], host: Mapping[str, Any], config: DatasetConfig, split: str, data: Split
 ) -> bool:
-    """Whether a split is of the data in a run's record."""
-    known = recorded.get("split_fingerprints", {})  # earlier versions wrote one of both splits together
+    """Whether a split belongs to the data in a run's record."""
+    known = recorded.get("split_fingerprints", {})  # earlier versions wrote one for both splits together
     if split in known:
         return fingerprint(data) == known[split]
     names = host["train_split"], host["val_split"]
@@ -122,7 +122,7 @@ def _is_of(
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` as JSON and safe checkpoints hold them: paths become strings, tuples lists."""
+    """Convert values to types that JSON and safe checkpoints can hold: paths to strings, tuples to lists."""
 
     def convert(value: object) -> object:
         if isinstance(value, Path):

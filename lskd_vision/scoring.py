@@ -26,17 +26,17 @@ from lskd_vision.teacher_checks import check_score
 from lskd_vision.validation_fidelity import KEPT_BYTES, ValidationLogits
 
 logger = logging.getLogger("lskd_vision")
-SAMPLES = 2000  # of the validation split, from which a teacher's label smoothing is estimated
+SAMPLES = 2000  # validation images from which a teacher's label smoothing is estimated
 
 
 def score_teachers(runs: Sequence[Run], data: Data) -> None:
-    """Score the teachers of ``runs``, unless the runs' records have it already; each run keeps the result.
+    """Score the teachers of ``runs``, unless the runs' records have the scores; each run keeps the result.
 
     Each run gets its teacher's logits for the validation images, from the same pass or, if there is none, from that of
-    the first validation. If a teacher's configuration does not have its α, it is estimated from its outputs.
+    the first validation. If a teacher's configuration does not give its α, it is estimated from its outputs.
 
     Raises:
-        InputError: outputs that are not finite, or a teacher of the other order of the data's classes.
+        InputError: a teacher's outputs are not finite, or its classes are in the other order than the data's.
     """
     free = KEPT_BYTES
     for _, same in itertools.groupby(sorted(runs, key=image_key), key=image_key):
@@ -62,7 +62,7 @@ def score_teachers(runs: Sequence[Run], data: Data) -> None:
 
 
 def _validation_logits(teacher: Teacher, student: Run, data: Data, free: int) -> ValidationLogits:
-    """The logits of a student's teacher for the validation images of this process, kept if they fit into free bytes."""
+    """The logits of a student's teacher for this process's validation images, kept if they fit into ``free`` bytes."""
     images, classes = math.ceil(len(data.val) / student.config.processes.world_size), len(data.class_names)
     normalisation = Normalisation.of(student.data_config, student.config.device.torch_device)
     size = 4 * images * classes
@@ -74,7 +74,7 @@ def _validation_logits(teacher: Teacher, student: Run, data: Data, free: int) ->
 
 
 def _recorded(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """The score of their teacher in the records of all these runs; None if one of them does not have it."""
+    """The teacher's score from the records of its students' runs; None unless all of them have it."""
     records = [read_run(run.directory) for run in runs]
     teachers = [record.teacher for record in records if record and record.teacher and record.teacher["valid"]]
     return {key: teachers[0][key] for key in ("valid", "label_smoothing")} if len(teachers) == len(runs) else None
@@ -86,19 +86,19 @@ def score(
     class_names: Sequence[str],
     config: EvaluationConfig,
 ) -> list[dict[str, Any]]:
-    """``valid`` and ``label_smoothing`` of each teacher, as a student's record has them, from one pass over the images.
+    """Score teachers in one pass over the images: ``valid`` and ``label_smoothing`` of each, for a student's record.
 
     Args:
-        logits: of at least one teacher, for these images; they keep them.
-        batches: of the validation split, as the students get them.
-        class_names: of the data.
-        config: where the teachers are, in which precision they compute, and the size of a batch.
+        logits: of at least one teacher, for these images; the pass fills them.
+        batches: the validation split, as the students get it.
+        class_names: the data's class names.
+        config: the teachers' device and precision, and the batch size.
 
     Raises:
-        InputError: as :func:`score_teachers`.
+        InputError: as for :func:`score_teachers`.
     """
     order = OtherOrder.of(class_names)
-    # Every so many from all of a split, which may be in the order of its classes.
+    # Every so many images from all of the split, which may be in the order of its classes.
     step = max(1, len(batches) * config.validation_batch_size // SAMPLES)
     teachers = [each.teacher for each in logits]
     sampled: list[list[np.ndarray]] = [[] for _ in teachers]

@@ -1,7 +1,7 @@
-"""A timm task that distils: the forward pass of one student and its loss, for any timm model on either side.
+"""A timm task for distillation: the forward pass and the loss of one student, for any timm models.
 
-A teacher's output can be passed in, so that many students share one forward pass of their teacher. What is distilled
-beside or in place of the logits is in :mod:`lskd_vision.task_kinds`.
+A teacher's output can be passed in, so that many students share one forward pass of their teacher. Tasks that distil
+features or a separate token are in :mod:`lskd_vision.task_kinds`.
 """
 
 from typing import Any
@@ -29,18 +29,18 @@ class DistillationTask(ClassificationTask):
         model: the student, a timm model.
         teacher: its teacher; may be None if every call passes the teacher's output.
         temperature: T, from 10⁻⁶ to 10⁵.
-        student_temperature: the student's own temperature, the same as T when None.
+        student_temperature: the student's own temperature; when None, T, or 1 for the losses ``mse`` and ``wttm``.
         kd_weight: β, in [0, 1]; the paper's 1 leaves the hard labels out.
         label_smoothing: α of the hard-label loss, in [0, 1).
-        criterion: the hard-label loss, of logits and labels, in place of H: it smooths labels itself.
-        loss: the distillation term, see :func:`lskd.loss.distillation.distillation_loss`, as the two that follow.
-        nckd_weight: of the loss ``decoupled``.
-        gradient_scale: of the distillation term; with ``match``, of the batch of all processes.
-        normalisation: of the student's inputs, which is replaced by the teacher's; the student model's own when None.
-        device: of the student.
+        criterion: a hard-label loss of logits and labels to use instead of H; it smooths labels itself.
+        loss: the distillation term; for this and the next two, see :func:`lskd.loss.distillation.distillation_loss`.
+        nckd_weight: for the loss ``decoupled``.
+        gradient_scale: for the distillation term; ``match`` is over the batch of all processes.
+        normalisation: that of the student's inputs, which are renormalised for the teacher; the model's own when None.
+        device: the student's device.
 
     Raises:
-        ValueError: a setting out of range, or one that does not go with the loss.
+        ValueError: a setting is out of range, or cannot be combined with the loss.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class DistillationTask(ClassificationTask):
         normalisation: Normalisation | None = None,
         device: torch.device | None = None,
     ) -> None:
-        # Of plain labels, H is a part of distillation_loss.
+        # For plain labels, distillation_loss computes H.
         self.fused_task_loss = criterion is None
         criterion = criterion or SmoothedCrossEntropy(label_smoothing=label_smoothing)
         super().__init__(model, criterion=criterion, device=device, verbose=False)
@@ -73,24 +73,24 @@ class DistillationTask(ClassificationTask):
             "gradient_scale": gradient_scale,
         }
         check_settings(**self.settings)
-        self.teacher = [teacher]  # in a list, which nn.Module does not look into
+        self.teacher = [teacher]  # in a list, so that nn.Module does not register it
         if teacher is not None and normalisation is None:
             normalisation = Normalisation.of(input_config(unwrap_model(self.get_eval_model())), self.device)
         self.normalisation = normalisation
 
     def forward(self, input: Tensor, target: Tensor, teacher_output: TeacherOutput | None = None) -> dict[str, Tensor]:
-        """The loss of a batch, and the other scalars that are logged.
+        """Compute the loss of a batch, and the other scalars that are logged.
 
         Args:
             input: (N, C, H, W), normalised for the student.
             target: (N,) class indices, or (N, K) mixed labels.
-            teacher_output: for the same images; the task's own teacher computes it when None.
+            teacher_output: for the same images; when None, the task's own teacher computes it.
 
         Returns:
             ``output`` (N, K), the student's logits, and scalars, means over the images, in nats: ``loss``, which is
             differentiable, ``kd_loss`` (T_s²·KL), ``task_loss`` (hard labels, smoothed), ``nll_loss`` (T = 1, not
-            smoothed), ``teacher_entropy`` (at T); ``teacher_agreement`` in %. All are 0 of no images. In training also
-            ``gradient_square`` and ``gradient_square_t1``, see :class:`lskd.loss.types.MeasuredSums`.
+            smoothed), ``teacher_entropy`` (at T); ``teacher_agreement`` in %. All are 0 for an empty batch. In training
+            also ``gradient_square`` and ``gradient_square_t1``, see :class:`lskd.loss.types.MeasuredSums`.
         """
         teacher_output = teacher_output or self._run_teacher(input)
         return self._losses(self.trainable_module(input), target, teacher_output)
@@ -106,7 +106,7 @@ class DistillationTask(ClassificationTask):
             raise ValueError("target: mixed labels (must be one an image: the loss decoupled sets it apart)")
         labels = target.argmax(1) if mixed else target
         separate = mixed or not self.fused_task_loss
-        # A batch of several processes is matched as one: each sees a part of it, of the same size.
+        # The batches of several processes, of the same size, are matched as one.
         all_reduce = torch.distributed.all_reduce if torch.distributed.is_initialized() else None
         settings: dict[str, Any] = self.settings | ({"kd_weight": 1.0} if separate else {})
         sums = distillation_loss(
@@ -131,7 +131,7 @@ class DistillationTask(ClassificationTask):
         }
 
     def _with_criterion(self, kd_loss: Tensor, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and its hard-label term; a term of weight 0 is left out, even where it is not finite."""
+        """The loss and its hard-label term; a term of weight 0 is left out, even if it is not finite."""
         kd_weight = self.settings["kd_weight"]
         task_loss = self.criterion(logits if kd_weight < 1 else logits.detach(), target)
         if kd_weight in (0, 1):

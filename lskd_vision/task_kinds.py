@@ -1,6 +1,6 @@
-"""The tasks of ``--kd-distill-type``: what is distilled beside the logits, or in their place.
+"""The tasks of ``--kd-distill-type``, which distil features or a separate token, besides or instead of the logits.
 
-Another kind is a class here, a value of ``--kd-distill-type``, and a line in :func:`make_task`.
+To add a kind, add a class here, a value of ``--kd-distill-type``, and a line in :func:`make_task`.
 """
 
 from typing import Any, ClassVar
@@ -20,10 +20,10 @@ from lskd_vision.teacher import Normalisation, Teacher, TeacherOutput
 
 
 class _WithLayersBeside(DistillationTask):
-    """A student that is trained with layers that fit its features to the teacher's.
+    """A task whose student is trained with extra layers that map its features to the teacher's.
 
     The trained module has the student as ``student``, and the layers, or None, under the name :attr:`beside`;
-    checkpoints keep the two apart, so that the student's weights are a plain model's.
+    checkpoints keep the two apart, so that the student's weights are those of a plain model.
     """
 
     beside: ClassVar[str]
@@ -34,7 +34,7 @@ class _WithLayersBeside(DistillationTask):
         return None if module is None else unwrap_model(module).student
 
     def get_task_state(self, module: nn.Module | None = None, ema: bool = False) -> dict[str, Any]:
-        """The weights of the layers, for checkpoints; empty where there are none."""
+        """The weights of the layers, for checkpoints; empty if there are none."""
         layers = self._layers(ema)
         return {self.beside: layers.state_dict()} if layers is not None else {}
 
@@ -46,7 +46,7 @@ class _WithLayersBeside(DistillationTask):
             layers.load_state_dict(state[self.beside], strict=strict)
 
     def get_clip_parameters(self, exclude_head: bool = False) -> list[nn.Parameter]:
-        """The parameters whose gradients are clipped; without the weight and bias of the student's last layer."""
+        """The parameters whose gradients are clipped; ``exclude_head`` leaves out the student's last layer."""
         student = list(unwrap_model(self.trainable_module).student.parameters())
         layers = self._layers(ema=False)
         return student[: -2 if exclude_head else None] + ([] if layers is None else list(layers.parameters()))
@@ -59,7 +59,7 @@ class _WithLayersBeside(DistillationTask):
 class OverhaulDistillationTask(_WithLayersBeside):
     """Heo et al. 2019: feature distillation before the last ReLU of four stages, with distillation as the task loss.
 
-    The trained module is the student with its connectors. ``feature_loss`` is among the scalars, weighted.
+    The trained module is the student with its connectors. The scalars include the weighted ``feature_loss``.
     """
 
     beside = "connectors"
@@ -71,7 +71,7 @@ class OverhaulDistillationTask(_WithLayersBeside):
         self.margins = margins
 
     def forward(self, input: Tensor, target: Tensor, teacher_output: TeacherOutput | None = None) -> dict[str, Tensor]:
-        """As :meth:`DistillationTask.forward`; the teacher's output must have its features."""
+        """As :meth:`DistillationTask.forward`; the teacher's output must include its features."""
         teacher_output = teacher_output or self._run_teacher(input)
         logits, features = self.trainable_module(input, with_features=True)
         result = self._losses(logits, target, teacher_output)
@@ -80,18 +80,18 @@ class OverhaulDistillationTask(_WithLayersBeside):
 
 
 class FeatureDistillationTask(_WithLayersBeside):
-    """timm's task of this name: the student's features before the last layer learn the teacher's, its logits labels.
+    """timm's task of this name: the student's penultimate features learn the teacher's, and its logits the labels.
 
-    The loss is ``(1-w)·mean((f_student - f_teacher)²) + w·H(y, p)``, with the mean over images and features; those of
-    the student are projected to the teacher's width where it is another. Both terms are computed in float32. The
+    The loss is ``(1-w)·mean((f_student - f_teacher)²) + w·H(y, p)``, with the mean over images and features; the
+    student's features are projected to the teacher's width if it differs. Both terms are computed in float32. The
     teacher's logits are only compared with the student's, for the scalars.
 
     Args:
         model: the student with its projection, see :func:`lskd_vision.pooled_features.with_projection`.
         teacher: one that gives these features.
-        task_loss_weight: w, of the labels' loss, between 0 and 1.
-        criterion: the labels' loss.
-        settings: as :class:`DistillationTask`; there is no temperature.
+        task_loss_weight: w, the weight of the hard-label loss, between 0 and 1.
+        criterion: the hard-label loss.
+        settings: as for :class:`DistillationTask`; there is no temperature.
     """
 
     beside = "projection"
@@ -120,18 +120,18 @@ class FeatureDistillationTask(_WithLayersBeside):
 
 
 class TokenDistillationTask(DistillationTask):
-    """A model with a head for the teacher, such as a distilled DeiT: labels train its head, the teacher the other.
+    """Distil into a model with a second head, such as a distilled DeiT: labels train one head, the teacher the other.
 
-    In evaluation the model's logits are the mean of the two. As timm's task of this name; the distillation term is any
-    of :class:`DistillationTask`, or with ``hard`` the cross entropy to the teacher's class.
+    In evaluation the model's logits are the mean of the two. As in timm's task of this name; the distillation term is
+    any of :class:`DistillationTask`, or with ``hard`` the cross entropy with the teacher's class.
 
     Args:
-        model: with its distilled training on, see :func:`train_both_heads`.
-        teacher: as there.
-        task_loss_weight: of the labels' loss, between 0 and 1; what remains is that of the distillation term.
-        criterion: the labels' loss.
-        hard: learn the teacher's class alone.
-        settings: as there.
+        model: with distilled training switched on, see :func:`train_both_heads`.
+        teacher: as for :class:`DistillationTask`.
+        task_loss_weight: the weight w of the hard-label loss, between 0 and 1; the distillation term has 1-w.
+        criterion: the hard-label loss.
+        hard: learn only the teacher's class.
+        settings: as for :class:`DistillationTask`.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class TokenDistillationTask(DistillationTask):
 def _of_labels(
     logits: Tensor, target: Tensor, task_loss: Tensor, kd_loss: Tensor, task_loss_weight: float
 ) -> dict[str, Tensor]:
-    """What a task returns of the logits that labels train, and the loss with them."""
+    """The results of a task that depend on the logits that labels train, including the total loss."""
     return {
         "loss": (1 - task_loss_weight) * kd_loss + task_loss_weight * task_loss,
         "output": logits,
@@ -174,15 +174,15 @@ def _of_labels(
 
 
 def _without_gradients(result: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A task's result without the sizes of a gradient that is not taken."""
+    """A task's result without the squared norms of a gradient that is not used."""
     return {name: value for name, value in result.items() if not name.startswith("gradient_square")}
 
 
 def train_both_heads(model: nn.Module, name: str) -> None:
-    """Let a model give the logits of both heads in training.
+    """Make a model return the logits of both heads in training.
 
     Raises:
-        InputError: naming ``--model``: it has one head.
+        InputError: naming ``--model``: it has only one head.
     """
     switch: Any = getattr(model, "set_distilled_training", None)
     if switch is None:
@@ -199,15 +199,15 @@ def make_task(
     device: torch.device,
     task_loss: TaskLossConfig,
 ) -> TrainingTask:
-    """The task of a model in training: timm's classification without a teacher, distillation with one.
+    """Make the task of a model in training: timm's classification without a teacher, distillation with one.
 
     Args:
-        model: on ``device``; with its connectors or its projection where features are distilled.
-        config: of the loss.
-        teacher: of a student.
-        normalisation: of the model's inputs.
-        device: of the model.
-        task_loss: the loss of the labels.
+        model: on ``device``; with its connectors or its projection if features are distilled.
+        config: the configuration of distillation.
+        teacher: the teacher, if the model is a student.
+        normalisation: that of the model's inputs.
+        device: the model's device.
+        task_loss: the configuration of the hard-label loss.
     """
     criterion = make_task_loss(task_loss, config.smoothing)
     if teacher is None:

@@ -1,6 +1,6 @@
-"""Losses of the labels, in float32 whatever the model's precision: a label an image, or mixed labels.
+"""Hard-label losses, in float32 whatever the model's precision, for one label per image or mixed labels.
 
-Mixed labels, as mixup and cutmix make them, are (N, K) probabilities. Smoothing by α is (1-α)·y + α/K of both.
+Mixed labels, as mixup and cutmix make them, are (N, K) probabilities. Smoothing by α is (1-α)·y + α/K for both.
 """
 
 import torch.nn.functional as F
@@ -11,17 +11,17 @@ from lskd_vision.loss_config import TaskLossConfig
 
 
 class SmoothedCrossEntropy(nn.CrossEntropyLoss):
-    """The cross entropy with ``label_smoothing``, in float32 also where a CPU's autocast would leave it in bfloat16."""
+    """Cross entropy with ``label_smoothing``, in float32 also where a CPU's autocast would leave it in bfloat16."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The mean over the images, of logits (N, K) and labels (N,) or mixed ones (N, K)."""
+        """The mean loss over the images, from logits (N, K) and labels (N,) or mixed labels (N, K)."""
         return super().forward(input.float(), target)
 
 
 class SmoothedBinaryCrossEntropy(BinaryCrossEntropy):
-    """timm's binary cross entropy, a yes or no for each class, which smooths mixed labels too.
+    """timm's binary cross entropy, a binary decision for each class, which smooths mixed labels too.
 
-    In timm's script it smooths plain labels alone, and mixed ones are smoothed where they are mixed.
+    In timm's script it smooths plain labels only; mixed labels are smoothed when they are mixed.
 
     Example:
         >>> import torch
@@ -31,12 +31,12 @@ class SmoothedBinaryCrossEntropy(BinaryCrossEntropy):
     """
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
-        """The mean over the images, of logits (N, K) and labels (N,) or mixed ones (N, K)."""
+        """The mean loss over the images, from logits (N, K) and labels (N,) or mixed labels (N, K)."""
         return super().forward(x.float(), smoothed(target, x.shape[1], self.smoothing))
 
 
 def smoothed(target: Tensor, num_classes: int, label_smoothing: float) -> Tensor:
-    """(N, K) float32, labels (N,) or mixed ones (N, K) mixed with the uniform distribution.
+    """Smooth labels (N,) or mixed labels (N, K) towards the uniform distribution: (N, K) float32.
 
     >>> import torch
     >>> smoothed(torch.tensor([1]), 4, 0.2)
@@ -47,7 +47,7 @@ def smoothed(target: Tensor, num_classes: int, label_smoothing: float) -> Tensor
 
 
 def make_task_loss(config: TaskLossConfig, label_smoothing: float) -> nn.Module:
-    """The loss of the labels, (N, K) logits and labels to the mean over the images."""
+    """Make the hard-label loss, from logits (N, K) and labels to the mean over the images."""
     if not config.bce_loss:
         return SmoothedCrossEntropy(label_smoothing=label_smoothing)
     return SmoothedBinaryCrossEntropy(

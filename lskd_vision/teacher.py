@@ -1,4 +1,4 @@
-"""The teacher: a frozen model in eval mode, outside what is trained, wrapped or saved. Loading checks it."""
+"""The teacher: a frozen model in eval mode, not trained, wrapped or saved with the student. Loading checks it."""
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
@@ -24,20 +24,20 @@ from lskd_vision.pooled_features import feature_width, logits_and_features
 from lskd_vision.teacher_checks import check_teacher
 from lskd_vision.timm_model import TimmModel
 
-# Options of timm's training script and ours, and of torchvision's, that mix labels where they are not 0.
+# Options of timm's training script and ours, and of torchvision's, that mix labels unless they are 0.
 MIXING = ("mixup", "cutmix", "cutmix_minmax", "mixup_alpha", "cutmix_alpha")
 
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """A teacher's output for a batch: ``logits`` (N, K), of an ensemble a list, and its ``features`` if distilled."""
+    """A teacher's output for a batch: ``logits`` (N, K), a list for an ensemble, and ``features`` if distilled."""
 
     logits: Tensor | list[Tensor]
     features: Sequence[Tensor] = ()
 
 
 class TeacherFacts(TypedDict, total=False):
-    """What is known of a teacher's training, as :class:`Teacher` takes it."""
+    """What is known about a teacher's training, as arguments of :class:`Teacher`."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -56,18 +56,18 @@ class Normalisation:
 
     @classmethod
     def of(cls, config: DataConfig | Mapping[str, Any], device: torch.device) -> "Normalisation":
-        """From timm's data configuration."""
+        """Take it from timm's data configuration."""
         return cls(*(torch.tensor(config[name], device=device).view(1, -1, 1, 1) for name in ("mean", "std")))
 
     def equals(self, other: "Normalisation") -> bool:
-        """Whether inputs are normalised alike."""
+        """Whether both normalise inputs in the same way."""
         return torch.equal(self.mean, other.mean) and torch.equal(self.std, other.std)
 
 
 def input_config(
     model: TimmModel, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> dict[str, Any]:
-    """timm's configuration of a model, with ``mean`` and ``std`` where they are given, and one value a channel.
+    """timm's configuration of a model, with ``mean`` and ``std`` if they are given, one value per channel.
 
     timm would broadcast three means over the image of a model with one channel.
     """
@@ -78,21 +78,21 @@ def input_config(
 
 
 class Teacher:
-    """A model that gives logits, and features if they are distilled, for batches as the student gets them.
+    """A frozen model that computes logits, and features if they are distilled, for a student's batches.
 
     Args:
         model: the teacher, any timm model. It is frozen and put into eval mode.
         name: its name, for reports.
-        mean: of its inputs, per channel, of pixels from 0 to 1; its pretrained configuration's when None.
+        mean: the mean of its inputs, per channel, for pixels from 0 to 1; that of its pretrained configuration if None.
         std: likewise.
-        label_smoothing: α it was trained with; None if unknown.
+        label_smoothing: the α it was trained with; None if unknown.
         source: how that is known.
         mixed_labels: whether mixup or cutmix mixed its labels, which smooths a teacher too.
-        class_names: of its outputs, in order; None if unknown.
-        path: of its checkpoint.
-        features: also give the four features before a stage's last ReLU (Heo et al. 2019, timm's ResNets alone).
-        pooled_features: also give the features before the last layer.
-        use_batch_statistics: its BatchNorms use the statistics of the batch, and keep their own.
+        class_names: the names of its outputs, in order; None if unknown.
+        path: its checkpoint.
+        features: also compute the features before the last ReLU of the four stages (Heo et al. 2019; timm's ResNets).
+        pooled_features: also compute the features before the last layer.
+        use_batch_statistics: let its BatchNorms use the statistics of the batch, without updating their own.
         device: where it computes.
     """
 
@@ -130,12 +130,12 @@ class Teacher:
 
     @property
     def named(self) -> tuple[str, object]:
-        """The option that chose it, and its value, for errors."""
+        """The option that chose it, and its value, for error messages."""
         return ("--kd-checkpoint", self.path) if self.path else ("--kd-model-name", self.name)
 
     @property
     def paths(self) -> list[Path]:
-        """Its checkpoints, of an ensemble several."""
+        """Its checkpoints; an ensemble has several."""
         return [self.path] if self.path else []
 
     @property
@@ -147,12 +147,12 @@ class Teacher:
     def speed_up(
         self, input_size: tuple[int, int, int], channels_last: bool = False, backend: str | None = None
     ) -> None:
-        """Compute the same up to rounding in less time: fold its batch norms into its convolutions, and more.
+        """Make it faster, with the same output up to rounding: fold its batch norms into its convolutions, and more.
 
         Args:
             input_size: channels, height and width of its images.
-            channels_last: take on that memory layout.
-            backend: of torch.compile; None: it is not compiled.
+            channels_last: use that memory layout.
+            backend: for torch.compile; None for no compilation.
         """
         if self.features is None and not self.use_batch_statistics:
             self.wrapped.model = without_batch_norms(self.model, input_size)
@@ -163,7 +163,7 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, normalisation: Normalisation | None = None) -> TeacherOutput:
-        """Its output for ``images`` (N, C, H, W), normalised as given; as for itself when None."""
+        """The output for ``images`` (N, C, H, W), normalised as given; if None, as the teacher expects them."""
         images = self._normalised(images, normalisation)
         statistics = batch_statistics(self.model) if self.use_batch_statistics else contextlib.nullcontext()
         with statistics:
@@ -180,7 +180,7 @@ class Teacher:
         return [margins(norm).to(device) for norm in teacher_batch_norms(self.model)]
 
     def logits(self, images: Tensor, normalisation: Normalisation | None = None) -> Tensor:
-        """Its logits (N, K) alone, always in eval mode: for scoring."""
+        """Only the logits (N, K), always in eval mode, for scoring."""
         with torch.no_grad():
             return self.wrapped(self._normalised(images, normalisation))
 
@@ -190,7 +190,7 @@ class Teacher:
         return self.wrapped.normalize_input(images, normalisation.mean, normalisation.std)
 
     def record(self) -> dict[str, Any]:
-        """What a student's run record has of its teacher, before it is scored."""
+        """The teacher's entry in a student's run record, before the teacher is scored."""
         return {
             "paths": [str(path.resolve()) for path in self.paths],
             "model": self.name,
@@ -213,9 +213,9 @@ def load_teacher(
     """Load a teacher from a checkpoint of any origin or, without one, timm's pretrained weights, and check it.
 
     Args:
-        name: a timm model; the one that the checkpoint names when None.
+        name: a timm model; if None, the one that the checkpoint names.
         path: the checkpoint.
-        class_names: of the data, K in the order of their labels.
+        class_names: the names of the data's K classes, in the order of their labels.
         input_sizes: channels, height and width of the students' images.
         device: where it computes.
         features: see :class:`Teacher`.
@@ -223,8 +223,8 @@ def load_teacher(
         use_batch_statistics: likewise.
 
     Raises:
-        InputError: it cannot be loaded safely, has other classes, another order of them, weights that are not finite,
-            or cannot take the students' images.
+        InputError: it cannot be loaded safely, has other classes or another order of them, has weights that are not
+            finite, or cannot take the students' images.
     """
     argument = "--kd-checkpoint" if path else "--kd-model-name"
     known: TeacherFacts
@@ -255,10 +255,10 @@ def load_teacher(
 
 
 def what_is_known(checkpoint: Checkpoint, argument: str) -> TeacherFacts:
-    """What a checkpoint says of its training: label smoothing and its source, mixed labels, normalisation, classes.
+    """What a checkpoint says about its training: label smoothing and its source, mixed labels, normalisation, classes.
 
     Raises:
-        InputError: it says that this project made it, and its metadata are not valid.
+        InputError: it has a training record of this project that is not valid.
     """
     distilled = "unknown: trained with distillation"
     if checkpoint.provenance:
@@ -286,7 +286,7 @@ def what_is_known(checkpoint: Checkpoint, argument: str) -> TeacherFacts:
 
 
 def _source(args: Mapping[str, Any]) -> TeacherFacts:
-    """The source of α, the options of a training, and whether they mixed its labels."""
+    """The source of α, which is the training's options, and whether these mixed labels."""
     mixes = any(type(args.get(name)) in (int, float, list, tuple) and args[name] for name in MIXING)
     if not mixes or args.get("mixup_prob") == 0:
         return {"source": "the teacher's configuration"}

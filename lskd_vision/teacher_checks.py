@@ -1,4 +1,4 @@
-"""The checks of a teacher, before anything is trained: as it is loaded, and by its accuracy on the validation split."""
+"""Check a teacher before anything is trained: when it is loaded, and by its accuracy on the validation split."""
 
 import logging
 import math
@@ -28,13 +28,13 @@ def check_teacher(
     Args:
         model: the teacher, in eval mode.
         own_classes: the names of its classes, in the order of its outputs; None if unknown.
-        class_names: of the data, in the order of their labels.
+        class_names: the data's class names, in the order of their labels.
         input_sizes: channels, height and width of the students' images.
-        argument: what errors call the teacher.
-        value: what was given for it.
+        argument: the teacher's name in error messages.
+        value: the value that was given for it.
 
     Raises:
-        InputError: it does not, or cannot.
+        InputError: one of the checks fails.
     """
     check_finite(model.state_dict(), argument, value)
     check_classes(model.num_classes, own_classes, class_names, argument, value)
@@ -57,11 +57,11 @@ def check_score(
     """Check a teacher's predictions on the validation split; warn if they are near chance.
 
     Args:
-        counts: of its predictions.
+        counts: for its predictions.
         order: the other order of the data's classes, if there is one.
-        others: of the same predictions in that order.
-        argument: what errors call the teacher.
-        value: what was given for it.
+        others: for the same predictions in that order.
+        argument: the teacher's name in error messages.
+        value: the value that was given for it.
         half: whether it computes in float16.
 
     Raises:

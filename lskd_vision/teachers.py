@@ -1,4 +1,4 @@
-"""The teachers of a command: each loaded once, for however many students."""
+"""Load the teachers of a command, each once, however many students it has."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from lskd_vision.teacher import Teacher, load_teacher
 def load_teachers(
     configs: Sequence[TrainingConfig], data: Data, data_configs: Sequence[DataConfig]
 ) -> dict[tuple[Any, Any], Teacher]:
-    """The teachers by name and checkpoint as configured, each checked against the data and the students' input.
+    """Load the teachers, by configured name and checkpoint, each checked against the data and the students' input.
 
     Raises:
         InputError: one cannot be used, see :func:`lskd_vision.teacher.load_teacher`.
@@ -42,7 +42,7 @@ def load_teachers(
 
 
 def member_paths(path: Path | None) -> list[Path]:
-    """The checkpoints of ``--kd-checkpoint A:B``; one, or none without a checkpoint.
+    """Split ``--kd-checkpoint A:B`` into the checkpoints of an ensemble; one, or none without a checkpoint.
 
     Raises:
         InputError: one of several is empty.
@@ -54,15 +54,15 @@ def member_paths(path: Path | None) -> list[Path]:
 
 
 def check_ensemble(paths: Sequence[Path], loss: DistillationConfig, others: Sequence[Path | None] = ()) -> None:
-    """Check the checkpoints of an ensemble, and that its mean is all that is distilled.
+    """Check the checkpoints of an ensemble, and that only its mean probabilities are distilled.
 
     Args:
-        paths: of the ensemble; of fewer than two nothing is checked.
-        loss: of its students.
-        others: the command's teachers before it.
+        paths: its checkpoints; nothing is checked for fewer than two.
+        loss: its students' configuration.
+        others: the command's earlier teachers.
 
     Raises:
-        InputError: one stands twice, the ensemble does in another order, or the loss needs one teacher.
+        InputError: a checkpoint is repeated, or the ensemble is in another order, or the loss needs a single teacher.
     """
     if len(paths) < 2:
         return

@@ -57,7 +57,7 @@ INSTEAD = {
 
 
 def instead(word: str) -> str | None:
-    """What to use instead of one of timm's flags, or why there is none; None for another word.
+    """What to use instead of one of timm's flags, or why there is no such flag; None for any other word.
 
     >>> instead("--drop-connect=0.2"), instead("--data-dir")
     ('use --drop-path', None)

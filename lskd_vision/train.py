@@ -3,8 +3,8 @@
     lskd vision train --data-dir DIR --model resnet50 --smoothing 0.1
     lskd vision train --data-dir DIR --model resnet18 --kd-checkpoint TEACHER --kd-temperature 1 2 3 64
 
-Several models, seeds, temperatures and teachers are all combined. The combinations are trained in one process, which
-decodes and augments an image once and runs each teacher once; each leaves a run directory as if it had been alone.
+All combinations of models, seeds, temperatures and teachers are trained in one process, which decodes and augments an
+image once and runs each teacher once; each writes a run directory as if it had been trained alone.
 """
 
 import argparse
@@ -50,7 +50,7 @@ logger = logging.getLogger("lskd_vision")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Train every combination; the exit status is 1 where a run failed, 130 after Ctrl-C or SIGTERM."""
+    """Train every combination; the exit status is 1 if a run failed, 130 after Ctrl-C or SIGTERM."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
     configs = training_configs(arguments)
     try:
@@ -65,15 +65,15 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def train_all(configs: Sequence[TrainingConfig], arguments: argparse.Namespace) -> int:
-    """Train every configuration; the exit status is 1 where a run failed.
+    """Train every configuration; the exit status is 1 if a run failed.
 
     Args:
-        configs: of the command line.
+        configs: from the command line.
         arguments: its options, to check them against the data.
     """
     device, processes = start_processes(configs[0].device)
     configs = [replace(config, device=device, processes=processes) for config in configs]
-    common = configs[0]  # they differ in model, seed, smoothing, teacher and temperature alone
+    common = configs[0]  # they only differ in model, seed, smoothing, teacher and temperature
     check_logs(common.run)
     data = load_data(common.dataset)
     check_num_classes(vars(arguments), data.num_classes)
@@ -96,12 +96,12 @@ def train_all(configs: Sequence[TrainingConfig], arguments: argparse.Namespace) 
 
 
 def plan(configs: Sequence[TrainingConfig], data: Data) -> list[Run]:
-    """Every training as a run that has not begun, checked as far as possible before anything is written.
+    """Make a run for each configuration, and check it as far as possible before anything is written.
 
     Raises:
         InputError: a configuration does not fit the models, the teachers or what is in the output directory.
     """
-    models = {config.model.model: config for config in configs}  # of one name they are equal, and built once
+    models = {config.model.model: config for config in configs}  # equal for equal names, and built once
     data_configs = {
         name: data_config(each.input, meta_model(each.model, each.input, data.num_classes))
         for name, each in models.items()
@@ -122,13 +122,13 @@ def plan(configs: Sequence[TrainingConfig], data: Data) -> list[Run]:
     check_directories_differ(runs)
     for run in runs:
         run.next_epoch = check_directory(run)
-    if torch.distributed.is_initialized():  # no process writes while another still looks
+    if torch.distributed.is_initialized():  # no process writes while another still checks
         torch.distributed.barrier()
     return runs
 
 
 def train_groups(groups: Sequence[Sequence[Run]], data: Data) -> None:
-    """Train one group after the other; one that does not fit in memory in two halves."""
+    """Train one group after the other; one that does not fit in memory is split into halves."""
     waiting = list(groups)
     while waiting:
         group = waiting.pop(0)
@@ -146,7 +146,7 @@ def train_groups(groups: Sequence[Sequence[Run]], data: Data) -> None:
 
 
 def train(runs: Sequence[Run], data: Data) -> None:
-    """Train the runs of a group to the end, from their last checkpoints where there are some."""
+    """Train the runs of a group to the end, from their last checkpoints if there are any."""
     common, inputs = runs[0].config, runs[0].data_config
     batches = Loader.for_training(data.train, inputs, common)
     validation = Loader.for_evaluation(data.val, inputs, common)
@@ -194,9 +194,9 @@ def train(runs: Sequence[Run], data: Data) -> None:
 def train_epoch(
     runs: Sequence[Run], epoch: int, batches: Loader, normalisation: Normalisation, mixing: Mixing | None = None
 ) -> None:
-    """One pass over the training images: each teacher runs once a batch, then each student takes its step.
+    """Make one pass over the training images: each teacher runs once per batch, then each student takes its step.
 
-    Where images are mixed, teachers and students see the same mixed ones.
+    If images are mixed, teachers and students see the same mixed images.
     """
     for run in runs:
         run.begin_epoch(epoch, batches.ids, len(runs))
@@ -222,9 +222,9 @@ def train_epoch(
 
 
 def validate(runs: Sequence[Run], batches: Loader, data: Data) -> dict[Run, dict[str, dict[str, Any]]]:
-    """Results on the validation split, of the weights and of their moving averages, by run and by suffix.
+    """Metrics on the validation split, of the weights and of their moving averages, by run and by suffix.
 
-    Those of students have their fidelity to the teacher too.
+    Those of students include the fidelity to their teacher.
     """
     models: dict[tuple[Run, str], nn.Module] = {}
     fidelities: list[TeacherFidelity | None] = []

@@ -1,4 +1,4 @@
-"""The groups of flags that only training has: model, teacher, labels, optimiser, schedule, augmentation, run."""
+"""The groups of flags for training only: model, teacher, labels, optimiser, schedule, augmentation, run."""
 
 import argparse
 import functools
@@ -18,7 +18,7 @@ from lskd_vision.option_parser import add_group, assignment, number, whole
 
 
 def add_model_options(options: argparse.ArgumentParser) -> None:
-    """The model that is trained."""
+    """Add the flags of the model to train."""
     group = add_group(options, "model")
     group.add_argument("--model", nargs="+", help="timm's name, or several (default resnet50)")
     group.add_argument("--num-classes", type=positive, metavar="K", help="to be checked: those of the data")
@@ -42,7 +42,7 @@ def add_model_options(options: argparse.ArgumentParser) -> None:
 
 
 def add_teacher_options(options: argparse.ArgumentParser) -> None:
-    """The teacher and the distillation term."""
+    """Add the flags of the teacher and the distillation term."""
     group = add_group(options, "teacher and distillation")
     group.add_argument("--kd-model-name", nargs="+", metavar="MODEL", help="the teacher's model; from its checkpoint")
     group.add_argument(
@@ -89,7 +89,7 @@ def add_teacher_options(options: argparse.ArgumentParser) -> None:
 
 
 def add_label_options(options: argparse.ArgumentParser) -> None:
-    """The loss of the labels."""
+    """Add the flags of the hard-label loss."""
     group = add_group(options, "labels: the loss of a teacher in training, and beside distillation")
     group.add_argument("--task-loss-weight", type=number(0, 1), help="weight 1-β of the hard-label loss (default 0)")
     group.add_argument("--smoothing", nargs="+", type=number(0, 0.999), help="label smoothing α (0)")
@@ -100,7 +100,7 @@ def add_label_options(options: argparse.ArgumentParser) -> None:
 
 
 def add_optimiser_options(options: argparse.ArgumentParser) -> None:
-    """Steps of the optimiser."""
+    """Add the flags of the optimiser."""
     group = add_group(options, "optimiser")
     group.add_argument("-b", "--batch-size", type=positive, help="images a process and step (default 256)")
     group.add_argument("--grad-accum-steps", type=positive, help="batches for one update (default 1)")
@@ -117,7 +117,7 @@ def add_optimiser_options(options: argparse.ArgumentParser) -> None:
 
 
 def add_schedule_options(options: argparse.ArgumentParser) -> None:
-    """Epochs and the learning rate in each."""
+    """Add the flags of the number of epochs and the learning-rate schedule."""
     group = add_group(options, "schedule")
     group.add_argument("--epochs", type=positive, help="default 90, of a student 200")
     group.add_argument("--lr", type=number(0, above=True), help="learning rate (default 0.1)")
@@ -135,7 +135,7 @@ def add_schedule_options(options: argparse.ArgumentParser) -> None:
 
 
 def add_augmentation_options(options: argparse.ArgumentParser) -> None:
-    """What is done to training images, timm's."""
+    """Add the flags of augmentation, which is timm's."""
     group = add_group(options, "augmentation of an image; RandomResizedCrop and a flip by default")
     group.add_argument("--no-aug", action="store_true", help="none")
     group.add_argument("--train-crop-mode", choices=("rrc", "rkrc", "rkrr"), help="default rrc")
@@ -165,7 +165,7 @@ def add_augmentation_options(options: argparse.ArgumentParser) -> None:
 
 
 def add_run_options(options: argparse.ArgumentParser) -> None:
-    """Random numbers, where results go, how runs are started."""
+    """Add the flags of seeds, output and execution."""
     group = add_group(options, "run")
     group.add_argument("--seed", type=whole, nargs="+", help="of weights and dropout (default 42)")
     group.add_argument("--data-seed", type=whole, help="of order and augmentation (default 42)")

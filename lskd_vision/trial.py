@@ -18,10 +18,10 @@ from lskd_vision.teacher import Teacher
 def try_out(runs: Sequence[Run]) -> None:
     """Build each kind of model that is to be trained, and run it on images, in eval mode and in training.
 
-    Nothing of it is kept, and no other random numbers change.
+    The models are discarded, and no other random numbers change.
 
     Raises:
-        InputError: it cannot be built, its initial weights do not fit, or it cannot take the images.
+        InputError: a model cannot be built, its initial weights do not fit, or it cannot take the images.
     """
     for run in {run.kind: run for run in runs}.values():
         config, name, input_size = run.config, run.config.model.model, run.data_config["input_size"]
@@ -36,7 +36,7 @@ def try_out(runs: Sequence[Run]) -> None:
 
 
 def _forward(run: Run, model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
-    """A run's forward pass to the logits; also to the loss of features, which fails if they do not fit."""
+    """A run's forward pass to the logits; it also computes the loss of features, which fails if they do not fit."""
     teacher = run.teacher
     if run.config.distillation.kd_distill_type == "token":
         return functools.partial(_first_of_two, model, run.config.model.model)
@@ -54,7 +54,7 @@ def _forward(run: Run, model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def _first_of_two(model: torch.nn.Module, name: str, images: Tensor) -> Tensor:
-    """The logits of the labels' head. Raises InputError: the model has no other."""
+    """The logits of the labels' head. Raises InputError: the model has no other head."""
     heads = model(images)
     if not isinstance(heads, tuple) or len(heads) != 2:
         raise input_error("--model", name, "must have a head for the teacher, for --kd-distill-type token")
@@ -62,7 +62,7 @@ def _first_of_two(model: torch.nn.Module, name: str, images: Tensor) -> Tensor:
 
 
 def _first_of_features(model: StudentWithProjection, name: str, teacher: Teacher, images: Tensor) -> Tensor:
-    """The logits of a student. Raises InputError: it or its teacher does not give the features that it should."""
+    """The logits of a student. Raises InputError: it or its teacher does not give the expected features."""
     check_width(model.student, images, "--model", name)
     check_width(teacher.model, images, *teacher.named)
     return model(images)[0]
@@ -76,14 +76,14 @@ def check_training(
     name: str,
     device: torch.device,
 ) -> None:
-    """Check that a model in training gives logits for a batch of images.
+    """Check that a model in training mode gives logits for a batch of images.
 
     Args:
         forward: from images (N, C, H, W) to logits; it may change the model's statistics.
-        num_classes: of the logits.
+        num_classes: the number of logits per image.
         input_size: channels, height, width.
-        batch_size: images in a step; two stand for any larger number.
-        name: of the model.
+        batch_size: images in a step; two are tried for any larger number.
+        name: the model's name.
         device: where the model is.
 
     Raises:

@@ -2,9 +2,9 @@
 
     lskd vision validate runs/DATA/RUN/model_best.pth.tar --data-dir DIR
 
-A checkpoint of ``lskd_vision.train`` has its model, its data set and the preparation of its images, and the results are
-added to its run record; those of other images, or of images prepared otherwise, are printed and go to
-``--results-file``. Any other checkpoint that a teacher may come from is scored too, with ``--model``.
+A checkpoint of ``lskd_vision.train`` names its model, its data set and the preprocessing of its images, and the results
+are added to its run record; those of other images, or with other preprocessing, are only printed and written to
+``--results-file``. Any other checkpoint that can be a teacher is scored too, with ``--model``.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from lskd_vision.teacher import what_is_known
 from lskd_vision.timm_model import TimmModel
 
 logger = logging.getLogger("lskd_vision")
-# What a checkpoint's training decides where the command line does not.
+# What a checkpoint's training decides unless the command line does.
 PREPARATION = ("in_chans", "img_size", "input_size", "interpolation", "crop_pct")
 DATA = ("dataset", "input_img_mode", "max_pixel_value", "val_split")
 CLASSES = ("class_map", "class_order")
@@ -49,8 +49,8 @@ class Loaded:
     Attributes:
         checkpoint: what the file holds.
         model: in eval mode, frozen, on the CPU.
-        class_names: of its outputs, None if they are not known.
-        config: of its evaluation, on this process's device.
+        class_names: the names of its outputs; None if they are not known.
+        config: for its evaluation, on this process's device.
     """
 
     checkpoint: Checkpoint
@@ -60,7 +60,7 @@ class Loaded:
 
 
 def load(arguments: argparse.Namespace) -> Loaded:
-    """The model of ``arguments.checkpoint``; its images are prepared as in its training, unless flags say otherwise.
+    """Load the model of ``arguments.checkpoint``; images are preprocessed as in its training unless flags differ.
 
     Raises:
         InputError: it cannot be loaded, or there is no such device.
@@ -71,9 +71,9 @@ def load(arguments: argparse.Namespace) -> Loaded:
         raise input_error("--use-ema", path, "has no moving average of the weights")
     model = rebuild(checkpoint, arguments.model, "checkpoint")
     known = what_is_known(checkpoint, "checkpoint")
-    names: tuple[str, ...] = PREPARATION  # all that is taken from the training of another program
+    names: tuple[str, ...] = PREPARATION  # all that is taken from another program's training
     if checkpoint.provenance:
-        # The order of the classes belongs to the data set, and there is one.
+        # The order of the classes belongs to the data set, and only one of the two flags may give it.
         chosen = any(given.get(name) for name in ("dataset", *CLASSES))
         names += DATA + CLASSES * (not chosen)
     trained = {name: value for name in names if (value := checkpoint.args.get(name)) and not given.get(name)}
@@ -84,7 +84,7 @@ def load(arguments: argparse.Namespace) -> Loaded:
 
 
 def load_images(loaded: Loaded, split: str) -> tuple[Split, list[str], Loader]:
-    """A split, the names of its classes, and its images as the model takes them: every one once, in the split's order.
+    """Load a split, its class names, and its images preprocessed for the model: each once, in the split's order.
 
     Raises:
         InputError: no such data, or they do not fit the model.
@@ -101,13 +101,13 @@ def load_images(loaded: Loaded, split: str) -> tuple[Split, list[str], Loader]:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Score the checkpoint, print the results, and add them to the run's record if they are of its images."""
+    """Score the checkpoint, print the results, and add them to the run's record if the images are the run's."""
     path, results = arguments.checkpoint, arguments.results_file
     if results and not results.parent.is_dir():
         raise input_error("--results-file", results, "must be in a directory that exists")
     loaded = load(arguments)
     config = loaded.config
-    record = own_record(loaded.checkpoint)  # a broken one is noticed before the work
+    record = own_record(loaded.checkpoint)  # a broken one is reported before the work
     split = arguments.split or config.dataset.val_split
     data, names, batches = load_images(loaded, split)
     model = loaded.model.to(config.device.torch_device)
@@ -160,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_options(command: argparse.ArgumentParser, data_required: bool = True) -> None:
-    """The flags of :func:`load` and :func:`load_images`; the latter needs ``--data-dir``."""
+    """Add the flags of :func:`load` and :func:`load_images`; the latter needs ``--data-dir``."""
     command.add_argument("checkpoint", type=Path, help="a checkpoint of any origin")
     command.add_argument("--model", help="timm's name, where the checkpoint does not tell")
     command.add_argument("--use-ema", action="store_true", help="the moving average of the weights")

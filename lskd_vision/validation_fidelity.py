@@ -1,6 +1,6 @@
 """Fidelity of students to their teachers on the validation split, in every epoch, from one pass of each teacher.
 
-Validation images are not augmented and come in one order, so a teacher's logits for them are the same in every epoch.
+Validation images are not augmented and their order is fixed: a teacher's logits for them are the same in every epoch.
 """
 
 from torch import Tensor
@@ -9,21 +9,21 @@ from lskd.measure.fidelity_sums import FidelitySums
 from lskd_vision.config import DeviceConfig
 from lskd_vision.teacher import Normalisation, Teacher
 
-# Of the logits that one process keeps, of all its teachers: ten teachers of ImageNet-1K.
+# The limit for the logits of all teachers that one process keeps: those of ten teachers for ImageNet-1K.
 KEPT_BYTES = 2 * 2**30
 
 
 class ValidationLogits:
     """A teacher's logits for the validation images of this process, kept from the first pass over them.
 
-    They take 4·N·K bytes of the computer's memory, not the GPU's: 200 MB for ImageNet-1K's 50 000 images. The teacher
-    is in eval mode, as it is scored, also where training uses the statistics of its batches.
+    They take 4·N·K bytes of CPU memory: 200 MB for ImageNet-1K's 50 000 images. The teacher is in eval mode, as when it
+    is scored, even if training uses its batch statistics.
 
     Args:
-        teacher: whose.
-        normalisation: of the images.
-        device: of the images, and in which precision the teacher computes.
-        size: of them, in bytes; 0 if there is no memory for them, and each pass runs the teacher again.
+        teacher: the teacher.
+        normalisation: that of the images.
+        device: the device of the images, and the precision in which the teacher computes.
+        size: the size of the logits in bytes; 0 if there is no memory for them, and each pass runs the teacher again.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ValidationLogits:
         self._latest: tuple[int, Tensor] | None = None  # several students need it in turn
 
     def of_inputs(self, normalisation: Normalisation) -> "ValidationLogits":
-        """The same logits for students whose images are normalised otherwise: what is kept is shared."""
+        """The same logits for students whose images are normalised differently: stored logits are shared."""
         if self.normalisation is not None and normalisation.equals(self.normalisation):
             return self
         other = ValidationLogits(self.teacher, normalisation, self.device, self.size)
@@ -45,8 +45,8 @@ class ValidationLogits:
         """The logits (N, K), float32, of a batch.
 
         Args:
-            number: of the batch, from 0; the batches of every pass are the same.
-            images: (N, C, H, W), its own.
+            number: the batch's number, from 0; the batches of every pass are the same.
+            images: (N, C, H, W), the batch.
         """
         if self._latest is None or self._latest[0] != number:
             self._latest = number, self._logits(number, images)
@@ -74,5 +74,5 @@ class TeacherFidelity:
         self.sums.update(logits, self.teacher.batch(number, images))
 
     def metrics(self) -> dict[str, float | None]:
-        """Of the images of all processes, see :meth:`lskd.measure.fidelity_sums.FidelitySums.metrics`."""
+        """The fidelity on the images of all processes, see :meth:`lskd.measure.fidelity_sums.FidelitySums.metrics`."""
         return self.sums.all_reduce().metrics()

@@ -1,7 +1,7 @@
-"""Fit the weights of a checkpoint into a timm model: by name, by timm's own conversion, or by torchvision's order.
+"""Load the weights of a checkpoint into a timm model: by name, by timm's own conversion, or by torchvision's order.
 
-timm's conversion is that of the model's family. Weights with torchvision's names for the same network are taken by
-order: then the two networks must be shown to compute the same.
+timm's conversion is that of the model's family. Weights with torchvision's names for the same network are matched by
+order, and the two networks are then checked to compute the same.
 """
 
 import contextlib
@@ -21,24 +21,24 @@ from lskd.io.errors import input_error
 from lskd_vision.checkpoints import Checkpoint
 from lskd_vision.timm_model import TimmModel
 
-# timm has these under names that its own conversion knows (regnets), or with other parts (the auxiliary classifiers).
+# timm's own conversion knows these names (regnets), or timm's model has other parts (the auxiliary classifiers).
 NOT_BY_ORDER = ["regnet_*", "googlenet", "inception_v3"]
-TOLERANCE = 1e-6  # relative, in float64; another epsilon in the batch norms makes 1e-4 or more
+TOLERANCE = 1e-6  # relative, in float64; a different epsilon in the batch norms gives 1e-4 or more
 
 
 def number_of_classes(weights: Mapping[str, Tensor], model: TimmModel) -> int | None:
-    """The number of classes of a checkpoint of the architecture of ``model``.
+    """The number of classes of a checkpoint that has the architecture of ``model``.
 
-    ``model`` may have another number of classes, but at least one. None if its classifier is not in the weights.
+    ``model`` may have a different number of classes, but at least one. None if its classifier is not in the weights.
     """
     converted, _ = _converted(weights, model)
     return _classes(converted, model)
 
 
 def input_channels(weights: Mapping[str, Tensor], model: TimmModel) -> int | None:
-    """The number of input channels of a checkpoint of the architecture of ``model``.
+    """The number of input channels of a checkpoint that has the architecture of ``model``.
 
-    ``model`` may have another number of channels. None if its first convolution is not in the weights.
+    ``model`` may have a different number of channels. None if its first convolution is not in the weights.
     """
     converted, _ = _converted(weights, model)
     return _channels(converted, model)
@@ -48,15 +48,15 @@ def load_weights(model: TimmModel, checkpoint: Checkpoint, argument: str) -> Non
     """Load a checkpoint into a timm model; it must have every weight of the model.
 
     By name, else by timm's conversion, else by torchvision's order if the two networks compute the same logits for two
-    random images. The latter takes seconds, and a copy of the model in float64.
+    random images. This check takes seconds, and a copy of the model in float64.
 
     Args:
         model: the model.
         checkpoint: its weights.
-        argument: what errors call the checkpoint.
+        argument: the checkpoint's name in error messages.
 
     Raises:
-        InputError: the weights do not fit; the message has the first difference. ``model`` is left as it was.
+        InputError: the weights do not fit; the message names the first difference. ``model`` is unchanged.
     """
     converted, original = _converted(checkpoint.weights, model)
     made_by = f", a checkpoint of {checkpoint.arch}," if checkpoint.arch else ""
@@ -72,9 +72,9 @@ def load_weights(model: TimmModel, checkpoint: Checkpoint, argument: str) -> Non
 
 
 def _converted(weights: Mapping[str, Tensor], model: TimmModel) -> tuple[Mapping[str, Tensor], str | None]:
-    """The weights under the model's names, and the name of the torchvision network if they were taken by order.
+    """The weights under the model's names, and the name of the torchvision network if they were matched by order.
 
-    The classifier and the first convolution may be of another size. Weights that do not fit come back unchanged.
+    The classifier and the first convolution may differ in size. Weights that do not fit are returned unchanged.
     """
     if _fits(weights, model):
         return weights, None
@@ -117,7 +117,7 @@ def _timm_conversions(model: TimmModel) -> list[Callable[..., dict[str, Tensor]]
 
 
 def _torchvision_network(weights: Mapping[str, Tensor]) -> tuple[str, list[str]] | None:
-    """The torchvision network with exactly these names and shapes, and its names in its order; None without one."""
+    """The torchvision network with exactly these names and shapes, and its names in order; None if there is none."""
     for network in _candidates(weights):
         names = _names(network)
         if set(names) == weights.keys():
@@ -131,8 +131,8 @@ def _torchvision_network(weights: Mapping[str, Tensor]) -> tuple[str, list[str]]
 def _candidates(weights: Mapping[str, Tensor]) -> list[str]:
     """torchvision's classification networks that may have these names, likely ones first.
 
-    To build all of them takes 15 seconds. The networks of one of torchvision's modules have the names of their first
-    layer in common, so one of each tells which modules are worth it.
+    Building all of them takes 15 seconds. The networks of a torchvision module have the names of their first layer in
+    common, so one network of each module tells which modules to build.
     """
     common = {family: len(weights.keys() & set(_names(family[0]))) for family in _families()}
     likely = sorted((family for family in common if common[family]), key=lambda family: -common[family])
@@ -156,7 +156,7 @@ def _names(network: str) -> list[str]:
 
 
 def _torchvision_model(network: str, classes: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):  # a training after this starts from the same random numbers as without
+    with torch.random.fork_rng(devices=[]):  # does not change the random numbers of a later training
         return torchvision.models.get_model(network, weights=None, num_classes=classes)
 
 
@@ -214,7 +214,7 @@ def _wrong_names(weights: Mapping[str, Tensor], model: nn.Module) -> str | None:
 def _wrong_shapes(
     weights: Mapping[str, Tensor], model: nn.Module, open_dimensions: Mapping[str, int] | None = None
 ) -> str | None:
-    """The first name whose tensor differs from the model's in shape, its open dimension aside."""
+    """The first name whose tensor differs from the model's in shape, apart from its open dimension."""
 
     def fixed(name: str, tensor: Tensor) -> list[int | None]:
         dimension = (open_dimensions or {}).get(name)
@@ -225,12 +225,12 @@ def _wrong_shapes(
 
 
 def _without_counters(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    # Old files lack these counts of batch norm's batches, and only a momentum of None would use them.
+    # Old files lack batch norm's counters of batches, and only a momentum of None would use them.
     return {name: tensor for name, tensor in weights.items() if not name.endswith("num_batches_tracked")}
 
 
 def _open_dimensions(model: TimmModel) -> dict[str, int]:
-    """The dimension of each tensor that is the number of classes or of input channels."""
+    """By tensor, the dimension that is the number of classes or of input channels."""
     return dict.fromkeys(_classifiers(model), 0) | dict.fromkeys(_first_convolutions(model), 1)
 
 
@@ -243,7 +243,7 @@ def _first_convolutions(model: TimmModel) -> list[str]:
 
 
 def _named(model: TimmModel, role: str) -> tuple[str, ...]:
-    """The names of the modules that timm's description gives a role: one, several or none."""
+    """The names of the modules to which timm's configuration gives a role: one, several or none."""
     names = model.pretrained_cfg.get(role) or ()
     return (names,) if isinstance(names, str) else tuple(names)
 
@@ -256,7 +256,7 @@ def _channels(weights: Mapping[str, Tensor], model: TimmModel) -> int | None:
     expected = model.state_dict()
     for name in _first_convolutions(model):
         if name in weights and name in expected and weights[name].dim() > 1:
-            # Some stems fold pixels into channels: by the ratio to the model's own.
+            # Some stems fold pixels into channels: scale by the ratio in the model itself.
             return weights[name].size(1) * model.in_chans // expected[name].size(1)
     return None
 

@@ -4,7 +4,7 @@
     fairseq-train DATA-BIN --user-dir lskd_fairseq --criterion kd --temperature 1 --teacher-cache DIR …
 
 Sentences are not augmented, so a teacher's outputs for their target tokens are the same in every epoch. The features
-give back the logits of the whole vocabulary at any temperature, exact up to the stored precision. A sentence is found
+reproduce the logits of the whole vocabulary at any temperature, exact up to the stored precision. A sentence is found
 by its content, so shuffling, loader workers, several processes and other splits need no bookkeeping.
 """
 
@@ -29,24 +29,24 @@ from lskd_fairseq.checkpoints import read_checkpoint
 from lskd_fairseq.run_record import data_fingerprint
 from lskd_fairseq.teacher_checks import PairedData, dictionary_fingerprint
 
-# Odd constants of splitmix64 (Steele, Lea, Flood 2014), as int64 has them.
+# Odd constants of splitmix64 (Steele, Lea, Flood 2014), as int64.
 STEP, FIRST, SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685
 
 
 class CachedTeacher:
-    """Stored teachers that give logits for the student's target positions, as :class:`lskd_fairseq.teacher.Teacher`.
+    """Cached teachers that give logits for the student's target positions, like :class:`lskd_fairseq.teacher.Teacher`.
 
     Args:
-        directories: of caches; several are averaged in probability.
-        data: the student's.
+        directories: the caches; the probabilities of several are averaged.
+        data: the student's data.
         temperature: T at which the logits will be used.
         teacher_topk: how many logits of each row will be used; 0 for all.
 
     Attributes:
         models: always empty.
         paths: the checkpoints that the caches were made from.
-        fingerprints: of the weights of each teacher.
-        fingerprint: one over the fingerprints of all.
+        fingerprints: a SHA-256 over the weights of each teacher.
+        fingerprint: a joint fingerprint of all teachers.
         label_smoothing: the label smoothing they were trained with.
 
     Raises:
@@ -103,7 +103,7 @@ class CachedTeacher:
 
         Args:
             data: its data directories.
-            splits: that it reads.
+            splits: the splits that it reads.
             paths: the teacher's checkpoints, if they are given beside the cache.
 
         Raises:
@@ -208,6 +208,6 @@ def sentence_hashes(source: Tensor, target: Tensor, pad: int) -> Tensor:
         for shift, factor in ((30, FIRST), (27, SECOND), (31, 1)):
             mixed = (
                 mixed ^ ((mixed >> shift) & (2 ** (64 - shift) - 1))
-            ) * factor  # int64 shifts copies of its sign in
+            ) * factor  # int64 shifts in copies of its sign bit
         total += (mixed * kept).sum(1)
     return total

@@ -72,13 +72,13 @@ class Manifest:
         format: ``features`` or ``topk``.
         dtype: ``fp16`` or ``fp32``, of features or values.
         topk: k; 0 in the format ``features``.
-        temperatures: of the normalisers of the format ``topk``.
+        temperatures: those of the normalisers in the format ``topk``.
         vocabulary: V.
         dimension: d.
         teacher: ``paths``, ``weights_fingerprint`` and ``label_smoothing``, as a run record has it.
         data: ``path``, ``fingerprint``, ``pair`` and ``dictionaries``, as a run record has them.
         splits: the number of sentences of each, in the order of writing.
-        versions: of the packages that made it.
+        versions: those of the packages that made it.
         files: in the order of writing.
         finished: whether all files are written.
     """

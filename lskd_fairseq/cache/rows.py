@@ -34,11 +34,11 @@ def shards(
     """Compute the tensors of each missing shard of a split.
 
     Args:
-        there: the cache, with the shards that are written.
+        there: the cache's manifest, with the shards written so far.
         split: the name of the split.
         model: the teacher, in eval mode, on the device to use.
         layer: its output projection, on the same device.
-        dataset: of the split.
+        dataset: the split.
         pad: index of the padding token.
         arguments: ``max_tokens`` of a batch, and ``shard_mb``: a shard ends with the window that exceeds this size.
     """

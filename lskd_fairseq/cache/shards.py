@@ -31,7 +31,7 @@ class Shards:
     """The sentences of a finished cache; their rows stay on disk until they are used.
 
     Args:
-        directory: of the cache.
+        directory: the cache's directory.
         argument: its name in error messages.
 
     Attributes:
@@ -127,7 +127,7 @@ def open_cache(directory: str | os.PathLike[str]) -> Shards:
     """Open the cache in a directory; one that has not changed since this process opened it is not read again.
 
     Raises:
-        InputError: as :class:`Shards`.
+        InputError: as for :class:`Shards`.
     """
     path = Path(directory)
     try:
