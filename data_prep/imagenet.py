@@ -48,7 +48,9 @@ def manifest_in(directory: Path) -> dict[str, Any] | None:
     except InputError:
         pass
     mine = "class_index.json and manifest.json"
-    raise input_error("--dest", directory, f"has {mine} of another origin, which stay; name another directory")
+    raise input_error(
+        "--dest", directory, f"has {mine} not written by this command, which are kept; name another directory"
+    )
 
 
 def describe(directory: Path, tree: Tree, archives: dict[str, str] | None = None) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def train_transform(config: AugmentationConfig, data_config: DataConfig) -> Tran
             std=data_config["std"],
         )
     except (AssertionError, KeyError, ValueError) as error:
-        raise input_error("--aa", config.aa, f"must be a policy in timm's words: {error}") from None
+        raise input_error("--aa", config.aa, f"must be one of timm's augmentation policies: {error}") from None
     if config.rotation and not config.no_aug:
         # Before the colour transforms, which follow the crop and the flips.
         steps = transform.transforms

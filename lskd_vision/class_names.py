@@ -149,7 +149,7 @@ def check_classes(
     if num_classes != len(ours):
         raise input_error(argument, value, f"has {num_classes} classes, must be the data's {len(ours)}")
     if theirs is None:
-        say_once(f"{argument}: {value} (names no classes: whether their order is the data's is not known)")
+        say_once(f"{argument}: {value} (has no class names: cannot check that their order matches the data)")
     elif len(theirs) != len(ours):
         raise input_error(argument, value, f"names {len(theirs)} classes, must be the data's {len(ours)}")
     elif not (set(theirs) & set(ours) or _all_readings(theirs) & _all_readings(ours)):

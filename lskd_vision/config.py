@@ -235,7 +235,7 @@ class TrainingConfig(EvaluationConfig):
         if self.mixing.mixes and self.optimisation.batch_size % 2:
             raise input_error("--batch-size", self.optimisation.batch_size, "must be even: images are mixed in pairs")
         if self.mixing.mixes and self.distillation.kd_loss == "decoupled":
-            raise input_error("--kd-loss", "decoupled", "needs one label an image, --mixup and --cutmix mix them")
+            raise input_error("--kd-loss", "decoupled", "needs one label per image; --mixup and --cutmix mix labels")
         if self.task_loss.bce_loss and self.distillation.distils and not self.distillation.task_loss_weight:
             raise input_error("--bce-loss", True, "needs --task-loss-weight: without it labels are not trained on")
 

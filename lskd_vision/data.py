@@ -159,7 +159,9 @@ def read_split(config: DatasetConfig, split: str) -> Split:
         )
     if config.class_order and config.dataset:
         raise input_error(
-            "--class-order", config.class_order, f"is of folders, {config.dataset} has an order of its own"
+            "--class-order",
+            config.class_order,
+            f"applies to image folders only; {config.dataset} has its own class order",
         )
     if config.dataset in (*FOLDERS, ARRAYS):
         return read_directory(config, split)

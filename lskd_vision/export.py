@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     command = OneLineParser(prog="lskd_vision.export", **help_texts("CHECKPOINT DIR", __doc__))
     command.add_argument("checkpoint", type=Path, help="a checkpoint of any origin")
     command.add_argument("dest", type=Path, metavar="DIR", help="the folder to make; must be new")
-    command.add_argument("--model", help="timm's name, where the checkpoint does not tell")
+    command.add_argument("--model", help="timm's name, if the checkpoint does not record it")
     command.add_argument("--use-ema", action="store_true", help="the moving average of the weights")
     return command
 

@@ -149,7 +149,9 @@ class Loader:
         )
         if augmentation and not len(self.order):
             most = len(data) // config.processes.world_size
-            raise input_error("--batch-size", batch_size, f"must be at most {most}: {len(data)} images, all processes")
+            raise input_error(
+                "--batch-size", batch_size, f"must be at most {most}: {len(data)} images shared by all processes"
+            )
         check_channels(dataset, channels)
         check_white(dataset)
         batches = DataLoader(

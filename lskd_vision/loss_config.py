@@ -94,7 +94,7 @@ class DistillationConfig:
                 raise input_error("--kd-token-distill-type", "hard", "needs --kd-distill-type token")
             return
         if not 0 < self.task_loss_weight < 1:
-            valid = "must be above 0 and below 1 for --kd-distill-type token: each head is trained on one"
+            valid = "must be above 0 and below 1 for --kd-distill-type token: a head learns the labels, one the teacher"
             raise input_error("--task-loss-weight", self.task_loss_weight, valid)
 
     def _check_without_soft_targets(self) -> None:

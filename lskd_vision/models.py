@@ -171,7 +171,7 @@ def rebuild(checkpoint: Checkpoint, name: str | None, argument: str) -> TimmMode
     if name is None:
         name = checkpoint.arch
         if name is None:
-            raise input_error(argument, checkpoint.path, "does not say of which model it is; name it")
+            raise input_error(argument, checkpoint.path, "does not name its model; give the name")
         if {":", "/"} & set(name):
             raise input_error(argument, checkpoint.path, f"is of {name[:80]}, which timm would fetch; name it yourself")
     made = checkpoint.args

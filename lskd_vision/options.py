@@ -35,7 +35,7 @@ def add_data_options(options: argparse.ArgumentParser, required: bool = True) ->
         type=Path,
         required=required,
         metavar="DIR",
-        help="of the data set; in training also as first word",
+        help="data set directory; in training also the first positional argument",
     )
     group.add_argument(
         "--dataset",

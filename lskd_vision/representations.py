@@ -89,14 +89,14 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
     """
     for name in OF_IMAGES:
         if (value := getattr(arguments, name, None)) is not None:
-            raise input_error(flag(name), spaced(value), "must be left out with --last-layer-only, it is of images")
+            raise input_error(flag(name), spaced(value), "cannot be used with --last-layer-only, which reads no images")
     path = arguments.checkpoint
     loaded = load(arguments)
     file = representation_command.output_files(arguments, path, [LAST_LAYER])[LAST_LAYER]
     layer = last_layer(loaded.model, data_config(loaded.config.input, loaded.model)["input_size"], path).linear
     names = loaded.class_names or list(imagenet_classes())
     if len(names) != layer.out_features:
-        valid = f"does not name its {layer.out_features} classes, which it must unless they are ImageNet-1K's 1000"
+        valid = f"does not name its {layer.out_features} classes, as it must unless they are ImageNet-1K's 1000"
         raise input_error("checkpoint", path, valid)
     origin: dict[str, Any] = {"fingerprint": weights_fingerprint(loaded.model.state_dict())} | origin_of(
         loaded, arguments.model

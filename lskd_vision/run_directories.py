@@ -106,7 +106,7 @@ def check_state(run: Run, path: Path) -> None:
     missing |= {"configuration", "data", "teacher", "history", "best", "seconds", "valid"} - made.keys()
     if missing:
         raise input_error(
-            "--resume", path, f"lacks {', '.join(sorted(missing))}: put back the one that the run has written"
+            "--resume", path, f"lacks {', '.join(sorted(missing))}: restore the checkpoint that the run wrote"
         )
     if difference := another_run(run, made):
         raise input_error("--resume", path, f"is of another run: {difference}")

@@ -103,7 +103,9 @@ class DistillationTask(ClassificationTask):
     def _losses(self, logits: Tensor, target: Tensor, teacher_output: TeacherOutput) -> dict[str, Tensor]:
         images, mixed = max(1, len(target)), target.dim() == 2
         if mixed and self.settings["loss"] == "decoupled":
-            raise ValueError("target: mixed labels (must be one an image: the loss decoupled sets it apart)")
+            raise ValueError(
+                "target: mixed labels (must be one label per image: the loss decoupled treats the label separately)"
+            )
         labels = target.argmax(1) if mixed else target
         separate = mixed or not self.fused_task_loss
         # The batches of several processes, of the same size, are matched as one.

@@ -282,7 +282,7 @@ def what_is_known(checkpoint: Checkpoint, argument: str) -> TeacherFacts:
     for name in ("smoothing", "label_smoothing"):  # timm's training script, torchvision's
         if isinstance(args.get(name), int | float):
             return known | {"label_smoothing": float(args[name])} | _source(args)
-    return known | _source(args) | {"source": "unknown: the checkpoint does not tell"}
+    return known | _source(args) | {"source": "unknown: not recorded in the checkpoint"}
 
 
 def _source(args: Mapping[str, Any]) -> TeacherFacts:

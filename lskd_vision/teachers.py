@@ -72,7 +72,7 @@ def check_ensemble(paths: Sequence[Path], loss: DistillationConfig, others: Sequ
         raise input_error("--kd-loss", "wttm", "must be another: it weighs images by one teacher, not by an ensemble")
     repeated = next((path for path in paths if paths.count(path) > 1), None)
     if repeated is not None:
-        raise input_error("--kd-checkpoint", repeated, "must stand once in an ensemble")
+        raise input_error("--kd-checkpoint", repeated, "must not be repeated in an ensemble")
     if (kind := loss.kd_distill_type) in ("overhaul", "feature"):
         raise input_error("--kd-distill-type", kind, "must be logit or token: an ensemble has no features")
     if loss.learns_class:

@@ -21,7 +21,7 @@ def add_model_options(options: argparse.ArgumentParser) -> None:
     """Add the flags of the model to train."""
     group = add_group(options, "model")
     group.add_argument("--model", nargs="+", help="timm's name, or several (default resnet50)")
-    group.add_argument("--num-classes", type=positive, metavar="K", help="to be checked: those of the data")
+    group.add_argument("--num-classes", type=positive, metavar="K", help="checked against the data's number of classes")
     group.add_argument(
         "--model-kwargs",
         nargs="*",
@@ -102,7 +102,7 @@ def add_label_options(options: argparse.ArgumentParser) -> None:
 def add_optimiser_options(options: argparse.ArgumentParser) -> None:
     """Add the flags of the optimiser."""
     group = add_group(options, "optimiser")
-    group.add_argument("-b", "--batch-size", type=positive, help="images a process and step (default 256)")
+    group.add_argument("-b", "--batch-size", type=positive, help="images per process and step (default 256)")
     group.add_argument("--grad-accum-steps", type=positive, help="batches for one update (default 1)")
     group.add_argument("--opt", help="default momentum: SGD without Nesterov")
     group.add_argument("--opt-eps", type=number(0, above=True))

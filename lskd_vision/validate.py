@@ -125,7 +125,7 @@ def main(arguments: argparse.Namespace) -> None:
     file = path.parent / "run.json"
     if record is None:
         if file.exists():
-            print(f"not recorded in {file}: it is of another training than {path.name}")
+            print(f"not recorded in {file}: it belongs to another training run than {path.name}")
         return
     suffix = "_ema" if loaded.checkpoint.ema else ""
     difference = other_images(record, config, split, data, data_config(config.input, model))
@@ -162,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
 def add_options(command: argparse.ArgumentParser, data_required: bool = True) -> None:
     """Add the flags of :func:`load` and :func:`load_images`; the latter needs ``--data-dir``."""
     command.add_argument("checkpoint", type=Path, help="a checkpoint of any origin")
-    command.add_argument("--model", help="timm's name, where the checkpoint does not tell")
+    command.add_argument("--model", help="timm's name, if the checkpoint does not record it")
     command.add_argument("--use-ema", action="store_true", help="the moving average of the weights")
     options.add_data_options(command, data_required)
     options.add_device_options(command)

@@ -64,7 +64,7 @@ def load_weights(model: TimmModel, checkpoint: Checkpoint, argument: str) -> Non
         found, valid = difference
         raise input_error(argument, f"{checkpoint.path}{made_by} has {found}", valid)
     if original and not _compute_the_same(model, converted, original, checkpoint.weights):
-        valid = f"must be those of timm's {_architecture(model)}, which with them computes something else"
+        valid = f"do not fit timm's {_architecture(model)}, whose outputs differ with them"
         raise input_error(argument, f"{checkpoint.path} has weights of torchvision's {original}", valid)
     # Only counters that the model does not have are left out here.
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}

@@ -145,7 +145,7 @@ def read_manifest(directory: Path, argument: str = "--teacher-cache") -> Manifes
     if not path.is_file():
         raise input_error(argument, directory, "must be a directory made by `lskd nmt cache`")
     if (version := read_json(path, Versioned).schema_version) > SCHEMA_VERSION:
-        raise input_error(argument, directory, f"has schema version {version}, read is up to {SCHEMA_VERSION}")
+        raise input_error(argument, directory, f"has schema version {version}; supported up to {SCHEMA_VERSION}")
     manifest = read_json(path, Manifest)
     if not (manifest.topk <= manifest.vocabulary and bool(manifest.topk) == (manifest.format == "topk")):
         raise input_error(str(path), f"topk = {manifest.topk}", "must be at most the vocabulary, and 0 without a top-k")

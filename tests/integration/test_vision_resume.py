@@ -280,8 +280,8 @@ def with_a_truncated_checkpoint(run):
         (without("last.pth.tar"), "--resume: {run}/last.pth.tar (is gone, and run.json has 1 epoch: put it back, or"),
         (without("model_best.pth.tar"), "--resume: {run}/model_best.pth.tar (is gone, and run.json has 1 epoch: put"),
         (without("run.json"), "--output: {run} (has a last.pth.tar and no run.json: put it back, or remove the direc"),
-        (with_state(optimizer=None), "--resume: {run}/last.pth.tar (lacks optimizer: put back the one"),
-        (with_state(state_dict_ema=None), "--resume: {run}/last.pth.tar (lacks state_dict_ema: put back the one"),
+        (with_state(optimizer=None), "--resume: {run}/last.pth.tar (lacks optimizer: restore the checkpoint"),
+        (with_state(state_dict_ema=None), "--resume: {run}/last.pth.tar (lacks state_dict_ema: restore the checkpoint"),
         (with_state(lskd=None), "--resume: {run}/last.pth.tar (lacks best, configuration, data, history, lskd, "),
         (
             with_two_classes("state_dict"),

@@ -119,7 +119,10 @@ def test_a_record_of_another_run_beside_the_checkpoint_is_left_alone(directory, 
     record["configuration"]["temperature"] = 3
     (tmp_path / "run.json").write_text(json.dumps(record))
     result = validate(tmp_path / "last.pth.tar", images)
-    assert f"not recorded in {tmp_path / 'run.json'}: it is of another training than last.pth.tar" in result.stdout
+    assert (
+        f"not recorded in {tmp_path / 'run.json'}: it belongs to another training run than last.pth.tar"
+        in result.stdout
+    )
     assert record_of(tmp_path) == record
 
 
@@ -205,11 +208,11 @@ def test_a_checkpoint_of_others_needs_a_model_and_leaves_no_record(directory, im
     torch.save(weights, foreign)
     before = (directory / "run.json").read_bytes()
     refused = validate(foreign, images, data=FOREIGN, status=2)
-    assert last_line(refused).endswith("weights.pth (does not say of which model it is; name it)")
+    assert last_line(refused).endswith("weights.pth (does not name its model; give the name)")
     options = ("--model test_resnet --mean 0.3 --std 0.4 --results-file", tmp_path / "figures.json")
     result = validate(foreign, images, *options, data=FOREIGN)
     assert (directory / "run.json").read_bytes() == before
-    assert "it is of another training than weights.pth" in result.stdout
+    assert "it belongs to another training run than weights.pth" in result.stdout
     assert_same(json.loads((tmp_path / "figures.json").read_text()), independent(directory / "last.pth.tar", images))
 
 

@@ -558,7 +558,7 @@ TRANSLATION = [
     (f"{FAIRSEQ} --teacher-path {{teacher.pt}} --teacher-topk -1", "--teacher-topk: -1", "must be"),
     (f"{FAIRSEQ} --teacher-cache {{gone}}", "--teacher-cache: .*gone", "must be a directory made by"),
     (f"{FAIRSEQ} --teacher-cache {{no-runs}}", "--teacher-cache: .*no-runs", "must be a directory made by"),
-    (f"{FAIRSEQ} --teacher-cache {{broken-cache}}", "has schema version 99", "read is up to 1"),
+    (f"{FAIRSEQ} --teacher-cache {{broken-cache}}", "has schema version 99", "supported up to 1"),
     (
         FAIRSEQ.replace("data-bin", "gone") + " --teacher-path {teacher.pt}",
         "data: .*gone",

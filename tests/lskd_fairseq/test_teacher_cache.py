@@ -296,7 +296,7 @@ def first(cache):
         (lambda cache: shortened(first(cache)), " bytes, must have "),
         (lambda cache: first(cache).unlink(), "00000-train.safetensors (is missing"),
         (lambda cache: (cache / "projection.safetensors").unlink(), "projection.safetensors (is missing"),
-        (lambda cache: edited(cache, lambda c: c.update(schema_version=2)), "has schema version 2, read is up to 1"),
+        (lambda cache: edited(cache, lambda c: c.update(schema_version=2)), "has schema version 2; supported up to 1"),
         (lambda cache: edited(cache, lambda c: c.update(finished=False)), "must be finished"),
         (lambda cache: edited(cache, lambda c: c.update(format="words")), "format (invalid enum value 'words')"),
         (lambda cache: edited(cache, lambda c: c.update(dtype="int8")), "dtype (invalid enum value 'int8')"),

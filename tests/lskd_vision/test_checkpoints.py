@@ -422,8 +422,8 @@ def test_a_network_with_the_same_shapes_that_computes_something_else_is_refused(
     model = timm.create_model("mobilenetv3_small_100", num_classes=6)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert message(load_weights, model, in_memory(weights), "--model") == (
-        "--model: weights.pth has weights of torchvision's mobilenet_v3_small (must be those of timm's "
-        "mobilenetv3_small_100, which with them computes something else)"
+        "--model: weights.pth has weights of torchvision's mobilenet_v3_small (do not fit timm's "
+        "mobilenetv3_small_100, whose outputs differ with them)"
     )
     assert same(model.state_dict(), before)
 
@@ -432,7 +432,7 @@ def test_a_network_with_the_same_shapes_that_computes_something_else_is_refused(
 def test_a_slightly_different_epsilon_is_noticed():
     weights = torchvision_network("mobilenet_v2").state_dict()
     model = timm.create_model("mobilenetv2_100", num_classes=6, bn_eps=1.001e-5)
-    assert "which with them computes something else" in message(load_weights, model, in_memory(weights), "--model")
+    assert "whose outputs differ with them" in message(load_weights, model, in_memory(weights), "--model")
 
 
 @pytest.mark.slow

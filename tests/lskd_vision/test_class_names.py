@@ -73,7 +73,7 @@ def test_what_cannot_be_compared_is_said_in_a_line(said):
     check(None, NAMES)
     check(["LABEL_0", "LABEL_1", "LABEL_2"], NAMES)
     assert said == [
-        "--kd-checkpoint: t.pth (names no classes: whether their order is the data's is not known)",
+        "--kd-checkpoint: t.pth (has no class names: cannot check that their order matches the data)",
         "--kd-checkpoint: t.pth (names its classes 'LABEL_0', …, the data's 'Bag', …: nothing in common, their order "
         "is not compared)",
     ]

@@ -114,7 +114,7 @@ def test_a_student_stays_where_it_is_when_a_later_command_has_another_teacher_to
             "--kd-loss: wttm (must be another: it weighs images by one teacher, not by an ensemble)",
         ),
         ("X:Y", "--kd-checkpoint: X:Y (must not repeat an ensemble, in another order either)"),
-        ("A:A", "--kd-checkpoint: A (must stand once in an ensemble)"),
+        ("A:A", "--kd-checkpoint: A (must not be repeated in an ensemble)"),
         ("A:B --kd-distill-type overhaul", "--kd-distill-type: overhaul (must be logit or token"),
         ("A:B --kd-distill-type feature --task-loss-weight .5", "--kd-distill-type: feature (must be logit or token"),
         (

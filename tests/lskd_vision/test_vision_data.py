@@ -281,7 +281,9 @@ def test_a_batch_larger_than_the_data_is_refused(images, clothes):
         made = fashion(images, f"--batch-size {batch_size}", rank=1, world_size=2)
         return Loader.for_training(clothes, CONFIG, made)
 
-    with pytest.raises(InputError, match=r"--batch-size: 161 \(must be at most 160: 320 images, all processes\)"):
+    with pytest.raises(
+        InputError, match=r"--batch-size: 161 \(must be at most 160: 320 images shared by all processes\)"
+    ):
         loader(161)
     assert len(loader(160)) == 1
 
@@ -381,7 +383,7 @@ def test_posterising_to_no_bits_is_black_and_to_more_keeps_the_highest():
 
 
 def test_a_policy_that_timm_does_not_know_is_refused(images, clothes):
-    with pytest.raises(InputError, match=r"--aa: louder \(must be a policy in timm's words"):
+    with pytest.raises(InputError, match=r"--aa: louder \(must be one of timm's augmentation policies"):
         Loader.for_training(clothes, CONFIG, fashion(images, "--aa louder"))
 
 
@@ -547,7 +549,7 @@ def test_the_order_of_the_classes_is_timms_or_torchvisions_and_said_where_they_d
 
 def test_a_data_set_with_an_order_of_its_own_takes_no_other(images, folders):
     for where, dataset in ((images, "fashion_mnist"), (folders, "image_folder")):
-        expected = rf"--class-order: natural \(is of folders, torch/{dataset} has an order of its own\)"
+        expected = rf"--class-order: natural \(applies to image folders only; torch/{dataset} has its own class order\)"
         with pytest.raises(InputError, match=expected):
             load_data(configured(where, f"--dataset torch/{dataset} --class-order natural").dataset)
 

@@ -223,7 +223,7 @@ def test_the_models_name_may_be_given_and_must_be_known():
     assert rebuild(of_file(weights, arch=None), "test_resnet", "checkpoint").num_classes == 7
     assert rebuild(of_file(weights, arch="resnet50"), "test_resnet", "checkpoint").num_classes == 7
     message = refusal(rebuild, of_file(weights, arch=None), None, "checkpoint")
-    assert message == "checkpoint: teacher.pth (does not say of which model it is; name it)"
+    assert message == "checkpoint: teacher.pth (does not name its model; give the name)"
     assert "resnet50" in refusal(rebuild, of_file(weights, arch="resnet50"), None, "checkpoint")
     assert "must be a timm model" in refusal(rebuild, of_file(weights, arch="no_model"), None, "checkpoint")
 

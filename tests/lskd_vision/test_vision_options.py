@@ -209,7 +209,7 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
         ("--mixup 0.2 --mixup-switch-prob 0.1", "--mixup-switch-prob: 0.1 (needs --mixup and --cutmix, to switch)"),
         ("--cutmix-minmax 0.8 0.2", "--cutmix-minmax: 0.8 0.2 (must ascend)"),
         ("--mixup 0.2 -b 7", "--batch-size: 7 (must be even: images are mixed in pairs)"),
-        (f"{STUDENT} --cutmix 1 --kd-loss decoupled", "--kd-loss: decoupled (needs one label an image"),
+        (f"{STUDENT} --cutmix 1 --kd-loss decoupled", "--kd-loss: decoupled (needs one label per image"),
         (f"{STUDENT} --kd-token-distill-type hard", "--kd-token-distill-type: hard (needs --kd-distill-type token)"),
         (f"{STUDENT} --kd-distill-type token", "--task-loss-weight: 0.0 (must be above 0 and below 1 for"),
         (

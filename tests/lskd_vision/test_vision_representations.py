@@ -466,7 +466,7 @@ def test_a_last_layer_of_classes_that_nobody_knows_is_refused(tmp_path, without_
 def test_what_is_of_images_is_refused_beside_the_last_layer_alone(words, tmp_path, without_data):
     line = without_data(tmp_path / "weights.pth", "--last-layer-only", words, status=2)
     option, _, value = words.partition(" ")
-    assert f"{option}: {value} (must be left out with --last-layer-only, it is of images)" in line
+    assert f"{option}: {value} (cannot be used with --last-layer-only, which reads no images)" in line
 
 
 def test_everything_else_needs_data(tmp_path, without_data):

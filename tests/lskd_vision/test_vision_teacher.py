@@ -199,7 +199,7 @@ OURS = {
     },
     "data": {"classes": NAMES},
 }
-CONFIGURED, UNKNOWN = "the teacher's configuration", "unknown: the checkpoint does not tell"
+CONFIGURED, UNKNOWN = "the teacher's configuration", "unknown: not recorded in the checkpoint"
 DISTILLED = "unknown: trained with distillation"
 
 
