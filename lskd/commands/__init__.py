@@ -1,1 +1,1 @@
-"""The subcommands of ``lskd``: the file is named as the command is."""
+"""The subcommands of ``lskd``: each file has the name of its command."""

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the table, and that of the classes; write them."""
+    """Print the table and, if requested, that of the classes; write them."""
     found = find_inputs("PATH", arguments.paths, f"must be a *{SUFFIX} file, a run, or a directory of these")
     without = [path for path in found.runs if len(found.models) > 1 and not has_accuracy(path)]
     measured = [
@@ -72,13 +72,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _unfinished(runs: Sequence[Path]) -> list[str]:
-    """A sentence about each run that is not finished."""
+    """A sentence about each unfinished run."""
     records = [(run, read_run(run)) for run in runs]
     return [f"{run} {short}." for run, record in records if record is not None and (short := unfinished(record))]
 
 
 def _groups(measured: Sequence[ModelAccuracy]) -> list[list[ModelAccuracy]]:
-    """Group runs by configuration, each seed once; repeated seeds and unknown configurations are own groups."""
+    """Group runs by configuration; a repeated seed or an unknown configuration starts a new group."""
     groups: list[list[ModelAccuracy]] = []
     for each in measured:
         seed = each.provenance.get("seed")
@@ -94,7 +94,7 @@ def _groups(measured: Sequence[ModelAccuracy]) -> list[list[ModelAccuracy]]:
 
 
 def _key(each: ModelAccuracy) -> dict[str, Any]:
-    """What runs that differ only in their seed have in common."""
+    """The properties that runs share if they differ only in their seed."""
     provenance = each.provenance
     teacher, data = provenance.get("teacher") or {}, provenance.get("data") or {}
     return _settings(provenance.get("configuration", {})) | {
@@ -110,7 +110,7 @@ def _key(each: ModelAccuracy) -> dict[str, Any]:
 
 
 def _settings(configuration: dict[str, Any]) -> dict[str, Any]:
-    """The relevant settings of a configuration and of its host, flattened; without what older records lack."""
+    """The relevant settings of a configuration and its host, flattened; without defaults that old records lack."""
     flat = {}
     for name, value in configuration.items():
         if name in ADDED_OPTIONS and value in (None, ADDED_OPTIONS[name]):
@@ -126,7 +126,7 @@ def _differences(one: ModelAccuracy, other: ModelAccuracy) -> list[str]:
 
 
 def _notes(rows: Sequence[dict[str, Any]], groups: Sequence[Sequence[ModelAccuracy]]) -> list[str]:
-    """Why lines that look alike are not one line."""
+    """Notes on why rows that look alike were not combined into one."""
     notes = []
     seen: dict[tuple[object, ...], list[int]] = {}
     for place, row in enumerate(rows):
@@ -185,7 +185,7 @@ def _row(number: int, group: Sequence[ModelAccuracy], groups: Sequence[Sequence[
 def _class_row(
     row: dict[str, Any], group: Sequence[ModelAccuracy], label: int, groups: Sequence[Sequence[ModelAccuracy]]
 ) -> dict[str, Any]:
-    """The same for one class."""
+    """A row of the table for one class of a group."""
     mean, deviation = _over_seeds([each.classwise[label] for each in group])
     before, _ = _over_seeds([each.classwise[label] for each in _before(group, groups)])
     metrics = {"top1": mean, "top1_sd": deviation, "top1_change": _difference(mean, before)}
@@ -194,7 +194,7 @@ def _class_row(
 
 
 def _class_table(by_class: Sequence[Sequence[dict[str, Any]]]) -> str:
-    """Classes down, models with their changes across, and the mean over classes last."""
+    """A table with classes as rows and models with their changes as columns, and the mean over classes last."""
     rows = [{"class": row["class"]} for row in by_class[0]] + [{"class": "average"}]
     columns = [Column("top-1 %", "class")]
     for number, classes in enumerate(by_class, start=1):

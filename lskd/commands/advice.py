@@ -1,4 +1,4 @@
-"""The parts of the answer of ``lskd advise``, as plain values: what ``--json`` prints and the text is made from."""
+"""The parts of the answer of ``lskd advise`` as plain values, for ``--json`` and for the text."""
 
 import math
 import shlex
@@ -27,13 +27,13 @@ from lskd.report.options import Options
 from lskd.report.representation_files import RepresentationFiles
 
 Advice = dict[str, Any]
-TRIED = (1, 2, 3, 4)  # the temperatures that a first comparison should have
+TRIED = (1, 2, 3, 4)  # the temperatures of a first comparison
 SEEDS = (1, 2, 3)
-USUAL_SMOOTHING = 0.1  # of teachers, where this one has none
+USUAL_SMOOTHING = 0.1  # α for new smoothed teachers, if this one is not smoothed
 
 
 def smoothing_part(smoothing: Smoothing) -> Advice:
-    """Part 1: whether the teacher was smoothed, how much, and how that is known."""
+    """Part 1: whether the teacher was smoothed, with which α, and how that is known."""
     return {
         "smoothed": smoothing.smoothed,
         "recorded": smoothing.recorded,
@@ -52,14 +52,14 @@ def outputs_part(
     temperatures: Sequence[float],
     reason: str,
 ) -> Advice:
-    """Part 2: entropy, non-target probability, and the size of gradients, by T; ``reason`` where there is none.
+    """Part 2: entropy, non-target probability, and the size of the gradient, by T; or the reason why there are none.
 
     Args:
-        teacher: its representations.
-        thinned: those of them that are used.
-        logits: of these; None without.
-        temperatures: at which they are looked at.
-        reason: why there are none.
+        teacher: the teacher's representations.
+        thinned: the samples of these that are used.
+        logits: logits of these samples; None if there are none.
+        temperatures: temperatures of the measures.
+        reason: why there are no logits.
     """
     if logits is None:
         return {"rests_on": None, "reason": reason, "by_temperature": [], "small_steps": []}
@@ -87,7 +87,7 @@ def outputs_part(
 
 
 def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) -> Advice:
-    """Part 3: what the user's own students show, of teachers of this kind and of others."""
+    """Part 3: what the user's own students show, those of this kind of teacher and others."""
     if not runs:
         none = ("effects", "controls", "smoothings", "eta", "without_teacher")
         return {"given": 0, "left_out": 0} | {name: [] for name in none}
@@ -99,7 +99,7 @@ def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) 
     comparisons = {id(each): comparison for each in found if (comparison := each.against_one)}
     adjusted = dict(zip(comparisons, holm([each.p for each in comparisons.values()]), strict=True))
     others = [each for each in found if all(each is not one for one in ours)]
-    beside = [each for each in found if any(each.study is one.study for one in ours)]  # of every α
+    beside = [each for each in found if any(each.study is one.study for one in ours)]  # for every α
     return {
         "given": len(runs),
         "left_out": sum(run.learns_without_temperature for run in runs),
@@ -116,7 +116,7 @@ def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) 
 
 
 def measured_part(smoothed: bool | None, teacher: Representations) -> Advice:
-    """Part 4: what this project and the paper measured for such teachers, of all where it is not known."""
+    """Part 4: what this project and the paper measured for such teachers, or for all teachers if it is not known."""
     return {
         "unit_of_this_kind": "BLEU" if teacher.provenance.get("kind") == "translation" else "%",
         "of_teachers": {True: "smoothed", False: "not smoothed", None: "smoothed or not"}[smoothed],
@@ -126,12 +126,12 @@ def measured_part(smoothed: bool | None, teacher: Representations) -> Advice:
 
 
 def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs: Advice, own: Advice) -> list[Advice]:
-    """Part 5: what to run next, the most telling first, each with the question that it settles.
+    """Part 5: what to run next, the most informative first, each with the question that it settles.
 
     Args:
-        path: of the teacher's representation file.
+        path: path of the teacher's representation file.
         teacher: its content.
-        runs: of students.
+        runs: the students' runs.
         outputs: part 2.
         own: part 3.
     """
@@ -162,7 +162,7 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
 
 
 class _Trainings:
-    """Command lines for more runs with this teacher, with the options of a run that is there."""
+    """Command lines for more runs with this teacher, with the options of an existing run."""
 
     def __init__(self, teacher: Representations, runs: Sequence[Run]) -> None:
         made = teacher.provenance
@@ -175,7 +175,7 @@ class _Trainings:
         self.base = self.student or self.taught
 
     def students(self, temperatures: Sequence[float], *options: str, like: str | None = None) -> str:
-        """Students at these temperatures, three seeds each, with the settings of the run ``like``."""
+        """The command for students at these temperatures, three seeds each, with the settings of the run ``like``."""
         base = self.base if like is None else self.runs[like]
         if not self.vision:
             return translation(base, self.checkpoint, temperatures)
@@ -183,13 +183,13 @@ class _Trainings:
         return images(base, [*words, *options, "--seed", *SEEDS], None if self.student else "STUDENT")
 
     def alone(self) -> str:
-        """The student's model without a teacher."""
+        """The command for the student's model without a teacher."""
         return images(self.base, ["--seed", *SEEDS], distils=False)
 
     def teachers(self, temperatures: Sequence[float]) -> str:
-        """Three more teachers like this one, with and without label smoothing, and a student of each at each T.
+        """The command for three more teachers, with and without label smoothing, and a student of each at each T.
 
-        Empty where the command of this one, or of a student, is not known.
+        Empty if the command of this teacher, or of a student, is not known.
         """
         if self.taught is None or self.student is None or not self.vision:
             return ""
@@ -204,7 +204,7 @@ class _Trainings:
         return f"{train} && for SEED in {every}; do for A in 0 {alpha}; do {students}; done; done"
 
     def eta(self, path: Path) -> str:
-        """Representations of the students, S1 and S2, and the answer with η."""
+        """The commands for the students' representations, for S1 and S2, and for the answer with η."""
         record = "for RUN in RUNS/*_T[13]_*; do lskd vision representations $RUN/last.pth.tar --data-dir DIR; done"
         if not self.vision:
             record = "lskd nmt representations --data DATA-BIN --path $RUN/checkpoint_best.pt"
@@ -218,7 +218,7 @@ def _step(question: str, command: str) -> Advice:
 
 
 def _of_this_teacher(effect: Effect, teacher: Representations) -> bool:
-    """Whether students are of this teacher, or with it of others of its kind: by its weights, else by its path."""
+    """Whether any of the students are of this teacher, by its weights, or else by its path."""
     weights, checkpoint = teacher.provenance.get("fingerprint"), teacher.provenance.get("checkpoint")
     runs = [run for (alpha, _), runs in effect.study.students.items() if alpha == effect.alpha for run in runs]
     if weights is not None:
@@ -230,7 +230,7 @@ def _of_this_teacher(effect: Effect, teacher: Representations) -> bool:
 def _effect(effect: Effect, ours: bool, p: float | None) -> Advice:
     comparison = effect.against_one
     runs = {T: each for (alpha, T), each in effect.study.students.items() if alpha == effect.alpha}
-    # Students of T = 1 may be those of another study, whose options differ.
+    # Students at T = 1 may be shared from another study, whose options differ.
     own = {T: kept for T, each in runs.items() if (kept := [run for run in each if _is_own(run, effect)])}
     return {
         "study": effect.study.title,
@@ -285,7 +285,7 @@ def _control(control: StepControl) -> Advice:
 
 
 def _eta(study: Study, ours: Sequence[Effect], sets: Path | None) -> list[Advice]:
-    """η of a study's students, where there are representation files and sets."""
+    """η of a study's students, if there are representation files and sets."""
     if all(each.study is not study for each in ours):
         return []
     options = Options(sets=[sets] if sets else [])
@@ -304,7 +304,7 @@ def _eta(study: Study, ours: Sequence[Effect], sets: Path | None) -> list[Advice
 
 
 def _alone(study: Study) -> list[Advice]:
-    """The students' model without a teacher."""
+    """The results of the students' model without a teacher."""
     found = []
     for alpha, runs in study.alone.items():
         if each := spread(runs, study.metrics[0].key):

@@ -1,4 +1,4 @@
-"""The conclusion of ``lskd advise``: at which T to distil, by the user's own runs if they decide, else the teacher."""
+"""The conclusion of ``lskd advise``: at which T to distil, by the user's own runs if conclusive, else the teacher."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ START = {
     None: "Start at T = 1 and compare T = 2, 3 and 4 with it on validation data: nothing shows whether this teacher "
     "was smoothed. If it was, T = 1 is the paper's rule.",
 }
-# The temperatures of these sentences: where to start, and what to compare.
+# The temperatures in these sentences: where to start, and what to compare.
 TEMPERATURES: dict[bool | None, tuple[float | None, list[float]]] = {
     True: (1.0, [2.0, 3.0]),
     False: (None, [1.0, 2.0, 3.0, 4.0]),
@@ -44,11 +44,11 @@ VERDICTS_OF_STUDIES = {
 
 
 def conclusion(advice: dict[str, Any]) -> dict[str, Any]:
-    """What follows, for ``--json``.
+    """The conclusion from the other parts, for ``--json``.
 
     Returns:
-        ``temperature``: at which to distil, or to start, None where there is no rule; ``compare``: others to compare on
-        validation data; ``decided_by``: "runs" where the user's own decide, else "teacher"; ``text``.
+        ``temperature``: at which to distil, or to start, None if there is no rule; ``compare``: others to compare on
+        validation data; ``decided_by``: "runs" if the user's own runs are conclusive, else "teacher"; ``text``.
     """
     best = _deciding(advice)
     if best is None:
@@ -62,13 +62,13 @@ def conclusion(advice: dict[str, Any]) -> dict[str, Any]:
 
 
 def _deciding(advice: dict[str, Any]) -> dict[str, Any] | None:
-    """The user's own students that decide: of those with enough seeds the best; None where there are none."""
+    """The user's own students that decide: the best of those with enough seeds; None if there are none."""
     decided = [each for each in advice["runs"]["effects"] if each["of_this_teacher"] and each["difference"]]
     return max(decided, key=lambda each: each["means"][f"{each['best']:g}"]["mean"]) if decided else None
 
 
 def _conclusion(advice: dict[str, Any], decided: dict[str, Any] | None) -> list[str]:
-    """What follows, in sentences: from the user's own runs if they decide, else from the teacher's outputs."""
+    """The conclusion, in sentences: from the user's own runs if conclusive, else from the teacher's outputs."""
     ours = [each for each in advice["runs"]["effects"] if each["of_this_teacher"]]
     if decided:
         said = [_of_own_runs(decided)]
@@ -91,7 +91,7 @@ def _conclusion(advice: dict[str, Any], decided: dict[str, Any] | None) -> list[
 
 
 def _of_studies(measured: Sequence[dict[str, Any]]) -> list[str]:
-    """What T costs with plain and with matched steps, of each student in our studies; none without one."""
+    """A sentence on what T costs without and with ``match`` for the students in our studies; none if there are none."""
     end = ", match"
     kind = ("source", "data", "student", "label_smoothing")
     plain = {tuple(each[name] for name in (*kind, "training")): each for each in measured}
@@ -143,7 +143,7 @@ def _of_own_runs(effect: dict[str, Any]) -> str:
 
 
 def _size(row: dict[str, Any]) -> str:
-    """The difference of a row with its unit and interval."""
+    """The difference in a row, with its unit and interval."""
     found, points = row["difference"], "points" if row["unit"] == "%" else row["unit"]
     return f"{found['mean']:.2f} {points}, 95 % interval {found['low']:+.2f} to {found['high']:+.2f}"
 
@@ -161,7 +161,7 @@ def _of_few_seeds(ours: Sequence[dict[str, Any]]) -> str:
 
 
 def _of_smoothing(choice: dict[str, Any]) -> str:
-    """Students of differently smoothed teachers, one of which has better students by more than chance."""
+    """A sentence on differently smoothed teachers, one of which has better students by more than chance."""
     (better, higher), (other, lower) = (
         (smoothing_words(each), f"T = {each['temperature']:g}") for each in (choice["best"], choice["other"])
     )

@@ -1,4 +1,4 @@
-"""The answer of ``lskd advise`` as text: the advice, then the five parts it rests on."""
+"""The answer of ``lskd advise`` as text: the advice, then the five parts on which it is based."""
 
 import textwrap
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ LIMITS = (
 
 
 def in_words(advice: dict[str, Any]) -> str:
-    """The whole answer."""
+    """The whole answer as text."""
     parts = [
         f"teacher: {advice['teacher']['model'] or advice['teacher']['file']}",
         _wrapped("ADVICE  ", advice["advice"]["text"]),
@@ -182,5 +182,5 @@ def _next(steps: Sequence[dict[str, Any]]) -> str:
 
 
 def _wrapped(head: str, text: str) -> str:
-    """Text behind a head, its lines as wide as a terminal."""
+    """Text after a head, wrapped to :data:`WIDTH` with a hanging indent."""
     return textwrap.fill(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False)

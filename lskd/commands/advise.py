@@ -25,7 +25,7 @@ from lskd.records.found_runs import Run, find_runs
 from lskd.records.inputs import SUFFIX
 
 EXAMPLE = "lskd advise runs/imagenet/resnet50_a0.1_s42/last.validation.representations.safetensors runs/imagenet"
-SAMPLES = 20_000  # evenly spread; more than enough
+SAMPLES = 20_000  # evenly spaced; more than enough
 VALID = "must be a file that `lskd vision representations` or `lskd nmt representations` wrote, or a run with one"
 
 
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.sets and not places:
         raise input_error("--sets", arguments.sets, "must be with RUNS, whose η it is for")
     if arguments.sets:
-        read_origin(arguments.sets)  # an unusable file is refused before others are read
+        read_origin(arguments.sets)  # an invalid file is an error before others are read
     teachers = [(path, read_representations(path)) for path in [teacher_file(arguments.teacher), *map(Path, others)]]
     runs = find_runs(places) if places else []
     answers = [advise(*each, runs, temperatures, arguments.sets) for each in teachers]
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def teacher_file(place: Path) -> Path:
-    """The representation file that a path names: itself, or of a run that of the validation split if there.
+    """The representation file for a path: the path itself, or a run's file, of the validation split if there is one.
 
     Raises:
         InputError: there is none.
@@ -96,17 +96,17 @@ def advise(
     temperatures: Sequence[float],
     sets: Path | None = None,
 ) -> Advice:
-    """The whole answer.
+    """The whole answer of ``lskd advise`` for one teacher, as plain values.
 
     Args:
-        path: of the teacher's file.
+        path: path of the teacher's file.
         teacher: its content.
-        runs: of students; none is fine.
-        temperatures: at which the outputs are looked at.
+        runs: the students' runs; may be empty.
+        temperatures: temperatures of the measures of the outputs.
         sets: a file of S1 and S2, for η of the runs.
 
     Raises:
-        InputError: a file that cannot be used.
+        InputError: a file is not valid.
     """
     thinned = teacher.thinned(SAMPLES)
     logits, reason = None, ""
@@ -130,5 +130,5 @@ def advise(
 
 
 def data_path(teacher: Representations) -> str | None:
-    """Where the data are that a file was made from, where it says so."""
+    """The path of the data from which a file was made; None if unknown."""
     return (teacher.provenance.get("data") or {}).get("path")

@@ -1,4 +1,4 @@
-"""Files that several subcommands write, as argument types for argparse: name and directory are checked at once."""
+"""Argument types for argparse for files that several subcommands write: name and directory are checked at once."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from lskd.report.projection_figure import FORMATS
 
 
 def json_file(text: str) -> Path:
-    """A JSON file to write."""
+    """The path of a JSON file to write."""
     path = output_file(text)
     if path.suffix != ".json":
         raise argparse.ArgumentTypeError(f"{path} (must end in .json)")
@@ -16,7 +16,7 @@ def json_file(text: str) -> Path:
 
 
 def figure_file(text: str) -> Path:
-    """A figure to write."""
+    """The path of a figure to write."""
     path = Path(text)
     if path.suffix not in FORMATS:
         raise argparse.ArgumentTypeError(f"{path} (must end in {', '.join(FORMATS)})")

@@ -1,4 +1,4 @@
-"""Students by temperature as a table, which ``lskd summarise`` and ``lskd advise`` print."""
+"""Tables of students' results by temperature, for ``lskd summarise`` and ``lskd advise``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -22,13 +22,13 @@ def effect_row(
     """A row of :func:`effects_table`.
 
     Args:
-        study: its title.
+        study: the study's title.
         alpha: α of the teachers.
-        best: the T of the highest mean.
-        means: over seeds, by T.
-        difference: ``mean`` of the two T, ``higher`` and ``lower``, with ``low`` and ``high``, its interval; None for
-            too few seeds.
-        p: of the difference.
+        best: the T with the highest mean.
+        means: means over seeds, by T.
+        difference: ``mean``, the difference between the two T ``higher`` and ``lower``, with the ends ``low`` and
+            ``high`` of its interval; None for too few seeds.
+        p: p of the difference.
     """
     row = {"study": study, "alpha": alpha, "best": best} | {f"T{T:g}": cell(each) for T, each in means.items()}
     if difference is None:
@@ -47,12 +47,12 @@ def as_values(comparison: Comparison | None) -> dict[str, float] | None:
 
 
 def effects_table(rows: Sequence[dict[str, Any]], temperatures: Sequence[float], first: Sequence[Column]) -> str:
-    """Settings and α down, T across; the best T less T = 1, or T = 1 less the next best.
+    """A table with settings and α as rows and T as columns, and the best T less T = 1, or T = 1 less the next best.
 
     Args:
-        rows: of :func:`effect_row`, with a value for each of the first columns.
-        temperatures: the columns.
-        first: what stands before α.
+        rows: rows of :func:`effect_row`, with a value for each of the first columns.
+        temperatures: the T with a column.
+        first: the columns before α.
     """
     columns = [*first, Column("α", "alpha", "g"), *(Column(f"T = {T:g}", f"T{T:g}") for T in temperatures)]
     columns += [Column("best T", "best", "g"), Column("T", "pair"), Column("difference (95 %)", "difference")]
@@ -60,7 +60,7 @@ def effects_table(rows: Sequence[dict[str, Any]], temperatures: Sequence[float],
 
 
 def smoothing_rows(choices: Sequence[SmoothingChoice]) -> list[dict[str, Any]]:
-    """The best students of each study and those of another α, as plain values; p is adjusted for all of them (Holm)."""
+    """The best students of each study and those of another α, as plain values; p is adjusted for all rows (Holm)."""
     adjusted = iter(holm([each.comparison.p for each in choices if each.comparison]))
     rows = []
     for each in choices:
@@ -76,7 +76,7 @@ def smoothing_rows(choices: Sequence[SmoothingChoice]) -> list[dict[str, Any]]:
 
 
 def smoothing_verdict(choice: SmoothingChoice, p: float | None) -> str:
-    """Whether smoothing the teacher is shown to give better students."""
+    """Whether smoothing the teacher has been shown to give better students, in words."""
     if p is None:
         return "too few teachers"
     if p > LEVEL:
@@ -87,7 +87,7 @@ def smoothing_verdict(choice: SmoothingChoice, p: float | None) -> str:
 
 
 def best_students(row: Mapping[str, Any]) -> str:
-    """The best students of one α, from :func:`smoothing_rows`.
+    """Format the best students of one α, from :func:`smoothing_rows`.
 
     >>> best_students({"label_smoothing": 0.1, "temperature": 1.0, "mean": 87.27, "sd": 0.36, "n": 5})
     'α = 0.1, T = 1: 87.27 ± 0.36 (5)'
@@ -115,7 +115,7 @@ def cell(spread: Spread | None) -> str | None:
 
 
 def interval(difference: Mapping[str, float]) -> str:
-    """A difference with its interval.
+    """Format a difference with its interval.
 
     >>> interval({"mean": 1.2, "low": 0.4, "high": 2.0})
     '+1.20 (+0.40 to +2.00)'

@@ -128,7 +128,7 @@ def _table(rows: Sequence[dict[str, Any]], temperatures: Sequence[float]) -> str
 def _mean_outputs(
     path: str, representations: Representations, labels: Sequence[int], temperatures: Sequence[float]
 ) -> MeanOutputs:
-    """The mean outputs of these classes."""
+    """The mean soft outputs of the given classes, by T."""
     names = representations.class_names
     if len(names) < 2:
         raise input_error("FILE", path, "must have at least 2 classes for --classes")
@@ -172,7 +172,7 @@ def _panels(
     top: int,
     several: bool,
 ) -> Iterator[SoftOutputs]:
-    """The panel of each class for :func:`soft_output_figure`; its title names the model if there are several."""
+    """Yield the panels of each class for :func:`soft_output_figure`; titles name the model if there are several."""
     alpha = teacher_smoothing(each.provenance)
     model = each.provenance.get("model") or Path(path).name
     about = f", {model}" + ("" if alpha is None else f" α = {alpha:.3g}") if several else ""

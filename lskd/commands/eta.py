@@ -24,7 +24,7 @@ EXAMPLE = (
     "lskd eta --first T1.representations.safetensors --second T3.representations.safetensors --by wordnet "
     "--targets golden_retriever"
 )
-LEAST_RESAMPLES, MOST_RESAMPLES = 20, 100_000  # fewer give only the extremes as an interval; more take memory
+LEAST_RESAMPLES, MOST_RESAMPLES = 20, 100_000  # with fewer an interval is just the extremes; more take much memory
 USED_BY = {
     "reference": ("distance",),
     "groups": ("groups",),
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the origin of the files, η of each target, and what it means; write the table."""
+    """Print the files' provenance, η of each target, and what it means; write the table."""
     if arguments.seed < 0:
         raise input_error("--seed", arguments.seed, "must be 0 or above")
     if arguments.resamples and not LEAST_RESAMPLES <= arguments.resamples <= MOST_RESAMPLES:

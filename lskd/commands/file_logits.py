@@ -15,11 +15,11 @@ class Logits:
     """The logits of a file's kept samples in chunks, which can be iterated over several times, with a progress bar.
 
     Args:
-        path: of the file.
+        path: path of the file.
         representations: its content.
 
     Raises:
-        InputError: the file has no last layer, or kept no features.
+        InputError: the file has no last layer, or no features.
     """
 
     def __init__(self, path: str, representations: Representations) -> None:
@@ -40,10 +40,10 @@ class Logits:
 
 
 def entropy_sums(path: str, representations: Representations, temperatures: Sequence[float]) -> EntropySums:
-    """Entropies over all samples of a file: its stored sums if they have the temperatures, else from the logits.
+    """Entropies over all samples of a file: its stored sums if they include the temperatures, else from the logits.
 
     Raises:
-        InputError: there are no samples, or neither the temperatures nor all features were kept.
+        InputError: there are no samples, or the file has neither these temperatures nor all features.
     """
     samples = int(representations.moments.counts.sum())
     if not samples:

@@ -45,7 +45,8 @@ class CommandParser(OneLineParser):
     """The parser of a subcommand, which imports its module and adds its arguments when it first parses.
 
     Args:
-        module: with ``EXAMPLE``, ``add_arguments(parser)`` and ``run(arguments)``; its docstring is the description.
+        module: name of a module with ``EXAMPLE``, ``add_arguments(parser)`` and ``run(arguments)``; the module's
+            docstring is the description.
     """
 
     def __init__(self, *, module: str, **options: Any) -> None:
@@ -64,11 +65,11 @@ class CommandParser(OneLineParser):
 
 
 class InstalledCommandParser(OneLineParser):
-    """The parser of a subcommand from another package: that of its module, under this name.
+    """The parser of a subcommand from another package, which delegates to the parser of the command's module.
 
     Args:
-        entry: names a module with ``parser()`` and ``main(arguments)``.
-        extra: of this package, for what the module needs.
+        entry: loads a module with ``parser()`` and ``main(arguments)``.
+        extra: the extra of this package that installs the module's requirements.
     """
 
     def __init__(self, *, entry: importlib.metadata.EntryPoint | DataScript, extra: str, **options: Any) -> None:
@@ -87,14 +88,14 @@ class InstalledCommandParser(OneLineParser):
         found.prog = self.prog
         _add_debug(found)
         own = found.parse_args(args)
-        # Only its own arguments, as with `python -m`: a training records them, and compares them to resume.
+        # Pass only its own arguments, as with `python -m`: training records them, and compares them on resuming.
         shared = {name: getattr(own, name) for name in ("debug", "resumes") if hasattr(own, name)}
         return argparse.Namespace(run=lambda _: module.main(own), **shared), []
 
 
 @contextlib.contextmanager
 def _without_noise() -> Generator[None]:
-    """Without the warnings and messages of packages that are imported, which say nothing of what the user does."""
+    """Suppress warnings and log messages of imported packages, which do not concern the user."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     with warnings.catch_warnings():
@@ -106,7 +107,7 @@ def _without_noise() -> Generator[None]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The parser of the ``lskd`` command line."""
     command = OneLineParser(prog="lskd", description="Measure what distillation at a temperature did to a student.")
     command.add_argument("--version", action="version", version=f"lskd {__version__}")
     commands = _subcommands(command)
@@ -158,7 +159,7 @@ def _first_line(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     before, quotes, after = text.partition('"""')
     docstring = after.partition('"""')[0]
-    with contextlib.suppress(SyntaxError):  # all of a module takes 3 ms to parse, and there are two dozen of them
+    with contextlib.suppress(SyntaxError):  # parsing a whole module takes 3 ms, and there are two dozen of them
         return (ast.get_docstring(ast.parse(f"{before}{quotes}{docstring}{quotes}")) or "").partition("\n")[0]
     return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 

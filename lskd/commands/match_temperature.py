@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace, reference: Representations, other: Representations) -> None:
-    """Check that both files are of the same classes and samples, as far as that is known."""
+    """Check that both files have the same classes and samples, as far as their provenance says."""
     if reference.class_names != other.class_names:
         raise input_error("OTHER", arguments.other, f"must have the classes of {arguments.reference}, in their order")
     splits = [each.provenance.get("split") for each in (reference, other)]
@@ -84,5 +84,5 @@ def _check(arguments: argparse.Namespace, reference: Representations, other: Rep
 
 
 def _all_samples(reference: Representations, other: Representations) -> bool:
-    """Whether the mean is over all samples: OTHER kept them all, REFERENCE may have only the sums."""
+    """Whether the mean can be over all samples: OTHER has kept them all; REFERENCE may have only the sums."""
     return other.complete and np.array_equal(reference.moments.counts, other.moments.counts)

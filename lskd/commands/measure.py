@@ -137,7 +137,7 @@ def _same_model(one: Representations, other: Representations) -> bool:
 
 
 def _other_teachers(path: Path, teacher: Representations, files: Sequence[tuple[str, Representations]]) -> list[str]:
-    """A note on each student that was distilled from other weights than the teacher's."""
+    """A note on each student that was distilled from weights other than the teacher's."""
     own = teacher.provenance.get("fingerprint")
     recorded = [(name, look_up(each.provenance, "teacher", "fingerprint")) for name, each in files]
     return [
@@ -186,7 +186,7 @@ def _outputs(found: OutputMeasures) -> dict[str, Any]:
 def _fidelity(
     path: str, pair: tuple[Representations, Representations], arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Fidelity; empty where there are no logits."""
+    """The fidelity columns of a row. Raises InputError if a file has no last layer or no features."""
     for each in pair:
         if each.weight is None:
             raise input_error("FILE", each.path, "must hold the last layer, for fidelity")
@@ -205,7 +205,7 @@ def _fidelity(
 
 
 def _notes(path: str, found: OutputMeasures) -> list[str]:
-    """What a reader of the numbers has to know."""
+    """Notes that a reader of the numbers needs."""
     notes = [] if found.basis.complete else [f"{path}: measures of outputs are of {found.basis}."]
     if found.no_optimum:
         notes.append(f"{path}: {found.no_optimum}.")
@@ -217,7 +217,7 @@ def _percent(interval: Interval | None) -> Interval | None:
 
 
 def _flat(row: dict[str, Any], temperatures: Sequence[float], fidelity: bool) -> dict[str, Any]:
-    """A row of the file: the same keys for all, the ends of intervals and each T in a column of their own."""
+    """A row of the output file: the same keys for all rows; the ends of intervals and each T are separate columns."""
     keys = [column.key for group in (OUTPUTS, COLLAPSE, *[FIDELITY] * fidelity) for column in group]
     flat: dict[str, Any] = {name: row[name] for name in row if name not in keys and name != "non_target"}
     for key in keys:
@@ -261,7 +261,7 @@ def _tables(rows: Sequence[dict[str, Any]], temperatures: Sequence[float], resam
     texts = []
     for columns, about in tables:
         kept = [column for column in columns if resamples or not column.key.endswith("_interval")]
-        # The teacher itself has no fidelity.
+        # The teacher itself has no fidelity values.
         about_these = [row for row in shown if columns is not FIDELITY or "kl_nats" in row]
         texts.append(f"{about}\n\n{show(about_these or shown, [*MODEL, *kept])}")
     return "\n\n".join(texts)

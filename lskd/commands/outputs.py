@@ -1,4 +1,4 @@
-"""Check the files that a subcommand is to write: none may be an input too, or be written twice."""
+"""Check the files that a subcommand will write: none may also be an input, or be written twice."""
 
 import argparse
 import os

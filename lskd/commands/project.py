@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         samples = arguments.samples, arguments.validation_samples
         try:
             panels += project(first[1], [each for _, each in others], arguments.classes, *samples, arguments.seed)
-        except InputError:  # of a file or a missing package, not of one model
+        except InputError:  # about a file or a missing package, not about one model
             raise
         except ValueError as error:
             refused.append(f"{first[0]}: {error}")
@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _models(files: Given, validation: Given) -> list[Given]:
-    """The files of each model in the order of the command line, the one to fit the plane on first."""
+    """The files of each model: first the one on which to fit the plane, the others in the order of the command line."""
     models: dict[str, Given] = {}
     for path, each in files:
         models.setdefault(each.provenance.get("checkpoint") or path, []).append((path, each))

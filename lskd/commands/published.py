@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def text_grid(measurements: Sequence[Measurement], like: Sequence[Measurement] = ()) -> str:
-    """A table laid out by :func:`lskd.paper.table_layout.grid`, with the flags as footnotes."""
+    """A text table laid out by :func:`lskd.paper.table_layout.grid`, with flags as footnotes."""
     layout = grid(measurements, like)
     found = list(dict.fromkeys(flag for measurement in measurements for flag in flags(measurement)))
     marked = [flag for flag in found if any(flag not in flags(measurement) for measurement in measurements)]

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _only_contents(arguments: argparse.Namespace) -> None:
-    """Refuse what the page of experiments does not use."""
+    """Raise InputError for arguments that the page of experiments does not use."""
     if arguments.runs:
         raise input_error("--contents", arguments.contents, "must be without RUNS: its file names the runs")
     defaults = {"sets": [], "classes": None, "first": Options.first, "second": Options.second}

@@ -40,7 +40,7 @@ TABLES = (
     "study-optimiser, study-losses, study-smoothing, study-epochs, study-model, study-truncation, "
     "study-sequence, study-updates, or studies"
 )
-SHOWN = 3  # tables are printed at the end, up to this number
+SHOWN = 3  # tables are printed at the end if there are at most this many
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Plan, then hand the plan to snakemake."""
+    """Make the plan, then run it with snakemake."""
     import fcntl  # not on Windows, where the other commands work
 
     if importlib.util.find_spec("snakemake") is None:
@@ -92,14 +92,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _planned(command: list[str]) -> int:
-    """Run the planner, whose errors are this command's, and return its exit status."""
+    """Run the planner, print its errors as this command's, and return its exit status."""
     planned = subprocess.run(command, env=_environment(), stderr=subprocess.PIPE, text=True)
     sys.stderr.write(re.sub(r"(?m)^\S*plan\.py: ", "lskd reproduce: ", planned.stderr))
     return planned.returncode
 
 
 def _results(output: Path) -> str:
-    """The path of the page, after the tables if they are few; a part of the jobs (--until) may leave neither."""
+    """The path of the page, after the tables if they are few; if only some jobs ran (--until), both may be missing."""
     jobs = json.loads((output / "plan.json").read_text(encoding="utf-8"))
     commands = (["lskd", "compare"], ["lskd", "summarise"])
     compared = [job["name"] for job in jobs.values() if job["command"][:2] in commands]
@@ -115,7 +115,7 @@ def _results(output: Path) -> str:
 def _snakemake(arguments: argparse.Namespace, output: Path) -> list[str]:
     """The command line of snakemake."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SCRIPTS / "Snakefile"), "--directory", str(output)]
-    # Our lock keeps out other processes; incomplete outputs of a killed one are made again.
+    # Our own lock keeps out other processes; incomplete outputs of a killed process are made again.
     command += ["--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input"]
     command += ["--config", f"plan={output / 'plan.json'}"]
     if arguments.profile:
@@ -125,7 +125,7 @@ def _snakemake(arguments: argparse.Namespace, output: Path) -> list[str]:
         if not profile.is_dir():
             there = ", ".join(sorted(each.name for each in PROFILES.iterdir()))
             raise input_error("--profile", arguments.profile, f"must be {there}, or a directory with a config.yaml")
-        command += ["--profile", str(profile.resolve()), "--show-failed-logs"]  # of what failed on another machine
+        command += ["--profile", str(profile.resolve()), "--show-failed-logs"]  # logs of failures on other machines
         command += ["--cores", str(arguments.cores)] if arguments.cores else []
     else:
         command += ["--cores", str(arguments.cores or "all")]
@@ -134,7 +134,7 @@ def _snakemake(arguments: argparse.Namespace, output: Path) -> list[str]:
 
 
 def _run(command: list[str], lock: int, output: Path) -> None:
-    """Run snakemake in a process group of its own, which ends with it; Ctrl-C and SIGTERM are passed on.
+    """Run snakemake in its own process group, which is ended with it; Ctrl-C and SIGTERM are passed on.
 
     Raises:
         InputError: a job failed.
@@ -157,7 +157,7 @@ def _run(command: list[str], lock: int, output: Path) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    # In a thread: jobs that a killed snakemake has left running still hold the other end of the pipe.
+    # In a thread, as jobs left running by a killed snakemake still hold the other end of the pipe.
     shown = threading.Thread(target=_show, args=[process.stdout], daemon=True)
     shown.start()
     try:
@@ -173,9 +173,9 @@ def _run(command: list[str], lock: int, output: Path) -> None:
 
 
 def _show(lines: Iterable[str]) -> None:
-    """Show snakemake's output as a bar on a terminal, and a line for each finished job and for each error.
+    """Show snakemake's output as a progress bar on a terminal, with a line for each finished job and each error.
 
-    ``done  3/14  12:40  NAME`` is the third of 14 jobs to end, after that time.
+    ``done  3/14  12:40  NAME`` is the third of 14 jobs to finish, after 12:40 minutes.
     """
     began = time.monotonic()
     with tqdm(desc="jobs", unit="job", bar_format=BAR, disable=None) as bar:

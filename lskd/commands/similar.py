@@ -34,7 +34,7 @@ from lskd.measure.wordnet import find_hierarchy, imagenet_classes, imagenet_hype
 
 EXAMPLE = "lskd similar --by wordnet --targets golden_retriever 'king snake' 267 --output sets.json"
 METHODS = ("wordnet", "distance", "groups")
-SHOWN = 24  # classes of a set; the file has all
+SHOWN = 24  # classes printed of a set; the file has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +125,7 @@ def choose(
     representations: Representations | None,
     targets: list[int] | None,
 ) -> dict[int, ClassSets]:
-    """The sets of ``targets`` by a method, with the options of the command line."""
+    """Choose the sets of ``targets`` by a method, with the options of the command line."""
     if method == "wordnet":
         synsets = read_json(arguments.synsets, dict[str, str]) if arguments.synsets else None
         hierarchy = find_hierarchy(names, synsets, arguments.wordnet)
@@ -161,7 +161,7 @@ def choose(
 
 
 def origin(arguments: argparse.Namespace, representations: Representations | None) -> dict[str, str | None]:
-    """How the sets were chosen, for their file: the method, and for distances the model they were measured on."""
+    """How the sets were chosen, for their file: the method, and for distances the model in which they were measured."""
     if arguments.by != "distance" or representations is None:
         return {"by": arguments.by}
     return {"by": arguments.by, "from": arguments.points} | identity(representations)
@@ -170,7 +170,7 @@ def origin(arguments: argparse.Namespace, representations: Representations | Non
 def agreement_rows(
     first: Mapping[int, ClassSets], second: Mapping[int, ClassSets], names: list[str]
 ) -> list[dict[str, Any]]:
-    """Table G.1: the agreement by target, its mean, and that with a second method that chooses at random.
+    """Rows like Table G.1: the agreement by target, its mean, and its expectation for a random second method.
 
     Returns:
         Rows of ``target``, the class's name; ``shown``, its readable name; ``similar`` and ``dissimilar``, shares of S1

@@ -57,14 +57,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def unscored_note(runs: Sequence[Run]) -> str:
-    """What is said of students without a result, as they were interrupted before a validation; empty for none."""
+    """The note on students without a result, which were interrupted before a validation; empty if there are none."""
     students = [run for run in runs if run.temperature is not None]
     missing = [run for run in students if run.metrics.get(METRICS[run.kind][0].key) is None]
     return f"Left out: {len(missing)} of {len(students)} students have no result yet." if missing else ""
 
 
 def summary_rows(found: Sequence[Effect]) -> list[dict[str, Any]]:
-    """A row for each effect and temperature: what was trained, mean, standard deviation, n."""
+    """A row for each effect and temperature: the models and settings, mean, standard deviation, n."""
     return [
         {
             "data": each.study.first.data,
@@ -85,7 +85,7 @@ def summary_rows(found: Sequence[Effect]) -> list[dict[str, Any]]:
 
 
 def students_table(found: Sequence[Effect]) -> str:
-    """Settings and α down, T across; the best T less T = 1."""
+    """A table with settings and α as rows and T as columns, and the best T less T = 1."""
     comparisons = [each.against_one for each in found]
     adjusted = iter(holm([each.p for each in comparisons if each]))
     rows = []
@@ -100,7 +100,7 @@ def students_table(found: Sequence[Effect]) -> str:
 
 
 def controls_table(controls: Sequence[StepControl]) -> str:
-    """What T costs without and with a control for the size of the steps; empty without controls."""
+    """A table of what T costs without and with a control for the step size; empty without controls."""
     if not controls:
         return ""
     rows = [
@@ -125,7 +125,7 @@ def controls_table(controls: Sequence[StepControl]) -> str:
 
 
 def smoothings_table(rows: Sequence[dict[str, Any]]) -> str:
-    """The best students beside those of another α, from :func:`smoothing_rows`; empty without rows."""
+    """A table of the best students and those of another α, from :func:`smoothing_rows`; empty without rows."""
     if not rows:
         return ""
     shown = [
@@ -148,7 +148,7 @@ def smoothings_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def control_name(control: StepControl) -> str:
-    """``match``, or the optimiser."""
+    """The name of a control: ``match``, or the optimiser."""
     return "match" if control.control.matched else str(control.control.optimiser)
 
 

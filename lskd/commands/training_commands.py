@@ -1,4 +1,4 @@
-"""Command lines to train more students, made from the command of a run that is there."""
+"""Command lines to train more students, made from the command of an existing run."""
 
 import math
 import re
@@ -8,20 +8,21 @@ from pathlib import Path
 
 from lskd.records.found_runs import Run, find_runs
 
-# Options that say which run of a command line's many it is.
+# Options that distinguish the runs of one command line.
 OF_ONE_RUN = {"--seed", "--resume", "--save-dir", "--restore-file", "--kd-checkpoint", "--kd-model-name"}
 OF_ONE_RUN |= {"--kd-temperature", "--temperature", "--teacher-path", "--teacher-cache", "--criterion", "--user-dir"}
-OF_DISTILLATION = ("--kd-", "--task-loss-weight")  # how these options of image training begin
+OF_DISTILLATION = ("--kd-", "--task-loss-weight")  # prefixes of the distillation options of image training
 OF_TEACHERS = {"--smoothing", "--label-smoothing", "--model", "--model-kwargs"}
 
 
 def images(base: Run | None, options: Sequence[object], student: str | None = None, distils: bool = True) -> str:
-    """``lskd vision train`` with the options of a run.
+    """The command ``lskd vision train`` with the options of an existing run.
 
     Args:
-        base: a student, or a teacher, of which only the options that are not its model's are taken; None: a template.
-        options: the teacher, temperatures, seeds, and others that replace the run's.
-        student: the model; None for the base's.
+        base: the run with the options; None for a template.
+        options: the teacher, temperatures, seeds, and other options that replace the run's.
+        student: the student's model, which also replaces the model and smoothing options of a teacher's run; None to
+            keep the run's.
         distils: False for a model without a teacher.
     """
     given = OF_ONE_RUN | {str(each) for each in options if str(each).startswith("--")}
@@ -35,12 +36,12 @@ def images(base: Run | None, options: Sequence[object], student: str | None = No
 
 
 def translation(base: Run | None, teacher: str, temperatures: Sequence[float]) -> str:
-    """A shell loop over temperatures and three seeds that trains and scores, with the options of a run.
+    """A shell loop over temperatures and three seeds that trains and scores students, with the options of a run.
 
     Args:
-        base: a student, or the teacher, of which only the options that are not its model's are taken; None: a template.
-        teacher: its checkpoint.
-        temperatures: T.
+        base: a student's run, or the teacher's, without its options for the model and smoothing; None for a template.
+        teacher: the teacher's checkpoint.
+        temperatures: the T of the students.
     """
     left_out = OF_ONE_RUN | (OF_TEACHERS if base is not None and base.temperature is None else set())
     words = ["DATA-BIN"] if base is None else _without_options(_command(base), left_out, most=1)
@@ -54,13 +55,13 @@ def translation(base: Run | None, teacher: str, temperatures: Sequence[float]) -
 
 
 def _command(base: Run) -> list[str]:
-    """The words of a run's command after its program."""
+    """The arguments of a run's command, after the program and subcommand."""
     words = list(base.record.command[1:])
     return words[2:] if words[:1] in (["vision"], ["nmt"]) else words
 
 
 def _without_options(words: Sequence[str], options: Collection[str], most: float = math.inf) -> list[str]:
-    """Without options and their values, which are the words up to the next option, at most so many.
+    """Remove options and their values, which are the words up to the next option, but at most ``most``.
 
     >>> _without_options(["data", "--seed", "1", "-2", "-b", "8", "--amp", "--smoothing=0"], {"--seed", "--smoothing"})
     ['data', '-b', '8', '--amp']
@@ -81,7 +82,7 @@ def _without_options(words: Sequence[str], options: Collection[str], most: float
 
 
 def student_of(runs: Sequence[Run]) -> Run | None:
-    """The first student; None where there is none."""
+    """The first run of a student; None if there is none."""
     return next((run for run in runs if run.temperature is not None), None)
 
 

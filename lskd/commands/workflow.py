@@ -1,7 +1,7 @@
-"""Where the workflow and the scripts that prepare data are, and these scripts as ``lskd data NAME``.
+"""Locate the workflow and the scripts that prepare data, and make the latter available as ``lskd data NAME``.
 
 In a checkout they are ``scripts/`` and ``data_prep/`` beside the packages; a wheel has them in ``lskd/workflow``. Only
-:func:`workflow_root` tells the two apart: the scripts find each other by their own place.
+:func:`workflow_root` depends on which it is: the scripts find each other by their own location.
 """
 
 import importlib
@@ -34,11 +34,11 @@ def workflow_root() -> Path:
 
 @dataclass(frozen=True)
 class DataScript:
-    """A script of ``data_prep`` as a subcommand, which the command line loads as it does an entry point.
+    """A script of ``data_prep`` as a subcommand, which the command line loads like an entry point.
 
     Attributes:
-        stem: of the file.
-        extra: of this package, with what the script needs.
+        stem: stem of the script's file name.
+        extra: the extra of this package that installs the script's requirements.
     """
 
     stem: str
@@ -46,12 +46,12 @@ class DataScript:
 
     @property
     def name(self) -> str:
-        """The command: ``libreoffice-help``."""
+        """The subcommand's name, such as ``libreoffice-help``."""
         return self.stem.replace("_", "-")
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The script's file."""
         return workflow_root() / "data_prep" / f"{self.stem}.py"
 
     def load(self) -> ModuleType:

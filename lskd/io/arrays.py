@@ -9,10 +9,10 @@ import numpy as np
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """``value`` as a NumPy array: an array as it is, a tensor detached and on the CPU, or lists of equal length.
+    """Convert ``value`` to a NumPy array: from an array, a tensor on any device, or nested lists of equal lengths.
 
     Raises:
-        ValueError: none of these.
+        ValueError: it is none of these.
 
     >>> as_array("features", [[1.0, 2.0]]).shape
     (1, 2)
@@ -22,7 +22,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
     try:
         if hasattr(value, "detach"):  # a torch tensor; torch is not imported for it
             value = value.detach().cpu()
-            wide = value.is_floating_point() and value.dtype.itemsize < 4  # bfloat16 among them, which NumPy lacks
+            wide = value.is_floating_point() and value.dtype.itemsize < 4  # including bfloat16, which NumPy lacks
             half = str(value.dtype) == "torch.float16"
             return (value.float() if wide and not half else value).numpy()
         return np.asarray(value)
@@ -31,10 +31,10 @@ def as_array(name: str, value: Any) -> np.ndarray:
 
 
 def numbers(name: str, value: object, *shape: int | None) -> np.ndarray:
-    """``value`` as a float64 array of finite numbers. In ``shape``, None allows any length.
+    """Convert ``value`` to a float64 array of finite numbers. In ``shape``, None allows any length.
 
     Raises:
-        ValueError: another shape or type, or a number that is not finite.
+        ValueError: a wrong shape or type, or a number that is not finite.
 
     >>> numbers("changes", [1, 2], None).tolist()
     [1.0, 2.0]
@@ -54,7 +54,7 @@ def numbers(name: str, value: object, *shape: int | None) -> np.ndarray:
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """``value`` as an int between ``least`` and ``most``.
+    """Validate a whole number between ``least`` and ``most``, and return it as an int.
 
     Raises:
         ValueError: not a whole number, or out of range.
@@ -73,7 +73,7 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
 
 
 def class_list(name: str, classes: object, among: int) -> list[int]:
-    """Class indices as a list of int.
+    """Validate class indices, and return them as a list of int.
 
     Raises:
         ValueError: not a sequence, or an index that is not from 0 to ``among`` - 1.
@@ -84,12 +84,12 @@ def class_list(name: str, classes: object, among: int) -> list[int]:
 
 
 def is_real(value: object) -> bool:
-    """Whether ``value`` is a single real number; NaN and infinities are."""
+    """Whether ``value`` is a single real number, which includes NaN and infinities."""
     return isinstance(value, kinds.Real)
 
 
 def validate_labels(labels: object, classes: int, argument: str = "labels") -> np.ndarray:
-    """``labels`` as (N,) int64.
+    """Validate labels, and return them as (N,) int64.
 
     Raises:
         ValueError: not one-dimensional, or not integers from 0 to ``classes`` - 1.
@@ -107,10 +107,10 @@ def validate_labels(labels: object, classes: int, argument: str = "labels") -> n
 
 
 def validate_class_names(class_names: Iterable[str]) -> list[str]:
-    """``class_names`` as a list.
+    """Validate class names, and return them as a list.
 
     Raises:
-        ValueError: no names, equal names, or one that is not a string that UTF-8 can encode.
+        ValueError: no names, equal names, or a name that is not a string that UTF-8 can encode.
     """
     names = list(class_names)
     if not names:
@@ -125,7 +125,7 @@ def validate_class_names(class_names: Iterable[str]) -> list[str]:
 
 
 def described(array: np.ndarray) -> str:
-    """The type and shape of an array, for messages.
+    """The dtype and shape of an array, for error messages.
 
     >>> described(np.zeros((2, 3)))
     'float64 of shape (2, 3)'

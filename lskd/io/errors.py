@@ -56,7 +56,7 @@ def error_context(name: object) -> Generator[None]:
 
 @contextlib.contextmanager
 def file_error_context(path: str | os.PathLike[str]) -> Generator[None]:
-    """Let an OSError name ``path`` where it names no file (a full disk) or a hidden temporary file beside it.
+    """Make an OSError name ``path`` if it names no file (as for a full disk) or a hidden temporary file beside it.
 
     >>> with file_error_context("run.json"):
     ...     raise OSError(28, "No space left on device")
@@ -80,14 +80,14 @@ def positive(text: str) -> int:
 
 
 def named_path(text: str) -> Path:
-    """A path, as an argument type for argparse; an empty one would be the working directory."""
+    """A path, as an argument type for argparse; an empty one, which would be the working directory, is an error."""
     if not text.strip():
         raise argparse.ArgumentTypeError(f"{text!r} (must be a path)")
     return Path(text)
 
 
 def joinable_path(text: str) -> Path:
-    """A path that fairseq is to be given, as an argument type for argparse: fairseq takes several, joined by ``:``."""
+    """A path to be passed to fairseq, as an argument type for argparse; ``:``, which joins paths there, is an error."""
     if ":" in text:
         raise argparse.ArgumentTypeError(f"{text!r} (must be without ':', at which fairseq would split it)")
     return named_path(text)
@@ -109,7 +109,7 @@ def percent(text: str) -> float:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An ArgumentParser that reports a mistake in one line and accepts no abbreviated options and no empty paths."""
+    """An ArgumentParser that reports errors in one line and accepts neither abbreviated options nor empty paths."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{"allow_abbrev": False} | options)
@@ -125,11 +125,11 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def help_texts(arguments: str, docstring: str) -> dict[str, Any]:
-    """Arguments of a parser for a help text that starts with an example.
+    """Keyword arguments for an ArgumentParser whose help text starts with an example.
 
     Args:
-        arguments: those that a command must be given, for the line on its usage, which would name all options.
-        docstring: of a module: its first line, a paragraph of example commands, and what else there is to say.
+        arguments: the required arguments, for the usage line, which would otherwise name all options.
+        docstring: a module's docstring: its first line, a paragraph of example commands, and the rest.
 
     >>> print(help_texts("FILE", "Do it.\\n\\n    lskd do x.json\\n\\nMore of ``x``.")["description"])
     example:
@@ -153,7 +153,7 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
 
     An :class:`InputError` and an operating-system error (a full disk, a directory that cannot be written) become one
     line and exit status 2, Ctrl-C and SIGTERM exit status 130; ``--debug``, added here, shows the traceback. A command
-    that continues what an earlier call has left says so by ``parser.set_defaults(resumes=True)``.
+    that resumes what an earlier call left unfinished declares it with ``parser.set_defaults(resumes=True)``.
     """
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args()
@@ -185,7 +185,7 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
 
 
 def interrupt(*_: object) -> None:
-    """Handle SIGTERM, with which schedulers end a job, like Ctrl-C, even where Ctrl-C is ignored."""
+    """Handle SIGTERM, with which schedulers end a job, like Ctrl-C, even if Ctrl-C is ignored."""
     raise KeyboardInterrupt
 
 

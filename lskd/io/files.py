@@ -43,7 +43,7 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
                 os.fsync(file.fileno())
             os.replace(beside, path)
     except BaseException:
-        with contextlib.suppress(OSError):  # as where the directory is a file: the first error is the one to report
+        with contextlib.suppress(OSError):  # for example if the directory is a file: report the first error instead
             beside.unlink(missing_ok=True)
         raise
 
@@ -52,10 +52,10 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
 def building(dest: Path) -> Generator[Path]:
     """Make a directory beside ``dest`` that becomes ``dest`` at the end of the block, and is removed on an error.
 
-    A kill leaves it behind, hidden, as ``.DEST.*.partial``, and no ``dest``.
+    If the process is killed, the hidden directory ``.DEST.*.partial`` is left behind, and ``dest`` does not exist.
 
     Raises:
-        OSError: it cannot be written, or ``dest`` is there and not an empty directory; the error names ``dest``.
+        OSError: it cannot be written, or ``dest`` exists and is not an empty directory; the error names ``dest``.
 
     >>> dest = Path(tempfile.mkdtemp()) / "letters"
     >>> with building(dest) as beside:
@@ -76,7 +76,7 @@ def building(dest: Path) -> Generator[Path]:
 
 
 def remove_partials(directory: str | os.PathLike[str]) -> None:
-    """Remove temporary files that killed processes of this machine left in a directory, see :func:`replacing`."""
+    """Remove temporary files that killed processes on this machine left in a directory, see :func:`replacing`."""
     for path in Path(directory).glob(".*.partial"):
         left = re.search(r"\.([^/]+)-(\d+)\.partial$", path.name)
         if left and left[1].endswith(f".{socket.gethostname()}") and not _is_running(int(left[2])):
@@ -113,7 +113,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: object) -> None:
-    """Write ``value`` as readable JSON in one step (see :func:`replacing`). NaN and infinity are refused."""
+    """Write ``value`` as readable JSON in one step (see :func:`replacing`). NaN and infinity are an error."""
     write_text(path, json_text(value))
 
 
@@ -126,14 +126,14 @@ def parse_json(text: str | bytes) -> Any:
     """Parse untrusted JSON.
 
     Raises:
-        ValueError: not JSON, nested too deeply to be read, or not UTF-8, as half a surrogate pair is not.
+        ValueError: not JSON, nested too deeply, or with an unpaired surrogate, which UTF-8 cannot encode.
 
     >>> parse_json('{"T": 1}')
     {'T': 1}
     """
     try:
         content = json.loads(text)
-        json.dumps(content, ensure_ascii=False).encode()  # it must be possible to write it again
+        json.dumps(content, ensure_ascii=False).encode()  # check that it can be written again
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except UnicodeEncodeError:
@@ -145,8 +145,8 @@ def parse_yaml(text: str) -> Any:
     """Parse untrusted YAML.
 
     Raises:
-        ValueError: not YAML, or more than :data:`LARGEST_YAML` values, each counted as often as aliases repeat it;
-            the message is one line.
+        ValueError: not YAML, or more than :data:`LARGEST_YAML` values, counting each value as often as aliases repeat
+            it; the message is one line.
 
     >>> parse_yaml("T: 1")
     {'T': 1}
@@ -166,7 +166,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def _size(content: object, known: dict[int, int]) -> int:
-    """The number of values in nested lists and dictionaries, shared ones counted each time."""
+    """The number of values in nested lists and dictionaries; shared ones are counted each time."""
     if not isinstance(content, (list, dict)):
         return 1
     if id(content) not in known:

@@ -1,4 +1,4 @@
-"""Several paths in one argument, joined by ``:`` as in fairseq, of files whose own names may have a ``:``."""
+"""Split several paths in one argument, joined by ``:`` as in fairseq; the paths themselves may contain a ``:``."""
 
 import os
 
@@ -8,17 +8,17 @@ from lskd.io.errors import input_error
 def joined_paths(argument: str, paths: str, separator: str = os.pathsep, whole: bool = True) -> list[str]:
     """Split paths that are joined by a separator.
 
-    Where a part exists only together with those that follow it, as ``run:1/last.pt`` does, it is one path with them.
-    URLs (``://``) are joined by ``|``, as in fairseq.
+    Adjacent parts that together are an existing path, such as ``run:1/last.pt``, are one path. URLs (``://``) are
+    joined by ``|``, as in fairseq.
 
     Args:
-        argument: what an error calls them.
-        paths: as they were given.
-        separator: the system's own for lists of paths.
-        whole: look which paths exist; False: split at every separator, as fairseq itself does with its data.
+        argument: the name of the argument, for error messages.
+        paths: the argument's value.
+        separator: the separator; by default the system's for lists of paths.
+        whole: check which paths exist; if False, split at every separator, as fairseq itself does for its data.
 
     Raises:
-        InputError: one of them is empty: it would mean the working directory.
+        InputError: one of the paths is empty, which would mean the working directory.
 
     >>> joined_paths("--kd-checkpoint", "a.pt:b.pt")
     ['a.pt', 'b.pt']

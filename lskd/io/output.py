@@ -1,4 +1,4 @@
-"""Lines on standard output, beside progress bars."""
+"""Print lines on standard output without disturbing progress bars."""
 
 import sys
 
@@ -8,4 +8,4 @@ from tqdm import tqdm
 def say(line: str) -> None:
     """Print a line at once, above the progress bars of a terminal."""
     tqdm.write(line)
-    sys.stdout.flush()  # a file or a pipe would get it much later
+    sys.stdout.flush()  # output to a file or a pipe is buffered

@@ -1,7 +1,7 @@
-"""Read JSON, and values from YAML or checkpoints, into typed classes; a value that does not fit is one line.
+"""Read JSON, and values from YAML or checkpoints, into typed classes; a value that does not fit is a one-line error.
 
-What a file must hold is a :class:`msgspec.Struct`, whose fields are its schema. Files are untrusted: NaN, numbers
-out of range, deep nesting and unpaired surrogates are refused; unknown fields (of a newer version) are ignored.
+The schema of a file is a :class:`msgspec.Struct`. Files are untrusted: NaN, numbers out of range, deep nesting and
+unpaired surrogates are errors; unknown fields (of a newer version) are ignored.
 """
 
 import os
@@ -13,9 +13,9 @@ from msgspec import Meta
 
 from lskd.io.errors import InputError, input_error
 
-LONGEST_WHOLE = 60  # a longer value is not repeated in a message that is about all of it
+LONGEST_WHOLE = 60  # a longer value is not repeated in an error message about the whole value
 LARGEST = 1e15  # a measurement beyond this is a mistake, as are NaN and infinity
-# No control characters, nor others that end lines or change the direction of text.
+# Neither control characters nor others that end lines or change the direction of text.
 PATTERNS = (
     r"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z",
     r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+\Z",
@@ -26,9 +26,9 @@ Integer = Annotated[int, Meta(ge=-(10**15), le=10**15)]
 Positive = Annotated[float, Meta(gt=0, le=LARGEST)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-# Must be in no union with a list or an object, or msgspec 0.22.0 frees memory twice and the process aborts at its end.
+# Not in a union with a list or an object: msgspec 0.22.0 would free memory twice, and the process abort at exit.
 Text = Annotated[str, Meta(max_length=10_000, pattern=PATTERNS[0])]
-Name = Annotated[str, Meta(min_length=1, max_length=10_000, pattern=PATTERNS[1])]  # of one line
+Name = Annotated[str, Meta(min_length=1, max_length=10_000, pattern=PATTERNS[1])]  # a single line
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ def read_json(path: str | os.PathLike[str], kind: type[T]) -> T:
         kind: a :class:`msgspec.Struct`, or any type that msgspec decodes.
 
     Raises:
-        InputError: not JSON, or a value of another type or out of range; the message names its path in the file.
+        InputError: not JSON, or a value of a wrong type or out of range; the message names its path in the file.
         OSError: no such file.
     """
     content = Path(path).read_bytes()
@@ -63,11 +63,11 @@ def convert(value: object, kind: type[T], where: str, strict: bool = True) -> T:
     Args:
         value: dictionaries, lists, strings and numbers.
         kind: as for :func:`read_json`.
-        where: the argument and the file it comes from, for messages.
-        strict: false where numbers are still strings.
+        where: the argument and the file it comes from, for error messages.
+        strict: False to convert strings to numbers, as for CSV.
 
     Raises:
-        InputError: a value of another type or out of range.
+        InputError: a value of a wrong type or out of range.
 
     >>> convert([1, "a"], list[int], "sets.json")
     Traceback (most recent call last):

@@ -12,7 +12,7 @@ from typing import Any
 
 from lskd.io.files import write_json, write_text
 
-RUN_FILES = ("run.json", "summary.csv")  # which every training leaves beside its checkpoints
+RUN_FILES = ("run.json", "summary.csv")  # written by every training beside its checkpoints
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: with the unit, as in ``η(S1) %``.
+        title: the title with the unit, as in ``η(S1) %``.
         key: the key of the value in a row.
         form: the format of a number, such as ``.1f``.
     """
@@ -59,7 +59,7 @@ def width(text: str) -> int:
 
 
 def output_file(text: str) -> Path:
-    """A path for :func:`write`, as an argument type for argparse, which checks its suffix and directory."""
+    """A path for :func:`write`, as an argument type for argparse; its suffix and directory are checked."""
     path = Path(text)
     if path.suffix not in (".csv", ".json"):
         raise argparse.ArgumentTypeError(f"{path} (must end in .csv or .json)")
@@ -75,12 +75,12 @@ def output_file(text: str) -> Path:
 def write(
     path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any] | None = None
 ) -> None:
-    """Write rows, with all their keys, as csv or as JSON by the suffix, atomically.
+    """Write rows, with all their keys, as csv or JSON, depending on the suffix, atomically.
 
     Args:
         path: ends in .csv or .json.
         rows: values are numbers, strings or None; in JSON also lists and dictionaries.
-        about: further values, which JSON holds beside ``rows`` and csv leaves out.
+        about: further values, stored beside ``rows`` in JSON and left out in csv.
     """
     if Path(path).suffix == ".json":
         write_json(path, {**(about or {}), "rows": list(rows)})
@@ -89,7 +89,7 @@ def write(
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with all their keys as csv, an empty cell for None.
+    """Format rows, with all their keys, as csv; None is an empty cell.
 
     >>> csv_text([{"T": 1, "top1": 85.5}, {"T": 3}])
     'T,top1\\n1,85.5\\n3,\\n'

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files: written atomically, read without executing code, memory-mapped."""
+"""Write tensors to safetensors files atomically, and read them memory-mapped, without executing code."""
 
 import json
 import os
@@ -18,8 +18,8 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray
 
     Args:
         path: the file.
-        tensors: of any shapes.
-        about: metadata that JSON can hold, which :func:`read_about` returns.
+        tensors: tensors of any shapes, by name.
+        about: metadata that JSON can hold, as returned by :func:`read_about`.
 
     Raises:
         OSError: the file cannot be written.
@@ -30,7 +30,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray
     with replacing(path) as beside:
         tensors = {name: np.ascontiguousarray(value, value.dtype.newbyteorder("=")) for name, value in tensors.items()}
         beside.touch()
-        permissions = beside.stat().st_mode  # of any new file; safetensors would make it readable by its owner alone
+        permissions = beside.stat().st_mode  # those of a new file; safetensors would let only the owner read it
         try:
             save_file(tensors, beside, {"lskd": json.dumps(about, ensure_ascii=False, allow_nan=False)})
         except SafetensorError as error:  # such as a full disk
@@ -39,7 +39,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray
 
 
 def read_about(path: str | os.PathLike[str]) -> Any:
-    """The metadata that :func:`write_tensors` was given; None where another program wrote the file.
+    """Read the metadata that :func:`write_tensors` stored; None if another program wrote the file.
 
     Raises:
         ValueError: not a safetensors file.
@@ -55,17 +55,17 @@ def read_about(path: str | os.PathLike[str]) -> Any:
 
 
 def mapped_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file as read-only arrays that stay on the disk until they are used.
+    """The tensors of a safetensors file as memory-mapped, read-only arrays.
 
     Raises:
-        ValueError: not a safetensors file, or a tensor of another type than :data:`DTYPES`.
+        ValueError: not a safetensors file, or a tensor of a dtype that is not in :data:`DTYPES`.
         OSError: it cannot be read.
     """
     read_about(path)  # validates the header: no tensor overlaps another or reaches beyond the file
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = parse_json(file.read(length))
-    content = np.memmap(path, np.uint8, "r")  # one for all tensors, as each would keep the file open
+    content = np.memmap(path, np.uint8, "r")  # one map for all tensors, as each map keeps the file open
     tensors: dict[str, np.ndarray] = {}
     for name, entry in header.items():
         if name == "__metadata__":

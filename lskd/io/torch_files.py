@@ -1,4 +1,4 @@
-"""Write and read files of torch.save. Reading runs no code from the file and takes no more memory than its size."""
+"""Write and read torch.save files. Reading runs no code from the file and takes no more memory than the file's size."""
 
 import os
 import pickle
@@ -16,7 +16,7 @@ class CodeError(ValueError):
 
 
 class _ErrorKeepingFile:
-    """A file that keeps its first OSError, which torch's writer in C++ would turn into another error."""
+    """A file wrapper that keeps the first OSError, which torch's C++ writer would turn into another error."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -35,20 +35,20 @@ class _ErrorKeepingFile:
 
 
 def save(content: object, path: str | os.PathLike[str]) -> None:
-    """torch.save to a file; the same content gives the same bytes, whatever the file is called.
+    """torch.save to a file; the same content gives the same bytes, whatever the file's name.
 
     Raises:
         OSError: the file cannot be written.
     """
     with open(path, "wb") as file:
         writer = _ErrorKeepingFile(file)
-        torch.save(content, cast(IO[bytes], writer))  # torch needs no more of a file than write and flush
+        torch.save(content, cast(IO[bytes], writer))  # torch only calls write and flush
         if writer.error is not None:
             raise writer.error
 
 
 def count_not_finite(tensor: Tensor) -> int:
-    """How many values of a tensor of any type are NaN or infinite.
+    """The number of NaN or infinite values in a tensor of any dtype.
 
     >>> count_not_finite(torch.tensor([1.0, torch.nan]).to(torch.float8_e4m3fn))
     1
@@ -58,12 +58,12 @@ def count_not_finite(tensor: Tensor) -> int:
 
 
 def load_plain(path: str | os.PathLike[str], mapped: bool = False) -> Any:
-    """Load a file to the CPU; ``mapped`` weights stay on the disk until they are used, except in the old format.
+    """Load a file to the CPU; if ``mapped``, weights are memory-mapped, except in torch's old file format.
 
     Raises:
         OSError: the file cannot be read.
         CodeError: loading it would run code.
-        Exception: of any kind, where the file is damaged, or claims more than it holds.
+        Exception: any kind, if the file is damaged, or claims more than it holds.
     """
     packed = zipfile.is_zipfile(path)
     if packed:
@@ -79,7 +79,7 @@ def load_plain(path: str | os.PathLike[str], mapped: bool = False) -> Any:
 
 
 def _plain_reason(message: str) -> ValueError:
-    """torch's refusal to unpickle, without its advice on how to switch the check off."""
+    """An error for torch's refusal to unpickle, without torch's advice on how to switch the check off."""
     if wanted := re.search(r"GLOBAL (\S+)|unrecognized function (.+?)(?: which|\n|$)", message):
         asks = wanted[1] or wanted[2]
         return CodeError(f"must be plain data and tensors, and asks for {asks}; code from a file is never run")
@@ -88,7 +88,7 @@ def _plain_reason(message: str) -> ValueError:
 
 
 def _check_records(path: str | os.PathLike[str]) -> None:
-    """Refuse compressed or overlapping records, which torch.save does not write and which may unpack to any size."""
+    """Reject compressed or overlapping records, which torch.save never writes and which may unpack to any size."""
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
@@ -98,7 +98,7 @@ def _check_records(path: str | os.PathLike[str]) -> None:
 
 
 def _tensors(content: object) -> Iterator[Tensor]:
-    """The tensors in nested dictionaries, lists and tuples."""
+    """Yield the tensors in nested dictionaries, lists and tuples."""
     waiting: list[Any] = [content]
     seen: set[int] = set()
     while waiting:

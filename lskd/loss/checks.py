@@ -11,13 +11,13 @@ from torch import Tensor
 
 from lskd.loss.types import GradientScale, LossType, ProjectedLogits, Settings, TopkLogits
 
-# Between them T²·KL is exact to 1e-6, on a GPU in float32 to 1e-3; above, rounding decides what is left of KL.
+# In this range T²·KL is accurate to 1e-6, or 1e-3 on a GPU in float32; above it, KL is mostly rounding error.
 LOWEST_T, HIGHEST_T = 1e-6, 1e5
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def check_student(student: Tensor, target: Tensor) -> None:
-    """Raise ValueError for logits or targets of a wrong type or shape, or a target out of range."""
+    """Raise ValueError if logits or targets have a wrong type or shape, or a target is out of range."""
     for name, tensor in (("student_logits", student), ("target", target)):
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{name}: {type(tensor).__name__} (must be a tensor)")
@@ -32,7 +32,7 @@ def check_student(student: Tensor, target: Tensor) -> None:
 
 
 def validate_teacher(teacher: object, student: Tensor, topk: int) -> list[Tensor | ProjectedLogits] | TopkLogits:
-    """The teachers' logits as a list, or the k largest ones. Raises ValueError for types or shapes that do not fit."""
+    """Return the teachers' logits as a list, or the k largest ones. Raises ValueError if types or shapes do not fit."""
     count, vocabulary = student.shape
     if isinstance(teacher, TopkLogits):
         k = teacher.values.shape[-1]
@@ -81,10 +81,12 @@ def check_settings(
     gradient_scale: GradientScale = "t2",
     nckd_weight: float | None = None,
 ) -> Settings:
-    """The settings of a loss, as numbers, with what follows from others, but for the gradient factor of ``match``.
+    """Validate the loss's arguments and return its settings as numbers, with defaults filled in.
+
+    The gradient factor of ``match`` depends on the batch; it is 1 here.
 
     Raises:
-        ValueError: one is out of range, as NaN is, or does not go with the loss.
+        ValueError: an argument is NaN or out of range, or cannot be combined with the loss.
     """
     for name, value, known in (("loss", loss, LossType), ("gradient_scale", gradient_scale, GradientScale)):
         if value not in get_args(known):
@@ -126,7 +128,7 @@ def check_settings(
 
 
 def check_temperature(name: str, value: Any) -> None:
-    """Check a temperature of the loss. Raises ValueError: it is no number, or not in the range that is exact.
+    """Check a temperature of the loss. Raises ValueError if it is not a number in the range of accurate results.
 
     >>> check_temperature("temperature", 1e9)
     Traceback (most recent call last):
@@ -143,7 +145,8 @@ def check_teacher(
     """Check that a loss can be computed from a teacher's logits.
 
     Raises:
-        ValueError: they are the k largest only, or of several teachers, or of one class.
+        ValueError: they are only the k largest, come from several teachers, or have a single class, and the loss does
+            not support that.
     """
     if isinstance(teachers, TopkLogits):
         if what := _needs_all_logits(loss, gradient_scale):
@@ -155,12 +158,12 @@ def check_teacher(
 
 
 def _needs_all_logits(loss: LossType, gradient_scale: GradientScale) -> str | None:
-    """What needs the teacher's logits of all classes, in words."""
+    """Name the setting that needs the teacher's logits of all classes, for an error message; None if none does."""
     if loss != "kl":
         return f"the loss {loss}"
     return "the gradient scale match" if gradient_scale == "match" else None
 
 
 def _is_number(value: object) -> bool:
-    """Whether ``value`` is a real number or a tensor of one."""
+    """Whether ``value`` is a real number or a tensor with one element."""
     return isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)

@@ -1,10 +1,10 @@
-"""The distillation loss: a student against its teacher's soft targets at a temperature, value and gradient in one pass.
+"""The distillation loss of a student on its teacher's soft targets at a temperature: value and gradient in one pass.
 
-The formula is that of :mod:`lskd.loss.reference`. Written down like that, at T = 64 it is wrong by half its value in
-bfloat16, and in float32 where the student is near its teacher; :mod:`lskd.loss.rows` says what is computed instead.
+The formula is that of :mod:`lskd.loss.reference`. Computed naively, at T = 64 it is off by half its value in bfloat16,
+and also in float32 where the student is close to its teacher; :mod:`lskd.loss.rows` says what is computed instead.
 
 Rows are processed in chunks that fit the processor's cache, and the gradient is computed along with the value, so that
-nothing of the size of the logits is kept but the gradient.
+the gradient is the only tensor of the size of the logits that is kept.
 """
 
 import functools
@@ -31,20 +31,20 @@ from lskd.loss.types import (
 )
 from lskd.loss.variants import distillation_gradient, variant_rows
 
-# Logits of a chunk. On a CPU they stay in its cache; a GPU is filled by them, and has memory for the dozen tensors of
-# this size that are allocated without a compiler.
+# The number of logits in a chunk: on a CPU few enough to stay in its cache; on a GPU enough to keep it busy, while the
+# dozen tensors of this size that are allocated without a compiler still fit its memory.
 CHUNK_ELEMENTS = {"cpu": 2**17, "cpu compiled": 2**17, "gpu": 2**22, "gpu compiled": 2**25}
-# In which precision to compute a chunk, and whether to allow for logits of -inf. The next pair is for chunks for which
-# the one before was not enough, and for all that follow. Double precision may be 64 times slower on a GPU.
+# The precision in which a chunk is computed, and whether logits of -inf are handled. Where a pair is not enough for a
+# chunk, the next pair is used for it and for all later chunks. Double precision may be 64 times slower on a GPU.
 PRECISIONS = {
     "cpu": [(torch.float32, False), (torch.float64, False), (torch.float64, True)],
     "gpu": [(torch.float32, True)],
 }
 WORKSPACES = threading.local()
 T1 = Settings(temperature=1.0, student_temperature=1.0, kd_weight=1.0, label_smoothing=0.0)  # the paper's loss at T = 1
-# Logits, or at least rows, in which a gradient's norm is measured for the log: so few that it costs little.
+# At least this many logits and rows are used to estimate a gradient's norm for the log; few enough to cost little.
 MEASURED_ELEMENTS, MEASURED_ROWS = 2**14, 8
-PROJECTED_ROWS = 256  # at least so many at a time: a matrix product of few rows only waits for the matrix
+PROJECTED_ROWS = 256  # at least this many at a time: a product of fewer rows is bound by reading the weight matrix
 
 
 def distillation_loss(
@@ -70,41 +70,42 @@ def distillation_loss(
 
     Args:
         student_logits: (N, V), any floating dtype; -inf is a probability of 0, and N may be 0. Every row counts:
-            leave padded positions out before projecting.
-        teacher_logits: (N, V), or several teachers' (N, V) each, whose probabilities are averaged after tempering; or
-            the k largest ones of one teacher. Projected ones are computed chunk by chunk.
+            remove padded positions before projecting to logits.
+        teacher_logits: (N, V), or those of several teachers, (N, V) each, whose probabilities are averaged after
+            tempering; or the k largest ones of one teacher. :class:`ProjectedLogits` are computed chunk by chunk.
         target: (N,) integer, 0 to V-1.
         temperature: T of the teacher's distribution, from 10⁻⁶ to 10⁵.
-        student_temperature: T_s of the student's, likewise; the same as ``temperature`` when None. 1 tempers the
-            teacher only (Müller et al. 2019).
+        student_temperature: T_s of the student's distribution, in the same range; equal to ``temperature`` when None.
+            1 tempers the teacher only (Müller et al. 2019).
         kd_weight: β, in [0, 1].
-        label_smoothing: α of the hard term, in [0, 1), the mixture with the uniform distribution.
-        teacher_topk: keep only the k most probable tokens of the teacher and renormalise over them, 0 keeps all.
+        label_smoothing: α of the hard-label loss, in [0, 1): the weight of the uniform distribution.
+        teacher_topk: keep only the k most probable tokens of the teacher and renormalise over them; 0 keeps all.
         loss: the distillation term: ``kl``, the paper's; ``standardised``, KL of z-scored logits; ``mse``, logit
             matching, the limit of ``kl`` as T → ∞; ``decoupled`` KD; or ``wttm``, which tempers the teacher only and
-            weighs rows by its smoothness (without the weights it is TTM: ``kl`` with a student temperature of 1).
+            weights rows by its smoothness (without the weights it is TTM: ``kl`` with a student temperature of 1).
             Formulas and sources: :mod:`lskd.loss.reference`. All but ``kl`` need all of the teacher's logits.
-        nckd_weight: of the classes that are not the target, in the loss ``decoupled``, 0 or more; 8 when None.
-        gradient_scale: of the distillation term: ``t2``, its own, with the factor T_s²; ``none``, without the factor;
-            or ``match``, multiplied by one number so that its norm over these rows is the one that the paper's loss at
-            T = 1 has for the same logits. Only the gradient is scaled: the value stays, so that logs compare.
-        all_reduce: with ``match``, adds a tensor up in place over the processes that have a part of the batch each, as
-            ``torch.distributed.all_reduce`` does; called once where there is a gradient. None: these rows are all.
+        nckd_weight: weight of the term of the non-target classes in the loss ``decoupled``, 0 or more; 8 when None.
+        gradient_scale: how the gradient of the distillation term is scaled: ``t2``, not at all, it has the factor T_s²;
+            ``none``, without that factor; or ``match``, multiplied by one number so that its norm over these rows
+            equals that of the paper's loss at T = 1 for the same logits. The value of the loss is not scaled, so that
+            logs remain comparable.
+        all_reduce: with ``match``, sums a tensor in place over the processes that share the batch, like
+            ``torch.distributed.all_reduce``; called once if there is a gradient. None: these rows are the whole batch.
         measure_gradient: return :class:`MeasuredSums`, as with ``match``, if there is a gradient to measure and the
             teacher's logits are not only its k largest.
-        overwrite: write the gradient over the student's logits, which must not be used afterwards: nothing of their
-            size is allocated.
-        compiled: let torch.compile fuse it, for one teacher's dense logits; takes seconds, once a process. None: on
-            a GPU only.
-        each_row: ``loss`` is that of each row, (N,), instead of the sum.
+        overwrite: write the gradient over the student's logits, which must not be used afterwards, so that no memory
+            of their size is allocated.
+        compiled: fuse the computation with torch.compile, for one teacher's dense logits; takes some seconds once per
+            process. None: on a GPU only.
+        each_row: return ``loss`` for each row, (N,), instead of the sum.
 
     Returns:
-        The sums; ``loss.backward()`` may be called once: the gradient of ``student_logits`` is computed already and is
-        handed over, not copied.
+        The sums. ``loss.backward()`` may be called once: the gradient of ``student_logits`` has been computed already
+        and is handed over without a copy.
 
     Raises:
-        ValueError: a setting or a target out of range (on a GPU, targets are not looked at), shapes or types that do
-            not fit.
+        ValueError: a setting or a target is out of range (on a GPU, targets are not checked), or shapes or types do not
+            fit.
 
     Example:
         >>> student = torch.tensor([[2.0, 0.0, 0.0]], requires_grad=True)
@@ -158,14 +159,14 @@ _fused_rows = functools.cache(FusedRows)  # one for each device, compiled or not
 
 @dataclass(frozen=True)
 class _Inputs:
-    """All that the loss of a student depends on but the student.
+    """All inputs of the loss other than the student's logits.
 
     Attributes:
         teacher: logits of one teacher or several, or the k largest ones of one.
         target: (N,) int64.
-        settings: of the loss.
+        settings: settings of the loss.
         topk: how many of the teacher's logits to keep, 0 for all.
-        fused: what computes a chunk in place of :func:`lskd.loss.rows.rows`, or None.
+        fused: computes a chunk in place of :func:`lskd.loss.rows.rows`, unless None.
         loss: the distillation term.
     """
 
@@ -182,8 +183,8 @@ class _DistillationLoss(torch.autograd.Function):
     def forward(
         ctx: Any, student: Tensor, inputs: _Inputs, with_gradient: bool, overwrite: bool, each_row: bool
     ) -> tuple[Tensor, ...]:
-        # A gradient in half precision must not be rounded before it is multiplied, above all by a GradScaler's factor:
-        # it is computed when that is known.
+        # A gradient in half precision must not be rounded before it is multiplied, above all by a GradScaler's factor,
+        # so it is computed in backward, where the factor is known.
         later = with_gradient and student.dtype in (torch.float16, torch.bfloat16)
         gradient = None
         if with_gradient and not later:
@@ -223,13 +224,13 @@ class _DistillationLoss(torch.autograd.Function):
 
 
 def _weighted(terms: Tensor, kd_weight: float) -> Tensor:
-    """β · KL + (1 - β) · H of terms in this order; one of weight 0 is left out, even where it is not finite."""
+    """β · KL + (1 - β) · H, from terms in this order; a term of weight 0 is left out, even if it is not finite."""
     weighted = [weight * term for weight, term in zip((kd_weight, 1 - kd_weight), terms, strict=False) if weight]
     return functools.reduce(torch.add, weighted)
 
 
 def _chunks(student: Tensor, inputs: _Inputs, with_gradient: bool) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-    """Yield chunk by chunk: its rows, the terms of the loss and the gradient; see :mod:`lskd.loss.rows`."""
+    """Yield for each chunk: its rows, the terms of the loss and the gradient; see :mod:`lskd.loss.rows`."""
     settings, fused = inputs.settings, inputs.fused
     kind = "cpu" if student.device.type == "cpu" else "gpu"
     step = max(1, CHUNK_ELEMENTS[f"{kind} compiled" if fused and fused.compiled else kind] // student.size(1))
@@ -237,7 +238,7 @@ def _chunks(student: Tensor, inputs: _Inputs, with_gradient: bool) -> Iterator[t
     if kind == "cpu" and student.dtype != torch.float32:
         precisions = precisions[1:]
     shape = 4, min(step, len(student)), student.size(1)
-    exact = torch.autocast(student.device.type, enabled=False)  # it would compute products in half precision
+    exact = torch.autocast(student.device.type, enabled=False)  # autocast would compute products in half precision
     for chunk, teacher in _teacher_chunks(inputs.teacher, len(student), step):
         student_rows, target = student[chunk], inputs.target[chunk]
         if inputs.loss != "kl" and isinstance(teacher, list):
@@ -261,7 +262,7 @@ def _chunks(student: Tensor, inputs: _Inputs, with_gradient: bool) -> Iterator[t
             if not terms.sum().isfinite():
                 precisions = precisions[-1:]
             elif dtype == torch.float32 and isinstance(teacher, list) and not is_precise(terms, gradient, settings):
-                precisions = precisions[1:]  # of k logits alone, nothing cancels but where the loss is not finite
+                precisions = precisions[1:]  # top-k logits need no check: nothing cancels unless the loss is not finite
             else:
                 break
         yield chunk, terms, gradient
@@ -271,9 +272,10 @@ def _chunks(student: Tensor, inputs: _Inputs, with_gradient: bool) -> Iterator[t
 def _gradient_squares(
     student: Tensor, teachers: list[Tensor | ProjectedLogits], inputs: _Inputs, every_row: bool
 ) -> Tensor:
-    """(2,) the sum over rows of the squared norm of the distillation term's gradient, without β and gradient factor.
+    """(2,) the squared norm of the distillation term's gradient, summed over rows, without β and gradient factor.
 
-    The second is that of the paper's loss at T = 1. If not of every row, it is estimated from evenly spaced ones.
+    The first is for this loss, the second for the paper's loss at T = 1. Unless ``every_row``, both are estimated from
+    evenly spaced rows.
     """
     every = max(1, min(student.numel() // MEASURED_ELEMENTS, len(student) // MEASURED_ROWS))
     every = 1 if every_row else every
@@ -289,12 +291,12 @@ def _gradient_squares(
 
 
 def _workspace(shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Memory for a chunk's computation; a CPU's is kept for the next loss of the thread, 2 or 4 MiB."""
+    """Memory for a chunk's computation; on a CPU its 2 or 4 MiB are kept for the thread's next loss."""
     count = math.prod(shape)
     if device.type != "cpu" or count > 4 * CHUNK_ELEMENTS["cpu"]:
         return torch.empty(shape, dtype=dtype, device=device)
     if (workspace := getattr(WORKSPACES, str(dtype), None)) is None or workspace.numel() < count:
-        with torch.inference_mode(False):  # so that any loss can use it, whatever the first is computed in
+        with torch.inference_mode(False):  # so that later losses can use it, even if this one runs in inference mode
             workspace = torch.empty(4 * CHUNK_ELEMENTS["cpu"], dtype=dtype)
         setattr(WORKSPACES, str(dtype), workspace)
     return workspace[:count].view(shape)
@@ -303,7 +305,7 @@ def _workspace(shape: tuple[int, int, int], dtype: torch.dtype, device: torch.de
 def _teacher_chunks(
     teacher: list[Tensor | ProjectedLogits] | TopkLogits, count: int, step: int
 ) -> Iterator[tuple[slice, list[Tensor] | TopkLogits]]:
-    """Yield chunks of ``step`` rows with the teacher's logits, projected for many rows at once."""
+    """Yield chunks of ``step`` rows with the teacher's logits; the projection is computed for many rows at once."""
     block = step * math.ceil(PROJECTED_ROWS / step)
     for first in range(0, count, block):
         block_logits = _teacher_rows(teacher, slice(first, first + block))
@@ -312,12 +314,12 @@ def _teacher_chunks(
 
 
 def _teacher_rows(teacher: Sequence[Tensor | ProjectedLogits] | TopkLogits, chunk: slice) -> list[Tensor] | TopkLogits:
-    """Some rows of the teacher's logits, projected."""
+    """The teacher's logits for a chunk of rows, projected where needed."""
     return teacher[chunk] if isinstance(teacher, TopkLogits) else [logits[chunk] for logits in teacher]
 
 
 def _keep_topk(teacher: list[Tensor] | TopkLogits, temperature: float, topk: int) -> list[Tensor] | TopkLogits:
-    """The k most probable classes of the teacher, where only so many are asked for."""
+    """Keep only the teacher's k most probable classes if ``topk`` is not 0."""
     if not topk or isinstance(teacher, TopkLogits):
         return teacher
     if len(teacher) == 1:

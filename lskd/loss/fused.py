@@ -1,8 +1,8 @@
 """The distillation loss and its gradient for a chunk of rows on a GPU, in float32, to be compiled into a few kernels.
 
-Double precision can be 64 times slower on a GPU. Where student and teacher are near, p_s - p_t is a small difference of
-large numbers. With d = log p_s - log p_t, for which only the difference of the logits has to be exact, it is
-tanh(d/2)·(p_s + p_t). The formulas and the columns of the result are those of :mod:`lskd.loss.rows`.
+Double precision can be 64 times slower on a GPU. Where student and teacher are close, p_s - p_t is a small difference
+of large numbers. It is computed as tanh(d/2)·(p_s + p_t) with d = log p_s - log p_t, for which only the difference of
+the logits has to be exact. The formulas and the terms returned are those of :mod:`lskd.loss.rows`.
 """
 
 import functools
@@ -18,11 +18,11 @@ from lskd.loss.types import Settings
 
 logger = logging.getLogger(__name__)
 
-NEAR = 0.6  # log p_s - log p_t, below which p_s - p_t would lose more than a digit
+NEAR = 0.6  # |log p_s - log p_t| below which computing p_s - p_t directly would lose more than a digit
 
 
 class FusedRows:
-    """:func:`fused_rows` on one device, with the settings as tensors so that one kernel serves all of them.
+    """:func:`fused_rows` on one device, with the settings passed as tensors so that one kernel serves all settings.
 
     Attributes:
         compiled: whether torch.compile fuses it.
@@ -39,7 +39,7 @@ class FusedRows:
     def __call__(
         self, student: Tensor, teacher: Tensor, target: Tensor, settings: Settings, with_gradient: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """As :func:`lskd.loss.rows.rows`, of one teacher's dense logits: the first five terms, (5, n), float32."""
+        """Like :func:`lskd.loss.rows.rows` for one teacher's dense logits: the first five terms, (5, n), float32."""
         temperature, student_temperature, kd_weight, alpha, gradient_factor, _ = _setting_tensors(
             settings, student.device
         )
@@ -71,19 +71,19 @@ def fused_rows(
     with_hard_gradient: bool,
     with_gradient: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """The terms (5, n) of the loss, float32, and its gradient (n, V), of one teacher's dense logits.
+    """The terms (5, n) of the loss and its gradient (n, V), in float32, for one teacher's dense logits.
 
-    They are the first five of :func:`lskd.loss.rows.rows`. It does not branch on data, so it can be fused.
+    The terms are the first five of :func:`lskd.loss.rows.rows`. It does not branch on data, so it can be fused.
 
     Args:
         student: (n, V) logits.
         teacher: (n, V) logits.
         target: (n,) integer.
-        temperature: scalar, like the four settings that follow.
+        temperature: T of the teacher; a scalar, like the next four.
         student_temperature: T_s.
         kd_weight: β.
-        alpha: of the label smoothing.
-        gradient_factor: of the distillation term.
+        alpha: α of the label smoothing.
+        gradient_factor: factor of the distillation term's gradient.
         tempered: whether T_s is not 1.
         with_hard_gradient: whether β is not 1.
         with_gradient: whether the gradient is wanted.
@@ -94,10 +94,10 @@ def fused_rows(
     exponential, teacher_exponential = power.exp(), teacher_power.exp()
     total, teacher_total = exponential.sum(1, keepdim=True), teacher_exponential.sum(1, keepdim=True)
     p_s, p_t = exponential / total, teacher_exponential / teacher_total
-    # d = log p_s - log p_t, up to the rounding of a constant of the row: `excess` corrects it, p_s and p_t sum to 1.
+    # d = log p_s - log p_t, up to the rounding of a constant per row: `excess` corrects that, as p_s and p_t sum to 1.
     constant = total.log() - teacher_total.log() + largest / student_temperature - teacher_largest / temperature
     d = (student - teacher) / student_temperature + teacher * (1 / student_temperature - 1 / temperature) - constant
-    both, x = p_s + p_t, d / 2  # where a logit is -inf, d is infinite or NaN, and p_s - p_t is taken
+    both, x = p_s + p_t, d / 2  # where a logit is -inf, d is infinite or NaN, and p_s - p_t is used below
     tanh = x * (1 + x**2 * (-1 / 3 + x**2 * (2 / 15 + x**2 * (-17 / 315 + x**2 * 62 / 2835))))  # to 1e-7 below NEAR
     difference = torch.where(d.abs() < NEAR, tanh * both, p_s - p_t)
     excess = difference.sum(1, keepdim=True)

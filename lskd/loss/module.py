@@ -14,32 +14,33 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 class DistillationLoss(nn.Module):
-    """A student against its teacher's soft targets: (1 - β)·H(y_LS, p_s(1)) + β·T_s²·KL(p_t(T) ‖ p_s(T_s)).
+    """The distillation loss (1 - β)·H(y_LS, p_s(1)) + β·T_s²·KL(p_t(T) ‖ p_s(T_s)) of a student and its teacher.
 
-    ``loss`` names another distillation term in place of T_s²·KL, see :mod:`lskd.loss.reference`. The defaults are the
-    paper's: pure distillation at T = 1. Exact whatever the precision of the logits
-    (:mod:`lskd.loss.distillation`); logits of -inf have probability 0. The loss is float32. Its gradient is of first
-    order and handed over once. ``torch.compile`` calls it between two graphs, so ``fullgraph=True`` refuses it, as do
-    the transforms of ``torch.func``.
+    ``loss`` selects another distillation term in place of T_s²·KL, see :mod:`lskd.loss.reference`. The defaults are the
+    paper's: pure distillation at T = 1. Exact whatever the precision of the logits (:mod:`lskd.loss.distillation`);
+    logits of -inf have probability 0. The loss is float32. ``backward`` can be called once, and there is no second
+    derivative. ``torch.compile`` breaks the graph here, so it cannot be used with ``fullgraph=True``, nor with the
+    transforms of ``torch.func``.
 
     Args:
         temperature: T of the teacher's distribution, from 10⁻⁶ to 10⁵.
-        student_temperature: T_s of the student's; the same as ``temperature`` when None. 1 is also known as TTM.
-        kd_weight: β in [0, 1]; the hard-label loss has 1 - β.
-        label_smoothing: α of the hard labels in [0, 1), the mixture with the uniform distribution.
+        student_temperature: T_s of the student's distribution; equal to ``temperature`` when None. With 1 the loss is
+            also known as TTM.
+        kd_weight: β in [0, 1]; the hard-label loss has the weight 1 - β.
+        label_smoothing: α of the hard labels, in [0, 1): the weight of the uniform distribution.
         loss: ``kl``, ``standardised`` (z-scored logits), ``mse`` (logit matching), ``decoupled`` (DKD) or ``wttm``.
-        nckd_weight: of the classes that are not the target, in ``decoupled``; 8 when None.
-        gradient_scale: ``t2``, the loss's own; ``none``, without the factor T_s²; ``match``, multiplied so that the
-            gradient of a batch has the norm of that of ``kl`` at T = 1. The value is the same with all three.
-        ignore_index: positions with this target count for nothing.
-        reduction: ``mean`` over the positions that count (NaN where none does, as in torch), ``sum``, or ``none``.
+        nckd_weight: weight of the term of the non-target classes in ``decoupled``; 8 when None.
+        gradient_scale: ``t2``, the loss's own gradient; ``none``, without the factor T_s²; ``match``, scaled so that
+            the gradient of a batch has the same norm as that of ``kl`` at T = 1. The value is the same with all three.
+        ignore_index: positions with this target are ignored.
+        reduction: ``mean`` over the positions that are not ignored (NaN if all are, as in torch), ``sum``, or ``none``.
 
     Shapes:
-        Logits of student and teacher: (C,), (N, C) or (N, C, d…). Targets: without C. Output: a scalar, or with
-        ``none`` that of the targets, 0 where they are ignored.
+        Logits of student and teacher: (C,), (N, C) or (N, C, d…). Targets: the same without C. Output: a scalar, or
+        with ``none`` the shape of the targets, 0 where they are ignored.
 
     Raises:
-        ValueError: a setting out of range, or one that does not go with the loss.
+        ValueError: a setting is out of range or cannot be combined with the loss.
 
     Example:
         >>> loss = DistillationLoss(temperature=2.0)
@@ -97,16 +98,16 @@ class DistillationLoss(nn.Module):
 
     @_disable_dynamo
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor | None = None) -> Tensor:
-        """The loss.
+        """Compute the loss.
 
         Args:
-            student_logits: see Shapes of the class.
-            teacher_logits: of the same shape; no gradient reaches them.
+            student_logits: see the class's Shapes.
+            teacher_logits: of the same shape; no gradient flows to them.
             target: class indices, 0 to C-1 or ``ignore_index``; needed for the hard-label loss, for ``decoupled``, and
                 to ignore positions.
 
         Raises:
-            ValueError: shapes or types that do not fit, or no target where one is needed.
+            ValueError: shapes or types do not fit, or a target is needed but missing.
         """
         for name, tensor in (("student_logits", student_logits), ("teacher_logits", teacher_logits)):
             if not isinstance(tensor, Tensor):
@@ -126,7 +127,7 @@ class DistillationLoss(nn.Module):
             raise ValueError(f"target: {type(target).__name__} (must be a tensor)")
         if target is not None and target.shape != shape:
             raise ValueError(f"target: shape {tuple(target.shape)} (must be {tuple(shape)})")
-        # Without a target no position is ignored, whichever class ``ignore_index`` is.
+        # Without a target no position is ignored, even if ``ignore_index`` is a class such as 0.
         keep = student.new_ones(shape, dtype=torch.bool) if target is None else target != self.ignore_index
         target = student.new_zeros(shape, dtype=torch.int64) if target is None else target
         keep, target = keep.reshape(-1), target.reshape(-1)

@@ -1,8 +1,8 @@
-"""The distillation losses as their formulas stand, in float64: slow and plain; the tests hold the fast ones to them.
+"""Reference implementation of the distillation losses: the formulas written out in float64, slow and plain.
 
-The paper's Eq. of Section 2 has the cross entropy where KL stands here: they differ by the teacher's entropy, a
-constant, so the gradient is the same. The paper sets kd_weight = 1. A term of weight 0 is left out, even where it is
-not finite.
+The tests compare the fast implementations with them. The paper's equation in Section 2 has the cross entropy in place
+of KL: they differ by the teacher's entropy, a constant, so the gradient is the same. The paper sets kd_weight = 1. A
+term of weight 0 is left out, even if it is not finite.
 
 The functions at the end are the other distillation terms, in place of T_s² · KL(p_t(T) ‖ p_s(T_s)), for one teacher:
 (N,) from logits (N, V).
@@ -50,7 +50,10 @@ def reference_loss(
 
 
 def teacher_distribution(teachers: list[Tensor], temperature: float = 1.0, topk: int = 0) -> Tensor:
-    """(N, V) the mean of softmax(z_t / T) over teachers with logits (N, V), renormalised over its ``topk`` largest."""
+    """(N, V) the mean of softmax(z_t / T) over teachers with logits (N, V), restricted to its ``topk`` largest.
+
+    What is kept is renormalised; a ``topk`` of 0 keeps everything.
+    """
     p_t = torch.stack([torch.softmax(logits.double() / temperature, 1) for logits in teachers]).mean(0)
     if topk:
         largest, indices = p_t.topk(topk, 1)
@@ -59,7 +62,7 @@ def teacher_distribution(teachers: list[Tensor], temperature: float = 1.0, topk:
 
 
 def _expectation(p: Tensor, values: Tensor) -> Tensor:
-    """(N,) Σ p·values over each row, in which a value of probability 0 counts for nothing, even an infinite one."""
+    """(N,) Σ p·values over each row; a value of probability 0 adds nothing, even an infinite one."""
     return torch.where(p == 0, 0.0, p * values).sum(1)
 
 
@@ -68,8 +71,9 @@ def standardised(
 ) -> Tensor:
     """T_s²·KL of z-scored logits: logit standardisation (Sun et al., CVPR 2024, arXiv:2403.01427, Algorithm 1).
 
-    Each row is (z - mean) / standard deviation over its V classes, so that the student need not have the teacher's
-    scale. A row of equal logits is 0. The paper divides by the deviation of V values, its code by that of V - 1.
+    Each row is (z - mean) / standard deviation over its V classes, so that the student need not match the scale of the
+    teacher's logits. A row of equal logits becomes 0. The paper's standard deviation divides by V, as here; its code
+    divides by V - 1.
 
     Example:
         >>> student, teacher = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.0]])
@@ -90,10 +94,10 @@ def standardised(
 
 
 def mse(student: Tensor, teacher: Tensor) -> Tensor:
-    """½ · mean over the classes of (z_s - z_t)², of logits less their mean: logit matching.
+    """Logit matching: ½ · mean over the classes of (z_s - z_t)², with each row's mean subtracted from its logits.
 
-    It is what T²·KL tends to as T → ∞ (Kim et al., IJCAI 2021, arXiv:2105.08919). Their MSE of the logits as
-    they are also teaches the mean of a row's logits, which no softmax sees, and lacks the factor ½.
+    It is the limit of T²·KL as T → ∞ (Kim et al., IJCAI 2021, arXiv:2105.08919). Their MSE of the raw logits also fits
+    the mean of a row's logits, to which softmax is invariant, and lacks the factor ½.
 
     Example:
         >>> student, teacher = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.0]])
@@ -117,8 +121,8 @@ def decoupled(
 ) -> Tensor:
     """T_s²·(TCKD + w·NCKD): decoupled KD (Zhao et al., CVPR 2022, arXiv:2203.08679, with α = 1).
 
-    TCKD is the KL of the target class against all others together, NCKD that among the others. KL itself has the weight
-    1 - p_t(target) in place of w, which is near 0 where the teacher is sure.
+    TCKD is the KL of the binary distribution target / not target, NCKD that of the distribution among the other
+    classes. KL itself has 1 - p_t(target) in place of w, which is near 0 where the teacher is confident.
 
     Example:
         >>> student, teacher = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.0]])
@@ -140,10 +144,10 @@ def decoupled(
 
 
 def wttm(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """U·KL(p_t(T) ‖ p_s(1)) with U = Σ p_t(1)^(1/T): weighted transformed teacher matching.
+    """Weighted transformed teacher matching: U·KL(p_t(T) ‖ p_s(1)) with U = Σ p_t(1)^(1/T).
 
-    Zheng and Yang, ICLR 2024, arXiv:2402.11148, Section 4. Only the teacher is tempered, and rows in which it is smooth
-    count for more. Without U it is their TTM, the paper's loss at a student temperature of 1.
+    Zheng and Yang, ICLR 2024, arXiv:2402.11148, Section 4. Only the teacher is tempered, and rows on which it is
+    smoother have more weight. Without U it is their TTM, the paper's loss with a student temperature of 1.
 
     Example:
         >>> student, teacher = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.0]])

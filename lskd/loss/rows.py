@@ -1,21 +1,21 @@
 """The distillation loss and its gradient for a chunk of rows of logits on a CPU.
 
-For p = softmax, teacher t, student s, label y, with z_s, z_t a row's logits:
+For p = softmax, teacher t, student s, label y, and z_s, z_t the logits of a row:
 
     KL = Σ p_t(T)·(log p_t(T) - log p_s(T_s))        d(T_s²·KL)/dz_s = T_s·(p_s(T_s) - p_t(T))
 
-Computed in float32 where :func:`is_precise` says that this is enough, else in float64: a chunk of rows is in the cache,
-so that costs only twice as much, and no digits are lost however near the two distributions are. Where the result is not
-finite, logits of -inf may be why: it is computed again with 0·log 0 = 0. :mod:`lskd.loss.fused` is what a GPU does
-instead.
+It is computed in float32 where :func:`is_precise` says that this is enough, else in float64: as a chunk fits the cache,
+that costs only twice as much, and no digits are lost however close the two distributions are. If the result is not
+finite, logits of -inf may be the reason, and it is computed again with 0·log 0 = 0. :mod:`lskd.loss.fused` is the
+counterpart for a GPU.
 
-Both return the terms of the loss, a row of the result each: T_s²·KL, the hard loss, -log p_s(1)[y], H(p_t), and 1 where
-student and teacher have the same most probable class, the first of equal ones; and the gradient (n, V) of the weighted
-loss, whose distillation term is multiplied by ``gradient_factor``.
+Both return the terms of the loss as rows of one tensor: T_s²·KL, the hard-label loss, -log p_s(1)[y], H(p_t), and 1
+where student and teacher have the same most probable class (of equal ones, the first); and the gradient (n, V) of the
+weighted loss, whose distillation term is multiplied by ``gradient_factor``.
 
-A logit of -inf is a probability of 0, as in a masked vocabulary. Where both mask a class, it counts for nothing; where
-the student alone does, the KL is infinite. NaN, +inf or nothing but -inf in a row make all terms of the row NaN.
-:func:`lskd.loss.reference.reference_loss` is the same formula without this care.
+A logit of -inf is a probability of 0, as in a masked vocabulary. A class that both mask adds nothing; where only the
+student masks it, the KL is infinite. If a row has a NaN or +inf, or all of it is -inf, all its terms are NaN.
+:func:`lskd.loss.reference.reference_loss` is the same formula without these precautions.
 """
 
 import math
@@ -28,7 +28,7 @@ from lskd.loss.types import Settings, TopkLogits
 
 LOG2_E = math.log2(math.e)
 BLOCK = 64
-LEAST = -745.2  # log p, below which p is 0 in float64 too
+LEAST = -745.2  # the log p below which p is 0 even in float64
 
 
 def rows(
@@ -42,17 +42,17 @@ def rows(
 ) -> tuple[Tensor, Tensor | None]:
     """The terms (6, n) of the loss and its gradient (n, V), in the precision of ``workspace``.
 
-    The sixth term is for :func:`is_precise`. The gradient is None where it is not wanted.
+    The sixth term is for :func:`is_precise`. The gradient is None unless ``with_gradient``.
 
     Args:
         student: (n, V) logits of any floating dtype.
-        teacher: likewise, of one teacher or several, whose probabilities are averaged; or the k largest ones.
+        teacher: (n, V) logits of one teacher or several, whose probabilities are averaged; or the k largest ones.
         target: (n,) integer.
-        settings: of the loss.
-        with_gradient: whether the gradient is wanted.
-        workspace: (4, at least n, V) float32 or float64, overwritten: allocating memory costs as much as the
-            computation. The gradient is a part of it.
-        masked: whether there may be logits of -inf, also -inf by overflow.
+        settings: settings of the loss.
+        with_gradient: whether to compute the gradient.
+        workspace: (4, at least n, V) float32 or float64, which is overwritten, since allocating memory would cost as
+            much as the computation. The gradient returned is a view of it.
+        masked: whether there may be logits of -inf, including -inf by overflow.
     """
     student_temperature, kd_weight, alpha = settings.student_temperature, settings.kd_weight, settings.label_smoothing
     workspace = workspace[:, : len(student)]
@@ -73,16 +73,16 @@ def rows(
         gradient.sub_((1 - kd_weight) * alpha / student.size(1))
         gradient.scatter_add_(1, target[:, None], torch.full_like(nll, (1 - kd_weight) * (alpha - 1)))
     agreement = best.eq(_argmax(student)) & ~kl.isnan()
-    # Of two equal distributions, rounding can leave a KL a hair below zero.
+    # For two equal distributions, rounding can leave the KL slightly below zero.
     kd = kl.clamp(min=0) * student_temperature**2
     return torch.cat([kd, hard, nll, entropy, agreement, largest], 1).T, gradient
 
 
 def is_precise(terms: Tensor, gradient: Tensor | None, settings: Settings) -> bool:
-    """Whether float32 was enough for :func:`rows`: an error of the gradient below 1e-5, and of the KL below 1e-4.
+    """Whether float32 was enough for :func:`rows`: an error below 1e-5 in the gradient and below 1e-4 in the KL.
 
-    The relative error of a probability is about 2⁻²³: little beside the difference of two, unless student and teacher
-    are near. A KL is a difference of entropies, whose errors are some 1e-6.
+    The relative error of a probability is about 2⁻²³: small compared with p_s - p_t, unless student and teacher are
+    close. The KL is a difference of entropies, whose errors are about 1e-6.
     """
     if not terms[0].sum() > 0.03 * settings.student_temperature**2 * terms.size(1):
         return False
@@ -107,7 +107,7 @@ def _softmax(logits: Tensor, temperature: float, workspace: Tensor) -> _Softmax:
         torch.sub(logits, largest, out=power)
     else:
         power.copy_(logits).sub_(largest)
-    power.mul_(LOG2_E / temperature)  # powers of two: processors make them faster than powers of e
+    power.mul_(LOG2_E / temperature)  # powers of two are faster to compute than powers of e
     torch.exp2(power, out=exponential)
     return _Softmax(power, exponential, exponential.sum(1, keepdim=True))
 
@@ -118,9 +118,9 @@ def _cross_entropies(softmax: _Softmax, target: Tensor, alpha: float) -> tuple[T
     nll = (log2_total - softmax.power.gather(1, target[:, None])) / LOG2_E
     if not alpha:
         return nll, nll
-    # α/V · Σ_v -log p(v), written so that it costs one mean over the row.
+    # α/V · Σ_v -log p(v), computed with one mean over the row.
     uniform = (log2_total - softmax.power.mean(1, keepdim=True)) / LOG2_E
-    return nll, (1 - alpha) * nll + alpha * uniform  # lerp would take one infinity from the other
+    return nll, (1 - alpha) * nll + alpha * uniform  # lerp would subtract one infinity from another
 
 
 class _SoftTerms(NamedTuple):
@@ -130,8 +130,8 @@ class _SoftTerms(NamedTuple):
         kl: (n, 1).
         entropy: (n, 1) of p_t.
         best: (n, 1) the teacher's most probable class.
-        largest: (n, 1) the largest p_s + the largest p_t.
-        gradient: (n, V) β·T_s·(p_s - p_t), times the gradient factor, or None where it is not wanted.
+        largest: (n, 1) the largest p_s + the largest p_t; for a teacher's k largest logits, only the latter.
+        gradient: (n, V) β·T_s·(p_s - p_t), times the gradient factor, or None if it is not needed.
     """
 
     kl: Tensor
@@ -147,7 +147,7 @@ def _dense(
     """The terms for teachers' logits (n, V)."""
     factor = settings.kd_weight * settings.student_temperature * settings.gradient_factor
     if len(teachers) == 1:
-        # Of the logits: tempering could make two of them equal.
+        # From the logits: tempering could make two of them equal.
         best = _argmax(teachers[0])
         power, weight, total = _softmax(teachers[0], settings.temperature, workspace)
         if masked:
@@ -174,9 +174,9 @@ def _dense(
 def _sparse(
     student: _Softmax, teacher: TopkLogits, settings: Settings, with_gradient: bool, workspace: Tensor
 ) -> _SoftTerms:
-    """The terms for a teacher's k largest logits; the other classes share evenly what the k leave over.
+    """The terms for a teacher's k largest logits; the probability that they leave over is spread evenly.
 
-    Logits of -inf are always allowed for: with so few, that costs little.
+    Logits of -inf are always handled: with so few logits, that costs little.
     """
     factor = settings.kd_weight * settings.student_temperature * settings.gradient_factor
     vocabulary, k, dtype = workspace.size(2), teacher.indices.size(1), workspace.dtype
@@ -187,7 +187,7 @@ def _sparse(
     else:
         log_teacher = log_teacher - teacher.log_normaliser[:, None].to(dtype)
         rest = (1 - log_teacher.exp().sum(1, keepdim=True)).clamp(min=0) / max(1, vocabulary - k)
-        rest.masked_fill_(teacher.values[:, -1:] == -math.inf, 0)  # one of the k is -inf, and so are all smaller ones
+        rest.masked_fill_(teacher.values[:, -1:] == -math.inf, 0)  # if one of the k is -inf, so are all smaller ones
     p_t, zero = log_teacher.exp(), log_teacher < LEAST
     power = student.power.gather(1, teacher.indices).masked_fill_(zero, 0)
     entropy = -(p_t * log_teacher.masked_fill(zero, 0)).sum(1, keepdim=True)
@@ -206,13 +206,13 @@ def _sparse(
         if teacher.log_normaliser is not None:
             gradient.sub_(factor * rest)
         gradient.scatter_add_(1, teacher.indices, -factor * (p_t - rest))
-    smaller = teacher.values != teacher.values[:, :1]  # equal ones are in any order
+    smaller = teacher.values != teacher.values[:, :1]  # equal values may come in any order
     best = teacher.indices.masked_fill(smaller, vocabulary).amin(1, keepdim=True)
     return _SoftTerms(cross_entropy - entropy, entropy, best, p_t[:, :1], gradient)
 
 
 def _argmax(logits: Tensor) -> Tensor:
-    """(n, 1) the index of the largest logit: first its block, as torch's amax is ten times faster than its argmax."""
+    """(n, 1) the index of the largest logit. Finds its block first, as torch's amax is ten times faster than argmax."""
     blocks = logits.size(1) // BLOCK
     if blocks < 4:
         return logits.argmax(1, keepdim=True)
@@ -225,5 +225,5 @@ def _argmax(logits: Tensor) -> Tensor:
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:
-    """(n, 1) the inner product of each row of two (n, V)."""
+    """(n, 1) the row-wise inner products of two (n, V) tensors."""
     return torch.linalg.vecdot(one, other)[:, None]

@@ -9,10 +9,10 @@ TemperatureSchedule = Literal["constant", "linear", "cosine"]
 
 
 def scheduled_temperature(schedule: str, first: float, last: float | None, progress: float) -> float:
-    """T at a point of the training.
+    """T at a point of training.
 
     Args:
-        schedule: its course from ``first`` to ``last``, a :data:`TemperatureSchedule`; ``cosine`` is slow at both ends.
+        schedule: how T goes from ``first`` to ``last``, a :data:`TemperatureSchedule`; ``cosine`` is slow at both ends.
         first: T at the start.
         last: T at the end; None where T is constant.
         progress: from 0, the start, to 1, the end.
@@ -30,7 +30,7 @@ def scheduled_temperature(schedule: str, first: float, last: float | None, progr
 
 
 def highest_temperature(loss: str, first: float, last: float | None) -> float:
-    """The highest T of a training from ``first`` to ``last``; infinity for the loss ``mse``, which is the limit.
+    """The highest T of a run that goes from ``first`` to ``last``; infinity for the loss ``mse``, the limit T → ∞.
 
     >>> highest_temperature("kl", 3.0, 1.0), highest_temperature("kl", 2.0, None), highest_temperature("mse", 1.0, None)
     (3.0, 2.0, inf)
@@ -44,7 +44,7 @@ def check_schedule(
     final_temperature: float | None = None,
     loss: str = "kl",
 ) -> None:
-    """Check a schedule of the temperature. Raises ValueError, of one line that begins with the argument's name."""
+    """Validate a temperature schedule. Raises ValueError with one line that begins with the argument's name."""
     if temperature_schedule not in (known := get_args(TemperatureSchedule)):
         raise ValueError(f"temperature_schedule: {temperature_schedule!r} (must be one of {', '.join(known)})")
     if temperature_schedule == "constant":

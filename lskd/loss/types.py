@@ -1,4 +1,4 @@
-"""What the distillation loss takes and returns: settings, three forms of a teacher's logits, sums."""
+"""Types of the distillation loss: its settings, projected and top-k logits of a teacher, and the sums it returns."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -11,11 +11,11 @@ GradientScale = Literal["t2", "none", "match"]
 
 
 class Settings(NamedTuple):
-    """T of the teacher, T_s of the student, β, α of the hard-label loss, and what only some losses have.
+    """T of the teacher, T_s of the student, β, α of the hard-label loss, and settings that only some losses have.
 
     Attributes:
-        gradient_factor: by which the gradient of the distillation term is multiplied, and its value is not.
-        nckd_weight: of the decoupled loss's term of the classes that are not the target.
+        gradient_factor: multiplies the gradient of the distillation term, but not its value.
+        nckd_weight: weight of the decoupled loss's term of the non-target classes.
     """
 
     temperature: float
@@ -31,14 +31,14 @@ class DistillationSums:
     """Sums over the N rows, in nats; divide by the number of sentences, tokens or images once, at the end.
 
     Attributes:
-        loss: what is trained on; differentiable with respect to the student's logits. Scalar, float32.
+        loss: the loss to minimise; differentiable with respect to the student's logits. Scalar, float32.
         kd_loss: the distillation term, T_s² · KL(p_t(T) ‖ p_s(T_s)) or another of :mod:`lskd.loss.reference`, at least
             0. Scalar, float64, like all that follow.
         hard_loss: H(y_LS, p_s(1)), the label-smoothed cross entropy.
         nll_loss: -log p_s(1)[y], always at temperature 1 and without smoothing.
-        teacher_entropy: H(p_t(T)), of the targets that were used: after top-k where there is one.
-        agreement: number of rows in which student and teacher have the same most probable class, the first of equal
-            ones, 0 to N.
+        teacher_entropy: H(p_t(T)), of the soft targets as used, that is after top-k.
+        agreement: number of rows in which student and teacher have the same most probable class (of equal ones, the
+            first), 0 to N.
     """
 
     loss: Tensor
@@ -51,14 +51,14 @@ class DistillationSums:
 
 @dataclass(frozen=True)
 class MeasuredSums(DistillationSums):
-    """The sums, and the size of the distillation term's gradient at the student's logits, without β.
+    """The sums, and the squared norm of the distillation term's gradient at the student's logits, without β.
 
-    The root of the ratio of the two is the size of a step relative to that of T = 1. They are estimated from some of
-    the rows where there are many.
+    The square root of the ratio of the two squares is the step size relative to that at T = 1. If there are many rows,
+    both are estimated from some of them.
 
     Attributes:
-        gradient_square: of the gradient as scaled, the sum over the rows of its squared norm. Scalar, float64.
-        gradient_square_t1: the same of the paper's loss at T = 1 for the same logits.
+        gradient_square: squared norm of the gradient, scaled as in training, summed over rows. Scalar, float64.
+        gradient_square_t1: the same for the paper's loss at T = 1 and the same logits.
     """
 
     gradient_square: Tensor
@@ -85,7 +85,7 @@ class ProjectedLogits:
         return len(self.features), len(self.weight)
 
     def __getitem__(self, chunk: slice | Tensor) -> Tensor:
-        """The logits of some rows."""
+        """The logits of a chunk of rows."""
         return linear(self.features[chunk], self.weight, self.bias)
 
 
@@ -94,11 +94,11 @@ class TopkLogits:
     """A teacher's k largest logits in each of N rows, in place of all V.
 
     Attributes:
-        values: (N, k) floating, in descending order, up to a constant of the row.
+        values: (N, k) floating, in descending order, up to a constant per row.
         indices: (N, k) int64, their indices in the vocabulary, 0 to V-1.
         log_normaliser: (N,) log Σ exp(z/T) over the whole vocabulary, at the temperature in use and less the same
-            constant divided by T. The probability that the k leave over is then spread evenly over all others.
-            None: the k have all of it.
+            constant divided by T. The probability that the k leave over is then spread evenly over all other tokens.
+            None: the k have all the probability.
     """
 
     values: Tensor

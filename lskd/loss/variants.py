@@ -1,11 +1,11 @@
-"""The distillation losses beside the paper's, for a chunk of rows, in float64 on any device: value and gradient.
+"""Value and gradient of the distillation losses other than the paper's, for a chunk of rows, in float64 on any device.
 
 The formulas are those of :mod:`lskd.loss.reference`, which has their sources; here the gradient is written out, and a
-logit of -inf is a probability of 0. It has no z-score and no squared difference: with the losses ``standardised`` and
-``mse`` such a row is NaN.
+logit of -inf is a probability of 0. Such a logit has no z-score and no squared difference: with the losses
+``standardised`` and ``mse`` its row is NaN.
 
-A chunk at a time is in float64, so nothing is lost where student and teacher are near or logits are in half precision;
-that takes two to six times as long as the paper's loss on a CPU.
+As each chunk is converted to float64, no digits are lost where student and teacher are close or logits are in half
+precision; on a CPU that takes two to six times as long as the paper's loss.
 """
 
 import math
@@ -35,15 +35,15 @@ class DistillationTerm(NamedTuple):
 def variant_rows(
     loss: LossType, student: Tensor, teachers: Sequence[Tensor], target: Tensor, settings: Settings, with_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The terms (5, n) of a loss and its gradient (n, V), in float64; the rows are those of :mod:`lskd.loss.rows`.
+    """The terms (5, n) of a loss and its gradient (n, V), in float64; the terms are those of :mod:`lskd.loss.rows`.
 
     Args:
-        loss: which.
+        loss: the distillation term.
         student: (n, V) logits of any floating dtype.
-        teachers: likewise, of each.
+        teachers: the logits of each teacher, likewise.
         target: (n,) int64.
-        settings: of the loss.
-        with_gradient: whether the gradient is wanted.
+        settings: settings of the loss.
+        with_gradient: whether to compute the gradient.
     """
     kd = _TERMS[loss](student.double(), [each.double() for each in teachers], target, settings)
     log_p, alpha = torch.log_softmax(student.double(), 1), settings.label_smoothing
@@ -67,7 +67,7 @@ def distillation_gradient(
 ) -> Tensor:
     """(n, V) the gradient of any loss's distillation term, without β and the gradient factor, in float64.
 
-    Arguments as of :func:`variant_rows`; the paper's loss is one of the losses here.
+    The arguments are those of :func:`variant_rows`; here ``loss`` may also be the paper's.
     """
     student, teachers = student.double(), [each.double() for each in teachers]
     if loss != "kl":
@@ -91,7 +91,7 @@ def _standardised(student: Tensor, teachers: Sequence[Tensor], target: Tensor, s
 
 
 def _z_scores(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The z-scores of each row and its standard deviation (n, 1); of a constant row 0 and infinity."""
+    """The z-scores of each row and its standard deviation (n, 1); 0 and infinity for a constant row."""
     centred = logits - logits.mean(1, keepdim=True)
     constant = logits.amax(1, keepdim=True) == logits.amin(1, keepdim=True)
     deviation = torch.where(constant, math.inf, centred.square().mean(1, keepdim=True).sqrt())
@@ -118,7 +118,7 @@ def _decoupled(student: Tensor, teachers: Sequence[Tensor], target: Tensor, sett
 
 
 def _decouple(log_p: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithms of the probabilities (n, 2) of the target and of all others, and (n, V) among the others."""
+    """Log probabilities: (n, 2) of the target and of all other classes together, and (n, V) among the others."""
     others = log_p.scatter(1, correct, -math.inf)
     rest = torch.logsumexp(others, 1, keepdim=True)
     return torch.cat([log_p.gather(1, correct), rest], 1), others - rest
@@ -147,6 +147,6 @@ def _log_targets(teachers: Sequence[Tensor], temperature: float) -> Tensor:
 
 
 def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """(n,) KL(p ‖ q) of logarithms; what has probability 0 counts for nothing, and rounding leaves nothing below 0."""
+    """(n,) KL(p ‖ q) from log probabilities; a class of probability 0 adds nothing; clamped to at least 0."""
     p = log_p.exp()
     return torch.where(p == 0, 0.0, p * (log_p - log_q)).sum(1).clamp(min=0)

@@ -22,8 +22,8 @@ TOP = 5
 class ClassCounts:
     """Counts of samples and of correct ones, per class, and the summed negative log likelihood.
 
-    They stay on ``device``, so that an update does not synchronise. Counts are int64, the likelihood float64 in nats at
-    temperature 1, of logits in float32 whatever their dtype was. With fewer than 5 classes, top-5 is top-K.
+    They stay on ``device``, so that an update does not synchronise. Counts are int64; the likelihood is float64, in
+    nats at temperature 1, from logits converted to float32. With fewer than 5 classes, top-5 is top-K.
 
     Args:
         classes: K, above 0.
@@ -98,7 +98,7 @@ class ClassCounts:
         self._labels = torch.minimum(self._labels, other._labels.to(device))
 
     def all_reduce(self) -> "ClassCounts":
-        """The counts of all processes of ``torch.distributed`` together; this process's own stay as they are."""
+        """The counts of all processes of ``torch.distributed`` together; this process's own are not changed."""
         total = ClassCounts(self.classes, self._counts.device)
         total.merge(self)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -116,7 +116,7 @@ class ClassCounts:
         return sum(self._results()[0])
 
     def top1(self) -> float:
-        """Samples whose class comes first, in %.
+        """Top-1 accuracy in %.
 
         Raises:
             ValueError: no samples, or a label was out of range.
@@ -124,7 +124,7 @@ class ClassCounts:
         return self._share(1)
 
     def top5(self) -> float:
-        """Samples whose class is among the first 5, in %.
+        """Top-5 accuracy in %.
 
         Raises:
             ValueError: no samples, or a label was out of range.
@@ -141,7 +141,7 @@ class ClassCounts:
         return [100 * right / n if n else None for right, n in zip(correct, samples, strict=True)]
 
     def correct(self) -> Tensor:
-        """(2, K) int64 on the CPU: samples of each class that are right within the first and within the first 5.
+        """(2, K) int64 on the CPU: the top-1 and top-5 correct samples of each class.
 
         Raises:
             ValueError: a label was out of range.
@@ -161,18 +161,18 @@ class ClassCounts:
         return 100 * sum(self._results()[row]) / self._at_least_one()
 
     def _at_least_one(self) -> int:
-        """The number of samples. Raises ValueError where it is 0."""
+        """The number of samples. Raises ValueError if it is 0."""
         if not (samples := self.samples()):
             raise ValueError("samples: 0 (must be at least 1 for a mean)")
         return samples
 
     def _results(self) -> list[list[int]]:
-        """The counts, with all labels checked."""
+        """The counts, after checking all labels."""
         self._check(self._labels)
         return self._counts.tolist()
 
     def _check(self, labels: Tensor) -> None:
-        """Raise ValueError where the least or the largest label is out of range."""
+        """Raise ValueError if the least or the largest label is out of range."""
         least, largest = labels[0].item(), -labels[1].item()
         if least < 0 or largest >= self.classes:
             raise ValueError(
@@ -181,7 +181,7 @@ class ClassCounts:
 
 
 def _as_tensor(name: str, value: object) -> Tensor:
-    """``value`` as a tensor. Raises ValueError where it is not an array of numbers."""
+    """``value`` as a tensor. Raises ValueError if it is not an array of numbers."""
     if isinstance(value, Tensor):
         return value
     array = as_array(name, value)
@@ -191,10 +191,10 @@ def _as_tensor(name: str, value: object) -> Tensor:
 
 
 def accuracy_metrics(counts: ClassCounts, class_names: Sequence[str] | None = None) -> dict[str, Any]:
-    """The results for a run record: ``top1``, ``top5`` in %, ``nll_loss`` in nats, ``samples``, ``classwise`` in %.
+    """The metrics for a run record: ``top1``, ``top5`` in %, ``nll_loss`` in nats, ``samples``, ``classwise`` in %.
 
     Args:
-        counts: of at least one sample.
+        counts: counts of at least one sample.
         class_names: K different names; the indices when None.
 
     Returns:

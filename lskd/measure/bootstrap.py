@@ -18,17 +18,18 @@ def bootstrap_interval(
     seed: int = 0,
     limits: tuple[float, float] = (0.0, 1.0),
 ) -> tuple[float, float]:
-    """The basic bootstrap interval of a measure at 95 %, over samples drawn with replacement.
+    """The basic 95 % bootstrap interval of a measure, over samples drawn with replacement.
 
-    With θ of the samples and quantiles q of θ over resamples, it is 2θ - q(.975) to 2θ - q(.025) (Davison & Hinkley
-    1997). Unlike q itself, it allows for a bias that resamples have as the samples do, such as that of ECE.
+    With θ the measure of the samples and q the quantiles of θ over resamples, it is 2θ - q(.975) to 2θ - q(.025)
+    (Davison & Hinkley 1997). Unlike the percentile interval, it corrects for a bias that the resamples have just as the
+    samples do, such as that of ECE.
 
     Args:
-        measure: of (N,) weights of the samples.
+        measure: a function of the (N,) weights of the samples.
         weights: (N,) 0 or more, the samples' own; a resample multiplies them by how often each sample was drawn.
         resamples: above 0.
-        seed: of the draws.
-        limits: of the measure, to which the interval is clipped.
+        seed: seed of the draws.
+        limits: range of the measure, to which the interval is clipped.
 
     Example:
         >>> values = np.array([0.0, 1.0] * 50)

@@ -11,8 +11,8 @@ T* is the temperature that calibrates best by the likelihood (temperature scalin
     T* = argmin_T Σ -ln softmax(z / T)[label]
 
 ECE is never below 0, so chance adds to it: a perfectly calibrated model has Σ_m √(2/π · Σ_{i in B_m} c_i (1 - c_i)) / N
-on average, c being its confidence (the mean of a half-normal distribution in each bin). Samples may have weights, with
-which sums and means are then.
+on average, c being its confidence (the mean of a half-normal distribution in each bin). If samples have weights, all
+sums and means are weighted.
 """
 
 import math
@@ -35,10 +35,10 @@ class ConfidenceBins:
     """Bins of a reliability diagram, those without samples left out.
 
     Attributes:
-        share: (B,) of the samples' weight; they sum to 1.
+        share: (B,) the bin's share of the samples' weight; they sum to 1.
         confidence: (B,) mean, increasing.
         accuracy: (B,) mean, 0 to 1.
-        deviation: (B,) standard deviation of the accuracy of a model that is calibrated.
+        deviation: (B,) standard deviation that the accuracy has if the model is calibrated.
     """
 
     share: np.ndarray
@@ -53,7 +53,7 @@ class ConfidenceBins:
 
     @property
     def error_by_chance(self) -> float:
-        """The error that a calibrated model of the same confidences has on average."""
+        """The expected error of a calibrated model with the same confidences."""
         return math.sqrt(2 / math.pi) * float((self.share * self.deviation).sum())
 
 
@@ -71,8 +71,8 @@ def confidence_bins(
         correct: (N,) bool, whether the prediction is right.
         weights: (N,) 0 or more; all 1 when None.
         bins: M, above 0.
-        equal_mass: bins of equal weight; of equal width, ((m-1)/M, m/M], otherwise. Samples of equal confidence are in
-            one bin, so bins of equal weight are so only roughly where there are ties.
+        equal_mass: use bins of equal weight; otherwise of equal width, ((m-1)/M, m/M]. Samples of equal confidence go
+            into one bin, so with ties the weights are only roughly equal.
 
     Raises:
         ValueError: no samples, arrays of different lengths, or numbers out of range.
@@ -105,7 +105,7 @@ def expected_calibration_error(
     weights: np.ndarray | Sequence[float] | None = None,
     bins: int = BINS,
 ) -> float:
-    """ECE over bins of equal width; arguments as of :func:`confidence_bins`.
+    """ECE over bins of equal width; the arguments are those of :func:`confidence_bins`.
 
     Returns:
         0 to 1, less is better.
@@ -123,7 +123,7 @@ def adaptive_calibration_error(
     weights: np.ndarray | Sequence[float] | None = None,
     bins: int = BINS,
 ) -> float:
-    """ECE over bins of equal weight; arguments as of :func:`confidence_bins`.
+    """ECE over bins of equal weight; the arguments are those of :func:`confidence_bins`.
 
     Returns:
         0 to 1, less is better.
@@ -141,10 +141,11 @@ def optimal_temperature(
     weights: np.ndarray | Sequence[float] | None = None,
     bounds: tuple[float, float] = TEMPERATURES,
 ) -> float:
-    """T*, the temperature of the least negative log likelihood of the labels under softmax(logits / T).
+    """T*, the temperature that minimises the negative log likelihood of the labels under softmax(logits / T).
 
-    The likelihood is convex in β = 1/T: its slope, the mean of E_p[z] - z_label, grows with β by the variance of the
-    logits under p. Its root is found by Newton's steps in β, and by bisection where a step would leave the bracket.
+    The negative log likelihood is convex in β = 1/T: its slope, the mean of E_p[z] - z_label, increases with β at the
+    rate of the variance of the logits under p. The slope's root is found by Newton's method in β, with bisection where
+    a step would leave the bracket.
 
     Args:
         logits: (N, K) floating, or chunks that can be iterated over repeatedly.
@@ -153,11 +154,11 @@ def optimal_temperature(
         bounds: the least and the largest temperature.
 
     Returns:
-        T*, with a relative error of about 1e-9; above 1 where the model is overconfident.
+        T*, with a relative error of about 1e-9; above 1 if the model is overconfident.
 
     Raises:
-        ValueError: logits and labels that do not fit, or a T* beyond the bounds: where every prediction is right, each
-            lower temperature is better, and where labels are no likelier than chance, each higher one.
+        ValueError: logits and labels that do not fit each other, or a T* beyond the bounds: if every prediction is
+            right, ever lower temperatures are better; if labels are no likelier than by chance, ever higher ones.
 
     Example:
         >>> logits = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
@@ -180,14 +181,14 @@ def optimal_temperature(
             break
         low, high = (beta, high) if slope < 0 else (low, beta)
         step = beta - slope / curvature if curvature > 0 else math.inf
-        if abs(step - beta) < 1e-10 * beta:  # at the root a step of 0 is on the edge of the bracket
+        if abs(step - beta) < 1e-10 * beta:  # at the root a step of 0 stays on the edge of the bracket
             break
         beta = step if low < step < high else (low + high) / 2
     return 1 / beta
 
 
 def _slope(logits: Logits, labels: np.ndarray | Sequence[int], weights: np.ndarray, beta: float) -> tuple[float, float]:
-    """The first and second derivatives by β of the negative log likelihood of softmax(β·logits), summed."""
+    """The first and second derivatives with respect to β of the summed negative log likelihood of softmax(β·logits)."""
     slope, curvature, start = 0.0, 0.0, 0
     for block, own in labelled_blocks(logits, labels):
         below = below_largest(block)

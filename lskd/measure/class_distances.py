@@ -1,4 +1,4 @@
-"""The distances D of a target class to others, from which the diffusion index is computed, in four variants.
+"""The distances D of a target class to other classes, from which the diffusion index η is computed: four variants.
 
 - ``centroid``, the paper's: ‖c_π − c_k‖² of the class means. It carries tr(Σ_π)/n_π + tr(Σ_k)/n_k of sampling noise.
 - ``corrected``: the same less that noise, an unbiased estimate of the distance between the classes' true centroids.
@@ -18,7 +18,7 @@ from lskd.measure.moments import ClassMoments
 from lskd.measure.representations import Representations
 
 VARIANTS = ("centroid", "corrected", "pairwise", "pairwise-squared")
-SIDE = 1024  # samples of either class whose distances are in memory at once: 8 MiB
+SIDE = 1024  # samples of each class per block; a block of distances takes 8 MiB
 
 
 def squared_distances(
@@ -30,7 +30,7 @@ def squared_distances(
     """Squared distances of targets to classes, from class moments.
 
     Args:
-        moments: of K classes.
+        moments: moments of K classes.
         targets: P class indices.
         classes: C class indices, all K when None.
         variant: ``centroid``, ``corrected`` (can be negative) or ``pairwise-squared``; see the module's docstring.
@@ -47,13 +47,13 @@ def squared_distances(
         raise ValueError(f"{'classes' if targets else 'targets'}: none (must be at least one)")
     share = variance_share(variant, moments.counts)
     centroids = moments.centroids()
-    # Differences first: |a|² + |b|² − 2ab would lose the digits of near classes.
+    # Differences first: |a|² + |b|² − 2ab would lose digits where classes are close.
     squared = np.array([((centroids[classes] - centroids[target]) ** 2).sum(1) for target in targets])
     if variant == "centroid":
         return squared
     spread = np.where(
         share == 0, 0, share * moments.within_class_variance()
-    )  # of one sample the variance is unknown, and none is added
+    )  # the variance of a single sample is NaN, which a share of 0 leaves out
     return squared + spread[targets][:, None] + spread[classes]
 
 
@@ -101,7 +101,7 @@ def mean_distances(
     """Weighted mean Euclidean distance of all pairs of two classes' samples: Σ_ij w_i v_j ‖x_i − y_j‖.
 
     Args:
-        own: (n, d) x. Blocks of pairs are computed at a time, in float64, relative to their common mean.
+        own: (n, d) x. Pairs are computed block by block, in float64, relative to the classes' common mean.
         other: (m, d) y.
         own_weights: (B, n) w, with rows that sum to 1.
         other_weights: (B, m) v, likewise.
@@ -135,10 +135,10 @@ def mean_distances(
 def pairwise_distances(
     student: Representations, target: int, classes: Sequence[int], weights: Callable[[int], np.ndarray]
 ) -> np.ndarray:
-    """(B, C) mean distances in the templates' span; ``weights(label)`` gives (B, n) weights of a class's samples.
+    """(B, C) mean pairwise distances in the templates' span; ``weights(label)`` gives (B, n) sample weights of a class.
 
     Raises:
-        ValueError: no last layer, no such class, or none of its samples.
+        ValueError: no last layer, no such class, or a class without samples.
     """
     if student.weight is None:
         raise ValueError("weight: none (must hold the last layer)")
@@ -155,6 +155,6 @@ def pairwise_distances(
 
 
 def uniform_weights(student: Representations) -> Callable[[int], np.ndarray]:
-    """The (1, n) weights that make a mean over the n kept samples of a class, for :func:`pairwise_distances`."""
+    """Equal (1, n) weights of the n kept samples of a class, for :func:`pairwise_distances`."""
     kept = np.bincount(student.labels, minlength=len(student.class_names))
     return lambda label: np.full((1, kept[label]), 1 / kept[label])

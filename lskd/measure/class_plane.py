@@ -1,13 +1,13 @@
 """The plane in which the paper draws three classes: two similar ones and a dissimilar one (Figure 1, Appendix F).
 
-Algorithms 1 and 2 there: features are projected on an orthonormal basis of the last layer's templates of the three
+Algorithms 1 and 2 there: features are projected onto an orthonormal basis of the last layer's templates of the three
 classes, then from these three dimensions to two with PCA. As in Müller et al. (2019), a template has the class's bias
 as its last coordinate and a feature vector a 1. The plane is fitted on one split and applied to others.
 
-PCA leaves the orientation of the plane open. Here every plane is rotated, and mirrored where needed, in the same way:
-seen from the midpoint of the similar classes' centroids the dissimilar class's is straight to the right, and the first
-class's is above the second's. Distances in the plane are as PCA gives them, and so is its origin, the mean of the
-features.
+PCA does not determine the plane's orientation. Here every plane is rotated, and mirrored if necessary, so that the
+dissimilar class's centroid is directly to the right of the midpoint of the similar classes' centroids, and the first
+class's centroid is above the second's. Distances in the plane and its origin, the mean of the features, are as PCA
+gives them.
 """
 
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ class Projection:
 
     Attributes:
         basis: (d + 1, 3) orthonormal columns that span the templates, whose last coordinate is the bias.
-        mean: (3,) of the features it was fitted on, in the basis.
-        plane: (3, 2) orthonormal columns: PCA's plane, in the orientation that the module describes.
-        centroids: (3, 2) of the features it was fitted on, in the order of the classes.
+        mean: (3,) mean of the features it was fitted on, in the basis.
+        plane: (3, 2) orthonormal columns: PCA's plane, oriented as the module describes.
+        centroids: (3, 2) centroids of the features it was fitted on, in the order of the classes.
         explained: share of the variance in the basis that the plane explains, 0 to 1.
         kept: share of the variance of the features themselves that the plane explains, 0 to 1.
     """
@@ -55,18 +55,20 @@ class Projection:
 def fit_projection(
     features: np.ndarray, labels: np.ndarray, classes: Sequence[int], weight: np.ndarray, bias: np.ndarray | None = None
 ) -> Projection:
-    """Algorithms 1 and 2 (Appendix F), in float64; features of other classes are ignored.
+    """Fit the plane of three classes by Algorithms 1 and 2 (Appendix F), in float64.
+
+    Features of other classes are ignored.
 
     Args:
         features: (N, d), the inputs of the last layer.
         labels: (N,) integers, 0 to K-1.
         classes: three of them: two similar ones, then a dissimilar one.
-        weight: (K, d) of the last layer.
-        bias: (K,) of the last layer, or None where it has none.
+        weight: (K, d) weight of the last layer.
+        bias: (K,) bias of the last layer, or None if it has none.
 
     Raises:
         ValueError: shapes or classes that do not fit, a class without features, templates that do not span three
-            dimensions, features on a line, or centroids that leave the orientation open.
+            dimensions, features on a line, or centroids that do not determine the orientation.
 
     Example:
         >>> features = np.array([[0.0, 3.0, 0.0], [0.0, 1.0, 0.0], [6.0, 2.0, 0.0]])
@@ -104,7 +106,7 @@ def fit_projection(
 
 
 def centroids_of(coordinates: np.ndarray, labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """(3, 2) the mean of the coordinates (N, 2) of each of three classes.
+    """(3, 2) the means of the coordinates (N, 2) of three classes.
 
     Raises:
         ValueError: a class without coordinates, or one of them is not finite.
@@ -138,7 +140,7 @@ def _finite(name: str, rows: np.ndarray) -> np.ndarray:
 
 
 def _templates(classes: Sequence[int], weight: np.ndarray, bias: np.ndarray | None, dimension: int) -> np.ndarray:
-    """(3, d + 1) float64: rows of the last layer, each with its class's bias appended, 0 where there is none."""
+    """(3, d + 1) float64: rows of the last layer, each with its class's bias appended, or 0 without a bias."""
     if len(classes) != 3 or len(set(classes)) < 3 or not all(0 <= label < len(weight) for label in classes):
         raise ValueError(f"classes: {list(classes)} (must be three different ones, from 0 to {len(weight) - 1})")
     if weight.ndim != 2 or weight.shape[1] != dimension:
@@ -155,14 +157,14 @@ def _templates(classes: Sequence[int], weight: np.ndarray, bias: np.ndarray | No
 
 
 def _check_present(labels: np.ndarray, classes: Sequence[int]) -> None:
-    """Raise ValueError where a class has no labels."""
+    """Raise ValueError if a class has no samples."""
     for label in classes:
         if not (labels == label).any():
             raise ValueError(f"features: none of class {label} (must be at least one of each of the three)")
 
 
 def _orientation(centroids: np.ndarray) -> np.ndarray:
-    """(2, 2) orthogonal matrix that, multiplied from the right, brings coordinates into the module's orientation."""
+    """(2, 2) orthogonal matrix that, multiplied from the right, orients coordinates as the module describes."""
     to_third = centroids[2] - centroids[:2].mean(0)
     length = np.linalg.norm(to_third)
     if length <= 1e-12 * np.abs(centroids).max():

@@ -1,4 +1,4 @@
-"""Resample the samples of each class, for intervals of η over samples."""
+"""Bootstrap the samples of each class, for intervals of η over samples."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ import numpy as np
 from lskd.measure.class_distances import pairwise_distances, variance_share
 from lskd.measure.representations import Representations
 
-CACHE_BYTES = 2**28  # of resampled centroids, for classes that several targets share
+CACHE_BYTES = 2**28  # of resampled centroids, cached for classes that several targets share
 
 
 class Resampling:
-    """A student's samples, resampled within each class; each class has a random generator of its own.
+    """Bootstrap resamples of a student's samples within each class; each class has its own random generator.
 
     Args:
-        student: with the features of at least two samples of each class in use.
+        student: representations with the features of at least two samples of each class in use.
         resamples: the number of draws.
         seed: whole numbers, 0 or above.
     """
@@ -40,32 +40,35 @@ class Resampling:
         if variant == "pairwise":
             return pairwise_distances(self.student, target, classes, self.kept_weights)
         counts = self.student.moments.counts
-        share = variance_share(variant, counts) - 1 / np.maximum(counts, 1)  # without what resampling adds
+        share = variance_share(variant, counts) - 1 / np.maximum(counts, 1)  # less the tr(Σ)/n that resampling adds
         shift, within_class_variance = self.shifts(target)
         columns = []
         for label in classes:
             other_shift, other_variance = self.shifts(label)
             between, moved = self.centroids[target] - self.centroids[label], shift - other_shift
             linear, squared = 2 * moved @ between, (moved**2).sum(1)
-            # Noise makes the estimated difference longer than the true one, and the linear part would vary too much:
-            # by 4·tr(S²) of 4·ΔᵀSΔ, S the covariance of the shift. The squared part varies by 2·tr(S²), and by more
-            # where S is estimated from few samples: that is not removed.
+            # Noise makes the estimated difference of centroids longer than the true one, so the variance of the linear
+            # part, 4·ΔᵀSΔ with S the covariance of the shift, is too large by 4·tr(S²). The variance of the squared
+            # part is 2·tr(S²), and larger if S is estimated from few samples, which is not removed.
             excess = 2 * (squared.var() - 2 * (self.bias[target] + self.bias[label])) / (linear.var() or 1)
             distances = between @ between + math.sqrt(np.clip(1 - excess, 0, 1)) * linear + squared
             columns.append(distances + share[target] * within_class_variance + share[label] * other_variance)
         return np.maximum(np.stack(columns, 1), 0)
 
     def kept_weights(self, label: int) -> np.ndarray:
-        """(resamples, n) weights of the n kept samples of a class, of n draws with replacement."""
+        """(resamples, n) weights of the n kept samples of a class, from n draws with replacement."""
         return self._weights(label, kept := int((self.student.labels == label).sum()), kept)
 
     def _weights(self, label: int, kept: int, draws: int) -> np.ndarray:
-        """(resamples, kept) shares of the draws."""
+        """(resamples, kept) each sample's share of the draws."""
         generator = np.random.default_rng([*self.seed, label])
         return generator.multinomial(draws, np.full(kept, 1 / kept), size=self.resamples) / draws
 
     def _shifts(self, label: int) -> tuple[np.ndarray, np.ndarray]:
-        """(resamples, d) differences of the resampled centroid from the class's own, and (resamples,) scatters."""
+        """(resamples, d) shifts of the resampled centroid from the class's own, (resamples,) within-class variances.
+
+        The samples are first scaled to the class's within-class variance.
+        """
         samples, count = self.student.of_class(label).astype(np.float64), int(self.student.moments.counts[label])
         samples -= samples.mean(0)
         norms = (samples**2).sum(1)

@@ -1,4 +1,4 @@
-"""Similar and dissimilar classes of a target, the files that hold them, and classes by name."""
+"""Sets of similar and dissimilar classes of a target, the files that hold them, and look-up of classes by name."""
 
 import difflib
 import os
@@ -19,14 +19,14 @@ Classes = Annotated[list[str | int], Meta(min_length=1)]  # names or indices
 
 @dataclass(frozen=True)
 class ClassSets:
-    """S1 and S2 of a target: indices of classes, disjoint, at least one each, never the target."""
+    """S1 and S2 of a target: class indices, disjoint, at least one in each, never the target itself."""
 
     similar: list[int]
     dissimilar: list[int]
 
 
 class _NamedSets(msgspec.Struct):
-    """S1 and S2 of a target in a file."""
+    """S1 and S2 of a target, as stored in a file."""
 
     similar: Classes
     dissimilar: Classes
@@ -40,7 +40,7 @@ class _File(msgspec.Struct):
 
 
 def members(sets: Mapping[int, ClassSets]) -> list[int]:
-    """All classes in sets, and their targets, in order.
+    """The indices of all targets and of all classes in their sets, in increasing order.
 
     >>> members({4: ClassSets([1], [5, 0])})
     [0, 1, 4, 5]
@@ -49,15 +49,15 @@ def members(sets: Mapping[int, ClassSets]) -> list[int]:
 
 
 def class_indices(wanted: Iterable[str | int], class_names: Sequence[str], argument: str) -> list[int]:
-    """The indices of classes that a user names.
+    """Look up the indices of the classes that a user names.
 
     Args:
         wanted: names as in ``class_names``, wnids or names of ImageNet-1K's classes, or indices.
-        class_names: of the model's classes.
-        argument: the option that the user gave, for the message.
+        class_names: names of the model's classes.
+        argument: the option that the user gave, for error messages.
 
     Raises:
-        InputError: not a class.
+        InputError: there is no such class.
 
     Example:
         >>> class_indices(["n02099712", "golden_retriever", "0"], ["n02099601", "n02099712"], "--targets")
@@ -82,10 +82,10 @@ def class_indices(wanted: Iterable[str | int], class_names: Sequence[str], argum
 
 
 def read_groups(path: str | os.PathLike[str], class_names: Sequence[str]) -> dict[str, list[int]]:
-    """Groups of classes from a JSON file ``{"footwear": ["Sandal", "Sneaker", …], …}`` of names or indices.
+    """Read groups of classes, by name or index, from a JSON file ``{"footwear": ["Sandal", "Sneaker", …], …}``.
 
     Raises:
-        InputError: not such a file, or not a class.
+        InputError: the file is not valid, or there is no such class.
     """
     content = read_json(path, dict[str, Any])
     if not content:
@@ -109,9 +109,9 @@ def write_sets(
     Args:
         path: the file.
         sets: S1 and S2 of each target, as indices.
-        class_names: of the model's classes.
+        class_names: names of the model's classes.
         origin: how the classes were chosen: ``by``, and the :func:`~lskd.measure.student_pairs.identity` of the model
-            whose features decided; None if unknown.
+            in whose feature space they were chosen; None if unknown.
     """
     named = {
         class_names[target]: {
@@ -124,12 +124,13 @@ def write_sets(
 
 
 def read_sets(path: str | os.PathLike[str], class_names: Sequence[str]) -> dict[int, ClassSets]:
-    """Read sets that :func:`write_sets` or a user wrote: names, indices, or wnids or names of ImageNet-1K's classes.
+    """Read S1 and S2 from a file of :func:`write_sets` or of a user.
 
-    ``origin`` may be missing, as in files of users and of earlier versions.
+    Classes are names, indices, or wnids or names of ImageNet-1K's classes. ``origin`` may be missing, as in files of
+    users and of earlier versions.
 
     Raises:
-        InputError: not such a file, not a class, or sets that are empty, overlap or hold their target.
+        InputError: the file is not valid, there is no such class, or sets are empty, overlap or hold their target.
     """
     sets = {}
     for name, each in _content(path)[1].items():
@@ -146,16 +147,16 @@ def read_sets(path: str | os.PathLike[str], class_names: Sequence[str]) -> dict[
 
 
 def read_origin(path: str | os.PathLike[str]) -> dict[str, str | None] | None:
-    """How the classes in a file of :func:`write_sets` were chosen; None where the file does not say.
+    """How the classes in a file of :func:`write_sets` were chosen; None if the file does not say.
 
     Raises:
-        InputError: not such a file.
+        InputError: the file is not valid.
     """
     return _content(path)[0]
 
 
 def _content(path: str | os.PathLike[str]) -> tuple[dict[str, str | None] | None, dict[str, Any]]:
-    """The origin and the sets in a file."""
+    """The origin and the sets in a file, as read."""
     if not os.path.isfile(path):
         raise input_error("--sets", path, "must be a file, as `lskd similar --output` writes it")
     content = read_json(path, dict[str, Any])
@@ -166,7 +167,7 @@ def _content(path: str | os.PathLike[str]) -> tuple[dict[str, str | None] | None
 
 
 def _similar_names(name: str, class_names: Sequence[str]) -> list[str]:
-    """A few classes that may be meant: those whose name contains ``name``, or is spelt alike, or the first ones."""
+    """Suggest up to three classes: names that contain ``name``, else close matches in spelling, else the first ones."""
     known = [readable_name(each) for each in class_names]
     within = [each for each in known if name.casefold() in each.casefold()]
     return (within or difflib.get_close_matches(name, known) or known)[:3]

@@ -1,16 +1,16 @@
-"""Test claims about temperatures: the best against the worst of several or T = 1, and T = 1 against the rest.
+"""Tests for differences between temperatures: best against worst, best against T = 1, and T = 1 against the rest.
 
-The best and the worst of k temperatures are chosen by the numbers that are then compared, so their difference is
-large even where temperature has no effect. It is tested against the studentised range of k groups (Tukey 1949),
-which accounts for that choice, twice, and the larger p counts:
+The best and the worst of k temperatures are chosen by the same values that are then compared, so their difference is
+large even if temperature has no effect. It is tested twice against the studentised range of k groups (Tukey 1949),
+which accounts for that choice, and the larger p is reported:
 
     pooled   t = D / sqrt(variance of all groups together), with all their degrees of freedom
     own      t = D / sqrt(variance of these two groups),    with theirs alone
 
-The pooled test has the power; the own one is not misled by a temperature that scatters more than the others. Where
-every temperature has the same seeds, differences within a seed are tested. T = 1 against the mean of the others is
-chosen beforehand: a t-test. ``scripts/headline_false_claims.py`` measures how often either claims a difference where
-there is none, and where there is one.
+The pooled test is the more powerful; the own test is robust to a temperature with a larger variance than the others. If
+all temperatures have the same seeds, differences within seeds are tested. The comparison of T = 1 with the mean of the
+others is planned in advance: a t-test. ``scripts/headline_false_claims.py`` measures how often each test claims a
+difference if there is none, and if there is one.
 """
 
 import math
@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 
 from lskd.records.spread import Spread, over_seeds
 
-# Two say next to nothing about their spread, and accuracies, which come in steps, are often equal by chance.
+# Two seeds say next to nothing about the spread, and accuracies, which are discrete, are often equal by chance.
 LEAST_SEEDS = 3
 LEVEL = 0.05
 
@@ -33,13 +33,13 @@ class Comparison:
     """A difference between temperatures, with a test that accounts for how it was chosen.
 
     Attributes:
-        higher: the temperature of the higher mean; in a comparison with the rest, the one compared with it.
+        higher: the temperature of the higher mean; in a comparison with the rest, the temperature compared with it.
         lower: the temperature of the lower mean; None for the mean of all others.
-        difference: of the means; at least 0 unless ``lower`` is None.
-        interval: of the difference, at 95 %, of the best against the worst simultaneously for all pairs.
-        p: the probability of as large a difference by chance.
-        temperatures: how many were compared.
-        seeds: the fewest of any temperature.
+        difference: difference of the means; at least 0 unless ``lower`` is None.
+        interval: 95 % interval of the difference; for the best against the worst, simultaneous over all pairs.
+        p: the probability of a difference at least this large by chance.
+        temperatures: the number of temperatures compared.
+        seeds: the smallest number of seeds of any temperature.
         paired: whether the differences are within seeds.
     """
 
@@ -55,7 +55,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Contrast:
-    """A difference with two standard errors, of its own groups and of all, and their degrees of freedom."""
+    """A difference, with its variance estimated from its own groups and from all, each with degrees of freedom."""
 
     difference: float
     own: tuple[float, int]
@@ -66,8 +66,9 @@ class Groups:
     """Means over seeds at several temperatures, and their variances.
 
     Args:
-        values: by temperature, the values by what pairs them (seed and teacher), or their mean, standard deviation and
-            number. Temperatures with fewer than :data:`LEAST_SEEDS` values or no standard deviation are left out.
+        values: for each temperature, its values keyed by what pairs them (seed and teacher), or their mean, standard
+            deviation and number. Temperatures with fewer than :data:`LEAST_SEEDS` values or no standard deviation are
+            left out.
     """
 
     def __init__(self, values: Mapping[float, Mapping[Hashable, float] | Spread]) -> None:
@@ -80,11 +81,11 @@ class Groups:
             self.blocks = np.array([[each[key] for each in by_seed] for key in by_seed[0]], np.float64)
         spreads = [each if isinstance(each, Spread) else over_seeds(list(each.values())) for each in every]
         self.means = np.array([each.mean for each in spreads])
-        self.variances = np.array([each.sd**2 for each in spreads if each.sd is not None])  # it never is
+        self.variances = np.array([each.sd**2 for each in spreads if each.sd is not None])  # never None here
         self.n = np.array([each.n for each in spreads])
 
     def contrast(self, weights: ArrayLike) -> _Contrast:
-        """The sum of the means with weights that sum to 0."""
+        """The weighted sum of the means, for weights that sum to 0."""
         weights = np.asarray(weights, np.float64)
         difference = float(self.means @ weights)
         if self.blocks is not None:
@@ -100,14 +101,14 @@ class Groups:
         return _Contrast(difference, own, (variance * float((weights**2 / self.n).sum()), freedom))
 
     def best_against_worst(self) -> Comparison | None:
-        """The highest mean against the lowest; None where no two temperatures have enough seeds."""
+        """The highest mean against the lowest; None unless two temperatures have enough seeds."""
         k = len(self.temperatures)
         if k < 2:
             return None
         return self._of_chosen(int(self.means.argmax()), int(self.means.argmin()))
 
     def one_against_rest(self, temperature: float = 1.0) -> Comparison | None:
-        """One temperature against the mean of the others; None where it, or two others, have too few seeds."""
+        """One temperature against the mean of the others; None unless it and two others have enough seeds."""
         k = len(self.temperatures)
         if k < 3 or temperature not in self.temperatures:
             return None
@@ -120,10 +121,10 @@ class Groups:
         return self._comparison(chosen, None, found.difference, error * _quantile(2, df), p)
 
     def best_against(self, temperature: float = 1.0) -> Comparison | None:
-        """The highest mean against one temperature, or that one, if it has the highest, against the next highest.
+        """The highest mean against that of ``temperature``, or if that is the highest, it against the next highest.
 
-        Tested and with an interval as the best against the worst, since the best is chosen by the same numbers; None
-        where it has too few seeds or no other has enough.
+        The test and interval are those of the best against the worst, since the best is chosen by the same values. None
+        unless ``temperature`` and another one have enough seeds.
         """
         k = len(self.temperatures)
         if k < 2 or temperature not in self.temperatures:
@@ -133,16 +134,16 @@ class Groups:
         return self._of_chosen(best, second if best == given else given)
 
     def between(self, higher: float, lower: float) -> Comparison | None:
-        """Two temperatures that were chosen by their means, tested as the best against the worst.
+        """Compare two temperatures that were chosen by their means, with the test of the best against the worst.
 
-        None where one of them has too few seeds.
+        None if one of them has too few seeds.
         """
         if not {higher, lower} <= set(self.temperatures):
             return None
         return self._of_chosen(self.temperatures.index(higher), self.temperatures.index(lower))
 
     def _of_chosen(self, higher: int, lower: int) -> Comparison:
-        """Two groups, chosen among all by their means."""
+        """Compare two groups that were chosen among all by their means."""
         weights = np.zeros(len(self.temperatures))
         weights[higher] += 1
         weights[lower] -= 1
@@ -151,14 +152,14 @@ class Groups:
         return self._comparison(higher, lower, found.difference, half, p)
 
     def _chosen(self, found: _Contrast) -> tuple[float, float]:
-        """p and half the interval of a difference whose groups were chosen among all by their means."""
+        """p and the interval's half-width for a difference whose groups were chosen among all by their means."""
         k = len(self.temperatures)
         tests = [(math.sqrt(variance), df) for variance, df in (found.own, found.pooled)]
         p = max(_tail(found.difference, error, k, df) for error, df in tests)
         return p, max(error * _quantile(k, df) for error, df in tests)
 
     def _comparison(self, higher: int, lower: int | None, difference: float, half: float, p: float) -> Comparison:
-        """A comparison with an interval of ``half`` to either side."""
+        """A comparison with an interval of half-width ``half``."""
         interval = difference - half, difference + half
         T = self.temperatures
         other = None if lower is None else T[lower]
@@ -168,14 +169,14 @@ class Groups:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference between groups that were chosen before they were looked at, with a t-test.
+    """A difference between groups that were chosen in advance, with a t-test.
 
     Attributes:
         mean: the weighted sum of the means.
-        interval: at 95 %.
-        p: the probability of as large a difference by chance, two-sided.
-        seeds: the fewest of any group.
-        paired: whether it is of differences within seeds.
+        interval: its 95 % interval.
+        p: the two-sided probability of a difference at least this large by chance.
+        seeds: the smallest number of seeds of any group.
+        paired: whether differences within seeds were tested.
     """
 
     mean: float
@@ -186,10 +187,11 @@ class Difference:
 
 
 def planned_difference(groups: Sequence[tuple[float, Mapping[Hashable, float]]]) -> Difference | None:
-    """A weighted sum of means over seeds, such as ``[(1, at T = 1), (-1, at T = 3)]``; None for too few seeds.
+    """Test a weighted sum of means over seeds, such as ``[(1, at T = 1), (-1, at T = 3)]``; None for too few seeds.
 
     Args:
-        groups: a weight, which sum to 0, and the values by what pairs them, for each of at least two.
+        groups: for each of at least two groups, its weight and its values keyed by what pairs them; the weights sum to
+            0.
 
     >>> found = planned_difference([(1, {1: 80.0, 2: 81.0, 3: 82.5}), (-1, {1: 79.0, 2: 79.5, 3: 81.0})])
     >>> round(found.mean, 3), [round(end, 2) for end in found.interval], round(found.p, 4), found.paired
@@ -207,14 +209,14 @@ def planned_difference(groups: Sequence[tuple[float, Mapping[Hashable, float]]])
 
 
 def _seeds(values: Mapping[Hashable, float] | Spread) -> int:
-    """The number of values; 0 where their standard deviation is not known."""
+    """The number of values; 0 if their standard deviation is not known."""
     if isinstance(values, Spread):
         return values.n if values.sd is not None and values.n else 0
     return len(values)
 
 
 def mean_test(values: Sequence[float]) -> tuple[tuple[float, float], float] | None:
-    """The 95 % interval of a mean over seeds, and the p of a mean of 0 (t, two-sided); None for too few values.
+    """The 95 % interval of a mean over seeds, and its p against a mean of 0 (two-sided t-test); None if too few values.
 
     >>> interval, p = mean_test([-2.0, -3.0, -2.5])
     >>> [round(end, 2) for end in interval], round(p, 4)
@@ -229,7 +231,7 @@ def mean_test(values: Sequence[float]) -> tuple[tuple[float, float], float] | No
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for their number by Holm's step-down method, which bounds the chance of any false claim.
+    """Adjust p-values for multiple testing by Holm's step-down method, which bounds the chance of any false claim.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -250,12 +252,12 @@ def _tail(difference: float, error: float, groups: int, freedom: int) -> float:
 
 @lru_cache
 def _quantile(groups: int, freedom: int) -> float:
-    """The 95 % quantile of the largest difference between several means, in standard errors of a difference."""
+    """The 95 % quantile of the largest difference between several means, in units of a difference's standard error."""
     return _root(lambda t: studentised_range_p(math.sqrt(2) * t, groups, freedom) - LEVEL)
 
 
 def _root(falling: Callable[[float], float]) -> float:
-    """The root of a falling function above 0, by bisection."""
+    """The positive root of a decreasing function, by bisection."""
     low, high = 0.0, 1.0
     while falling(high) > 0:
         high *= 2
@@ -286,9 +288,9 @@ def studentised_range_p(q: float, groups: int, freedom: int) -> float:
 
 @lru_cache
 def _estimates(freedom: int) -> tuple[np.ndarray, np.ndarray]:
-    """Estimates s = χ/√ν of a standard deviation of 1, and their weights in an integral, evenly spaced in u = ln s.
+    """Estimates s = χ/√ν of a standard deviation of 1, evenly spaced in u = ln s, and their quadrature weights.
 
-    2 (ν/2)^(ν/2) / Γ(ν/2) · s^ν exp(−ν s²/2) du.
+    The weights are 2 (ν/2)^(ν/2) / Γ(ν/2) · s^ν exp(−ν s²/2) du.
     """
     u, step = np.linspace(-16, 2, 1537, retstep=True)
     density = math.log(2) + freedom / 2 * math.log(freedom / 2) - math.lgamma(freedom / 2)
@@ -299,7 +301,7 @@ def _estimates(freedom: int) -> tuple[np.ndarray, np.ndarray]:
 def _range_tails(groups: int) -> tuple[np.ndarray, np.ndarray]:
     """Widths w, and the probability that the range of ``groups`` standard normal values exceeds each.
 
-    1 − k ∫ φ(z) [Φ(z) − Φ(z − w)]^(k − 1) dz.
+    The probability is 1 − k ∫ φ(z) [Φ(z) − Φ(z − w)]^(k − 1) dz.
     """
     step = 1 / 128
     z = np.arange(-9, 9 + step / 2, step)

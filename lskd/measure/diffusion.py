@@ -1,15 +1,15 @@
 """The diffusion index η (Section 4, Eq. 1): did a higher temperature move a class towards its similar classes?
 
-Of a target class π, similar classes S1 and dissimilar classes S2, with distances D_k of π to each class k of S1 ∪ S2:
+For a target class π, similar classes S1 and dissimilar classes S2, with distances D_k of π to each class k of S1 ∪ S2:
 
     d_k = D_k / R,  R = Σ D over S1 ∪ S2        relative distance, of one student
     r_k = d_k(T2) / d_k(T1) − 1                  relative change between two students
     η(S) = mean of r_k over S, unweighted        a fraction, at least −1; the paper prints it in %
 
-One target's relative distances sum to 1 in either student, so Σ_k d_k(T1)·r_k = 0 over S1 ∪ S2: η(S1) and η(S2) are
-two views of the same changes. Opposite signs are forced where both sets hold one class, and only there.
+A target's relative distances sum to 1 in either student, so Σ_k d_k(T1)·r_k = 0 over S1 ∪ S2: η(S1) and η(S2) are two
+views of the same changes. They must have opposite signs only if each set holds a single class.
 
-D is one of :data:`lskd.measure.class_distances.VARIANTS`, the paper's being ``centroid``.
+D is one of :data:`lskd.measure.class_distances.VARIANTS`; the paper's is ``centroid``.
 """
 
 import math
@@ -26,13 +26,13 @@ from lskd.measure.class_resampling import Resampling
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.representations import Representations
 
-EXACT_SUBSETS = 200_000  # up to this number the permutation null is enumerated
-DRAWS = 20_000  # subsets drawn where there are more
+EXACT_SUBSETS = 200_000  # up to this number of subsets, the permutation null is enumerated
+DRAWS = 20_000  # random subsets if there are more
 
 
 @dataclass(frozen=True)
 class DiffusionIndex:
-    """η of one target class. Fractions: −.129 is what the paper prints as −12.9.
+    """η of one target class, as fractions: −.129 is what the paper prints as −12.9.
 
     Attributes:
         target: π.
@@ -40,9 +40,9 @@ class DiffusionIndex:
         changes: (|S1| + |S2|,) r_k, in the order of ``classes``.
         eta_similar: η(S1).
         eta_dissimilar: η(S2).
-        p_value: of :func:`permutation_p`.
-        similar_interval: of η(S1), over samples; None without resampling, NaN where resamples leave it undefined.
-        dissimilar_interval: of η(S2).
+        p_value: from :func:`permutation_p`.
+        similar_interval: interval of η(S1) over samples; None without resampling, NaN if η is undefined in a resample.
+        dissimilar_interval: interval of η(S2), likewise.
     """
 
     target: int
@@ -66,7 +66,8 @@ def relative_changes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         (…, m), at least −1.
 
     Raises:
-        ValueError: shapes that differ, a distance that is negative or not finite, one of 0 at T1, all of them 0 at T2.
+        ValueError: shapes that differ, a distance that is negative or not finite, a distance of 0 at T1, or all
+            distances 0 at T2.
 
     Example:
         >>> relative_changes(np.array([2.0, 2.0]), np.array([1.0, 3.0])).tolist()
@@ -103,26 +104,29 @@ def diffusion_indices(
 ) -> Iterator[DiffusionIndex]:
     """η of each target of ``sets``, in their order, from a student at T1 and one at T2.
 
-    Intervals are over samples: those of each class are resampled, and where both students saw the same ones (equal
-    ``index`` and ``labels``) the same draw is used for both. They say what other images of these classes would have
-    given with these two students, and nothing about students of other seeds: for these see :func:`over_seeds`.
+    Intervals are over samples: those of each class are resampled, and if both students have the same ones (equal
+    ``index`` and ``labels``), the same draw is used for both. They describe how η of these two students would vary with
+    other images of these classes, and nothing about students of other seeds: for these see
+    :func:`lskd.records.spread.over_seeds`.
 
     They are percentiles of η of the resampled distances, each without the tr(Σ)/n that resampling adds to a squared
     distance, and with its variance corrected, so that they contain the estimate. The interval of ``corrected`` is for
-    the η of the classes' true centroids, that of ``centroid`` for the η of distances that carry the noise of samples
-    of this size. In simulations with 20 to 150 samples a class, 95 % intervals held the true value in 90 to 97 %.
+    the η of the classes' true centroids, that of ``centroid`` for the η of distances that include the noise of samples
+    of this size. In simulations with 20 to 150 samples per class, 95 % intervals held the true value in 90 to 97 %.
 
-    Where only some features were kept they represent all: shifted and scaled to the mean and variance of all samples,
-    and drawn as many times as there are samples. ``pairwise`` uses the kept ones only, also for the estimate.
+    If only some features were kept, they represent all samples: they are shifted and scaled to the mean and variance of
+    all samples, and as many are drawn as there are samples. ``pairwise`` uses only the kept ones, also for the
+    estimate.
 
     Args:
-        first: at T1; features are needed for ``pairwise`` and for intervals, the weight for ``pairwise``.
-        second: at T2, of the same classes; the dimension may be another.
+        first: student at T1; features are needed for ``pairwise`` and for intervals, the weight for ``pairwise``.
+        second: student at T2, with the same classes; its dimension may differ.
         sets: S1 and S2 of each target.
         variant: one of :data:`VARIANTS`.
-        resamples: 0 for no intervals, or 1000.
+        resamples: number of resamples, such as 1000; 0 for no intervals.
         confidence: above 0, below 1.
-        seed: of the resampling, and of a null that is too large to enumerate. Results of targets are independent.
+        seed: seed of the resampling, and of a null that is too large to enumerate. A target's result does not depend on
+            the other targets.
 
     Raises:
         ValueError: arguments that do not fit, or a distance for which η is not defined.
@@ -182,20 +186,20 @@ def _index(
 
 
 def permutation_p(changes: np.ndarray, similar: int, seed: int = 0) -> float:
-    """The share of subsets of ``similar`` of the classes whose mean change is at most that of the first ``similar``.
+    """Permutation p-value of η(S1): the share of subsets of |S1| classes whose mean change is at most that of S1.
 
     The null hypothesis is that the labels "similar" and "dissimilar" mean nothing: any |S1| of the classes in S1 ∪ S2
-    could have been S1, with the distances and R as they are. A small p says that the classes in S1 came nearer,
-    relative to the others, than as many picked at random would have. It says nothing about other samples, other seeds
-    or other classes, and changes that share a target and R are not independent: by chance it is at most .05 for about
-    15 % of targets, and for nearly all where noise left the first distances, see :mod:`lskd.measure.isotropy`. It
-    cannot be below 1 / number of subsets: 1/36 for 2 of 9. All subsets are counted up to 200 000; beyond, 20 000 are
-    drawn and p = (1 + hits) / (1 + draws).
+    could have been S1, with the distances and R as they are. A small p says that the classes in S1 came closer,
+    relative to the others, than as many classes picked at random would have. It says nothing about other samples, other
+    seeds or other classes, and changes that share a target and R are not independent: by chance p is at most .05 for
+    about 15 % of targets, and for nearly all if the first student's distances contain noise that the second's lack, see
+    :mod:`lskd.measure.isotropy`. It cannot be below 1 / number of subsets: 1/36 for 2 of 9. Up to 200 000 subsets all
+    are counted; beyond that, 20 000 are drawn and p = (1 + hits) / (1 + draws).
 
     Args:
-        changes: (m,) finite, of S1 and then of S2.
+        changes: (m,) finite relative changes, of S1 and then of S2.
         similar: |S1|, 1 to m - 1.
-        seed: of the random draws.
+        seed: seed of the random draws.
 
     Raises:
         ValueError: a change that is not finite, or no class in one of the sets.
@@ -208,12 +212,12 @@ def permutation_p(changes: np.ndarray, similar: int, seed: int = 0) -> float:
     similar = whole("similar", similar, 1, len(changes) - 1)
     drawn = math.comb(len(changes), similar) > EXACT_SUBSETS
     subsets = _subsets(len(changes), similar, seed if drawn else None)
-    tolerance = 1e-12 * np.abs(changes).sum()  # equal sums in another order are equal
+    tolerance = 1e-12 * np.abs(changes).sum()  # so that equal sums are equal in whatever order they were added up
     hits = int((changes[subsets].sum(1) <= changes[:similar].sum() + tolerance).sum())
     return (hits + drawn) / (len(subsets) + drawn)
 
 
-@lru_cache(maxsize=16)  # the same few sizes come again with each pair of students
+@lru_cache(maxsize=16)  # the same few sizes recur with each pair of students
 def _subsets(classes: int, size: int, seed: int | None) -> np.ndarray:
     """(subsets, size) all subsets of ``range(classes)``, or with a seed :data:`DRAWS` random ones."""
     if seed is None:
@@ -226,7 +230,7 @@ def _subsets(classes: int, size: int, seed: int | None) -> np.ndarray:
 def _check_distances(
     names: Sequence[str], target: int, classes: Sequence[int], distances: Sequence[np.ndarray]
 ) -> None:
-    """Raise the ValueErrors of :func:`relative_changes`, with the names of the classes."""
+    """Raise the ValueErrors of :func:`relative_changes`, with the names of the classes in the message."""
     for which, each in zip(("first", "second"), distances, strict=True):
         for label, distance in zip(classes, each.tolist(), strict=True):
             wrong = not (math.isfinite(distance) and distance >= 0)
@@ -241,7 +245,7 @@ def _check_distances(
 def _check_sets(
     students: Sequence[Representations], target: int, sets: ClassSets, variant: str, intervals: bool
 ) -> None:
-    """Raise a ValueError where η of the target is not defined, or its samples are too few."""
+    """Raise a ValueError if η of the target is not defined, or there are too few samples."""
     names = students[0].class_names
     target, *classes = class_list("sets", [target, *sets.similar, *sets.dissimilar], len(names))
     name = names[target]

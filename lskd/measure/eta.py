@@ -13,7 +13,7 @@ from lskd.measure.representations import Representations
 from lskd.measure.usable_sets import usable_sets
 
 Pairs = Sequence[tuple[Representations, Representations]]
-OF_CENTROIDS = ("centroid", "corrected")  # variants to which the test against isotropic change applies
+OF_CENTROIDS = ("centroid", "corrected")  # the variants to which the test against isotropic change applies
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class EtaMeasurement:
     """η of each target, from one or several pairs of students.
 
     Attributes:
-        targets: for each target, in the order of ``sets``, an index for each pair.
-        sets: S1 and S2 that were used.
-        variant: of the distance.
-        resamples: for the intervals, 0 for none.
+        targets: for each target, in the order of ``sets``, the diffusion index of each pair.
+        sets: the S1 and S2 that were used.
+        variant: variant of the distance.
+        resamples: number of resamples of the intervals, 0 for none.
         isotropy: the test against isotropic change; None for distances between samples.
         notes: what was left out or corrected for, a sentence each.
-        no_intervals: why there are no intervals although resamples were asked for, a sentence.
+        no_intervals: a sentence why there are no intervals although resamples were requested, or None.
     """
 
     targets: list[tuple[DiffusionIndex, ...]]
@@ -50,16 +50,17 @@ def measure_eta(
     """Measure η of each target for which it is defined, with its tests; shows progress on a terminal.
 
     Args:
-        pairs: students at T1 and at T2, of the same classes; of several seeds, a pair each.
+        pairs: students at T1 and at T2 with the same classes; one pair per seed.
         sets: S1 and S2 of each target.
-        variant: of :data:`lskd.measure.class_distances.VARIANTS`; when None the paper's ``centroid``, or ``corrected``
-            where the students of a pair differ in the number of samples of a class.
-        resamples: for the intervals of a single pair; several pairs have none, as their spread says more.
-        confidence: of the intervals, a fraction.
-        seed: of all random draws.
+        variant: one of :data:`lskd.measure.class_distances.VARIANTS`; when None the paper's ``centroid``, or
+            ``corrected`` if the students of a pair differ in the number of samples of a class.
+        resamples: resamples for the intervals of a single pair; several pairs have none, as their spread says more.
+        confidence: level of the intervals, a fraction.
+        seed: seed of all random draws.
 
     Raises:
-        InputError: η is not defined for any target, or what :func:`lskd.measure.diffusion.diffusion_indices` refuses.
+        InputError: η is not defined for any target, or :func:`lskd.measure.diffusion.diffusion_indices` rejects the
+            arguments.
     """
     from tqdm import tqdm
 
@@ -89,10 +90,10 @@ def measure_eta(
 
 
 def unequal_counts(pairs: Pairs, classes: Sequence[int]) -> str | None:
-    """Where the students of a pair differ in the number of samples of a class, in words; None if they do not.
+    """How the students of a pair differ in the number of samples of a class, in words; None if they do not.
 
-    A squared distance of centroids carries tr(Σ)/n of noise, which does not cancel where n differs: with 10 and 500
-    samples of one distribution all similar classes seem to come nearer. ``corrected`` distances subtract it.
+    A squared distance of centroids contains tr(Σ)/n of noise, which does not cancel if n differs: with 10 and 500
+    samples of one distribution all similar classes seem to come closer. ``corrected`` distances subtract it.
     """
     for first, second in pairs:
         counts = [each.moments.counts[list(classes)] for each in (first, second)]
@@ -104,7 +105,7 @@ def unequal_counts(pairs: Pairs, classes: Sequence[int]) -> str | None:
 
 
 def _lacks_features(pair: Sequence[Representations], sets: Mapping[int, ClassSets]) -> str | None:
-    """Why samples cannot be resampled, or None where they can."""
+    """Why samples cannot be resampled, or None if they can."""
     wanted = members(sets)
     for each in pair:
         kept = np.bincount(each.labels, minlength=len(each.class_names))[wanted]

@@ -1,11 +1,11 @@
 """Fidelity: does a student predict what its teacher predicts?
 
-Stanton et al. 2021, on the same samples at T = 1, with p of the teacher and q of the student:
+As in Stanton et al. 2021, on the same samples at T = 1, with p the teacher's probabilities and q the student's:
 
     agreement   the share of samples with argmax q = argmax p
     KL          the mean of Σ p ln(p / q), in nats
 
-and the agreement where the teacher is wrong, which a student that has merely learned the labels does not reach.
+and the agreement on samples where the teacher is wrong, which is low for a student that has merely learned the labels.
 A student may be faithful without being accurate, and accurate without being faithful.
 """
 
@@ -26,13 +26,13 @@ from lskd.records.runs import look_up
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How far a student follows its teacher on N samples.
+    """How closely a student follows its teacher on N samples.
 
     Attributes:
         agrees: (N,) bool, whether both predict the same class.
-        teacher_wrong: (N,) bool, whether the teacher's prediction is not the label.
+        teacher_wrong: (N,) bool, whether the teacher's prediction is wrong.
         kl: (N,) float64, KL(teacher ‖ student) in nats, 0 or more.
-        weights: (N,) of the samples.
+        weights: (N,) weights of the samples.
     """
 
     agrees: np.ndarray
@@ -47,7 +47,7 @@ class Fidelity:
 
     @property
     def agreement_where_wrong(self) -> float | None:
-        """The same of the samples on which the teacher is wrong; None where it never is."""
+        """The same for the samples on which the teacher is wrong; None if it never is."""
         weights = self.weights * self.teacher_wrong
         return float(np.average(self.agrees, weights=weights)) if weights.any() else None
 
@@ -63,8 +63,8 @@ def fidelity(
     """Compare a student's predictions with its teacher's.
 
     Args:
-        student: (N, K) logits, or chunks of them.
-        teacher: likewise, in chunks of the same sizes.
+        student: (N, K) logits of the student, or chunks of them.
+        teacher: (N, K) logits of the teacher, or chunks of the same sizes.
         labels: (N,) integers, 0 to K-1.
         weights: (N,) 0 or more; all 1 when None.
 
@@ -90,7 +90,7 @@ def fidelity(
 
 
 def _same_blocks(student: Logits, teacher: Logits) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of the rows of both."""
+    """Yield blocks of the same rows of both."""
     try:
         for own, theirs in zip(blocks(student), blocks(teacher), strict=True):
             if own.shape != theirs.shape:
@@ -105,8 +105,8 @@ def _same_blocks(student: Logits, teacher: Logits) -> Iterator[tuple[np.ndarray,
 def kl_divergence(teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
     """KL(softmax(teacher) ‖ softmax(student)) of each row, in nats.
 
-    Σ p ln(p / q) is summed as Σ p (e^x - 1 - x) with x = ln(q / p), whose terms are all at least 0 and whose e^x - 1
-    sums to 0, so that a small divergence keeps its digits.
+    Σ p ln(p / q) is computed as Σ p (e^x - 1 - x) with x = ln(q / p): the added p (e^x - 1) sum to 0, and all terms are
+    at least 0, so that a small divergence keeps its digits.
 
     Args:
         teacher: (N, K) logits, float64, finite.
@@ -133,18 +133,18 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def paired(student: Representations, teacher: Representations) -> tuple[Representations, Representations]:
-    """The samples that were kept of both a student and its teacher, in the same order.
+    """Restrict the representations of a student and its teacher to the samples kept in both, in the same order.
 
-    Samples are the same where the split and the data's fingerprint are, and their index in the split: both are in files
-    of this project's commands, which record every sample once and in the split's order. Labels and counts must be the
-    same too.
+    Samples are the same if the split, the data's fingerprint and their index in the split are. This project's commands
+    write these to the files, and record every sample once and in the split's order. Labels and counts must be the same
+    too.
 
     Returns:
-        Both, with these samples alone.
+        Both representations, with these samples only.
 
     Raises:
-        ValueError: other classes, split or data, or a file that does not say of which split and data it is; or no
-            sample was kept of both.
+        ValueError: the classes, split or data differ, a file does not name its split and data, or no sample was kept in
+            both.
     """
     if student.class_names != teacher.class_names:
         raise ValueError("teacher: other classes (must be those of the student, in their order)")
@@ -167,13 +167,13 @@ def paired(student: Representations, teacher: Representations) -> tuple[Represen
 
 
 def _samples_of(representations: Representations) -> dict[str, Any]:
-    """What says of which samples a file is."""
+    """The split and data fingerprint, which identify a file's samples; None where unknown."""
     provenance = representations.provenance
     return {"split": provenance.get("split"), "data fingerprint": look_up(provenance, "data", "fingerprint")}
 
 
 def _only(representations: Representations, rows: np.ndarray) -> Representations:
-    """The kept samples of these rows; features stay on the disk where these are all."""
+    """Keep only the samples in these rows; if these are all, features stay on disk."""
     if len(rows) == len(representations.labels):
         return representations
     kept = {name: getattr(representations, name)[rows] for name in ("features", "labels", "index")}

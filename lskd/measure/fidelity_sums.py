@@ -1,6 +1,7 @@
-"""Fidelity of a student to its teacher, summed over the batches of a validation; the measures of :mod:`.fidelity`.
+"""Fidelity of a student to its teacher during validation, summed over batches.
 
-Computed with the loss, which at T = 1 is KL(teacher ‖ student), on the device of the logits.
+The measures are those of :mod:`.fidelity`. They are computed with the distillation loss, which at T = 1 is
+KL(teacher ‖ student), on the device of the logits.
 """
 
 import math
@@ -15,8 +16,8 @@ from lskd.loss.distillation import distillation_loss
 class FidelitySums:
     """Sums over samples of the agreement and of KL(teacher ‖ student) at T = 1.
 
-    They stay on ``device``, in float64. Of equal largest logits the first is the prediction. A row with a logit that is
-    not a number agrees with nothing.
+    They stay on ``device``, in float64. Of equal largest logits the first is the prediction. A row with a NaN logit
+    never agrees.
 
     Args:
         device: the device of the logits.
@@ -29,15 +30,15 @@ class FidelitySums:
     """
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
-        self._sums = torch.zeros(3, dtype=torch.float64, device=device)  # samples, those that agree, KL
+        self._sums = torch.zeros(3, dtype=torch.float64, device=device)  # samples, agreeing samples, KL
 
     @torch.no_grad()
     def update(self, student: Tensor, teacher: Tensor) -> None:
         """Add a batch.
 
         Args:
-            student: (N, K) logits, any floating dtype.
-            teacher: likewise, of the same samples.
+            student: (N, K) logits of the student, any floating dtype.
+            teacher: (N, K) logits of the teacher on the same samples, any floating dtype.
 
         Raises:
             ValueError: shapes or dtypes that do not fit.
@@ -47,7 +48,7 @@ class FidelitySums:
         self._sums += torch.stack([torch.ones_like(found.kd_loss) * len(student), found.agreement, found.kd_loss])
 
     def all_reduce(self) -> "FidelitySums":
-        """The sums of all processes of ``torch.distributed`` together; this process's own stay as they are."""
+        """The sums over all processes of ``torch.distributed``; this process's own are not changed."""
         total = FidelitySums(self._sums.device)
         total._sums += self._sums
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -55,7 +56,7 @@ class FidelitySums:
         return total
 
     def metrics(self) -> dict[str, float | None]:
-        """The results for a run record: ``teacher_agreement`` in %, ``teacher_kl`` in nats, None where it is infinite.
+        """The metrics for a run record: ``teacher_agreement`` in %, ``teacher_kl`` in nats, None if it is not finite.
 
         Raises:
             ValueError: no samples.

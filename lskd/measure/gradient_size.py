@@ -1,17 +1,18 @@
-"""How large the distillation loss's gradient is at each temperature, from a teacher's outputs alone.
+"""The size of the distillation loss's gradient at each temperature, estimated from a teacher's outputs alone.
 
 At the student's logits z_s, the gradient of T²·KL(p_t(T) ‖ p_s(T)) is
 
     g_T = T·(p_s(T) − p_t(T)).
 
-Its size depends on the student. Two students stand for the ends of a training:
+Its size depends on the student. Two hypothetical students stand for the start and the end of training:
 
 - start: a student whose logits are all equal, p_s = 1/K, so that g_T = T·(1/K − p_t(T));
-- end: one whose logits differ from the teacher's by a little noise ε, equal in all directions. To first order
+- end: a student whose logits differ from the teacher's by a small isotropic noise ε. To first order
   g_T = (diag(p) − p pᵀ) ε with p = p_t(T), and E‖g_T‖² is proportional to Σp² − 2Σp³ + (Σp²)².
 
-A plain gradient step is as long as the gradient; an optimiser that normalises its steps, as Adam does, is hardly
-affected. Training records what its gradients really were (``train_kd_gradient_ratio``, ``kd_gradient_ratio``).
+The step size of plain SGD is proportional to the gradient's; an optimiser that normalises its steps, such as Adam, is
+hardly affected. Training records the size of its actual gradients (``train_kd_gradient_ratio``,
+``kd_gradient_ratio``).
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ class GradientSize:
     """The root mean square, over samples, of the norm of g_T, relative to that of g_1.
 
     Attributes:
-        start: for a student with equal logits, 0 or more; infinite where it has none at T = 1 alone.
+        start: for a student with equal logits, 0 or more; infinite if only g_1 is 0.
         end: for a student close to its teacher; likewise.
     """
 
@@ -39,7 +40,7 @@ def gradient_sizes(logits: Logits, temperatures: Sequence[float]) -> dict[float,
     """The size of the gradient at each T relative to T = 1.
 
     Args:
-        logits: of the teacher, (N, K) floating with K of at least 2, or chunks of them.
+        logits: the teacher's logits, (N, K) floating with K of at least 2, or chunks of them.
         temperatures: finite and above 0.
 
     Raises:
@@ -64,12 +65,12 @@ def gradient_sizes(logits: Logits, temperatures: Sequence[float]) -> dict[float,
         raise ValueError("logits: no samples (must be at least one)")
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.sqrt(squares / squares[0])
-    ratios[squares == squares[0]] = 1.0  # also where neither has a gradient
+    ratios[squares == squares[0]] = 1.0  # also where both are 0
     return {T: GradientSize(*map(float, ratio)) for T, ratio in zip(every[1:], ratios[1:], strict=True)}
 
 
 def _squares(block: np.ndarray, temperature: float) -> tuple[float, float]:
-    """Σ over samples of ‖g_T‖², at the start exactly, at the end up to a constant factor."""
+    """Σ over samples of ‖g_T‖²: exact for the start, up to a constant factor for the end."""
     weight = np.exp((block - block.max(1, keepdims=True)) / temperature)
     p = weight / weight.sum(1, keepdims=True)
     square = (p**2).sum(1)

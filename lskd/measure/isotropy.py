@@ -1,33 +1,35 @@
-"""Test η against isotropic change: did similar classes come nearer than a common scale and constant explain?
+"""Test η against isotropic change: did similar classes come closer than a common scale and constant explain?
 
-Noise that is the same in all directions adds one constant to the squared distance of every two centroids, and a
-contraction scales all of them, so under *isotropic* change
+Isotropic noise adds one constant to the squared distance between any two centroids, and a contraction scales all
+distances, so under *isotropic* change
 
     D_ij(T2) = a · D_ij(T1) + b        for every two classes i, j, up to chance.
 
-A constant that is subtracted (b < 0) is a larger share of a small distance: similar classes then come nearer *relative*
-to the others, η(S1) < 0, although nothing moved towards them. Fewer samples, or noise, in the first student do that.
+Subtracting a constant (b < 0) takes a larger share of a small distance: similar classes then come closer *relative* to
+the others, η(S1) < 0, although nothing moved towards them. More noise, or fewer samples, in the first student has this
+effect.
 
-For a target π with similar classes S1 the line is fitted on all pairs of classes of the sets but those within
-{π} ∪ S1, and it is asked whether the distances of π and S1 lie beyond it:
+For a target π with similar classes S1 the line is fitted on all pairs of classes of the sets except those within
+{π} ∪ S1, and the test is whether the distances from π to S1 lie beyond it:
 
     u_ij = D_ij(T1) − α − β · D_ij(T2)    least squares with weights 1 / v_ij, v_ij = FLOOR + D_ij(T2) / mean
     t_π  = mean over k in S1 of u_πk / √v_πk,  divided by the root mean square of u / √v on the fitted pairs
 
-t is positive where S1 was farther at T1 than its distance at T2 says, so came nearer. The first distances are
-regressed on the second, not the other way round: noise in the regressor flattens a line, which here hides diffusion
-and there would make it up.
+t is positive if S1 was farther at T1 than its distance at T2 predicts, that is, if it came closer. The first distances
+are regressed on the second, not the other way round: noise in the regressor flattens the line, which in this direction
+hides drift and in the other would feign it.
 
-Residuals share classes and directions, so t has no standard distribution. It is simulated: the second student's
-centroids, displaced by independent Gaussian noise in all dimensions whose size gives the residuals seen, stand for the
-first. (Where the noise is in the second student instead, the line is flatter than drawn ones, and p too large rather
-than too small.) p = (1 + draws with t at least as large) / (1 + draws), for each target and, with the same draws, for
-the mean of the targets' t, each divided by its standard deviation over the draws: targets that share classes count as
-dependent. The classes are those of all targets' sets, so a target's p depends on which others there are.
+Residuals share classes and directions, so t has no standard distribution. Its null distribution is simulated: in place
+of the first student's centroids are the second's, displaced by independent Gaussian noise in all dimensions whose size
+gives the residuals observed. (If the noise is in the second student instead, the line is flatter than the simulated
+ones, and p is too large rather than too small.) p = (1 + draws with t at least as large) / (1 + draws), for each target
+and, with the same draws, for the mean of the targets' t, each divided by its standard deviation over the draws, so that
+the dependence of targets that share classes is accounted for. The classes are those of all targets' sets, so a target's
+p depends on the other targets.
 
-A contraction of *all* near pairs of classes alike is isotropic by this definition and is not found: one pair of
-students cannot tell it from noise that was removed. How often it is wrong, and what it finds:
-``scripts/eta_false_claims.py``.
+A uniform contraction of *all* similar pairs of classes is isotropic by this definition and is not detected: one pair of
+students cannot tell it from noise that was removed. ``scripts/eta_false_claims.py`` measures how often the test is
+wrong, and what it detects.
 """
 
 import math
@@ -44,8 +46,8 @@ from lskd.measure.moments import ClassMoments
 
 DRAWS = 999
 FLOOR = 0.3  # of the mean distance: the part of a residual's variance that does not grow with the distance
-LEAST_PAIRS = 4  # of classes, that a line is fitted on
-BATCH_BYTES = 2**26  # of displaced centroids
+LEAST_PAIRS = 4  # the fewest pairs of classes on which a line is fitted
+BATCH_BYTES = 2**26  # of displaced centroids at a time
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,11 @@ class IsotropyTest:
     """The result of a test against isotropic change.
 
     Attributes:
-        p_values: of each target; None where too few pairs of classes are left to fit a line on, or where the
-            distances of the two students have nothing in common.
-        expected: η(S1), a fraction, that the fitted scale and constant alone give; the mean over pairs of students.
-        p_together: of all targets that have a p; None if there are none.
+        p_values: p of each target; None if too few pairs of classes are left to fit a line, or if the distances of the
+            two students are not positively related.
+        expected: η(S1) of each target, a fraction, that the fitted scale and constant alone give; the mean over pairs
+            of students. None where undefined.
+        p_together: p of all targets that have one, together; None if there are none.
     """
 
     p_values: dict[int, float | None]
@@ -71,17 +74,17 @@ def isotropy_test(
     seed: int = 0,
     progress: Callable[[int], object] = lambda draws: None,
 ) -> IsotropyTest:
-    """Test η(S1) of each target, and of all together, against isotropic change; one-sided, towards S1.
+    """Test η(S1) of each target, and of all together, against isotropic change; one-sided, for drift towards S1.
 
-    Distances are squared ones of centroids, corrected for the noise of samples where every class has two. Of several
-    pairs of students t is the mean over the pairs.
+    Distances are squared distances of centroids, corrected for sampling noise if every class has at least two samples.
+    With several pairs of students, t is the mean over the pairs.
 
     Args:
-        pairs: class moments of students at T1 and at T2, of the same classes.
+        pairs: class moments of students at T1 and at T2, with the same classes.
         sets: S1 and S2 of each target; every class has samples in every student.
-        draws: of the null distribution, for each pair.
-        seed: of the draws.
-        progress: called with the number of draws that were finished.
+        draws: draws of the null distribution, for each pair.
+        seed: seed of the draws.
+        progress: called with the number of draws just finished.
     """
     classes = class_list("sets", members(sets), min((len(each.counts) for pair in pairs for each in pair), default=0))
     fits = [_Fit(_distances(first, classes), _distances(second, classes), classes, sets) for first, second in pairs]
@@ -114,7 +117,7 @@ def _distances(moments: ClassMoments, classes: Sequence[int]) -> np.ndarray:
 
 
 class _Fit:
-    """The line of one pair of students: all that does not depend on the simulated first distances."""
+    """The fitted lines of one pair of students: everything that does not depend on the simulated first distances."""
 
     def __init__(
         self, first: np.ndarray, second: np.ndarray, classes: Sequence[int], sets: Mapping[int, ClassSets]
@@ -135,7 +138,7 @@ class _Fit:
             self.within.append(pair[group[:, None], group][np.triu_indices(len(group), 1)])
             self.others.append(pair[own, [place[label] for label in each.dissimilar]])
         self.unit = second[self.upper].mean()
-        if not (self.unit > 0 and first[self.upper].mean() > 0):  # corrected distances of noise alone
+        if not (self.unit > 0 and first[self.upper].mean() > 0):  # corrected distances that are only noise
             self.defined = np.zeros(len(sets), bool)
             return
         # Centred and in units of their means, so that sums of squares lose no digits.
@@ -153,7 +156,7 @@ class _Fit:
         self.defined = valid & np.isfinite(spread[0])
 
     def statistics(self, first: np.ndarray) -> np.ndarray:
-        """(B, targets) t of first distances (B, pairs); 0 where all of them are on the line."""
+        """(B, targets) t of first distances (B, pairs); 0 where the tested pairs are on the line."""
         slope, level, spread = self._line(first)
         t = np.zeros_like(slope)
         for number, tested in enumerate(self.tested):
@@ -164,7 +167,7 @@ class _Fit:
         return t
 
     def expected(self, place: int) -> float | None:
-        """η(S1) of a target where the second distances are those on the line; None where these are negative."""
+        """η(S1) of a target if the second distances were exactly on the line; None if it is not defined for these."""
         slope, level = (each[place] for each in self.line)
         both = np.concatenate([self.tested[place], self.others[place]])
         second = (self.first[both] - level) / slope + 1
@@ -176,11 +179,11 @@ class _Fit:
     def null(
         self, centroids: np.ndarray, draws: int, generator: np.random.Generator, progress: Callable[[int], object]
     ) -> np.ndarray:
-        """(draws, targets) t where the first student is the second one with isotropic noise."""
+        """(draws, targets) t for simulated first students: the second student with isotropic noise."""
         dimension = centroids.shape[1]
         left, sizes, _ = np.linalg.svd(centroids - centroids.mean(0), full_matrices=False)
         places = left * sizes
-        noise = ((places[:, None] - places) ** 2).sum(-1) - self.distances  # of samples, which corrected distances lack
+        noise = ((places[:, None] - places) ** 2).sum(-1) - self.distances  # sampling noise, which corrected ones lack
         deviation = self._noise(dimension)
         batch = max(1, BATCH_BYTES // (8 * self.size * max(dimension, self.size)))
         found = []
@@ -195,7 +198,7 @@ class _Fit:
         return np.concatenate(found)
 
     def _noise(self, dimension: int) -> float:
-        """τ per dimension, such that displacements of that size leave residuals as large as those seen.
+        """The standard deviation τ per dimension of displacements that give residuals as large as those observed.
 
         The variance of a squared distance D is 8·τ²·D + 8·d·τ⁴; both sides are averaged with the weights of the fit.
         """
@@ -210,7 +213,7 @@ class _Fit:
         return math.sqrt(2 * seen / (linear + math.sqrt(linear**2 + 4 * squared * seen)))
 
     def _scaled(self, distances: np.ndarray) -> np.ndarray:
-        """(…, pairs) distances in units of their mean, about it."""
+        """(…, pairs) distances divided by their mean, less 1."""
         flat = distances[..., self.upper[0], self.upper[1]]
         return flat / flat.mean(-1, keepdims=True) - 1
 
@@ -224,7 +227,7 @@ class _Fit:
             return slope, level, np.sqrt(squares / (self.fitted - 2))
 
     def _sums(self, first: np.ndarray) -> list[np.ndarray]:
-        """(B, targets) weighted sums of y, xy and y² over the pairs that each target's line is fitted on."""
+        """(B, targets) weighted sums of y, xy and y² over the pairs on which each target's line is fitted."""
         weighted = (first * self.powers[0], first * self.powers[1], first**2 * self.powers[0])
         return [values.sum(-1, keepdims=True) - self._within(values) for values in weighted]
 

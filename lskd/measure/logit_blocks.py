@@ -7,7 +7,7 @@ import numpy as np
 
 from lskd.io.arrays import as_array, described, is_real
 
-BLOCK = 2**18  # numbers in a block of rows: 2 MB, which fit a core's cache
+BLOCK = 2**18  # numbers in a block of rows: 2 MB, which fits a core's cache
 
 Logits = np.ndarray | Iterable[np.ndarray]  # (N, K), or chunks of it
 
@@ -16,7 +16,7 @@ def blocks(logits: Logits) -> Iterator[np.ndarray]:
     """Yield blocks of rows of ``logits`` in float64, of about :data:`BLOCK` numbers at most.
 
     Raises:
-        ValueError: not floating (N, K) with K above 0, a logit that is not finite, or chunks with another K.
+        ValueError: not floating (N, K) with K above 0, a logit that is not finite, or chunks that differ in K.
     """
     first = 0
     classes: int | None = None

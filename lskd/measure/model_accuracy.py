@@ -1,4 +1,4 @@
-"""Accuracy of one model on one split, from its representation file or from the record of its run."""
+"""Accuracy of one model on one split, from its representation file or its run record."""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # it needs torch
 
 
 class _ImageMetrics(msgspec.Struct):
-    """The results of an image classifier in a run's record."""
+    """The metrics of an image classifier in a run record."""
 
     samples: Count
     classwise: dict[str, Number | None]
@@ -26,7 +26,7 @@ class _ImageMetrics(msgspec.Struct):
 
 @dataclass
 class ModelAccuracy:
-    """Accuracy of one model on one split, in %; a class without samples has None."""
+    """Accuracy of one model on one split, in %; None for a class without samples."""
 
     path: str
     provenance: dict[str, Any]
@@ -38,10 +38,10 @@ class ModelAccuracy:
 
 
 def accuracy_of_representations(path: str | os.PathLike[str]) -> ModelAccuracy:
-    """The accuracy from the counts in a representation file, or else from its logits.
+    """The accuracy from the counts in a representation file, or from its logits if it has no counts.
 
     Raises:
-        InputError: no such file, or one with neither.
+        InputError: no such file, or it holds neither.
     """
     file = read_representations(path)
     samples = file.moments.counts.tolist()
@@ -59,7 +59,7 @@ def accuracy_of_representations(path: str | os.PathLike[str]) -> ModelAccuracy:
 
 
 def _count(file: Representations) -> "ClassCounts":
-    """Count correct samples by the logits, chunk by chunk."""
+    """Count correct samples from the logits, chunk by chunk."""
     try:
         import torch
         from tqdm import tqdm
@@ -81,7 +81,7 @@ def _count(file: Representations) -> "ClassCounts":
 
 
 def has_accuracy(path: str | os.PathLike[str]) -> bool:
-    """Whether a run's results are those of an image classifier, or there are none yet."""
+    """Whether a run has metrics of an image classifier, or none yet."""
     checkpoints = [each for split in read_existing_run(path).metrics.values() for each in split.values()]
     return not checkpoints or any("top1" in metrics for metrics in checkpoints)
 
@@ -91,11 +91,11 @@ def accuracy_of_run(path: str | os.PathLike[str], split: str, checkpoint: str) -
 
     Args:
         path: the directory.
-        split: of the results.
+        split: the split that was measured.
         checkpoint: the file's name, or a unique part of it.
 
     Raises:
-        InputError: a record without such results, or not of an image classifier.
+        InputError: the record has no such metrics, or is not of an image classifier.
     """
     record = read_existing_run(path)
     if split not in record.metrics:

@@ -1,4 +1,4 @@
-"""All measures of one model on one split from its representation file, and of a student beside its teacher."""
+"""Measures of one model on one split, from its representation file, and of a student compared with its teacher."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Basis:
-    """The samples that measures rest on: those kept, weighted by the counts of their classes.
+    """The samples on which measures are based: those kept, weighted by the counts of their classes.
 
     Attributes:
-        samples: those whose features were kept.
-        of_samples: all of the split.
-        classes: those with kept samples.
-        of_classes: those with samples.
+        samples: number of samples whose features were kept.
+        of_samples: number of samples in the split.
+        classes: number of classes with kept samples.
+        of_classes: number of classes with samples.
     """
 
     samples: int
@@ -40,14 +40,14 @@ class Basis:
 
     @classmethod
     def of(cls, representations: Representations) -> "Basis":
-        """That of a file."""
+        """The basis of measures from a representation file."""
         counts = representations.moments.counts
         kept = len(np.unique(representations.labels))
         return cls(len(representations.labels), int(counts.sum()), kept, int(np.count_nonzero(counts)))
 
     @property
     def complete(self) -> bool:
-        """Whether these are all samples."""
+        """Whether all samples were kept."""
         return self.samples == self.of_samples
 
     def __str__(self) -> str:
@@ -71,19 +71,19 @@ class OutputMeasures:
     """Measures of the soft outputs; shares are 0 to 1, likelihoods in nats.
 
     Attributes:
-        basis: the samples.
-        top1: the share that is predicted right.
+        basis: the samples measured.
+        top1: the share of correct predictions.
         ece: expected calibration error.
-        ece_by_chance: of a calibrated model of the same confidences, on average.
-        ece_interval: at 95 %, None without resamples.
-        adaptive_ece: over bins of equally many samples.
+        ece_by_chance: expected ECE of a calibrated model with the same confidences.
+        ece_interval: 95 % interval, None without resamples.
+        adaptive_ece: ECE over bins with equal numbers of samples.
         nll: mean negative log likelihood at T = 1.
-        optimal_temperature: T*; None where there is none.
-        no_optimum: why there is no T*; None where there is one.
+        optimal_temperature: T*, or None if there is none.
+        no_optimum: why there is no T*; None if there is one.
         aurc: area under the risk-coverage curve.
-        aurc_interval: at 95 %, None without resamples.
-        bins: of the reliability diagram.
-        non_target: the mean probability of all classes but the label, by T.
+        aurc_interval: 95 % interval, None without resamples.
+        bins: bins of the reliability diagram.
+        non_target: the mean probability of all classes except the label, by T.
     """
 
     basis: Basis
@@ -103,14 +103,14 @@ class OutputMeasures:
 
 @dataclass(frozen=True)
 class FidelityMeasures:
-    """Measures of a student beside its teacher; shares are 0 to 1.
+    """Measures of a student's fidelity to its teacher; shares are 0 to 1.
 
     Attributes:
         basis: the samples that were kept of both.
-        top1_agreement: the share with the same prediction.
-        agreement_interval: at 95 %, None without resamples.
-        agreement_where_wrong: the same where the teacher is wrong; None where it never is.
-        wrong: on how many samples it is.
+        top1_agreement: the share of samples with the same prediction.
+        agreement_interval: its 95 % interval, None without resamples.
+        agreement_where_wrong: the same share where the teacher is wrong; None if it never is.
+        wrong: the number of samples on which the teacher is wrong.
         kl: mean KL(teacher ‖ student) at T = 1, in nats.
     """
 
@@ -129,14 +129,15 @@ def measure_outputs(
     resamples: int = 0,
     seed: int = 0,
 ) -> OutputMeasures:
-    """Calibration, selective risk and non-target probability of a model.
+    """Measure calibration, selective risk and non-target probability of a model.
 
     Args:
-        representations: of the model.
-        logits: of the kept samples, in chunks that can be iterated over repeatedly: one pass, and some six for T*.
-        temperatures: of the non-target probability.
-        resamples: for intervals; 0: none.
-        seed: of the resamples.
+        representations: representations of the model.
+        logits: logits of the kept samples, in chunks that can be iterated over repeatedly: one pass, and about six more
+            for T*.
+        temperatures: temperatures of the non-target probability.
+        resamples: number of resamples for intervals; 0 for none.
+        seed: seed of the resamples.
 
     Raises:
         ValueError: no kept samples, or logits that are not finite.
@@ -183,14 +184,14 @@ def measure_fidelity(
     resamples: int = 0,
     seed: int = 0,
 ) -> FidelityMeasures:
-    """Fidelity of a student to its teacher.
+    """Measure the fidelity of a student to its teacher.
 
     Args:
-        student: as :func:`lskd.measure.fidelity.paired` returns both.
-        teacher: likewise.
-        logits: of both, in chunks of the same sizes.
-        resamples: for the interval; 0: none.
-        seed: of the resamples.
+        student: the student, as returned by :func:`lskd.measure.fidelity.paired`.
+        teacher: the teacher, likewise.
+        logits: logits of both, in chunks of the same sizes.
+        resamples: number of resamples for the interval; 0 for none.
+        seed: seed of the resamples.
 
     Raises:
         ValueError: logits that are not finite.

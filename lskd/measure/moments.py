@@ -1,4 +1,4 @@
-"""The moments of each class, accumulated over a stream of features, for centroids and their spread."""
+"""Moments of the features of each class, accumulated over a stream, for centroids and within-class variance."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,23 +7,23 @@ import numpy as np
 
 from lskd.io.arrays import as_array, described, numbers, validate_labels, whole
 
-READ_BYTES = 2**22  # of float64 rows that are read and converted while those before them are summed
+READ_BYTES = 2**22  # of float64 rows that are read and converted while the rows before them are summed
 BLOCK_BYTES = 2**20  # of float64 rows that stay in a core's cache while they are used several times
 
 
 class ClassMoments:
     """The count, mean and squared deviations of the features of each of K classes, in float64.
 
-    Sums are of differences from the first sample of a class, so that no digits are lost where features are far from 0
-    relative to their spread: squared deviations keep 12 digits at any offset, and of n samples log10 n fewer where the
-    first one is an extreme outlier. :meth:`merge` combines the moments of parts of the samples, in any order.
+    Sums are of differences from the first sample of a class, so that no digits are lost if features are far from 0
+    relative to their spread: squared deviations keep 12 digits at any offset, or log10 n fewer for n samples if the
+    first one is an extreme outlier. :meth:`merge` combines moments of disjoint subsets of the samples, in any order.
 
     Args:
         classes: K, above 0.
         dimension: d of the features, above 0.
 
     Attributes:
-        counts: (K,) int64, samples.
+        counts: (K,) int64, the number of samples of each class.
 
     Example:
         >>> moments = ClassMoments(2, 1)
@@ -81,12 +81,12 @@ class ClassMoments:
         """Add samples, in constant memory.
 
         Args:
-            features: (N, d) of any floating dtype, also memory-mapped, or a tensor.
+            features: (N, d) of any floating dtype, an array, memory-mapped or not, or a tensor.
             labels: (N,) integers, 0 to K-1.
 
         Raises:
             ValueError: shapes that do not fit, a label out of range, or a feature that is not finite or too large to be
-                squared. Only the blocks before that feature are added then.
+                squared. The blocks before that feature have then been added.
         """
         labels = validate_labels(labels, self.classes)
         features, shape = as_array("features", features), (len(labels), self.dimension)
@@ -100,7 +100,7 @@ class ClassMoments:
                 self._add(block, labels[first : first + len(block)], first, workspace[: len(block)])
 
     def _add(self, block: np.ndarray, labels: np.ndarray, first: int, workspace: np.ndarray) -> None:
-        """Add a block of float64 features; ``first`` is the number of its first sample, for messages."""
+        """Add a block of float64 features; ``first`` is the index of its first sample, for error messages."""
         origins = np.take(self._origins, labels, 0, out=workspace, mode="clip")
         of_new = np.flatnonzero(self.counts[labels] == 0)  # rows of classes that had no samples
         new, at, which = np.unique(labels[of_new], return_index=True, return_inverse=True)
@@ -126,10 +126,10 @@ class ClassMoments:
             total += differences[start] if stop - start == 1 else differences[start:stop].sum(0)
 
     def merge(self, other: "ClassMoments") -> None:
-        """Add the moments of ``other``, which is of other samples.
+        """Add the moments of ``other``, which must come from other samples.
 
         Raises:
-            ValueError: ``other`` has other classes or another dimension.
+            ValueError: ``other`` differs in the number of classes or the dimension.
         """
         if other._sums.shape != self._sums.shape:
             raise ValueError(f"other: classes and dimension {other._sums.shape} (must be {self._sums.shape})")
@@ -156,7 +156,7 @@ class ClassMoments:
 
 
 def _in_float64(features: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the number of a row and the rows from there on; a thread reads the next part while this one is used."""
+    """Yield chunks of float64 rows, each with the index of its first row; a thread reads the next one in advance."""
     rows = max(1, READ_BYTES // (8 * features.shape[1]))
     if len(features) <= rows:  # such as a batch: not worth a thread
         yield 0, np.asarray(features, np.float64)

@@ -1,18 +1,18 @@
-"""Neural collapse: do the features of a class shrink to its centroid, and the centroids become a simplex?
+"""Neural collapse: do features collapse to their class centroids, and do the centroids form a simplex?
 
 Papyan, Han & Donoho 2020. With the centroids μ_c of K classes, their mean μ_G, and W the last layer's weight,
 
     Σ_W = mean over samples of (h - μ_c)(h - μ_c)ᵀ          Σ_B = mean over classes of (μ_c - μ_G)(μ_c - μ_G)ᵀ
 
     NC1         tr(Σ_W Σ_B⁺) / K                            features collapse to their class's centroid
-    NC1 ratio   tr Σ_W / tr Σ_B                             the same in traces alone
+    NC1 ratio   tr Σ_W / tr Σ_B                             the same, from the traces only
     NC2 norms   sd / mean of ‖μ_c - μ_G‖ over classes       centroids are equally far from their mean
-    NC2 angles  mean over c ≠ c' of |cos(μ_c - μ_G, μ_c' - μ_G) + 1/(K - 1)|     and as far apart as they can be
-    NC3         ‖W / ‖W‖ - M / ‖M‖‖², M of rows μ_c - μ_G   the last layer has their directions
+    NC2 angles  mean over c ≠ c' of |cos(μ_c - μ_G, μ_c' - μ_G) + 1/(K - 1)|     at the largest possible equal angles
+    NC3         ‖W / ‖W‖ - M / ‖M‖‖², M with rows μ_c - μ_G the last layer is aligned with the centroids
 
-All go to 0 under collapse. The ratio, NC2 and NC3 need class moments and the last layer alone, so they are of all
-samples of the split. NC1 needs Σ_W, hence features: of kept ones, about the split's centroids, weighted by the counts
-of their classes. Σ_B⁺ weights the directions in which centroids differ least the most.
+All go to 0 under collapse. The ratio, NC2 and NC3 need only class moments and the last layer, so they are measured on
+all samples of the split. NC1 needs Σ_W, hence features: it uses the kept ones, relative to the split's centroids,
+weighted by the counts of their classes. Σ_B⁺ gives most weight to the directions in which centroids differ least.
 """
 
 import math
@@ -30,12 +30,12 @@ BLOCK = 2**20  # features or cosines in a block
 
 @dataclass(frozen=True)
 class NeuralCollapse:
-    """NC1 to NC3, 0 or more each; None where one is not defined or cannot be had.
+    """NC1 to NC3, each 0 or more; None where it is not defined or cannot be measured.
 
     Attributes:
-        classes: K, those with samples.
+        classes: K, the number of classes with samples.
         nc1: None unless some features of each class were kept.
-        nc1_ratio: from the traces.
+        nc1_ratio: ratio of the traces.
         nc2_norms: a coefficient of variation.
         nc2_angles: 0 to 1 + 1/(K - 1).
         nc3: 0 to 4; None without a last layer.
@@ -52,7 +52,7 @@ class NeuralCollapse:
 def neural_collapse(representations: Representations) -> NeuralCollapse:
     """NC1 to NC3 of a model on one split.
 
-    Classes without samples are left out; of fewer than two, or of centroids that are all equal, nothing is defined.
+    Classes without samples are left out. With fewer than two classes, or if all centroids are equal, all are undefined.
 
     Raises:
         ValueError: a feature is not finite, or moments are too large.
@@ -87,7 +87,7 @@ def neural_collapse(representations: Representations) -> NeuralCollapse:
 
 
 def centred_centroids(moments: ClassMoments, classes: np.ndarray) -> np.ndarray:
-    """(K, d) float64, μ_c - μ_G of these classes, μ_G being the mean of their centroids; 0 where it is rounding."""
+    """(K, d) float64, μ_c - μ_G of these classes, μ_G the mean of their centroids; rounding errors are set to 0."""
     centroids = moments.centroids()[classes]
     centred = centroids - centroids.mean(0)
     rounding = len(classes) * np.finfo(np.float64).eps * np.abs(centroids).max(0, initial=0)
@@ -95,10 +95,11 @@ def centred_centroids(moments: ClassMoments, classes: np.ndarray) -> np.ndarray:
 
 
 def within_over_between(representations: Representations) -> float | None:
-    """NC1, tr(Σ_W Σ_B⁺) / K, from kept features, block by block; None if a class with samples has none.
+    """NC1, tr(Σ_W Σ_B⁺) / K, from kept features, block by block; None if a class with samples has no kept features.
 
-    With the singular values s and right vectors V of M, it is the mean of ‖s⁻¹ Vᵀ(h - μ_c)‖². Singular values that may
-    be rounding errors of the centroids are left out, as in a pseudo-inverse: one always, as M's rows sum to 0.
+    With the singular values s and right singular vectors V of M, it is the mean of ‖s⁻¹ Vᵀ(h - μ_c)‖². Singular values
+    that may be rounding errors of the centroids are left out, as in a pseudo-inverse: always at least one, since M's
+    rows sum to 0.
 
     Raises:
         ValueError: a feature is not finite.
@@ -126,10 +127,10 @@ def angle_deviation(centred: np.ndarray) -> float:
     """NC2 angles: the mean over pairs of rows of |cos + 1/(K - 1)|, in blocks of rows.
 
     Args:
-        centred: (K, d), K at least 2, no row of which is 0.
+        centred: (K, d), K at least 2, without rows of zeros.
 
     Raises:
-        ValueError: another shape, a number that is not finite, or a row of zeros.
+        ValueError: a wrong shape, a number that is not finite, or a row of zeros.
 
     Example:
         >>> round(angle_deviation(np.eye(3) - 1 / 3), 12), angle_deviation(np.eye(3))  # a simplex, a right angle
@@ -151,15 +152,15 @@ def angle_deviation(centred: np.ndarray) -> float:
 
 
 def self_duality(weight: np.ndarray, centred: np.ndarray) -> float | None:
-    """NC3: ‖W / ‖W‖ - M / ‖M‖‖², in Frobenius norms; None where either is 0.
+    """NC3: ‖W / ‖W‖ - M / ‖M‖‖², in Frobenius norms; None if either is 0.
 
     Args:
-        weight: (K, d) of the last layer, as it is: a common row that is added to it, which changes no prediction,
+        weight: (K, d) weight of the last layer, not centred: a vector added to all rows changes no prediction, but
             changes NC3.
         centred: (K, d), centroids less their mean.
 
     Returns:
-        0 where they are proportional, 2 where they are orthogonal, 4 where they are opposite.
+        0 if they are proportional, 2 if orthogonal, 4 if opposite.
 
     Raises:
         ValueError: shapes that do not fit, or a number that is not finite.

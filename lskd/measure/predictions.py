@@ -1,4 +1,4 @@
-"""Per-sample properties of a model's predictions: right or wrong, confidence, likelihood.
+"""Per-sample properties of a model's predictions: correctness, confidence, likelihood.
 
 Logits are (N, K) arrays, or iterables of such chunks, and are processed in blocks of rows in float64.
 """
@@ -17,11 +17,11 @@ class Predictions:
     """The predictions for N samples; at T = 1 unless noted.
 
     Attributes:
-        correct: (N,) bool, whether the predicted class, the first of the largest logits, is the label.
-        doubt: (N,) float64, 1 - p(predicted), 0 to 1 - 1/K; small ones keep their digits.
+        correct: (N,) bool, whether the predicted class (of equal largest logits, the first) is the label.
+        doubt: (N,) float64, 1 - p(predicted), 0 to 1 - 1/K; computed so that small values keep their digits.
         nll: (N,) float64, -ln p(label) in nats, 0 or more.
-        non_target: (M, N) float64, the probability of all classes but the label at M temperatures, 0 to 1: what a
-            teacher tells a student about other classes. Small ones keep their digits.
+        non_target: (M, N) float64, the total probability of all classes except the label at M temperatures, 0 to 1:
+            what a teacher tells a student about other classes. Small values keep their digits.
 
     Example:
         >>> found = Predictions.of(np.array([[0.0, 0.0], [np.log(3), 0.0]]), [1, 0], [1.0, 2.0])
@@ -45,12 +45,12 @@ class Predictions:
     def of(
         cls, logits: Logits, labels: np.ndarray | Sequence[int], temperatures: Sequence[float] = ()
     ) -> "Predictions":
-        """The predictions that logits are, from one pass.
+        """Compute the predictions from logits, in one pass.
 
         Args:
             logits: (N, K) floating, or chunks of them.
             labels: (N,) integers, 0 to K-1.
-            temperatures: M of them, of :attr:`non_target`, finite and above 0.
+            temperatures: the M temperatures of :attr:`non_target`, finite and above 0.
 
         Raises:
             ValueError: logits that are not finite, labels that do not fit them, or a temperature that is not valid.
@@ -82,7 +82,7 @@ def labelled_blocks(logits: Logits, labels: np.ndarray | Sequence[int]) -> Itera
 
 
 def below_largest(block: np.ndarray) -> np.ndarray:
-    """Logits less the largest of their row, at least -1e150, whose square is finite."""
+    """Logits less the largest of their row, clipped at -1e150 so that their squares are finite."""
     with np.errstate(over="ignore"):
         return np.maximum(block - block.max(1, keepdims=True), -1e150)
 

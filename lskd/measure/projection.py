@@ -40,13 +40,13 @@ class Panel:
     """One model on one split, in the plane of three classes.
 
     Attributes:
-        class_names: the three.
+        class_names: names of the three classes.
         coordinates: (n, 2), in units of the features.
         labels: (n,) 0, 1 or 2, an index into ``class_names``.
         index: (n,) indices of the samples in the split.
         projection: the plane.
-        fitted_on: the split that the plane was fitted on.
-        provenance: of the representations.
+        fitted_on: the split on which the plane was fitted.
+        provenance: provenance of the representations.
     """
 
     class_names: list[str]
@@ -69,7 +69,7 @@ class Panel:
 
     @property
     def split(self) -> str:
-        """The split the samples are of."""
+        """The split of the samples."""
         return self.provenance.get("split", "unknown split")
 
     @property
@@ -82,7 +82,7 @@ class Panel:
 
     @property
     def temperature(self) -> float | None:
-        """T that a student was distilled at."""
+        """The T at which a student was distilled; None for a teacher, or if unknown."""
         return look_up(self.provenance, "configuration", "temperature") if self.provenance.get("teacher") else None
 
     @property
@@ -92,7 +92,7 @@ class Panel:
 
     @property
     def title(self) -> str:
-        """Two lines: model and T; α, the split, and whether the plane was fitted on it where it is not ``train``."""
+        """Two lines: model and T; then α, the split, and whether the plane was fitted on it if it is not ``train``."""
         temperature = "" if self.temperature is None else f", T = {self.temperature:g}"
         smoothing = "α unknown" if self.label_smoothing is None else f"α = {self.label_smoothing:.3g}"
         fitted = ", fitted on it" if self.split == self.fitted_on != "train" else ""
@@ -107,23 +107,23 @@ def project(
     applied_samples: int | None = 50,
     seed: int = 0,
 ) -> list[Panel]:
-    """Panels of one model: of the split that the plane is fitted on, and of others that it is applied to.
+    """Make the panels of one model: for the split on which the plane is fitted, and for others to which it is applied.
 
     Samples of each class are drawn at random without replacement (in the paper 150 of training, 50 of validation, and
-    all, None, for CUB). The draws depend on ``seed`` and the size of the class: for files that kept the same samples,
-    all models show the same ones.
+    all, None, for CUB). The draws depend on ``seed`` and the size of the class: if the files kept the same samples, all
+    models show the same ones.
 
     Args:
-        fitted: of the training split, with the last layer.
-        applied: of the same model on other splits.
+        fitted: representations of the training split, with the last layer.
+        applied: representations of the same model on other splits.
         class_names: two similar classes, then a dissimilar one.
         fitted_samples: the most samples of each class of ``fitted``; None for all.
         applied_samples: the same for each of ``applied``.
-        seed: of the draws, 0 or above.
+        seed: seed of the draws, 0 or above.
 
     Raises:
-        ValueError: representations of different models, an unknown class or one without features, and all that
-            :func:`fit_projection` refuses.
+        ValueError: representations of different models, an unknown class or one without features, or arguments that
+            :func:`fit_projection` rejects.
     """
     if fitted.weight is None:
         raise ValueError("weight: none (the representations must hold the last layer)")

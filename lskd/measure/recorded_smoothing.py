@@ -1,4 +1,4 @@
-"""Whether a teacher was smoothed, as its file records it and as its outputs show it."""
+"""Whether a teacher was trained with label smoothing, according to its file and to its outputs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +9,13 @@ from lskd.measure.smoothing_estimate import WEAKEST, SmoothingEstimate, estimate
 
 @dataclass(frozen=True)
 class Smoothing:
-    """What is known of a teacher's label smoothing.
+    """What is known about a teacher's label smoothing.
 
     Attributes:
-        recorded: α as the file has it, 0 to 1; None where it does not.
-        source: of that.
-        estimate: from the outputs.
-        mixed_labels: whether mixup or cutmix mixed its labels, which smooths a teacher too: α is then not all.
+        recorded: α as recorded in the file, 0 to 1; None if it is not.
+        source: where that is from, in words.
+        estimate: the estimate from the outputs.
+        mixed_labels: whether mixup or cutmix mixed its labels, which smooths a teacher too, in addition to α.
     """
 
     recorded: float | None
@@ -25,26 +25,26 @@ class Smoothing:
 
     @property
     def smoothed(self) -> bool | None:
-        """Whether the teacher was smoothed, by the record if it says so, else by the outputs; None: cannot tell."""
+        """Whether the teacher was smoothed: by the record if it is conclusive, else by the outputs; None if unknown."""
         if self._record_decides:
             return bool(self.recorded)
-        if self.mixed_labels:  # whose outputs may be soft in another way
+        if self.mixed_labels:  # mixing may smooth the outputs in another way
             return True if self.estimate.verdict == "smoothed" else None
         return {"smoothed": True, "not smoothed": False}.get(self.estimate.verdict)
 
     @property
     def disagreement(self) -> str | None:
-        """How the record disagrees with the outputs; None where it does not."""
+        """How the record disagrees with the outputs; None if it does not."""
         return None if self.mixed_labels else disagreement(self.recorded, self.estimate)
 
     @property
     def _record_decides(self) -> bool:
-        """Whether the record says all: of mixed labels, α = 0 does not."""
+        """Whether the record is conclusive; with mixed labels, α = 0 is not."""
         return self.recorded is not None and (self.recorded > 0 or not self.mixed_labels)
 
     @property
     def rests_on(self) -> str:
-        """What :attr:`smoothed` rests on, in words."""
+        """What :attr:`smoothed` is based on, in words."""
         if self._record_decides:
             return "the record"
         if self.smoothed is None and self.mixed_labels:
@@ -57,12 +57,12 @@ class Smoothing:
 
     @classmethod
     def of(cls, provenance: dict[str, Any], logits: Logits | None, reason: str = "no outputs") -> "Smoothing":
-        """From a representation file's provenance and logits.
+        """Combine a representation file's provenance with an estimate from its logits.
 
         Args:
-            provenance: of the file.
-            logits: (N, K), or chunks that can be iterated over repeatedly; None without outputs.
-            reason: why there are none.
+            provenance: provenance of the file.
+            logits: (N, K), or chunks that can be iterated over repeatedly; None if there are no outputs.
+            reason: why there are no outputs.
 
         Raises:
             ValueError: logits that are not finite.
@@ -74,9 +74,9 @@ class Smoothing:
 
 
 def recorded_alpha(provenance: dict[str, Any]) -> tuple[float | None, str]:
-    """The α of the model's own training as its provenance records it, and the source of that.
+    """The α of the model's own training according to its provenance, and where it is from, in words.
 
-    A student is trained on its teacher's outputs: its own α has no effect, and None is returned.
+    A student is trained on its teacher's outputs, so that its own α has no effect: for a student α is None.
 
     >>> recorded_alpha({"configuration": {"label_smoothing": 0.1, "kd_weight": 0.0}})
     (0.1, "the model's configuration")

@@ -1,4 +1,4 @@
-"""Collect representations while a model runs: moments of all samples, features of those that are kept."""
+"""Collect representations while a model runs: the moments of all samples and the features of those to be kept."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -17,11 +17,11 @@ class RepresentationCollector:
         class_names: K different names.
         dimension: d.
         keep_classes: the classes whose features are kept, as indices; all when None.
-        keep_per_class: keep the features of at most this number of first samples of each class; all when None.
-        dtype: of the kept features.
+        keep_per_class: keep the features of at most the first this many samples of each class; all when None.
+        dtype: dtype of the kept features.
 
     Raises:
-        ValueError: names that are not different, a class or a number out of range.
+        ValueError: names that are not unique, or a class or a number out of range.
     """
 
     def __init__(

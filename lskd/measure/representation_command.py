@@ -1,7 +1,7 @@
-"""The common part of both representation commands: options, one pass of features into a file, and its provenance.
+"""Shared code of both representation commands: options, one pass of features into a file, and its provenance.
 
-The last layer is applied in float32 to the features as they are recorded: accuracy and entropy in the file are those of
-the logits that its features and its last layer give.
+The last layer is applied in float32 to the features as they are recorded, so that the accuracy and entropy in the file
+are those of the logits computed from its features and its last layer.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SETTINGS = ("temperature", "student_temperature", "kd_weight", "label_smoothing"
 SETTINGS += ("kd_loss_type", "nckd_weight", "kd_gradient_scale", "temperature_schedule", "final_temperature")
 VALIDATION = ("validation", "valid", "val", "eval", "evaluation")
 CHECKPOINT_SUFFIX = re.compile(r"(\.pth)?\.(tar|pth|pt|bin|safetensors)$")
-CHUNK = 2**24  # logits at once
+CHUNK = 2**24  # logits computed at once
 TOLERANCE = 1e-4  # of the largest logit, in float32
 
 
@@ -64,7 +64,7 @@ def check_options(arguments: argparse.Namespace) -> None:
     """Validate the options of :func:`add_options`.
 
     Raises:
-        InputError: an option that cannot be used, or more than one process.
+        InputError: an option is not valid, or there is more than one process.
     """
     check_one_process()
     if arguments.keep_per_class is not None and arguments.keep_per_class < 0:
@@ -77,7 +77,7 @@ def check_options(arguments: argparse.Namespace) -> None:
 
 
 def check_one_process() -> None:
-    """Raise InputError where this is not the only process."""
+    """Raise InputError if this is not the only process."""
     if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
         raise input_error("WORLD_SIZE", processes, "must be 1: one process records, start it without torchrun")
 
@@ -117,7 +117,7 @@ def split_name(split: str) -> str:
 
 
 def class_indices(chosen: Sequence[str] | None, class_names: Sequence[str]) -> list[int] | None:
-    """The indices of the chosen classes; None where none are chosen.
+    """The indices of the chosen classes; None if ``chosen`` is None.
 
     Raises:
         InputError: there is no such class.
@@ -131,14 +131,14 @@ def class_indices(chosen: Sequence[str] | None, class_names: Sequence[str]) -> l
 
 
 def check_last_layer(layer: object, features: Tensor, logits: Tensor, argument: str, path: object) -> None:
-    """Check that a model's logits are those of its last layer applied to its features, for the same samples on the CPU.
+    """Check that a model's logits equal its last layer applied to its features, for the same samples on the CPU.
 
     Args:
         layer: the model's last layer.
         features: (N, d) float32.
         logits: (N, K) float32, the model's own.
-        argument: the option that named the model, for errors.
-        path: of its checkpoint.
+        argument: the option that named the model, for error messages.
+        path: path of its checkpoint.
 
     Raises:
         InputError: the layer is not linear, or the logits differ.
@@ -158,16 +158,16 @@ def check_last_layer(layer: object, features: Tensor, logits: Tensor, argument: 
 
 
 class Recording:
-    """One pass of features, with the last layer, into a representation file.
+    """Record one pass of features, with the last layer, in a representation file.
 
     Args:
         class_names: K different names.
         layer: the last layer, d to K, on the device of the features.
-        arguments: of :func:`add_options`.
+        arguments: the parsed options of :func:`add_options`.
         keep_classes: labels of the classes whose features are kept; all when None.
 
     Raises:
-        InputError: class names that are not different.
+        InputError: class names that are not unique.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class Recording:
         """
         rows = max(1, CHUNK // self.layer.out_features)
         for chunk, chunk_labels in zip(features.float().split(rows), labels.split(rows), strict=True):
-            # Must be outside of autocast; tensors of inference mode are allowed.
+            # Must not run under autocast; inference tensors are allowed.
             logits = nn.functional.linear(chunk, self.layer.weight, self.layer.bias)
             on_host = chunk.cpu().numpy()
             try:
@@ -232,9 +232,9 @@ def provenance(made: dict[str, Any], **facts: Any) -> dict[str, Any]:
     """The provenance of a representation file.
 
     Args:
-        made: this project's metadata in the checkpoint; {} in checkpoints of other programs.
+        made: this project's metadata in the checkpoint; {} for checkpoints of other programs.
         facts: ``kind``, ``layer``, ``model``, ``checkpoint``, ``fingerprint`` of the weights, ``split``, ``data``, and
-            ``seed``, ``label_smoothing`` and ``mixed_labels`` as far as they are known otherwise.
+            ``seed``, ``label_smoothing`` and ``mixed_labels`` as known from other sources than ``made``.
     """
     configuration = made.get("configuration", {})
     smoothing, mixed = facts.pop("label_smoothing"), facts.pop("mixed_labels", False)

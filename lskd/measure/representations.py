@@ -1,11 +1,12 @@
 """Features and labels of a model, the moments of each class, and the file that holds them.
 
-A feature vector is what enters a model's last layer: the penultimate features of an image classifier, the decoder's of
-a Transformer, one for each target token. The class of an image is its label, that of a token is the token itself.
+A feature vector is the input of a model's last layer: the penultimate features of an image classifier, or the decoder
+output of a Transformer, one vector for each target token. The class of an image is its label, that of a token is the
+token itself.
 
 A file ``NAME.representations.safetensors`` holds the moments of every class over all samples, the features and labels
-of the samples that were kept (all, those of some classes, or none), the last layer, with which the features give the
-logits, and their provenance. It is read without executing code, and features stay on the disk until they are used.
+of the samples that were kept (all, those of some classes, or none), the last layer, which maps features to logits, and
+their provenance. It is read without executing code, and features stay on disk until they are used.
 
 Any features can be written to such a file with :func:`collect`:
 
@@ -38,19 +39,19 @@ class Representations:
 
     Attributes:
         class_names: K names, all different.
-        moments: of each class, over all samples.
+        moments: moments of each class, over all samples.
         features: (N, d) float16, float32 or float64 of the samples that were kept; may be memory-mapped.
         labels: (N,) int64 of the samples that were kept.
-        index: (N,) int64, increasing: their indices in the split, which are equal for two models on one split.
-        weight: (K, d) of the last layer, or None.
-        bias: (K,) of the last layer, or None.
+        index: (N,) int64, increasing: their indices in the split, by which samples of two models are matched.
+        weight: (K, d) weight of the last layer, or None.
+        bias: (K,) bias of the last layer, or None.
         correct: (2, K) int64, top-1 and top-5 correct samples of each class, or None.
         entropy: (M, 3) float64, :meth:`lskd.measure.smoothness.EntropySums.rows` over all samples; M may be 0.
         provenance: ``model``, ``checkpoint``, ``split``, ``seed``, ``configuration`` …
-        path: of the file, for messages; None if not from a file.
+        path: path of the file, for messages; None if not from a file.
 
     Raises:
-        ValueError: parts that do not fit each other, or have another type. Features are validated when they are used.
+        ValueError: fields that do not fit each other, or have a wrong type. Features are validated when they are used.
     """
 
     class_names: list[str]
@@ -110,7 +111,7 @@ class Representations:
         return self._finite(self.features[rows], rows)
 
     def thinned(self, most: int) -> "Representations":
-        """A copy with at most ``most`` of the kept samples, at least 1, evenly spread."""
+        """A copy with at most ``most`` (at least 1) of the kept samples, evenly spaced."""
         step = max(1, -(-len(self.labels) // whole("most", most, 1)))
         kept = {name: getattr(self, name)[::step] for name in ("features", "labels", "index")}
         return dataclasses.replace(self, **kept)
@@ -134,7 +135,7 @@ class Representations:
             yield self.logits(start, start + rows)
 
     def feature_chunks(self, rows: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the kept features in float64, ``rows`` at a time, with the number of the first.
+        """Yield the kept features in float64, ``rows`` at a time, each chunk with the index of its first row.
 
         Raises:
             ValueError: a feature is not finite.
@@ -143,7 +144,7 @@ class Representations:
             yield start, self._finite(np.asarray(self.features[start : start + rows], np.float64), start)
 
     def _finite(self, features: np.ndarray, first: int | np.ndarray) -> np.ndarray:
-        """Validate features of kept samples: those from number ``first`` on, or with the numbers in ``first``.
+        """Check that features are finite; they are the kept samples from index ``first`` on, or those in ``first``.
 
         This is done when they are used, not when a file is opened, as they may not fit in memory.
         """
@@ -156,7 +157,7 @@ class Representations:
 
 
 def collect(features: np.ndarray, labels: np.ndarray, class_names: Sequence[str], **others: Any) -> Representations:
-    """Representations of any features and labels, with all samples kept. Takes arrays, tensors on any device, or lists.
+    """Make representations from features and labels, keeping all samples; takes arrays, tensors on any device or lists.
 
     Args:
         features: (N, d) floating.
@@ -215,10 +216,10 @@ def write_representations(path: str | os.PathLike[str], representations: Represe
 
 
 def read_representations(path: str | os.PathLike[str]) -> Representations:
-    """Read a representation file; its features stay on the disk until they are used.
+    """Read a representation file; its features stay on disk until they are used.
 
     Raises:
-        InputError: not a representation file, or one of a newer version of the project.
+        InputError: not a representation file, or written by a newer version of the project.
         OSError: the file cannot be read.
     """
     if not Path(path).is_file():
@@ -267,7 +268,7 @@ def _from_file(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Represe
 
 
 def _moments(version: int, classes: int, tensors: dict[str, np.ndarray]) -> ClassMoments:
-    """The moments in a file of any schema version. Raises ValueError where they do not fit."""
+    """The moments in a file of any schema version. Raises ValueError if they do not fit."""
     counts, dimension = tensors["counts"], tensors["features"].shape[-1]
     if version > 1:
         centroids = numbers("centroids", tensors["centroids"], classes, dimension)

@@ -1,4 +1,4 @@
-"""Selective prediction: how much does the error fall where a model may abstain from what it is unsure of?"""
+"""Selective prediction: how much does the error fall if a model may abstain on the samples it is least sure of?"""
 
 from collections.abc import Sequence
 
@@ -12,21 +12,22 @@ def area_under_risk_coverage(
     correct: np.ndarray | Sequence[bool],
     weights: np.ndarray | Sequence[float] | None = None,
 ) -> float:
-    """AURC, the mean error among the k most confident samples, over k = 1 to N (Geifman et al. 2019).
+    """AURC: the error among the k most confident samples, averaged over k = 1 to N (Geifman et al. 2019).
 
-        AURC = 1/N Σ_k 1/k Σ_{i ≤ k} error(i)        samples in order of falling confidence
+        AURC = 1/N Σ_k 1/k Σ_{i ≤ k} error(i)        samples in order of decreasing confidence
 
     The risk and coverage of a selective classifier are those of Geifman & El-Yaniv 2017. Samples of equal confidence
-    count as if in every order. With weights, both sums are weighted, and k/N is the weight so far.
+    share their mean error, so that their order does not matter. With weights, both sums are weighted, and k becomes
+    the cumulative weight.
 
     Args:
-        confidence: (N,) finite; any score that is higher where the model is surer.
+        confidence: (N,) finite; any score that is higher the surer the model is.
         correct: (N,) bool, whether the prediction is right.
         weights: (N,) 0 or more; all 1 when None.
 
     Returns:
-        0 to 1, less is better. It is 0 where all are right, and the error rate where confidence says nothing; a better
-        classifier has a lower one even if it ranks no better.
+        0 to 1, lower is better. It is 0 if all predictions are right, and the error rate if confidence is
+        uninformative; a more accurate classifier has a lower AURC even if its confidence ranks no better.
 
     Raises:
         ValueError: no samples, arrays of different lengths, or numbers out of range.
@@ -38,7 +39,7 @@ def area_under_risk_coverage(
     confidence, correct, weights = checked_samples(confidence, correct, weights)
     _, tied, total = tie_groups(confidence, weights)
     wrong = np.bincount(tied, weights * ~correct, len(total))
-    risk = np.divide(wrong, total, out=np.zeros(len(total)), where=total > 0)[tied]  # the mean of all equally sure
+    risk = np.divide(wrong, total, out=np.zeros(len(total)), where=total > 0)[tied]  # the mean error of tied samples
     order = np.argsort(-confidence, kind="stable")
     weight, mass = weights[order], np.cumsum(weights[order])
     with np.errstate(invalid="ignore"):  # samples of weight 0 may come first

@@ -2,12 +2,12 @@
 
 There are three methods, each of which returns the sets by the target's index, ``dict[int, ClassSets]``:
 
-- :func:`sets_by_wordnet`, G.1: nearest in WordNet's hierarchy; far ones at random;
+- :func:`sets_by_wordnet`, G.1: the nearest in WordNet's hierarchy, and random distant ones;
 - :func:`sets_by_distance`, G.2: the closest 1 % and the farthest 90 % by class centroids or last-layer templates;
 - :func:`sets_by_groups`: groups that a user defines.
 
-A target's sets depend on the classes, the target and the seed, and on no other target. They do not depend on the order
-of the classes either, as long as these differ: in their synsets, distances, names.
+A target's sets depend on the classes, the target and the seed, but not on other targets. Nor do they depend on the
+order of the classes, as long as their synsets, distances or names, by which the method chooses, are distinct.
 """
 
 import math
@@ -28,7 +28,7 @@ WORD_START = "▁"  # sentencepiece's mark of a space
 
 
 class Agreement(NamedTuple):
-    """Shares between 0 and 1 of S1 and of S2 by one method that are also in those by another (Table G.1)."""
+    """The shares, 0 to 1, of one method's S1 and S2 that are also in another method's S1 and S2 (Table G.1)."""
 
     similar: float
     dissimilar: float
@@ -42,26 +42,26 @@ def sets_by_wordnet(
     apart: float = 0.25,
     seed: int = 1,
 ) -> dict[int, ClassSets]:
-    """S1 and S2 by WordNet's hierarchy (G.1), with the numbers of Table 3.
+    """Choose S1 and S2 by WordNet's hierarchy (G.1); the defaults are the sizes of Table 3.
 
     S1 are the ``similar`` nearest classes: those whose most specific common ancestor with the target has the fewest
-    classes below it; among equals, those with the shortest path to the target; remaining ties are broken
-    by ``seed``. S2 are drawn from the others whose most specific common ancestor with the target has more than
-    ``apart`` of all classes below it, so those of a dog are not mammals, which are 22 % of ImageNet-1K's classes.
+    classes below it; among equals, those with the shortest path to the target; remaining ties are broken by ``seed``.
+    S2 are drawn from the others whose most specific common ancestor with the target has more than the share ``apart``
+    of all classes below it, so that S2 of a dog has no mammals, which are 22 % of ImageNet-1K's classes.
 
     Args:
-        hierarchy: of K classes, from :func:`lskd.measure.wordnet.find_hierarchy`.
+        hierarchy: hierarchy of K classes, from :func:`lskd.measure.wordnet.find_hierarchy`.
         targets: indices; all K when None.
         similar: |S1|, 1 to K - 1.
-        dissimilar: |S2|, at least 1; fewer where fewer are apart.
+        dissimilar: |S2|, at least 1; fewer if fewer classes are far enough.
         apart: 0 to below 1.
-        seed: for drawing S2 and for ties of S1. With a larger ``dissimilar`` the first ones stay the same.
+        seed: seed for drawing S2 and for ties in S1. A larger ``dissimilar`` only adds classes to S2.
 
     Returns:
         The sets by target; S1 with the nearest first.
 
     Raises:
-        InputError: an argument out of range, or a target from which no class is apart.
+        InputError: an argument out of range, or a target from which no class is far enough.
     """
     classes = len(hierarchy.synsets)
     if not _is_whole(similar, 1) or similar >= classes:
@@ -92,14 +92,14 @@ def sets_by_distance(
     dissimilar: float | int = 0.9,
     candidates: Iterable[int] | None = None,
 ) -> dict[int, ClassSets]:
-    """S1 and S2 by Euclidean distance in the feature space (G.2): the closest 1 % and the farthest 90 % of the others.
+    """Choose S1 and S2 by Euclidean distance in the feature space (G.2).
 
-    A share is rounded up, as in the paper: of 999 others 10 and 900. S1 has at least one class, and S2 at most those
-    that S1 leaves.
+    By default S1 are the closest 1 % and S2 the farthest 90 % of the other classes. A share is rounded up, as in the
+    paper: 10 and 900 of 999 others. S1 has at least one class, and S2 at most those that are not in S1.
 
     Args:
-        points: (K, d) finite centroids of the classes, NaN for a class without samples, or templates: the last layer's
-            rows.
+        points: (K, d) finite centroids of the classes, NaN for a class without samples, or templates, the rows of the
+            last layer's weight.
         targets: indices; all candidates when None.
         similar: a share of the other candidates, below 1, or a whole number of them.
         dissimilar: likewise.
@@ -153,15 +153,15 @@ def sets_by_groups(
     dissimilar: int | None = None,
     seed: int = 1,
 ) -> dict[int, ClassSets]:
-    """S1 by groups: the other classes in a target's groups; S2 are all that share no group with it, or a random part.
+    """Choose S1 by groups: the other classes in a target's groups. S2 are classes that share no group with it.
 
     Args:
         groups: indices of classes by the group's name, from :func:`lskd.measure.class_sets.read_groups`. A class
             may be in several groups.
         class_names: K different names.
         targets: indices; all classes that share a group with another one when None.
-        dissimilar: |S2|, at least 1; all when None or where there are no more.
-        seed: for drawing S2.
+        dissimilar: |S2|, at least 1, drawn at random; all such classes when None or if there are no more.
+        seed: seed for drawing S2.
 
     Raises:
         InputError: a target that shares no group, or shares one with every class; an argument out of range.
@@ -196,7 +196,7 @@ def sets_by_groups(
 
 
 def frequent_word_tokens(class_names: Sequence[str], counts: Sequence[int], least: int) -> list[int]:
-    """Indices of the tokens that start a word, consist of letters, and have at least ``least`` samples.
+    """Indices of the tokens that start a word, consist only of letters, and have at least ``least`` samples.
 
     Word pieces and punctuation have no meaning of their own, and the centroid of a rare token is noise.
 
@@ -213,8 +213,8 @@ def frequent_word_tokens(class_names: Sequence[str], counts: Sequence[int], leas
 def agreement(first: Mapping[int, ClassSets], second: Mapping[int, ClassSets]) -> dict[int, Agreement]:
     """The consistency of Table G.1, |A ∩ B| / |A|, for each target that both have; A is from ``first``.
 
-    It is not symmetric. A second method that chooses at random reaches its own share of the classes, see
-    :func:`chance_agreement`.
+    It is not symmetric. A second method that chooses at random reaches, on average, the share of all classes that is in
+    its sets, see :func:`chance_agreement`.
 
     Raises:
         InputError: a target of ``first`` with an empty set.
@@ -241,7 +241,7 @@ def mean_agreement(found: Mapping[int, Agreement]) -> Agreement:
 
 
 def chance_agreement(second: Mapping[int, ClassSets], classes: int) -> Agreement:
-    """The expected mean agreement if ``second``'s sets were drawn at random in their sizes from all other classes.
+    """The expected mean agreement if ``second``'s sets were drawn at random, in the same sizes, from all other classes.
 
     With the shares of G.2 it is .010 for S1 and .901 for S2.
 
@@ -272,7 +272,7 @@ def _is_whole(value: object, least: int) -> bool:
 
 
 def _number(argument: str, wanted: float | int, others: int) -> int:
-    """The number of classes that a share of ``others`` or a whole number means, at least 1."""
+    """The number of classes, at least 1, for ``wanted`` as a share of ``others`` or as a whole number."""
     if _is_whole(wanted, 1):
         return int(wanted)
     if not isinstance(wanted, Real) or not 0 < wanted < 1:
@@ -281,7 +281,7 @@ def _number(argument: str, wanted: float | int, others: int) -> int:
 
 
 def _shuffled(classes: Sequence[int], target: int, name: str, seed: int) -> list[int]:
-    """All ``classes`` but the target, shuffled by target and seed, in the same way on every machine."""
+    """All ``classes`` except the target, shuffled by target and seed, in the same way on every machine."""
     order = [other for other in classes if other != target]
     random.Random(f"{seed} {name}").shuffle(order)
     return order

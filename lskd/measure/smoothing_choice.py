@@ -1,8 +1,8 @@
-"""Should the teacher be smoothed? The best students of differently smoothed teachers, from their run records.
+"""Should the teacher be smoothed? Compares the best students of teachers with different α, from their run records.
 
-Two α differ in their teachers, so a teacher counts once, by the mean of its students at a temperature: three students
-of one teacher say nothing about other teachers. The best α and T are chosen by the numbers that are then compared,
-which the test accounts for (:mod:`lskd.measure.comparisons`).
+Different α have different teachers, so the unit is the teacher: it counts once, with the mean of its students at a
+temperature, since three students of one teacher say nothing about other teachers. The best α and T are chosen by the
+same values that are then compared, which the test accounts for (:mod:`lskd.measure.comparisons`).
 """
 
 from collections import defaultdict
@@ -24,9 +24,9 @@ class BestStudents:
     """The best temperature of one α.
 
     Attributes:
-        alpha: of the teachers.
-        temperature: T of the highest mean; of equal ones the lowest.
-        spread: over teachers, of the mean of a teacher's students: top-1 in % or BLEU.
+        alpha: α of the teachers.
+        temperature: T with the highest mean; of equal ones the lowest.
+        spread: spread over teachers of the mean of a teacher's students: top-1 in % or BLEU.
     """
 
     alpha: float
@@ -36,14 +36,14 @@ class BestStudents:
 
 @dataclass(frozen=True)
 class SmoothingChoice:
-    """The best students over all α and T of a study, and those that they are compared with.
+    """The best students over all α and T of a study, and the students with which they are compared.
 
     Attributes:
-        study: of the students.
-        best: of the α with the highest mean.
-        other: of α = 0; where that is the best or is missing, of the next best α.
-        comparison: of these two, among all α and T; None with fewer than three teachers of one of them. What it calls
-            temperatures are numbers of α and T together.
+        study: study of the students.
+        best: best students of the α with the highest mean.
+        other: best students of α = 0; if that is the best or is missing, of the next best α.
+        comparison: comparison of the two, among all α and T; None if one of them has fewer than three teachers. In it,
+            ``higher`` and ``lower`` are ranks of pairs (α, T), which take the place of temperatures.
     """
 
     study: Study
@@ -53,10 +53,10 @@ class SmoothingChoice:
 
 
 def smoothing_choices(found: Sequence[Effect]) -> list[SmoothingChoice]:
-    """The choice in each study that has students of teachers with several known α.
+    """The choice of α in each study that has students of teachers with several known α.
 
     Args:
-        found: of :func:`lskd.measure.temperature_effects.effects`.
+        found: the result of :func:`lskd.measure.temperature_effects.effects`.
     """
     of_study: dict[int, dict[float, Effect]] = defaultdict(dict)
     for each in found:
@@ -73,13 +73,13 @@ def _choice(by_alpha: Mapping[float, Effect]) -> SmoothingChoice:
 def best_of_two(
     cells: Mapping[tuple[float, float], Mapping[Hashable, float]],
 ) -> tuple[BestStudents, BestStudents, Comparison | None]:
-    """The best α and T, the best T of the α that it is compared with (:class:`SmoothingChoice`), and their comparison.
+    """The best α and T, the best T of the α with which it is compared (:class:`SmoothingChoice`), and the comparison.
 
-    Temperatures with fewer than three teachers are left out where their α has others, and teachers whose pairs are
-    missing somewhere where three or more are complete.
+    Temperatures with fewer than three teachers are left out if their α has others. If at least three teachers have
+    values at all remaining α and T, only these teachers are used.
 
     Args:
-        cells: by α and T the values by teacher, of at least two α.
+        cells: the values by teacher, for each (α, T), of at least two α.
     """
     enough = {cell: values for cell, values in cells.items() if len(values) >= LEAST_SEEDS}
     tested = {alpha for alpha, _ in enough}
@@ -97,10 +97,10 @@ def best_of_two(
 
 
 def by_teacher(found: Mapping[float, Values]) -> dict[tuple[float, float], dict[Hashable, float]]:
-    """By α and T the mean of each teacher's students.
+    """The mean of each teacher's students, by α and T.
 
-    Where every teacher has students of one seed, and no other of its α has that seed, teachers of different α are
-    paired by it; else each stands for itself.
+    If each teacher's students have one seed, and no other teacher of the same α has it, means are keyed by that seed,
+    which pairs teachers of different α; otherwise by the teacher.
 
     Args:
         found: the values of the students by α.

@@ -8,27 +8,27 @@ import numpy as np
 
 from lskd.measure.logit_blocks import Logits, blocks
 
-REVISION = 2  # of the rule; answers of earlier ones are not relied upon
-CLASSES, SAMPLES = 5, 100  # the fewest for an answer
+REVISION = 2  # of the decision rule; estimates of earlier revisions are not used
+CLASSES, SAMPLES = 5, 100  # the fewest for an estimate
 # Chosen on the tuning half of scripts/smoothing_study.py; see estimate_label_smoothing.
 WEAKEST = 0.01  # an α below this cannot be distinguished from 0
-ABSENT = 0.0005  # a teacher without smoothing shows an α below this; a twentieth of WEAKEST
-FAINT, STRONG = 0.01, 0.5  # the least floor and the largest ceiling that differ from those of a small weight norm
-IRREGULAR = 0.22  # label smoothing has an OutputShape.irregularity below this
+ABSENT = 0.0005  # the outputs of a teacher without smoothing suggest an α below this; a twentieth of WEAKEST
+FAINT, STRONG = 0.01, 0.5  # the least floor and the largest ceiling that a small weight norm does not explain
+IRREGULAR = 0.22  # label smoothing gives an OutputShape.irregularity below this
 BELOW, ABOVE = 0.65, 1.35  # the interval's ends, relative to α of the confident half and of all samples
 
 
 @dataclass(frozen=True)
 class SmoothingEstimate:
-    """What a teacher's outputs say about the label smoothing that it was trained with.
+    """An estimate, from a teacher's outputs, of the label smoothing it was trained with.
 
     Attributes:
-        alpha: the paper's α; 0.0 where it was not smoothed, None where the outputs do not decide.
-        low: α is at least this; None where they do not decide.
-        high: α is at most this; likewise.
+        alpha: the paper's α; 0.0 if it was not smoothed, None if the outputs are inconclusive.
+        low: lower end of the interval of α; None if they are inconclusive.
+        high: upper end of the interval of α; likewise.
         verdict: "smoothed", "not smoothed" or "cannot tell".
-        reason: the measurements that it is based on, in one line.
-        revision: of the rule; None in files that are older than the second one.
+        reason: the measurements on which it is based, in one line.
+        revision: revision of the decision rule; None in files from before the second revision.
     """
 
     alpha: float | None
@@ -41,17 +41,17 @@ class SmoothingEstimate:
 
 @dataclass(frozen=True)
 class OutputShape:
-    """The properties of outputs that label smoothing affects, of the more confident half of the samples unless noted.
+    """The properties of outputs that label smoothing affects, on the more confident half of the samples unless noted.
 
     Attributes:
         samples: N, of both halves.
         classes: K.
-        alpha: √(floor · ceiling), the α that it suggests.
+        alpha: √(floor · ceiling), the α that these suggest.
         alpha_of_all: the same for all samples.
         floor: K times the median probability of the wrong classes (median over samples).
         ceiling: K/(K-1) times the median of 1 - p(top).
-        variation: standard deviation ÷ mean, over samples, of the log-odds of the top class as they would be if all
-            others had their median probability. It hardly depends on the scale of the logits.
+        variation: coefficient of variation, over samples, of the log-odds of the top class if all other classes had
+            their median probability. It hardly depends on the scale of the logits.
     """
 
     samples: int
@@ -64,12 +64,12 @@ class OutputShape:
 
     @property
     def unevenness(self) -> float:
-        """ln(ceiling ÷ floor): 0 where all wrong classes are equally probable, σ²/2 where they are log-normal."""
+        """ln(ceiling ÷ floor): 0 if all wrong classes are equally probable, σ²/2 if log-normally distributed."""
         return math.log(self.ceiling / self.floor) if self.floor else math.inf
 
     @property
     def irregularity(self) -> float:
-        """How far the log-odds are from being the same for all samples and all wrong classes; 0 where they are."""
+        """How far the log-odds are from being the same for all samples and all wrong classes; 0 if they are."""
         return self.variation + self.unevenness / 4
 
 
@@ -77,27 +77,27 @@ def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
     """Estimate whether a teacher was trained with label smoothing, and with which α, from its outputs alone.
 
     A model that has learned labels smoothed by α gives α/K to every wrong class of a sample that it is sure of, and
-    1 - α + α/K to the top one, whatever the sample and the class. So its outputs are
+    1 - α + α/K to the top class, whatever the sample and the class. So the verdict is
 
-    - not smoothed, where wrong classes have far less than that for any α of at least :data:`WEAKEST`;
-    - smoothed, where the log-odds of the top class are much the same from sample to sample and against every wrong
-      class (:attr:`OutputShape.irregularity`). Weight decay, mixup, focal loss, small models and short trainings also
-      keep probabilities from 0, but not all of them at one value. The spread of the logits lowers the floor, a lack of
-      confidence raises 1 - p(top), and α is between them: it comes out too small of the confident half and too large
-      of all samples, and the interval reaches from the one to the other;
-    - undecided otherwise.
+    - not smoothed, if wrong classes have far less probability than any α of at least :data:`WEAKEST` would give them;
+    - smoothed, if the log-odds of the top class are nearly the same for all samples and against every wrong class
+      (:attr:`OutputShape.irregularity`). Weight decay, mixup, focal loss, small models and short training also keep
+      probabilities away from 0, but not all of them at one value. The spread of the logits lowers the floor, low
+      confidence raises 1 - p(top), and α is between them: the estimate is too small on the confident half and too large
+      on all samples, and the interval extends from the one to the other;
+    - cannot tell otherwise.
 
     The bounds were chosen on half of the models of known α of ``scripts/smoothing_study.py``; ``docs/reproduction.md``
-    has the results of the other half.
+    has the results on the other half.
 
-    Outputs do not show how the smoothing came about: a student of a smoothed teacher, at T = 1, has its teacher's α,
+    Outputs do not show where the smoothing comes from: a student of a smoothed teacher, at T = 1, has its teacher's α,
     and labels of which a share α is replaced at random are smoothed on average.
 
     Args:
-        logits: (N, K) at T = 1, of inputs like those it was trained for; a few hundred are enough, without labels.
+        logits: (N, K) at T = 1, for inputs like those of training; a few hundred are enough, without labels.
 
     Raises:
-        ValueError: another shape, or a logit that is not finite.
+        ValueError: a wrong shape, or a logit that is not finite.
 
     Example:
         >>> floor = np.full((200, 10), 0.01)  # α = .1: .01 for each wrong class, .91 for the right one
@@ -128,7 +128,7 @@ def estimate_label_smoothing(logits: Logits) -> SmoothingEstimate:
 
 
 def output_shape(logits: Logits) -> OutputShape:
-    """Measure the properties on which :func:`estimate_label_smoothing` decides.
+    """Measure the properties of outputs on which :func:`estimate_label_smoothing` is based.
 
     Args:
         logits: (N, K), or chunks of them.
@@ -174,7 +174,7 @@ def output_shape(logits: Logits) -> OutputShape:
 
 
 def most_smoothed(estimates: Iterable[SmoothingEstimate]) -> SmoothingEstimate:
-    """The estimate for several teachers together: that with the largest α, or else one that is undecided.
+    """The estimate for several teachers together: the smoothed one with the largest α, else an inconclusive one if any.
 
     >>> plain, unknown = SmoothingEstimate(0.0, 0.0, 0.01, "not smoothed", ""), _cannot_tell("few samples")
     >>> most_smoothed([plain, unknown]).verdict
@@ -185,5 +185,5 @@ def most_smoothed(estimates: Iterable[SmoothingEstimate]) -> SmoothingEstimate:
 
 
 def _cannot_tell(reason: str) -> SmoothingEstimate:
-    """An undecided estimate."""
+    """An inconclusive estimate."""
     return SmoothingEstimate(None, None, None, "cannot tell", reason)

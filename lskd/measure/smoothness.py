@@ -1,6 +1,6 @@
-"""How smooth a teacher's targets are: their entropy, the temperature of equal entropy, mean soft outputs.
+"""The smoothness of a teacher's targets: their entropy, the temperature of a given entropy, mean soft outputs.
 
-The paper's Appendix H (mean entropy of the targets at each T), Figure 2 and Appendix E (mean soft outputs).
+See the paper's Appendix H (mean entropy of the targets at each T), Figure 2 and Appendix E (mean soft outputs).
 
 Logits are (N, K) arrays, or iterables of such chunks, and are processed in blocks of rows in float64. Entropies are in
 nats.
@@ -15,19 +15,19 @@ from lskd.io.arrays import as_array, class_list, is_real, numbers, validate_labe
 from lskd.measure.logit_blocks import Logits, blocks, checked_temperature
 
 TEMPERATURES = (1e-2, 1e4)  # the range in which a temperature is searched
-LEAST = -800  # logarithms below it are clipped: their exponential is 0
+LEAST = -800  # logarithms below this are clipped: their exponential is 0
 FAR_BELOW = 100  # Appendix E: "at least 100 times"
 
 
 class EntropySums:
-    """Entropies of softmax(logits / T) at several temperatures T, summed over samples; :meth:`merge` adds sums up.
+    """Entropies of softmax(logits / T) at several temperatures T, summed over samples; :meth:`merge` combines sums.
 
     Args:
-        temperatures: M different ones, finite and above 0.
+        temperatures: M different temperatures, finite and above 0.
 
     Attributes:
         temperatures: (M,) float64.
-        n: samples.
+        n: number of samples.
         sums: (M,) float64, Σ H in nats.
         squared_deviations: (M,) float64, Σ (H - mean)².
 
@@ -56,7 +56,7 @@ class EntropySums:
         """Restore the sums from :meth:`rows` and the number of samples.
 
         Raises:
-            ValueError: rows that :meth:`rows` does not give.
+            ValueError: rows that are not valid output of :meth:`rows`.
         """
         rows = numbers("rows", rows, None, 3)
         if (rows[:, 1:] < 0).any():
@@ -66,7 +66,7 @@ class EntropySums:
         return sums
 
     def rows(self) -> np.ndarray:
-        """(M, 3) of temperature, Σ H and Σ (H - mean)²: what a representation file keeps under ``entropy``."""
+        """(M, 3) of temperature, Σ H and Σ (H - mean)², stored as ``entropy`` in a representation file."""
         return np.stack([self.temperatures, self.sums, self.squared_deviations], axis=1)
 
     def update(self, logits: Logits) -> None:
@@ -76,7 +76,7 @@ class EntropySums:
             logits: (N, K) of any floating dtype, or chunks of them.
 
         Raises:
-            ValueError: another shape, or a logit that is not finite.
+            ValueError: a wrong shape, or a logit that is not finite.
         """
         for block in blocks(logits):
             part = EntropySums(self.temperatures)
@@ -88,10 +88,10 @@ class EntropySums:
             self.merge(part)
 
     def merge(self, other: "EntropySums") -> None:
-        """Add the sums of ``other``, which is of other samples.
+        """Add the sums of ``other``, which must come from other samples.
 
         Raises:
-            ValueError: ``other`` has other temperatures.
+            ValueError: ``other`` has different temperatures.
         """
         ours, theirs = self.temperatures.tolist(), other.temperatures.tolist()
         if theirs != ours:
@@ -108,7 +108,7 @@ class EntropySums:
         return self.sums / self.n if self.n else np.full(len(self.sums), math.nan)
 
     def standard_error(self) -> np.ndarray:
-        """(M,) standard error of the mean, over samples; NaN of fewer than two."""
+        """(M,) standard error of the mean, over samples; NaN for fewer than two."""
         if self.n < 2:
             return np.full(len(self.sums), math.nan)
         return np.sqrt(self.squared_deviations / (self.n - 1) / self.n)
@@ -122,10 +122,10 @@ def entropy(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         temperature: T, above 0.
 
     Returns:
-        (N,) float64 in nats, 0 to ln K; small ones keep their digits.
+        (N,) float64 in nats, 0 to ln K; small values keep their digits.
 
     Raises:
-        ValueError: another shape, logits that are not finite, or a temperature that is not valid.
+        ValueError: a wrong shape, logits that are not finite, or a temperature that is not valid.
 
     Example:
         >>> entropy(np.zeros((1, 4))).round(4).tolist()  # ln 4
@@ -136,11 +136,11 @@ def entropy(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 
 def match_temperature(logits: Logits, target: float, bounds: tuple[float, float] = TEMPERATURES) -> float:
-    """The temperature at which the mean entropy of softmax(logits / T) is ``target``.
+    """The temperature at which the mean entropy of softmax(logits / T) equals ``target``.
 
-    The entropy of a row grows with T: dH/d ln T is the variance of logits / T under the row's softmax, which is 0 only
-    where all its logits are equal. So T is unique unless all rows are like that. It is found by Newton's steps in
-    ln T, and by bisection where a step would leave the bracket; about six passes over the logits.
+    The entropy of a row increases with T: dH/d ln T is the variance of logits / T under the row's softmax, which is 0
+    only if all its logits are equal. So T is unique unless all rows are like that. It is found by Newton's method in
+    ln T, with bisection where a step would leave the bracket; about six passes over the logits.
 
     Args:
         logits: (N, K), or chunks that can be iterated over repeatedly.
@@ -148,7 +148,7 @@ def match_temperature(logits: Logits, target: float, bounds: tuple[float, float]
         bounds: the least and the largest temperature.
 
     Returns:
-        T, with a relative error of about 1e-9; more where the entropy hardly depends on it.
+        T, with a relative error of about 1e-9, or more if the entropy hardly depends on T.
 
     Raises:
         ValueError: no samples, only rows of equal logits, or an entropy that no temperature within the bounds gives.
@@ -188,7 +188,7 @@ def match_temperature(logits: Logits, target: float, bounds: tuple[float, float]
 def mean_soft_outputs(
     logits: Logits, labels: np.ndarray, classes: Sequence[int], temperature: float = 1.0
 ) -> np.ndarray:
-    """The mean of softmax(logits / T) over the samples of each of some classes (Figure 2).
+    """The mean of softmax(logits / T) over the samples of each of the given classes (Figure 2).
 
     Args:
         logits: (N, K), or chunks of them.
@@ -231,7 +231,7 @@ def far_below_second(outputs: np.ndarray, factor: float = FAR_BELOW) -> np.ndarr
 
     Args:
         outputs: (C, K) mean soft outputs, K at least 2.
-        factor: 100 in the paper, where of 1000 classes 976, 924 and 964 are.
+        factor: 100 in the paper, which counts 976, 924 and 964 of 1000 classes.
 
     Returns:
         (C,) int64, 0 to K-2.

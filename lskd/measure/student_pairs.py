@@ -1,7 +1,7 @@
-"""Check before η is measured that students of two temperatures differ in nothing else, as far as it is recorded.
+"""Check, from their provenance, that the students between which η is measured differ only in temperature.
 
-Any other difference between two students changes η as well. A decisive difference is refused unless the user allows it
-by its key in :data:`DIFFERENCES`; others, and files without provenance, become notes for the reader.
+Any other difference between two students changes η as well. A major difference is an error unless the user allows it by
+its key in :data:`DIFFERENCES`; minor ones, and files without provenance, become notes for the reader.
 """
 
 import hashlib
@@ -30,18 +30,19 @@ SHOWN = 4  # settings in a note
 
 
 def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -> list[str]:
-    """Check that students at T1 and at T2 differ in T alone, as far as it is recorded.
+    """Check, from their provenance, that students at T1 and at T2 differ only in T.
 
     Args:
-        first: paths and representations of students at T1; of several seeds, in the order of ``second``.
-        second: of students at T2, the higher one.
+        first: paths and representations of students at T1; with several seeds, in the order of ``second``.
+        second: paths and representations of students at T2, the higher temperature.
         allowed: keys of :data:`DIFFERENCES`.
 
     Returns:
         Notes for the reader of η, a sentence each.
 
     Raises:
-        InputError: other classes or samples, students of one side that differ, or a decisive difference.
+        InputError: classes or samples differ, students of one side differ from each other, or there is a major
+            difference that is not allowed.
     """
     _check_samples(first, second)
     _check_features(first, second)
@@ -77,7 +78,7 @@ def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -
 
 
 def identity(representations: Representations) -> dict[str, str | None]:
-    """Identifies the model and the samples of a representation file; files of sets keep it as their origin."""
+    """Identify the model and the samples of a representation file; files of sets store this as their origin."""
     digest = hashlib.sha256("\0".join(representations.class_names).encode())
     for array in (representations.moments.counts, representations.moments.centroids(), representations.weight):
         digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
@@ -92,14 +93,14 @@ def identity(representations: Representations) -> dict[str, str | None]:
 
 
 def student_of_origin(origin: Mapping[str, str | None], students: Files) -> tuple[str, bool] | None:
-    """The student in which S1 and S2 were chosen, and whether that was on other samples; None if there is none.
+    """The student in whose feature space S1 and S2 were chosen, and whether on other samples; None if in none of them.
 
-    Classes that are nearest in a student are so partly by chance, and less near in another one, so η of them is biased
-    even where nothing changed.
+    The classes nearest to a target in one student are so partly by chance, and less near in another student, so their η
+    is biased even if nothing changed.
 
     Args:
         origin: from :func:`lskd.measure.class_sets.read_origin`, or what ``lskd similar`` would write.
-        students: paths and representations of all that are compared.
+        students: paths and representations of all students compared.
     """
     others = None
     for name, each in students:
@@ -119,17 +120,17 @@ def check_origin(
     """Check that S1 and S2 were not chosen in a student under test, see :func:`student_of_origin`.
 
     Args:
-        origin: None if unknown.
+        origin: how the sets were chosen; None if unknown.
         argument: the option that gave the sets.
-        path: of the sets, or of the model in which they are chosen.
-        students: all that are compared.
+        path: path of the sets, or of the model in which they were chosen.
+        students: paths and representations of all students compared.
         allowed: as for :func:`check_students`.
 
     Returns:
         Notes for the reader, a sentence each.
 
     Raises:
-        InputError: they were.
+        InputError: they were, and on the same samples.
     """
     if origin is None:
         return [f"{path} does not say what its classes were chosen by: must not be by distance in these students."]
@@ -144,14 +145,14 @@ def check_origin(
 
 
 def refuse_unless_allowed(word: str, argument: str, value: object, valid: str, allowed: Collection[str]) -> list[str]:
-    """Raise an InputError, or return a note that it was allowed."""
+    """Raise an InputError for a difference, or return a note if the user allowed it."""
     if word not in allowed:
         raise input_error(argument, value, f"{valid}; --allow {word} takes it as it is")
     return [f"{argument}: {value} ({valid}), allowed."]
 
 
 def _check_samples(first: Files, second: Files) -> None:
-    """Refuse files of other classes, splits or data, and one model on both sides."""
+    """Raise InputError if classes, splits or data differ, or one model is on both sides."""
     path, expected = first[0]
     for argument, files in (("--first", first), ("--second", second)):
         for other_path, each in files:
@@ -167,7 +168,7 @@ def _check_samples(first: Files, second: Files) -> None:
 
 
 def _check_features(first: Files, second: Files) -> None:
-    """Refuse a student that is given twice, under any file names."""
+    """Raise InputError if a student is given twice, even under different file names."""
     seen: dict[str | None, str] = {}
     for argument, files in (("--first", first), ("--second", second)):
         for path, each in files:
@@ -178,14 +179,14 @@ def _check_features(first: Files, second: Files) -> None:
 
 
 def _check_seeds(first: Files, second: Files) -> None:
-    """Refuse the same seeds in another order."""
+    """Raise InputError if both sides have the same seeds in a different order."""
     seeds = [[each.provenance.get("seed") for _, each in files] for files in (first, second)]
     if seeds[0] != seeds[1] and sorted(map(str, seeds[0])) == sorted(map(str, seeds[1])):
         raise input_error("--second", f"seeds {seeds[1]}", f"must be in the order of --first: {seeds[0]}")
 
 
 def _samples(representations: Representations) -> tuple[Any, Any]:
-    """Split and data, as far as they are known."""
+    """The split and the data's fingerprint, None where unknown."""
     provenance = representations.provenance
     data = provenance.get("data")
     return provenance.get("split"), data.get("fingerprint") if isinstance(data, dict) else data
@@ -199,7 +200,7 @@ def _role(representations: Representations) -> str | None:
 
 
 def _temperature(representations: Representations) -> float | None:
-    """T of a student."""
+    """T of a student; None for a teacher, or if unknown."""
     provenance = representations.provenance
     return look_up(provenance, "configuration", "temperature") if provenance.get("teacher") else None
 
@@ -211,7 +212,7 @@ def _is_unknown(representations: Representations) -> bool:
 
 
 def _differences(one: Representations, other: Representations) -> dict[str, tuple[str, object, object]]:
-    """Decisive differences, by key of :data:`DIFFERENCES`: name, value of ``other``, value of ``one``."""
+    """The major differences, by key of :data:`DIFFERENCES`: name, value of ``other``, value of ``one``."""
     facts = [list(_facts(each)) for each in (one, other)]
     found: dict[str, tuple[str, object, object]] = {}
     for (word, what, wanted), (_, _, value) in zip(*facts, strict=True):
@@ -221,7 +222,7 @@ def _differences(one: Representations, other: Representations) -> dict[str, tupl
 
 
 def _facts(representations: Representations) -> Iterator[tuple[str, str, object]]:
-    """Yield the recorded properties that decide: key of :data:`DIFFERENCES`, name, value."""
+    """Yield the recorded properties that must be equal: key of :data:`DIFFERENCES`, name, value."""
     provenance = representations.provenance
     configuration = provenance.get("configuration") or {}
     smoothing = teacher_smoothing(provenance)
@@ -240,17 +241,17 @@ def _facts(representations: Representations) -> Iterator[tuple[str, str, object]
 
 
 def _minor_differences(start: str, one: Representations, path: str, other: Representations) -> list[str]:
-    """The names of differences that are only noted."""
+    """The names of the minor differences, which are only noted."""
     facts = [_minor_facts(each) for each in (one, other)]
     found = [name for name in facts[0] if None not in (both := [known[name] for known in facts]) and both[0] != both[1]]
     own, others = _settings(start, one), _settings(path, other)
-    if own is not None and others is not None:  # settings that are off are missing
+    if own is not None and others is not None:  # settings that are switched off are missing
         found += [name for name in sorted(own.keys() | others.keys()) if own.get(name) != others.get(name)]
     return found
 
 
 def _minor_facts(representations: Representations) -> dict[str, object]:
-    """The recorded properties that are only noted, by name."""
+    """The recorded properties whose differences are only noted, by name."""
     provenance = representations.provenance
     return {
         "seed": provenance.get("seed"),
@@ -261,7 +262,7 @@ def _minor_facts(representations: Representations) -> dict[str, object]:
 
 
 def _settings(path: str, representations: Representations) -> dict[str, str] | None:
-    """The settings of the training from the ``run.json`` beside the file; None where there is none of this run."""
+    """The training settings from the ``run.json`` beside the file; None if there is none, or it is of another run."""
     try:
         record = read_run(Path(path).parent)
     except (InputError, OSError):

@@ -1,4 +1,4 @@
-"""What a teacher's outputs are at each temperature: entropy, non-target probability, and the size of the gradient."""
+"""Measures of a teacher's outputs at each temperature: entropy, non-target probability, size of the gradient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from lskd.measure.logit_blocks import Logits
 from lskd.measure.predictions import Predictions
 from lskd.measure.smoothness import EntropySums
 
-SMALL = 0.5  # of the gradient at T = 1
+SMALL = 0.5  # relative to the size of the gradient at T = 1
 
 
 @dataclass(frozen=True)
 class OutputsAt:
-    """A teacher's outputs at one temperature, mean over samples.
+    """Measures of a teacher's outputs at one temperature, averaged over samples.
 
     Attributes:
         temperature: T.
         entropy: in nats, 0 to ln K.
-        non_target: the probability of all classes but the label, 0 to 1.
+        non_target: the total probability of all classes except the label, 0 to 1.
         gradient_start: the size of the gradient of T²·KL relative to T = 1 for a student with equal logits.
         gradient_end: the same for a student close to the teacher, see :mod:`lskd.measure.gradient_size`.
     """
@@ -33,14 +33,14 @@ class OutputsAt:
 
     @property
     def small_steps(self) -> bool:
-        """Whether training begins with gradients of less than :data:`SMALL` of those at T = 1."""
+        """Whether gradients at the start of training are smaller than :data:`SMALL` times those at T = 1."""
         return self.gradient_start < SMALL
 
 
 def teacher_outputs(
     logits: Logits, labels: np.ndarray | Sequence[int], temperatures: Sequence[float]
 ) -> list[OutputsAt]:
-    """A teacher's outputs at several temperatures.
+    """Measure a teacher's outputs at several temperatures.
 
     Args:
         logits: (N, K) floating, or chunks of them that can be iterated over several times.

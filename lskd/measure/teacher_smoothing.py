@@ -1,4 +1,4 @@
-"""What is known about a teacher's label smoothing, and warnings about the temperature that follow from it."""
+"""A teacher's label smoothing, as recorded or estimated, and the warnings about the temperature that follow from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,7 +14,7 @@ RULE_OF_THUMB = (
 
 
 class Estimate(TypedDict):
-    """A :class:`SmoothingEstimate` in a file; older ones have no revision."""
+    """A :class:`SmoothingEstimate` as stored in a file; old files have no revision."""
 
     alpha: Number | None
     low: Number | None
@@ -25,9 +25,9 @@ class Estimate(TypedDict):
 
 
 class LabelSmoothing(TypedDict):
-    """A teacher's label smoothing in a file, see :func:`with_estimate`; ``epsilon`` is fairseq's.
+    """A teacher's label smoothing as stored in a file, see :func:`with_estimate`; ``epsilon`` is fairseq's parameter.
 
-    With ``mixed_labels`` mixup or cutmix smoothed it too, and α does not say how much.
+    With ``mixed_labels`` the teacher was also smoothed by mixup or cutmix, by an amount that α does not include.
     """
 
     alpha: Number | None
@@ -38,14 +38,15 @@ class LabelSmoothing(TypedDict):
 
 
 def with_estimate(label_smoothing: Mapping[str, Any], estimate: SmoothingEstimate) -> dict[str, Any]:
-    """Add the estimate from a teacher's outputs where its configuration does not say how it was smoothed.
+    """Add the estimate from a teacher's outputs if α is not known from its configuration.
 
     Args:
-        label_smoothing: from a run record: ``alpha``, None where the configuration does not say, and ``source``.
-        estimate: from its outputs.
+        label_smoothing: from a run record: ``alpha``, None if the configuration does not have it, and ``source``.
+        estimate: the estimate from its outputs.
 
     Returns:
-        The same, with ``estimate`` where ``alpha`` is None, which stays None: a record never mixes the two.
+        The same, with ``estimate`` if ``alpha`` is None. ``alpha`` remains None: recorded and estimated values are kept
+        apart.
     """
     if label_smoothing["alpha"] is not None:
         return dict(label_smoothing)
@@ -55,9 +56,9 @@ def with_estimate(label_smoothing: Mapping[str, Any], estimate: SmoothingEstimat
 
 
 def of_several(known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The label smoothing of several teachers in the place of one: that of the most smoothed.
+    """The label smoothing of an ensemble of teachers: that of the most smoothed one.
 
-    One whose smoothing is unknown may be smoothed, and so counts for more than one without smoothing.
+    A teacher of unknown smoothing may be smoothed, so it takes precedence over one without smoothing.
 
     >>> of_several([{"alpha": 0.0, "source": "the teacher's configuration"}, {"alpha": None, "source": "unknown"}])
     {'alpha': None, 'source': 'unknown'}
@@ -69,11 +70,11 @@ def of_several(known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def temperature_warnings(label_smoothing: Mapping[str, Any], temperature: float) -> list[str]:
-    """Warnings about a run's teacher and T; none where the teacher's smoothing is unknown.
+    """Warnings about a run's teacher and T; none if the teacher's smoothing is unknown.
 
     Args:
-        label_smoothing: from a run record, see :func:`with_estimate`. An estimate counts only if it is from the current
-            rule: an earlier one was wrong.
+        label_smoothing: from a run record, see :func:`with_estimate`. An estimate counts only if it was made with the
+            current decision rule, as the earlier one was wrong.
         temperature: T of the teacher's outputs.
 
     >>> temperature_warnings({"alpha": 0.1}, 1.0), len(temperature_warnings({"alpha": 0.1}, 4.0))

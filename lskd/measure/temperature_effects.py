@@ -1,10 +1,10 @@
-"""What the temperature did to students, from their run records: the best T, what T costs, and what removes that cost.
+"""Effects of the temperature on students, from their run records: the best T, the cost of a T, and what removes it.
 
-An effect is of the students of one teacher (or of teachers that differ in their seed alone) trained with the same
-settings. Two effects whose settings differ only in how the size of a step depends on the gradient's show whether a high
-temperature costs accuracy because of what it teaches or because its gradients are small: with
-``kd_gradient_scale = match`` each gradient has the size that T = 1 would give, and optimisers like Adam normalise their
-steps.
+An effect compares the students of one teacher (or of teachers that differ only in their seed), trained with the same
+settings. Two effects whose settings differ only in how the step size depends on the size of the gradient show whether a
+high temperature costs accuracy because of its soft targets or because its gradients are small: with
+``kd_gradient_scale = match`` each gradient has the size that it would have at T = 1, and optimisers such as Adam
+normalise their steps.
 """
 
 import json
@@ -16,20 +16,20 @@ from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, pair
 
 GRADIENT_SCALE = ("kd_gradient_scale", "criterion.kd_gradient_scale")  # images, translation
-# timm's and fairseq's names of optimisers whose steps are as long as the gradient.
+# timm's and fairseq's names of optimisers whose step size is proportional to the size of the gradient.
 PLAIN_OPTIMISERS = ("sgd", "sgdp", "momentum", "nesterov", "nag")
 OPTIMISER = ("opt", "optimizer")
-# Settings that go with the choice of an optimiser.
+# Settings that may change with the optimiser.
 OPTIMISATION = ("lr", "weight_decay", "sched", "warmup", "min_lr", "clip", "momentum", "adam_", "decay_", "opt_")
 
 
 @dataclass(frozen=True)
 class Effect:
-    """Students of one teacher's kind, of equal settings, by temperature.
+    """The results, by temperature, of students with equal settings and equal teachers up to the seed.
 
     Attributes:
-        study: of the students.
-        alpha: of the teacher.
+        study: study of the students.
+        alpha: α of the teacher.
         values: by T, then by seeds and teacher, the top-1 accuracy of the last epoch in % or the test BLEU.
     """
 
@@ -39,12 +39,12 @@ class Effect:
 
     @property
     def means(self) -> dict[float, Spread]:
-        """Over seeds, by T, increasing."""
+        """The spread over seeds at each T, in increasing order of T."""
         return {T: over_seeds(list(self.values[T].values())) for T in sorted(self.values)}
 
     @property
     def best(self) -> float:
-        """The T of the highest mean; of equal ones the lowest."""
+        """The T with the highest mean; of equal ones the lowest."""
         means = self.means
         return max(means, key=lambda T: (means[T].mean, -T))
 
@@ -55,37 +55,37 @@ class Effect:
 
     @property
     def matched(self) -> bool:
-        """Whether every gradient has the size that T = 1 would give."""
+        """Whether each gradient is scaled to the size that it would have at T = 1."""
         settings = self.study.first.settings
         return any(settings.get(name) == '"match"' for name in GRADIENT_SCALE)
 
     @property
     def optimiser(self) -> str | None:
-        """timm's or fairseq's name; None where the record does not have it."""
+        """timm's or fairseq's name of the optimiser; None if the record does not have it."""
         settings = self.study.first.settings
         names = (json.loads(settings[name]) for name in ("opt", "optimizer._name", "optimizer") if name in settings)
         return next((name for name in names if isinstance(name, str)), None)
 
     @property
     def plain_steps(self) -> bool:
-        """Whether a step is as long as the gradient: neither matched nor normalised by the optimiser."""
+        """Whether the step size is proportional to the gradient's: neither matched nor normalised by the optimiser."""
         return not self.matched and self.optimiser in PLAIN_OPTIMISERS
 
 
 @dataclass(frozen=True)
 class StepControl:
-    """What a temperature costs without and with a control for the size of the steps.
+    """The cost of a temperature without and with a control for the step size.
 
     Attributes:
         temperature: T, above 1.
         plain: the effect without the control.
         control: the effect with ``match`` or an optimiser that normalises its steps.
-        cost: T = 1 less T without the control; None for too few seeds, as the following.
+        cost: the result at T = 1 less that at T, without the control; None for too few seeds, like the next two.
         cost_controlled: the same with the control.
         removed: ``cost`` less ``cost_controlled``.
-        adjusted: their p, adjusted for all temperatures and controls (Holm).
-        verdict: "all", "part", "none" of the cost is removed, "more" if T is then better than T = 1, "no cost", or
-            "cannot tell".
+        adjusted: the p of these three, adjusted for all temperatures and controls (Holm).
+        verdict: how much of the cost the control removes: "all", "part", "none", or "more" if T is then better than
+            T = 1; otherwise "no cost" or "cannot tell".
     """
 
     temperature: float
@@ -99,7 +99,7 @@ class StepControl:
 
 
 def effects(studies: Sequence[Study]) -> list[Effect]:
-    """The effects in studies, of each study the most smoothed teacher first; an unknown α is last."""
+    """The effects in studies; within each study the most smoothed teacher first, and an unknown α last."""
     found = []
     for study in studies:
         metric = study.metrics[0].key
@@ -115,12 +115,12 @@ def effects(studies: Sequence[Study]) -> list[Effect]:
 
 
 def step_controls(found: Sequence[Effect]) -> list[StepControl]:
-    """What temperatures cost beside each control: ``match``, or for plain steps another optimiser.
+    """The costs of temperatures without and with each control: ``match``, or an optimiser that normalises its steps.
 
-    ``match`` at T = 1 is the paper's loss, so students of T = 1 without it count for both.
+    At T = 1 ``match`` is the paper's loss, so students at T = 1 without it count for both.
 
     Args:
-        found: from :func:`effects`.
+        found: the effects, from :func:`effects`.
     """
     controls = []
     for plain in found:
@@ -136,7 +136,7 @@ def _control(plain: Effect, control: Effect, T: float, at_one: Mapping[Hashable,
     first, later, controlled = plain.values[1.0], plain.values[T], control.values[T]
     cost = planned_difference([(1, first), (-1, later)])
     cost_controlled = planned_difference([(1, at_one), (-1, controlled)])
-    if at_one == first:  # the same students are in both costs, and cancel
+    if at_one == first:  # both costs include the same students, which cancel
         removed = planned_difference([(1, controlled), (-1, later)])
     else:
         removed = planned_difference([(1, first), (-1, later), (-1, at_one), (1, controlled)])
@@ -144,7 +144,7 @@ def _control(plain: Effect, control: Effect, T: float, at_one: Mapping[Hashable,
 
 
 def _judged(controls: Sequence[StepControl]) -> list[StepControl]:
-    """With adjusted p and a verdict."""
+    """Add the adjusted p and the verdict to each."""
     tests = [(each.cost, each.cost_controlled, each.removed) for each in controls]
     adjusted = iter(holm([one.p for each in tests for one in each if one is not None]))
     judged = []
@@ -178,7 +178,7 @@ def _verdict(control: StepControl, p: Sequence[float]) -> str:
 
 
 def _differs_in_steps_alone(plain: Effect, control: Effect) -> bool:
-    """Whether two effects are of equal students but for the gradient's scale or, alone, the optimisation."""
+    """Whether two effects differ only in the gradient scale, or only in the optimiser and its settings."""
     ours, theirs = plain.study, control.study
     same = (ours.first.kind, ours.first.data, ours.first.model, ours.teacher)
     if plain is control or same != (theirs.first.kind, theirs.first.data, theirs.first.model, theirs.teacher):

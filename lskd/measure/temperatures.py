@@ -16,9 +16,9 @@ SUFFIXES = (".csv", ".json")
 
 
 def temperatures(text: str, number: Callable[[str], float] = float) -> list[float]:
-    """An argument type: a temperature, or a file of ``lskd match-temperature --output`` with one in each row.
+    """Parse a temperature, or a file of ``lskd match-temperature --output`` with one in each row; for argparse.
 
-    ``number`` parses a single one.
+    ``number`` parses a single temperature.
     """
     if not text.endswith(SUFFIXES):
         try:
@@ -35,10 +35,10 @@ def temperatures(text: str, number: Callable[[str], float] = float) -> list[floa
 
 
 def read_temperatures(path: Path) -> list[float]:
-    """The temperatures of OTHER, one for each row, in a file that ``--output`` writes, .csv or .json.
+    """Read the matched temperatures, one per row, from a .csv or .json file that ``--output`` wrote.
 
     Raises:
-        InputError: not such a file, or a temperature is not a finite number above 0.
+        InputError: the file is not valid, or a temperature is not a finite number above 0.
         OSError: it cannot be read.
     """
     if path.suffix == ".json":
@@ -54,7 +54,7 @@ def read_temperatures(path: Path) -> list[float]:
 class _Row(msgspec.Struct):
     """A row of ``lskd match-temperature``."""
 
-    reference_temperature: Positive  # distinguishes the file from those of other commands, which have `temperature` too
+    reference_temperature: Positive  # tells the file from those of other commands, which have `temperature` too
     temperature: Positive
 
 

@@ -1,4 +1,4 @@
-"""Leave out classes for which η is not defined, so that one of them does not stop the others."""
+"""Leave out classes for which η is not defined, so that the others can still be measured."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,14 +13,14 @@ from lskd.measure.representations import Representations
 def usable_sets(
     pairs: Sequence[tuple[Representations, Representations]], sets: Mapping[int, ClassSets], variant: str = "centroid"
 ) -> tuple[dict[int, ClassSets], list[str]]:
-    """S1 and S2 without classes that have no samples, or no defined distance to their target, in any of the students.
+    """Remove classes from S1 and S2 that, in any of the students, lack samples or a usable distance to their target.
 
-    A target without samples, or with an empty S1 or S2 afterwards, is left out.
+    A target without samples, or whose S1 or S2 becomes empty, is left out.
 
     Args:
-        pairs: students at T1 and at T2, of the same classes. The same classes are left out in all pairs.
+        pairs: students at T1 and at T2, with the same classes. The same classes are left out in all pairs.
         sets: S1 and S2 of each target.
-        variant: of the distance, see :mod:`lskd.measure.class_distances`.
+        variant: variant of the distance, see :mod:`lskd.measure.class_distances`.
 
     Returns:
         The remaining sets, and a sentence for each class or target that was left out.
@@ -52,7 +52,7 @@ def usable_sets(
 
 
 def _is_used(label: int, sets: Mapping[int, ClassSets]) -> bool:
-    """Whether a class is a target or in the sets of one."""
+    """Whether a class is a target or in a target's sets."""
     return label in sets or any(label in each.similar or label in each.dissimilar for each in sets.values())
 
 
@@ -77,13 +77,13 @@ def _undefined(
     variant: str,
     empty: Mapping[int, str],
 ) -> dict[int, str]:
-    """Classes whose distance to a target gives no η, with the reason."""
+    """Classes for whose distance to the target η is not defined, with the reason."""
     classes = [label for label in (*sets.similar, *sets.dissimilar) if label not in empty]
     found: dict[int, str] = {}
     for place, student in enumerate(student for pair in pairs for student in pair):
         if classes and (variant != "pairwise" or student.weight is not None):  # a missing weight is reported elsewhere
             distances = target_distances(student, target, classes, variant)
-            relative_to_it = place % 2 == 0 or not distances.any()  # at T1 each distance, at T2 their sum
+            relative_to_it = place % 2 == 0 or not distances.any()  # at T1 no distance may be 0, at T2 not all of them
             wrong = ~np.isfinite(distances) | (distances <= 0 if relative_to_it else distances < 0)
             for label, distance in zip(np.array(classes)[wrong].tolist(), distances[wrong], strict=True):
                 found.setdefault(label, f"its distance in {student.path or 'a student'} is {distance:.3g}")

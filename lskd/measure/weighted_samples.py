@@ -1,4 +1,4 @@
-"""Samples with weights: some of a split that stand for all of it, and resamples of them."""
+"""Weighted samples: a subset of a split that represents all of it, and bootstrap resamples."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from lskd.io.arrays import as_array, described, numbers
 
 
 def checked_weights(weights: np.ndarray | Sequence[float] | None, samples: int) -> np.ndarray:
-    """``weights`` as (N,) float64, divided by the largest, as only their ratios count; ones when None.
+    """Validate weights and return them as (N,) float64 divided by the largest, as only ratios matter; ones when None.
 
     Raises:
-        ValueError: not one of each sample, negative, or all 0.
+        ValueError: not one for each sample, a negative weight, or all 0.
     """
     if weights is None:
         weights = np.ones(samples)
@@ -22,14 +22,14 @@ def checked_weights(weights: np.ndarray | Sequence[float] | None, samples: int) 
 
 
 def sample_weights(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Weights with which some samples of each class stand for all of them: n of the class / kept ones of the class.
+    """Weights with which the kept samples of each class represent all its samples: number of samples / number kept.
 
-    Samples that were kept per class are nearly balanced over classes where the split need not be; weighted, their means
-    estimate those of all samples of their classes. They are all 1 where every sample was kept.
+    If a fixed number was kept per class, the kept samples are nearly balanced over classes even if the split is not;
+    weighted means estimate the means over all samples of these classes. All weights are 1 if every sample was kept.
 
     Args:
-        labels: (N,) int64 of the samples that were kept.
-        counts: (K,) int64, all samples of each class.
+        labels: (N,) int64 labels of the samples that were kept.
+        counts: (K,) int64, the number of samples of each class, kept or not.
 
     Returns:
         (N,) float64, 1 or more.
@@ -47,7 +47,7 @@ def checked_samples(
     correct: np.ndarray | Sequence[bool],
     weights: np.ndarray | Sequence[float] | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Confidence, correctness and weights of N samples as arrays.
+    """Validate confidence, correctness and weights of N samples, and return them as arrays.
 
     Raises:
         ValueError: no samples, arrays of different lengths or types, or numbers that are not finite.
@@ -61,6 +61,6 @@ def checked_samples(
 
 
 def tie_groups(scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The different scores, increasing; (N,) the place of each sample's; and the weight of each."""
+    """The distinct scores, increasing; (N,) the position of each sample's score in these; the weight of each score."""
     different, tied = np.unique(scores, return_inverse=True)
     return different, tied, np.bincount(tied, weights, len(different))

@@ -1,4 +1,4 @@
-"""The WordNet hierarchy above a set of classes: that of ImageNet-1K ships with the package, nltk reads the rest."""
+"""The WordNet hierarchy above a set of classes; ImageNet-1K's ships with the package, others are read through nltk."""
 
 import contextlib
 import functools
@@ -18,7 +18,7 @@ from lskd.io.errors import InputError, input_error
 DATA = Path(__file__).parents[1] / "data"
 WNID = re.compile(r"n[0-9]{8}")
 NOUNS = ("index.noun", "data.noun", "noun.exc")
-# All files that nltk opens at first; only those of the nouns must have content.
+# All files that nltk opens when it loads WordNet; only those of nouns must have content.
 NLTK_FILES = (
     *("cntlist.rev", "lexnames", "index.sense"),
     *(f"{kind}.{part}" for part in ("adj", "adv", "noun", "verb") for kind in ("index", "data")),
@@ -27,14 +27,14 @@ NLTK_FILES = (
 
 
 class Hierarchy:
-    """How near classes are to each other in a hierarchy where a synset may have several hypernyms.
+    """How near classes are to each other in a hierarchy in which a synset may have several hypernyms.
 
     Args:
-        synsets: of the K classes; several classes may have the same one.
-        hypernyms: of every synset at and above them; those at the top have none.
+        synsets: synsets of the K classes; several classes may have the same one.
+        hypernyms: hypernyms of every synset at and above the classes; those at the top have none.
 
     Raises:
-        ValueError: a synset that ``hypernyms`` lacks.
+        ValueError: a synset is missing in ``hypernyms``.
 
     Example:
         >>> above = {"cat": ["animal"], "dog": ["animal"], "animal": ["thing"], "car": ["thing"], "thing": []}
@@ -47,13 +47,13 @@ class Hierarchy:
         self.synsets = list(synsets)
         steps = [_steps_up(synset, hypernyms) for synset in self.synsets]
         column = {synset: place for place, synset in enumerate(dict.fromkeys(each for up in steps for each in up))}
-        self._steps = np.full((len(steps), len(column)), np.inf)  # from a class up to a synset
+        self._steps = np.full((len(steps), len(column)), np.inf)  # number of steps from a class up to a synset
         for row, up in zip(self._steps, steps, strict=True):
             row[[column[synset] for synset in up]] = list(up.values())
         self._breadth = np.isfinite(self._steps).sum(0)  # how many classes are at or below a synset
 
     def nearness(self, target: int) -> tuple[np.ndarray, np.ndarray]:
-        """How near each class is to ``target``: by ``breadth``, and where that is equal by ``path``; less is nearer.
+        """How near each class is to ``target``: by ``breadth``, and for equal breadths by ``path``; less is nearer.
 
         Returns:
             breadth: (K,) int64, the number of classes, from 1 to K, at or below the most specific common ancestor,
@@ -83,7 +83,7 @@ def _steps_up(synset: str, hypernyms: Mapping[str, Sequence[str]]) -> dict[str, 
 
 @functools.cache
 def imagenet_classes() -> dict[str, str]:
-    """The names of ImageNet-1K's classes by wnid, in the usual order; the names are all different.
+    """The names of ImageNet-1K's classes by wnid, in the usual order; the names are unique.
 
     >>> list(imagenet_classes().items())[207]
     ('n02099601', 'golden retriever')
@@ -93,7 +93,7 @@ def imagenet_classes() -> dict[str, str]:
 
 
 def readable_name(name: str) -> str:
-    """The readable name of a class: for a wnid of ImageNet-1K its words.
+    """The readable name of a class: for a wnid of ImageNet-1K the class's name, else the name itself.
 
     >>> readable_name("n02099601"), readable_name("Sandal")
     ('golden retriever', 'Sandal')
@@ -110,7 +110,7 @@ def imagenet_hypernyms() -> dict[str, list[str]]:
 
 
 def imagenet_wnid(name: str) -> str | None:
-    """The wnid of a class of ImageNet-1K, or of a synset above them, by its wnid or a class's name; else None.
+    """The wnid of an ImageNet-1K class, given by name or wnid, or of a synset above them, given by wnid; else None.
 
     >>> imagenet_wnid("golden_retriever"), imagenet_wnid("n02099601"), imagenet_wnid("Sandal")
     ('n02099601', 'n02099601', None)
@@ -130,14 +130,14 @@ def find_hierarchy(
     """The hierarchy above classes: the one in this package if all are ImageNet-1K's, else WordNet's through nltk.
 
     A name is read as the first (most frequent) sense of its longest ending that is a noun in WordNet:
-    ``013.Great_Grey_Shrike`` as shrike; classes that are read alike are each other's nearest.
+    ``013.Great_Grey_Shrike`` as shrike. Classes that are read as the same synset are each other's nearest.
 
     Args:
         class_names: K wnids or names.
-        synsets: wnids (``n02012849``) or names (``crane.n.05``) of synsets by class name, where the first sense is not
-            the intended one.
-        directory: WordNet's own files (``data.noun``, ``index.noun``), as in Debian's ``/usr/share/wordnet``; nltk's
-            data where None.
+        synsets: wnids (``n02012849``) or names (``crane.n.05``) of synsets by class name, for classes for which the
+            first sense is not the intended one.
+        directory: directory of WordNet's own files (``data.noun``, ``index.noun``), such as Debian's
+            ``/usr/share/wordnet``; nltk's data when None.
 
     Raises:
         InputError: a name or a synset that is not in WordNet, or nltk or its data are not installed.
@@ -166,8 +166,8 @@ def find_hierarchy(
 def _nltk_reader(directory: str | Path | None) -> Generator[Any]:
     """Yield nltk's reader of its own data, or of WordNet's files in ``directory``.
 
-    nltk opens nothing outside its data path, and needs a file ``lexnames``, which Debian's package lacks; so the nouns
-    are copied to where it finds them.
+    nltk opens nothing outside its data path, and needs a file ``lexnames``, which Debian's package lacks, so the files
+    of nouns are copied to a temporary data path.
     """
     try:
         import nltk
@@ -199,7 +199,7 @@ def _nltk_reader(directory: str | Path | None) -> Generator[Any]:
             yield WordNetCorpusReader(nltk.data.find("corpora/wordnet"), None)
         except InputError:
             raise
-        except Exception as error:  # a damaged file raises anything, also in a later look-up
+        except Exception as error:  # a damaged file may raise any error, even in a later look-up
             raise input_error("WordNet", directory, f"nltk cannot read it: {type(error).__name__} {error}") from None
         finally:
             nltk.data.path.remove(temporary)
@@ -228,7 +228,7 @@ def _find_synset(reader: Any, name: str, given: str | None) -> Any:
 
 
 def _readings(name: str) -> list[str]:
-    """The words as which to look up a class name, longest first.
+    """The forms under which to look up a class name, longest first.
 
     >>> _readings("001.Black_footed_Albatross")[:3]
     ['Black_footed_Albatross', 'Black-footed_Albatross', 'Black-footed-Albatross']

@@ -1,1 +1,1 @@
-"""The paper's tables as data, their layout, and measured numbers in the same form."""
+"""The paper's tables as data, their layout, and measured results in the same form."""

@@ -1,4 +1,4 @@
-"""Read the results in JSON files that commands write with --output, in the fields of the paper's tables."""
+"""Read results from the JSON files that commands write with --output, as measurements of the paper's tables."""
 
 import os
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from lskd.measure.wordnet import readable_name
 from lskd.paper.published import FIELDS
 from lskd.records.runs import data_name, teacher_smoothing
 
-SPLITS = {"valid": "val", "validation": "val"}  # the paper's name
-# The paper's variants of η, and the one that corrects the first for the noise of few samples.
+SPLITS = {"valid": "val", "validation": "val"}  # to the paper's name
+# The paper's variants of η, and the variant that corrects the first for the noise of few samples.
 ETA = {"centroid": "eta", "corrected": "eta", "pairwise": "eta_pairwise"}
 CORRECTED = "η of {data} is corrected for the noise of few samples (variant corrected); the paper's is not."
 UNITS = {"entropy": "nats", "count": "classes", "class_accuracy": "%", "eta": "%", "agreement": "fraction"}
@@ -29,8 +29,8 @@ class Row:
 
     Attributes:
         measurement: the known fields of :class:`lskd.paper.published.Measurement`.
-        seed: identifies it among results of other seeds, if the command does not average these.
-        notes: for readers, a sentence each.
+        seed: distinguishes it from results of other seeds; empty if the command averages over seeds.
+        notes: notes for readers, a sentence each.
     """
 
     measurement: dict[str, Any]
@@ -73,7 +73,7 @@ class _Provenance(msgspec.Struct):
 
     @property
     def smoothing(self) -> float | None:
-        """The α that :func:`lskd.records.runs.teacher_smoothing` finds, rounded."""
+        """The α from :func:`lskd.records.runs.teacher_smoothing`, rounded."""
         alpha = teacher_smoothing(msgspec.to_builtins(self))
         return None if alpha is None else round(alpha, 3)
 
@@ -108,7 +108,7 @@ class _ModelRow(msgspec.Struct):
     split: Text | None = None
 
     def measurement(self, metric: str, **other: Any) -> dict[str, Any]:
-        """Its fields, as the paper writes them, and ``other`` ones."""
+        """Its fields, in the paper's notation, and the fields in ``other``."""
         found: dict[str, Any] = {name: getattr(self, name) for name in FIELDS if hasattr(self, name)} | other
         alpha, name = self.label_smoothing, found.get("target_class")
         found |= {"label_smoothing": None if alpha is None else round(alpha, 3), "split": _split(self.split)}
@@ -159,7 +159,8 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     """Read the results in a file that ``lskd eta``, ``entropy``, ``accuracy`` or ``similar`` wrote.
 
     Raises:
-        InputError: no such file, or a field of another type than the command writes.
+        InputError: not a file of these commands, or a field of a wrong type.
+        OSError: no such file.
     """
     content = read_json(path, dict[str, Any])
     if content.get("rows") is None:
@@ -174,7 +175,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
 
 
 def is_result(path: Path) -> bool:
-    """Whether a file is JSON with rows, as commands write it; :func:`read_rows` rejects broken JSON."""
+    """Whether a file is JSON with rows, as commands write it. Broken JSON counts: :func:`read_rows` rejects it."""
     if path.suffix != ".json":
         return False
     try:
@@ -240,7 +241,7 @@ def _eta(content: _Eta, rows: list[_EtaRow], path: str) -> Iterator[Row]:
 
 
 def _row(row: dict[str, Any], where: str, made: _Provenance) -> Iterator[Row]:
-    """The results in a row of the other commands; no table has entropies of students."""
+    """Yield the results in a row of the other commands; no table has entropies of students."""
     has = {name for name, value in row.items() if value is not None}
     if {"entropy_nats", "label_smoothing"} <= has:
         entropy = convert(row, _EntropyRow, where)
@@ -264,7 +265,7 @@ def _row(row: dict[str, Any], where: str, made: _Provenance) -> Iterator[Row]:
 
 
 def _agreement(row: _AgreementRow, made: _Provenance) -> Iterator[Row]:
-    """Agreement of two ways to choose similar and dissimilar classes, one of which may use a model."""
+    """Agreement of two methods of choosing similar and dissimilar classes, one of which may use a model."""
     name = row.shown or readable_name(row.target)
     about = {"data": data_name(made.data), "teacher": made.model, "split": _split(made.split)}
     about |= {"unit": UNITS["agreement"], "target_class": "average" if name == "mean" else name}

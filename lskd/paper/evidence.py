@@ -1,6 +1,6 @@
-"""Students of smoothed and unsmoothed teachers by temperature: the paper's, and those measured with this project.
+"""Results by temperature of students of smoothed and unsmoothed teachers: the paper's, and this project's.
 
-The latter are in ``data/measured.csv``, which ``scripts/evidence.py`` sums up from the committed results.
+The latter are in ``data/measured.csv``, which ``scripts/evidence.py`` summarises from the committed results.
 """
 
 import csv
@@ -21,17 +21,17 @@ LEAST_TEMPERATURES = 2
 
 @dataclass(frozen=True)
 class Evidence:
-    """One kind of student of one teacher, by temperature.
+    """The mean results, by temperature, of one kind of student of one kind of teacher.
 
     Attributes:
         source: a table of the paper, or a directory of ``docs/results``.
         data: the data set.
-        unit: of the means, "%" of top-1 accuracy or "BLEU".
-        student: its model.
-        training: the optimiser, and what else distinguishes these students; None where the paper's recipe is meant.
+        unit: unit of the means, "%" of top-1 accuracy or "BLEU".
+        student: the student's model.
+        training: the optimiser, and what else distinguishes these students; None for the paper's recipe.
         label_smoothing: α of the teacher.
-        means: by T.
-        n: seeds of each, the fewest; None where the paper does not say.
+        means: mean results by T.
+        n: the smallest number of seeds of any mean; None if the paper does not state it.
     """
 
     source: str
@@ -45,16 +45,16 @@ class Evidence:
 
     @property
     def best(self) -> float:
-        """The T of the highest mean."""
+        """The T with the highest mean."""
         return max(self.means, key=self.means.__getitem__)
 
     def row(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
+        """The fields as plain values, for JSON."""
         return asdict(self) | {"means": {f"{T:g}": mean for T, mean in self.means.items()}, "best": self.best}
 
 
 def of_the_paper(smoothed: bool | None) -> list[Evidence]:
-    """The paper's students of smoothed teachers, of others, or of both where ``smoothed`` is None."""
+    """The paper's results for students of smoothed teachers, of others, or of both if ``smoothed`` is None."""
     found = []
     for table, metric in TABLES:
         measurements = published(table, metric=metric)
@@ -73,7 +73,7 @@ def of_the_paper(smoothed: bool | None) -> list[Evidence]:
 
 
 def of_this_project(smoothed: bool | None) -> list[Evidence]:
-    """As :func:`of_the_paper`, the students measured with this project."""
+    """Like :func:`of_the_paper`, for students trained with this project."""
     kinds: dict[tuple[str, ...], dict[float, tuple[float, int]]] = {}
     names = COLUMNS[: COLUMNS.index("temperature")]
     for row in csv.DictReader(MEASURED.read_text(encoding="utf-8").splitlines()):
@@ -89,7 +89,7 @@ def of_this_project(smoothed: bool | None) -> list[Evidence]:
 
 
 def _of(found: Sequence[Evidence], smoothed: bool | None) -> list[Evidence]:
-    """Those of several temperatures from such teachers."""
+    """Those with several temperatures whose teachers are as requested."""
     return [
         each
         for each in found

@@ -1,6 +1,7 @@
 """Measured results in the form of a table of the paper, from runs and from files that other commands wrote.
 
-The table determines which results are used: its metrics, of teachers, students, or both. Seeds are averaged.
+The table determines which results are used: its metrics, of teachers, students, or both. Results are averaged over
+seeds.
 """
 
 import math
@@ -47,15 +48,15 @@ def measure(
         table: an id of :func:`lskd.paper.published.tables`.
         inputs: run directories, representation files, directories above either, and JSON files that other commands
             wrote.
-        stand_ins: by a model's name (or its part before the first comma), the paper's model that it stands for.
+        stand_ins: the paper's model for which a model stands, by the model's name (or its part before the first comma).
 
     Returns:
         The measurements in the order of the table: teachers, then students, with those that stand for no model last, in
-        the order of the inputs; classes in their order; by α, then T. And notes on the results.
+        the order of the inputs; then by class, α and T. And notes on the results.
 
     Raises:
         InputError: no such table, an input that has no result for it or cannot be read, two measurements for the same
-            place in the table, or a name in ``stand_ins`` that is not a model of the inputs.
+            cell of the table, or a name in ``stand_ins`` that is not a model of the inputs.
     """
     try:
         printed = published(table)
@@ -103,7 +104,7 @@ def _measured(table: str, known: Mapping[str, Any]) -> Measured:
 
 
 def _over_seeds(table: str, given: Sequence[tuple[Path, Row]]) -> list[Measured]:
-    """Average measurements over seeds; those that the command has averaged itself stay as they are."""
+    """Average measurements over seeds; those already averaged by the command are not changed."""
     rows: list[Measured] = []
     cells: dict[tuple[object, ...], dict[str, dict[str, Any]]] = {}
     for path, row in given:
@@ -126,7 +127,7 @@ def _over_seeds(table: str, given: Sequence[tuple[Path, Row]]) -> list[Measured]
 def _targets(
     table: str, given: Sequence[tuple[Path, Row]], entropies: Sequence[Measured], students: Sequence[Measured]
 ) -> list[Measured]:
-    """The entropy of each student's targets: that of its teacher's α at its T."""
+    """The entropy of each student's targets, from the entropies measured for its teacher's α and its T."""
     students = [each for each in students if each.metric == "top1" and each.student]
     for path in dict.fromkeys(path for path, _ in given):
         rows = [_measured(table, row.measurement) for other, row in given if other == path]
@@ -149,7 +150,7 @@ def _taught(targets: Measured, student: Measured) -> bool:
 
 
 def _averages(rows: Sequence[Measured]) -> list[Measured]:
-    """Means over classes, unless the input has them; their spread over seeds is unknown."""
+    """Means over classes, unless the inputs have them; their spread over seeds is unknown."""
     alike: dict[tuple[object, ...], list[Measured]] = {}
     for row in rows:
         key = (row.metric, row.student, row.label_smoothing, row.temperature, row.split)
@@ -165,7 +166,7 @@ def _averages(rows: Sequence[Measured]) -> list[Measured]:
 
 
 def _check(table: str, printed: Sequence[Measurement], rows: Iterable[Measured]) -> None:
-    """Check that each measurement is there once, and has an α if the table has one."""
+    """Check that each measurement occurs once, and has an α if the table has one."""
     with_smoothing = all(measurement.label_smoothing is not None for measurement in printed)
     seen = set()
     for row in rows:

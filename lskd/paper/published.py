@@ -1,7 +1,7 @@
 """The results of the paper, by table.
 
-They are in ``data/published.csv``, one result a row, with the printed digits. If a table disagrees with another one,
-with the text, or with itself, its results have a ``flag`` that says so; the values stay as printed.
+They are in ``data/published.csv``, one result per row, with the printed digits. If a table disagrees with another one,
+with the text, or with itself, its results have a ``flag`` that says so; the values are as printed.
 The paper: K. Chandrasegaran et al., "Revisiting Label Smoothing and Knowledge Distillation Compatibility: What was
 Missing?", ICML 2022.
 """
@@ -48,7 +48,7 @@ TABLES = {
     "K.1": "Diffusion index η from mean pairwise distances",
 }
 
-# The paper's names for the names in runs and commands, of which only lower-case letters and digits are compared.
+# The paper's names, by the names in runs and commands reduced to lower-case letters and digits.
 DATA = {
     "imagenet": "ImageNet-1K",
     "imagenet1k": "ImageNet-1K",
@@ -79,19 +79,19 @@ class Measurement:
         table: its id, one of :func:`tables`.
         data: the data set.
         teacher: the teacher's architecture.
-        student: the student's, "not stated" in Table K.1; None for a result of the teacher itself.
-        distill_type: of a student: ``logit``, or ``overhaul`` (Heo et al. 2019, logits beside).
-        label_smoothing: α of the teacher; None where the teacher is another one (Table G.1).
-        temperature: T of the distillation, or of the outputs whose entropy is meant; None for a teacher's accuracy.
-        reference_temperature: of η, the T that ``temperature`` is compared with.
-        split: ``train`` or ``val`` where the table says so.
+        student: the student's architecture, "not stated" in Table K.1; None for a result of the teacher itself.
+        distill_type: how a student was distilled: ``logit``, or ``overhaul`` (Heo et al. 2019, in addition to logits).
+        label_smoothing: α of the teacher; None for an unrelated teacher (Table G.1).
+        temperature: T of distillation, or of the outputs whose entropy is given; None for a teacher's accuracy.
+        reference_temperature: for η, the T with which ``temperature`` is compared.
+        split: ``train`` or ``val`` if the table states it.
         target_class: the class; ``average`` is the table's own last row.
-        metric: what it is: ``top1``, ``top5``, ``bleu``, ``eta_similar`` …
+        metric: what was measured: ``top1``, ``top5``, ``bleu``, ``eta_similar`` …
         unit: ``%``, ``BLEU``, ``nats``, ``fraction`` or ``classes``. η is printed in %.
-        mean: the value; the mean of ``n`` runs where there are several.
+        mean: the value, which is the mean of ``n`` runs if there are several.
         standard_deviation: in the same unit, or None.
-        n: runs, None where neither the table nor the one that repeats it says how many.
-        flag: what is off about the result, or None; several notes are separated by `` | ``.
+        n: number of runs; None if neither the table nor the one that repeats it states it.
+        flag: inconsistencies of the result, or None; several notes are separated by `` | ``.
     """
 
     table: Text = ""
@@ -116,7 +116,7 @@ FIELDS = tuple(field.name for field in fields(Measurement))
 
 
 def tables() -> dict[str, str]:
-    """The ids of the tables and what is in them, in the paper's order; ``E`` stands for the counts of Appendix E."""
+    """The ids and titles of the tables, in the paper's order; ``E`` stands for the counts of Appendix E."""
     return dict(TABLES)
 
 
@@ -155,21 +155,21 @@ def counterparts(
     temperature: float | None = None,
     distill_type: str = "logit",
 ) -> list[Measurement]:
-    """The published results of exactly this configuration over the whole test data, in the tables' order.
+    """The published results of exactly this configuration over all classes, in the tables' order.
 
     Several tables may have it: those with standard deviations repeat others, not always with the same mean (``flag``).
 
     Args:
         metric: ``top1``, ``top5``, ``bleu`` or ``entropy``.
-        data: of a run, such as ``imagenet``, ``cub200`` or ``iwslt14.en-de``, or as printed.
-        teacher: timm's name with or without its tag, a fairseq architecture, or as printed.
+        data: the data set as named in runs, such as ``imagenet``, ``cub200`` or ``iwslt14.en-de``, or as printed.
+        teacher: timm's name with or without its tag, a fairseq architecture, or the name as printed.
         student: likewise; None for results of the teacher itself.
-        label_smoothing: α of the teacher, compared to three decimals: fairseq's ε = .1 is an α a little above .1.
-        temperature: T of the distillation; for ``entropy``, of the outputs; None for a teacher's accuracy or BLEU.
-        distill_type: of a student, ``logit`` or ``overhaul``.
+        label_smoothing: α of the teacher, compared to three decimals: fairseq's ε = .1 is an α slightly above .1.
+        temperature: T of distillation, or for ``entropy`` of the outputs; None for a teacher's accuracy or BLEU.
+        distill_type: ``logit`` or ``overhaul``; only for students.
 
     Returns:
-        The results; none where the paper has no such configuration.
+        The results; empty if the paper has no such configuration.
 
     Example:
         >>> [(each.table, each.mean) for each in counterparts("top1", "cub200", "resnet50", "resnet18", 0.1, 1)]
@@ -195,7 +195,7 @@ def counterparts(
 
 
 def _near(table: str) -> list[str]:
-    """Ids that resemble ``table``, else all: ids in lower case, without the point, or without the part of a table."""
+    """Ids that resemble ``table``, ignoring case, punctuation and the word "table"; all ids if none does."""
     plain = {re.sub(r"\W", "", name).lower(): name for name in TABLES}
     wanted = re.sub(r"\W|^table", "", table.strip().lower())
     near = [name for key, name in plain.items() if wanted and (key.startswith(wanted) or wanted.startswith(key))]
@@ -204,13 +204,13 @@ def _near(table: str) -> list[str]:
 
 
 def _model(name: str) -> str:
-    """The paper's name of a model: without timm's tag (``resnet18.tv_in1k``), one for all of fairseq's Transformers."""
+    """The paper's name of a model, without timm's tag (``resnet18.tv_in1k``); one name for fairseq's Transformers."""
     name = name.partition(".")[0]
     return _known("transformer" if name.startswith("transformer_") else name, MODELS)
 
 
 def _known(name: str, names: dict[str, str]) -> str:
-    """The paper's name; "" if there is none, which no result has."""
+    """The paper's name; "", which matches no result, if there is none."""
     return names.get(re.sub(r"[^a-z0-9]", "", name.lower()), "")
 
 

@@ -1,4 +1,4 @@
-"""The file that `lskd compare` writes and the page of experiments reads: the measured results of one table."""
+"""The measured results of one table: the file that `lskd compare` writes and the page of experiments reads."""
 
 import os
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ class Result:
 
     Attributes:
         table: an id of :func:`lskd.paper.published.tables`.
-        title: in words.
+        title: the table's title.
         scale: the scale of the experiments; None if it was not given.
-        notes: for readers.
+        notes: notes for readers.
         inputs: the files and directories with the results.
         rows: the measurements, at least one.
     """
@@ -44,7 +44,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
     """Read a file of :func:`write_result`, which may be untrusted.
 
     Raises:
-        InputError: not such a file, a field of another type, no rows, or a measurement that occurs twice.
+        InputError: the file is not valid, a field has a wrong type, there are no rows, or a measurement occurs twice.
     """
     result = read_json(path, Result)
     if result.table not in tables():

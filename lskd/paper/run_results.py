@@ -1,4 +1,4 @@
-"""Results of runs for a table of the paper: a row for each student and teacher, over seeds."""
+"""Results of runs for a table of the paper: a row for each student and teacher, averaged over seeds."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,13 +10,13 @@ from lskd.records.found_runs import Run
 from lskd.records.spread import over_seeds
 from lskd.records.studies import Study, group
 
-OTHER_BLEU = "tokenised_lowercased_bleu"  # a second metric of translations, which the paper's resembles
+OTHER_BLEU = "tokenised_lowercased_bleu"  # a second metric of translations, which resembles the paper's
 KINDS = {"logit": "the logits alone", "overhaul": "features too (--kd-distill-type overhaul)"}
 Cell = tuple[str | None, float | None, float | None]  # student, α and T; a teacher has neither student nor T
 
 
 def no_result(table: str, path: object, printed: Sequence[Measurement]) -> InputError:
-    """The error for an input without a result that the table has."""
+    """The error for an input that has no result of the kind that the table has."""
     wanted = ", ".join(dict.fromkeys(measurement.metric for measurement in printed))
     whom = {measurement.student is None for measurement in printed}
     of = "teachers and students" if len(whom) > 1 else "teachers" if True in whom else "students"
@@ -24,18 +24,18 @@ def no_result(table: str, path: object, printed: Sequence[Measurement]) -> Input
 
 
 def results_of_runs(table: str, printed: Sequence[Measurement], runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
-    """Results of the last epoch for images and of the best checkpoint for translations, over seeds.
+    """Yield results of the last epoch for images and of the best checkpoint for translations, averaged over seeds.
 
     Args:
-        table: its id, for error messages.
-        printed: the measurements of the table.
-        runs: at least one.
+        table: the table's id, for error messages.
+        printed: the published measurements of the table.
+        runs: at least one run.
 
     Yields:
         The known fields of :class:`lskd.paper.published.Measurement`.
 
     Raises:
-        InputError: a run has no such result, or differs in more than its seed from another one of the same cell.
+        InputError: a run has no such result, or differs in more than its seed from another run in the same cell.
     """
     wanted = {
         measurement.metric: measurement.unit
@@ -95,7 +95,7 @@ def _setting(run: Run, name: str) -> str | None:
 
 
 def _teachers(studies: Sequence[Study]) -> dict[float | None, list[Run]]:
-    """By α, the runs that were teachers and others of the same models; all runs if there are no students."""
+    """The teachers' runs and others of the same models, by α; all runs if there are no students."""
     taught = [run for study in studies for runs in study.teachers.values() for run in runs]
     models = {run.model for run in taught}
     alone = [run for study in studies for runs in study.alone.values() for run in runs]

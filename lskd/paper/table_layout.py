@@ -1,4 +1,4 @@
-"""Lay out the measurements of a table as the paper does: which fields go down, which across, how each is written.
+"""Lay out the measurements of a table as the paper does: which fields make rows, which columns, and how cells look.
 
 The same layout is used for the paper's results and for measured ones, in the terminal and on a page.
 """
@@ -34,9 +34,9 @@ class Grid:
     """Measurements by row and column.
 
     Attributes:
-        down: the fields that identify a row, of :data:`HEADS`.
-        titles: of the columns.
-        rows: the values of ``down``, and the measurements of the row, None for an empty cell.
+        down: the fields that identify a row, from :data:`HEADS`.
+        titles: titles of the columns.
+        rows: for each row, the values of ``down`` and the measurements, None for an empty cell.
     """
 
     down: list[str]
@@ -48,12 +48,12 @@ def grid(measurements: Sequence[Measurement], like: Sequence[Measurement] = ()) 
     """Lay out the measurements of a table.
 
     Args:
-        measurements: of one table, at least one.
+        measurements: measurements of one table, at least one.
         like: measurements of the table whose layout to use; if empty, ``measurements`` themselves. Fields that vary in
-            ``measurements`` and not in these go down as well.
+            ``measurements`` but not in these identify rows as well.
 
     Raises:
-        InputError: two measurements have the same place.
+        InputError: two measurements belong in the same cell.
     """
     down, across = axes(like or measurements)
     down += [name for name in HEADS if name not in (*down, *across) and varies(measurements, name)]
@@ -74,7 +74,7 @@ def grid(measurements: Sequence[Measurement], like: Sequence[Measurement] = ()) 
 
 
 def axes(measurements: Sequence[Measurement]) -> tuple[list[str], list[str]]:
-    """The fields down and across: T goes down if α goes across, and α goes across only if every row has every α."""
+    """The fields of rows and of columns: T makes rows if α makes columns; α does so only if every row has every α."""
     varying = [name for name in DOWN if varies(measurements, name)]
     others = [name for name in ("split", "metric") if varies(measurements, name)] or ["metric"]
     if "label_smoothing" not in varying:
@@ -96,11 +96,11 @@ def constants(measurements: Sequence[Measurement]) -> str:
 
 
 def cell(measurement: Measurement, digits: int = 3) -> str:
-    """A measurement with its standard deviation and, in brackets, n, if these are known.
+    """Format a measurement, with its standard deviation and, in brackets, n, if these are known.
 
     Args:
         measurement: the measurement.
-        digits: after the point; whole counts of classes have none.
+        digits: digits after the point; whole counts of classes have none.
     """
     if measurement.unit == "classes":
         digits = 0 if measurement.mean == int(measurement.mean) else 1
@@ -116,14 +116,14 @@ def flags(measurement: Measurement) -> list[str]:
 
 
 def shown(measurement: Measurement, name: str) -> str | float | None:
-    """A readable field of a measurement."""
+    """The value of a measurement's field, as shown to readers."""
     if name == "metric":
         return METRICS[measurement.metric]
     if name != "student":
         return getattr(measurement, name)
     if measurement.student is None:
         return f"teacher {measurement.teacher}"
-    stands_for = getattr(measurement, "stands_for", None)  # of our own
+    stands_for = getattr(measurement, "stands_for", None)  # only measured results have it
     return f"{measurement.student} for {stands_for}" if stands_for else measurement.student
 
 

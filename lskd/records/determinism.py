@@ -1,14 +1,14 @@
-"""Why a run may give other results when it is repeated with the same seeds on the same machine.
+"""Sources of nondeterminism: why a run, repeated with the same seeds on the same machine, may give other results.
 
-On a CPU it does not: with the same number of threads it is bitwise reproducible, with any number of loader processes.
-Another number of threads or another processor rounds differently; a record's ``hardware`` has both. On a GPU it depends
-on torch's settings; a record has the causes, a sentence each, as ``nondeterminism``.
+On a CPU there are none: with the same number of threads a run is bitwise reproducible, with any number of loader
+processes. A different number of threads or another processor rounds differently; a record's ``hardware`` has both. On a
+GPU it depends on torch's settings; a record has the causes, a sentence each, as ``nondeterminism``.
 """
 
 import os
 from dataclasses import dataclass
 
-REPEATABLE_WORKSPACES = (":4096:8", ":16:8")  # NVIDIA's
+REPEATABLE_WORKSPACES = (":4096:8", ":16:8")  # according to NVIDIA's documentation of cuBLAS
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def nondeterminism(
 
     Args:
         device: torch's device type, ``cpu`` or ``cuda``.
-        processes: how many processes sum up their gradients.
-        compiled: whether a part of the training is compiled.
-        switches: the settings of the GPU, torch's defaults if None.
+        processes: the number of processes whose gradients are summed.
+        compiled: whether any part of training is compiled.
+        switches: the settings that decide on a GPU; torch's defaults if None.
 
     >>> nondeterminism("cpu", processes=2)
     []

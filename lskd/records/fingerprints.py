@@ -1,4 +1,4 @@
-"""Fingerprints of weights, independent of the file that holds them."""
+"""Fingerprints of weights, which do not depend on the file that holds them."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -21,16 +21,16 @@ def weights_fingerprint(weights: "Mapping[str, Tensor]") -> str:
 
 
 def joint_fingerprint(fingerprints: Sequence[str]) -> str:
-    """One SHA-256 over the fingerprints of several teachers, in their order: translation records that, also for one."""
+    """One SHA-256 over the fingerprints of several teachers, in order; translation records it even for one teacher."""
     return hashlib.sha256("".join(fingerprints).encode()).hexdigest()
 
 
 def is_of_teacher(recorded: object, weights: str) -> bool:
-    """Whether a student's record names a teacher by its weights alone, as image and translation records do.
+    """Whether a student's record, of images or translations, has this teacher as its only one.
 
     Args:
-        recorded: the fingerprint that the student's record has of its teacher; anything else is of no teacher.
-        weights: of the teacher's weights.
+        recorded: the teacher's fingerprint in the student's record; other values match no teacher.
+        weights: fingerprint of the teacher's weights.
 
     >>> is_of_teacher("12ab", "12ab"), is_of_teacher(joint_fingerprint(["12ab"]), "12ab"), is_of_teacher(None, "12ab")
     (True, True, False)

@@ -1,4 +1,4 @@
-"""Find the runs of a report, validate their records, and give access to them in a report's words."""
+"""Find the runs of a report, validate their records, and give access to their properties by the report's names."""
 
 import os
 from collections import Counter
@@ -55,7 +55,7 @@ class _Validation(msgspec.Struct):
 
 
 class _Parts(msgspec.Struct):
-    """The parts of a record that a report relies on, beside what :func:`lskd.records.runs.read_run` validates."""
+    """The parts of a record on which a report relies, in addition to what :func:`lskd.records.runs.read_run` checks."""
 
     configuration: _Configuration
     data: _Data
@@ -87,7 +87,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name of the directory, below that of its data set."""
+        """The last two parts of the directory's path: usually the data set and the run."""
         return "/".join(self.directory.parts[-2:])
 
     @property
@@ -113,21 +113,21 @@ class Run:
 
     @property
     def teacher(self) -> dict[str, Any]:
-        """What the record says of a student's teacher, empty where the run has none."""
+        """The record's entry on the teacher; empty if the run has none."""
         return self.record.teacher or {}
 
     @property
     def temperature(self) -> float | None:
-        """T of a student; None where the run has no teacher, or learns nothing of its teacher that has a T."""
+        """T of a student; None if the run has no teacher, or its distillation loss has no T."""
         if not self.record.teacher or self.learns_without_temperature:
             return None
         return self.record.configuration.get("temperature")
 
     @property
     def learns_without_temperature(self) -> bool:
-        """Whether a student learns features before the last layer, or its teacher's class, in place of probabilities.
+        """Whether a student is trained on its teacher's features or predicted class, in place of its probabilities.
 
-        Its record has a T, the default, which did nothing.
+        The T in its record is the default, which has no effect.
         """
         host = self.record.configuration.get("host") or {}
         alone = host.get("kd_distill_type") == "feature" or host.get("kd_token_distill_type") == "hard"
@@ -135,7 +135,7 @@ class Run:
 
     @property
     def label_smoothing(self) -> float | None:
-        """α of the student's teacher, or of the run itself where it has none; to three decimals, None if unknown."""
+        """α of the student's teacher, or of the run itself if it has none, to three decimals; None if unknown."""
         known = teacher_smoothing({"teacher": self.record.teacher, "configuration": self.record.configuration})
         return None if known is None else round(known, 3)
 
@@ -146,14 +146,14 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The results: of images, the last epoch on ``valid``; of translations, the best checkpoint on ``test``."""
+        """The metrics: of the last epoch on ``valid`` for images, the best checkpoint on ``test`` for translation."""
         split, checkpoint = ("valid", "last") if self.kind == "vision" else ("test", "best")
         found = self.record.metrics.get(split, {})
         names = sorted(found, key=lambda name: (checkpoint not in name, name))
         return found[names[0]] if names and (checkpoint in names[0] or self.kind == "translation") else {}
 
     def representations(self) -> list[Path]:
-        """Representation files of a checkpoint, if possible of the one whose results are :attr:`metrics`."""
+        """The representation files of one checkpoint, if possible of the one with the results in :attr:`metrics`."""
         first = "last." if self.kind == "vision" else "checkpoint_best."
         files = sorted(self.directory.glob(f"*{SUFFIX}"), key=lambda path: (not path.name.startswith(first), path.name))
         stem = files[0].name.removesuffix(SUFFIX).rpartition(".")[0] if files else ""
@@ -161,11 +161,11 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """The settings that affect the result, beside data, teacher, T and seed; those that are off are left out."""
+        """The settings that affect the result, other than data, teacher, T and seed, without those switched off."""
         own = self.record.configuration
         settings: dict[str, Any] = {"β": own.get("kd_weight"), "top-k of the teacher": own.get("teacher_topk")}
         settings["α of its own labels"] = self.own_smoothing if self.record.teacher else None
-        # The loss wttm tempers the teacher alone at every T.
+        # The loss wttm tempers only the teacher, at every T.
         if own.get("kd_loss_type") != "wttm" and own.get("student_temperature") not in (None, own.get("temperature")):
             settings["T of the student"] = own["student_temperature"]
         return deciding_settings(settings | own.get("host", {}))
@@ -175,7 +175,7 @@ def find_runs(places: Sequence[str | os.PathLike[str]]) -> list[Run]:
     """Find the runs in and below directories, in the order of their paths, each once; other files are skipped.
 
     Raises:
-        InputError: no run there, a record that cannot be read, or no such directory.
+        InputError: no run was found, a record cannot be read, or there is no such directory.
     """
     valid = f"must be a directory: of a run, or above runs; it must hold {RECORD} files, which every training leaves"
     found = find_inputs("runs", places, valid)
@@ -186,7 +186,7 @@ def find_runs(places: Sequence[str | os.PathLike[str]]) -> list[Run]:
 
 
 def left_out_note(count: int) -> str:
-    """What is said of students without a temperature beside tables of temperatures; empty for none.
+    """The note, for tables of temperatures, on students that have none; empty if there are no such students.
 
     >>> left_out_note(1)
     'Left out: 1 student that learns features, or the class alone, and has no T.'
@@ -197,7 +197,7 @@ def left_out_note(count: int) -> str:
 
 
 def score_notes(scores: Iterable[dict[str, Any]]) -> list[str]:
-    """Sentences on the scores of translations: on which text they were computed, and whether they are comparable.
+    """Notes on translation scores, a sentence each: on which text they were computed, and whether they are comparable.
 
     >>> score_notes([{"bleu": 20.1, "of": "of detokenised text, against the raw references"}, {"top1": 80.0}])
     ['BLEU is of detokenised text, against the raw references.']
@@ -211,7 +211,7 @@ def score_notes(scores: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def _validated(record: RunRecord, path: Path) -> RunRecord:
-    """Validate what a report relies on in a record."""
+    """Validate the parts of a record on which a report relies."""
     parts = convert(msgspec.structs.asdict(record), _Parts, str(path))
     if record.teacher and parts.configuration.temperature is None:
         raise input_error("run record", path, "configuration must have the temperature of a student")

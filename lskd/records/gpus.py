@@ -5,7 +5,7 @@ import subprocess
 
 
 def visible_gpus() -> list[str]:
-    """CUDA's names of the GPUs that this process may use: those in ``CUDA_VISIBLE_DEVICES``, else all."""
+    """CUDA's identifiers of the GPUs that this process may use: those in ``CUDA_VISIBLE_DEVICES``, else all."""
     if chosen := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return chosen.split(",")
     try:

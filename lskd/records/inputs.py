@@ -15,12 +15,12 @@ SHOWN = 4  # names in a note
 
 @dataclass
 class Inputs:
-    """The inputs that were found, in the order given, those in a directory in the order of their paths.
+    """The inputs that were found, in the order given; within a directory in the order of their paths.
 
     Attributes:
         models: directories with a ``run.json``, and representation files.
         others: other files that the command uses.
-        skipped: places that hold nothing of these.
+        skipped: places that hold none of these.
     """
 
     models: list[Path] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Inputs:
 
 
 def say_skipped(paths: Sequence[Path], why: str = "neither a run nor representations") -> None:
-    """Name skipped paths in one line on standard error, if there are any."""
+    """Print a line on standard error that names the skipped paths, if there are any."""
     if paths:
         print(f"skipped, {why}: {shortened(paths, SHOWN)}", file=sys.stderr)
 
@@ -52,17 +52,17 @@ def find_inputs(
 ) -> Inputs:
     """Find runs and representation files; other files, as in a shell's ``runs/mine/*``, are skipped.
 
-    A directory stands for the runs in and below it, also behind links, or, if there are none, for the representation
+    A directory stands for the runs in and below it, following links, or, if there are none, for the representation
     files there.
 
     Args:
-        argument: the option by which the user gave the places, for messages.
-        places: run directories or their ``run.json``, directories above them, representation files, and others.
-        valid: the message for a place that does not exist, or where nothing at all is found.
+        argument: the option by which the user gave the places, for error messages.
+        places: run directories or their ``run.json``, directories above them, representation files, and other files.
+        valid: the error message for a place that does not exist, or if nothing at all is found.
         is_other: whether a file is one of the other files that the command uses.
 
     Raises:
-        InputError: a place that does not exist, or none that holds anything.
+        InputError: a place does not exist, or nothing was found in any of them.
     """
     found = Inputs()
     for place in map(Path, places):
@@ -84,7 +84,7 @@ def find_inputs(
 
 
 def _files_below(place: Path) -> Iterator[Path]:
-    """Yield every file in and below a directory, also behind links; each directory once."""
+    """Yield every file in and below a directory, following links, each directory once."""
     seen: set[str] = set()
     starts = [place]
     for start in starts:
@@ -98,7 +98,7 @@ def _files_below(place: Path) -> Iterator[Path]:
 
 
 def _each_once(paths: Sequence[Path]) -> list[Path]:
-    """Each file once, by the first of its paths."""
+    """The paths without repetitions of the same file; the first path of each is kept."""
     once: dict[Path, Path] = {}
     for path in paths:
         once.setdefault(path.resolve(), path)

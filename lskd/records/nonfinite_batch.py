@@ -1,4 +1,4 @@
-"""Keep the batch on which a loss became non-finite beside the run's checkpoints, for inspection.
+"""Save the batch on which the loss became non-finite, beside the run's checkpoints, for inspection.
 
 from lskd.records.nonfinite_batch import NAME
 from lskd.io.tensor_files import mapped_tensors, read_about
@@ -32,15 +32,15 @@ def keep_batch(
     settings: dict[str, Any],
     tensors: Mapping[str, Tensor],
 ) -> str:
-    """Write the batch to a file, and return a message to the user that does not name the run.
+    """Write the batch to a file, and return a message for the user, which does not name the run.
 
     Args:
-        directory: of the run's checkpoints.
-        ids: of the batch's samples: numbers, or names of files.
+        directory: directory of the run's checkpoints.
+        ids: ids of the batch's samples: numbers, or file names.
         loss: the non-finite value.
-        settings: of the run, as JSON can hold them.
-        tensors: each with N rows. If there are too many, rows with non-finite numbers are kept first; ``rows`` in the
-            file has their indices.
+        settings: settings of the run, as JSON can hold them.
+        tensors: tensors with N rows each. If there are too many rows, those with non-finite numbers are kept first; the
+            tensor ``rows`` in the file has the indices of those kept.
     """
     tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
     finite = torch.stack([each.isfinite().reshape(len(each), -1).all(1) for each in tensors.values()]).all(0)
@@ -61,5 +61,5 @@ def keep_batch(
 
 
 def _plain(tensor: Tensor) -> np.ndarray:
-    """A tensor as an array, floating ones in float32."""
+    """A tensor as an array; floating-point tensors become float32."""
     return (tensor.float() if tensor.is_floating_point() else tensor).numpy()

@@ -1,4 +1,4 @@
-"""The provenance of a run: time, versions, hardware and source revision, as its record keeps them."""
+"""The provenance of a run: time, versions, hardware and source revision, as stored in its record."""
 
 import contextlib
 import datetime
@@ -36,18 +36,18 @@ def versions() -> dict[str, str]:
 
 
 def usable_cores() -> int | None:
-    """How many cores this process may use; None where the system does not say."""
+    """The number of cores this process may use; None if unknown."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def hardware() -> dict[str, Any]:
-    """The processor, the cores this process may use, and torch's threads and GPUs where torch is loaded."""
+    """The processor, the cores this process may use, and torch's threads and GPUs if torch is loaded."""
     found: dict[str, Any] = {"processor": _processor(), "cores": usable_cores()}
     if torch := sys.modules.get("torch"):
         found["threads"] = torch.get_num_threads()
         found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         if found["gpus"]:
-            found["tf32"] = torch.backends.cuda.matmul.allow_tf32  # it rounds factors to 11 bits
+            found["tf32"] = torch.backends.cuda.matmul.allow_tf32  # TF32 rounds factors to 11 bits
     return found
 
 
@@ -93,7 +93,7 @@ class _Configuration(msgspec.Struct):
 
 
 class _Provenance(msgspec.Struct):
-    """The part of a representation file's provenance that is read; it may hold anything else."""
+    """The fields of a representation file's provenance that are read; it may have any others."""
 
     model: str | None = None
     split: str | None = None
@@ -106,10 +106,10 @@ class _Provenance(msgspec.Struct):
 
 
 def validate_provenance(provenance: Any) -> dict[str, Any]:
-    """The provenance of a representation file, with the types that its readers rely on; {} for None.
+    """Validate the types of the provenance fields that are read, and return the provenance; {} for None.
 
     Raises:
-        InputError: a value of another type, or a number that is not finite.
+        InputError: a value of a wrong type, or a number that is not finite.
     """
     plain = msgspec.to_builtins(provenance, str_keys=True, enc_hook=_plain)
     convert(plain, _Provenance | None, "provenance")
@@ -117,5 +117,5 @@ def validate_provenance(provenance: Any) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """A value of a type that JSON lacks: numpy's float64 is a float, others are refused when they are written."""
+    """Convert a value that JSON lacks: NumPy's float64 becomes a float; others are rejected when a file is written."""
     return float(value) if isinstance(value, float) else repr(value)

@@ -1,10 +1,10 @@
 """The record of a run: ``run.json`` beside its checkpoints, and ``summary.csv`` with a row for each validation.
 
 A record says how a run was made (command, configuration, seed, data, teacher, versions, hardware) and holds its results
-(``metrics``, with their unit in the name where they have one; the file calls them ``figures``). Both sides use the same
-words in ``configuration``: ``temperature``, ``student_temperature``, ``label_smoothing`` (the paper's α), ``kd_weight``
-(β), ``teacher_topk``; and, missing in older records, ``kd_loss_type`` (``kd_loss`` is a value in the history),
-``nckd_weight``, ``kd_gradient_scale``, ``temperature_schedule`` and ``final_temperature``.
+(``metrics``, with the unit, if any, in the name; the file calls them ``figures``). Image and translation runs use the
+same names in ``configuration``: ``temperature``, ``student_temperature``, ``label_smoothing`` (the paper's α),
+``kd_weight`` (β), ``teacher_topk``; and, missing in older records, ``kd_loss_type`` (``kd_loss`` is a value in the
+history), ``nckd_weight``, ``kd_gradient_scale``, ``temperature_schedule`` and ``final_temperature``.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ from lskd.io.schema import Versioned, convert, read_json
 from lskd.records.provenance import hardware, now, source_revision, versions
 
 SCHEMA_VERSION = 1
-# Options of both sides that set paths, speed and what is printed, and do not change the result of a training.
+# Options of image and translation training for paths, speed and logging, which do not change the result.
 INCIDENTAL = {"config", "output", "experiment", "resume", "group_size", "workers", "num_workers", "pin_mem", "device"}
 INCIDENTAL |= {"debug", "data", "data_dir", "dataset_download", "rank", "local_rank", "distributed", "log_wandb"}
 INCIDENTAL |= {"log_tensorboard", "wandb_project", "validation_batch_size", "max_tokens_valid", "batch_size_valid"}
 INCIDENTAL |= {"teacher_path", "teacher_cache", "kd_checkpoint", "log_interval", "val_interval"}
-# And those in which the runs of a study differ anyway.
+# These, and the options in which the runs of a study differ anyway.
 NOT_COMPARED = INCIDENTAL | {"seed", "data_seed", "temperature", "kd_temperature"}
 NOT_COMPARED |= {"student_temperature", "kd_student_temperature"}
-# Settings and options of both sides that older records do not have, with what they then were.
+# Settings and options that older records do not have, with the values that were then in effect.
 ADDED_OPTIONS = {"kd_loss": "kl", "kd_loss_type": "kl", "kd_gradient_scale": "t2", "temperature_schedule": "constant"}
 ADDED_OPTIONS |= {"kd_temperature_schedule": "constant", "nckd_weight": None, "kd_nckd_weight": None}
 ADDED_OPTIONS |= {"final_temperature": None, "kd_final_temperature": None}
@@ -50,14 +50,14 @@ class RunRecord(msgspec.Struct):
     """How a run was made and its results; :func:`write_run` and :func:`read_run` store it as ``run.json``.
 
     Attributes:
-        configuration: the settings that matter, in the words above, and timm's or fairseq's own under ``host``.
+        configuration: the main settings, by the names above, and timm's or fairseq's own under ``host``.
         seed: the random seed of the run.
         data: ``path`` and ``fingerprint``, one SHA-256 over the prepared files.
         teacher: None, or ``paths``, ``fingerprint`` of the weights, ``label_smoothing`` with its source, ``valid``.
         metrics: results by split, then by checkpoint, such as ``metrics["test"]["checkpoint_best.pt"]["bleu"]``.
         history: a row for each validation, oldest first.
-        warnings: what a reader of the results has to know.
-        nondeterminism: why a repetition may differ, see :mod:`lskd.records.determinism`; None: unknown, as in older
+        warnings: what a reader of the results must know.
+        nondeterminism: why a repetition may differ, see :mod:`lskd.records.determinism`; None if unknown, as in older
             records.
     """
 
@@ -71,7 +71,7 @@ class RunRecord(msgspec.Struct):
     revision: str | None = msgspec.field(default_factory=source_revision)
     started: str = msgspec.field(default_factory=now)
     updated: str = msgspec.field(default_factory=now)
-    # "figures" in run.json, since the first version.
+    # Called "figures" in run.json since the first version.
     metrics: dict[str, dict[str, dict[str, Any]]] = msgspec.field(default_factory=dict, name="figures")
     history: list[dict[str, Any]] = msgspec.field(default_factory=list)
     warnings: list[str] = msgspec.field(default_factory=list)
@@ -79,16 +79,16 @@ class RunRecord(msgspec.Struct):
     schema_version: int = SCHEMA_VERSION
 
     def add_validation(self, row: dict[str, Any]) -> None:
-        """Append a validation; it replaces rows of the same or later updates, from before the run was resumed."""
+        """Append a validation. It replaces rows of the same or a later update, left from before the run was resumed."""
         self.history = [old for old in self.history if old["updates"] < row["updates"]] + [row]
 
     def add_metrics(self, split: str, checkpoint: str, metrics: dict[str, Any]) -> None:
-        """Set or replace results of a checkpoint on a split; its other results stay."""
+        """Set or replace metrics of a checkpoint on a split; its other metrics are kept."""
         self.metrics.setdefault(split, {}).setdefault(checkpoint, {}).update(metrics)
 
 
 class _Metrics(msgspec.Struct):
-    """The schema of a checkpoint's results."""
+    """The schema of a checkpoint's metrics."""
 
     top1: Percent | None = None
     top5: Percent | None = None
@@ -101,7 +101,8 @@ class _Metrics(msgspec.Struct):
 def write_run(record: RunRecord, directory: str | os.PathLike[str]) -> None:
     """Write ``summary.csv`` and ``run.json`` into ``directory``, each atomically.
 
-    The record comes last: after a kill between the two it is older, and a resumed run writes both again.
+    The record is written last: if the process is killed in between, the record is the older one, and a resumed run
+    writes both again.
     """
     record.updated = now()
     text = json_text({each.encode_name: getattr(record, each.name) for each in msgspec.structs.fields(record)})
@@ -117,7 +118,7 @@ def write_run(record: RunRecord, directory: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def locked(directory: str | os.PathLike[str]) -> Generator[None]:
-    """Lock the record in an existing ``directory`` against other processes; no file is left."""
+    """Lock the record in an existing ``directory`` against other processes, without a lock file."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a file system without locks: two processes may then write at once
@@ -128,7 +129,7 @@ def locked(directory: str | os.PathLike[str]) -> Generator[None]:
 
 
 def add_to_run(directory: str | os.PathLike[str], split: str, checkpoint: str, metrics: dict[str, Any]) -> None:
-    """Add results of a checkpoint to the record in ``directory``, which its training may have changed meanwhile.
+    """Add metrics of a checkpoint to the record in ``directory``, which a running training may have changed meanwhile.
 
     Raises:
         InputError: there is no record, or it cannot be read.
@@ -140,12 +141,12 @@ def add_to_run(directory: str | os.PathLike[str], split: str, checkpoint: str, m
 
 
 def write_training_record(record: RunRecord, directory: str | os.PathLike[str], checkpoints: Sequence[str]) -> None:
-    """Write the record of a running training, keeping results that other processes have added to the file meanwhile.
+    """Write the record of a running training, keeping metrics that other processes have added to the file meanwhile.
 
     Args:
-        record: of the training.
-        directory: of the run.
-        checkpoints: those that the training has just saved; their results on ``valid`` are its own, if it has any.
+        record: record of the training.
+        directory: directory of the run.
+        checkpoints: the checkpoints that training has just saved: their metrics on ``valid`` are taken from ``record``.
     """
     with locked(directory):
         found = read_run(directory)
@@ -158,7 +159,7 @@ def write_training_record(record: RunRecord, directory: str | os.PathLike[str], 
 
 
 def unfinished(record: RunRecord) -> str | None:
-    """How far an unfinished training of images came, in words; None where it is finished, or unknown.
+    """How far an unfinished image training came, in words; None if it is finished, or unknown.
 
     >>> unfinished(RunRecord({"host": {"epochs": 90}}, seed=1, data={}, history=[{"epoch": 30, "updates": 3000}]))
     'ended after 30 of 90 epochs'
@@ -171,7 +172,7 @@ def unfinished(record: RunRecord) -> str | None:
 
 
 def read_run(directory: str | os.PathLike[str]) -> RunRecord | None:
-    """Read the record in ``directory``; None where there is none.
+    """Read the record in ``directory``; None if there is none.
 
     Raises:
         InputError: ``run.json`` is not a record, or was written by a newer version of the project.
@@ -193,7 +194,7 @@ def read_run(directory: str | os.PathLike[str]) -> RunRecord | None:
 
 
 def read_existing_run(directory: str | os.PathLike[str]) -> RunRecord:
-    """As :func:`read_run`, of a run that must have a record.
+    """Like :func:`read_run`, for a run that must have a record.
 
     Raises:
         InputError: there is no record, or it cannot be read.
@@ -204,7 +205,7 @@ def read_existing_run(directory: str | os.PathLike[str]) -> RunRecord:
 
 
 def look_up(content: object, *keys: str) -> Any:
-    """The value under ``keys`` in nested dictionaries, None where a key is missing.
+    """The value under ``keys`` in nested dictionaries; None if a key is missing.
 
     >>> look_up({"teacher": {"label_smoothing": None}}, "teacher", "label_smoothing", "alpha")
     """
@@ -214,7 +215,7 @@ def look_up(content: object, *keys: str) -> Any:
 
 
 def teacher_smoothing(made: dict[str, Any]) -> float | None:
-    """α of a student's teacher, or of the model itself where it has none; None if unknown.
+    """α of a student's teacher, or of the model itself if it has none; None if unknown.
 
     Args:
         made: a run record as a dictionary, or the provenance of a representation file, which has the same keys.
@@ -226,12 +227,12 @@ def teacher_smoothing(made: dict[str, Any]) -> float | None:
 
 @dataclass(frozen=True)
 class TrainingTime:
-    """How long a model was trained, as recorded by its validations.
+    """How long a model was trained, as recorded at its validations.
 
     Attributes:
         seconds: wall-clock time of its process.
-        together: how many models the process trained in the last epoch; None if unknown.
-        own: the model's share of the seconds, in equal parts; None if unknown.
+        together: how many models the process trained together in the last epoch; None if unknown.
+        own: the model's equal share of the seconds; None if unknown.
     """
 
     seconds: float
@@ -240,10 +241,10 @@ class TrainingTime:
 
 
 def training_time(record: RunRecord) -> TrainingTime | None:
-    """The training time of a run; None where nothing was recorded.
+    """The training time of a run; None if it was not recorded.
 
-    Image models that are trained in one process share its time, so their ``seconds`` must not be added up. Records
-    of older versions do not say how many there were. A translation model has a process of its own.
+    Image models that are trained in one process share its time, so their ``seconds`` must not be added up. Records of
+    older versions do not say how many there were. A translation model has its own process.
     """
     if not record.history or record.history[-1].get("seconds") is None:
         return None
@@ -277,9 +278,9 @@ def data_name(data: object) -> str | None:
 
 
 def deciding_settings(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Settings that affect a training's result, beside data, teacher, T and seed, as JSON by their full names.
+    """The settings that affect the result, other than data, teacher, T and seed, as JSON by their full names.
 
-    Those that are off are left out, as they are missing in records of older versions.
+    Those that are switched off are left out, as they are missing in records of older versions.
 
     >>> deciding_settings({"epochs": 3, "mixup": 0, "workers": 4, "model": {"arch": "net"}})
     {'epochs': '3', 'model.arch': '"net"'}

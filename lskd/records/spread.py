@@ -12,7 +12,7 @@ LARGEST = 1e150
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean, standard deviation (with n − 1; None for n = 1) and number of values over seeds."""
+    """Mean, sample standard deviation (dividing by n − 1; None for n = 1) and number of values over seeds."""
 
     mean: float
     sd: float | None
@@ -23,7 +23,7 @@ def over_seeds(values: Sequence[float]) -> Spread:
     """The spread of one measurement over seeds, such as η(S1) of a target from several pairs of students.
 
     Raises:
-        ValueError: no value, or one that is not finite or above 1e150 in size: its square would not be.
+        ValueError: no value, or one that is not finite or whose size is above 1e150, so that its square may overflow.
 
     >>> over_seeds([-0.1, -0.3])
     Spread(mean=-0.2, sd=0.1414213562373095, n=2)

@@ -1,7 +1,7 @@
-"""The studies of a report: comparable runs, summarised over seeds, and the format of their results.
+"""The studies of a report: groups of comparable runs, summarised over seeds, and how their results are formatted.
 
-The runs of a study are comparable: students of one model, distilled on the same data from teachers of one model with
-the same settings, except α of the teacher, T and the seed.
+The runs of a study are comparable: students of one architecture, distilled on the same data from teachers of one
+architecture with the same settings, except α of the teacher, T and the seed.
 """
 
 import json
@@ -16,8 +16,8 @@ from lskd.records.found_runs import METRICS, Metric, Run
 from lskd.records.spread import Spread, over_seeds
 
 Key = TypeVar("Key")
-TIE = 0.005  # what two decimals cannot tell apart
-# In titles: settings in a reader's words, and what they are where a record does not have them.
+TIE = 0.005  # smaller differences do not show in two decimals
+# Readable names of settings in titles, and the value to show if a record does not have the setting.
 WORDS = {
     "kd_loss": ("loss", "kl"),
     "kd_nckd_weight": ("weight of the other classes", "8"),
@@ -30,8 +30,8 @@ WORDS = {
     "lr": ("learning rate", "off"),
     "weight_decay": ("weight decay", "off"),
 }
-MOST_NAMED = 3  # settings that a title names
-# Settings that change nothing at T = 1, where the loss is then the paper's.
+MOST_NAMED = 3  # settings in a title
+# Settings that have no effect at T = 1: the loss is then the paper's.
 PAPERS_AT_ONE = {"kd_loss": '"wttm"', "kd_gradient_scale": '"match"', "T of the student": "1.0"}
 
 
@@ -40,11 +40,11 @@ class Study:
     """Comparable students, and their teachers.
 
     Attributes:
-        first: one of its runs, for what all share.
-        teacher: the teachers' model, None for runs that have none.
-        students: by α of the teacher and T, in order of seeds.
+        first: one of its runs, for the properties that all share.
+        teacher: the teachers' architecture; None for runs without a teacher.
+        students: runs by α of the teacher and T, in order of seeds.
         teachers: runs of the teachers, by α.
-        alone: runs of the student's model without a teacher, by α of their labels.
+        alone: runs of the student's architecture without a teacher, by α of their labels.
         special: settings that distinguish it from an otherwise equal study, in words.
     """
 
@@ -87,9 +87,9 @@ class Study:
         return sorted({temperature for _, temperature in self.students})
 
     def spread(self, alpha: float | None, temperature: float | None, metric: str) -> Spread | None:
-        """Spread of students over seeds, or of teachers if ``temperature`` is None; None where no run has the metric.
+        """Spread of students over seeds, or of teachers if ``temperature`` is None; None if no run has the metric.
 
-        Teachers whose own runs were not given are taken from their students' records, each once.
+        For teachers whose own runs were not given, the values come from their students' records, each teacher once.
         """
         if temperature is not None:
             return spread(self.students.get((alpha, temperature), []), metric)
@@ -104,28 +104,28 @@ class Study:
 
 
 def unknown_last(alpha: float | None) -> tuple[bool, float]:
-    """A key to sort α by."""
+    """A sort key for α that puts unknown ones last."""
     return alpha is None, alpha or 0.0
 
 
 def pair(run: Run) -> tuple[Any, ...]:
-    """What students at different T must share to be compared as a pair: the seeds and the teacher."""
+    """The key by which students at different T are paired: the seeds and the teacher."""
     data_seed = run.record.configuration.get("host", {}).get("data_seed")
     return run.record.seed, data_seed, teacher_of(run)
 
 
 def teacher_of(run: Run) -> str | None:
-    """What tells a student's teacher from others: the fingerprint of its weights, or its path where there is none."""
+    """What identifies a student's teacher: the fingerprint of its weights, or its paths if there is none."""
     return run.teacher.get("fingerprint") or ", ".join(run.teacher.get("paths") or []) or None
 
 
 def smoothing(alpha: float | None) -> str:
-    """``α = 0.1``, with spaces that do not break."""
+    """``α = 0.1``, with non-breaking spaces."""
     return "α unknown" if alpha is None else f"α = {alpha:g}".replace(" ", "\u00a0")
 
 
 def at(temperature: float) -> str:
-    """``T = 3``, with spaces that do not break."""
+    """``T = 3``, with non-breaking spaces."""
     return f"T = {temperature:g}".replace(" ", "\u00a0")
 
 
@@ -153,16 +153,16 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def spread(runs: Iterable[Run], metric: str) -> Spread | None:
-    """Mean, standard deviation and n of a metric over the runs that have it; None where none has."""
+    """Mean, standard deviation and n of a metric over the runs that have it; None if none has."""
     values = [run.metrics[metric] for run in runs if run.metrics.get(metric) is not None]
     return over_seeds(values) if values else None
 
 
 def group(runs: Sequence[Run]) -> list[Study]:
-    """Group runs into studies, images before translations; students without a temperature are in none.
+    """Group runs into studies, images before translations; students without a temperature are left out.
 
     Raises:
-        InputError: the same student twice: equal settings, teacher and seed in two directories.
+        InputError: the same student twice, that is, equal settings, teacher and seed in two directories.
     """
     studies: dict[tuple[Any, ...], Study] = {}
     for run in runs:
@@ -211,7 +211,7 @@ def is_teacher(run: Run, student: Run) -> bool:
 
 
 def _check_once(study: Study) -> None:
-    """Raise InputError where a study has the same run twice."""
+    """Raise InputError if a study has the same run twice."""
     for runs in study.students.values():
         seen: dict[tuple[Any, ...], Run] = {}
         for run in runs:
@@ -227,7 +227,7 @@ def _check_once(study: Study) -> None:
 
 
 def _tell_apart(studies: Sequence[Study]) -> None:
-    """Add to studies with equal titles the settings in which they differ."""
+    """Add the settings in which studies with equal titles differ to their titles."""
     for title in {study.title for study in studies}:
         same = [study for study in studies if study.title == title]
         names = {name for study in same for name in study.first.settings}
@@ -236,13 +236,13 @@ def _tell_apart(studies: Sequence[Study]) -> None:
         differing.sort(key=lambda name: (known.index(_own(name)) if _own(name) in WORDS else len(known), name))
         for study in same:
             said = list(_in_words(study.first.settings, differing).items())
-            # What a study lacks is named if it is the first difference, such as the loss.
+            # A setting that a study lacks is named only if it is the first difference, such as the loss.
             named = [f", {word} = {value}" for place, (word, (value, has)) in enumerate(said) if has or place == 0]
             study.special = "".join(named[:MOST_NAMED])
 
 
 def _in_words(settings: Mapping[str, str], names: Iterable[str]) -> dict[str, tuple[str, bool]]:
-    """What settings are called, their values, and whether they are there; of several called the same the first.
+    """The readable names of settings, with their values and whether they are set; of equal names the first counts.
 
     >>> _in_words({"kd_loss": '"mse"', "lr": "0.0030"}, ["kd_loss", "kd_gradient_scale", "lr", "mixup"])
     {'loss': ('mse', True), 'gradient scale': ('t2', False), 'learning rate': ('0.003', True), 'mixup': ('off', False)}
@@ -262,7 +262,7 @@ def _own(name: str) -> str:
 
 
 def _add_shared_students(studies: Mapping[tuple[Any, ...], Study]) -> None:
-    """Give a study without students of T = 1 those of the paper's loss, where its settings change nothing at T = 1."""
+    """Give studies without students at T = 1 those of the paper's loss, if their settings have no effect at T = 1."""
     for key, study in studies.items():
         settings = study.first.settings
         kept = {name: value for name, value in settings.items() if PAPERS_AT_ONE.get(_own(name)) != value}

@@ -1,4 +1,4 @@
-"""The claims at the top of a page of runs: accuracy by T and η, each difference tested as it was chosen."""
+"""The claims at the top of a page of runs, on accuracy by T and on η, with tests that allow for how T was chosen."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -27,19 +27,19 @@ EXPLANATION = (
 
 @dataclass(frozen=True)
 class MeanEta:
-    """η of a study's students from one teacher, mean over targets.
+    """η of a study's students of one teacher, mean over targets.
 
     Attributes:
-        split: of the representations.
-        targets: how many.
-        similar: η(S1) in %, one value for each pair of seeds.
+        split: split of the representations.
+        targets: number of targets.
+        similar: η(S1) in %, one value for each pair of students.
         dissimilar: η(S2) likewise.
-        signs: for how many targets η(S1) is below and η(S2) above 0, by their means over pairs.
-        excluding: of one pair, for how many targets the 95 % interval of η(S1), and of η(S2), leaves out 0; None where
-            there are no intervals.
-        p: over pairs, that chance gives a mean η(S1) as far below 0 (one-sided: noise of distances alone makes changes
-            of their ratios positive on average); None for too few.
-        p_isotropic: of isotropic change of these students, all targets together; None where it was not tested.
+        signs: for how many targets η(S1) is below 0, and for how many η(S2) is above 0, by their means over pairs.
+        excluding: for a single pair, for how many targets the 95 % interval of η(S1), and that of η(S2), excludes 0;
+            None if there are no intervals.
+        p: p over pairs, that chance alone gives a mean η(S1) so far below 0; None for too few pairs. It is one-sided,
+            as noise in the distances alone makes relative changes positive on average.
+        p_isotropic: p of the test against isotropic change, all targets together; None if it was not tested.
     """
 
     split: str
@@ -53,9 +53,9 @@ class MeanEta:
 
     @classmethod
     def of(cls, split: str, measured: MeasuredEta) -> "MeanEta":
-        """From η of each target."""
+        """Average η over targets."""
         rows = measured.rows
-        pairs = list(zip(*(row.found for row in rows), strict=True))  # of each pair of students the η of all targets
+        pairs = list(zip(*(row.found for row in rows), strict=True))  # for each pair of students, η of all targets
         similar = tuple(100 * float(np.mean([each.eta_similar for each in indices])) for indices in pairs)
         dissimilar = tuple(100 * float(np.mean([each.eta_dissimilar for each in indices])) for indices in pairs)
         excluding = None
@@ -71,13 +71,13 @@ class MeanEta:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one teacher's students gave.
+    """The results of one teacher's students.
 
     Attributes:
-        alpha: of the teacher.
-        means: by T, of accuracy or BLEU.
-        comparisons: the best T against the worst, and T = 1 against the rest, as far as there are seeds for them.
-        eta: of one split; None where it was not measured.
+        alpha: α of the teacher.
+        means: mean accuracy or BLEU by T.
+        comparisons: the best T against the worst, and T = 1 against the rest, if there are enough seeds.
+        eta: η on one split; None if it was not measured.
     """
 
     alpha: float | None
@@ -88,11 +88,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a page says first.
+    """The claims at the top of a page.
 
     Attributes:
         studies: the title of each study, and its sentences.
-        explanation: what p is; None where nothing was tested.
+        explanation: an explanation of p; None if nothing was tested.
     """
 
     studies: Sequence[tuple[str, Sequence[str]]]
@@ -101,11 +101,11 @@ class Answer:
 
 @dataclass
 class Claims:
-    """What may be said of a page's studies.
+    """The claims that may be made about a page's studies, with p adjusted for all tests on the page.
 
     Args:
-        studies: each with the η of its students.
-        change: the temperatures of η, in words.
+        studies: each study with the η of its students.
+        change: the two temperatures of η, in words.
     """
 
     studies: Sequence[tuple[Study, Diffusion]]
@@ -126,7 +126,7 @@ class Claims:
         self.adjusted = adjusted(tested)
 
     def answer(self) -> Answer:
-        """Sentences on each study and its η, and what p is."""
+        """The sentences on each study and its η, and an explanation of p."""
         said = [
             (study.title, self._sentences(study, findings, choices))
             for (study, _), findings, choices in zip(self.studies, self.findings, self.choices, strict=True)
@@ -221,17 +221,17 @@ def _leaves_out_0(interval: Interval | None) -> bool:
 
 
 def adjusted(tested: Mapping[Test, float | None]) -> dict[Test, float]:
-    """Adjust the p of everything that is tested on a page for their number; tests without p are left out."""
+    """Adjust the p of all tests on a page for their number; tests without p are left out."""
     known = {each: p for each, p in tested.items() if p is not None}
     return dict(zip(known, holm(list(known.values())), strict=True))
 
 
 def difference_in_words(comparison: Comparison, p: float, points: str) -> str:
-    """A sentence on a difference: how large, and whether it is one.
+    """A sentence on a difference: how large it is, and whether it is more than chance.
 
     Args:
         comparison: the difference.
-        p: adjusted.
+        p: its adjusted p.
         points: the unit of a difference.
     """
     of = f"{comparison.seeds} seeds, {_interval(comparison.interval, 2)}, {p_in_words(p)}"
@@ -240,7 +240,7 @@ def difference_in_words(comparison: Comparison, p: float, points: str) -> str:
 
 
 def verdict(p: float) -> str:
-    """What an adjusted p says of a difference."""
+    """What an adjusted p says about a difference."""
     return "more than chance" if p <= LEVEL else "may be chance"
 
 
@@ -262,7 +262,7 @@ def _or(temperatures: Sequence[float]) -> str:
 
 
 def _findings(study: Study, diffusion: Diffusion) -> list[Finding]:
-    """Of each teacher, the most smoothed first."""
+    """The findings for each teacher's students, the most smoothed teacher first."""
     metric, found = study.metrics[0].key, []
     for alpha in sorted(study.smoothings, key=unknown_last, reverse=True):
         values = {T: each for T in study.temperatures if (each := _by_pair(study, alpha, T, metric))}
@@ -281,7 +281,7 @@ def _by_pair(study: Study, alpha: float | None, T: float, metric: str) -> dict[H
 
 
 def _few_seeds(study: Study, findings: Sequence[Finding]) -> str:
-    """Where too few seeds allow no test: that nothing is claimed, and what the images alone leave open."""
+    """If there are too few seeds to test: that nothing is claimed, and the standard error due to the images alone."""
     spreads = [each for finding in findings if len(finding.means) > 1 for each in finding.means.values()]
     least = min(each.n for each in spreads)
     if least >= LEAST_SEEDS:

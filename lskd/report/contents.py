@@ -1,4 +1,4 @@
-"""The content of a page of experiments: its FILE.json and the files that it names, validated as they are read."""
+"""The content of a page of experiments: FILE.json and the files that it names, validated when they are read."""
 
 import os
 import re
@@ -18,22 +18,22 @@ from lskd.report.drawing_style import PIXELS_PER_INCH
 from lskd.report.elements import Svg
 
 POINTS_PER_INCH = 72
-MOST_PIXELS = 20_000  # of a drawing's side
-MOST_ROWS = 1000  # of a drawing's numbers: more is no table for readers
-NOT_SHOWN = ("file", "files", "checkpoint")  # paths of the machine that made the numbers
+MOST_PIXELS = 20_000  # in the width or height of a drawing
+MOST_ROWS = 1000  # in the table of a drawing's numbers, which readers should be able to read
+NOT_SHOWN = ("file", "files", "checkpoint")  # paths on the machine that made the numbers
 
-Value = str | float | None  # of a drawing's numbers
+Value = str | float | None  # a cell in the table of a drawing's numbers
 
 
 @dataclass(frozen=True)
 class RedrawnFigure:
-    """A figure of the paper, drawn anew.
+    """A figure of the paper, redrawn from our own results.
 
     Attributes:
         svg: the drawing.
         rows: its numbers, by name.
-        published: what the paper's shows, in words.
-        files: the drawing's and its numbers', as FILE.json names them.
+        published: what the paper's figure shows, in words.
+        files: the files of the drawing and of its numbers, as named in FILE.json.
     """
 
     svg: Svg
@@ -59,13 +59,13 @@ class StudyRow(msgspec.Struct):
 
 @dataclass(frozen=True)
 class StudySummary:
-    """What a study of our own gave.
+    """The results of a study of our own.
 
     Attributes:
-        question: that it answers.
-        page: of its runs, as FILE.json names it.
-        rows: at least one.
-        file: of the rows, as FILE.json names it.
+        question: the question that it answers.
+        page: the page of its runs, as named in FILE.json.
+        rows: at least one row.
+        file: the file of the rows, as named in FILE.json.
     """
 
     question: str
@@ -79,11 +79,11 @@ class Experiment:
     """A table or a figure of the paper, or a study of our own.
 
     Attributes:
-        id: such as ``2A``, ``1`` of a figure, or ``study-losses``.
-        title: in words.
-        command: that makes it.
-        notes: where it deviates from the paper.
-        outcome: what was measured of a table, the drawing of a figure, or the means of a study.
+        id: such as ``2A``, ``1`` for a figure, or ``study-losses``.
+        title: its title.
+        command: the command that makes it.
+        notes: how it deviates from the paper.
+        outcome: the measured results of a table, the drawing of a figure, or the means of a study.
     """
 
     id: str
@@ -94,7 +94,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """What the paper calls it; of a study its id."""
+        """The paper's name for it; for a study its id."""
         if isinstance(self.outcome, StudySummary):
             return self.id
         if isinstance(self.outcome, RedrawnFigure):
@@ -107,11 +107,11 @@ class Contents:
     """A whole page.
 
     Attributes:
-        title: of the page.
-        scale: at what size everything was done, None where nobody said.
-        intro: paragraphs.
-        experiments: at least one.
-        runs: their directories as FILE.json names them.
+        title: title of the page.
+        scale: the scale of the experiments; None if it was not given.
+        intro: introductory paragraphs.
+        experiments: at least one experiment.
+        runs: the runs, with directories as named in FILE.json.
     """
 
     title: str
@@ -122,10 +122,10 @@ class Contents:
 
 
 def read_contents(path: str | os.PathLike[str]) -> Contents:
-    """Read FILE.json and all that it names; paths are relative to its directory.
+    """Read FILE.json and all files that it names; paths are relative to its directory.
 
     Raises:
-        InputError: a field that is missing or of another type, a file that is not there or not what it should be.
+        InputError: a field is missing or has a wrong type, or a file is missing or not valid.
     """
     content, place = read_json(path, _Page), Path(path).parent
     experiments = [_experiment(each, f"{path}: experiments[{i}]", place) for i, each in enumerate(content.experiments)]
@@ -135,9 +135,10 @@ def read_contents(path: str | os.PathLike[str]) -> Contents:
 
 
 class _Experiment(msgspec.Struct):
-    """A table with a ``result``, a figure with what is ``published`` and its ``numbers``, or a study.
+    """An experiment in FILE.json: a table, a figure or a study.
 
-    A study has a ``summary``, its ``question`` and its ``page``. Paths are of files.
+    A table has a ``result``; a figure has a ``figure``, its ``numbers`` and what is ``published``; a study has a
+    ``summary``, its ``question`` and its ``page``. All but ``published`` and ``question`` are paths of files.
     """
 
     id: Name
@@ -154,7 +155,7 @@ class _Experiment(msgspec.Struct):
 
 
 class _Page(msgspec.Struct):
-    """FILE.json, with the directories of its runs."""
+    """FILE.json; ``runs`` are directories."""
 
     title: Name
     experiments: Annotated[list[_Experiment], Meta(min_length=1)]
@@ -226,7 +227,7 @@ def read_svg(path: str | os.PathLike[str]) -> Svg:
     """Read an SVG.
 
     Raises:
-        InputError: it is not SVG, or does not say how large it is in pt or px.
+        InputError: it is not SVG, or does not state its width and height in pt or px.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -250,7 +251,7 @@ def _pixels(root: str, side: str, path: str | os.PathLike[str]) -> int:
 
 
 def _runs(names: Sequence[str], where: str, place: Path) -> list[Run]:
-    """The runs, in the order of FILE.json, each once, under the names that it has for them."""
+    """The runs in the order of FILE.json, each once, with directories as named there."""
     runs: dict[Path, Run] = {}
     for name in names:
         if (place / name).is_file():

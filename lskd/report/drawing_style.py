@@ -1,7 +1,7 @@
-"""Colours, marks and sizes of all drawings; those of the page around them are in style.css.
+"""Colours, markers and sizes of all drawings; those of the pages around them are in style.css.
 
-Series differ in more than colour. Colours are of Okabe and Ito: colour-blind readers tell them apart, and so does grey
-print.
+Series differ in more than colour. The colours are Okabe and Ito's, which can be told apart by colour-blind readers and
+in greyscale print.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,14 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
 HATCHES = ("", "////", "....", "xxxx")
-OWN_HATCH = "///"  # of the class itself among others
+OWN_HATCH = "///"  # of the target class among other classes
 EDGE_COLOUR = "black"  # of bars, and of the line at 0
-LABEL_COLOUR = "0.2"  # of what is written into a drawing
-HELP_COLOUR = "0.35"  # of thin lines that only help the eye
+LABEL_COLOUR = "0.2"  # of text within a drawing
+HELP_COLOUR = "0.35"  # of thin guide lines
 GRID_COLOUR = "0.88"
 
-# The paper's figures, written to files: text stays text, no name is taken for a formula, the same input gives the same
-# bytes.
+# The paper's figures, written to files: text remains text, no name is parsed as a formula, and the same input gives the
+# same bytes.
 FONT_SIZE, TICK_SIZE = 9, 7  # points
 FIGURE: "dict[RcKeyType, Any]" = {
     "svg.hashsalt": "lskd",
@@ -31,8 +31,8 @@ FIGURE: "dict[RcKeyType, Any]" = {
 }
 PIXELS_PER_INCH_OF_PNG = 200
 
-# Drawings of a page: on a phone they are as wide as the screen, so they are small and their letters large. Letters are
-# outlines: the reader's fonts do not matter, and an image's text cannot be selected anyway.
+# Drawings on a page: on a phone they are as wide as the screen, so they are small, with large text. Text is converted
+# to outlines: the reader's fonts do not matter, and an image's text cannot be selected anyway.
 PAGE: "dict[RcKeyType, Any]" = {
     **FIGURE,
     "svg.fonttype": "path",

@@ -10,9 +10,9 @@ class Section:
     """A section of a page; each kind is a subclass with the data that its template shows.
 
     Attributes:
-        template: in ``templates/sections``; None for a section that has only parts.
+        template: its template in ``templates/sections``; None for a section that has only parts.
         title: its heading.
-        parts: sections of the next level.
+        parts: its subsections.
     """
 
     template: ClassVar[str | None] = None
@@ -33,9 +33,9 @@ class Cell:
     """A cell of a table's body.
 
     Attributes:
-        text: of the cell.
+        text: text of the cell.
         notes: footnotes to it.
-        prose: whether it is words, which are aligned to the left and break into lines.
+        prose: whether it is prose, which is left-aligned and breaks into lines.
     """
 
     text: str
@@ -48,9 +48,9 @@ class Table:
     """A table whose first column names the row.
 
     Attributes:
-        caption: in words.
+        caption: caption of the table.
         heads: rows of the head.
-        rows: of the body; a plain string is a cell without notes.
+        rows: rows of the body; a plain string is a cell without notes.
     """
 
     caption: str
@@ -82,10 +82,10 @@ class Drawing:
 
     Attributes:
         svg: the image.
-        alt: what is seen, in words.
-        caption: what it is.
+        alt: its alternative text.
+        caption: its caption.
         tables: its numbers.
-        files: that it was made from.
+        files: the files it was made from.
         wide: whether it scrolls on a small screen instead of being shrunk.
     """
 
@@ -99,7 +99,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Missing:
-    """In the place of content that cannot be shown: why, and the command or options that would help."""
+    """A placeholder for content that cannot be shown: the reason, and the command or options that would provide it."""
 
     reason: str
     command: str | None = None

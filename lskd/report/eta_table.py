@@ -1,4 +1,4 @@
-"""The table of ``lskd eta``: a row for each target, and what its numbers mean, in sentences."""
+"""The table of ``lskd eta``: a row for each target, and sentences that explain its numbers."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ P_VALUES = (
 
 
 class TargetRow(TypedDict):
-    """η of one target, mean over pairs of students; None where there is no such number."""
+    """η of one target, mean over pairs of students; None for values that are not available."""
 
     target: str
     eta_similar_percent: float
@@ -52,7 +52,7 @@ class TargetRow(TypedDict):
 def target_row(
     indices: Sequence[DiffusionIndex], measured: EtaMeasurement, names: Sequence[str], seed: int
 ) -> TargetRow:
-    """The row of one target, from one index for each pair of students; ``seed`` is of a null too large to enumerate."""
+    """The row of one target, from an index for each pair of students; ``seed`` is for a null too large to enumerate."""
     first, sets, isotropy = indices[0], measured.sets[indices[0].target], measured.isotropy
     changes = np.mean([each.changes for each in indices], axis=0)
     similar = over_seeds([100 * each.eta_similar for each in indices])
@@ -80,7 +80,7 @@ def target_row(
 
 
 def _percent(interval: tuple[float, float] | None) -> list[float | None]:
-    """The ends of an interval of fractions; None for one that resamples left undefined."""
+    """The ends of an interval of fractions in %; None for an end that is undefined."""
     return [None if math.isnan(end) else 100 * end for end in interval] if interval else [None, None]
 
 
@@ -90,7 +90,7 @@ def joined(row: TargetRow) -> dict[str, object]:
 
 
 def table(rows: Sequence[TargetRow], pairs: int) -> str:
-    """The rows as text, and their mean."""
+    """Format the rows, and their mean, as a text table."""
     spread = "interval" if pairs == 1 else "±"
     columns = [
         Column("target", "shown"),
@@ -147,13 +147,13 @@ def summary(rows: Sequence[TargetRow], isotropy: IsotropyTest | None) -> list[st
 
 
 def _is_nearer(row: TargetRow) -> bool:
-    """Whether S1 came nearer than isotropic change explains, by its distances and relative to the target's others."""
+    """Whether S1 came nearer than isotropic change explains, both by the test and by η(S1)."""
     p, isotropic = row["p_isotropic"], row["eta_similar_isotropic_percent"] or 0.0
     return p is not None and p <= LEVEL and row["eta_similar_percent"] < min(0.0, isotropic)
 
 
 def head(files: Files, name: str) -> list[str]:
-    """What the files of one side are of, a line each."""
+    """Lines that describe the models in the files of one side."""
     lines = []
     for path, each in files:
         provenance = each.provenance
@@ -169,7 +169,7 @@ def head(files: Files, name: str) -> list[str]:
 
 
 def origins(files: Files) -> list[dict[str, object]]:
-    """The same for programs."""
+    """The files of one side with their provenance, for JSON."""
     return [{"file": path, "provenance": each.provenance} for path, each in files]
 
 
@@ -179,7 +179,7 @@ def meaning(
     measured: EtaMeasurement,
     confidence: float,
 ) -> list[str]:
-    """What p, the intervals (of a confidence in %) and the spread are of, in a sentence each."""
+    """Explain p, the intervals (with their confidence in %) and the spread, in a sentence each."""
     variant = measured.variant
     lines = [COUPLED, P_VALUES if any(row["p_isotropic"] is not None for row in rows) else P_VALUES.split("\np iso")[0]]
     if len(pairs) > 1:

@@ -1,4 +1,4 @@
-"""The page of experiments: tables measured beside printed, figures drawn anew, and our own studies."""
+"""The page of experiments: measured tables beside the published ones, redrawn figures, and our own studies."""
 
 import os
 
@@ -14,13 +14,13 @@ from lskd.report.sections.study import study_section
 
 
 def experiments_page(path: str | os.PathLike[str]) -> str:
-    """The HTML of the page of the experiments that a file names.
+    """The HTML of the page of the experiments listed in a file.
 
     Args:
         path: FILE.json of `lskd report --contents`, see :func:`lskd.report.contents.read_contents`.
 
     Raises:
-        InputError: what the file says, or a file that it names, cannot be used.
+        InputError: the file, or a file that it names, is not valid.
     """
     contents = read_contents(path)
     sections: list[Section] = [overview_section(contents, MEASURED_DIGITS)]

@@ -1,4 +1,4 @@
-"""One line on the results of a table, measured or published, for the overview of the page of experiments."""
+"""One-line summaries of a table's results, measured or published, for the overview of the page of experiments."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,11 +11,11 @@ from lskd.records.spread import Spread
 from lskd.records.studies import at, signed, smoothing
 from lskd.report.claims import p_in_words, verdict
 
-FIRST = ("top1", "bleu")  # the metric that a headline is about, of those that a table may have several of
+FIRST = ("top1", "bleu")  # the metrics that headlines use, where a table has several
 
 
 def compared(results: Sequence[Measurement]) -> list[Comparison]:
-    """The differences between temperatures that a headline mentions and that there are enough seeds to test."""
+    """The differences between temperatures that a headline mentions, if there are enough seeds to test them."""
     found = [_comparison(alike) for alike in _groups(_of_students(results), ("student", "label_smoothing")).values()]
     return [each for each in found if each]
 
@@ -24,9 +24,9 @@ def headline(results: Sequence[Measurement], adjusted: Mapping[Comparison, float
     """Summarise the results of one table, by the same rule for measured and published ones.
 
     Args:
-        results: all of one table.
-        adjusted: p of everything that :func:`compared` finds in these results, adjusted for what the page compares.
-        digits: of accuracy and BLEU.
+        results: all results of one table.
+        adjusted: p of each comparison that :func:`compared` finds in these results, adjusted for all on the page.
+        digits: digits of accuracy and BLEU.
     """
     metrics = {result.metric for result in results}
     if "entropy" in metrics and metrics & {*FIRST}:
@@ -49,7 +49,7 @@ def headline(results: Sequence[Measurement], adjusted: Mapping[Comparison, float
 
 
 def _of_students(results: Sequence[Measurement]) -> list[Measurement]:
-    """Accuracy and BLEU of students; none beside entropies, where temperatures were matched, not compared."""
+    """Accuracy and BLEU of students; none in tables with entropies, whose temperatures were matched, not compared."""
     if any(result.metric == "entropy" for result in results):
         return []
     return [f for f in results if f.metric in FIRST and f.student and f.temperature is not None]
@@ -82,7 +82,7 @@ def _each(results: Sequence[Measurement], digits: int, about: Callable[[Measurem
 
 
 def _signs(results: Sequence[Measurement]) -> list[str]:
-    """η, mean over targets, and the number of targets with the sign that systematic diffusion predicts."""
+    """η, mean over targets, and the number of targets with the sign that the paper's systematic diffusion predicts."""
     said = []
     for name, alike in _groups(results, ("student", "split")).items():
         words = []
@@ -101,7 +101,7 @@ def _by(results: Sequence[Measurement], fields: Sequence[str], words: Callable[[
 
 
 def _groups(results: Sequence[Measurement], fields: Sequence[str]) -> dict[str, list[Measurement]]:
-    """Results that share ``fields``, by these in words; a field that all results share is left out."""
+    """Group results by ``fields``, with keys in words; a field that all results share is left out of the key."""
     found: dict[str, list[Measurement]] = {}
     for result in results:
         named = [_named(result, name) for name in fields if name == "label_smoothing" or varies(results, name)]

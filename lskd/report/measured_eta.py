@@ -20,7 +20,7 @@ from lskd.report.options import Options
 from lskd.report.representation_files import RepresentationFiles
 
 RESAMPLES = 1000
-TARGETS = 30  # without --sets, data of more classes have no η: which targets, a reader has to say
+TARGETS = 30  # without --sets, η is not measured on data with more classes: the user has to choose the targets
 
 Interval = tuple[float, float]
 RunPairs = Sequence[tuple[Run, Run]]
@@ -31,15 +31,15 @@ class TargetEta:
     """η of one target class.
 
     Attributes:
-        name: of the class.
-        similar_names: of the classes in S1.
-        found: an index for each pair of students.
+        name: name of the class.
+        similar_names: names of the classes in S1.
+        found: the diffusion index for each pair of students.
         similar: η(S1), mean over pairs, a fraction.
         dissimilar: η(S2) likewise.
-        similar_interval: in %, the interval of a single pair or ± σ over several; None where there is none.
+        similar_interval: in %, the interval for a single pair or ± σ over several; None if there is none.
         dissimilar_interval: likewise.
         whiskers: what the intervals are, in words.
-        p_isotropic: of isotropic change; None where it was not tested.
+        p_isotropic: p of the test against isotropic change; None if it was not tested.
     """
 
     name: str
@@ -54,7 +54,7 @@ class TargetEta:
 
     @classmethod
     def of(cls, names: Sequence[str], measured: EtaMeasurement, found: Sequence[DiffusionIndex]) -> "TargetEta":
-        """From the indices of one target; ``names`` are those of all classes."""
+        """Summarise the indices of one target; ``names`` are those of all classes."""
         target = found[0].target
         similar = over_seeds([each.eta_similar for each in found])
         dissimilar = over_seeds([each.eta_dissimilar for each in found])
@@ -75,7 +75,7 @@ class TargetEta:
 
     @property
     def ends(self) -> list[float]:
-        """Everything that is drawn, in %."""
+        """All values that are drawn, in %, for the limits of an axis."""
         intervals = (self.similar_interval or (), self.dissimilar_interval or ())
         return [100 * self.similar, 100 * self.dissimilar, *intervals[0], *intervals[1]]
 
@@ -85,10 +85,10 @@ class MeasuredEta:
     """η of the students of one teacher on one split.
 
     Attributes:
-        rows: of each target.
-        p_isotropic: of isotropic change, all targets together; None where there is no such test.
+        rows: η of each target.
+        p_isotropic: p of the test against isotropic change, all targets together; None if it was not tested.
         notes: what was left out or corrected for, a sentence each.
-        files: the students'.
+        files: the students' representation files.
     """
 
     rows: Sequence[TargetEta]
@@ -102,10 +102,10 @@ class Diffusion:
     """η of a study's students.
 
     Attributes:
-        etas: by split, then by α; validation first.
-        undefined: by split and α, why there is none.
-        sets_file: the file of S1 and S2; None where they are by feature distance.
-        missing: what is not there, and how it would be made, where nothing was measured.
+        etas: η by split, validation first, then by α.
+        undefined: why η is not defined, by split and α.
+        sets_file: the file of S1 and S2; None if they were chosen by feature distance.
+        missing: if nothing was measured, what is missing, and how to make it.
     """
 
     etas: Mapping[str, Mapping[float | None, MeasuredEta]] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class Diffusion:
 
 
 def measure_diffusion(files: RepresentationFiles, options: Options) -> Diffusion:
-    """η between two temperatures, for each split and each α of the teacher."""
+    """Measure η between two temperatures, for each split and each α of the teacher."""
     study, (first, second) = files.study, (options.first, options.second)
     pairs = {alpha: found for alpha in study.smoothings if (found := _pairs(study, alpha, first, second))}
     if not pairs:
@@ -145,7 +145,7 @@ def measure_diffusion(files: RepresentationFiles, options: Options) -> Diffusion
 
 
 def _pairs(study: Study, alpha: float | None, first: float, second: float) -> list[tuple[Run, Run]]:
-    """Students at both temperatures that share teacher and seed."""
+    """Pairs of students at the two temperatures with the same teacher and seeds."""
     later = {pair(run): run for run in study.students.get((alpha, second), [])}
     return [(run, later[pair(run)]) for run in study.students.get((alpha, first), []) if pair(run) in later]
 
@@ -153,7 +153,7 @@ def _pairs(study: Study, alpha: float | None, first: float, second: float) -> li
 def _recorded(
     files: RepresentationFiles, split: str, pairs: Mapping[float | None, RunPairs]
 ) -> dict[float | None, list[tuple[Run, Run]]]:
-    """Of the pairs those whose representations are there."""
+    """The pairs that both have a representation file of the split."""
     there = {
         alpha: [each for each in found if all(split in files.splits_of(run) for run in each)]
         for alpha, found in pairs.items()
@@ -162,7 +162,7 @@ def _recorded(
 
 
 def _sets_by_distance(files: RepresentationFiles) -> Mapping[int, ClassSets] | Missing:
-    """S1 and S2 of every class by the least smoothed teacher, or what would make them."""
+    """S1 and S2 of every class by feature distance in the least smoothed teacher, or how to provide them."""
     if files.study.first.kind == "translation" or len(files.class_names) > TARGETS:
         source = files.reference[0] if files.reference else "TEACHER.representations.safetensors"
         words = " --words --least 50" if files.study.first.kind == "translation" else ""
@@ -185,7 +185,7 @@ def _measured(
     """η of pairs of students on a split.
 
     Raises:
-        InputError: it is not defined, or the given sets were chosen in one of the students.
+        InputError: η is not defined, or the given sets were chosen in one of the students.
     """
     pairs = [(files.read(one, split), files.read(other, split)) for one, other in both]
     if sets_file is not None and (origin := read_origin(sets_file)):
@@ -202,5 +202,5 @@ def _deviation(spread: Spread) -> Interval | None:
 
 
 def _percent(interval: Interval | None) -> Interval | None:
-    """An interval of fractions in %; None where resamples left an end undefined."""
+    """An interval of fractions in %; None if an end is undefined."""
     return None if interval is None or not np.isfinite(interval).all() else (100 * interval[0], 100 * interval[1])

@@ -9,17 +9,17 @@ from lskd.io.errors import input_error
 
 @dataclass(frozen=True)
 class Options:
-    """What a reader may choose.
+    """The options of a page of runs.
 
     Attributes:
-        sets: JSON files of S1 and S2, as ``lskd similar --output`` writes; for data whose classes none of them names,
-            by feature distance.
-        classes: three for the projection, two similar ones first; when None the first target of the sets with the
-            first of its similar and of its dissimilar classes, or by feature distance.
+        sets: JSON files of S1 and S2, as ``lskd similar --output`` writes them; for data whose classes are in none of
+            them, S1 and S2 are chosen by feature distance.
+        classes: three classes for the projection, the two similar ones first; when None the first target of the sets
+            with the first of its similar and of its dissimilar classes, or classes chosen by feature distance.
         first: T1 of η.
         second: T2 of η, above ``first``.
-        title: of the page.
-        introduction: a paragraph below it; empty for none.
+        title: title of the page.
+        introduction: a paragraph below the title; empty for none.
 
     Raises:
         InputError: ``second`` is not above ``first``.

@@ -1,4 +1,4 @@
-"""The models and data that results come from, according to the files that the results were read from."""
+"""Describe the data and models of results, according to the files from which the results were read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -6,7 +6,7 @@ from lskd.paper.published import Measurement
 from lskd.paper.table_layout import constants, varies
 
 UNKNOWN = "data not recorded"
-WITHOUT_DATA = "last-layer"  # in the place of a split: weights alone, no images
+WITHOUT_DATA = "last-layer"  # in place of a split: only weights were used, no images
 
 
 def of_measurements(results: Sequence[Measurement]) -> list[str]:
@@ -22,14 +22,14 @@ def of_measurements(results: Sequence[Measurement]) -> list[str]:
 
 
 def described(results: Sequence[Measurement]) -> str:
-    """What all results of a table have in common, and their data and models where that leaves them out."""
+    """What all results of a table have in common, and their data and models if these are not part of it."""
     named = all((result.data or result.split == WITHOUT_DATA) and _model(result) for result in results)
     origins = [] if named and not varies(results, "data") else of_measurements(results)
     return ", ".join(filter(None, [constants(results), "; ".join(origins)]))
 
 
 def of_drawing(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """Data, models and splits of the numbers of a drawing; what is not text is left out."""
+    """Data, models and splits of a drawing's numbers, each combination once; values that are not text are left out."""
     return _described((_text(row.get("data")), _text(row.get("model")), _text(row.get("split"))) for row in rows)
 
 

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Line = TypeVar("Line")
-ASIDE = 1.05  # how far, as a factor of T, the error bars of one series are from those of the next
+ASIDE = 1.05  # the factor of T by which the error bars of one series are shifted from those of the next
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points that are joined by a line.
+    """Points joined by a line.
 
     Attributes:
-        label: in the legend.
-        x: above 0.
-        y: as many.
-        error: a half-length for each point's bar, None for none.
+        label: label in the legend.
+        x: values above 0.
+        y: as many values.
+        error: half the length of each point's error bar, None for no bar.
     """
 
     label: str
@@ -39,9 +39,9 @@ class Bars:
     """A bar for each name.
 
     Attributes:
-        label: in the legend.
+        label: label in the legend.
         values: one for each name.
-        intervals: low and high ends for each, None for none.
+        intervals: low and high ends for each, None for no interval.
     """
 
     label: str
@@ -50,7 +50,7 @@ class Bars:
 
 
 def in_drawings(every: Sequence[Line]) -> list[Sequence[Line]]:
-    """Split series, or what they are made of, into as many for each drawing of :func:`lines` as can be told apart."""
+    """Split series, or the data for them, into drawings of :func:`lines` in which all lines can be told apart."""
     most = len(style.COLOURS)
     return [every[start : start + most] for start in range(0, len(every), most)]
 
@@ -62,14 +62,14 @@ def lines(
     level: tuple[float, str] | None = None,
     least_span: float = 0.0,
 ) -> "Figure":
-    """Draw lines over a logarithmic axis whose ticks are the points'.
+    """Draw lines over a logarithmic x axis with a tick at each point.
 
     Args:
-        series: at most seven, each with a colour, a marker and a dash of its own.
-        x_title: of the axis.
-        y_title: of the axis, with the unit.
-        level: a height to be marked by a thin line, and its name.
-        least_span: how much of y there is at least.
+        series: at most seven, each with its own colour, marker and dash.
+        x_title: title of the x axis.
+        y_title: title of the y axis, with the unit.
+        level: a y value to be marked by a thin line, and its name.
+        least_span: the least range of the y axis.
 
     Raises:
         ValueError: no series, or more than can be told apart.
@@ -82,7 +82,7 @@ def lines(
         axes.set_xscale("log")
         for index, each in enumerate(series):
             errors = [error or 0 for error in each.error] if any(each.error) else None
-            apart = ASIDE ** (index - (len(series) - 1) / 2) if errors else 1  # so that bars do not hide each other
+            apart = ASIDE ** (index - (len(series) - 1) / 2) if errors else 1  # so that error bars do not overlap
             axes.errorbar(
                 [x * apart for x in each.x],
                 each.y,
@@ -115,10 +115,10 @@ def bars(names: Sequence[str], groups: Sequence[Bars], x_title: str, limits: tup
     """Draw horizontal bars about 0, a row for each name, the first on top; groups differ in colour and hatching.
 
     Args:
-        names: of the rows.
+        names: names of the rows.
         groups: at most four.
-        x_title: of the axis, with the unit.
-        limits: of the axis, so that drawings compare.
+        x_title: title of the x axis, with the unit.
+        limits: limits of the x axis, so that drawings can be compared.
 
     Raises:
         ValueError: no name, no group, or more groups than can be told apart.
@@ -156,7 +156,7 @@ def bars(names: Sequence[str], groups: Sequence[Bars], x_title: str, limits: tup
 
 
 def svg(drawing: "Figure") -> Svg:
-    """A matplotlib figure as SVG, the same for the same figure."""
+    """Render a matplotlib figure as SVG; the same figure gives the same text."""
     text = io.StringIO()
     with _page_style():
         drawing.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
@@ -165,7 +165,7 @@ def svg(drawing: "Figure") -> Svg:
 
 
 def _new_drawing(height: float) -> "Figure":
-    """An empty figure as wide as all of a page, so many inches high."""
+    """An empty figure of the width of all drawings on a page, ``height`` inches high."""
     try:
         import matplotlib.figure
     except ImportError:

@@ -1,4 +1,4 @@
-"""Panels of :mod:`lskd.measure.projection` in a grid, as the paper's Figure 1, for the screen and for print."""
+"""Draw panels of :mod:`lskd.measure.projection` in a grid like the paper's Figure 1, for the screen and for print."""
 
 import io
 import os
@@ -27,13 +27,13 @@ CAPTION = (
 
 
 def figure(panels: Sequence[Panel]) -> "Figure":
-    """A grid like Figure 1's: a column for each teacher and student × T, a row for each split × α, training first.
+    """Draw a grid like Figure 1: a column for each teacher and student × T, a row for each split × α, training first.
 
     All panels show the same window and are drawn to the same scale, relative to the distance between similar and
     dissimilar classes (the paper scales each panel on its own, so that sizes cannot be compared); the caption says so.
 
     Args:
-        panels: of the same three classes, at least one.
+        panels: at least one panel, all of the same three classes.
 
     Raises:
         ValueError: no panel, or panels of different classes.
@@ -73,10 +73,10 @@ def figure(panels: Sequence[Panel]) -> "Figure":
 
 
 def write_figure(path: str | os.PathLike[str], drawing: "Figure") -> None:
-    """Write a figure in one step, as its suffix says; the same figure gives the same bytes.
+    """Write a figure in one step, in the format of the path's suffix; the same figure gives the same bytes.
 
     Raises:
-        InputError: another suffix than .svg, .png and .pdf.
+        InputError: a suffix other than .svg, .png and .pdf.
     """
     import matplotlib
 
@@ -84,7 +84,7 @@ def write_figure(path: str | os.PathLike[str], drawing: "Figure") -> None:
     if suffix not in FORMATS:
         raise input_error("figure", path, f"must end in {', '.join(FORMATS)}")
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[suffix]
-    content = io.BytesIO()  # in a full file matplotlib's PDF would trip over itself
+    content = io.BytesIO()  # on a full disk matplotlib's PDF writer would raise a second, misleading error
     with matplotlib.rc_context(style.FIGURE):
         drawing.savefig(content, format=suffix[1:], metadata=undated, dpi=style.PIXELS_PER_INCH_OF_PNG)
     with replacing(path) as beside:
@@ -92,7 +92,7 @@ def write_figure(path: str | os.PathLike[str], drawing: "Figure") -> None:
 
 
 def _grid(panels: Sequence[Panel]) -> list[tuple[int, int]]:
-    """Row and column of each panel; those that would share a place, as seeds do, get columns side by side."""
+    """Row and column of each panel; panels of the same cell, such as several seeds, get columns side by side."""
     taken: Counter[tuple[Hashable, Hashable]] = Counter()
     rows, columns = [], []
     for panel in panels:
@@ -113,7 +113,7 @@ def _draw_panel(axes: "Axes", panel: Panel, scale: float) -> None:
         axes.scatter(x, y, s=7, c=COLOURS[i], marker=MARKERS[i], alpha=0.55, linewidths=0)
     axes.plot(*centroids[[0, 2, 1]].T, color=style.HELP_COLOUR, linewidth=0.8)
     axes.plot(*centroids[:2].T, color=style.EDGE_COLOUR, linewidth=1.6)
-    for i, size in enumerate((110, 100, 190)):  # a triangle has less room for its number
+    for i, size in enumerate((110, 100, 190)):  # a triangle has less space for its number
         x, y = centroids[i]
         axes.scatter(x, y, size, "white", marker=MARKERS[i], edgecolors=COLOURS[i], linewidths=2, zorder=3)
         axes.annotate(str(i + 1), (x, y), ha="center", va="center", weight="bold", fontsize=style.TICK_SIZE, zorder=4)

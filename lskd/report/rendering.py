@@ -1,8 +1,8 @@
-"""Pages from templates: HTML is in ``templates``, colours and layout are in ``style.css``.
+"""Render pages from templates: HTML is in ``templates``, colours and layout are in ``style.css``.
 
-Everything that a template shows is escaped. Drawings are SVG in ``<img>`` as data: several of matplotlib's in one
-document would share ids and a global style, an image is a document of its own, runs nothing whatever it holds, and its
-``alt`` is read everywhere. The page's policy forbids scripts and every request.
+Everything that a template shows is escaped. Drawings are SVG in ``<img>`` with data URLs: several SVGs by matplotlib in
+one document would share ids and a global style, whereas an image is a separate document, runs no scripts, and its
+``alt`` text is supported everywhere. The page's content security policy forbids scripts and all requests.
 """
 
 import base64
@@ -16,12 +16,12 @@ from lskd.report.elements import Section
 
 
 def render(template: str, sections: Sequence[Section], **content: object) -> str:
-    """Render a page, one file that needs nothing but itself.
+    """Render a page as a single self-contained file.
 
     Args:
-        template: of the page, in ``templates``.
-        sections: of the page.
-        content: what else the template shows.
+        template: the page's template in ``templates``.
+        sections: the page's sections.
+        content: further values for the template.
 
     Raises:
         InputError: Jinja is not installed.

@@ -1,4 +1,4 @@
-"""The representation files that lie beside the runs of a page."""
+"""The representation files beside the runs of a page."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -20,20 +20,20 @@ class RepresentationFiles:
     """The representation files of a study's runs, read when they are needed.
 
     Args:
-        study: whose runs they lie beside.
+        study: the study of the runs.
 
     Attributes:
-        paths: by the run's directory, then by split.
-        class_names: that all files share; empty without files.
+        paths: the files by the run's directory, then by split.
+        class_names: the class names, which all files share; empty without files.
 
     Raises:
-        InputError: a file that cannot be read, of other classes than the others, or of another run.
+        InputError: a file cannot be read, has other classes than the others, or is of another run.
     """
 
     def __init__(self, study: Study) -> None:
         self.study = study
         self.paths: dict[Path, dict[str, Path]] = {}
-        self._read = lru_cache(maxsize=4)(read_representations)  # moments of large vocabularies take memory
+        self._read = lru_cache(maxsize=4)(read_representations)  # few, as moments of large vocabularies take memory
         self.class_names: list[str] = []
         for run in study.runs:
             for path in run.representations():
@@ -52,20 +52,20 @@ class RepresentationFiles:
 
     @property
     def splits(self) -> list[str]:
-        """The splits of all files, training last: validation is what is asked for first."""
+        """The splits of all files, training last, as validation matters most."""
         return sorted({split for paths in self.paths.values() for split in paths}, key=_train_last)
 
     def splits_of(self, run: Run) -> list[str]:
-        """The splits of a run's files in the reverse order: training first."""
+        """The splits of a run's files, training first."""
         return sorted(self.paths.get(run.directory, {}), key=_train_last, reverse=True)
 
     def read(self, run: Run, split: str) -> Representations:
-        """Read a run's file of a split that it has."""
+        """Read a run's file of a split, which must exist."""
         return self._read(self.paths[run.directory][split])
 
     @cached_property
     def reference(self) -> tuple[Path, Representations] | None:
-        """The least smoothed teacher's file, of the training split if there: what says which classes are similar."""
+        """The file by which similar classes are chosen: the least smoothed teacher's, of the training split if any."""
         for alpha in self.study.smoothings:
             for run in self.study.teachers.get(alpha, []):
                 if splits := self.paths.get(run.directory):
@@ -77,29 +77,29 @@ class RepresentationFiles:
         """Read S1 and S2 from a file.
 
         Raises:
-            InputError: not such a file, or of other classes.
+            InputError: the file is not valid, or has other classes.
         """
         return read_sets(path, self.class_names)
 
     def fitting_sets(
         self, paths: Sequence[str | os.PathLike[str]]
     ) -> tuple[str | os.PathLike[str], Mapping[int, ClassSets]] | None:
-        """The first file of sets that names these classes, and what it holds; None where none does."""
+        """The first file whose sets are of these classes, with its sets; None if there is none."""
         for path in paths:
             if sets := fitting(self.given_sets, path):
                 return path, sets
         return None
 
     def given_classes(self, names: Sequence[str]) -> list[str]:
-        """The three classes of the projection, as the files name them.
+        """The three classes of the projection, by their names in the files.
 
         Raises:
-            InputError: not a class.
+            InputError: there is no such class.
         """
         return [self.class_names[index] for index in class_indices(names, self.class_names, "--classes")]
 
     def command(self, teacher: bool = False) -> str:
-        """The command that would make the files of a student, or of a teacher."""
+        """The command that makes the files of a student, or of a teacher."""
         every = self.study.teachers if teacher and self.study.teachers else self.study.students
         run = next(iter(every.values()), [self.study.first])[0]
         if run.kind == "vision":
@@ -111,7 +111,7 @@ class RepresentationFiles:
 
 
 def fitting(read: Callable[[Given], Found], given: Given) -> Found | None:
-    """Return ``read(given)``; None where that names classes that are not the files'."""
+    """Return ``read(given)``; None if ``given`` does not fit the files' classes."""
     try:
         return read(given)
     except InputError:

@@ -1,7 +1,7 @@
-"""The page of runs: the answer in words, α × T tables beside the paper's, drawings, and how each result was made.
+"""The page of runs: claims in words, α × T tables beside the paper's, drawings, and how each result was made.
 
-It is made from run records and, where there are some, the representation files beside checkpoints. The same input gives
-the same bytes.
+It is made from run records and, if there are any, the representation files beside checkpoints. The same input gives the
+same bytes.
 """
 
 import os
@@ -35,7 +35,7 @@ def runs_page(places: Sequence[str | os.PathLike[str]], options: Options | None 
         options: see :class:`lskd.report.options.Options`.
 
     Raises:
-        InputError: no run, a record or a representation file that cannot be read, sets or classes that fit no data.
+        InputError: no run, a record or a representation file cannot be read, or sets or classes fit no study.
     """
     options = options or Options()
     runs = find_runs(places)
@@ -59,7 +59,7 @@ def runs_page(places: Sequence[str | os.PathLike[str]], options: Options | None 
 
 
 def _study_section(files: RepresentationFiles, options: Options, eta: Diffusion) -> Section:
-    """All about one study; a part that has nothing to show is None."""
+    """The section of one study; parts with nothing to show are left out."""
     parts = [
         accuracy_section(files.study),
         diffusion_section(files, options, eta),
@@ -72,7 +72,7 @@ def _study_section(files: RepresentationFiles, options: Options, eta: Diffusion)
 
 
 def _check_options(studies: Sequence[RepresentationFiles], options: Options) -> None:
-    """Each file of sets, and the classes, have to fit a study; in the others the page says what is missing."""
+    """Check that each file of sets, and the classes, fit a study; for the others the page says what is missing."""
     with_files = [files for files in studies if files.paths]
     for path in options.sets:
         _check_option("--sets", path, [partial(files.given_sets, path) for files in with_files])
@@ -82,7 +82,7 @@ def _check_options(studies: Sequence[RepresentationFiles], options: Options) -> 
 
 
 def _check_option(name: str, value: object, reads: Sequence[Callable[[], object]]) -> None:
-    """At least one of ``reads``, one for each study with files, has to succeed."""
+    """Check that at least one of ``reads``, which has one for each study with files, succeeds."""
     if not reads:
         raise input_error(name, value, "must have representation files to be used on: none is beside these runs")
     errors = []

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_PANELS = 60  # beyond, nobody reads them, and drawing takes minutes
+MOST_PANELS = 60  # more would be unreadable, and take minutes to draw
 
 
 @dataclass(frozen=True)
 class SoftOutputs:
-    """The mean outputs of one class, or of the classes that a model takes it for.
+    """The mean soft outputs of the samples of one class, for the classes with the largest outputs.
 
     Attributes:
-        title: the class, and the model where there are several.
-        temperatures: ascending, each T of which there are outputs.
-        names: of the classes shown, the largest mean output at the lowest T first.
+        title: the class, and the model if there are several.
+        temperatures: the temperatures of the outputs, ascending.
+        names: names of the classes shown, the largest mean output at the lowest T first.
         means: (temperatures, names) probabilities.
-        own: the place of the class itself in ``names``, None where it is not among them.
+        own: the position of the class itself in ``names``; None if it is not among them.
     """
 
     title: str
@@ -39,14 +39,14 @@ class SoftOutputs:
 def largest(
     title: str, label: int, class_names: Sequence[str], means: Mapping[float, NDArray[np.float64]], top: int
 ) -> SoftOutputs:
-    """The ``top`` classes by their mean output at the lowest temperature.
+    """Select the ``top`` classes by their mean output at the lowest temperature.
 
     Args:
-        title: of the row of panels.
+        title: title of the row of panels.
         label: the index of the class whose samples' outputs these are.
-        class_names: K of them.
-        means: by temperature, (K,) mean probabilities.
-        top: how many to show.
+        class_names: the K class names.
+        means: (K,) mean probabilities by temperature.
+        top: how many classes to show.
     """
     temperatures = sorted(means)
     best = np.argsort(-means[temperatures[0]], kind="stable")[:top].tolist()
@@ -56,16 +56,16 @@ def largest(
 
 
 def soft_output_figure(rows: Sequence[SoftOutputs]) -> "Figure":
-    """A row of panels for each class, one for each T, lowest first; all panels have one logarithmic axis.
+    """Draw a row of panels for each class, one for each T, lowest first; all panels share one logarithmic axis.
 
-    The scale is logarithmic since probabilities at T = 1 are often less than a hundredth of the first. The class itself
-    is hatched, and each bar has its value.
+    The scale is logarithmic since probabilities at T = 1 are often less than a hundredth of the largest. The class
+    itself is hatched, and each bar is labelled with its value.
 
     Args:
-        rows: at least one, all of the same temperatures.
+        rows: at least one, all with the same temperatures.
 
     Raises:
-        ValueError: none, or more panels than can be read.
+        ValueError: no rows, or more panels than can be read.
     """
     panels = sum(len(row.temperatures) for row in rows)
     if not 1 <= panels <= MOST_PANELS:
@@ -94,7 +94,7 @@ def soft_output_figure(rows: Sequence[SoftOutputs]) -> "Figure":
 
 def _panel(axes: "Axes", row: SoftOutputs, means: NDArray[np.float64], decades: int) -> None:
     places, low = range(len(row.names)), 10.0 ** (decades - 0.3)
-    # A probability of 0, which rounding can make, has no place on the axis: no bar, and its value says so.
+    # A probability of 0, which rounding can cause, is not on the logarithmic axis: it has no bar, only its value.
     bars = axes.barh(
         places, np.maximum(means, low), color=style.COLOURS[0], height=0.7, edgecolor=style.EDGE_COLOUR, linewidth=0.6
     )

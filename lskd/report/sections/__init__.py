@@ -1,1 +1,1 @@
-"""The sections of the pages: a module gathers the data of one, its template in ``templates/sections`` shows them."""
+"""Sections of pages: each module gathers the data of one section; its template in ``templates/sections`` shows it."""

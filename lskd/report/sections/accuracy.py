@@ -1,4 +1,4 @@
-"""Accuracy or BLEU by α and T: the table of the runs beside the paper's, and both as lines against T."""
+"""Accuracy or BLEU by α and T: the table of these runs beside the paper's, and line plots of both against T."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from lskd.records.studies import Study, at, number, smoothing, spread
 from lskd.report.elements import Cell, Drawing, Head, Missing, Section, Table
 from lskd.report.plots import Series, in_drawings, lines, svg
 
-# Where the paper has not these data: a table of its own data that is nearest in kind, and its student.
+# If the paper does not have these data: its table that is nearest in kind, and the student in it.
 NEAREST = {"vision": ("2B", "ResNet-18"), "translation": ("5", "Transformer")}
-LEAST_SPAN = 4.0  # points of accuracy or BLEU on the axis, so that small differences look small
+LEAST_SPAN = 4.0  # least range of the axis in points of accuracy or BLEU, so that small differences look small
 UNSCORED = "no result: lskd nmt score makes BLEU, the validation after the last epoch of a training makes accuracy"
 TITLES = {"top1": "top-1 %", "top5": "top-5 %", "bleu": "BLEU"}
 
@@ -23,13 +23,13 @@ class AccuracySection(Section):
     """Accuracy or BLEU of a study.
 
     Attributes:
-        scores: of teachers and students; None without students.
-        without_teacher: the student's model without a teacher, a sentence for each α of its labels.
-        signatures: sacreBLEU's.
-        score_notes: what the scores are of.
+        scores: scores of teachers and students; None without students.
+        without_teacher: results of the student's model without a teacher, a sentence for each α of its labels.
+        signatures: sacreBLEU's signatures.
+        score_notes: on which text the scores were computed.
         published: the paper's table; None without students.
-        relation: what the paper's table has to do with these runs.
-        drawings: scores against T, these runs' and the paper's.
+        relation: how the paper's table relates to these runs.
+        drawings: scores against T, of these runs and of the paper.
     """
 
     template = "accuracy.html"
@@ -43,7 +43,7 @@ class AccuracySection(Section):
 
 
 def accuracy_section(study: Study) -> AccuracySection:
-    """The α × T table beside the paper's, and both as lines against T."""
+    """The α × T table beside the paper's, and line plots of both against T."""
     theirs, relation = neighbours(study) if study.students else ([], "")
     return AccuracySection(
         title="BLEU" if study.first.kind == "translation" else "Accuracy",
@@ -58,7 +58,7 @@ def accuracy_section(study: Study) -> AccuracySection:
 
 
 def _own_table(study: Study) -> Table:
-    """The table of the runs, with their warnings as footnotes."""
+    """The table of these runs, with their warnings as footnotes."""
     first = study.metrics[0]
     places = [(alpha, T) for alpha in study.smoothings for T in (None, *study.temperatures)]
     sizes = {each.n for place in places if (each := study.spread(*place, first.key))}
@@ -85,7 +85,7 @@ def _own_table(study: Study) -> Table:
 
 
 def _of_this(warning: str, T: float | None) -> str:
-    """A warning that names T, so that those of different T are one note."""
+    """Replace T in a warning by "this T", so that warnings for different T become one note."""
     return warning if T is None else warning.replace(f"T = {T:g} ", "this T ", 1)
 
 
@@ -99,7 +99,7 @@ def _without_teacher(study: Study) -> list[str]:
 
 
 def neighbours(study: Study) -> tuple[list[Measurement], str]:
-    """The published results of the same data and models, else those nearest in kind; and what they are, in words."""
+    """The published results of the same data and models, else those nearest in kind; and their relation, in words."""
     metrics = [metric.published for metric in study.metrics if metric.published]
     teacher, student = (name.partition(",")[0] for name in (study.teacher or "", study.first.model))
     for alpha, T in study.students:
@@ -154,7 +154,7 @@ def _table(
     metrics: Sequence[Metric],
     cell: Callable[[float | None, float | None, Metric], Cell],
 ) -> Table:
-    """A row for the teacher and one for each T of its student, a column for each α and metric."""
+    """A table with a row for the teacher and one for each T of its students, and a column for each α and metric."""
     heads: list[list[str | Head]] = [["", *(Head(smoothing(alpha), len(metrics)) for alpha in smoothings)]]
     if len(metrics) > 1:
         heads.append(["", *(metric.title for _ in smoothings for metric in metrics)])
@@ -166,7 +166,7 @@ def _table(
 
 
 def _own_lines(study: Study) -> list[Drawing] | list[Missing]:
-    """A line for each α of the teacher, as many in a drawing as can be told apart."""
+    """Line plots with a line for each α of the teacher, as many in a drawing as can be told apart."""
     key, results = study.metrics[0].key, dict[float | None, list[tuple[float, Spread]]]()
     for alpha in study.smoothings:
         every = [(T, study.spread(alpha, T, key)) for T in study.temperatures]
@@ -227,7 +227,7 @@ def _published_lines(results: Sequence[Measurement]) -> Drawing:
 
 
 def _alt(what: str, series: Sequence[Series]) -> str:
-    """Lines against T in words."""
+    """Alternative text for lines against T."""
     each = (
         f"{one.label}: " + ", ".join(f"{y:.2f} at {at(x)}" for x, y in zip(one.x, one.y, strict=True)) for one in series
     )

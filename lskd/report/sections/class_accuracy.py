@@ -8,7 +8,7 @@ from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, at, number, signed, smoothing
 from lskd.report.elements import Section, Table
 
-CLASSES_SHOWN = 30  # all of so many; of more, those that changed most
+CLASSES_SHOWN = 30  # if there are more classes, those that changed most are shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class ClassAccuracySection(Section):
 
 
 def class_accuracy_section(study: Study, base: float) -> ClassAccuracySection | None:
-    """Accuracy of each class at ``base``, else the lowest T, and its changes; None without students of images."""
+    """Accuracy of each class at T = ``base``, or else the lowest T, and its changes; None without image students."""
     if study.first.kind == "translation" or not study.students:
         return None
     tables = [table for alpha in study.smoothings if (table := _changes(study, alpha, base))]
@@ -53,12 +53,12 @@ def _changes(study: Study, alpha: float | None, base: float) -> Table | None:
 
 
 def _with_classes(runs: Sequence[Run]) -> list[dict[str, float | None]]:
-    """The accuracies by class of those runs that have any: one that was interrupted early has none."""
+    """The accuracies by class of the runs that have them: a run that was interrupted early has none."""
     return [found for run in runs if (found := run.metrics.get("classwise"))]
 
 
 def _over_seeds(runs: Sequence[dict[str, float | None]]) -> dict[str, Spread]:
-    """Of the classes that every run has."""
+    """The spread over seeds for each class that every run has."""
     spreads = {}
     for name in runs[0] if runs else ():
         values = [value for run in runs if (value := run.get(name)) is not None]

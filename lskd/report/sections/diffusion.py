@@ -27,10 +27,10 @@ class DiffusionSection(Section):
     """η of a study's students.
 
     Attributes:
-        missing: why there is no η.
-        sets_file: the file of S1 and S2; None where they are by feature distance.
+        missing: why there is no η; None if there is.
+        sets_file: the file of S1 and S2; None if they were chosen by feature distance.
         undefined: where η is not defined, a sentence each.
-        splits: what was measured.
+        splits: η on each split.
     """
 
     template = "diffusion.html"
@@ -41,7 +41,7 @@ class DiffusionSection(Section):
 
 
 def diffusion_section(files: RepresentationFiles, options: Options, found: Diffusion) -> DiffusionSection | None:
-    """Bars, intervals and p of what was measured; None without students."""
+    """Bars, intervals and p of the measured η; None without students."""
     if not files.study.students:
         return None
     return DiffusionSection(
@@ -57,7 +57,7 @@ def diffusion_section(files: RepresentationFiles, options: Options, found: Diffu
 
 
 def _of_split(files: RepresentationFiles, split: str, etas: Mapping[float | None, MeasuredEta]) -> EtaOfSplit:
-    """A table of means and a drawing for each α, all on one scale."""
+    """A table of means and a drawing for each α, all with the same axis limits."""
     title = files.study.title
     notes = [f"η on {split}, {smoothing(alpha)}: {note}" for alpha, eta in etas.items() for note in eta.notes]
     summary = [
@@ -85,7 +85,7 @@ def _of_split(files: RepresentationFiles, split: str, etas: Mapping[float | None
 
 
 def _drawing(what: str, rows: Sequence[TargetEta], limits: Interval, files: Sequence[str]) -> Drawing:
-    """Bars of all targets, with their values as a table."""
+    """Bars for all targets, with a table of their values."""
     whiskers = rows[0].whiskers
     groups = [
         Bars("similar, S1", [100 * row.similar for row in rows], [row.similar_interval for row in rows]),
@@ -105,7 +105,7 @@ def _drawing(what: str, rows: Sequence[TargetEta], limits: Interval, files: Sequ
 
 
 def _about(rows: Sequence[TargetEta]) -> str:
-    """What the whiskers are."""
+    """Explain the whiskers."""
     whiskers = rows[0].whiskers
     if whiskers == "–":
         return "No intervals: too few features were kept"
@@ -114,7 +114,7 @@ def _about(rows: Sequence[TargetEta]) -> str:
 
 
 def _cells(row: TargetEta) -> list[str | Cell]:
-    """A row of the table."""
+    """The cells of a table row."""
     cells: list[str | Cell] = [row.name, Cell(", ".join(row.similar_names), prose=True)]
     for value, interval in ((row.similar, row.similar_interval), (row.dissimilar, row.dissimilar_interval)):
         cells += [signed(100 * value), "–" if interval is None else " to ".join(map(signed, interval))]

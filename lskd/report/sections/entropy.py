@@ -14,13 +14,13 @@ from lskd.report.elements import Drawing, Missing, Section, Table
 from lskd.report.plots import Series, in_drawings, lines, svg
 from lskd.report.representation_files import RepresentationFiles
 
-LIMIT = 4000  # samples, evenly spread, whose outputs make an entropy curve where none is stored
+LIMIT = 4000  # evenly spaced samples from which an entropy curve is computed
 TEMPERATURES = (0.5, 1, 2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EntropySection(Section):
-    """A line for each teacher, and ln K, in as many drawings as it takes; or why there is none."""
+    """A line for each teacher, and ln K, in as many drawings as needed; or why there is none."""
 
     template = "entropy.html"
     drawings: Sequence[Drawing | Missing]
@@ -46,7 +46,7 @@ def entropy_section(files: RepresentationFiles) -> EntropySection | None:
 
 @dataclass(frozen=True)
 class _Entropies:
-    """Of a teacher: the sums, the file they are from, the samples they are over."""
+    """Entropies of a teacher: the sums, the file they are from, and over which samples they were taken."""
 
     sums: EntropySums
     path: Path
@@ -54,7 +54,7 @@ class _Entropies:
 
 
 def _stored(files: RepresentationFiles, run: Run) -> _Entropies | None:
-    """Those that a file keeps over all samples, of the training split if it is there."""
+    """The entropies stored in a file, over all samples, of the training split if there."""
     for split in files.splits_of(run):
         each = files.read(run, split)
         if len(each.entropy):
@@ -65,7 +65,7 @@ def _stored(files: RepresentationFiles, run: Run) -> _Entropies | None:
 
 
 def _curve(files: RepresentationFiles, run: Run) -> _Entropies | None:
-    """Those of features that were kept, of a split where all were if there is one, at more temperatures."""
+    """Entropies at more temperatures, from kept features, of a split of which all were kept if there is one."""
     there = [(split, files.read(run, split)) for split in files.splits_of(run)]
     there = [(split, each) for split, each in there if each.weight is not None and len(each.labels)]
     if not there:
@@ -80,7 +80,7 @@ def _curve(files: RepresentationFiles, run: Run) -> _Entropies | None:
 
 
 def _drawing(title: str, entropies: Sequence[tuple[str, Sequence[_Entropies]]], classes: int) -> Drawing:
-    """Of each teacher the last of its entropies as a line; a table of all."""
+    """Draw the last of each teacher's entropies as a line, with a table of all."""
     series, drawn, rows = [], [], []
     for teacher, found in entropies:
         series.append(Series(teacher, found[-1].sums.temperatures.tolist(), found[-1].sums.mean().tolist()))

@@ -1,4 +1,4 @@
-"""A figure of the paper drawn anew, with its numbers as tables and in words."""
+"""A redrawn figure of the paper, with its numbers in tables and in words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from lskd.report.contents import Experiment, RedrawnFigure, Value
 from lskd.report.elements import Cell, Drawing, Section, Table
 from lskd.report.origins import of_drawing
 
-WIDE = 480  # pixels: what is wider than our own drawings is not shrunk on a small screen but scrolls
-LONG = 40  # characters: what is longer may break into lines
-ROWS_IN_WORDS = 12  # of a drawing's numbers, for those who do not see it
+WIDE = 480  # pixels; wider drawings than this, unlike most of ours, scroll on a small screen instead of being shrunk
+LONG = 40  # characters; a longer text may break into lines
+ROWS_IN_WORDS = 12  # of a drawing's numbers in its alternative text
 COLUMNS = {
     "label_smoothing": "α",
     "temperature": "T",
@@ -22,7 +22,7 @@ Row = Mapping[str, Value]
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentDrawingSection(Section):
-    """A figure of the paper: which data and models it is of (``origins``), what the paper's shows, deviations."""
+    """A redrawn figure of the paper: its data and models (``origins``), what the paper's shows, and deviations."""
 
     template = "experiment_drawing.html"
     experiment: Experiment
@@ -33,7 +33,7 @@ class ExperimentDrawingSection(Section):
 
 
 def experiment_drawing_section(experiment: Experiment, redrawn: RedrawnFigure) -> ExperimentDrawingSection:
-    """The drawing, its numbers as tables and in words, and what the paper's shows."""
+    """The drawing, its numbers in tables and in words, and what the paper's figure shows."""
     name = experiment.name
     origins = "; ".join(of_drawing(redrawn.rows))
     drawing = Drawing(
@@ -55,7 +55,7 @@ def experiment_drawing_section(experiment: Experiment, redrawn: RedrawnFigure) -
 
 
 def _tables(name: str, rows: Sequence[Row]) -> list[Table]:
-    """A table for rows of the same columns each."""
+    """One table for each set of rows with the same columns."""
     alike: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         alike.setdefault(tuple(row), []).append(row)
@@ -87,7 +87,7 @@ def _cell(value: Value) -> Cell:
 
 
 def _in_words(rows: Sequence[Row]) -> str:
-    """The numbers in a sentence a row: what `lskd project` and `lskd entropy` write, else each value with its name."""
+    """The numbers in words: those that `lskd project` and `lskd entropy` write, else each value with its name."""
     chosen = [row for row in rows if "outputs" in row] or list(rows)
     words = "; ".join(map(_row_in_words, chosen[:ROWS_IN_WORDS]))
     more = len(chosen) - ROWS_IN_WORDS

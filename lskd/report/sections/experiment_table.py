@@ -1,4 +1,4 @@
-"""A table of the paper: what was measured of it beside what was printed, and drawings of what was measured."""
+"""A table of the paper: measured results beside the published ones, and drawings of the measured ones."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from lskd.report.origins import described, of_measurements
 from lskd.report.plots import Bars, Series, bars, in_drawings, lines, svg
 from lskd.report.sections.accuracy import LEAST_SPAN
 
-MEASURED_DIGITS = 2  # of accuracy and BLEU: the third is never worth anything over a few seeds
+MEASURED_DIGITS = 2  # of accuracy and BLEU: a third is meaningless with few seeds
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentTableSection(Section):
-    """A table of the paper: which data and models were measured (``origins``), both tables, drawings, deviations."""
+    """A table of the paper: the data and models measured (``origins``), both tables, drawings, and deviations."""
 
     template = "experiment_table.html"
     experiment: Experiment
@@ -34,7 +34,7 @@ class ExperimentTableSection(Section):
 
 
 def experiment_table_section(experiment: Experiment, result: Result) -> ExperimentTableSection:
-    """What was measured of a table, beside what was printed."""
+    """The measured results of a table, beside the published ones."""
     printed, scale = published(result.table), f", scale {result.scale}" if result.scale else ""
     about = described(result.rows)
     return ExperimentTableSection(
@@ -50,7 +50,7 @@ def experiment_table_section(experiment: Experiment, result: Result) -> Experime
 
 
 def _table(caption: str, results: Sequence[Measurement], like: Sequence[Measurement], digits: int) -> Table:
-    """Results as the paper lays ``like`` out, their flags as footnotes."""
+    """A table of results with the layout of ``like`` in the paper, and flags as footnotes."""
     layout = grid(results, like)
     rows: list[list[str | Cell]] = []
     for names, cells in layout.rows:
@@ -62,7 +62,7 @@ def _table(caption: str, results: Sequence[Measurement], like: Sequence[Measurem
 
 
 def _named(name: str, value: str | float) -> str:
-    """What names a row: a model or a class by itself, α and T with their letter."""
+    """A row's name: a model or a class by itself, α and T with their symbol."""
     if name in ("label_smoothing", "temperature"):
         return WORDS[name].format(value).replace(" = ", "\u00a0=\u00a0")
     return str(value)
@@ -74,7 +74,7 @@ def _text(result: Measurement, digits: int) -> str:
 
 
 def _drawings(results: Sequence[Measurement], files: Sequence[str]) -> Iterable[Drawing]:
-    """Accuracy and BLEU against T, η as bars; of each student."""
+    """Drawings for each student: lines of accuracy or BLEU against T, or bars of η."""
     metrics = {row.metric for row in results}
     for student in dict.fromkeys(row.student for row in results if row.student):
         rows = [row for row in results if row.student == student]
@@ -85,7 +85,7 @@ def _drawings(results: Sequence[Measurement], files: Sequence[str]) -> Iterable[
 
 
 def _lines(student: str, rows: Sequence[Measurement], files: Sequence[str]) -> Iterable[Drawing]:
-    """A line for each α of the teacher, as many in a drawing as can be told apart; none of a single T."""
+    """A line for each α of the teacher, as many in a drawing as can be told apart; nothing for a single T."""
     if len({row.temperature for row in rows}) < 2:
         return
     smoothings = list(dict.fromkeys(row.label_smoothing for row in rows))
@@ -111,7 +111,7 @@ def _lines(student: str, rows: Sequence[Measurement], files: Sequence[str]) -> I
 
 
 def _bars(student: str, rows: Sequence[Measurement], files: Sequence[str]) -> Iterable[Drawing]:
-    """Bars of η(S1) and η(S2) for each target, at most two splits a drawing."""
+    """Bars of η(S1) and η(S2) for each target, at most two splits per drawing."""
     splits = list(dict.fromkeys(row.split for row in rows))
     values = {(row.split, row.metric.endswith("dissimilar"), row.target_class): row for row in rows}
     what = f"η of {student} in % for each target class, measured ({'; '.join(of_measurements(rows))})"

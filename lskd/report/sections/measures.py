@@ -15,7 +15,7 @@ from lskd.report.elements import Cell, Drawing, Section, Table
 from lskd.report.plots import Series, in_drawings, lines, svg
 from lskd.report.representation_files import RepresentationFiles
 
-LIMIT = 10_000  # samples, evenly spread, whose outputs are measured
+LIMIT = 10_000  # evenly spaced samples whose outputs are measured
 ELEMENTS = 2**25  # logits in memory at once
 
 
@@ -25,8 +25,8 @@ class MeasuresSection(Section):
 
     Attributes:
         notes: what could not be measured, a sentence each.
-        tables: of measures, and of the teachers' non-target probability.
-        drawings: none without students whose outputs were measured; several where one cannot show every teacher's α.
+        tables: the measures, and the teachers' non-target probability.
+        drawings: ECE against T; none without measured students, several if one cannot show every teacher's α.
     """
 
     template = "measures.html"
@@ -37,7 +37,7 @@ class MeasuresSection(Section):
 
 @dataclass(frozen=True)
 class _Measured:
-    """The measures of a run on one split; None where its file cannot give them."""
+    """The measures of a run on one split; None for those that its file does not allow."""
 
     path: Path
     collapse: NeuralCollapse
@@ -55,12 +55,12 @@ class _Group:
 
     @property
     def name(self) -> str:
-        """In words."""
+        """The group's name, in words."""
         role = "teacher" if self.temperature is None else "student"
         return f"{role}, {smoothing(self.alpha)}" + ("" if self.temperature is None else f", {at(self.temperature)}")
 
     def spread(self, value: Callable[[_Measured], float | None]) -> Spread | None:
-        """A measure over the runs that have it."""
+        """The spread of a measure over the runs that have it."""
         values = [each for run in self.runs if (each := value(run)) is not None]
         return over_seeds(values) if values else None
 
@@ -99,7 +99,7 @@ COLUMNS: tuple[tuple[str, int, Value], ...] = (
 
 
 def measures_section(files: RepresentationFiles) -> MeasuresSection | None:
-    """The measures of every run with a representation file; None where there is no file."""
+    """The measures of every run with a representation file; None if there are no files."""
     if not files.paths:
         return None
     notes: dict[str, None] = {}
@@ -116,7 +116,7 @@ def measures_section(files: RepresentationFiles) -> MeasuresSection | None:
 
 
 def _groups(files: RepresentationFiles, split: str, notes: dict[str, None]) -> Iterator[_Group]:
-    """What was measured of teachers and their students, by α."""
+    """Yield the measures of teachers and their students, by α."""
     study = files.study
     for alpha in study.smoothings:
         places = [(None, study.teachers.get(alpha, []))]
@@ -141,7 +141,7 @@ def _measured(files: RepresentationFiles, run: Run, split: str, notes: dict[str,
 def _fidelity(
     files: RepresentationFiles, run: Run, split: str, student: Representations, notes: dict[str, None]
 ) -> FidelityMeasures | None:
-    """To the student's own teacher; None where its file is not there, or is not of the same samples."""
+    """Fidelity to the student's own teacher; None if the teacher's file is missing or has other samples."""
     for teacher in files.study.teachers.get(run.label_smoothing, []):
         if is_teacher(teacher, run) and split in files.paths.get(teacher.directory, {}):
             try:
@@ -155,12 +155,12 @@ def _fidelity(
 
 
 def _few(representations: Representations) -> Representations:
-    """At most :data:`LIMIT` of the kept samples, whose logits fit in memory."""
+    """At most :data:`LIMIT` of the kept samples, fewer if their logits would take too much memory."""
     return representations.thinned(max(1, min(LIMIT, ELEMENTS // len(representations.class_names))))
 
 
 def _tables(title: str, split: str, groups: Sequence[_Group]) -> list[Table]:
-    """Measures by run, in columns, and the teachers' non-target probability by T."""
+    """A table with a row for each group and a column for each measure, and one of the non-target probability by T."""
     rows: list[list[str | Cell]] = []
     for group in groups:
         cells = [_number(group.spread(value), digits) for _, digits, value in COLUMNS]
@@ -193,7 +193,7 @@ def _number(value: Spread | None, digits: int) -> str:
 
 
 def _drawings(title: str, split: str, groups: Sequence[_Group]) -> list[Drawing]:
-    """ECE of the students against T, a line for each α; none where none was measured."""
+    """ECE of the students against T, a line for each α; nothing if it was not measured."""
     by_alpha: dict[float | None, list[_Group]] = {}
     for group in groups:
         if group.temperature is not None and group.spread(ECE):

@@ -1,4 +1,4 @@
-"""The overview of a page of experiments: a line for each, and what the differences between temperatures are worth."""
+"""The overview of a page of experiments: a line for each, and the significance of differences between temperatures."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from lskd.report.headlines import compared, headline
 
 @dataclass(frozen=True, kw_only=True)
 class OverviewSection(Section):
-    """An experiment a row, and how to read what the rows say."""
+    """A table with a row for each experiment, and how to read it."""
 
     template = "overview.html"
     table: Table
@@ -21,11 +21,11 @@ class OverviewSection(Section):
 
 
 def overview_section(contents: Contents, digits: int) -> OverviewSection:
-    """What each experiment gave, in a line, beside what is published; differences are tested over the whole page.
+    """One line on each experiment's results, beside the published ones; p is adjusted over the whole page.
 
     Args:
-        contents: what is on the page.
-        digits: of measured accuracy and BLEU.
+        contents: the content of the page.
+        digits: digits of measured accuracy and BLEU.
     """
     results = [each.outcome for each in contents.experiments if isinstance(each.outcome, Result)]
     measured = adjusted({each: each.p for result in results for each in compared(result.rows)})

@@ -18,7 +18,7 @@ from lskd.report.representation_files import RepresentationFiles, fitting
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectionSection(Section):
-    """What could not be projected, and the grid of panels; None where there is none."""
+    """The grid of panels, or None if there is none, and what could not be projected."""
 
     template = "projection.html"
     missing: Sequence[Missing]
@@ -26,7 +26,7 @@ class ProjectionSection(Section):
 
 
 def projection_section(files: RepresentationFiles, options: Options) -> ProjectionSection | None:
-    """The grid of Figure 1, of one seed; None without students."""
+    """A grid like the paper's Figure 1, for one seed; None without students."""
     if not files.study.students:
         return None
     title = "Three classes in the plane"
@@ -46,7 +46,7 @@ def projection_section(files: RepresentationFiles, options: Options) -> Projecti
 
 
 def _panels(files: RepresentationFiles, names: Sequence[str]) -> tuple[list[Panel], list[str], dict[str, list[str]]]:
-    """The panels, the files they are from, and by reason the runs that could not be projected."""
+    """The panels, the files they are from, and the runs that could not be projected, by reason."""
     panels: list[Panel] = []
     used: list[str] = []
     refused: dict[str, list[str]] = {}
@@ -100,7 +100,7 @@ def _table(panels: Sequence[Panel], title: str) -> Table:
 
 
 def _classes(files: RepresentationFiles, options: Options) -> list[str] | None:
-    """Two similar classes and a dissimilar one, by name; None where nothing says which."""
+    """The names of two similar classes and a dissimilar one; None if nothing determines them."""
     if options.classes and (names := fitting(files.given_classes, options.classes)):
         return names
     if given := files.fitting_sets(options.sets):
@@ -112,7 +112,7 @@ def _classes(files: RepresentationFiles, options: Options) -> list[str] | None:
 
 
 def _closest_two_and_farthest(reference: Representations) -> list[str]:
-    """The two closest classes by their centroids, and the one that is farthest from both."""
+    """The two classes with the closest centroids, and the class farthest from both."""
     known = np.flatnonzero(reference.moments.counts).tolist()
     distances = squared_distances(reference.moments, known, known)
     np.fill_diagonal(distances, np.inf)

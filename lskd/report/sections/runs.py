@@ -1,4 +1,4 @@
-"""How each run was made: a table of the runs, and all that the record of each says."""
+"""How each run was made: a table of the runs, and the details in each run's record."""
 
 import math
 import shlex
@@ -13,7 +13,7 @@ from lskd.report.elements import Cell, Section, Table
 
 @dataclass(frozen=True)
 class RunDetails:
-    """How a run came about; ``facts`` are terms, and what its record says of them."""
+    """How a run was made; ``facts`` are names and values from its record."""
 
     name: str
     directory: str
@@ -23,7 +23,7 @@ class RunDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsSection(Section):
-    """An introduction, which may be empty, a table with a row for each run, and all about each."""
+    """An introduction, which may be empty, a table with a row for each run, and each run's details."""
 
     template = "runs.html"
     introduction: str
@@ -32,7 +32,7 @@ class RunsSection(Section):
 
 
 def runs_section(title: str, runs: Sequence[Run], introduction: str = "") -> RunsSection:
-    """What the runs are, and how each was made."""
+    """The section on the runs of a page and how each was made."""
     rows: list[list[str | Cell]] = [
         [
             run.directory.name,
@@ -53,7 +53,7 @@ def runs_section(title: str, runs: Sequence[Run], introduction: str = "") -> Run
 
 
 def minutes(time: TrainingTime | None) -> str:
-    """The minutes of a training; of models that shared a process, those of the process and a model's part of them.
+    """Training time in minutes; for models that shared a process, the time of the process and each model's share.
 
     >>> minutes(TrainingTime(90.0, 1, 90.0)), minutes(TrainingTime(3720.0, 8, 465.0)), minutes(None)
     ('1.5', '62.0 for 8 together, 7.8 each', '–')
@@ -69,7 +69,7 @@ def minutes(time: TrainingTime | None) -> str:
 
 
 def _result(run: Run) -> str:
-    """Its first metric, which students without a temperature have in no other table."""
+    """The run's first metric; students without a temperature are in no other table."""
     first = METRICS[run.kind][0]
     value = run.metrics.get(first.key)
     return "–" if value is None else f"{value:.2f} {'BLEU' if first.key == 'bleu' else '%'}"

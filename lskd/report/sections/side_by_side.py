@@ -1,4 +1,4 @@
-"""Students of the same models and data that were trained with different settings, in one table."""
+"""Studies of the same models and data with different settings, side by side in one table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,10 @@ from lskd.report.elements import Cell, Section, Table
 
 @dataclass(frozen=True, kw_only=True)
 class SideBySideSection(Section):
-    """A table for each pair of models and data: settings and α down, T across; whether students are in two rows."""
+    """A table for each combination of models and data, with settings and α as rows and T as columns.
+
+    ``shared`` says whether any students are in two rows.
+    """
 
     template = "side_by_side.html"
     tables: Sequence[Table]
@@ -17,7 +20,7 @@ class SideBySideSection(Section):
 
 
 def side_by_side_section(studies: Sequence[Study]) -> SideBySideSection | None:
-    """The means of studies that only settings tell apart; None without such studies."""
+    """The means of studies that differ only in their settings; None if there are none."""
     alike: dict[str, list[Study]] = {}
     for study in studies:
         if study.special:

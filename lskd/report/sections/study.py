@@ -23,7 +23,7 @@ class StudySection(Section):
 
 
 def study_section(experiment: Experiment, summary: StudySummary) -> StudySection:
-    """The means of a study, and where to read on."""
+    """The means of a study, with a link to the page of its runs."""
     return StudySection(
         title=f"{experiment.name}: {experiment.title}",
         experiment=experiment,
@@ -34,7 +34,7 @@ def study_section(experiment: Experiment, summary: StudySummary) -> StudySection
 
 
 def means_table(rows: Sequence[StudyRow]) -> Table:
-    """Settings and α down, T across."""
+    """A table of means, with settings and α as rows and T as columns."""
     temperatures = sorted({row.temperature for row in rows})
     means = {(_kind(row), row.temperature): Spread(row.mean, row.standard_deviation, row.n) for row in rows}
     models = ", ".join(dict.fromkeys(f"{row.data}: {row.teacher} → {row.student}" for row in rows))
@@ -48,5 +48,5 @@ def means_table(rows: Sequence[StudyRow]) -> Table:
 
 
 def _kind(row: StudyRow) -> tuple[str | None, str | None, float | None]:
-    """What is trained: the student's model, its settings and the teacher's α."""
+    """The key of a table row: the student's model, its settings and the teacher's α."""
     return row.student, row.settings, row.label_smoothing
