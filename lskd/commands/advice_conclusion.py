@@ -27,7 +27,7 @@ VERDICTS = {
     "more": "what T = {T:g} costs goes away with {control}, and T = {T:g} is then better than T = 1: it is the size of "
     "the steps that costs, not what T teaches.",
     "all": "what T = {T:g} costs goes away with {control}: as far as your runs show, it is the size of the steps.",
-    "part": "a part of what T = {T:g} costs goes away with {control}, and a part stays.",
+    "part": "part of what T = {T:g} costs goes away with {control}, and part remains.",
     "none": "what T = {T:g} costs does not go away with {control}, beyond chance: your runs do not show that it is the "
     "size of the steps.",
     "no cost": "T = {T:g} costs nothing beyond chance without {control}.",

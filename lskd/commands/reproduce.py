@@ -108,7 +108,7 @@ def _results(output: Path) -> str:
     tables = [each.rpartition("\n$ ")[2].partition("\n")[2] for each in said]
     page = ROOT / jobs["report"]["files"][0]
     if not page.is_file():
-        return "\n\n".join([*tables, f"the jobs that were asked for are done, of {len(jobs)}: {output}"])
+        return "\n\n".join([*tables, f"the requested jobs are done, of {len(jobs)}: {output}"])
     return "\n\n".join([*tables, f"{len(jobs)} jobs are done; the page: {page}"])
 
 

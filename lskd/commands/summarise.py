@@ -22,7 +22,7 @@ from lskd.records.studies import group
 EXAMPLE = "lskd summarise runs/letters --output summary.csv"
 WORDS = {
     "more": "removed, and T is better than T = 1",
-    "all": "removed, as far as chance allows to see",
+    "all": "removed, within chance",
     "part": "in part removed",
     "none": "not removed",
     "no cost": "no cost beyond chance",

@@ -74,7 +74,7 @@ def load_plain(path: str | os.PathLike[str], mapped: bool = False) -> Any:
         raise _plain_reason(str(error)) from None
     for tensor in _tensors(content):
         if tensor.device.type == "cpu" and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise ValueError(f"a tensor of shape {tuple(tensor.shape)} is larger than what is stored of it")
+            raise ValueError(f"a tensor of shape {tuple(tensor.shape)} is larger than its stored data")
     return content
 
 

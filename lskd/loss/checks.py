@@ -118,7 +118,7 @@ def check_settings(
         raise ValueError(f"gradient_scale: 'none' (must be t2 or match: the loss {loss} has no factor T²)")
     if not kd_weight and (loss != "kl" or gradient_scale != "t2"):
         what = f"the loss {loss}" if loss != "kl" else f"the gradient scale {gradient_scale}"
-        raise ValueError(f"kd_weight: {kd_weight!r} (must be above 0: {what} is of the distillation term)")
+        raise ValueError(f"kd_weight: {kd_weight!r} (must be above 0: {what} applies to the distillation term)")
     if teacher_topk and (what := _needs_all_logits(loss, gradient_scale)):
         raise ValueError(f"teacher_topk: {teacher_topk!r} (must be 0: {what} needs all logits of the teacher)")
     factor = 1 / own**2 if gradient_scale == "none" else 1.0
@@ -152,9 +152,13 @@ def check_teacher(
         if what := _needs_all_logits(loss, gradient_scale):
             raise ValueError(f"teacher_logits: the {teachers.values.shape[1]} largest (must be all: {what} needs them)")
     elif loss == "wttm" and len(teachers) > 1:
-        raise ValueError(f"teacher_logits: of {len(teachers)} teachers (must be of one: the loss wttm weighs its rows)")
+        raise ValueError(
+            f"teacher_logits: of {len(teachers)} teachers (must be of one: the loss wttm weights rows by the teacher)"
+        )
     elif loss == "decoupled" and teachers[0].shape[1] < 2:
-        raise ValueError("student_logits: 1 class (must be at least 2: the loss decoupled is of the target and others)")
+        raise ValueError(
+            "student_logits: 1 class (must be at least 2: the loss decoupled needs the target and other classes)"
+        )
 
 
 def _needs_all_logits(loss: LossType, gradient_scale: GradientScale) -> str | None:

@@ -209,7 +209,7 @@ class _DistillationLoss(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("the distillation loss has no second derivative: call backward without create_graph")
         if ctx.done:
-            raise RuntimeError("the gradient of this distillation loss has been handed over already: compute it anew")
+            raise RuntimeError("backward was already called for this distillation loss: compute the loss again")
         grad_loss = grad_outputs[0][:, None] if grad_outputs[0].dim() else grad_outputs[0]
         if ctx.saved_tensors:
             (student,) = ctx.saved_tensors

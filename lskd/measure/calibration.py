@@ -171,7 +171,7 @@ def optimal_temperature(
     weights = checked_weights(weights, as_array("labels", labels).size)
     valid = f"must be from {bounds[0]:g} to {bounds[1]:g}"
     if _slope(logits, labels, weights, high)[0] <= 0:
-        raise ValueError(f"T*: below {bounds[0]:g}, the lower the likelier ({valid})")
+        raise ValueError(f"T*: below {bounds[0]:g}, the likelihood still rises as T falls ({valid})")
     if _slope(logits, labels, weights, low)[0] >= 0:
         raise ValueError(f"T*: above {bounds[1]:g}, the higher the likelier ({valid})")
     beta = min(max(1.0, low), high)

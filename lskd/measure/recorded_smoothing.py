@@ -106,7 +106,7 @@ def disagreement(recorded: float | None, estimate: SmoothingEstimate) -> str | N
         how = "no smoothing" if recorded == 0 else f"α = {recorded:.3g}"
         return f"{how} is recorded, and the outputs look smoothed"
     if recorded >= WEAKEST and estimate.verdict == "not smoothed":
-        return f"α = {recorded:.3g} is recorded, and the outputs look as without smoothing"
+        return f"α = {recorded:.3g} is recorded, and the outputs look unsmoothed"
     if estimate.low is not None and estimate.high is not None and not estimate.low <= recorded <= estimate.high:
         return f"α = {recorded:.3g} is recorded, and the outputs look like {estimate.low:.2g} to {estimate.high:.2g}"
     return None

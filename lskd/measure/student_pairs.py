@@ -20,11 +20,11 @@ Files = Sequence[tuple[str, Representations]]
 DIFFERENCES = {
     "temperature": "T that does not rise from first to second",
     "role": "a teacher against a student",
-    "smoothing": "another α",
-    "model": "another model",
-    "loss": "another β, student's T, α of own labels or top-k of the teacher",
-    "counts": "other numbers of samples of a class, with --variant centroid",
-    "sets": "S1 and S2 that were chosen in one of the students",
+    "smoothing": "a different α",
+    "model": "a different model",
+    "loss": "a different β, student's T, α of own labels or top-k of the teacher",
+    "counts": "different numbers of samples of a class, with --variant centroid",
+    "sets": "S1 and S2 that were chosen from one of the students",
 }
 SHOWN = 4  # settings in a note
 
@@ -63,7 +63,7 @@ def check_students(first: Files, second: Files, allowed: Collection[str] = ()) -
     if lower is not None and higher is not None and lower >= higher:
         wrong.append(("temperature", f"is of T = {higher:g}, must be above T = {lower:g} of {start}"))
     if _role(one) == _role(other) == "teacher":
-        wrong.append(("temperature", "is not distilled, and nor is --first: must be students of two T"))
+        wrong.append(("temperature", "neither it nor --first was distilled: must be students at two T"))
     warnings: list[str] = []
     for word, valid in wrong:
         warnings += refuse_unless_allowed(word, "--second", path, valid, allowed)
@@ -147,7 +147,7 @@ def check_origin(
 def refuse_unless_allowed(word: str, argument: str, value: object, valid: str, allowed: Collection[str]) -> list[str]:
     """Raise an InputError for a difference, or return a note if the user allowed it."""
     if word not in allowed:
-        raise input_error(argument, value, f"{valid}; --allow {word} takes it as it is")
+        raise input_error(argument, value, f"{valid}; --allow {word} accepts it")
     return [f"{argument}: {value} ({valid}), allowed."]
 
 

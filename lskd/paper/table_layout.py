@@ -68,7 +68,7 @@ def grid(measurements: Sequence[Measurement], like: Sequence[Measurement] = ()) 
         place = titles.index(_title(measurement, across))
         if cells[place] is not None:
             named = ", ".join(str(shown(measurement, name)) for name in (*down, *across))
-            raise input_error("measurements", named, "must be there once")
+            raise input_error("measurements", named, "must occur once")
         cells[place] = measurement
     return Grid(down, titles, list(rows.values()))
 

@@ -206,7 +206,8 @@ def score_notes(scores: Iterable[dict[str, Any]]) -> list[str]:
     unknown = of.pop(None, 0)
     notes = [f"BLEU is {each}." for each in sorted(map(str, of))]
     if of and unknown:
-        notes.append(f"Of which text the BLEU of {unknown} run{'s' * (unknown > 1)} is, their records do not say.")
+        subject = f"The records of {unknown} runs do" if unknown > 1 else "The record of 1 run does"
+        notes.append(f"{subject} not say of which text BLEU was computed.")
     return [*notes, "Scores of different texts do not compare."] if len(of) > 1 else notes
 
 

@@ -165,7 +165,7 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
         (f"{STUDENT} --kd-nckd-weight 2", "--kd-nckd-weight: 2.0 (must be left out: the loss kl"),
         (
             f"{STUDENT} --kd-gradient-scale match --task-loss-weight 1",
-            "--task-loss-weight: 1.0 (must be below 1: --kd-gradient-scale match is of the distillation term)",
+            "--task-loss-weight: 1.0 (must be below 1: --kd-gradient-scale match applies to the distillation term)",
         ),
         (
             f"{STUDENT} --kd-final-temperature 2",

@@ -220,7 +220,7 @@ def _published_lines(results: Sequence[Measurement]) -> Drawing:
     return Drawing(
         svg(lines(series, "temperature T", title)),
         _alt(f"{what}: published {title}", series),
-        f"Published, {what}: {title} of the students against T. The axis is another one.",
+        f"Published, {what}: {title} of the students against T. The axis differs.",
         [Table(f"{what}: {title} by α and T", [["α", "T", title]], rows)],
         ["lskd/data/published.csv"],
     )

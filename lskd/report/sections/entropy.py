@@ -93,8 +93,8 @@ def _drawing(title: str, entropies: Sequence[tuple[str, Sequence[_Entropies]]], 
     what = f"{title}: mean entropy of the teachers' outputs against T"
     return Drawing(
         svg(lines(series, "temperature T", "mean entropy, nats", (most, f"ln K = {most:.2f}"))),
-        f"{what}. {'; '.join(words)}. The most there can be is {most:.2f}.",
-        f"{what}; ln {classes} = {most:.2f} nats is the most there can be. Of several seeds the first. Over "
+        f"{what}. {'; '.join(words)}. The maximum is {most:.2f}.",
+        f"{what}; ln {classes} = {most:.2f} nats is the maximum. Of several seeds the first. Over "
         f"{' and '.join(dict.fromkeys(drawn))}.",
         [Table(f"Mean entropy in nats. {title}", [["teacher", "T", "mean", "standard error", "over"]], rows)],
         list(dict.fromkeys(str(each.path) for _, found in entropies for each in found)),

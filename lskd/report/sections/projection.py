@@ -35,7 +35,7 @@ def projection_section(files: RepresentationFiles, options: Options) -> Projecti
         return ProjectionSection(title=title, missing=[needed])
     names = _classes(files, options)
     if names is None:
-        needed = Missing("Which classes to show has to be said, two similar ones first:", "--classes A B C")
+        needed = Missing("Choose the classes to show, two similar ones first:", "--classes A B C")
         return ProjectionSection(title=title, missing=[needed])
     panels, used, refused = _panels(files, names)
     return ProjectionSection(

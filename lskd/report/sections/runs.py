@@ -89,7 +89,7 @@ def _details(run: Run) -> RunDetails:
     ]
     if teacher:
         known = teacher.get("label_smoothing") or {}
-        alpha = f"{smoothing(run.label_smoothing)}, by {known.get('source', 'nobody')}"
+        alpha = f"{smoothing(run.label_smoothing)}, source: {known.get('source', 'unknown')}"
         paths = ", ".join(map(str, teacher.get("paths", [])))
         facts.insert(2, ("Teacher", f"{paths}, weights' SHA-256 {teacher.get('fingerprint', '–')}, {alpha}"))
     return RunDetails(run.name, str(run.directory), shlex.join(map(str, record.command)), facts)

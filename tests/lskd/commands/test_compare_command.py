@@ -120,7 +120,7 @@ ROW = {"metric": "top1", "unit": "%", "mean": 80.0, "student": "s", "teacher": "
         ({"rows": []}, "must hold at least one measurement"),
         ({"rows": 3}, "rows (expected array, got int)"),
         ({"rows": [3]}, "rows[0] (expected object, got int)"),
-        ({"rows": [ROW, ROW]}, "must be there once"),
+        ({"rows": [ROW, ROW]}, "must occur once"),
         ({"rows": [ROW | {"mean": "80"}]}, "rows[0].mean (expected float, got str)"),
         ({"rows": [ROW | {"mean": True}]}, "rows[0].mean (expected float, got bool)"),
         ({"rows": [ROW | {"mean": 1e300}]}, "rows[0].mean (expected float of at most 1e15)"),

@@ -496,7 +496,7 @@ def test_students_that_differ_in_more_than_the_temperature_are_refused_unless_al
     options = ["--sets", sets, "--resamples", 0, "--output", output]
     error = refused(lskd_eta(first, second, *options))
     assert error.startswith(f"--second: {second} ({message}")
-    assert error.endswith(f"--allow {word} takes it as it is)")
+    assert error.endswith(f"--allow {word} accepts it)")
     assert not output.exists()
     status, _, err = lskd_eta(first, second, *options, "--allow", word)
     assert status == 0
@@ -512,7 +512,7 @@ def test_students_in_the_wrong_order_are_refused(lskd_eta, pair, sets):
 
 def test_two_teachers_are_refused(lskd_eta, sets, tmp_path):
     pair = student(tmp_path, 1.0, **TEACHER), student(tmp_path, 3.0, **TEACHER)
-    assert "is not distilled, and nor is --first" in refused(lskd_eta(*pair, "--sets", sets))
+    assert "neither it nor --first was distilled" in refused(lskd_eta(*pair, "--sets", sets))
 
 
 def test_one_model_under_two_names_is_refused(lskd_eta, sets, tmp_path):
@@ -551,7 +551,7 @@ def test_sets_chosen_in_a_student_under_test_are_refused(lskd_eta, lskd_similar,
     lskd_similar(files[which], "--by", "distance", "--rates", 2, 3, "--output", chosen)
     error = refused(lskd_eta(*files, "--sets", chosen))
     told = f"S1 and S2 were chosen in {files[which]}, a student under test; must be in the teacher or another split"
-    assert error == f"--sets: {chosen} ({told}; --allow sets takes it as it is)"
+    assert error == f"--sets: {chosen} ({told}; --allow sets accepts it)"
     error = refused(lskd_eta(*files, "--by", "distance", "--reference", files[which], "--similar", 2))
     assert error.startswith(f"--reference: {files[which]} ({told}")
     status, _, err = lskd_eta(*files, "--sets", chosen, "--allow", "sets", "--resamples", 0)

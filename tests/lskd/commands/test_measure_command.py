@@ -122,7 +122,10 @@ def test_a_temperature_beyond_the_bounds_is_told(write, rows_of, capsys):
     path = write("flat", scale=1e-5)
     (row,) = rows_of(path)
     assert row["optimal_temperature"] is None
-    assert f"{path}: T*: below 0.01, the lower the likelier (must be from 0.01 to 100)." in capsys.readouterr().err
+    assert (
+        f"{path}: T*: below 0.01, the likelihood still rises as T falls (must be from 0.01 to 100)."
+        in capsys.readouterr().err
+    )
 
 
 def test_intervals_hold_their_measure_and_fit_a_csv(write, tmp_path, capsys):

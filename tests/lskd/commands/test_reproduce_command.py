@@ -91,7 +91,7 @@ def test_a_part_of_the_jobs_is_told_apart_from_all_of_them(tmp_path):
     report = {"name": "report", "command": ["lskd", "report"], "files": [str(tmp_path / "page.html")]}
     compare = {"name": "2A", "command": ["lskd", "compare", "2A"], "files": [str(tmp_path / "2A.json")]}
     (tmp_path / "plan.json").write_text(json.dumps({"2A": compare, "report": report}), encoding="utf-8")
-    assert reproduce._results(tmp_path) == f"the jobs that were asked for are done, of 2: {tmp_path}"
+    assert reproduce._results(tmp_path) == f"the requested jobs are done, of 2: {tmp_path}"
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "2A.log").write_text("\n$ lskd compare 2A\nthe table\n", encoding="utf-8")
     (tmp_path / "page.html").touch()

@@ -39,7 +39,7 @@ def test_what_a_control_removes_stands_in_a_table_of_its_own(lskd, tmp_path):
     text = lskd("summarise", tmp_path)
     table = text.partition("Cost of T")[2]
     assert "match" in table
-    assert "removed, as far as chance allows to see" in table
+    assert "removed, within chance" in table
 
 
 def test_controls_of_several_studies_say_of_which_they_are(lskd, tmp_path):

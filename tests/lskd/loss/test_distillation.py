@@ -149,7 +149,7 @@ def test_a_gradient_is_handed_over_once_so_that_it_need_not_be_copied():
     student, teacher, target = make(vocabulary=10)
     loss = distillation_loss(student.requires_grad_(), teacher, target).loss
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="handed over already"):
+    with pytest.raises(RuntimeError, match="backward was already called"):
         loss.backward()
 
 

@@ -244,7 +244,7 @@ def test_scaled_logits_have_a_scaled_optimal_temperature(factor):
 def test_an_optimum_beyond_the_bounds_is_named():
     logits, _ = logits_of(30)
     valid = r"\(must be from 0.01 to 100\)"
-    with pytest.raises(ValueError, match=rf"T\*: below 0.01, the lower the likelier {valid}"):
+    with pytest.raises(ValueError, match=rf"T\*: below 0.01, the likelihood still rises as T falls {valid}"):
         optimal_temperature(logits, logits.argmax(1))
     with pytest.raises(ValueError, match=rf"T\*: above 100, the higher the likelier {valid}"):
         optimal_temperature(logits, logits.argmin(1))

@@ -149,7 +149,7 @@ def test_scores_are_told_to_be_of_which_text(tmp_path):
         "Scores of different texts do not compare.",
     ]
     translation_run(tmp_path, 2.0)
-    assert "Of which text the BLEU of 1 run is, their records do not say." in measure("5", [tmp_path])[1]
+    assert "The record of 1 run does not say of which text BLEU was computed." in measure("5", [tmp_path])[1]
 
 
 def scored(run, text):

@@ -615,7 +615,7 @@ def test_entropies_are_those_of_the_teachers_outputs(runs, page):
             (shown,) = [row for row in rows[1:] if row[:2] == [f"α = {alpha}", f"{T:g}"]]
             assert float(shown[2]) == pytest.approx(total / len(each.labels), abs=6e-5)
             assert shown[4] == "all 150 samples of train"
-    assert f"{math.log(5):.2f} nats is the most" in page.text
+    assert f"{math.log(5):.2f} nats is the maximum." in page.text
 
 
 def test_teachers_and_students_are_measured_side_by_side(runs, page):
@@ -766,7 +766,7 @@ def test_without_the_teachers_files_classes_have_to_be_said(tmp_path):
         path.unlink()
     text = page_of(tmp_path).text
     assert "Which classes are similar is taken from a teacher's representation file, or given:" in text
-    assert "Which classes to show has to be said" in text
+    assert "Choose the classes to show" in text
     assert "Features of Coat and Bag" in page_of(tmp_path, classes=["Coat", "Bag", "Trouser"]).text
 
 
@@ -832,7 +832,7 @@ def test_every_run_says_how_it_was_made(page, runs):
         "0123abc",
     ):
         assert page.text.count(words) == 9
-    assert "weights' SHA-256 weights of 0.1, α = 0.1, by the teacher's configuration" in page.text
+    assert "weights' SHA-256 weights of 0.1, α = 0.1, source: the teacher's configuration" in page.text
     assert len(page.table("The runs of this page")) == 1 + 9
 
 
