@@ -78,7 +78,7 @@ class DistillationConfig:
         self._check_without_soft_targets()
         if self.task_loss_weight == 1 and (self.kd_loss != "kl" or self.kd_gradient_scale != "t2"):
             name = "kd_loss" if self.kd_loss != "kl" else "kd_gradient_scale"
-            valid = f"must be below 1: {flag(name)} {getattr(self, name)} is of the distillation term"
+            valid = f"must be below 1: {flag(name)} {getattr(self, name)} applies to the distillation term"
             raise input_error("--task-loss-weight", 1.0, valid)
         try:
             self.loss_settings()
