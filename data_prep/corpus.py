@@ -21,7 +21,8 @@ from typing import Any
 
 import sentencepiece
 
-from lskd.io.errors import InputError, file_error_context, input_error, joinable_path, positive
+from lskd.io.argument_types import joinable_path, positive
+from lskd.io.errors import InputError, file_error_context, input_error
 from lskd.io.files import building, sha256, write_json
 
 PAIRS = ("en-de", "en-ru")

@@ -37,7 +37,8 @@ from fashion_mnist_sources import (
 from idx import write_idx
 from numpy.typing import NDArray
 
-from lskd.io.errors import OneLineParser, input_error, positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import OneLineParser, input_error, run_command
 from lskd.io.files import building, sha256, write_json
 
 SAMPLE = Path(__file__).resolve().parent / "samples" / "fashion_mnist_12k.npz"

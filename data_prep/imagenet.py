@@ -24,7 +24,8 @@ from typing import Any
 from imagenet_devkit import OFFICIAL, Archive, unpack, val_labels
 from imagenet_tree import CLASSES, SPLITS, Expected, Tree, class_names, examine, imagenet_1k
 
-from lskd.io.errors import InputError, OneLineParser, file_error_context, input_error, positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import InputError, OneLineParser, file_error_context, input_error, run_command
 from lskd.io.files import write_json
 from lskd.io.schema import read_json
 from lskd.records.runs import versions

@@ -24,7 +24,8 @@ from sacremoses import MosesTokenizer
 from tgz import read_tgz, verify
 from tqdm import tqdm
 
-from lskd.io.errors import OneLineParser, input_error, joinable_path, positive, run_command
+from lskd.io.argument_types import joinable_path, positive
+from lskd.io.errors import OneLineParser, input_error, run_command
 
 WHERE = "officially from WIT3, the site of FBK, release 2014-01"
 MAX_TOKENS = 175

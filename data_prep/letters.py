@@ -27,7 +27,8 @@ from letters_contact_sheet import contact_sheet
 from letters_rebuild import rebuild
 from letters_sample import CLASSES, FONTS, PACKAGES, SAMPLE, Letters, Row, read_sample, read_table
 
-from lskd.io.errors import OneLineParser, file_error_context, input_error, positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import OneLineParser, file_error_context, input_error, run_command
 from lskd.io.files import building, sha256, write_json, write_text
 
 CASES = {"lower": "small_", "upper": "capital_"}  # values of --classes: how the classes' names begin

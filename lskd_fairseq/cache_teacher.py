@@ -26,7 +26,8 @@ from fairseq import utils
 from fairseq.tasks.translation import TranslationTask
 from torch import nn
 
-from lskd.io.errors import OneLineParser, help_texts, input_error, joinable_path, positive, run_command
+from lskd.io.argument_types import joinable_path, positive
+from lskd.io.errors import OneLineParser, help_texts, input_error, run_command
 from lskd.io.files import check_writable, sha256
 from lskd.io.tensor_files import write_tensors
 from lskd.measure.representation_command import check_one_process

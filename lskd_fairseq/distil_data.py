@@ -32,7 +32,8 @@ from fairseq.tasks.translation import TranslationTask
 from msgspec import Meta
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, joinable_path, positive, run_command
+from lskd.io.argument_types import joinable_path, number, positive
+from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, run_command
 from lskd.io.files import check_writable, remove_partials, write_json
 from lskd.io.joined_paths import joined_paths
 from lskd.io.schema import convert, read_json
@@ -41,7 +42,7 @@ from lskd_fairseq import text
 from lskd_fairseq.checkpoints import read_checkpoint
 from lskd_fairseq.distilled_data import SPLIT, decoder, described, read_raw, write_data
 from lskd_fairseq.run_record import data_fingerprint
-from lskd_fairseq.score import finite, load_ensemble
+from lskd_fairseq.score import load_ensemble
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.translate import Search, checked_limits, hypotheses
 
@@ -246,9 +247,9 @@ def translate_in_processes(arguments: argparse.Namespace, parts: Parts) -> None:
     gpus = 0 if arguments.cpu else torch.cuda.device_count()
     threads = max(1, torch.get_num_threads() // arguments.processes)
     processes = []
-    for number in range(arguments.processes):
+    for index in range(arguments.processes):
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        environment |= {"CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else {}
+        environment |= {"CUDA_VISIBLE_DEVICES": str(index % gpus)} if gpus else {}
         processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
     try:
         with tqdm(total=parts.sentences, desc="translate", unit="sentence", disable=None) as bar:
@@ -310,7 +311,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--dest", type=joinable_path, required=True, help="data directory to make; must be new")
     options.add_argument("--beam", type=positive, default=5, help="width of the beam (default 5)")
-    options.add_argument("--lenpen", type=finite, default=1.0, help="length penalty, as `lskd nmt score` (default 1)")
+    options.add_argument("--lenpen", type=number(), default=1.0, help="length penalty, as `lskd nmt score` (default 1)")
     options.add_argument(
         "--nbest-by-bleu", action="store_true", help="of the beam, take the translation most like the reference"
     )

@@ -26,7 +26,8 @@ from fairseq.tasks.translation import TranslationTask
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, run_command
 from lskd.measure import representation_command
 from lskd.records.fingerprints import weights_fingerprint
 from lskd_fairseq.batch import Batch, collate

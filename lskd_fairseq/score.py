@@ -11,7 +11,6 @@ record. Its files are beside the first and named ``<split>.<checkpoint>+<checkpo
 import argparse
 import dataclasses
 import logging
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -24,7 +23,8 @@ from fairseq import utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 
-from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, positive, run_command
+from lskd.io.argument_types import number, positive
+from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, run_command
 from lskd.io.files import check_writable, write_json, write_text
 from lskd.io.joined_paths import joined_paths
 from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
@@ -230,17 +230,6 @@ def _fingerprint(files: Sequence[Path]) -> str:
     return fingerprints[0] if len(files) == 1 else joint_fingerprint(fingerprints)
 
 
-def finite(value: str) -> float:
-    """A finite number, as an argument type for argparse."""
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"{value!r} (must be a finite number)")
-    return number
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = OneLineParser(prog="python -m lskd_fairseq.score", **help_texts("--data DIR --path CHECKPOINT", __doc__))
@@ -250,7 +239,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--against", help="another checkpoint: are the differences in BLEU and chrF significant?")
     options.add_argument("--beam", type=positive, default=5, help="width of the beam (default 5)")
     options.add_argument(
-        "--lenpen", type=finite, default=1.0, help="length penalty: below 1 favours shorter translations (default 1)"
+        "--lenpen", type=number(), default=1.0, help="length penalty: below 1 favours shorter translations (default 1)"
     )
     text.add_options(options)
     options.add_argument(

@@ -2,9 +2,8 @@
 
 import argparse
 import difflib
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,32 +17,6 @@ from lskd_vision.timm_flags import instead
 def add_group(options: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
     """Add a group of flags that are not in the namespace unless they are given."""
     return options.add_argument_group(title, argument_default=argparse.SUPPRESS)
-
-
-def number(minimum: float, maximum: float = math.inf, above: bool = False) -> Callable[[str], float]:
-    """An argument type: a finite number from ``minimum`` (``above``: greater than it) to ``maximum``."""
-    if maximum < math.inf:
-        bounds = f"number {f'above {minimum:g}, at most' if above else f'from {minimum:g} to'} {maximum:g}"
-    else:
-        bounds = f"finite number above {minimum:g}" if above else f"finite number, {minimum:g} or more"
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and (minimum < value if above else minimum <= value) and value <= maximum):
-            raise argparse.ArgumentTypeError(f"{text} (must be a {bounds})")
-        return value
-
-    return parse
-
-
-def whole(text: str) -> int:
-    """An argument type: a whole number, 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} (must be a whole number, 0 or more)")
-    return int(text)
 
 
 def assignment(text: str) -> str:

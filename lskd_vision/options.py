@@ -10,12 +10,13 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from lskd.io.errors import help_texts, positive
+from lskd.io.argument_types import number, positive, whole
+from lskd.io.errors import help_texts
 from lskd_vision import training_options
 from lskd_vision.augmentation_config import Interpolation
 from lskd_vision.class_order import CLASS_ORDERS
 from lskd_vision.image_files import MODES
-from lskd_vision.option_parser import TrainingParser, add_group, number, whole
+from lskd_vision.option_parser import TrainingParser, add_group
 
 DESCRIPTION = """Train image classifiers: teachers with label smoothing, students at temperatures.
 

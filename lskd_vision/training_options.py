@@ -7,14 +7,14 @@ from typing import get_args
 
 from timm.utils import ParseKwargs
 
-from lskd.io.errors import positive
+from lskd.io.argument_types import number, positive, whole
 from lskd.loss.schedule import TemperatureSchedule
 from lskd.loss.types import GradientScale, LossType
 from lskd.measure.temperatures import temperatures
 from lskd_vision.augmentation_config import Interpolation
 from lskd_vision.config import Schedule
 from lskd_vision.loss_config import DistillType
-from lskd_vision.option_parser import add_group, assignment, number, whole
+from lskd_vision.option_parser import add_group, assignment
 
 
 def add_model_options(options: argparse.ArgumentParser) -> None:

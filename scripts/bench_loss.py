@@ -34,7 +34,8 @@ from timm.task import LogitDistillationTask
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from lskd.io.errors import positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import run_command
 from lskd.loss.distillation import TopkLogits, distillation_loss
 from lskd.loss.types import LossType
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from side_by_side import median_ratio, origin, seconds_in_turns, show
 from tqdm import tqdm
 
-from lskd.io.errors import positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import run_command
 from lskd.measure.moments import ClassMoments
 
 CLASSES = 1000

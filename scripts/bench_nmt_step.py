@@ -36,7 +36,8 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 import lskd_fairseq  # noqa: F401 (registers the criterion)
-from lskd.io.errors import positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import run_command
 from lskd_fairseq.teacher import Teacher
 
 

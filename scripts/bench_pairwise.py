@@ -16,7 +16,8 @@ from scipy.spatial.distance import cdist
 from side_by_side import median_ratio, origin, seconds_in_turns, show
 from sklearn.metrics import pairwise_distances
 
-from lskd.io.errors import positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import run_command
 from lskd.measure.class_distances import mean_distances
 
 

@@ -24,7 +24,8 @@ from PIL import Image
 from side_by_side import origin, seconds_in_turns, show
 from timm.data import create_dataset, create_loader
 
-from lskd.io.errors import positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import run_command
 from lskd_vision import options
 from lskd_vision.command_line import training_configs
 from lskd_vision.config import TrainingConfig

@@ -38,7 +38,8 @@ from timm.task import LogitDistillationTask
 from timm.utils import AverageMeter, accuracy
 from torch import Tensor, nn
 
-from lskd.io.errors import input_error, positive, run_command
+from lskd.io.argument_types import positive, whole
+from lskd.io.errors import input_error, run_command
 from lskd_vision import options, train
 from lskd_vision.command_line import training_configs
 from lskd_vision.config import TrainingConfig
@@ -46,7 +47,6 @@ from lskd_vision.data import data_config, load_data
 from lskd_vision.image_arrays import CLASSES, IMAGES, LABELS, ImageArrays
 from lskd_vision.image_folders import read_class_map
 from lskd_vision.loader import Loader
-from lskd_vision.option_parser import whole
 from lskd_vision.run_directories import CHECKPOINTS
 from lskd_vision.teacher import Teacher
 

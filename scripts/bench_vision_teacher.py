@@ -19,7 +19,8 @@ import torch
 from side_by_side import median_ratio, origin, seconds_in_turns, show
 from torch import Tensor, nn
 
-from lskd.io.errors import positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import run_command
 from lskd.loss.distillation import distillation_loss
 from lskd_vision.folding import without_batch_norms
 

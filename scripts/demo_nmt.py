@@ -22,7 +22,8 @@ from demo_nmt_progress import LogReader
 from demos import CORES, ROOT, in_parallel, lskd, mean_and_deviation, record_of, recorded, representations, run
 from tqdm import tqdm
 
-from lskd.io.errors import InputError, OneLineParser, positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import InputError, OneLineParser, run_command
 from lskd.io.output import say
 from lskd.records.runs import RunRecord, read_run
 

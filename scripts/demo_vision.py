@@ -18,7 +18,8 @@ from pathlib import Path
 
 from demos import CORES, ROOT, in_parallel, lskd, mean_and_deviation, record_of, recorded, representations, run
 
-from lskd.io.errors import OneLineParser, positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import OneLineParser, run_command
 from lskd.io.output import say
 from lskd.io.schema import read_json
 from lskd.records.runs import RunRecord

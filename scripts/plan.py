@@ -24,7 +24,8 @@ from models import Models
 from scale_definitions import Scale, check_fits, read_scale
 from study import measure_study
 
-from lskd.io.errors import InputError, OneLineParser, input_error, positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import InputError, OneLineParser, input_error, run_command
 from lskd.io.files import write_json
 from lskd.records.runs import read_run, training_time
 

@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from lskd.io.errors import InputError, OneLineParser, file_error_context, input_error, positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import InputError, OneLineParser, file_error_context, input_error, run_command
 from lskd.records.gpus import visible_gpus
 
 ROOT = Path(__file__).resolve().parent.parent

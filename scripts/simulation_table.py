@@ -9,9 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lskd.io.errors import positive
+from lskd.io.argument_types import output_file, positive
 from lskd.io.files import write_text
-from lskd.io.tables import output_file
 
 
 def simulated(
@@ -72,15 +71,8 @@ def command_line(program: str, doc: str, counted: str, number: int, seed: int) -
     options.add_argument("--seed", type=int, default=seed, help=f"of all random draws (default {seed})")
     options.add_argument(
         "--output",
-        type=_csv_file,
+        type=output_file(".csv"),
         metavar="FILE.csv",
         help="the table, written as it grows, and resumed",
     )
     return options
-
-
-def _csv_file(text: str) -> Path:
-    path = output_file(text)
-    if path.suffix != ".csv":
-        raise argparse.ArgumentTypeError(f"{path} (must end in .csv)")
-    return path

@@ -19,8 +19,9 @@ import numpy as np
 from smoothed_models.settings import MODELS, Setting, settings
 from tqdm import tqdm
 
-from lskd.io.errors import input_error, positive, run_command
-from lskd.io.tables import Column, output_file, show, write
+from lskd.io.argument_types import positive, table_file
+from lskd.io.errors import input_error, run_command
+from lskd.io.tables import Column, show, write
 from lskd.measure.smoothing_estimate import SmoothingEstimate, estimate_label_smoothing, output_shape
 from lskd.measure.smoothness import checked_temperature
 
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("dest", type=Path, metavar="DIR", help="directory with the logits")
     evaluate.add_argument("--half", choices=["tuning", "test"], nargs="+", required=True)
     evaluate.add_argument("--temperature", type=float, default=1.0, metavar="T", help="divide the logits (default: 1)")
-    evaluate.add_argument("--output", type=output_file, metavar="FILE", help="a row for each model, .csv or .json")
+    evaluate.add_argument("--output", type=table_file, metavar="FILE", help="a row for each model, .csv or .json")
     return parser
 
 

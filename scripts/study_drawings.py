@@ -192,9 +192,9 @@ def by_epoch(axes: Axes, curves: Sequence[Mapping[int, float]], label: str, plac
     """Means over the seeds against the epoch."""
     epochs = sorted(set.intersection(*map(set, curves)))
     means = [sum(curve[epoch] for curve in curves) / len(curves) for epoch in epochs]
-    marks = {"marker": style.MARKERS[place], "linestyle": style.DASHES[place]}
-    marks |= {"markevery": max(1, len(epochs) // 6)}  # markers that do not touch
-    axes.plot(epochs, means, label=label, color=f"C{place}", **marks)
+    marker, dashes = style.MARKERS[place], style.DASHES[place]
+    every = max(1, len(epochs) // 6)  # markers do not touch
+    axes.plot(epochs, means, label=label, color=f"C{place}", marker=marker, linestyle=dashes, markevery=every)
 
 
 def epoch_axis(axes: Axes) -> None:

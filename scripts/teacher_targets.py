@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 from tqdm import tqdm
 
-from lskd.io.errors import positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import run_command
 from lskd.loss.distillation import TopkLogits, distillation_loss
 from lskd_fairseq import representations
 from lskd_fairseq.batch import collate

@@ -3,10 +3,11 @@
 import itertools
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from definitions import PLAIN
-from planned_tests import BySeed, Row, Test, minus, planned, read_rows
+from planned_tests import BySeed, Test, minus, planned, read_rows
 
 SEEDS = range(11, 14)
 SMOOTHED = 0.1
@@ -17,7 +18,7 @@ EN_DE, EN_RU = "en-de", "en-ru"
 OTHERS = "1, Russian and the paper's code"  # the family of the tests beside English to German with all tokens
 
 
-def pair_of(row: Row) -> str:
+def pair_of(row: Mapping[str, str]) -> str:
     """The languages of a row of translations.csv.
 
     >>> pair_of({"run": "help.en-de.match/transformer-small_a0_T64_s11", "variant": "match"})

@@ -21,8 +21,9 @@ import timm
 import torch
 from numpy.typing import NDArray
 
+from lskd.io.argument_types import table_file
 from lskd.io.errors import OneLineParser, input_error, run_command
-from lskd.io.tables import Column, output_file, show, write
+from lskd.io.tables import Column, show, write
 from lskd.measure.class_sets import ClassSets, read_groups
 from lskd.measure.similar_classes import (
     agreement,
@@ -125,5 +126,5 @@ if __name__ == "__main__":
     parser.add_argument("--model", default="resnet50.tv_in1k", help="a timm model (default: resnet50.tv_in1k)")
     parser.add_argument("--checkpoint", type=Path, help="its weights (default: timm's pretrained ones)")
     parser.add_argument("--seeds", type=int, default=5, help="draws of S2 and of ties to average over (default: 5)")
-    parser.add_argument("--output", type=output_file, metavar="FILE.csv|FILE.json")
+    parser.add_argument("--output", type=table_file, metavar="FILE.csv|FILE.json")
     run_command(parser, main)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lskd.io.argument_types import table_file
 from lskd.io.errors import input_error, warn
-from lskd.io.tables import Column, output_file, show, write
+from lskd.io.tables import Column, show, write
 from lskd.measure.class_sets import class_indices
 from lskd.measure.model_accuracy import ModelAccuracy, accuracy_of_representations, accuracy_of_run, has_accuracy
 from lskd.records.inputs import SUFFIX, find_inputs, say_skipped
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="valid", help="of runs: the split (default: valid)")
     parser.add_argument("--checkpoint", default="last", help="of runs: last, best or a file's name (default: last)")
     parser.add_argument("--classes", nargs="*", metavar="CLASS", help="class-wise: these classes, or all if none named")
-    parser.add_argument("--output", type=output_file, help="the table, .csv or .json")
+    parser.add_argument("--output", type=table_file, help="the table, .csv or .json")
 
 
 def run(arguments: argparse.Namespace) -> None:

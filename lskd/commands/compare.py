@@ -8,8 +8,8 @@ of the best checkpoint; from JSON files, what `lskd eta`, `lskd entropy`, `lskd 
 
 import argparse
 
-from lskd.commands.argument_types import json_file
 from lskd.commands.published import text_grid
+from lskd.io.argument_types import output_file
 from lskd.paper.command_files import is_result
 from lskd.paper.measured import VALID, measure
 from lskd.paper.published import MODELS, SOURCE, published, tables
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--note", nargs="+", action="extend", default=[], metavar="TEXT", help="notes for readers, a string each"
     )
-    parser.add_argument("--output", type=json_file, metavar="FILE.json", help="the measured results")
+    parser.add_argument("--output", type=output_file(".json"), metavar="FILE.json", help="the measured results")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lskd.commands.argument_types import figure_file
 from lskd.commands.file_logits import Logits, check_temperatures, entropy_sums
-from lskd.io.errors import InputError, error_context, input_error, positive, warn
-from lskd.io.tables import Column, output_file, show, write
+from lskd.io.argument_types import output_file, positive, table_file
+from lskd.io.errors import InputError, error_context, input_error, warn
+from lskd.io.tables import Column, show, write
 from lskd.measure.class_sets import class_indices
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.smoothness import far_below_second, mean_soft_outputs
@@ -47,9 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--classes", nargs="+", default=[], metavar="CLASS", help="whose mean soft outputs to show")
     parser.add_argument("--top", type=positive, default=5, metavar="N", help="entries of a mean output (default: 5)")
-    parser.add_argument("--output", type=output_file, metavar="FILE", help="the tables, .csv or .json")
+    parser.add_argument("--output", type=table_file, metavar="FILE", help="the tables, .csv or .json")
     parser.add_argument(
-        "--figure", type=figure_file, metavar="FILE", help=f"the mean outputs as bars (--classes), {', '.join(FORMATS)}"
+        "--figure",
+        type=output_file(*FORMATS),
+        metavar="FILE",
+        help=f"the mean outputs as bars (--classes), {', '.join(FORMATS)}",
     )
 
 

@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from lskd.io.errors import input_error, percent, positive, warn
-from lskd.io.tables import output_file, write
+from lskd.io.argument_types import percent, positive, table_file
+from lskd.io.errors import input_error, warn
+from lskd.io.tables import write
 from lskd.measure.class_distances import VARIANTS
 from lskd.measure.class_sets import ClassSets, class_indices, members, read_groups, read_origin, read_sets
 from lskd.measure.eta import measure_eta, unequal_counts
@@ -76,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--confidence", type=percent, default=95, metavar="PERCENT", help="of intervals, 95 or 0.95 (default: 95)"
     )
     parser.add_argument("--seed", type=int, default=1, help="of resampling, and of S2 at random (default: 1)")
-    parser.add_argument("--output", type=output_file, metavar="FILE", help="the table, .csv or .json")
+    parser.add_argument("--output", type=table_file, metavar="FILE", help="the table, .csv or .json")
 
 
 def run(arguments: argparse.Namespace) -> None:

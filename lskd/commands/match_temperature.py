@@ -11,8 +11,9 @@ import math
 import numpy as np
 
 from lskd.commands.file_logits import Logits, check_temperatures, entropy_sums
+from lskd.io.argument_types import table_file
 from lskd.io.errors import error_context, input_error
-from lskd.io.tables import Column, output_file, show, write
+from lskd.io.tables import Column, show, write
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.smoothness import EntropySums, match_temperature
 
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=float, nargs="+", default=[1.0], metavar="T", help="of REFERENCE (default: 1)"
     )
-    parser.add_argument("--output", type=output_file, metavar="FILE", help="the table, .csv or .json")
+    parser.add_argument("--output", type=table_file, metavar="FILE", help="the table, .csv or .json")
 
 
 def run(arguments: argparse.Namespace) -> None:

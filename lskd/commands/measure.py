@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from lskd.commands.file_logits import Logits, check_temperatures
+from lskd.io.argument_types import table_file
 from lskd.io.errors import error_context, input_error, warn
-from lskd.io.tables import Column, output_file, show, write
+from lskd.io.tables import Column, show, write
 from lskd.measure.fidelity import paired
 from lskd.measure.model_measures import Basis, Interval, OutputMeasures, measure_fidelity, measure_outputs
 from lskd.measure.neural_collapse import NeuralCollapse, neural_collapse
@@ -82,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resamples", type=int, default=500, metavar="N", help="for the intervals; 0: none (default: 500)"
     )
     parser.add_argument("--seed", type=int, default=1, help="of resampling (default: 1)")
-    parser.add_argument("--output", type=output_file, metavar="FILE", help="the table, .csv or .json")
+    parser.add_argument("--output", type=table_file, metavar="FILE", help="the table, .csv or .json")
 
 
 def run(arguments: argparse.Namespace) -> None:

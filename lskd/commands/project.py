@@ -9,9 +9,9 @@ one model if they name the same checkpoint; a file without a checkpoint is a mod
 import argparse
 from typing import Any
 
-from lskd.commands.argument_types import figure_file
-from lskd.io.errors import InputError, input_error, positive, warn
-from lskd.io.tables import Column, output_file, show, write
+from lskd.io.argument_types import output_file, positive, table_file
+from lskd.io.errors import InputError, input_error, warn
+from lskd.io.tables import Column, show, write
 from lskd.measure.projection import Panel, project
 from lskd.measure.representations import Representations, read_representations
 from lskd.records.runs import data_name
@@ -66,10 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of each class on other splits; or 'all' (default: 50)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random draws (default: 0)")
-    parser.add_argument("--output", type=figure_file, metavar="FILE", help=f"the figure, {', '.join(FORMATS)}")
-    parser.add_argument("--table", type=output_file, metavar="FILE", help="the table, a panel a row, .csv or .json")
     parser.add_argument(
-        "--coordinates", type=output_file, metavar="FILE", help="each sample's place in the plane, .csv or .json"
+        "--output", type=output_file(*FORMATS), metavar="FILE", help=f"the figure, {', '.join(FORMATS)}"
+    )
+    parser.add_argument("--table", type=table_file, metavar="FILE", help="the table, a panel a row, .csv or .json")
+    parser.add_argument(
+        "--coordinates", type=table_file, metavar="FILE", help="each sample's place in the plane, .csv or .json"
     )
 
 

@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from lskd.io.argument_types import table_file
 from lskd.io.errors import InputError
-from lskd.io.tables import Column, output_file, show, write
+from lskd.io.tables import Column, show, write
 from lskd.paper.published import SOURCE, Measurement, published, tables
 from lskd.paper.table_layout import HEADS, WORDS, cell, constants, flags, grid
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd published``."""
     parser.add_argument("table", nargs="?", metavar="TABLE", help="such as 2A, D.1 or I.3")
     parser.add_argument(
-        "--output", type=output_file, help="the results of the table, or of all tables, one a row, .csv or .json"
+        "--output", type=table_file, help="the results of the table, or of all tables, one a row, .csv or .json"
     )
 
 

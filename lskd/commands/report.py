@@ -7,9 +7,8 @@ drawings. The page needs nothing but itself: no network, no scripts.
 """
 
 import argparse
-import math
-from pathlib import Path
 
+from lskd.io.argument_types import number, output_file
 from lskd.io.errors import input_error
 from lskd.io.files import write_text
 from lskd.records.inputs import find_inputs, say_skipped
@@ -26,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--contents", metavar="FILE.json", help="instead of RUNS: the experiments of the page, and their files"
     )
-    parser.add_argument("--output", type=_page_file, required=True, metavar="FILE.html", help="the page")
+    parser.add_argument(
+        "--output", type=output_file(".html", ".htm"), required=True, metavar="FILE.html", help="the page"
+    )
     parser.add_argument(
         "--sets",
         nargs="+",
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name, which, default in (("--first", "lower", Options.first), ("--second", "higher", Options.second)):
         about = f"{which} T of η (default: {default:g})"
-        parser.add_argument(name, type=_temperature, default=default, metavar="T", help=about)
+        parser.add_argument(name, type=number(0, above=True), default=default, metavar="T", help=about)
     parser.add_argument("--title", default=Options.title, metavar="TEXT", help=f"(default: {Options.title})")
     parser.add_argument("--introduction", default="", metavar="TEXT", help="a paragraph below the title")
 
@@ -77,22 +78,3 @@ def _runs_page(arguments: argparse.Namespace) -> str:
     found = find_inputs("runs", arguments.runs, "must hold runs")
     say_skipped([*found.skipped, *found.representations], "not a run")
     return page
-
-
-def _page_file(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in (".html", ".htm"):
-        raise argparse.ArgumentTypeError(f"{path} (must end in .html)")
-    if path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{path} (must be a file in a directory that exists)")
-    return path
-
-
-def _temperature(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} (must be a finite number above 0)")
-    return value

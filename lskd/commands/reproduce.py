@@ -25,7 +25,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lskd.commands.workflow import workflow_root
-from lskd.io.errors import InputError, input_error, positive
+from lskd.io.argument_types import positive
+from lskd.io.errors import InputError, input_error
 from lskd.records.gpus import visible_gpus
 
 EXAMPLE = "lskd reproduce 2A --scale mini"

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from lskd.commands.argument_types import json_file
-from lskd.io.errors import input_error, positive
+from lskd.io.argument_types import output_file, positive, table_file
+from lskd.io.errors import input_error
 from lskd.io.schema import read_json
-from lskd.io.tables import Column, output_file, show, write
+from lskd.io.tables import Column, show, write
 from lskd.measure.class_sets import ClassSets, class_indices, read_groups, write_sets
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.similar_classes import (
@@ -46,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--targets", nargs="+", metavar="CLASS", help="names, wnids or indices (default: all)")
     parser.add_argument("--agree-with", choices=METHODS, help="show how far a second method agrees, as in Table G.1")
     parser.add_argument(
-        "--agreement", type=output_file, metavar="FILE", help="with --agree-with: also write the table, .csv or .json"
+        "--agreement", type=table_file, metavar="FILE", help="with --agree-with: also write the table, .csv or .json"
     )
-    parser.add_argument("--output", type=json_file, metavar="FILE.json", help="write the sets")
+    parser.add_argument("--output", type=output_file(".json"), metavar="FILE.json", help="write the sets")
     parser.add_argument("--seed", type=int, default=1, help="of the random draws (default: 1)")
     wordnet = parser.add_argument_group("by wordnet")
     wordnet.add_argument("--similar", type=positive, default=4, metavar="N", help="how many are similar (default: 4)")

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lskd.commands.effect_tables import as_values, best_students, effect_row, effects_table, interval, smoothing_rows
+from lskd.io.argument_types import table_file
 from lskd.io.errors import input_error
-from lskd.io.tables import Column, output_file, show, write
+from lskd.io.tables import Column, show, write
 from lskd.measure.comparisons import Difference, holm
 from lskd.measure.smoothing_choice import smoothing_choices
 from lskd.measure.temperature_effects import Effect, StepControl, effects, step_controls
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="DIR", help="run directories, or directories above them")
     parser.add_argument(
         "--output",
-        type=output_file,
+        type=table_file,
         metavar="FILE",
         help="a row for each α, T and setting, .csv or .json, which also has the comparison of the α",
     )

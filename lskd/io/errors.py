@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lskd.io.argument_types import named_path
+
 LONGEST = 500  # characters of a value in a message
 
 
@@ -70,42 +72,6 @@ def file_error_context(path: str | os.PathLike[str]) -> Generator[None]:
         if error.errno is None or not str(error.filename or hidden).startswith(hidden):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def positive(text: str) -> int:
-    """A whole number above 0, as an argument type for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} (must be a whole number above 0)")
-    return int(text)
-
-
-def named_path(text: str) -> Path:
-    """A path, as an argument type for argparse; an empty one, which would be the working directory, is an error."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} (must be a path)")
-    return Path(text)
-
-
-def joinable_path(text: str) -> Path:
-    """A path to be passed to fairseq, as an argument type for argparse; ``:``, which joins paths there, is an error."""
-    if ":" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} (must be without ':', at which fairseq would split it)")
-    return named_path(text)
-
-
-def percent(text: str) -> float:
-    """A percentage above 0 and below 100, as an argument type for argparse; a fraction below 1 is converted.
-
-    >>> percent("95"), percent("0.95")
-    (95.0, 95.0)
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 100:
-        raise argparse.ArgumentTypeError(f"{text!r} (must be in percent, above 0 and below 100, or a fraction)")
-    return round(100 * value, 10) if value < 1 else value
 
 
 class OneLineParser(argparse.ArgumentParser):

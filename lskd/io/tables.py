@@ -1,6 +1,5 @@
 """Print tables on the terminal, and write them as csv or JSON."""
 
-import argparse
 import csv
 import io
 import os
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lskd.io.files import write_json, write_text
-
-RUN_FILES = ("run.json", "summary.csv")  # written by every training beside its checkpoints
 
 
 @dataclass(frozen=True)
@@ -56,20 +53,6 @@ def width(text: str) -> int:
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text
     )
-
-
-def output_file(text: str) -> Path:
-    """A path for :func:`write`, as an argument type for argparse; its suffix and directory are checked."""
-    path = Path(text)
-    if path.suffix not in (".csv", ".json"):
-        raise argparse.ArgumentTypeError(f"{path} (must end in .csv or .json)")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{path} (must be in a directory that exists)")
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{path} (must be a file)")
-    if path.name in RUN_FILES and (path.parent / "run.json").is_file():
-        raise argparse.ArgumentTypeError(f"{path} (is a file of a training, must be another)")
-    return path
 
 
 def write(

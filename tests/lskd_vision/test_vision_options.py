@@ -1,6 +1,5 @@
 """The command line of ``lskd_vision.train`` and its YAML file: defaults, refusals, and that both say the same."""
 
-import argparse
 import itertools
 import re
 from dataclasses import FrozenInstanceError, fields, replace
@@ -9,8 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lskd.io import tables
 from lskd.io.errors import InputError
@@ -18,7 +15,6 @@ from lskd_vision import options
 from lskd_vision.command_line import STUDENT_RECIPE, check_num_classes, check_resumed, training_configs
 from lskd_vision.config import OptimisationConfig, TrainingConfig
 from lskd_vision.config_values import flag
-from lskd_vision.option_parser import number
 from lskd_vision.timm_flags import INSTEAD
 
 STUDENT = "--kd-checkpoint teacher.pth"
@@ -134,19 +130,6 @@ def test_a_number_out_of_range_is_refused(words, capsys):
     assert option in complaint.split(":")[0]
     assert "must be a" in complaint
     assert any(value in complaint for value in values)
-
-
-@given(st.floats())
-@settings(deadline=None, max_examples=200)
-def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
-    for minimum, maximum, above in ((0.0, 1.0, False), (0.0, float("inf"), True)):
-        valid = (value > minimum if above else value >= minimum) and value <= maximum and value != float("inf")
-        parse = number(minimum, maximum, above)
-        if valid:
-            assert parse(repr(value)) == value
-        else:
-            with pytest.raises(argparse.ArgumentTypeError):
-                parse(repr(value))
 
 
 @pytest.mark.parametrize(

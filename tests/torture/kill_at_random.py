@@ -23,7 +23,8 @@ from helpers.tiny_scale import write_tiny_scale
 from helpers.vision_commands import train_images
 from tqdm import tqdm
 
-from lskd.io.errors import OneLineParser, positive, run_command
+from lskd.io.argument_types import positive
+from lskd.io.errors import OneLineParser, run_command
 from lskd.io.files import parse_json
 from lskd.io.torch_files import load_plain
 from torture import subjects

@@ -215,7 +215,7 @@ def test_what_cannot_be_projected_is_one_line_that_names_the_file_and_nothing_is
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--output", "figure.gif"], "--output: figure.gif (must end in .svg, .png, .pdf)"),
+        (["--output", "figure.gif"], "--output: figure.gif (must end in .svg, .png or .pdf)"),
         (["--output", "none/figure.svg"], "--output: none/figure.svg (must be in a directory that exists)"),
         (["--coordinates", "places.txt"], "--coordinates: places.txt (must end in .csv or .json)"),
         (["--samples", "0"], "--samples: '0' (must be a whole number above 0)"),

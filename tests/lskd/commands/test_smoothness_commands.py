@@ -138,7 +138,7 @@ def test_the_drawing_of_mean_outputs_is_the_same_for_the_same_files(lskd, refuse
     for title in ("Boot, resnet10t α = 0.1, T = 1", "Boot, resnet10t α = 0, T = 2"):
         assert title in text
     assert "must be with --classes" in refused("entropy", *files, "--figure", tmp_path / "x.svg")
-    assert "must end in .svg, .png, .pdf" in refused(*words, tmp_path / "x.gif")
+    assert "must end in .svg, .png or .pdf" in refused(*words, tmp_path / "x.gif")
     many = [each / 10 for each in range(1, 32)]
     assert "--figure: panels: 62 (must be 1 to 60" in refused(
         "entropy", *files, "--temperatures", *many, "--classes", "Boot", "--figure", tmp_path / "x.svg"

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 import lskd
+from lskd.io.argument_types import joinable_path, positive
 from lskd.io.errors import (
     InputError,
     OneLineParser,
     error_context,
     file_error_context,
     input_error,
-    joinable_path,
-    positive,
     report,
     run_command,
 )
@@ -116,18 +115,6 @@ def test_the_command_gets_the_arguments(monkeypatch):
     seen = []
     assert call(lambda arguments: seen.append(arguments.number), "--number", "5", monkeypatch=monkeypatch) == 0
     assert seen == [5]
-
-
-@pytest.mark.parametrize("text", ["1", "007", "123456789"])
-def test_positive_takes_whole_numbers_above_zero(text):
-    assert positive(text) == int(text)
-
-
-@pytest.mark.parametrize("text", ["0", "00", "-1", "+1", "1.0", "1e3", "", " 1", "1_000", "²", "ten", "nan"])
-def test_positive_refuses_everything_else_and_says_what_was_given(text):
-    with pytest.raises(argparse.ArgumentTypeError) as error:
-        positive(text)
-    assert str(error.value) == f"{text!r} (must be a whole number above 0)"
 
 
 def test_a_number_that_is_not_positive_is_status_2_and_named(monkeypatch, capsys):

@@ -1,12 +1,9 @@
 """Tables in the terminal and in files."""
 
-import argparse
 import csv
 import json
 
-import pytest
-
-from lskd.io.tables import Column, output_file, show, width, write
+from lskd.io.tables import Column, show, width, write
 
 ROWS = [{"model": "teacher", "bleu": 22.14}, {"model": "студент", "bleu": None}, {"model": "模型"}]
 COLUMNS = [Column("model", "model"), Column("BLEU", "bleu", ".1f")]
@@ -40,13 +37,3 @@ def test_csv_holds_every_key_of_every_row(tmp_path):
 def test_json_holds_rows_and_what_is_said_once(tmp_path):
     write(tmp_path / "table.json", ROWS, {"unit": "%"})
     assert json.loads((tmp_path / "table.json").read_text(encoding="utf-8")) == {"unit": "%", "rows": ROWS}
-
-
-@pytest.mark.parametrize("name", ["table.txt", "table", "missing/table.csv"])
-def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path, name):
-    with pytest.raises(argparse.ArgumentTypeError, match="must"):
-        output_file(str(tmp_path / name))
-
-
-def test_a_file_that_can_be_written_is_taken(tmp_path):
-    assert output_file(str(tmp_path / "table.json")) == tmp_path / "table.json"
