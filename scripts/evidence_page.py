@@ -16,21 +16,22 @@ from typing import Self
 
 from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
-from evidence_summary import costs, drift_with_match, in_short, with_adamw
+from evidence_summary import costs, drift_with_match, in_short, read_tests, with_adamw
 from evidence_tables import (
     PLACES,
     accuracy,
     advice,
-    bleu,
-    bleu_elsewhere,
     complete,
     controls,
+    drifts,
     elsewhere,
+    falls,
+    followed,
     held,
     readings,
     statements,
-    ways,
 )
+from evidence_translation import bleu, bleu_elsewhere, chrf_costs, collapse, ways
 from image_statements import ELSEWHERE, GRID, LARGE, SMOOTHED, Results, beside, place
 from planned_tests import BySeed
 from study_drawings import (
@@ -47,7 +48,7 @@ from translation_statements import LONGER, OTHERS, Translations
 from lskd.io.errors import input_error, run_command
 from lskd.io.files import write_text
 
-PAGES = (ROOT / "docs" / "evidence.md", ROOT / "docs" / "index.md", ROOT / "README.md")
+PAGES = (*(ROOT / "docs" / name for name in ("evidence.md", "evidence-details.md", "index.md")), ROOT / "README.md")
 RESULTS = ROOT / "docs" / "results" / "studies"
 
 
@@ -83,7 +84,7 @@ class Committed:
 PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed], BySeed]]] = {
     "temperature": (
         lambda found: draw_temperature(found.grid, found.images),
-        "Top-1 against the temperature, from a smoothed teacher and another, for steps of several sizes",
+        "Top-1 against the temperature, for students of a smoothed and of a plain teacher, with steps of several sizes",
         lambda found: found.grid.accuracy(PLAIN, SMOOTHED, 1),
     ),
     "cost": (
@@ -93,27 +94,27 @@ PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed],
     ),
     "kinds": (
         lambda found: draw_kinds(found.kinds),
-        "What T costs each kind of students, with plain steps and with those of T = 1",
+        "What T = 3 and 64 cost each kind of students, with plain SGD and with match",
         lambda found: found.images.cost(PLAIN, SMOOTHED, 3) if len(found.kinds) > 1 else {},
     ),
     "drift": (
         lambda found: draw_drift(found.images),
-        "Top-1 against the drift, of plain students and of those with steps as at T = 1",
+        "What T costs against the drift towards similar letters, for steps of several sizes",
         lambda found: found.images.drift("match", SMOOTHED, 3),
     ),
     "curves": (
         lambda found: draw_curves(found.images),
-        "Validation top-1 against the epoch at T = 1, 3 and 64: SGD, steps as at T = 1, a larger rate, more epochs",
+        "Validation top-1 against the epoch at T = 1, 3 and 64: SGD, match, a larger rate, more epochs",
         lambda found: found.images.cost("match", SMOOTHED, 3),
     ),
     "bleu": (
         lambda found: draw_translation(found.translations),
-        "Test BLEU against the temperature: all tokens, the teacher's top 4, steps as at T = 1",
+        "Test BLEU against the temperature: all tokens, the teacher's top 4, match",
         lambda found: found.translations.cost(PLAIN, SMOOTHED, 3),
     ),
     "updates": (
         lambda found: draw_updates(found.translations),
-        "Validation BLEU against the epoch, at T = 1 and, with each control, at T = 64",
+        "Validation BLEU against the epoch, at T = 1, and at T = 64 without and with match",
         lambda found: found.translations.cost(LONGER, SMOOTHED, 64),
     ),
 }
@@ -135,6 +136,8 @@ def filled(page: str, directory: Path) -> str:
     results, grid = committed.images, committed.grid
     blocks: dict[str, Callable[[], str]] = {
         "accuracy": lambda: accuracy(grid),
+        "falls": lambda: falls(read_tests(directory)),
+        "drifts": lambda: drifts(results),
         "held": lambda: held(directory),
         "paper": lambda: statements(["1"])(directory),
         "controls": lambda: controls(results),
@@ -148,12 +151,15 @@ def filled(page: str, directory: Path) -> str:
         "adamw": lambda: with_adamw(place("convnext", beside(directory, "convnext"))),
         "translation": lambda: statements(["3.1", "3.2"])(directory),
         "translated": lambda: bleu(committed.translations),
+        "chrf": lambda: chrf_costs(committed.translations),
+        "collapse": lambda: collapse(committed.translations, read_tests(directory)),
         "words": lambda: statements(["3.3"])(directory),
         "distilling": lambda: statements(["3.4"])(directory),
         "longer": lambda: statements(["3.5"])(directory),
         "elsewhere_translated": lambda: bleu_elsewhere(committed.translations),
         "russian": lambda: statements([f"3.{OTHERS}"])(directory),
         "ways": lambda: ways(committed.translations),
+        "followed": lambda: followed(beside(directory, GRID)),
         "advice": lambda: advice(beside(directory, GRID)),
         "complete": lambda: complete(directory),
     } | {name: functools.partial(picture, name, committed) for name in PICTURES}

@@ -1,32 +1,14 @@
-"""The tables and sentences of our studies' pages, as markdown, from the committed results."""
+"""The tables on images of our studies' pages, as markdown, from the committed results."""
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from definitions import PLAIN
+from evidence_format import NAMES, cell, in_words, markdown, mean, signed, untested
 from image_statements import ELSEWHERE, GRID, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside
-from planned_tests import BySeed, read_rows
-from translation_statements import EN_DE, EN_RU, LONGER, Translations
-from translation_statements import SEEDS as OF_TRANSLATION
-
-from lskd.measure.comparisons import mean_test
-from lskd.records.spread import over_seeds
-from lskd.records.studies import number
+from planned_tests import BySeed, Row, read_rows
 
 ALPHAS, TEMPERATURES = (0.0, 0.05, 0.1, 0.2), (1, 2, 3, 4, 64)
-BLEU_TEMPERATURES = (1, 2, 3, 64)
-NAMES = {
-    PLAIN: "SGD",
-    "adamw": "AdamW",
-    "match": "`match`",
-    "lr-x3": "learning rate × 3",
-    "lr-x10": "learning rate × 10",
-    "epochs-x4": "4 times the epochs",
-    "standardised": "standardised logits",
-    "wttm": "`wttm`",
-    "teacher-only": "teacher-only tempering",
-}
 # For each rule the T that it names, from a row of advice.csv.
 RULES: dict[str, Callable[[Mapping[str, str]], int]] = {
     "T = 1": lambda row: 1,
@@ -83,6 +65,32 @@ def readings(results: Results) -> str:
     return markdown(["", "α", "T", "top-1, %", *columns], rows)
 
 
+def falls(tests: Mapping[tuple[str, str, str], Row]) -> str:
+    """Question 1: what T costs students of a smoothed teacher, those of the other, and by how much more the former."""
+    rows = []
+    for name, statement, of in (
+        ("smoothed (α = 0.1)", "1 accuracy falls with T", "α = 0.1"),
+        ("not smoothed", "1 accuracy falls with T, α = 0", "α = 0"),
+        ("difference", "1 more from a smoothed teacher", "α = 0.1 less 0"),
+    ):
+        found = [tests.get(("1", statement, f"cost of T = {T}, {of}"), {}) for T in TEMPERATURES[1:]]
+        if any(found):
+            rows.append([name, *map(cell, found)])
+    return markdown(["teacher", *(f"T = {T}" for T in TEMPERATURES[1:])], rows)
+
+
+def drifts(results: Results) -> str:
+    """What T costs beside the drift, for steps of several sizes, from both teachers."""
+    rows = []
+    for alpha in (SMOOTHED, 0.0):
+        for variant in (PLAIN, "lr-x3", "lr-x10", "match"):
+            cells = [untested(results.cost(variant, alpha, T)) for T in (3, 64)]
+            cells += [untested(results.drift(variant, alpha, T)) for T in (3, 64)]
+            if all(cells):
+                rows.append([NAMES[variant], f"{alpha:g}", *cells])
+    return markdown(["", "α", "cost of T = 3", "cost of T = 64", "η(S1) to T = 3, %", "η(S1) to T = 64, %"], rows)
+
+
 def statements(questions: Sequence[str]) -> Callable[[Path], str]:
     """The tests of some questions, a row each."""
 
@@ -118,81 +126,19 @@ def held(directory: Path) -> str:
     return markdown(["statement of the paper", *kinds], rows)
 
 
-def untested(values: BySeed) -> str:
-    """A mean over seeds with its interval, of a number without a registered test; empty with too few seeds."""
-    found = mean_test(list(values.values()))
-    return with_interval(sum(values.values()) / len(values), *found[0]) if found else ""
-
-
 def elsewhere(directory: Path) -> str:
     """Question 5: for each case, the statements that matter most."""
-    wanted = ("1 accuracy falls with T", "1 accuracy falls with T, α = 0", "match: cost", "match: removed")
-    wanted += ("lr-x10: removed", "adamw: cost", "3 drift towards similar classes", "the drift stays with match")
+    wanted = ("1 accuracy falls with T", "1 accuracy falls with T, α = 0", "1 more from a smoothed teacher")
+    wanted += ("match: cost", "match: removed", "lr-x10: removed", "adamw: cost")
+    wanted += ("3 drift towards similar classes", "the drift stays with match")
     rows = []
     for row in read_rows(directory / "tests.csv"):
         where = row["question"].removeprefix("5, ").partition(":")[0]
         if row["question"].startswith("5, ") and row["statement"] in wanted and row["mean"]:
             interval = f"{signed(row['low'])} to {signed(row['high'])}" if row["low"] else "–"
-            rows.append([PLACES[where], in_words(row["what"]), signed(row["mean"]), interval, row["n"], row["verdict"]])
-    return markdown(["where", "number", "mean", "95 %", "n", "verdict"], rows)
-
-
-def bleu(translations: Translations) -> str:
-    """BLEU of each way to distil by α and T, English to German; last those of the longer trainings."""
-    short = {
-        PLAIN: "all tokens",
-        "match": "`match`",
-        "standardised": "standardised logits",
-        "top-4": "the teacher's top 4",
-    }
-    names = short | {f"{LONGER}-{variant}": f"{name}, 20 epochs" for variant, name in short.items() if variant != PLAIN}
-    names |= {LONGER: f"{short[PLAIN]}, 20 epochs"}
-    return _bleu_by_temperature(
-        (name, alpha, [translations.of(variant, alpha, T) for T in BLEU_TEMPERATURES])
-        for variant, name in names.items()
-        for alpha in (0.0, SMOOTHED)
-    )
-
-
-def bleu_elsewhere(translations: Translations) -> str:
-    """BLEU by α and T of the students of the tests that are not on English to German with all tokens."""
-    kinds = {
-        "English to Russian, all tokens": (PLAIN, EN_RU),
-        "English to German, as the paper's code distils": ("mkd", EN_DE),
-        "English to Russian, as the paper's code distils": ("mkd", EN_RU),
-    }
-    return _bleu_by_temperature(
-        (name, alpha, [translations.of(variant, alpha, T, pair) for T in BLEU_TEMPERATURES])
-        for name, (variant, pair) in kinds.items()
-        for alpha in (0.0, SMOOTHED)
-    )
-
-
-def _bleu_by_temperature(kinds: Iterable[tuple[str, float, Sequence[BySeed]]]) -> str:
-    """A table of names, α and BLEU at each T, without the kinds that have not been trained."""
-    rows = [
-        [name, f"{alpha:g}", *(mean(each, len(OF_TRANSLATION)) for each in found)]
-        for name, alpha, found in kinds
-        if any(found)
-    ]
-    return markdown(["", "α", *(f"T = {T}" for T in BLEU_TEMPERATURES)], rows)
-
-
-def ways(translations: Translations) -> str:
-    """BLEU and chrF of students that learn in each way from a teacher, English to German, T = 1."""
-    kinds = {
-        "no teacher": (PLAIN, None),
-        "word by word": (PLAIN, 1.0),
-        "the teacher's translations": ("sequence-level", 1.0),
-        "its translations, word by word": ("both", 1.0),
-    }
-    rows = []
-    for alpha in (0.0, SMOOTHED):
-        for name, (variant, T) in kinds.items():
-            scores = [translations.of(variant, alpha, T, metric=metric) for metric in ("bleu", "chrf")]
-            if scores[0]:
-                rows.append([name, f"{alpha:g}", *(mean(each, len(OF_TRANSLATION)) for each in scores)])
-    return markdown(["", "α", "BLEU", "chrF"], rows)
+            said = [PLACES[where], in_words(row["what"]), signed(row["mean"]), interval, row["n"]]
+            rows.append([*said, row["p_adjusted"] or "–", row["verdict"]])
+    return markdown(["where", "number", "mean", "95 %", "n", "p, adjusted", "verdict"], rows)
 
 
 def grid_means(results: Results, alpha: float) -> dict[int, float] | None:
@@ -236,6 +182,35 @@ def advice(directory: Path) -> str:
     return markdown([*head, *(f"lost by {rule}" for rule in RULES)], rows)
 
 
+def followed(directory: Path) -> str:
+    """For each rule the points lost against each teacher's own best T, and the number of teachers for which it is best.
+
+    Args:
+        directory: as for :func:`advice`.
+    """
+    results = Results(directory)
+    advised = {(float(row["label_smoothing"]), int(row["seed"])): row for row in read_rows(directory / "advice.csv")}
+    cells: dict[str, list[str]] = {}
+    alphas = [alpha for alpha in ALPHAS if all((alpha, seed) in advised for seed in SEEDS)]
+    for alpha in alphas:
+        top1 = {T: results.accuracy(PLAIN, alpha, T) for T in TEMPERATURES}
+        for name, rule in RULES.items():
+            cells.setdefault(name, []).append(_lost(top1, {seed: rule(advised[alpha, seed]) for seed in SEEDS}))
+        others = {
+            seed: max(TEMPERATURES, key=lambda T, seed=seed: sum(top1[T][each] for each in SEEDS if each != seed))
+            for seed in SEEDS
+        }
+        cells.setdefault("the highest mean of the other seeds", []).append(_lost(top1, others))
+    return markdown(["rule", *(f"α = {alpha:g}" for alpha in alphas)], [[name, *each] for name, each in cells.items()])
+
+
+def _lost(top1: Mapping[int, BySeed], chosen: Mapping[int, int]) -> str:
+    """The mean over teachers of top-1 at their best T minus that at the chosen one, and for how many it is the best."""
+    lost = {seed: max(each[seed] for each in top1.values()) - top1[T][seed] for seed, T in chosen.items()}
+    best = sum(f"{points:.2f}" == "0.00" for points in lost.values())
+    return f"{sum(lost.values()) / len(lost):.2f} (best for {best} of {len(lost)})"
+
+
 def complete(directory: Path) -> str:
     """Which questions have all their runs, and the processor time of those that there are."""
     places = [directory, *(beside(directory, name) for name in (GRID, *ELSEWHERE))]
@@ -258,45 +233,8 @@ def complete(directory: Path) -> str:
         said += (
             f" Translation: {len(translations)} models; {len(timed)} of them took {sum(timed) / 3600:.1f} core hours."
         )
+        hours += sum(timed) / 3600
+        said += f" Together at least {hours:.1f} core hours."
     if missing:
         said += f" Not complete, and so not tested: question {'; '.join(missing)}."
     return said
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a sentence where it has no rows."""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *lines]) if lines else "No runs yet."
-
-
-def mean(values: BySeed, seeds: int = len(SEEDS)) -> str:
-    """Mean ± standard deviation on one line, with n where it is not all seeds; a dash for none."""
-    if not values:
-        return "–"
-    written = number(over_seeds(list(values.values())), with_n=len(values) != seeds)
-    return written.replace("-", "−").replace(" ", "\u00a0")
-
-
-def in_words(what: str) -> str:
-    """What is tested, with the names of variants as they are written.
-
-    >>> in_words("cost of T = 3 with lr-x3")
-    'cost of T = 3 with learning rate × 3'
-    """
-    found = re.fullmatch(r"(.* (?:with|by) )(\S+)", what)
-    return found[1] + NAMES.get(found[2], found[2]) if found else what
-
-
-def with_interval(*values: str | float, note: str = "") -> str:
-    """A mean and the ends of its interval, without plus signs.
-
-    >>> with_interval(1.5, -1, 2, note="not shown")
-    '1.50 (−1.00 to 2.00, not shown)'
-    """
-    mean, low, high = (signed(value).lstrip("+") for value in values)
-    return f"{mean} ({low} to {high}{note and f', {note}'})"
-
-
-def signed(value: str | float) -> str:
-    """A number of tests.csv with its sign, two decimals."""
-    return f"{float(value):+.2f}".replace("-", "−")

@@ -133,7 +133,7 @@ def paper_statements(
         add("3 drift towards similar classes", f"η(S1) to T = {T}, α = 0.1", -1, drift[SMOOTHED])
         add("3 drift away from the others", f"η(S2) to T = {T}, α = 0.1", 1, away)
         less = minus(drift[SMOOTHED], drift[0.0])
-        add("3 only from a smoothed teacher", f"η(S1) to T = {T}, {both}", -1, less)
+        add("3 more than from the other teacher", f"η(S1) to T = {T}, {both}", -1, less)
     for who, model, T in (("teachers", LARGE, None), ("students at T = 1", results.student, 1.0)):
         for name, what, sign in (("nc1_ratio", "NC1 ratio", -1), ("similar_distance", "distance to S1 / to S2", 1)):
             change = minus(results.measure(name, model, SMOOTHED, T), results.measure(name, model, 0.0, T))

@@ -21,7 +21,7 @@ SMOOTH, PLAIN_TEACHER = "#E07B39", "#3D9BD9"
 SETTINGS = {**style.PAGE, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK}
 SETTINGS |= {"axes.labelcolor": INK, "text.color": INK, "axes.titlecolor": INK, "legend.labelcolor": INK}
 TEMPERATURES = (1, 2, 3, 4, 64)
-PANELS = {PLAIN: "SGD", "match": "SGD, steps as at T = 1", "lr-x10": "SGD, rate × 10", "adamw": "AdamW"}
+PANELS = {PLAIN: "SGD", "match": "SGD with match", "lr-x10": "SGD, rate × 10", "adamw": "AdamW"}
 SHORT = {
     PLAIN: "no control",
     "match": "match",
@@ -64,7 +64,7 @@ def draw_cost(results: Results) -> str:
     """What T = 3 and 64 cost a smoothed teacher's student, with each control for the size of the steps."""
     with context(SETTINGS):
         drawing = Figure(figsize=(8, 3), layout="constrained")
-        panels: Sequence[Axes] = drawing.subplots(1, 2, sharey=True)
+        panels: Sequence[Axes] = drawing.subplots(1, 2, sharex=True, sharey=True)
         variants = [PLAIN, *STEP_CONTROLS]
         for axes, T in zip(panels, (3, 64), strict=True):
             for place, variant in enumerate(variants):
@@ -108,26 +108,28 @@ def draw_kinds(kinds: Mapping[str, Results]) -> str:
 
 
 def draw_drift(results: Results) -> str:
-    """Top-1 against η(S1), of plain students and of those with steps as at T = 1."""
+    """What T = 3 and 64 cost against η(S1), for steps of several sizes: a panel per teacher, a mark per student."""
     with context(SETTINGS):
-        drawing = Figure(figsize=(8, 3), layout="constrained")
+        drawing = Figure(figsize=(8, 3.2), layout="constrained")
         panels: Sequence[Axes] = drawing.subplots(1, 2, sharex=True, sharey=True)
-        for axes, variant in zip(panels, (PLAIN, "match"), strict=True):
-            for alpha, colour, marker in ((0.0, PLAIN_TEACHER, "o"), (SMOOTHED, SMOOTH, "s")):
+        for axes, alpha in zip(panels, (SMOOTHED, 0.0), strict=True):
+            for place, variant in enumerate((PLAIN, "lr-x3", "lr-x10", "match")):
                 points = [
-                    (results.drift(variant, alpha, T)[seed], results.accuracy(variant, alpha, T)[seed])
+                    (results.drift(variant, alpha, T)[seed], results.cost(variant, alpha, T)[seed])
                     for T in (3, 64)
                     for seed in SEEDS
-                    if seed in results.drift(variant, alpha, T) and seed in results.accuracy(variant, alpha, T)
+                    if seed in results.drift(variant, alpha, T) and seed in results.cost(variant, alpha, T)
                 ]
                 if points:
-                    label = f"{'smoothed' if alpha else 'plain'} teacher"
-                    axes.plot(*zip(*points, strict=True), marker, color=colour, label=label, alpha=0.8)
-            axes.set_title(PANELS[variant], fontsize=11)
+                    label = "SGD" if variant == PLAIN else SHORT[variant]
+                    across, up = zip(*points, strict=True)
+                    axes.plot(across, up, style.MARKERS[place], color=f"C{place}", label=label, alpha=0.8)
+            axes.axhline(0, color=INK, linewidth=1)
+            axes.set_title(f"{'smoothed' if alpha else 'plain'} teacher", fontsize=11)
             axes.set_xlabel("η(S1) from T = 1 to 3 and 64, in %")
-        panels[0].set_ylabel("student's top-1 in %")
-        if panels[0].get_legend_handles_labels()[0]:
-            panels[0].legend(frameon=False, loc="lower right")
+        panels[0].set_ylabel("cost of T, points of top-1")
+        handles, labels = panels[0].get_legend_handles_labels()
+        drawing.legend(handles, labels, frameon=False, loc="outside lower center", ncols=4)
         return svg(drawing)
 
 
@@ -154,7 +156,7 @@ def draw_translation(translations: Translations) -> str:
     with context(SETTINGS):
         drawing = Figure(figsize=(8, 3), layout="constrained")
         panels: Sequence[Axes] = drawing.subplots(1, 3, sharey=True)
-        titles = {PLAIN: "all tokens", "top-4": "the teacher's top 4", "match": "steps as at T = 1"}
+        titles = {PLAIN: "all tokens", "top-4": "the teacher's top 4", "match": "match"}
         for axes, (variant, title) in zip(panels, titles.items(), strict=True):
             for alpha in (0.0, SMOOTHED):
                 found = {T: translations.of(variant, alpha, T) for T in (1, 2, 3, 64)}

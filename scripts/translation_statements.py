@@ -107,7 +107,7 @@ def translation(results: Translations) -> list[Test]:
         smoothed = results.drift(SMOOTHED, T)
         add("3 drift towards similar words", f"η(S1) to T = {T}, α = 0.1", -1, smoothed)
         add(
-            "3 only from a smoothed teacher",
+            "3 more than from the other teacher",
             f"η(S1) to T = {T}, α = 0.1 less 0",
             -1,
             minus(smoothed, results.drift(0.0, T)),

@@ -6,9 +6,12 @@ import evidence
 import evidence_page
 import pytest
 import study_tests
+from evidence_format import untested
 from evidence_page import filled
-from evidence_summary import costs, with_adamw
-from evidence_tables import readings
+from evidence_summary import costs, read_tests, with_adamw
+from evidence_tables import drifts, followed, readings
+from evidence_translation import chrf_costs, collapse
+from planned_tests import minus
 from test_study_tests import SEEDS, made_up, made_up_studies, made_up_translations, step_size_alone
 
 from lskd.io.errors import InputError
@@ -45,11 +48,13 @@ def test_the_pages_tables_have_the_results_of_a_directory(tmp_path):
     blocks = ("short", "accuracy", "paper", "controls", "reasons", "larger", "advice", "ways")
     page = filled("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in blocks), directory)
     assert filled(page, directory) == page
-    best_students, drifts, slope = [line for line in page.splitlines() if line.startswith("- **")]
-    assert re.search(r"is −\d\.\d\d \(.+\) % with plain SGD .+, −8\.\d\d \(.+, shown\) % with `match`", drifts)
+    best_students, smoothing, tuned = [line for line in page.splitlines() if line.startswith("- **")]
     costs_of_4 = results.cost("plain", 0.2, 4).values()  # T = 1 is the best
     assert best_students.endswith(f" {sum(costs_of_4) / 5:.2f}.")
-    assert "What the drift costs" in slope
+    gains = minus(results.accuracy("lr-x10", 0.1, 1), results.accuracy("lr-x10", 0.0, 1))
+    assert f"SGD at learning rate 1 {untested(gains)}." in smoothing
+    later = [minus(results.accuracy("match", 0.1, T), results.accuracy("lr-x3", 0.1, 1)) for T in (3, 64)]
+    assert tuned.endswith(f"is {untested(later[0])} and {untested(later[1])} points.")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
     (at_one,) = [row[2] for row in rows if row[:2] == ["SGD", "0.1"] and len(row) == 8]
     values = results.accuracy("plain", 0.1, 1).values()
@@ -97,9 +102,53 @@ def test_the_first_table_has_what_t_costs_each_kind_of_students_and_marks_what_i
     assert re.search(rf"T = 3 costs {means[0]} \(.+\), T = 64 {means[1]} \(.+\) points\.", with_adamw(elsewhere))
 
 
+def rows_of(table):
+    """The cells of a markdown table, without its head."""
+    return [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+
+
+def test_a_rule_is_compared_with_each_teachers_own_best_temperature(tmp_path):
+    results = made_up_studies(tmp_path / "studies", lambda variant, alpha, T: abs(T - 3) * alpha, lambda *_: 0)
+    directory = tmp_path / "studies-optimiser"
+    advice = [{"label_smoothing": "0.2", "seed": seed, "alone": "1", "runs": "3"} for seed in SEEDS]
+    write(directory / "advice.csv", advice)
+    found = {row[0]: row[1] for row in rows_of(followed(directory))}
+    best = {seed: max(results.accuracy("plain", 0.2, T)[seed] for T in (1, 2, 3, 4, 64)) for seed in SEEDS}
+    for name, T in (("T = 1", 1), ("T = 4", 4), ("the advice from runs", 3)):
+        lost = [best[seed] - results.accuracy("plain", 0.2, T)[seed] for seed in SEEDS]
+        expected = f"{sum(lost) / 5:.2f} (best for {sum(points < 0.005 for points in lost)} of 5)"
+        assert found[name] == expected
+    assert "the highest mean of the other seeds" in found
+
+
+def test_reasons_for_a_collapse_of_translations_are_told_from_tests_and_from_students_at_that_temperature(tmp_path):
+    directory = tmp_path / "studies"
+    made_up_studies(directory, step_size_alone, lambda *_: 0)
+    translations = made_up_translations(directory)
+    (directory / "tests.csv").write_text(study_tests.table(directory), encoding="utf-8")
+    rows = rows_of(collapse(translations, read_tests(directory)))
+    cost = translations.cost("plain", 0.1, 64).values()
+    assert rows[0][:2] == ["the temperature", "cost of T = 64"]
+    assert rows[0][3].strip("*").startswith(f"{sum(cost) / 3:.2f} (")
+    lost = minus(translations.of("plain", 0.0, 64), translations.of("top-4", 0.0, 64))
+    assert rows[3][2] == untested(lost)
+    chrf = minus(translations.of("plain", 0.1, 1, metric="chrf"), translations.of("plain", 0.1, 64, metric="chrf"))
+    (row,) = [each for each in rows_of(chrf_costs(translations)) if each[:2] == ["64", "0.1"]]
+    assert row[2] == untested(chrf)
+
+
+def test_costs_stand_beside_drifts_only_where_both_are_known(tmp_path):
+    results = made_up(tmp_path, step_size_alone, lambda variant, alpha, T: -80 * alpha)
+    found = {tuple(row[:2]): row[2:] for row in rows_of(drifts(results))}
+    assert found["SGD", "0.1"][1] == untested(results.cost("plain", 0.1, 64))
+    assert found["`match`", "0"][2] == untested(results.drift("match", 0.0, 3))
+    results.eta["eta_similar_percent"].clear()
+    assert drifts(results) == "No runs yet."
+
+
 def test_the_readings_of_matched_students_begin_with_plain_ones_at_t_1(tmp_path):
     results = made_up(tmp_path, step_size_alone, lambda *_: 0)
-    rows = [line.strip("| ").split(" | ") for line in readings(results).splitlines()[2:]]
+    rows = rows_of(readings(results))
     assert [row[2] for row in rows if row[:2] == ["`match`", "0.1"]] == ["3", "64"]  # at T = 1 they are the plain ones
     (plain,) = [row for row in rows if row[:3] == ["SGD", "0.1", "64"]]
     agreement = sum(results.accuracy("plain", 0.1, 64).values()) / 5 + 2

@@ -1,0 +1,122 @@
+"""The tables on translation of our studies' pages, as markdown, from the committed results."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from definitions import PLAIN
+from evidence_format import cell, markdown, mean, untested, with_interval
+from planned_tests import BySeed, Row, minus
+from translation_statements import EN_DE, EN_RU, LONGER, SEEDS, SMOOTHED, Translations
+
+from lskd.measure.comparisons import holm, mean_test
+
+TEMPERATURES = (1, 2, 3, 64)
+
+
+def bleu(translations: Translations) -> str:
+    """BLEU of each way to distil by α and T, English to German; last those of the longer trainings."""
+    short = {
+        PLAIN: "all tokens",
+        "match": "`match`",
+        "standardised": "standardised logits",
+        "top-4": "the teacher's top 4",
+    }
+    names = short | {f"{LONGER}-{variant}": f"{name}, 20 epochs" for variant, name in short.items() if variant != PLAIN}
+    names |= {LONGER: f"{short[PLAIN]}, 20 epochs"}
+    return _bleu_by_temperature(
+        (name, alpha, [translations.of(variant, alpha, T) for T in TEMPERATURES])
+        for variant, name in names.items()
+        for alpha in (0.0, SMOOTHED)
+    )
+
+
+def bleu_elsewhere(translations: Translations) -> str:
+    """BLEU by α and T of the students of the tests that are not on English to German with all tokens."""
+    kinds = {
+        "English to Russian, all tokens": (PLAIN, EN_RU),
+        "English to German, as the paper's code distils": ("mkd", EN_DE),
+        "English to Russian, as the paper's code distils": ("mkd", EN_RU),
+    }
+    return _bleu_by_temperature(
+        (name, alpha, [translations.of(variant, alpha, T, pair) for T in TEMPERATURES])
+        for name, (variant, pair) in kinds.items()
+        for alpha in (0.0, SMOOTHED)
+    )
+
+
+def _bleu_by_temperature(kinds: Iterable[tuple[str, float, Sequence[BySeed]]]) -> str:
+    """A table of names, α and BLEU at each T, without the kinds that have not been trained."""
+    rows = [
+        [name, f"{alpha:g}", *(mean(each, len(SEEDS)) for each in found)] for name, alpha, found in kinds if any(found)
+    ]
+    return markdown(["", "α", *(f"T = {T}" for T in TEMPERATURES)], rows)
+
+
+def ways(translations: Translations) -> str:
+    """BLEU and chrF of students that learn in each way from a teacher, English to German, T = 1."""
+    kinds = {
+        "no teacher": (PLAIN, None),
+        "word by word": (PLAIN, 1.0),
+        "the teacher's translations": ("sequence-level", 1.0),
+        "its translations, word by word": ("both", 1.0),
+    }
+    rows = []
+    for alpha in (0.0, SMOOTHED):
+        for name, (variant, T) in kinds.items():
+            scores = [translations.of(variant, alpha, T, metric=metric) for metric in ("bleu", "chrf")]
+            if scores[0]:
+                rows.append([name, f"{alpha:g}", *(mean(each, len(SEEDS)) for each in scores)])
+    return markdown(["", "α", "BLEU", "chrF"], rows)
+
+
+def chrf_costs(translations: Translations) -> str:
+    """What T costs in chrF, English to German with all tokens; p adjusted for the six rows by Holm's method."""
+    found = {}
+    for alpha in (0.0, SMOOTHED):
+        first = translations.of(PLAIN, alpha, 1, metric="chrf")
+        for T in TEMPERATURES[1:]:
+            costs = minus(first, translations.of(PLAIN, alpha, T, metric="chrf"))
+            if tested := mean_test(list(costs.values())):
+                found[alpha, T] = sum(costs.values()) / len(costs), *tested
+    adjusted = holm([p for *_, p in found.values()])
+    rows = [
+        [f"{T:g}", f"{alpha:g}", with_interval(average, *interval), f"{p:.2g}"]
+        for ((alpha, T), (average, interval, _)), p in zip(found.items(), adjusted, strict=True)
+    ]
+    return markdown(["T", "α", "cost in chrF", "p, adjusted"], rows)
+
+
+def collapse(translations: Translations, tests: Mapping[tuple[str, str, str], Row]) -> str:
+    """What costs at T = 64, English to German: the answer for each suspected reason, in BLEU."""
+
+    def registered(question: str, statement: str, what: str) -> list[str]:
+        names = [what.format(alpha=f"{alpha:g}") for alpha in (0.0, SMOOTHED)]
+        return [cell(tests.get((question, statement, name), {})) for name in names]
+
+    lost = [minus(translations.of(PLAIN, alpha, 64), translations.of("top-4", alpha, 64)) for alpha in (0.0, SMOOTHED)]
+    longer = cell(
+        tests.get(("3.5", "5 more updates", "part of the cost of T = 64 removed by four times the epochs"), {})
+    )
+    rows = [
+        [
+            "the temperature",
+            "cost of T = 64",
+            *registered("3.1", "1 BLEU falls with T", f"cost of T = 64, {EN_DE}, all tokens, α = {{alpha}}"),
+        ],
+        [
+            "the size of the step",
+            "part of it that `match` removes",
+            *registered("3.2", "2 the step", "part of the cost of T = 64 removed by match, α = {alpha}"),
+        ],
+        [
+            "",
+            "part that standardised logits remove",
+            *registered("3.2", "2 the step", "part of the cost of T = 64 removed by standardised, α = {alpha}"),
+        ],
+        [
+            "the truncation",
+            "all tokens minus top 4, both at T = 64 (not registered)",
+            *(untested(each) or "–" for each in lost),
+        ],
+        ["too few updates", "part of it that four times the epochs remove", "–", longer],
+    ]
+    return markdown(["reason", "BLEU", "α = 0", "α = 0.1"], rows) if any(lost) else markdown([], [])
