@@ -14,6 +14,8 @@ With ``--add`` the rows of other runs are kept, such as those of studies that ra
 - measures.csv: of each run with representations of the validation images: collapse, calibration, distances.
 - eta.csv, translations_eta.csv: a row for each student at T > 1: η from the student at T = 1 of the same variant, α and
   seed, or of the plain one where the variant has none; the mean over the targets, and how many have the paper's sign.
+- translations_paired.csv: a row for each such student of translation: its BLEU and chrF minus those at T = 1, and the p
+  of a paired test over the test sentences.
 """
 
 import argparse
@@ -49,8 +51,9 @@ FILES = {
 EPOCH = ("valid_top1", "valid_top5", "valid_nll_loss", "valid_teacher_agreement", "valid_teacher_kl")
 SCORES = ("bleu", "chrf")
 TABLES = ("students.csv", "epochs.csv", "measures.csv", "eta.csv")
-TABLES += ("translations.csv", "translations_eta.csv", "translations_epochs.csv")
-Key = tuple[str, str, float, int]  # variant, model, α, seed
+TABLES += ("translations.csv", "translations_eta.csv", "translations_epochs.csv", "translations_paired.csv")
+TRANSLATIONS = "test.checkpoint_best"  # the beginning of the names of the files that `lskd nmt score` wrote
+Key = tuple[str, str, str, float, int]  # data, variant, model, α, seed
 
 
 def collect(place: Path, dest: Path, data: str | None = None, add: bool = False) -> None:
@@ -76,6 +79,7 @@ def collect(place: Path, dest: Path, data: str | None = None, add: bool = False)
         about(run) | {name: run.metrics.get(name) for name in SCORES} | {"seconds": seconds_of(run)} for run in scored
     ]
     tables["translations_eta.csv"] = etas(scored, place)
+    tables["translations_paired.csv"] = paired(scored)
     images = finished([run for run in found if run.kind == "vision"])
     tables["students.csv"] = [about(run) | last_epoch(run) for run in images]
     tables["epochs.csv"] = by_epoch(images, "valid_top1", ".3f")
@@ -112,19 +116,51 @@ def by_epoch(runs: Sequence[Run], name: str, form: str) -> list[dict[str, Any]]:
 
 def etas(runs: Sequence[Run], place: Path) -> list[dict[str, Any]]:
     """A row for each student at T > 1 that has a counterpart at T = 1; both with representations."""
-    recorded = [run for run in runs if run.temperature is not None and sets_of(run, place)]
-    first_ones = {key_of(run): run for run in recorded if run.temperature == 1}
+    pairs = with_counterparts([run for run in runs if sets_of(run, place)])
     rows, cache = [], dict[str, Representations]()
-    for run in tqdm([run for run in recorded if run.temperature != 1], desc="η", unit=" students", disable=None):
-        variant, model, alpha, seed = key_of(run)
-        first = first_ones.get((variant, model, alpha, seed)) or first_ones.get((PLAIN, model, alpha, seed))
-        if first is not None:
-            if first.name not in cache:
-                cache[first.name] = read_representations(file_of(first))
-            second = read_representations(file_of(run))
-            sets = read_sets(sets_of(run, place) or "", second.class_names)
-            rows.append({"run": run.name, "from": first.name} | mean_eta(cache[first.name], second, sets))
+    for first, run in tqdm(pairs, desc="η", unit=" students", disable=None):
+        if first.name not in cache:
+            cache[first.name] = read_representations(file_of(first))
+        second = read_representations(file_of(run))
+        sets = read_sets(sets_of(run, place) or "", second.class_names)
+        rows.append({"run": run.name, "from": first.name} | mean_eta(cache[first.name], second, sets))
     return rows
+
+
+def with_counterparts(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Each student at another T than 1, behind the student at T = 1 of its data, variant, model, α and seed.
+
+    Where a variant has no such student, as its loss is the paper's at T = 1, the plain one is its counterpart.
+    """
+    students = [run for run in runs if run.temperature is not None]
+    at_one = {key_of(run): run for run in students if run.temperature == 1}
+    found = []
+    for run in students:
+        data, variant, *rest = key_of(run)
+        first = at_one.get((data, variant, *rest)) or at_one.get((data, PLAIN, *rest))
+        if run.temperature != 1 and first is not None:
+            found.append((first, run))
+    return found
+
+
+def paired(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """A row for each translation student that has a counterpart at T = 1; both with their translations."""
+    from lskd_fairseq.paired_randomisation import paired_randomisation  # imports fairseq, which takes seconds
+
+    translated = [run for run in runs if (run.directory / f"{TRANSLATIONS}.hypotheses.txt").is_file()]
+    rows = []
+    for first, run in tqdm(with_counterparts(translated), desc="paired tests", unit=" students", disable=None):
+        ours, other = (lines_of(each, "hypotheses") for each in (run, first))
+        row: dict[str, Any] = {"run": run.name, "from": first.name}
+        for metric, found in paired_randomisation(ours, other, lines_of(run, "references")).items():
+            row |= {f"{metric}_difference": f"{found.difference:.2f}", f"{metric}_p": f"{found.p_value:.5f}"}
+        rows.append(row)
+    return rows
+
+
+def lines_of(run: Run, name: str) -> list[str]:
+    """The hypotheses or references of a run's test sentences."""
+    return (run.directory / f"{TRANSLATIONS}.{name}.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
 
 
 def file_of(run: Run) -> Path:
@@ -166,7 +202,7 @@ def data_of(run: Run) -> str:
 
 def key_of(run: Run) -> Key:
     """What students at different T must share for η."""
-    return variant_of(run), run.model, alpha_of(run), run.record.seed
+    return data_of(run), variant_of(run), run.model, alpha_of(run), run.record.seed
 
 
 def alpha_of(run: Run) -> float:
