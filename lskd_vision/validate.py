@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lskd.io.argument_types import output_file
 from lskd.io.errors import help_texts, input_error, run_command
 from lskd.io.files import write_json
 from lskd.measure.accuracy import accuracy_metrics
@@ -103,8 +104,6 @@ def load_images(loaded: Loaded, split: str) -> tuple[Split, list[str], Loader]:
 def main(arguments: argparse.Namespace) -> None:
     """Score the checkpoint, print the results, and add them to the run's record if the images are the run's."""
     path, results = arguments.checkpoint, arguments.results_file
-    if results and not results.parent.is_dir():
-        raise input_error("--results-file", results, "must be in a directory that exists")
     loaded = load(arguments)
     config = loaded.config
     record = own_record(loaded.checkpoint)  # a broken one is reported before the work
@@ -155,7 +154,9 @@ def parser() -> argparse.ArgumentParser:
     command = CheckpointParser(prog="lskd_vision.validate", **help_texts("CHECKPOINT --data-dir DIR", __doc__))
     add_options(command)
     command.add_argument("--split", help="which split; the validation split by default")
-    command.add_argument("--results-file", type=Path, metavar="FILE", help="also write the results as JSON")
+    command.add_argument(
+        "--results-file", type=output_file(".json"), metavar="FILE.json", help="also write the results"
+    )
     return command
 
 

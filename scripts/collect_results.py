@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from definitions import PLAIN
+from definitions import AT_T_1, PLAIN
 from planned_tests import read_rows
 from tqdm import tqdm
 
@@ -128,7 +128,7 @@ def etas(runs: Sequence[Run], place: Path) -> list[dict[str, Any]]:
 
 
 def with_counterparts(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """Each student at another T than 1, behind the student at T = 1 of its data, variant, model, α and seed.
+    """Pairs of the student at T = 1 and each at another T, with the same data, variant, model, α and seed.
 
     Where a variant has no such student, as its loss is the paper's at T = 1, the plain one is its counterpart.
     """
@@ -136,8 +136,9 @@ def with_counterparts(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
     at_one = {key_of(run): run for run in students if run.temperature == 1}
     found = []
     for run in students:
-        data, variant, *rest = key_of(run)
-        first = at_one.get((data, variant, *rest)) or at_one.get((data, PLAIN, *rest))
+        data, variant, model, alpha, seed = key_of(run)
+        others = (variant, AT_T_1.get(variant, PLAIN))
+        first = next((at_one[key] for each in others if (key := (data, each, model, alpha, seed)) in at_one), None)
         if run.temperature != 1 and first is not None:
             found.append((first, run))
     return found
@@ -145,11 +146,13 @@ def with_counterparts(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
 
 def paired(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """A row for each translation student that has a counterpart at T = 1; both with their translations."""
-    from lskd_fairseq.paired_randomisation import paired_randomisation  # imports fairseq, which takes seconds
-
     translated = [run for run in runs if (run.directory / f"{TRANSLATIONS}.hypotheses.txt").is_file()]
+    if not (pairs := with_counterparts(translated)):
+        return []
+    from lskd_fairseq.paired_randomisation import paired_randomisation  # needs fairseq, which images do not
+
     rows = []
-    for first, run in tqdm(with_counterparts(translated), desc="paired tests", unit=" students", disable=None):
+    for first, run in tqdm(pairs, desc="paired tests", unit=" students", disable=None):
         ours, other = (lines_of(each, "hypotheses") for each in (run, first))
         row: dict[str, Any] = {"run": run.name, "from": first.name}
         for metric, found in paired_randomisation(ours, other, lines_of(run, "references")).items():
@@ -160,7 +163,7 @@ def paired(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def lines_of(run: Run, name: str) -> list[str]:
     """The hypotheses or references of a run's test sentences."""
-    return (run.directory / f"{TRANSLATIONS}.{name}.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
+    return (run.directory / f"{TRANSLATIONS}.{name}.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def file_of(run: Run) -> Path:
@@ -201,7 +204,7 @@ def data_of(run: Run) -> str:
 
 
 def key_of(run: Run) -> Key:
-    """What students at different T must share for η."""
+    """What students must share to be compared at different T."""
     return data_of(run), variant_of(run), run.model, alpha_of(run), run.record.seed
 
 

@@ -22,6 +22,8 @@ from lskd.io.schema import T, convert
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = ROOT / "scripts" / "experiments"
 PLAIN = "plain"  # the variant without options: students as the paper trains them
+# Variants that equal another at T = 1, and so have that one's students there.
+AT_T_1 = {"match": PLAIN, "wttm": PLAIN, "teacher-only": PLAIN, "epochs-x4-match": "epochs-x4"}
 TRAINS = ("accuracy", "bleu", "eta", "pairwise_eta", "class_accuracy", "projection", "study")  # these need students
 SHOWS = (*TRAINS, "entropy", "agreement", "soft_outputs", "mean_outputs")
 

@@ -22,7 +22,7 @@ NAMES = {
     "wttm": "`wttm`",
     "teacher-only": "teacher-only tempering",
 }
-SHOWN = {"holds": "shown", "contradicted": "the opposite is shown"}
+SHOWN = ("holds", "contradicted")  # verdicts of significant tests
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -3,7 +3,7 @@
     python scripts/evidence_page.py            # writes the pages and docs/results/studies/*.svg
     python scripts/evidence_page.py --check    # compares the pages with what the committed results give
 
-Text between ``<!-- NAME -->`` and ``<!-- end -->`` is replaced; all else is written by hand and has no numbers.
+Text between ``<!-- NAME -->`` and ``<!-- end -->`` is replaced; all else is written by hand.
 """
 
 import argparse

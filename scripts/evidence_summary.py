@@ -38,7 +38,7 @@ def baselines(directory: Path) -> list[str]:
     if all(gains.values()):
         told = "; ".join(f"{name} {gain}" for name, gain in gains.items())
         lines.append(
-            "**Smoothing the teacher** is seen to pay at T = 1 at the largest learning rate alone (not registered): "
+            "**Smoothing the teacher** is seen to help at T = 1 only at the largest learning rate (not registered): "
             f"students of the smoothed teacher minus those of the plain one, {told}."
         )
     tuned = results.accuracy("lr-x3", SMOOTHED, 1)

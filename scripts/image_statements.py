@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from definitions import PLAIN
+from definitions import AT_T_1, PLAIN
 from planned_tests import BySeed, Test, minus, planned, read_rows
 
 from lskd.measure.comparisons import Groups
@@ -78,8 +78,8 @@ class Results:
 
     def accuracy(self, variant: str, alpha: float, T: float | None, model: str | None = None) -> BySeed:
         """Top-1 by seed; for a loss that is the paper's at T = 1, that of the plain students there."""
-        if T == 1 and variant in PAPERS_AT_ONE:
-            variant = PLAIN
+        if T == 1:
+            variant = AT_T_1.get(variant, variant)
         return self.top1.get((variant, model or self.student, alpha, T), {})
 
     def cost(self, variant: str, alpha: float, T: float, model: str | None = None) -> BySeed:
@@ -97,8 +97,8 @@ class Results:
 
     def curves(self, variant: str, alpha: float, T: float) -> list[dict[int, float]]:
         """Validation top-1 by epoch, of each seed; at T = 1 as in :meth:`accuracy`."""
-        if T == 1 and variant in PAPERS_AT_ONE:
-            variant = PLAIN
+        if T == 1:
+            variant = AT_T_1.get(variant, variant)
         key = variant, self.student, alpha, T
         return [self._epochs[run] for run, (of, _) in self._by_run.items() if of == key and run in self._epochs]
 

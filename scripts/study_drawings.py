@@ -1,4 +1,4 @@
-"""The pictures of docs/evidence.md, from the committed results of our studies."""
+"""The pictures of docs/evidence.md and evidence-details.md, from the committed results of our studies."""
 
 import io
 from collections.abc import Mapping, Sequence

@@ -6,14 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from definitions import PLAIN
+from definitions import AT_T_1, PLAIN
 from planned_tests import BySeed, Test, minus, planned, read_rows
 
 SEEDS = range(11, 14)
 SMOOTHED = 0.1
 LONGER = "epochs-x4"
-# Variants whose loss is another's at T = 1.
-AT_T_1 = {"match": PLAIN, f"{LONGER}-match": LONGER}
 EN_DE, EN_RU = "en-de", "en-ru"
 OTHERS = "1, Russian and the paper's code"  # the family of the tests beside English to German with all tokens
 

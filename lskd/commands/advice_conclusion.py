@@ -39,7 +39,7 @@ OF_STUDIES = (
 VERDICTS_OF_STUDIES = {
     "all": "There it was the size of the steps that cost, not T.",
     "some": "So it depends on the student whether it is the size of the steps that costs: compare match on yours.",
-    "none": "There it was not the size of the steps that cost.",
+    "none": "There match removed little or nothing of it.",
 }
 
 

@@ -241,7 +241,7 @@ def test_a_tensor_that_is_larger_than_what_is_stored_of_it_is_refused(place, cac
         state[key]["more"] = torch.zeros(1).expand(2**20, 2**20)  # four terabytes to compute a checksum of
         torch.save(state, place / f"bad.{suffix}")
     command = f"{FAIRSEQ} --save-dir {{place}}/new --teacher-cache {cache} --teacher-path {{place}}/bad.pt"
-    assert "larger than what is stored" in said(command)
+    assert "larger than its stored data" in said(command)
     assert "bad.pth.tar" in said("lskd_vision.validate {place}/bad.pth.tar --data-dir {place}/images")
 
 

@@ -162,7 +162,7 @@ def test_students_of_features_resume_to_the_same_weights_and_are_models_like_any
     change(projected, task_state=None)
     capsys.readouterr()
     assert command(tmp_path, "interrupted", monkeypatch, words=words) == 2
-    assert f"--resume: {projected} (lacks task_state: put back" in capsys.readouterr().err
+    assert f"--resume: {projected} (lacks task_state: restore the checkpoint" in capsys.readouterr().err
     projected.write_bytes(kept)
     assert command(tmp_path, "interrupted", monkeypatch, words=words) == 0
     for name in names:

@@ -76,6 +76,15 @@ def _chrf(counts):
     return 100 * 5 * precision * recall / (4 * precision + recall)
 
 
+@pytest.mark.parametrize("different", [1, 2, 3])
+def test_few_sentences_that_differ_show_next_to_nothing(references, different):
+    # with all of n different sentences better, 2 of the 2^n ways to swap them give as large a difference
+    worse = [line if place >= different else "dog dog dog dog" for place, line in enumerate(references)]
+    for each in paired_randomisation(references, worse, references, trials=2000).values():
+        assert each.difference > 0
+        assert each.p_value == pytest.approx(2 / 2**different, abs=0.04)
+
+
 def test_two_equally_good_systems_are_rarely_called_different():
     # sacreBLEU's paired bootstrap does so in 12 to 14 % of these comparisons
     claims = {"bleu": 0, "chrf": 0}
