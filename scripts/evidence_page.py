@@ -31,7 +31,7 @@ from evidence_tables import (
     readings,
     statements,
 )
-from evidence_translation import bleu, bleu_elsewhere, chrf_costs, collapse, ways
+from evidence_translation import bleu, bleu_elsewhere, chrf_costs, collapse, sentence_tests, ways
 from image_statements import ELSEWHERE, GRID, LARGE, SMOOTHED, Results, beside, place
 from planned_tests import BySeed
 from study_drawings import (
@@ -157,6 +157,7 @@ def filled(page: str, directory: Path) -> str:
         "distilling": lambda: statements(["3.4"])(directory),
         "longer": lambda: statements(["3.5"])(directory),
         "elsewhere_translated": lambda: bleu_elsewhere(committed.translations),
+        "sentences": lambda: sentence_tests(directory),
         "russian": lambda: statements([f"3.{OTHERS}"])(directory),
         "ways": lambda: ways(committed.translations),
         "followed": lambda: followed(beside(directory, GRID)),

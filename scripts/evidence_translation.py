@@ -1,13 +1,14 @@
 """The tables on translation of our studies' pages, as markdown, from the committed results."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from definitions import PLAIN
 from evidence_format import cell, markdown, mean, untested, with_interval
-from planned_tests import BySeed, Row, minus
-from translation_statements import EN_DE, EN_RU, LONGER, SEEDS, SMOOTHED, Translations
+from planned_tests import BySeed, Row, minus, read_rows
+from translation_statements import EN_DE, EN_RU, LONGER, SEEDS, SMOOTHED, Translations, pair_of
 
-from lskd.measure.comparisons import holm, mean_test
+from lskd.measure.comparisons import LEVEL, holm, mean_test
 
 TEMPERATURES = (1, 2, 3, 64)
 
@@ -66,6 +67,25 @@ def ways(translations: Translations) -> str:
             if scores[0]:
                 rows.append([name, f"{alpha:g}", *(mean(each, len(SEEDS)) for each in scores)])
     return markdown(["", "α", "BLEU", "chrF"], rows)
+
+
+def sentence_tests(directory: Path) -> str:
+    """The number of students with a lower BLEU, and chrF, than at T = 1 by the paired tests over sentences (Holm)."""
+    about = {row["run"]: row for row in read_rows(directory / "translations.csv")}
+    rows = read_rows(directory / "translations_paired.csv")
+    found: dict[tuple[str, ...], list[str]] = {}
+    for metric in ("bleu", "chrf"):
+        adjusted = holm([float(row[f"{metric}_p"]) for row in rows])
+        lower: dict[tuple[str, ...], list[bool]] = {}
+        for row, p in zip(rows, adjusted, strict=True):
+            run = about[row["run"]]
+            kind = pair_of(run), run["variant"], run["label_smoothing"], run["temperature"]
+            lower.setdefault(kind, []).append(p <= LEVEL and float(row[f"{metric}_difference"]) < 0)
+        for kind, each in lower.items():
+            found.setdefault(kind, []).append(f"{sum(each)} of {len(each)}")
+    names = {PLAIN: "all tokens", "mkd": "as the code"}
+    lines = [[pair, names[variant], *kind, *found[pair, variant, *kind]] for pair, variant, *kind in sorted(found)]
+    return markdown(["", "", "α", "T", "BLEU lower", "chrF lower"], lines)
 
 
 def chrf_costs(translations: Translations) -> str:

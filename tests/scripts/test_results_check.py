@@ -10,7 +10,7 @@ from evidence_format import untested
 from evidence_page import filled
 from evidence_summary import costs, read_tests, with_adamw
 from evidence_tables import drifts, followed, readings
-from evidence_translation import chrf_costs, collapse
+from evidence_translation import chrf_costs, collapse, sentence_tests
 from planned_tests import minus
 from test_study_tests import SEEDS, made_up, made_up_studies, made_up_translations, step_size_alone
 
@@ -135,6 +135,25 @@ def test_reasons_for_a_collapse_of_translations_are_told_from_tests_and_from_stu
     chrf = minus(translations.of("plain", 0.1, 1, metric="chrf"), translations.of("plain", 0.1, 64, metric="chrf"))
     (row,) = [each for each in rows_of(chrf_costs(translations)) if each[:2] == ["64", "0.1"]]
     assert row[2] == untested(chrf)
+
+
+def test_students_that_are_worse_by_sentence_are_counted_after_adjustment(tmp_path):
+    runs = [
+        {"run": f"help.en-ru.mkd/transformer-small_a0.1_T64_s{seed}", "variant": "mkd", "label_smoothing": 0.1}
+        | {"temperature": 64, "seed": seed}
+        for seed in (11, 12, 13)
+    ]
+    write(tmp_path / "translations.csv", runs)
+    differences, p_values = (-5, -1, 2), (0.001, 0.04, 0.001)  # the third is higher
+    paired = [
+        {"run": run["run"], "bleu_difference": difference, "bleu_p": p, "chrf_difference": -1, "chrf_p": 0.0001}
+        for run, difference, p in zip(runs, differences, p_values, strict=True)
+    ]
+    write(tmp_path / "translations_paired.csv", paired)
+    assert rows_of(sentence_tests(tmp_path)) == [["en-ru", "as the code", "0.1", "64", "2 of 3", "3 of 3"]]
+    paired[1]["bleu_p"] = 0.06
+    write(tmp_path / "translations_paired.csv", paired)
+    assert rows_of(sentence_tests(tmp_path)) == [["en-ru", "as the code", "0.1", "64", "1 of 3", "3 of 3"]]
 
 
 def test_costs_stand_beside_drifts_only_where_both_are_known(tmp_path):
