@@ -55,8 +55,9 @@ def paired_randomisation(
     Returns:
         Comparisons by metric, ``bleu`` and ``chrf``.
 
-    >>> paired_randomisation(["a cat sat down"] * 3, ["a cat sat"] * 3, ["a cat sat down"] * 3)["bleu"].score
-    100.0
+    >>> found = paired_randomisation(["a cat sat down"] * 3, ["a cat sat"] * 3, ["a cat sat down"] * 3)["bleu"]
+    >>> round(found.score, 2), round(found.p_value, 1)
+    (100.0, 0.2)
     """
     metrics = {"bleu": sacrebleu.BLEU(references=[references]), "chrf": sacrebleu.CHRF(references=[references])}
     return {name: _compare(metric, hypotheses, other, trials) for name, metric in metrics.items()}
