@@ -11,7 +11,7 @@ RUN_FILES = ("run.json", "summary.csv")  # written by every training beside its 
 def whole(text: str) -> int:
     """A whole number, 0 or more."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} (must be a whole number, 0 or more)")
+        raise argparse.ArgumentTypeError(f"{text or repr(text)} (must be a whole number, 0 or more)")
     return int(text)
 
 
@@ -41,7 +41,7 @@ def number(minimum: float = -math.inf, maximum: float = math.inf, above: bool = 
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and (minimum < value if above else minimum <= value) and value <= maximum):
-            raise argparse.ArgumentTypeError(f"{text} (must be a {bounds})")
+            raise argparse.ArgumentTypeError(f"{text or repr(text)} (must be a {bounds})")
         return value
 
     return parse

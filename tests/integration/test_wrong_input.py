@@ -666,7 +666,7 @@ TRANSLATION = [
         "must be one",
     ),
     # scores
-    ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --lenpen nan", "--lenpen: 'nan'", "must be a finite"),
+    ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --lenpen nan", "--lenpen: nan", "must be a finite"),
     ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --detokenize a", "--detokenize: .*'a'", "choose from"),
     ("lskd_fairseq.score --data {data-bin} --path {teacher.pt} --remove-bpe a", "--remove-bpe: .*'a'", "choose from"),
     (

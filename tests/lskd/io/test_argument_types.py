@@ -36,10 +36,10 @@ def test_a_number_is_taken_exactly_where_it_is_in_its_range(value):
 
 def test_a_number_without_bounds_must_only_be_finite():
     assert number()("-2.5") == -2.5
-    for text in ("nan", "-inf", "much"):
+    for text in ("nan", "-inf", "much", ""):
         with pytest.raises(argparse.ArgumentTypeError) as error:
             number()(text)
-        assert str(error.value) == f"{text} (must be a finite number)"
+        assert str(error.value) == f"{text or repr('')} (must be a finite number)"
 
 
 def test_a_whole_number_may_be_zero_and_not_negative():
