@@ -73,11 +73,12 @@ def _compare(metric: Metric, hypotheses: Sequence[str], other: Sequence[str], tr
         return metric._compute_score_from_stats(counts.tolist()).score
 
     total, total_other = ours.sum(0), theirs.sum(0)
-    observed = score(total) - score(total_other)
+    score_ours, score_theirs = score(total), score(total_other)
+    least = abs(score_ours - score_theirs) - ROUNDING
     draws, as_large = np.random.default_rng(SEED), 0
     for start in range(0, trials, CHUNK):
         swapped = draws.random((min(CHUNK, trials - start), len(ours))) < 0.5
         moved = swapped @ (theirs - ours)
         differences = [score(total + each) - score(total_other - each) for each in moved]
-        as_large += int((np.abs(differences) >= abs(observed) - ROUNDING).sum())
-    return Comparison(score(total), score(total_other), (as_large + 1) / (trials + 1))
+        as_large += int((np.abs(differences) >= least).sum())
+    return Comparison(score_ours, score_theirs, (as_large + 1) / (trials + 1))

@@ -130,7 +130,7 @@ def etas(runs: Sequence[Run], place: Path) -> list[dict[str, Any]]:
 def with_counterparts(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
     """Pairs of the student at T = 1 and each at another T, with the same data, variant, model, α and seed.
 
-    Where a variant has no such student, as its loss is the paper's at T = 1, the plain one is its counterpart.
+    Where a variant has no such student, its counterpart is that of :data:`AT_T_1`, or the plain one.
     """
     students = [run for run in runs if run.temperature is not None]
     at_one = {key_of(run): run for run in students if run.temperature == 1}

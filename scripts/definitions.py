@@ -32,6 +32,15 @@ Positive = Annotated[int, Meta(ge=1)]
 Value = int | float  # as written: a command line has 1 as 1
 
 
+def trained_as(variant: str, T: float | None) -> str:
+    """The variant whose students at T are those of this one.
+
+    >>> trained_as("match", 1), trained_as("match", 64)
+    ('plain', 'match')
+    """
+    return AT_T_1.get(variant, variant) if T == 1 else variant
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A table or a figure of the paper, or a study of our own.

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from computed_files import computed_parser, write_or_compare
-from definitions import AT_T_1, PLAIN, ROOT
+from definitions import PLAIN, ROOT, trained_as
 from translation_statements import pair_of
 
 from lskd.io.errors import run_command
@@ -69,9 +69,9 @@ def _rows(path: Path, result: str, unit: str, about: Mapping[str, str]) -> Itera
 
 
 def _share_the_first(cells: dict[tuple[str, str, str, str, float, float], list[float]]) -> None:
-    """Give losses that equal the paper's at T = 1 its students at T = 1."""
+    """Give variants that equal another at T = 1 its students there."""
     for data, model, variant, epochs, alpha, _ in list(cells):
-        first = cells.get((data, model, _variant(AT_T_1.get(variant, variant)), epochs, alpha, 1.0))
+        first = cells.get((data, model, _variant(trained_as(variant, 1)), epochs, alpha, 1.0))
         if first:
             cells[data, model, variant, epochs, alpha, 1.0] = first
 

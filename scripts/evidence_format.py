@@ -49,14 +49,14 @@ def in_words(what: str) -> str:
     return found[1] + NAMES.get(found[2], found[2]) if found else what
 
 
-def with_interval(*values: str | float, note: str = "") -> str:
+def with_interval(*values: str | float) -> str:
     """A mean and the ends of its interval, without plus signs.
 
-    >>> with_interval(1.5, -1, 2, note="not shown")
-    '1.50 (−1.00 to 2.00, not shown)'
+    >>> with_interval(1.5, -1, 2)
+    '1.50 (−1.00 to 2.00)'
     """
     mean, low, high = (signed(value).lstrip("+") for value in values)
-    return f"{mean} ({low} to {high}{note and f', {note}'})"
+    return f"{mean} ({low} to {high})"
 
 
 def signed(value: str | float) -> str:

@@ -77,14 +77,9 @@ def read_tests(directory: Path) -> dict[tuple[str, str, str], Row]:
     return {(row["question"], row["statement"], row["what"]): row for row in read_rows(directory / "tests.csv")}
 
 
-def slope_with_match(results: Results) -> str:
-    """What each % of η(S1) costs the students of `match` alone, with its interval; empty with too few seeds."""
-    return untested(drift_slopes(results, ["match"]))
-
-
 def drift_with_match(results: Results) -> str:
-    """The slope of :func:`slope_with_match` as a sentence, which says that it is not registered."""
-    slope = slope_with_match(results)
+    """What each % of η(S1) costs the students of `match` alone, as a sentence which says that it is not registered."""
+    slope = untested(drift_slopes(results, ["match"]))
     if not slope:
         return ""
     return (

@@ -92,9 +92,8 @@ def chrf_costs(translations: Translations) -> str:
     """What T costs in chrF, English to German with all tokens; p adjusted for the six rows by Holm's method."""
     found = {}
     for alpha in (0.0, SMOOTHED):
-        first = translations.of(PLAIN, alpha, 1, metric="chrf")
         for T in TEMPERATURES[1:]:
-            costs = minus(first, translations.of(PLAIN, alpha, T, metric="chrf"))
+            costs = translations.cost(PLAIN, alpha, T, metric="chrf")
             if tested := mean_test(list(costs.values())):
                 found[alpha, T] = sum(costs.values()) / len(costs), *tested
     adjusted = holm([p for *_, p in found.values()])

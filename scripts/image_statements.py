@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from definitions import AT_T_1, PLAIN
+from definitions import PLAIN, trained_as
 from planned_tests import BySeed, Test, minus, planned, read_rows
 
 from lskd.measure.comparisons import Groups
@@ -14,8 +14,6 @@ SEEDS = range(11, 16)
 TEMPERATURES = (2, 3, 4, 64)
 SMALL, LARGE = "test_resnet", "resnet10t"
 SMOOTHED = 0.1
-# Losses and controls that are the paper's loss at T = 1: their students at T = 1 are the plain ones.
-PAPERS_AT_ONE = ("match", "wttm", "teacher-only")
 STEP_CONTROLS = ("match", "lr-x3", "lr-x10", "adamw", "epochs-x4")
 OTHER_LOSSES = ("standardised", "wttm", "teacher-only")
 RIGHT_STEPS = ("match", *OTHER_LOSSES)
@@ -77,10 +75,8 @@ class Results:
         return found
 
     def accuracy(self, variant: str, alpha: float, T: float | None, model: str | None = None) -> BySeed:
-        """Top-1 by seed; for a loss that is the paper's at T = 1, that of the plain students there."""
-        if T == 1:
-            variant = AT_T_1.get(variant, variant)
-        return self.top1.get((variant, model or self.student, alpha, T), {})
+        """Top-1 by seed; at T = 1 of the students in :data:`AT_T_1`, if the variant has no others there."""
+        return self.top1.get((trained_as(variant, T), model or self.student, alpha, T), {})
 
     def cost(self, variant: str, alpha: float, T: float, model: str | None = None) -> BySeed:
         """Top-1 at T = 1 minus top-1 at T, by seed."""
@@ -97,9 +93,7 @@ class Results:
 
     def curves(self, variant: str, alpha: float, T: float) -> list[dict[int, float]]:
         """Validation top-1 by epoch, of each seed; at T = 1 as in :meth:`accuracy`."""
-        if T == 1:
-            variant = AT_T_1.get(variant, variant)
-        key = variant, self.student, alpha, T
+        key = trained_as(variant, T), self.student, alpha, T
         return [self._epochs[run] for run, (of, _) in self._by_run.items() if of == key and run in self._epochs]
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from definitions import AT_T_1, PLAIN
+from definitions import PLAIN, trained_as
 from planned_tests import BySeed, Test, minus, planned, read_rows
 
 SEEDS = range(11, 14)
@@ -61,10 +61,9 @@ class Translations:
             if row["run"] in curves and pair == EN_DE:
                 self.curves[key[1:]][int(row["seed"])] = curves[row["run"]]
 
-    def cost(self, variant: str, alpha: float, T: float, pair: str = EN_DE) -> BySeed:
-        """BLEU at T = 1 minus BLEU at T; a variant that is not trained at T = 1 has the one in :data:`AT_T_1` there."""
-        first = AT_T_1.get(variant, variant)
-        return minus(self.of(first, alpha, 1, pair), self.of(variant, alpha, T, pair))
+    def cost(self, variant: str, alpha: float, T: float, pair: str = EN_DE, metric: str = "bleu") -> BySeed:
+        """BLEU, or chrF, at T = 1 minus that at T; at T = 1 of the variant in :func:`trained_as`."""
+        return minus(self.of(trained_as(variant, 1), alpha, 1, pair, metric), self.of(variant, alpha, T, pair, metric))
 
     def of(self, variant: str, alpha: float, T: float | None, pair: str = EN_DE, metric: str = "bleu") -> BySeed:
         """BLEU of students, or chrF; ``T`` is None without a teacher."""

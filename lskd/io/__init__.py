@@ -1,1 +1,1 @@
-"""Atomic writing, safe reading, one-line errors, tables; nothing here depends on what is measured."""
+"""Atomic writing, safe reading, one-line errors, argument types, tables; nothing here depends on what is measured."""
