@@ -32,7 +32,7 @@ from evidence_tables import (
     statements,
 )
 from evidence_translation import bleu, bleu_elsewhere, chrf_costs, collapse, sentence_tests, ways
-from image_statements import ELSEWHERE, GRID, LARGE, SMOOTHED, Results, beside, place
+from image_statements import ELSEWHERE, GRID, LARGE, OTHER_SEEDS, SMOOTHED, Results, beside, other_seeds, place
 from planned_tests import BySeed
 from study_drawings import (
     draw_cost,
@@ -43,7 +43,7 @@ from study_drawings import (
     draw_translation,
     draw_updates,
 )
-from translation_statements import LONGER, OTHERS, Translations
+from translation_statements import AGAIN, AGAIN_SEEDS, LONGER, OTHERS, Translations
 
 from lskd.io.errors import input_error, run_command
 from lskd.io.files import write_text
@@ -60,12 +60,16 @@ class Committed:
         images: of study-step, with its other controls and losses.
         grid: of study-optimiser and study-model.
         translations: of the studies of translation.
+        again: of those with other seeds.
+        more: of images with other seeds.
         kinds: of the letters, of a larger student, and of each case of question 5 that has run, by their names.
     """
 
     images: Results
     grid: Results
     translations: Translations
+    again: Translations
+    more: Results
     kinds: dict[str, Results]
 
     @classmethod
@@ -77,7 +81,8 @@ class Committed:
         kinds |= {
             PLACES[where]: place(where, found) for where in ELSEWHERE if (found := beside(directory, where)).is_dir()
         }
-        return cls(images, Results(grid), Translations(directory), kinds)
+        again = Translations(beside(directory, OTHER_SEEDS))
+        return cls(images, Results(grid), Translations(directory), again, other_seeds(directory), kinds)
 
 
 # Of each picture: how it is drawn, what it shows in words, and whether there is anything to draw.
@@ -113,9 +118,9 @@ PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed],
         lambda found: found.translations.cost(PLAIN, SMOOTHED, 3),
     ),
     "updates": (
-        lambda found: draw_updates(found.translations),
-        "Validation BLEU against the epoch, at T = 1, and at T = 64 without and with match",
-        lambda found: found.translations.cost(LONGER, SMOOTHED, 64),
+        lambda found: draw_updates(found.again),
+        "Validation BLEU against the epoch, at T = 1, and at T = 64 with each way to distil",
+        lambda found: found.again.cost(LONGER, SMOOTHED, 64),
     ),
 }
 
@@ -135,7 +140,7 @@ def filled(page: str, directory: Path) -> str:
     committed = Committed.of(directory)
     results, grid = committed.images, committed.grid
     blocks: dict[str, Callable[[], str]] = {
-        "accuracy": lambda: accuracy(grid),
+        "accuracy": lambda: accuracy(grid, committed.more),
         "falls": lambda: falls(read_tests(directory)),
         "drifts": lambda: drifts(results),
         "held": lambda: held(directory),
@@ -152,13 +157,18 @@ def filled(page: str, directory: Path) -> str:
         "translation": lambda: statements(["3.1", "3.2"])(directory),
         "translated": lambda: bleu(committed.translations),
         "chrf": lambda: chrf_costs(committed.translations),
-        "collapse": lambda: collapse(committed.translations, read_tests(directory)),
+        "collapse": lambda: collapse(committed.translations, committed.again, read_tests(directory)),
         "words": lambda: statements(["3.3"])(directory),
         "distilling": lambda: statements(["3.4"])(directory),
         "longer": lambda: statements(["3.5"])(directory),
         "elsewhere_translated": lambda: bleu_elsewhere(committed.translations),
         "sentences": lambda: sentence_tests(directory),
         "russian": lambda: statements([f"3.{OTHERS}"])(directory),
+        "again": lambda: statements([AGAIN])(directory),
+        "translated_again": lambda: bleu(committed.again, len(AGAIN_SEEDS)),
+        "sentences_again": lambda: sentence_tests(beside(directory, OTHER_SEEDS)),
+        "adamw_grid": lambda: statements(["1, AdamW"])(directory),
+        "larger_of_plain": lambda: statements(["2, larger student of the plain teacher"])(directory),
         "ways": lambda: ways(committed.translations),
         "followed": lambda: followed(beside(directory, GRID)),
         "advice": lambda: advice(beside(directory, GRID)),

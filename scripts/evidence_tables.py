@@ -5,7 +5,7 @@ from pathlib import Path
 
 from definitions import PLAIN
 from evidence_format import NAMES, cell, in_words, markdown, mean, signed, untested
-from image_statements import ELSEWHERE, GRID, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside
+from image_statements import ELSEWHERE, GRID, OTHER_SEEDS, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside
 from planned_tests import BySeed, Row, read_rows
 
 ALPHAS, TEMPERATURES = (0.0, 0.05, 0.1, 0.2), (1, 2, 3, 4, 64)
@@ -18,13 +18,19 @@ RULES: dict[str, Callable[[Mapping[str, str]], int]] = {
 PLACES = {"other-fonts": "a small ResNet, other fonts", "convnext": "a ConvNeXt", "fashion": "Fashion-MNIST"}
 
 
-def accuracy(results: Results) -> str:
-    """Means by optimiser, α and T."""
+def accuracy(results: Results, more: Results) -> str:
+    """Means by optimiser, α and T.
+
+    Args:
+        results: of the grid.
+        more: of other seeds, shown where they are more.
+    """
     rows = []
     for variant in (PLAIN, "adamw"):
         for alpha in ALPHAS:
-            cells = [mean(results.accuracy(variant, alpha, T)) for T in TEMPERATURES]
-            cells.append(mean(results.accuracy(variant, alpha, None)))
+            of = max(results, more, key=lambda each: len(each.accuracy(variant, alpha, 64)))
+            cells = [mean(of.accuracy(variant, alpha, T)) for T in TEMPERATURES]
+            cells.append(mean(of.accuracy(variant, alpha, None)))
             if any(cell != "–" for cell in cells):
                 rows.append([NAMES[variant], f"{alpha:g}", *cells])
     return markdown(["", "α", *(f"T = {T:g}" for T in TEMPERATURES), "no teacher"], rows)
@@ -213,7 +219,7 @@ def _lost(top1: Mapping[int, BySeed], chosen: Mapping[int, int]) -> str:
 
 def complete(directory: Path) -> str:
     """Which questions have all their runs, and the processor time of those that there are."""
-    places = [directory, *(beside(directory, name) for name in (GRID, *ELSEWHERE))]
+    places = [directory, *(beside(directory, name) for name in (GRID, OTHER_SEEDS, *ELSEWHERE))]
     rows = [row for place in places for row in read_rows(place / "students.csv")]
     if not rows:
         return "**No study has run yet**: what follows fills as they end."
@@ -228,7 +234,7 @@ def complete(directory: Path) -> str:
     students = len([row for row in rows if row["temperature"]])
     said = f"Images: {students} students and {len(rows) - students} models without a teacher, {hours:.1f} core hours of"
     said += " training."
-    if translations := read_rows(directory / "translations.csv"):
+    if translations := [row for place in places for row in read_rows(place / "translations.csv")]:
         timed = [float(row["seconds"]) for row in translations if row["seconds"]]
         said += (
             f" Translation: {len(translations)} models; {len(timed)} of them took {sum(timed) / 3600:.1f} core hours."

@@ -6,28 +6,37 @@ from pathlib import Path
 from definitions import PLAIN
 from evidence_format import cell, markdown, mean, untested, with_interval
 from planned_tests import BySeed, Row, minus, read_rows
-from translation_statements import EN_DE, EN_RU, LONGER, SEEDS, SMOOTHED, Translations, pair_of
+from translation_statements import AGAIN, EN_DE, EN_RU, LONGER, SEEDS, SMOOTHED, Translations, pair_of
 
 from lskd.measure.comparisons import LEVEL, holm, mean_test
 
 TEMPERATURES = (1, 2, 3, 64)
+ALL_TOKENS = f", {EN_DE}, all tokens"  # in the names of the tests of question 3.1
+# How students are trained.
+WAYS = {
+    PLAIN: "all tokens",
+    "match": "`match`",
+    "standardised": "standardised logits",
+    "top-4": "the teacher's top 4",
+}
+WAYS |= {
+    LONGER if variant == PLAIN else f"{LONGER}-{variant}": f"{name}, 20 epochs" for variant, name in list(WAYS.items())
+}
 
 
-def bleu(translations: Translations) -> str:
-    """BLEU of each way to distil by α and T, English to German; last those of the longer trainings."""
-    short = {
-        PLAIN: "all tokens",
-        "match": "`match`",
-        "standardised": "standardised logits",
-        "top-4": "the teacher's top 4",
-    }
-    names = short | {f"{LONGER}-{variant}": f"{name}, 20 epochs" for variant, name in short.items() if variant != PLAIN}
-    names |= {LONGER: f"{short[PLAIN]}, 20 epochs"}
-    return _bleu_by_temperature(
+def bleu(translations: Translations, seeds: int = len(SEEDS)) -> str:
+    """BLEU of each way to distil by α and T, English to German; last those of the longer trainings.
+
+    Args:
+        translations: of the studies.
+        seeds: theirs; n is written where there are fewer.
+    """
+    kinds = (
         (name, alpha, [translations.of(variant, alpha, T) for T in TEMPERATURES])
-        for variant, name in names.items()
+        for variant, name in WAYS.items()
         for alpha in (0.0, SMOOTHED)
     )
+    return _bleu_by_temperature(kinds, seeds)
 
 
 def bleu_elsewhere(translations: Translations) -> str:
@@ -44,11 +53,9 @@ def bleu_elsewhere(translations: Translations) -> str:
     )
 
 
-def _bleu_by_temperature(kinds: Iterable[tuple[str, float, Sequence[BySeed]]]) -> str:
+def _bleu_by_temperature(kinds: Iterable[tuple[str, float, Sequence[BySeed]]], seeds: int = len(SEEDS)) -> str:
     """A table of names, α and BLEU at each T, without the kinds that have not been trained."""
-    rows = [
-        [name, f"{alpha:g}", *(mean(each, len(SEEDS)) for each in found)] for name, alpha, found in kinds if any(found)
-    ]
+    rows = [[name, f"{alpha:g}", *(mean(each, seeds) for each in found)] for name, alpha, found in kinds if any(found)]
     return markdown(["", "α", *(f"T = {T}" for T in TEMPERATURES)], rows)
 
 
@@ -83,7 +90,7 @@ def sentence_tests(directory: Path) -> str:
             lower.setdefault(kind, []).append(p <= LEVEL and float(row[f"{metric}_difference"]) < 0)
         for kind, each in lower.items():
             found.setdefault(kind, []).append(f"{sum(each)} of {len(each)}")
-    names = {PLAIN: "all tokens", "mkd": "as the code"}
+    names = WAYS | {"mkd": "as the code"}
     lines = [[pair, names[variant], *kind, *found[pair, variant, *kind]] for pair, variant, *kind in sorted(found)]
     return markdown(["", "", "α", "T", "BLEU lower", "chrF lower"], lines)
 
@@ -104,38 +111,38 @@ def chrf_costs(translations: Translations) -> str:
     return markdown(["T", "α", "cost in chrF", "p, adjusted"], rows)
 
 
-def collapse(translations: Translations, tests: Mapping[tuple[str, str, str], Row]) -> str:
-    """What costs at T = 64, English to German: the answer for each suspected reason, in BLEU."""
+def collapse(translations: Translations, again: Translations, tests: Mapping[tuple[str, str, str], Row]) -> str:
+    """What costs at T = 64, English to German: the answer for each suspected reason, in BLEU.
 
-    def registered(question: str, statement: str, what: str) -> list[str]:
-        names = [what.format(alpha=f"{alpha:g}") for alpha in (0.0, SMOOTHED)]
-        return [cell(tests.get((question, statement, name), {})) for name in names]
+    Args:
+        translations: of the studies, whose tests name their α.
+        again: of those with other seeds.
+        tests: of both.
+    """
 
-    lost = [minus(translations.of(PLAIN, alpha, 64), translations.of("top-4", alpha, 64)) for alpha in (0.0, SMOOTHED)]
-    longer = cell(
-        tests.get(("3.5", "5 more updates", "part of the cost of T = 64 removed by four times the epochs"), {})
-    )
+    def registered(question: str, statement: str, what: str, languages: str = "") -> list[str]:
+        alphas = [(question, f"{what}{languages}, α = {alpha:g}") for alpha in (0.0, SMOOTHED)]
+        return [cell(tests.get((of, statement, name), {})) for of, name in [*alphas, (AGAIN, what)]]
+
+    of = ((translations, 0.0), (translations, SMOOTHED), (again, SMOOTHED))
+    lost = [minus(found.of(PLAIN, alpha, 64), found.of("top-4", alpha, 64)) for found, alpha in of]
+    if not any(lost):
+        return markdown([], [])
+    part = "part of the cost of T = 64"
+    longer = [f"{part} removed by four times the epochs", f"{part} with four times the epochs removed by match"]
+    more = [tests.get((of, "5 more updates", longer[0]), {}) for of in ("3.5", AGAIN)]
+    matched = tests.get((AGAIN, "5 the step", longer[1]), {})
     rows = [
-        [
-            "the temperature",
-            "cost of T = 64",
-            *registered("3.1", "1 BLEU falls with T", f"cost of T = 64, {EN_DE}, all tokens, α = {{alpha}}"),
-        ],
-        [
-            "the size of the step",
-            "part of it that `match` removes",
-            *registered("3.2", "2 the step", "part of the cost of T = 64 removed by match, α = {alpha}"),
-        ],
-        [
-            "",
-            "part that standardised logits remove",
-            *registered("3.2", "2 the step", "part of the cost of T = 64 removed by standardised, α = {alpha}"),
-        ],
-        [
-            "the truncation",
-            "all tokens minus top 4, both at T = 64 (not registered)",
-            *(untested(each) or "–" for each in lost),
-        ],
-        ["too few updates", "part of it that four times the epochs remove", "–", longer],
+        ["the temperature", "cost of T = 64", *registered("3.1", "1 BLEU falls with T", "cost of T = 64", ALL_TOKENS)],
+        ["the step", "part that `match` removes", *registered("3.2", "2 the step", f"{part} removed by match")],
+        ["", "part that it removes of what is left after four times the epochs", "–", "–", cell(matched)],
+        ["", "standardised logits", *registered("3.2", "2 the step", f"{part} removed by standardised")],
+        ["the truncation", "all tokens minus top 4, both at T = 64 (not registered)", *(map(_or_dash, lost))],
+        ["too few updates", "part that four times the epochs remove", "–", *map(cell, more)],
     ]
-    return markdown(["reason", "BLEU", "α = 0", "α = 0.1"], rows) if any(lost) else markdown([], [])
+    return markdown(["reason", "BLEU", "α = 0", "α = 0.1", "α = 0.1, five other seeds"], rows)
+
+
+def _or_dash(values: BySeed) -> str:
+    """As :func:`untested`, a dash for too few seeds."""
+    return untested(values) or "–"

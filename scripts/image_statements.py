@@ -1,5 +1,6 @@
 """The registered statements on images, as planned tests on the committed results (docs/results/preregistration.md)."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ OTHER_LOSSES = ("standardised", "wttm", "teacher-only")
 RIGHT_STEPS = ("match", *OTHER_LOSSES)
 # Beside the results of study-step: those of study-optimiser and study-model, which ran whole on another machine.
 GRID = "optimiser"
+# And those of ``--scale studies-other-seeds``, of images and of translation.
+OTHER_SEEDS = "other-seeds"
 # The columns of measures.csv that are read.
 MEASURES = ("nc1_ratio", "nc2_angles", "nc3", "ece_percent", "optimal_temperature", "similar_distance")
 # Question 5, by where: the first of five seeds, the student, the temperatures and the controls.
@@ -246,4 +249,22 @@ def larger_student(results: Results) -> list[Test]:
             )
             removed, what = minus(plain, with_it), f"part of the cost of T = {T} removed by {control}"
             tests.append(planned("2, larger student", f"{control}: removed", what, 1, removed, SEEDS))
+    return tests
+
+
+def other_seeds(directory: Path) -> Results:
+    """The results on images of ``--scale studies-other-seeds``, beside those of study-step in a directory."""
+    return Results(beside(directory, OTHER_SEEDS), range(51, 56))
+
+
+def more_teachers(results: Results) -> list[Test]:
+    """Question 1 with AdamW at other α, and of a student as large as its plain teacher: a family of tests each."""
+    tests = []
+    for question, variant, model, alphas in (
+        ("1, AdamW", "adamw", SMALL, (0.05, 0.2)),
+        ("2, larger student of the plain teacher", PLAIN, LARGE, (0.0,)),
+    ):
+        for alpha, T in itertools.product(alphas, (3, 64)):
+            cost, what = results.cost(variant, alpha, T, model), f"cost of T = {T}, α = {alpha:g}"
+            tests.append(planned(question, "1 accuracy falls with T", what, 1, cost, results.seeds))
     return tests

@@ -12,9 +12,21 @@ from pathlib import Path
 
 from computed_files import computed_parser, write_or_compare
 from definitions import ROOT
-from image_statements import ELSEWHERE, GRID, Results, beside, elsewhere, larger_student, paper_statements, reasons
+from image_statements import (
+    ELSEWHERE,
+    GRID,
+    OTHER_SEEDS,
+    Results,
+    beside,
+    elsewhere,
+    larger_student,
+    more_teachers,
+    other_seeds,
+    paper_statements,
+    reasons,
+)
 from planned_tests import judged
-from translation_statements import Translations, translation
+from translation_statements import Translations, translation, translation_again
 
 from lskd.io.errors import run_command
 from lskd.io.tables import csv_text
@@ -27,6 +39,8 @@ def table(directory: Path) -> str:
     grid = Results(beside(directory, GRID))
     tests = [*paper_statements(grid), *reasons(Results(directory)), *larger_student(grid)]
     tests += translation(Translations(directory))
+    if (more := beside(directory, OTHER_SEEDS)).is_dir():
+        tests += [*more_teachers(other_seeds(directory)), *translation_again(Translations(more))]
     for where in ELSEWHERE:
         if (other := beside(directory, where)).is_dir():
             tests += elsewhere(where, other)

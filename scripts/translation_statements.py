@@ -14,6 +14,7 @@ SMOOTHED = 0.1
 LONGER = "epochs-x4"
 EN_DE, EN_RU = "en-de", "en-ru"
 OTHERS = "1, Russian and the paper's code"  # the family of the tests beside English to German with all tokens
+AGAIN, AGAIN_SEEDS = "3, other seeds", range(14, 19)  # English to German from the smoothed teacher, once more
 
 
 def pair_of(row: Mapping[str, str]) -> str:
@@ -121,4 +122,31 @@ def translation(results: Translations) -> list[Test]:
     add("5 more updates", "cost of T = 64 with four times the epochs", 1, left)
     with_match = results.cost(f"{LONGER}-match", SMOOTHED, 64)
     add("5 the step", "cost of T = 64 with four times the epochs and match", 1, with_match)
+    return tests
+
+
+def translation_again(results: Translations) -> list[Test]:
+    """Question 3 with other seeds, of ``--scale studies-other-seeds``: one family of tests, of the smoothed teacher."""
+    tests = []
+
+    def add(statement: str, what: str, expected: int, values: BySeed) -> None:
+        tests.append(planned(AGAIN, statement, what, expected, values, AGAIN_SEEDS))
+
+    short, longer = (results.cost(variant, SMOOTHED, 64) for variant in (PLAIN, LONGER))
+    longer_with_match = results.cost(f"{LONGER}-match", SMOOTHED, 64)
+    add("1 BLEU falls with T", "cost of T = 3", 1, results.cost(PLAIN, SMOOTHED, 3))
+    add("1 BLEU falls with T", "cost of T = 64", 1, short)
+    for control in ("match", "standardised"):
+        removed = minus(short, results.cost(control, SMOOTHED, 64))
+        add("2 the step", f"part of the cost of T = 64 removed by {control}", 1, removed)
+    more = minus(results.cost("top-4", SMOOTHED, 64), short)
+    add("2 the truncation", "cost of T = 64 with top 4 less with all", 1, more)
+    for T in (3, 64):
+        add("3 drift towards similar words", f"η(S1) to T = {T}", -1, results.drift(SMOOTHED, T))
+    removed = minus(short, longer)
+    add("5 more updates", "part of the cost of T = 64 removed by four times the epochs", 1, removed)
+    add("5 more updates", "cost of T = 64 with four times the epochs", 1, longer)
+    removed = minus(longer, longer_with_match)
+    add("5 the step", "part of the cost of T = 64 with four times the epochs removed by match", 1, removed)
+    add("5 the step", "cost of T = 64 with four times the epochs and match", 1, longer_with_match)
     return tests

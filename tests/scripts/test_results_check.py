@@ -104,7 +104,7 @@ def test_the_first_table_has_what_t_costs_each_kind_of_students_and_marks_what_i
 
 def rows_of(table):
     """The cells of a markdown table, without its head."""
-    return [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    return [line[2:-2].split(" | ") for line in table.splitlines()[2:]]
 
 
 def test_a_rule_is_compared_with_each_teachers_own_best_temperature(tmp_path):
@@ -125,13 +125,25 @@ def test_reasons_for_a_collapse_of_translations_are_told_from_tests_and_from_stu
     directory = tmp_path / "studies"
     made_up_studies(directory, step_size_alone, lambda *_: 0)
     translations = made_up_translations(directory)
+    again = made_up_translations(tmp_path / "studies-other-seeds", range(14, 19))
     (directory / "tests.csv").write_text(study_tests.table(directory), encoding="utf-8")
-    rows = rows_of(collapse(translations, read_tests(directory)))
+    rows = rows_of(collapse(translations, again, read_tests(directory)))
     cost = translations.cost("plain", 0.1, 64).values()
     assert rows[0][:2] == ["the temperature", "cost of T = 64"]
     assert rows[0][3].strip("*").startswith(f"{sum(cost) / 3:.2f} (")
     lost = minus(translations.of("plain", 0.0, 64), translations.of("top-4", 0.0, 64))
-    assert rows[3][2] == untested(lost)
+    assert rows[4][2] == untested(lost)
+    removed = minus(translations.cost("plain", 0.1, 64), translations.cost("match", 0.1, 64))
+    assert rows[1][3].strip("*") == untested(removed)
+    assert rows[1][4].strip("*") != untested(removed)
+    for row, values in (
+        (0, again.cost("plain", 0.1, 64)),
+        (2, minus(again.cost("epochs-x4", 0.1, 64), again.cost("epochs-x4-match", 0.1, 64))),
+        (4, minus(again.of("plain", 0.1, 64), again.of("top-4", 0.1, 64))),
+        (5, minus(again.cost("plain", 0.1, 64), again.cost("epochs-x4", 0.1, 64))),
+    ):
+        assert rows[row][4].strip("*") == untested(values)
+    assert (rows[2][3], rows[5][2]) == ("–", "–")
     chrf = minus(translations.of("plain", 0.1, 1, metric="chrf"), translations.of("plain", 0.1, 64, metric="chrf"))
     (row,) = [each for each in rows_of(chrf_costs(translations)) if each[:2] == ["64", "0.1"]]
     assert row[2] == untested(chrf)
@@ -181,6 +193,7 @@ def test_each_picture_shows_what_there_is_and_is_the_same_each_time(tmp_path):
     directory = tmp_path / "studies"
     made_up_studies(directory, step_size_alone, lambda variant, alpha, T: -80 * alpha)
     made_up_translations(directory)
+    made_up_translations(tmp_path / "studies-other-seeds", range(14, 19))
     (tmp_path / "studies-other-fonts").mkdir()
     made_up(tmp_path / "studies-other-fonts", step_size_alone, lambda *_: 0, first_seed=21)
     committed = evidence_page.Committed.of(directory)

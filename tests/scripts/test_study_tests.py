@@ -11,7 +11,7 @@ from image_statements import Results, drift_slopes, elsewhere, larger_student, p
 from planned_tests import judged
 from scipy import stats
 from study_tests import table
-from translation_statements import Translations, translation
+from translation_statements import Translations, translation, translation_again
 
 from lskd.io.errors import InputError
 from lskd.io.tables import write
@@ -186,12 +186,13 @@ def test_what_is_asked_elsewhere_is_a_family_of_its_own_with_its_own_seeds(tmp_p
     assert all(row["verdict"] == "incomplete" for row in others)  # these are no ConvNeXt's, and of other seeds
 
 
-def made_up_translations(directory):
+def made_up_translations(directory, seeds=range(11, 14)):
     """Translations that lose 4 BLEU at T = 64, half of it by the step, and gain 1 by a teacher and 1 by sentences."""
+    directory.mkdir(exist_ok=True)
     draws = np.random.default_rng(3)
     rows, etas = [], []
     for seed, alpha, (variant, gain, lost) in itertools.product(
-        range(11, 14),
+        seeds,
         (0.0, 0.1),
         (("plain", 0, 4), ("match", 0, 2), ("standardised", 0, 0), ("top-4", -1, 6), ("mkd", 1, 9)),
     ):
@@ -206,7 +207,7 @@ def made_up_translations(directory):
             etas.append({"run": run, "eta_similar_percent": -3 * alpha / 0.1 + 0.1 * draws.normal()})
     others = ((".sequence-level/transformer-small_a{}_T1", 1), (".both/transformer-small_a{}_T1", 2))
     others += (("/transformer-small_a{}", -1), ("/transformer_a{}", 5))
-    for seed, alpha, (end, gain) in itertools.product(range(11, 14), (0.0, 0.1), others):
+    for seed, alpha, (end, gain) in itertools.product(seeds, (0.0, 0.1), others):
         run = f"help.en-de{end.format(f'{alpha:g}')}_s{seed}"
         variant = end.partition("/")[0].strip(".") or "plain"
         row = {"run": run, "variant": variant, "label_smoothing": alpha, "seed": seed}
@@ -214,7 +215,7 @@ def made_up_translations(directory):
         rows.append(row | {"bleu": bleu, "chrf": 2 * bleu})
     longer = (("", 1, 25), ("", 64, 22), ("-match", 64, 24), ("-top-4", 64, 21), ("-standardised", 64, 25))
     curves = []
-    for seed, (end, T, mean) in itertools.product(range(11, 14), longer):
+    for seed, (end, T, mean) in itertools.product(seeds, longer):
         run = f"help.en-de.epochs-x4{end}/transformer-small_a0.1_T{T}_s{seed}"
         row = {"run": run, "variant": f"epochs-x4{end}", "label_smoothing": 0.1, "seed": seed}
         bleu = mean + 0.05 * draws.normal()
@@ -255,3 +256,46 @@ def test_statements_on_translation_are_tested_on_the_students_that_they_name(tmp
         "3.5": 3,
     }
     assert rows["cost of T = 2, en-de, all tokens, α = 0"]["verdict"] == "not shown"
+
+
+def test_statements_on_other_seeds_are_one_family_of_their_own_students(tmp_path):
+    found = made_up_translations(tmp_path, range(14, 19))
+    rows = {row["what"]: row for row in judged(translation_again(found))}
+    assert len(rows) == 11
+    assert {row["question"] for row in rows.values()} == {"3, other seeds"}
+    expected = {
+        "cost of T = 64": 4,
+        "part of the cost of T = 64 removed by match": 2,
+        "part of the cost of T = 64 removed by standardised": 4,
+        "cost of T = 64 with top 4 less with all": 2,
+        "η(S1) to T = 3": -3,
+        "η(S1) to T = 64": -3,
+        "part of the cost of T = 64 removed by four times the epochs": 1,
+        "cost of T = 64 with four times the epochs": 3,
+        "part of the cost of T = 64 with four times the epochs removed by match": 2,
+        "cost of T = 64 with four times the epochs and match": 1,
+    }
+    for what, mean in expected.items():
+        assert float(rows[what]["mean"]) == pytest.approx(mean, abs=0.2), what
+        assert rows[what]["verdict"] == "holds", what
+        assert rows[what]["n"] == "5"
+    assert abs(float(rows["cost of T = 3"]["mean"])) < 0.2  # the only other one: nothing is lost there
+    three = judged(translation_again(made_up_translations(tmp_path / "three")))  # other seeds are not taken for these
+    assert {row["verdict"] for row in three} == {"incomplete"}
+
+
+def test_adamw_at_other_smoothings_and_the_larger_student_are_tested_on_other_seeds(tmp_path):
+    made_up_studies(tmp_path / "studies", step_size_alone, lambda *_: 0)
+    more = tmp_path / "studies-other-seeds"
+    more.mkdir()
+    results = made_up(more, lambda variant, alpha, T: 10 * alpha * (T == 64), lambda *_: 0, first_seed=51)
+    rows = list(csv.DictReader(table(tmp_path / "studies").splitlines()))
+    found = {row["what"]: row for row in rows if row["question"] == "1, AdamW"}
+    assert found["cost of T = 64, α = 0.2"]["verdict"] == "holds"
+    values = results.cost("adamw", 0.2, 64).values()
+    assert float(found["cost of T = 64, α = 0.2"]["mean"]) == pytest.approx(sum(values) / 5, abs=1e-6)
+    assert found["cost of T = 3, α = 0.05"]["verdict"] == "not shown"
+    larger = [row for row in rows if row["question"] == "2, larger student of the plain teacher"]
+    assert [row["what"] for row in larger] == ["cost of T = 3, α = 0", "cost of T = 64, α = 0"]
+    values = results.cost("plain", 0.0, 64, "resnet10t").values()
+    assert float(larger[1]["mean"]) == pytest.approx(sum(values) / 5, abs=1e-6)
