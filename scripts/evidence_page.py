@@ -16,7 +16,7 @@ from typing import Self
 
 from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
-from evidence_summary import costs, drift_with_match, in_short, read_tests, with_adamw
+from evidence_summary import costs, drift_with_match, gains, with_adamw
 from evidence_tables import (
     PLACES,
     accuracy,
@@ -33,7 +33,7 @@ from evidence_tables import (
 )
 from evidence_translation import bleu, bleu_elsewhere, chrf_costs, collapse, sentence_tests, ways
 from image_statements import ELSEWHERE, GRID, LARGE, OTHER_SEEDS, SMOOTHED, Results, beside, other_seeds, place
-from planned_tests import BySeed
+from planned_tests import BySeed, read_tests
 from study_drawings import (
     draw_cost,
     draw_curves,
@@ -142,7 +142,7 @@ def filled(page: str, directory: Path) -> str:
     blocks: dict[str, Callable[[], str]] = {
         "accuracy": lambda: accuracy(grid, committed.more),
         "falls": lambda: falls(read_tests(directory)),
-        "drifts": lambda: drifts(results),
+        "drifts": lambda: drifts(results, read_tests(directory)),
         "held": lambda: held(directory),
         "paper": lambda: statements(["1"])(directory),
         "controls": lambda: controls(results),
@@ -151,7 +151,7 @@ def filled(page: str, directory: Path) -> str:
         "larger": lambda: statements(["2, larger student"])(directory),
         "match": lambda: drift_with_match(results),
         "costs": lambda: costs(directory),
-        "short": lambda: in_short(directory),
+        "gains": lambda: gains(directory),
         "elsewhere": lambda: elsewhere(directory),
         "adamw": lambda: with_adamw(place("convnext", beside(directory, "convnext"))),
         "translation": lambda: statements(["3.1", "3.2"])(directory),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from definitions import PLAIN
-from evidence_format import NAMES, cell, in_words, markdown, mean, signed, untested
+from evidence_format import NAMES, SHOWN, cell, in_words, markdown, mean, signed, untested
 from image_statements import ELSEWHERE, GRID, OTHER_SEEDS, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside
 from planned_tests import BySeed, Row, read_rows
 
@@ -76,7 +76,7 @@ def falls(tests: Mapping[tuple[str, str, str], Row]) -> str:
     rows = []
     for name, statement, of in (
         ("smoothed (α = 0.1)", "1 accuracy falls with T", "α = 0.1"),
-        ("not smoothed", "1 accuracy falls with T, α = 0", "α = 0"),
+        ("plain (α = 0)", "1 accuracy falls with T, α = 0", "α = 0"),
         ("difference", "1 more from a smoothed teacher", "α = 0.1 less 0"),
     ):
         found = [tests.get(("1", statement, f"cost of T = {T}, {of}"), {}) for T in TEMPERATURES[1:]]
@@ -85,14 +85,22 @@ def falls(tests: Mapping[tuple[str, str, str], Row]) -> str:
     return markdown(["teacher", *(f"T = {T}" for T in TEMPERATURES[1:])], rows)
 
 
-def drifts(results: Results) -> str:
-    """What T costs beside the drift, for steps of several sizes, from both teachers."""
+def drifts(results: Results, tests: Mapping[tuple[str, str, str], Row]) -> str:
+    """What T costs beside the drift, for steps of several sizes, from both teachers; bold what a test shows."""
     rows = []
     for alpha in (SMOOTHED, 0.0):
         for variant in (PLAIN, "lr-x3", "lr-x10", "match"):
-            cells = [untested(results.cost(variant, alpha, T)) for T in (3, 64)]
-            cells += [untested(results.drift(variant, alpha, T)) for T in (3, 64)]
-            if all(cells):
+            numbers = [results.cost(variant, alpha, T) for T in (3, 64)]
+            numbers += [results.drift(variant, alpha, T) for T in (3, 64)]
+            told = [(f"{variant}: cost", f"cost of T = {T} with {variant}") for T in (3, 64)]
+            if variant == PLAIN:
+                told = [("cost without a control", f"cost of T = {T}") for T in (3, 64)]
+            told += [(f"the drift stays with {variant}", f"η(S1) to T = {T} with {variant}") for T in (3, 64)]
+            shown = [alpha == SMOOTHED and tests.get(("2", *each), {}).get("verdict") in SHOWN for each in told]
+            cells = [
+                f"**{number}**" if bold else number for number, bold in zip(map(untested, numbers), shown, strict=True)
+            ]
+            if all(map(untested, numbers)):
                 rows.append([NAMES[variant], f"{alpha:g}", *cells])
     return markdown(["", "α", "cost of T = 3", "cost of T = 64", "η(S1) to T = 3, %", "η(S1) to T = 64, %"], rows)
 
@@ -239,7 +247,7 @@ def complete(directory: Path) -> str:
         said += (
             f" Translation: {len(translations)} models; {len(timed)} of them took {sum(timed) / 3600:.1f} core hours."
         )
-        hours += sum(timed) / 3600
+        hours = round(hours, 1) + round(sum(timed) / 3600, 1)
         said += f" Together at least {hours:.1f} core hours."
     if missing:
         said += f" Not complete, and so not tested: question {'; '.join(missing)}."

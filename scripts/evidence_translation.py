@@ -91,7 +91,10 @@ def sentence_tests(directory: Path) -> str:
         for kind, each in lower.items():
             found.setdefault(kind, []).append(f"{sum(each)} of {len(each)}")
     names = WAYS | {"mkd": "as the code"}
-    lines = [[pair, names[variant], *kind, *found[pair, variant, *kind]] for pair, variant, *kind in sorted(found)]
+    lines = [
+        [pair, names[variant], f"{float(alpha):g}", T, *found[pair, variant, alpha, T]]
+        for pair, variant, alpha, T in sorted(found)
+    ]
     return markdown(["", "", "α", "T", "BLEU lower", "chrF lower"], lines)
 
 

@@ -100,3 +100,8 @@ def read_rows(path: Path) -> list[Row]:
     if not path.is_file():
         return []
     return [Row(row) for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
+
+
+def read_tests(directory: Path) -> dict[tuple[str, str, str], Row]:
+    """The rows of tests.csv by question, statement and number."""
+    return {(row["question"], row["statement"], row["what"]): row for row in read_rows(directory / "tests.csv")}

@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from definitions import PLAIN
-from image_statements import SEEDS, SMOOTHED, STEP_CONTROLS, Results
+from image_statements import SMOOTHED, STEP_CONTROLS, Results
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
@@ -88,7 +88,7 @@ def draw_kinds(kinds: Mapping[str, Results]) -> str:
     """
     with context(SETTINGS):
         drawing = Figure(figsize=(8, 0.5 * len(kinds) + 1.3), layout="constrained")
-        panels: Sequence[Axes] = drawing.subplots(1, 2, sharey=True)
+        panels: Sequence[Axes] = drawing.subplots(1, 2, sharex=True, sharey=True)
         for axes, T in zip(panels, (3, 64), strict=True):
             for variant, colour, marker, shift in ((PLAIN, SMOOTH, "s", -0.15), ("match", PLAIN_TEACHER, "o", 0.15)):
                 for place, results in enumerate(kinds.values()):
@@ -108,25 +108,30 @@ def draw_kinds(kinds: Mapping[str, Results]) -> str:
 
 
 def draw_drift(results: Results) -> str:
-    """What T = 3 and 64 cost against η(S1), for steps of several sizes: a panel per teacher, a mark per student."""
+    """What T = 3 and 64 cost against η(S1), for steps of several sizes: a panel per teacher, a mark per student.
+
+    The marks of T = 3 are hollow.
+    """
     with context(SETTINGS):
         drawing = Figure(figsize=(8, 3.2), layout="constrained")
         panels: Sequence[Axes] = drawing.subplots(1, 2, sharex=True, sharey=True)
         for axes, alpha in zip(panels, (SMOOTHED, 0.0), strict=True):
             for place, variant in enumerate((PLAIN, "lr-x3", "lr-x10", "match")):
-                points = [
-                    (results.drift(variant, alpha, T)[seed], results.cost(variant, alpha, T)[seed])
-                    for T in (3, 64)
-                    for seed in SEEDS
-                    if seed in results.drift(variant, alpha, T) and seed in results.cost(variant, alpha, T)
-                ]
-                if points:
-                    label = "SGD" if variant == PLAIN else SHORT[variant]
-                    across, up = zip(*points, strict=True)
-                    axes.plot(across, up, style.MARKERS[place], color=f"C{place}", label=label, alpha=0.8)
+                for T in (3, 64):
+                    drift, cost = results.drift(variant, alpha, T), results.cost(variant, alpha, T)
+                    seeds = sorted(drift.keys() & cost.keys())
+                    axes.plot(
+                        [drift[seed] for seed in seeds],
+                        [cost[seed] for seed in seeds],
+                        style.MARKERS[place],
+                        color=f"C{place}",
+                        markerfacecolor="none" if T == 3 else None,
+                        label=("SGD" if variant == PLAIN else SHORT[variant]) if T == 64 else None,
+                        alpha=0.8,
+                    )
             axes.axhline(0, color=INK, linewidth=1)
             axes.set_title(f"{'smoothed' if alpha else 'plain'} teacher", fontsize=11)
-            axes.set_xlabel("η(S1) from T = 1 to 3 and 64, in %")
+            axes.set_xlabel("η(S1) to T = 3 (hollow) and 64, in %")
         panels[0].set_ylabel("cost of T, points of top-1")
         handles, labels = panels[0].get_legend_handles_labels()
         drawing.legend(handles, labels, frameon=False, loc="outside lower center", ncols=4)

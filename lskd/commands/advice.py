@@ -152,6 +152,13 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
         steps.append(
             _step(question, make.students(missing, "--kd-gradient-scale", "match", like=plain[0]["first_run"]))
         )
+    rates = [each["learning_rate"] for each in plain if each["learning_rate"]]
+    if rates and make.vision and len(set(rates)) == 1:
+        rate, like = f"{3 * rates[0]:g}", plain[0]["first_run"]
+        T = sorted({1.0} | {float(T) for T in plain[0]["means"]} & small)
+        apart = str(make.runs[like].directory.parents[1] / f"lr-{rate}")
+        command = make.students(T, "--lr", rate, "--output", apart, like=like)
+        steps.append(_step("whether T = 1 does better with a larger learning rate, and higher T too", command))
     if ours and not own["without_teacher"] and make.vision:
         steps.append(_step("what distillation adds to training on labels", make.alone()))
     if ours and not any(each["more_than_chance"] for each in own["smoothings"]) and (command := make.teachers(TRIED)):
@@ -239,6 +246,7 @@ def _effect(effect: Effect, ours: bool, p: float | None) -> Advice:
         "few_seeds": [T for T, each in effect.means.items() if T in own and each.n < LEAST_SEEDS],
         "label_smoothing": effect.alpha,
         "optimiser": effect.optimiser,
+        "learning_rate": effect.learning_rate,
         "matched": effect.matched,
         "plain_steps": effect.plain_steps,
         "unit": effect.study.unit,
@@ -271,7 +279,7 @@ def _control(control: StepControl) -> Advice:
         "study": control.plain.study.title,
         "label_smoothing": control.plain.alpha,
         "temperature": control.temperature,
-        "control": "match" if control.control.matched else control.control.optimiser,
+        "control": control.name,
         "cost": interval(control.cost),
         "cost_controlled": interval(control.cost_controlled),
         "removed": interval(control.removed),

@@ -71,7 +71,7 @@ def _conclusion(advice: dict[str, Any], decided: dict[str, Any] | None) -> list[
     """The conclusion, in sentences: from the user's own runs if conclusive, else from the teacher's outputs."""
     ours = [each for each in advice["runs"]["effects"] if each["of_this_teacher"]]
     if decided:
-        said = [_of_own_runs(decided)]
+        said = [_of_own_runs(decided, decided["study"].partition(", ")[2] if len(ours) > 1 else "")]
     else:
         said = [START[advice["smoothing"]["smoothed"]]]
         if ours:
@@ -125,19 +125,21 @@ def _of_studies(measured: Sequence[dict[str, Any]]) -> list[str]:
     return [OF_STUDIES.format(**about, costs="; ".join(costs), verdict=verdict)]
 
 
-def _of_own_runs(effect: dict[str, Any]) -> str:
+def _of_own_runs(effect: dict[str, Any], setting: str) -> str:
+    """What the students say that decide; ``setting`` is what distinguishes them from others of this teacher."""
     found = effect["difference"]
     size = f"{_size(effect)}, {found['seeds']} seeds, the best of {found['temperatures']} temperatures"
+    ours = "your runs" + (setting and f" ({setting})")
     if found["more_than_chance"]:
-        return f"T = {found['higher']:g}: in your runs it is above T = {found['lower']:g} by {size}: more than chance."
+        return f"T = {found['higher']:g}: in {ours} it is above T = {found['lower']:g} by {size}: more than chance."
     other = found["higher"] if found["lower"] == 1 else found["lower"]
     if abs(found["mean"]) < TIE:
         return (
-            f"T = 1: no other T is shown to be better. In your runs T = {other:g} is as good ({size}); more seeds "
+            f"T = 1: no other T is shown to be better. In {ours} T = {other:g} is as good ({size}); more seeds "
             f"would tell T = 1 from T = {other:g}."
         )
     return (
-        f"T = 1: no other T is shown to be better. In your runs T = {found['higher']:g} is above "
+        f"T = 1: no other T is shown to be better. In {ours} T = {found['higher']:g} is above "
         f"T = {found['lower']:g} by {size}, which may be chance; more seeds would tell T = 1 from T = {other:g}."
     )
 

@@ -1,9 +1,9 @@
 """Summarise students: the best T against T = 1, whether step size explains it, and which smoothing had the best ones.
 
 Runs are grouped by everything that decides a result: data, teacher's and student's model, α, and the settings of the
-training. Where runs differ only in --kd-gradient-scale match or in an optimiser that normalises its steps, a second
-table says how much of what T costs goes away with it. With students of differently smoothed teachers, a third compares
-the best of them; there a teacher counts once. p is adjusted for all differences of a table (Holm).
+training. Where runs differ only in --kd-gradient-scale match, in a larger --lr or in an optimiser that normalises its
+steps, a second table says how much of what T costs goes away with it. With students of differently smoothed teachers, a
+third compares the best of them; there a teacher counts once. p is adjusted for all differences of a table (Holm).
 """
 
 import argparse
@@ -109,7 +109,7 @@ def controls_table(controls: Sequence[StepControl]) -> str:
             "study": each.plain.study.title,
             "alpha": each.plain.alpha,
             "temperature": each.temperature,
-            "control": control_name(each),
+            "control": each.name,
             "cost": _interval(each.cost),
             "controlled": _interval(each.cost_controlled),
             "removed": _interval(each.removed),
@@ -146,11 +146,6 @@ def smoothings_table(rows: Sequence[dict[str, Any]]) -> str:
     about = "Students of differently smoothed teachers: the best α and T, and the best T of α = 0 or, failing that, of "
     about += "the next best α; mean ± standard deviation over teachers (n). Interval and p allow for the choice."
     return f"{about}\n\n{show(shown, columns)}"
-
-
-def control_name(control: StepControl) -> str:
-    """The name of a control: ``match``, or the optimiser."""
-    return "match" if control.control.matched else str(control.control.optimiser)
 
 
 def _interval(difference: Difference | None) -> str | None:

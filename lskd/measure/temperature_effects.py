@@ -1,10 +1,9 @@
 """Effects of the temperature on students, from their run records: the best T, the cost of a T, and what removes it.
 
 An effect compares the students of one teacher (or of teachers that differ only in their seed), trained with the same
-settings. Two effects whose settings differ only in how the step size depends on the size of the gradient show whether a
-high temperature costs accuracy because of its soft targets or because its gradients are small: with
-``kd_gradient_scale = match`` each gradient has the size that it would have at T = 1, and optimisers such as Adam
-normalise their steps.
+settings. Two effects whose settings differ only in the size of the steps show whether a high temperature costs accuracy
+because of its soft targets or because its gradients are small: with ``kd_gradient_scale = match`` each gradient has the
+size that it would have at T = 1, optimisers such as Adam normalise their steps, a larger learning rate enlarges them.
 """
 
 import json
@@ -20,6 +19,7 @@ GRADIENT_SCALE = ("kd_gradient_scale", "criterion.kd_gradient_scale")  # images,
 PLAIN_OPTIMISERS = ("sgd", "sgdp", "momentum", "nesterov", "nag")
 OPTIMISER = ("opt", "optimizer")
 # Settings that may change with the optimiser.
+LEARNING_RATE = ("lr", "min_lr", "warmup_lr")
 OPTIMISATION = ("lr", "weight_decay", "sched", "warmup", "min_lr", "clip", "momentum", "adam_", "decay_", "opt_")
 
 
@@ -67,6 +67,12 @@ class Effect:
         return next((name for name in names if isinstance(name, str)), None)
 
     @property
+    def learning_rate(self) -> float | None:
+        """timm's ``lr``; None if the record does not have it."""
+        rate = json.loads(self.study.first.settings.get("lr", "null"))
+        return rate if isinstance(rate, int | float) else None
+
+    @property
     def plain_steps(self) -> bool:
         """Whether the step size is proportional to the gradient's: neither matched nor normalised by the optimiser."""
         return not self.matched and self.optimiser in PLAIN_OPTIMISERS
@@ -79,7 +85,7 @@ class StepControl:
     Attributes:
         temperature: T, above 1.
         plain: the effect without the control.
-        control: the effect with ``match`` or an optimiser that normalises its steps.
+        control: the effect with ``match``, a larger learning rate or an optimiser that normalises its steps.
         cost: the result at T = 1 less that at T, without the control; None for too few seeds, like the next two.
         cost_controlled: the same with the control.
         removed: ``cost`` less ``cost_controlled``.
@@ -96,6 +102,15 @@ class StepControl:
     removed: Difference | None
     adjusted: tuple[float, float, float] | None = None
     verdict: str = "cannot tell"
+
+    @property
+    def name(self) -> str:
+        """``match``, the learning rate as an option, or the name of the optimiser."""
+        if self.control.matched:
+            return "match"
+        if self.control.optimiser == self.plain.optimiser:
+            return f"--lr {self.control.learning_rate:g}"
+        return str(self.control.optimiser)
 
 
 def effects(studies: Sequence[Study]) -> list[Effect]:
@@ -115,17 +130,19 @@ def effects(studies: Sequence[Study]) -> list[Effect]:
 
 
 def step_controls(found: Sequence[Effect]) -> list[StepControl]:
-    """The costs of temperatures without and with each control: ``match``, or an optimiser that normalises its steps.
+    """The costs of temperatures without and with each control of the size of the steps.
 
-    At T = 1 ``match`` is the paper's loss, so students at T = 1 without it count for both.
+    They are ``match``, an optimiser that normalises its steps, and, for the smallest learning rate, each larger one. At
+    T = 1 ``match`` is the paper's loss, so students at T = 1 without it count for both.
 
     Args:
         found: the effects, from :func:`effects`.
     """
     controls = []
     for plain in found:
+        smallest = not any(_has_larger_rate(each, plain) for each in found if 1.0 in each.values)
         for control in found if not plain.matched and 1.0 in plain.values else ():
-            if control.alpha == plain.alpha and _differs_in_steps_alone(plain, control):
+            if _differs_in_steps_alone(plain, control) or (smallest and _has_larger_rate(plain, control)):
                 at_one = control.values.get(1.0) or (plain.values[1.0] if control.matched else None)
                 higher = sorted(T for T in plain.values.keys() & control.values.keys() if T > 1)
                 controls += [_control(plain, control, T, at_one) for T in higher if at_one]
@@ -177,14 +194,32 @@ def _verdict(control: StepControl, p: Sequence[float]) -> str:
     return "part" if controlled.mean > 0 else "more"
 
 
+def _differing(one: Effect, other: Effect) -> set[str]:
+    """The settings in which two effects differ, and what else differs: the kind, data, models, α."""
+    ours, theirs = (
+        {
+            **each.study.first.settings,
+            "kind": each.study.first.kind,
+            "data": each.study.first.data,
+            "student": each.study.first.model,
+            "teacher": each.study.teacher,
+            "α": each.alpha,
+        }
+        for each in (one, other)
+    )
+    return {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+
+
+def _has_larger_rate(plain: Effect, control: Effect) -> bool:
+    """Whether two effects differ only in the learning rate, that of the control being the larger."""
+    one, other = plain.learning_rate, control.learning_rate
+    larger = one is not None and other is not None and one < other
+    return larger and plain.plain_steps and _differing(plain, control) <= set(LEARNING_RATE)
+
+
 def _differs_in_steps_alone(plain: Effect, control: Effect) -> bool:
     """Whether two effects differ only in the gradient scale, or only in the optimiser and its settings."""
-    ours, theirs = plain.study, control.study
-    same = (ours.first.kind, ours.first.data, ours.first.model, ours.teacher)
-    if plain is control or same != (theirs.first.kind, theirs.first.data, theirs.first.model, theirs.teacher):
-        return False
-    one, other = ours.first.settings, theirs.first.settings
-    differing = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+    differing = _differing(plain, control)
     if control.matched:
         return bool(differing) and differing <= set(GRADIENT_SCALE)
     allowed = (*OPTIMISER, *OPTIMISATION)

@@ -8,10 +8,10 @@ import pytest
 import study_tests
 from evidence_format import untested
 from evidence_page import filled
-from evidence_summary import costs, read_tests, with_adamw
+from evidence_summary import costs, with_adamw
 from evidence_tables import drifts, followed, readings
 from evidence_translation import chrf_costs, collapse, sentence_tests
-from planned_tests import minus
+from planned_tests import minus, read_tests
 from test_study_tests import SEEDS, made_up, made_up_studies, made_up_translations, step_size_alone
 
 from lskd.io.errors import InputError
@@ -45,16 +45,16 @@ def test_the_pages_tables_have_the_results_of_a_directory(tmp_path):
     write(tmp_path / "studies-optimiser" / "advice.csv", advice)
     (directory / "tests.csv").write_text(study_tests.table(directory), encoding="utf-8")
     translations = made_up_translations(directory)
-    blocks = ("short", "accuracy", "paper", "controls", "reasons", "larger", "advice", "ways")
+    blocks = ("gains", "accuracy", "paper", "controls", "reasons", "larger", "advice", "ways")
     page = filled("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in blocks), directory)
     assert filled(page, directory) == page
     best_students, smoothing, tuned = [line for line in page.splitlines() if line.startswith("- **")]
-    costs_of_4 = results.cost("plain", 0.2, 4).values()  # T = 1 is the best
-    assert best_students.endswith(f" {sum(costs_of_4) / 5:.2f}.")
-    gains = minus(results.accuracy("lr-x10", 0.1, 1), results.accuracy("lr-x10", 0.0, 1))
-    assert f"SGD at learning rate 1 {untested(gains)}." in smoothing
+    at_one = results.accuracy("plain", 0.2, 1).values()  # the best of α = .2
+    assert best_students.endswith(f" {sum(at_one) / 5:.2f} % from α = 0.2 (T = 1).")
+    gained = minus(results.accuracy("lr-x10", 0.1, 1), results.accuracy("lr-x10", 0.0, 1))
+    assert f"At 1 it is {untested(gained)}," in smoothing
     later = [minus(results.accuracy("match", 0.1, T), results.accuracy("lr-x3", 0.1, 1)) for T in (3, 64)]
-    assert tuned.endswith(f"is {untested(later[0])} and {untested(later[1])} points.")
+    assert f"learning rate .3 {untested(later[0])} points, at T = 64 {untested(later[1])}." in tuned
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
     (at_one,) = [row[2] for row in rows if row[:2] == ["SGD", "0.1"] and len(row) == 8]
     values = results.accuracy("plain", 0.1, 1).values()
@@ -86,7 +86,7 @@ def test_the_first_table_has_what_t_costs_each_kind_of_students_and_marks_what_i
     (directory / "tests.csv").write_text(study_tests.table(directory), encoding="utf-8")
     rows = [line.strip("| ").split(" | ") for line in costs(directory).splitlines()[2:]]
     again = rows.pop(1)
-    assert (again[0], again[2], again[4]) == ("the small ResNet, other runs with the same seeds", "–", "–")
+    assert (again[0], again[2], again[4]) == ("the small ResNet, on another processor", "–", "–")
     names = ["a small ResNet", "a ResNet as large as its teacher", "a small ResNet, other fonts"]
     assert [row[0] for row in rows] == [*names, "the small ResNet, *teacher without smoothing* (not tested)"]
     kinds = [(results, 0.1, None), (results, 0.1, "resnet10t"), (elsewhere, 0.1, None), (results, 0.0, None)]
@@ -169,12 +169,18 @@ def test_students_that_are_worse_by_sentence_are_counted_after_adjustment(tmp_pa
 
 
 def test_costs_stand_beside_drifts_only_where_both_are_known(tmp_path):
-    results = made_up(tmp_path, step_size_alone, lambda variant, alpha, T: -80 * alpha)
-    found = {tuple(row[:2]): row[2:] for row in rows_of(drifts(results))}
-    assert found["SGD", "0.1"][1] == untested(results.cost("plain", 0.1, 64))
+    directory = tmp_path / "studies"
+    results = made_up_studies(directory, step_size_alone, lambda variant, alpha, T: -80 * alpha)
+    (directory / "tests.csv").write_text(study_tests.table(directory), encoding="utf-8")
+    tests = read_tests(directory)
+    found = {tuple(row[:2]): row[2:] for row in rows_of(drifts(results, tests))}
+    assert found["SGD", "0.1"][1] == f"**{untested(results.cost('plain', 0.1, 64))}**"  # shown by a test
+    assert found["SGD", "0"][1] == untested(results.cost("plain", 0.0, 64))  # not tested
+    assert found["`match`", "0.1"][0] == untested(results.cost("match", 0.1, 3))  # tested, not shown
+    assert found["`match`", "0.1"][2] == f"**{untested(results.drift('match', 0.1, 3))}**"
     assert found["`match`", "0"][2] == untested(results.drift("match", 0.0, 3))
     results.eta["eta_similar_percent"].clear()
-    assert drifts(results) == "No runs yet."
+    assert drifts(results, tests) == "No runs yet."
 
 
 def test_the_readings_of_matched_students_begin_with_plain_ones_at_t_1(tmp_path):

@@ -450,6 +450,25 @@ def test_of_temperatures_with_small_steps_the_control_is_the_next_step(answer, t
     )
 
 
+def test_a_larger_learning_rate_is_a_next_step_until_there_are_several(answer, teacher, tmp_path):
+    students(tmp_path, FALLING, **SGD)
+    names = [f"class {number}" for number in range(100)]
+    about = {"names": names, "samples": 300, "fingerprint": "weights of 0.1", "checkpoint": "t/last.pth.tar"}
+    file = teacher("a", **about)
+    _, one = answer(file, tmp_path)
+    (command,) = [step["command"] for step in one["next"] if "larger learning rate" in step["settles"]]
+    assert command == (
+        "lskd vision train --data-dir 'a b' --kd-checkpoint t/last.pth.tar --kd-temperature 1 3 64 --lr 0.3 "
+        f"--output {tmp_path}/lr-0.3 --seed 1 2 3"
+    )
+    students(tmp_path / "lr-0.3", {1: [86.0, 86.4, 86.2], 3: [86.1, 86.2, 86.3]}, host={"opt": "momentum", "lr": 0.3})
+    text, one = answer(file, tmp_path)
+    assert not [step for step in one["next"] if "larger learning rate" in step["settles"]]
+    assert [each["control"] for each in one["runs"]["controls"]] == ["--lr 0.3"]
+    assert "What T = 3 costs goes away with --lr 0.3: as far as your runs show, it is the size of the steps." in text
+    assert "In your runs (learning rate = 0.3) T = 3 is as good" in text
+
+
 def test_without_students_of_other_smoothing_teachers_of_both_kinds_are_a_next_step(answer, teacher, tmp_path):
     students(tmp_path, FALLING, **SGD)
     directory = image_run(tmp_path / "teacher", 0.1)

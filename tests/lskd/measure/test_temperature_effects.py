@@ -80,7 +80,8 @@ def test_another_optimiser_has_its_own_students_of_1(tmp_path):
     [
         {"opt": "adamw", "lr": 0.005, "epochs": 20},  # trained longer, too
         {"opt": "nesterov", "lr": 0.1},  # as plain as the other
-        {"opt": "momentum", "lr": 0.3},
+        {"opt": "momentum", "lr": 0.3, "weight_decay": 0.05},
+        {"opt": "momentum", "lr": 0.3, "epochs": 20},
         SGD | {"kd_gradient_scale": "match", "kd_loss": "standardised"},
         SGD | {"kd_gradient_scale": "none"},
     ],
@@ -88,6 +89,27 @@ def test_another_optimiser_has_its_own_students_of_1(tmp_path):
 def test_runs_that_differ_in_anything_else_are_no_control(tmp_path, host):
     students(tmp_path, {1: [85.0] * 3, 3: [83.0] * 3}, **SGD)
     students(tmp_path / "other", {1: [85.0] * 3, 3: [84.0] * 3}, **host)
+    assert step_controls(found_in(tmp_path)) == []
+
+
+def test_larger_learning_rates_control_the_smallest_one(tmp_path):
+    rates = {0.1: (85.0, 83.0), 0.3: (86.0, 85.9), 1: (86.5, 86.6)}
+    for rate, (one, three) in rates.items():
+        noise = np.array([0, 0.2, 0.1]) * rate
+        values = {1: [one + 0.1, one, one - 0.1], 3: [*(three - noise)]}
+        students(tmp_path / f"{rate}", values, opt="momentum", lr=rate, min_lr=rate / 100)
+    found = step_controls(found_in(tmp_path))
+    assert [(each.name, each.plain.learning_rate) for each in found] == [("--lr 0.3", 0.1), ("--lr 1", 0.1)]
+    assert [each.verdict for each in found] == ["all", "all"]
+    assert found[0].removed.mean == pytest.approx((85.0 - 83.0 + 0.01) - (86.0 - 85.9 + 0.03))
+    students(tmp_path / "match", {3: [84.0] * 3}, opt="momentum", lr=1, min_lr=0.01, kd_gradient_scale="match")
+    names = [(each.name, each.plain.learning_rate) for each in step_controls(found_in(tmp_path))]
+    assert sorted(names) == [("--lr 0.3", 0.1), ("--lr 1", 0.1), ("match", 1)]
+
+
+def test_a_larger_learning_rate_of_adamw_is_no_control(tmp_path):
+    for rate in (0.001, 0.003):  # its steps have the same size whatever that of the gradient is
+        students(tmp_path / f"{rate}", {1: [85.0] * 3, 3: [83.0] * 3}, opt="adamw", lr=rate)
     assert step_controls(found_in(tmp_path)) == []
 
 
