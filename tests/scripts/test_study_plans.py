@@ -322,10 +322,21 @@ def test_a_file_that_a_scale_is_based_on_is_looked_for_beside_it(tmp_path, monke
     assert seeds == {str(seed) for seed in range(1, 8)}  # though mini has three seeds of these data
 
 
+def test_translations_with_other_seeds_are_five_of_each_kind_and_none_that_the_studies_have():
+    expected = {"studies": {"11", "12", "13"}, "studies-other-seeds": {"14", "15", "16", "17", "18"}}
+    found = {}
+    for scale in expected:
+        runs = runs_of(plan_of("study-updates", scale=scale))
+        found[scale] = {run.rpartition("_s")[2] for run in runs}
+        assert len(runs) == len(set(runs)) == 9 * len(expected[scale])
+    assert found == expected
+
+
 @pytest.mark.parametrize(
     ("scale", "student", "teacher", "images", "seed"),
     [
         ("studies-other-fonts", "test_resnet", "resnet10t", "lskd/arrays", 21),
+        ("studies-other-seeds", "test_resnet", "resnet10t", "lskd/arrays", 51),
         ("studies-convnext", "test_convnext", "resnet10t", "lskd/arrays", 31),
         ("studies-fashion", "test_resnet", "resnet10t", "torch/fashion_mnist", 41),
         ("studies-cub", "resnet18.tv_in1k", "resnet50.tv_in1k", None, 11),
