@@ -359,8 +359,8 @@ def test_the_question_of_the_step_is_asked_of_other_data_and_models_too(scale, s
     assert (ROOT / groups).is_file() or groups.parent.name in ("letters", "cub200")  # that it is made with the data
 
 
-def test_the_page_of_evidence_tells_the_hours_that_a_dry_run_tells(tmp_path):
-    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+def test_the_hours_that_photographs_would_take_are_those_that_a_dry_run_tells(tmp_path):
+    page = (ROOT / "docs" / "evidence-details.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| .* \| `lskd reproduce (.*) --scale (\S+) .*` \| ([\d ]+) \|$", page, re.MULTILINE)
     assert len(rows) == 3
     for studies, name, hours in rows:
