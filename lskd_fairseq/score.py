@@ -165,6 +165,7 @@ def main(arguments: argparse.Namespace) -> None:
             written = False
             print(f"{directory} cannot be written to: the score is printed only (--output keeps it)", file=sys.stderr)
     models, task = load_ensemble("--path", arguments.path, arguments.data)
+    fingerprint = _fingerprint(files)  # now: a training may replace the files meanwhile
     pair = PairedData.of(task).pair
     other = load_ensemble("--against", arguments.against, arguments.data, pair) if arguments.against else None
     ours = translated(models, task, arguments)
@@ -176,7 +177,7 @@ def main(arguments: argparse.Namespace) -> None:
         scores["against"]["path"] = arguments.against
     show(scores, arguments)
     if written:
-        keep(directory, ours, scores, has_record, arguments)
+        keep(directory, ours, scores, has_record, arguments, fingerprint)
 
 
 def show(scores: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -203,6 +204,7 @@ def keep(
     scores: dict[str, Any],
     has_record: bool,
     arguments: argparse.Namespace,
+    fingerprint: str,
 ) -> None:
     """Write hypotheses, references and scores; the scores go into the run's record if there is one.
 
@@ -210,7 +212,6 @@ def keep(
     """
     files = [Path(path) for path in joined_paths("--path", arguments.path)]
     recorded = has_record and not ours.postprocessing.leaves_tokens()
-    fingerprint = "" if recorded else _fingerprint(files)
     stem = f"{arguments.split}.{'+'.join(file.stem for file in files)}"
     if len(files) > 1:  # checkpoints of other runs have the same names
         stem += f".{fingerprint[:6]}"

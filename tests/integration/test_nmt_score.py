@@ -11,6 +11,9 @@ import sacrebleu
 import torch
 from helpers.commands import last_line, run, train
 
+from lskd.records.fingerprints import weights_fingerprint
+from lskd_fairseq import score
+
 pytestmark = pytest.mark.slow
 
 
@@ -148,8 +151,6 @@ TWO_LAYERS = {"layers": 2, "kernel_size_list": [3, 5]}
 
 def scored(data: Path, path: Path | str, output: Path, *options: str) -> list[str]:
     """The hypotheses of ``lskd_fairseq.score``, run in this process, on the validation split."""
-    from lskd_fairseq import score
-
     words = ["--cpu", "--data", str(data), "--path", str(path), "--split", "valid", "--output", str(output), *options]
     score.main(score.parser().parse_args(words))
     (file,) = output.glob("*.hypotheses.txt")
@@ -185,6 +186,24 @@ def test_an_ensemble_averages_probabilities_and_its_score_is_no_runs(data_bin, s
     assert metrics["figures"]["sentences"] == 19
     (other,) = (tmp_path / "twice").glob("*.score.json")
     assert other.name != file.name  # neither replaces the other's where both are written to one directory
+
+
+def test_a_score_is_of_the_weights_that_translated_whatever_replaces_the_file_meanwhile(
+    data_bin, student, teacher, tmp_path, monkeypatch
+):
+    path = shutil.copy(student / "checkpoint_best.pt", tmp_path / "copy.pt")
+    expected = weights_fingerprint(torch.load(path, weights_only=False)["model"])
+    translate = score.translate
+
+    def after_replacement(*arguments):
+        shutil.copy(teacher, path)
+        return translate(*arguments)
+
+    monkeypatch.setattr(score, "translate", after_replacement)
+    scored(data_bin, path, tmp_path / "out")
+    (file,) = (tmp_path / "out").glob("*.score.json")
+    assert json.loads(file.read_text())["fingerprint"] == expected
+    assert weights_fingerprint(torch.load(path, weights_only=False)["model"]) != expected
 
 
 def test_a_length_penalty_changes_the_search_as_in_fairseq(data_bin, student, tmp_path):
