@@ -143,7 +143,9 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
     for effect in (each for each in ours if each["few_seeds"]):
         command = make.students(effect["few_seeds"], "--resume", like=effect["first_run"])
         steps.append(_step(f"whether differences are more than chance, {effect['study']}", command))
-    plain = [each for each in ours if each["plain_steps"]]
+    plain = sorted((each for each in ours if each["plain_steps"]), key=lambda each: each["learning_rate"] or 0.0)
+    if plain:  # what is to be run next is like the students with the smallest learning rate
+        make.student = make.runs[plain[0]["first_run"]]
     matched = {float(T) for each in ours if each["matched"] for T in each["means"]}
     small = {float(T) for T in outputs["small_steps"]}
     missing = sorted({float(T) for each in plain for T in each["means"]} & small - matched)
@@ -152,13 +154,8 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
         steps.append(
             _step(question, make.students(missing, "--kd-gradient-scale", "match", like=plain[0]["first_run"]))
         )
-    rates = [each["learning_rate"] for each in plain if each["learning_rate"]]
-    if rates and make.vision and len(set(rates)) == 1:
-        rate, like = f"{3 * rates[0]:g}", plain[0]["first_run"]
-        T = sorted({1.0} | {float(T) for T in plain[0]["means"]} & small)
-        apart = str(make.runs[like].directory.parents[1] / f"lr-{rate}")
-        command = make.students(T, "--lr", rate, "--output", apart, like=like)
-        steps.append(_step("whether T = 1 does better with a larger learning rate, and higher T too", command))
+    if make.vision and (command := make.larger_rate(plain)):
+        steps.append(_step("whether a larger learning rate does better, at T = 1 and at a higher T", command))
     if ours and not own["without_teacher"] and make.vision:
         steps.append(_step("what distillation adds to training on labels", make.alone()))
     if ours and not any(each["more_than_chance"] for each in own["smoothings"]) and (command := make.teachers(TRIED)):
@@ -188,6 +185,23 @@ class _Trainings:
             return translation(base, self.checkpoint, temperatures)
         words = ["--kd-checkpoint", self.checkpoint, "--kd-temperature", *(f"{T:g}" for T in temperatures)]
         return images(base, [*words, *options, "--seed", *SEEDS], None if self.student else "STUDENT")
+
+    def larger_rate(self, plain: Sequence[Advice]) -> str:
+        """The command for students with three times the smallest learning rate, below the directory of their data.
+
+        Empty if there is a larger one at T = 1 already, or none of the smallest.
+
+        Args:
+            plain: effects of one student model or of several, by learning rate.
+        """
+        at_one = [each for each in plain if each["learning_rate"] and "1" in each["means"]]
+        if not at_one or any(each["student"] == at_one[0]["student"] for each in at_one[1:]):
+            return ""
+        base = at_one[0]
+        rate = f"{3 * base['learning_rate']:g}"
+        place = self.runs[base["first_run"]].directory.resolve().parent / f"lr-{rate}"
+        options = ("--lr", rate, "--output", str(place), "--resume")
+        return self.students([float(T) for T in base["means"]], *options, like=base["first_run"])
 
     def alone(self) -> str:
         """The command for the student's model without a teacher."""
@@ -241,6 +255,8 @@ def _effect(effect: Effect, ours: bool, p: float | None) -> Advice:
     own = {T: kept for T, each in runs.items() if (kept := [run for run in each if _is_own(run, effect)])}
     return {
         "study": effect.study.title,
+        "student": effect.study.first.model,
+        "setting": effect.study.setting,
         "of_this_teacher": ours,
         "first_run": str(next(run.directory for each in (own or runs).values() for run in each)),
         "few_seeds": [T for T, each in effect.means.items() if T in own and each.n < LEAST_SEEDS],
@@ -277,6 +293,8 @@ def _control(control: StepControl) -> Advice:
 
     return {
         "study": control.plain.study.title,
+        "student": control.plain.study.first.model,
+        "setting": control.plain.study.setting,
         "label_smoothing": control.plain.alpha,
         "temperature": control.temperature,
         "control": control.name,
@@ -286,6 +304,7 @@ def _control(control: StepControl) -> Advice:
         "means": {
             "T = 1": fmean(control.plain.values[1.0].values()),
             "plain": fmean(control.plain.values[control.temperature].values()),
+            "T = 1 controlled": fmean((control.control.values.get(1.0) or control.plain.values[1.0]).values()),
             "controlled": fmean(control.control.values[control.temperature].values()),
         },
         "verdict": control.verdict,
@@ -302,7 +321,13 @@ def _eta(study: Study, ours: Sequence[Effect], sets: Path | None) -> list[Advice
     for split, by_alpha in measured.etas.items():
         for alpha, eta in by_alpha.items():
             mean = MeanEta.of(split, eta)
-            row: Advice = {"study": study.title, "label_smoothing": alpha, "split": split, "targets": mean.targets}
+            row: Advice = {
+                "study": study.title,
+                "setting": study.setting,
+                "label_smoothing": alpha,
+                "split": split,
+                "targets": mean.targets,
+            }
             row |= {"change": f"T = {options.first:g} → {options.second:g}", "pairs": len(mean.similar)}
             row |= {"similar_percent": fmean(mean.similar), "similar_below_0": mean.signs[0]}
             row |= {"dissimilar_percent": fmean(mean.dissimilar), "dissimilar_above_0": mean.signs[1]}

@@ -116,15 +116,20 @@ def _runs(part: dict[str, Any]) -> str:
 
 
 def _control(each: dict[str, Any]) -> str:
-    means = ", ".join(f"{name} {mean:.2f}" for name, mean in each["means"].items())
-    cost = ""
+    at, means = f"T = {each['temperature']:g}", each["means"]
+    said = (
+        f"{smoothing_words(each)}, {each['control']}: T = 1 {means['T = 1']:.2f}, {at} {means['plain']:.2f}; with it "
+    )
+    if means["T = 1"] != means["T = 1 controlled"]:
+        said += f"T = 1 {means['T = 1 controlled']:.2f}, "
+    said += f"{at} {means['controlled']:.2f}"
     if each["cost"] and each["cost_controlled"]:
-        cost = f"; cost of T {interval(each['cost'])}, with {each['control']} {interval(each['cost_controlled'])}"
-    return f"{smoothing_words(each)}, T = {each['temperature']:g}, {each['control']}: {means}{cost}"
+        said += f"; cost of T {interval(each['cost'])}, with it {interval(each['cost_controlled'])}"
+    return said
 
 
 def _smoothing_choice(each: dict[str, Any]) -> str:
-    setting = each["study"].partition(", ")[2]
+    setting = each["setting"]
     said = f"smoothed or not{setting and f', {setting}'}: {best_students(each['best'])}; {best_students(each['other'])}"
     if each["difference"]:
         said += f"; difference {interval(each['difference'])}, p = {each['p_adjusted']:.2g}"
@@ -136,8 +141,8 @@ def _alone(each: dict[str, Any]) -> str | None:
 
 
 def _eta(each: dict[str, Any]) -> str:
-    how = each["study"].partition(", ")[2]
-    said = f"η, {each['change']}, {smoothing_words(each)}, {how + ', ' if how else ''}{each['split']}: "
+    how = each["setting"] and f"{each['setting']}, "
+    said = f"η, {each['change']}, {smoothing_words(each)}, {how}{each['split']}: "
     said += (
         f"η(S1) {each['similar_percent']:+.2f} %, below 0 for {each['similar_below_0']} of {each['targets']} targets; "
         f"η(S2) {each['dissimilar_percent']:+.2f} %"

@@ -68,7 +68,7 @@ def smoothing_rows(choices: Sequence[SmoothingChoice]) -> list[dict[str, Any]]:
         if each.comparison is not None:
             p, (low, high) = next(adjusted), each.comparison.interval
             difference = {"mean": each.comparison.difference, "low": low, "high": high}
-        row = {"study": each.study.title, "unit": each.study.unit}
+        row = {"study": each.study.title, "setting": each.study.setting, "unit": each.study.unit}
         row |= {"best": _best_students(each.best), "other": _best_students(each.other)}
         row |= {"difference": difference, "p_adjusted": p, "more_than_chance": p is not None and p <= LEVEL}
         rows.append(row | {"verdict": smoothing_verdict(each, p)})

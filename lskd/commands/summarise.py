@@ -26,6 +26,7 @@ WORDS = {
     "all": "removed, within chance",
     "part": "in part removed",
     "none": "not removed",
+    "first": "lower as T = 1 gets worse",
     "no cost": "no cost beyond chance",
     "cannot tell": "too few seeds",
 }
@@ -71,8 +72,9 @@ def summary_rows(found: Sequence[Effect]) -> list[dict[str, Any]]:
             "data": each.study.first.data,
             "teacher": each.study.teacher,
             "student": each.study.first.model,
-            "settings": each.study.special.removeprefix(", ") or None,
+            "settings": each.study.setting or None,
             "optimiser": each.optimiser,
+            "learning_rate": each.learning_rate,
             "label_smoothing": each.alpha,
             "temperature": T,
             "metric": each.study.metrics[0].key,

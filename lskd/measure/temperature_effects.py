@@ -8,18 +8,18 @@ size that it would have at T = 1, optimisers such as Adam normalise their steps,
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lskd.measure.comparisons import LEVEL, Comparison, Difference, Groups, holm, planned_difference
+from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, Comparison, Difference, Groups, holm, planned_difference
 from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, pair
 
 GRADIENT_SCALE = ("kd_gradient_scale", "criterion.kd_gradient_scale")  # images, translation
-# timm's and fairseq's names of optimisers whose step size is proportional to the size of the gradient.
-PLAIN_OPTIMISERS = ("sgd", "sgdp", "momentum", "nesterov", "nag")
+# What timm's and fairseq's optimisers have in their names if their step size is proportional to the gradient's.
+PLAIN_OPTIMISERS = ("sgd", "momentum", "nesterov", "nag")
 OPTIMISER = ("opt", "optimizer")
+LEARNING_RATE = ("lr", "min_lr", "warmup_lr")  # settings that may change with the learning rate
 # Settings that may change with the optimiser.
-LEARNING_RATE = ("lr", "min_lr", "warmup_lr")
 OPTIMISATION = ("lr", "weight_decay", "sched", "warmup", "min_lr", "clip", "momentum", "adam_", "decay_", "opt_")
 
 
@@ -75,7 +75,16 @@ class Effect:
     @property
     def plain_steps(self) -> bool:
         """Whether the step size is proportional to the gradient's: neither matched nor normalised by the optimiser."""
-        return not self.matched and self.optimiser in PLAIN_OPTIMISERS
+        return not self.matched and self.optimiser is not None and not self.normalised
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the optimiser normalises its steps."""
+        return self.optimiser is not None and not any(name in self.optimiser for name in PLAIN_OPTIMISERS)
+
+    def usable(self, T: float) -> bool:
+        """Whether there are enough students for the cost of a temperature."""
+        return all(len(self.values.get(each, ())) >= LEAST_SEEDS for each in (1.0, T))
 
 
 @dataclass(frozen=True)
@@ -89,9 +98,12 @@ class StepControl:
         cost: the result at T = 1 less that at T, without the control; None for too few seeds, like the next two.
         cost_controlled: the same with the control.
         removed: ``cost`` less ``cost_controlled``.
-        adjusted: the p of these three, adjusted for all temperatures and controls (Holm).
+        gained: the result at T with the control less that without; ``removed`` where both have one student at T = 1.
+        adjusted: the p of cost, cost_controlled and removed, adjusted for all temperatures and controls (Holm). For the
+            last, the larger p of removed and gained: what a control removes must not be that T = 1 gets worse.
         verdict: how much of the cost the control removes: "all", "part", "none", or "more" if T is then better than
-            T = 1; otherwise "no cost" or "cannot tell".
+            T = 1; "first" if it removes some of it, but T is not better than without; otherwise "no cost" or "cannot
+            tell".
     """
 
     temperature: float
@@ -100,17 +112,20 @@ class StepControl:
     cost: Difference | None
     cost_controlled: Difference | None
     removed: Difference | None
+    gained: Difference | None
     adjusted: tuple[float, float, float] | None = None
     verdict: str = "cannot tell"
 
     @property
     def name(self) -> str:
-        """``match``, the learning rate as an option, or the name of the optimiser."""
+        """``match``, the learning rate as an option, or the optimiser with its learning rate."""
         if self.control.matched:
             return "match"
-        if self.control.optimiser == self.plain.optimiser:
-            return f"--lr {self.control.learning_rate:g}"
-        return str(self.control.optimiser)
+        rate = self.control.learning_rate
+        option = "" if rate is None else f"--lr {rate:g}"
+        return (
+            option if self.control.optimiser == self.plain.optimiser else f"{self.control.optimiser} {option}".strip()
+        )
 
 
 def effects(studies: Sequence[Study]) -> list[Effect]:
@@ -132,97 +147,103 @@ def effects(studies: Sequence[Study]) -> list[Effect]:
 def step_controls(found: Sequence[Effect]) -> list[StepControl]:
     """The costs of temperatures without and with each control of the size of the steps.
 
-    They are ``match``, an optimiser that normalises its steps, and, for the smallest learning rate, each larger one. At
-    T = 1 ``match`` is the paper's loss, so students at T = 1 without it count for both.
+    They are ``match``, an optimiser that normalises its steps, and a larger learning rate. The latter two have students
+    at T = 1 of their own, and are compared with the smallest learning rate that has enough students. At T = 1 ``match``
+    is the paper's loss, so students at T = 1 without it count for both.
 
     Args:
         found: the effects, from :func:`effects`.
     """
     controls = []
-    for plain in found:
-        smallest = not any(_has_larger_rate(each, plain) for each in found if 1.0 in each.values)
-        for control in found if not plain.matched and 1.0 in plain.values else ():
-            if _differs_in_steps_alone(plain, control) or (smallest and _has_larger_rate(plain, control)):
-                at_one = control.values.get(1.0) or (plain.values[1.0] if control.matched else None)
-                higher = sorted(T for T in plain.values.keys() & control.values.keys() if T > 1)
-                controls += [_control(plain, control, T, at_one) for T in higher if at_one]
-    return _judged(controls)
+    for control in found:
+        plain = [each for each in found if not each.matched and 1.0 in each.values and _controls(each, control)]
+        for T in sorted(T for T in control.values if T > 1):
+            known = [each for each in plain if T in each.values]
+            if not control.matched:  # at most one
+                known = sorted(known, key=lambda each: (not each.usable(T), each.learning_rate or 0.0))[:1]
+            for each in known:
+                at_one = control.values.get(1.0) or (each.values[1.0] if control.matched else None)
+                controls += [_control(each, control, T, at_one)] if at_one else []
+    order = {id(each): place for place, each in enumerate(found)}
+    return _judged(
+        sorted(controls, key=lambda each: (order[id(each.plain)], order[id(each.control)], each.temperature))
+    )
 
 
 def _control(plain: Effect, control: Effect, T: float, at_one: Mapping[Hashable, float]) -> StepControl:
     first, later, controlled = plain.values[1.0], plain.values[T], control.values[T]
     cost = planned_difference([(1, first), (-1, later)])
     cost_controlled = planned_difference([(1, at_one), (-1, controlled)])
-    if at_one == first:  # both costs include the same students, which cancel
-        removed = planned_difference([(1, controlled), (-1, later)])
-    else:
-        removed = planned_difference([(1, first), (-1, later), (-1, at_one), (1, controlled)])
-    return StepControl(T, plain, control, cost, cost_controlled, removed)
+    gained = planned_difference([(1, controlled), (-1, later)])
+    # Where both costs include the same students at T = 1, these cancel.
+    same = at_one == first
+    removed = gained if same else planned_difference([(1, first), (-1, later), (-1, at_one), (1, controlled)])
+    return StepControl(T, plain, control, cost, cost_controlled, removed, gained)
 
 
 def _judged(controls: Sequence[StepControl]) -> list[StepControl]:
     """Add the adjusted p and the verdict to each."""
-    tests = [(each.cost, each.cost_controlled, each.removed) for each in controls]
-    adjusted = iter(holm([one.p for each in tests for one in each if one is not None]))
+    tests = [_tests(each) for each in controls]
+    p = [(each[0].p, each[1].p, max(each[2].p, each[3].p)) for each in tests if each]
+    adjusted = iter(holm([value for each in p for value in each]))
     judged = []
     for control, each in zip(controls, tests, strict=True):
-        p = [next(adjusted) if one is not None else 1.0 for one in each]
-        known = None not in each
-        judged.append(
-            StepControl(
-                control.temperature,
-                control.plain,
-                control.control,
-                *each,
-                adjusted=(p[0], p[1], p[2]) if known else None,
-                verdict=_verdict(control, p) if known else "cannot tell",
-            )
-        )
+        if each:
+            own = (next(adjusted), next(adjusted), next(adjusted))
+            judged.append(replace(control, adjusted=own, verdict=_verdict(*each, own)))
+        else:
+            judged.append(control)
     return judged
 
 
-def _verdict(control: StepControl, p: Sequence[float]) -> str:
-    cost, controlled, removed = control.cost, control.cost_controlled, control.removed
-    if cost is None or controlled is None or removed is None:
-        return "cannot tell"
+def _tests(control: StepControl) -> tuple[Difference, Difference, Difference, Difference] | None:
+    """The cost, that with the control, what it removes and what T gains by it; None where seeds are too few."""
+    cost, controlled, removed, gained = control.cost, control.cost_controlled, control.removed, control.gained
+    if cost is None or controlled is None or removed is None or gained is None:
+        return None
+    return cost, controlled, removed, gained
+
+
+def _verdict(
+    cost: Difference, controlled: Difference, removed: Difference, gained: Difference, p: Sequence[float]
+) -> str:
+    """How much of a cost a control removes, by the adjusted p of the cost, of what is left and of what is removed."""
     if cost.mean <= 0 or p[0] > LEVEL:
         return "no cost"
-    if removed.mean <= 0 or p[2] > LEVEL:
-        return "none"
+    if min(removed.mean, gained.mean) <= 0 or p[2] > LEVEL:
+        gains = gained.mean > 0 and gained.p <= LEVEL
+        return "first" if removed.mean > 0 and removed.p <= LEVEL and not gains else "none"
     if p[1] > LEVEL:
         return "all"
     return "part" if controlled.mean > 0 else "more"
 
 
-def _differing(one: Effect, other: Effect) -> set[str]:
-    """The settings in which two effects differ, and what else differs: the kind, data, models, α."""
-    ours, theirs = (
-        {
-            **each.study.first.settings,
-            "kind": each.study.first.kind,
-            "data": each.study.first.data,
-            "student": each.study.first.model,
-            "teacher": each.study.teacher,
-            "α": each.alpha,
-        }
-        for each in (one, other)
-    )
-    return {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+def _controls(plain: Effect, control: Effect) -> bool:
+    """Whether the students of an effect differ from plain ones in the size of their steps alone."""
+    differing = _differing(plain, control)
+    if control.matched:
+        return bool(differing) and differing <= set(GRADIENT_SCALE)
+    if not control.normalised:
+        return _has_larger_rate(plain, control)
+    named = [(name, name.split(".")[-1]) for name in differing]
+    allowed = (*OPTIMISER, *OPTIMISATION)
+    return plain.plain_steps and all(any(each.startswith(allowed) for each in both) for both in named)
 
 
 def _has_larger_rate(plain: Effect, control: Effect) -> bool:
-    """Whether two effects differ only in the learning rate, that of the control being the larger."""
+    """Whether two effects of plain steps differ only in the learning rate, that of the second being the larger."""
     one, other = plain.learning_rate, control.learning_rate
     larger = one is not None and other is not None and one < other
     return larger and plain.plain_steps and _differing(plain, control) <= set(LEARNING_RATE)
 
 
-def _differs_in_steps_alone(plain: Effect, control: Effect) -> bool:
-    """Whether two effects differ only in the gradient scale, or only in the optimiser and its settings."""
-    differing = _differing(plain, control)
-    if control.matched:
-        return bool(differing) and differing <= set(GRADIENT_SCALE)
-    allowed = (*OPTIMISER, *OPTIMISATION)
-    normalised = control.optimiser is not None and control.optimiser not in PLAIN_OPTIMISERS
-    named = [(name, name.split(".")[-1]) for name in differing]
-    return plain.plain_steps and normalised and all(any(each.startswith(allowed) for each in both) for both in named)
+def _differing(one: Effect, other: Effect) -> set[str]:
+    """The settings in which two effects differ, and ``students`` if their kind, data, models or α do."""
+    ours, theirs = one.study.first.settings, other.study.first.settings
+    differing = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+    about, about_other = (
+        (each.study.first.kind, each.study.first.record.data.get("fingerprint"), each.study.first.data)
+        + (each.study.first.model, each.study.teacher, each.alpha)
+        for each in (one, other)
+    )
+    return differing if about == about_other else differing | {"students"}

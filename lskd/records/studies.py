@@ -77,6 +77,11 @@ class Study:
         return f"{self.first.data}: {taught}{self.special}"
 
     @property
+    def setting(self) -> str:
+        """The settings that distinguish it from an otherwise equal study, in words; empty if none is."""
+        return self.special.removeprefix(", ")
+
+    @property
     def smoothings(self) -> list[float | None]:
         """α of the teachers, increasing, unknown ones last."""
         return sorted({alpha for alpha, _ in self.students} | set(self.teachers), key=unknown_last)

@@ -450,23 +450,62 @@ def test_of_temperatures_with_small_steps_the_control_is_the_next_step(answer, t
     )
 
 
-def test_a_larger_learning_rate_is_a_next_step_until_there_are_several(answer, teacher, tmp_path):
+def larger_rates(one):
+    """The commands of the next steps that have a larger learning rate."""
+    return [step["command"] for step in one["next"] if "larger learning rate" in step["settles"]]
+
+
+@pytest.mark.parametrize("place", [".", "data"])
+def test_a_larger_learning_rate_is_a_next_step_until_there_is_one(answer, teacher, tmp_path, monkeypatch, place):
     students(tmp_path, FALLING, **SGD)
-    names = [f"class {number}" for number in range(100)]
-    about = {"names": names, "samples": 300, "fingerprint": "weights of 0.1", "checkpoint": "t/last.pth.tar"}
-    file = teacher("a", **about)
-    _, one = answer(file, tmp_path)
-    (command,) = [step["command"] for step in one["next"] if "larger learning rate" in step["settles"]]
+    file = teacher("a", fingerprint="weights of 0.1", checkpoint="t/last.pth.tar")
+    monkeypatch.chdir(tmp_path / "data")
+    _, one = answer(file, ".")
+    (command,) = larger_rates(one)
     assert command == (
         "lskd vision train --data-dir 'a b' --kd-checkpoint t/last.pth.tar --kd-temperature 1 3 64 --lr 0.3 "
-        f"--output {tmp_path}/lr-0.3 --seed 1 2 3"
+        f"--output {tmp_path}/data/lr-0.3 --resume --seed 1 2 3"
     )
-    students(tmp_path / "lr-0.3", {1: [86.0, 86.4, 86.2], 3: [86.1, 86.2, 86.3]}, host={"opt": "momentum", "lr": 0.3})
-    text, one = answer(file, tmp_path)
-    assert not [step for step in one["next"] if "larger learning rate" in step["settles"]]
+    rate = {"host": {"opt": "momentum", "lr": 0.3}}
+    students(tmp_path / "data" / "lr-0.3", {1: [86.0, 86.4, 86.2], 3: [86.1, 86.2, 86.3]}, **rate)
+    text, one = answer(file, tmp_path / place)  # where the students of the smaller rate are found, these are too
+    assert larger_rates(one) == []
     assert [each["control"] for each in one["runs"]["controls"]] == ["--lr 0.3"]
     assert "What T = 3 costs goes away with --lr 0.3: as far as your runs show, it is the size of the steps." in text
     assert "In your runs (learning rate = 0.3) T = 3 is as good" in text
+    assert "α = 0.1, --lr 0.3: T = 1 85.20, T = 3 83.20; with it T = 1 86.20, T = 3 86.20; cost of T +2.00" in text
+    (alone,) = [step["command"] for step in one["next"] if "what distillation adds" in step["settles"]]
+    assert "lr-0.3" not in alone
+
+
+def test_a_larger_learning_rate_at_a_higher_temperature_alone_is_not_enough(answer, teacher, tmp_path):
+    students(tmp_path, FALLING, **SGD)
+    file = teacher("a", fingerprint="weights of 0.1", checkpoint="t/last.pth.tar")
+    students(tmp_path / "faster", {3: [86.1, 86.2, 86.3]}, host={"opt": "momentum", "lr": 0.3})
+    assert len(larger_rates(answer(file, tmp_path)[1])) == 1
+
+
+def test_a_cost_that_falls_as_the_students_of_1_get_worse_is_no_proof_that_steps_were_too_small(
+    answer, teacher, tmp_path, lskd
+):
+    students(tmp_path, {1: [85.0, 85.4, 85.2], 3: [83.0, 83.4, 83.1]}, **SGD)
+    rate = {"host": {"opt": "momentum", "lr": 0.3}}
+    students(tmp_path / "faster", {1: [82.2, 82.5, 82.3], 3: [82.1, 82.5, 82.3]}, **rate)
+    text, one = answer(teacher("a", fingerprint="weights of 0.1"), tmp_path)
+    assert [each["verdict"] for each in one["runs"]["controls"]] == ["first"]
+    assert "With --lr 0.3 T = 3 costs less, but only as students at T = 1 get worse" in text
+    assert "lower as T = 1 gets worse" in lskd("summarise", tmp_path)
+
+
+def test_controls_of_several_student_models_and_rates_are_told_apart(answer, teacher, tmp_path):
+    steady = {1: [85.0, 85.4, 85.2], 3: [85.1, 85.3, 85.2]}
+    for name, rate, values in (("slow", 0.1, FALLING), ("fast", 0.3, steady)):
+        for control, kept in (("plain", values), ("match", {3: steady[3]})):
+            host = {"opt": "momentum", "lr": rate} | ({"kd_gradient_scale": "match"} if control == "match" else {})
+            students(tmp_path / name / control, kept, host=host)
+    text, _ = answer(teacher("a", fingerprint="weights of 0.1"), tmp_path)
+    assert "learning rate = 0.1: what T = 3 costs goes away with match" in text
+    assert "learning rate = 0.3: T = 3 costs nothing beyond chance without match" in text
 
 
 def test_without_students_of_other_smoothing_teachers_of_both_kinds_are_a_next_step(answer, teacher, tmp_path):

@@ -107,6 +107,34 @@ def test_larger_learning_rates_control_the_smallest_one(tmp_path):
     assert sorted(names) == [("--lr 0.3", 0.1), ("--lr 1", 0.1), ("match", 1)]
 
 
+def test_of_rates_the_smallest_with_enough_students_is_controlled(tmp_path):
+    for rate, values in ((0.1, {1: [85.0, 85.2, 85.1], 3: [83.0, 83.1, 83.2]}), (0.3, {1: [86.0] * 3, 3: [86.0] * 3})):
+        students(tmp_path / f"{rate}", values, opt="momentum", lr=rate)
+    students(tmp_path / "tuning", {1: [80.0, 80.2], 3: [79.0, 79.1]}, opt="momentum", lr=0.03)
+    (control,) = [each for each in step_controls(found_in(tmp_path)) if each.verdict != "cannot tell"]
+    assert (control.plain.learning_rate, control.control.learning_rate) == (0.1, 0.3)
+    students(tmp_path / "adam", {1: [86.0] * 3, 3: [85.9] * 3}, opt="adamw", lr=0.003)
+    found = [each for each in step_controls(found_in(tmp_path)) if each.verdict != "cannot tell"]
+    pairs = {(each.plain.learning_rate, each.name) for each in found}
+    assert pairs == {(0.1, "--lr 0.3"), (0.1, "adamw --lr 0.003")}
+
+
+def test_sgd_with_decoupled_weight_decay_does_not_normalise_its_steps(tmp_path):
+    students(tmp_path, {1: [85.0] * 3, 3: [83.0] * 3}, **SGD)
+    students(tmp_path / "other", {1: [85.0] * 3, 3: [85.0] * 3}, opt="sgdw", lr=0.1)
+    assert step_controls(found_in(tmp_path)) == []
+
+
+def test_students_of_other_data_with_the_same_name_are_no_control(tmp_path):
+    students(tmp_path, {1: [85.0] * 3, 3: [83.0] * 3}, **SGD)
+    students(tmp_path / "other", {1: [85.0] * 3, 3: [85.0] * 3}, opt="momentum", lr=0.3)
+    for run in (tmp_path / "other").glob("*/*/run.json"):
+        record = json.loads(run.read_text())
+        record["data"]["fingerprint"] = "other"
+        run.write_text(json.dumps(record))
+    assert step_controls(found_in(tmp_path)) == []
+
+
 def test_a_larger_learning_rate_of_adamw_is_no_control(tmp_path):
     for rate in (0.001, 0.003):  # its steps have the same size whatever that of the gradient is
         students(tmp_path / f"{rate}", {1: [85.0] * 3, 3: [83.0] * 3}, opt="adamw", lr=rate)
