@@ -191,7 +191,8 @@ def group(runs: Sequence[Run]) -> list[Study]:
             continue
         key = (run.kind, run.record.data.get("fingerprint"), run.model)
         hosts = [each for name, each in studies.items() if (name[0], name[1], name[3]) == key]
-        for study in hosts or [studies.setdefault((*key, ""), Study(run, None))]:
+        alike = [study for study in hosts if _trained_alike(run, study.first)]
+        for study in alike or hosts or [studies.setdefault((*key, ""), Study(run, None))]:
             _insert(study.alone, run.label_smoothing, run)
     _tell_apart(list(studies.values()))
     _add_shared_students(studies)
@@ -199,6 +200,11 @@ def group(runs: Sequence[Run]) -> list[Study]:
         study.students = dict(sorted(study.students.items(), key=lambda item: (unknown_last(item[0][0]), item[0][1])))
         _check_once(study)
     return sorted(studies.values(), key=lambda study: (study.first.kind != "vision", study.teacher is None))
+
+
+def _trained_alike(one: Run, other: Run) -> bool:
+    """Whether two runs share all settings that both have, such as the learning rate."""
+    return all(one.settings[name] == other.settings[name] for name in one.settings.keys() & other.settings.keys())
 
 
 def _insert(runs: dict[Key, list[Run]], key: Key, run: Run) -> None:

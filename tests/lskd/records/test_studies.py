@@ -112,3 +112,17 @@ def test_teachers_without_a_recorded_fingerprint_are_told_apart_by_their_paths(t
         *(f"/elsewhere/data/teacher_net_a{alpha}_s1/last.pth.tar" for alpha in (0.0, 0.1)),
         "weights",
     ]
+
+
+def test_students_without_a_teacher_stand_beside_those_of_their_own_learning_rate(tmp_path):
+    for rate, top1 in ((0.1, 80.0), (0.3, 70.0)):
+        host = {"opt": "momentum", "lr": rate}
+        image_run(tmp_path / f"{rate}", 0.1, 1.0, host=host)
+        for seed in (1, 2):
+            image_run(tmp_path / f"{rate}", 0.0, seed=seed, model="student_net", top1=top1, host=host)
+    other = image_run(tmp_path / "other", 0.0, seed=3, model="student_net", host={"opt": "momentum", "lr": 1.0})
+    studies = {study.first.settings["lr"]: study for study in group(find_runs([tmp_path])) if study.students}
+    for rate, top1 in (("0.1", 80.0), ("0.3", 70.0)):
+        (alone,) = studies[rate].alone.values()
+        assert [run.metrics["top1"] for run in alone if run.directory != other] == [top1, top1]
+        assert any(run.directory == other for run in alone)  # there are no students with its rate
