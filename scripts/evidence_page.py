@@ -157,7 +157,7 @@ def filled(page: str, directory: Path) -> str:
         "translation": lambda: statements(["3.1", "3.2"])(directory),
         "translated": lambda: bleu(committed.translations),
         "chrf": lambda: chrf_costs(committed.translations),
-        "collapse": lambda: collapse(committed.translations, committed.again, read_tests(directory)),
+        "collapse": lambda: collapse(read_tests(directory)),
         "words": lambda: statements(["3.3"])(directory),
         "distilling": lambda: statements(["3.4"])(directory),
         "longer": lambda: statements(["3.5"])(directory),

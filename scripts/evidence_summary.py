@@ -10,7 +10,7 @@ from planned_tests import minus, read_tests
 
 
 def gains(directory: Path) -> str:
-    """The best students, and what a teacher, its smoothing and a higher T with ``match`` gain; none of it registered."""
+    """The best students; what a teacher, its smoothing and a higher T with ``match`` gain. None of it is registered."""
     results, grid = Results(directory), Results(beside(directory, GRID))
     lines = [_best_students(beside(directory, GRID))]
     smoothing = [

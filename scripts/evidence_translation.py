@@ -4,14 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from definitions import PLAIN
-from evidence_format import cell, markdown, mean, untested, with_interval
-from planned_tests import BySeed, Row, minus, read_rows
+from evidence_format import cell, markdown, mean, with_interval
+from planned_tests import BySeed, Row, read_rows
 from translation_statements import AGAIN, EN_DE, EN_RU, LONGER, SEEDS, SMOOTHED, Translations, pair_of
 
 from lskd.measure.comparisons import LEVEL, holm, mean_test
 
 TEMPERATURES = (1, 2, 3, 64)
-ALL_TOKENS = f", {EN_DE}, all tokens"  # in the names of the tests of question 3.1
 # How students are trained.
 WAYS = {
     PLAIN: "all tokens",
@@ -114,38 +113,40 @@ def chrf_costs(translations: Translations) -> str:
     return markdown(["T", "α", "cost in chrF", "p, adjusted"], rows)
 
 
-def collapse(translations: Translations, again: Translations, tests: Mapping[tuple[str, str, str], Row]) -> str:
-    """What costs at T = 64, English to German: the answer for each suspected reason, in BLEU.
+def collapse(tests: Mapping[tuple[str, str, str], Row]) -> str:
+    """What costs at T = 64, English to German: the answer for each suspected reason, in BLEU."""
 
-    Args:
-        translations: of the studies, whose tests name their α.
-        again: of those with other seeds.
-        tests: of both.
-    """
+    def of_both(statement: str, what: str, question: str = "3.2", languages: str = "") -> list[str]:
+        """The number from the plain teacher, from the smoothed one, and from the latter with other seeds."""
+        of = [(question, f"{what}{languages}, α = {alpha:g}") for alpha in (0.0, SMOOTHED)] + [(AGAIN, what)]
+        return [cell(tests.get((family, statement, name), {})) for family, name in of]
 
-    def registered(question: str, statement: str, what: str, languages: str = "") -> list[str]:
-        alphas = [(question, f"{what}{languages}, α = {alpha:g}") for alpha in (0.0, SMOOTHED)]
-        return [cell(tests.get((of, statement, name), {})) for of, name in [*alphas, (AGAIN, what)]]
+    def of_smoothed(statement: str, what: str) -> list[str]:
+        return ["–", *(cell(tests.get((family, statement, what), {})) for family in ("3.5", AGAIN))]
 
-    of = ((translations, 0.0), (translations, SMOOTHED), (again, SMOOTHED))
-    lost = [minus(found.of(PLAIN, alpha, 64), found.of("top-4", alpha, 64)) for found, alpha in of]
-    if not any(lost):
-        return markdown([], [])
-    part = "part of the cost of T = 64"
-    longer = [f"{part} removed by four times the epochs", f"{part} with four times the epochs removed by match"]
-    more = [tests.get((of, "5 more updates", longer[0]), {}) for of in ("3.5", AGAIN)]
-    matched = tests.get((AGAIN, "5 the step", longer[1]), {})
+    part, updates, step = "part of the cost of T = 64", "5 more updates", "5 the step"
+    left = f"{part} with four times the epochs removed by match"
     rows = [
-        ["the temperature", "cost of T = 64", *registered("3.1", "1 BLEU falls with T", "cost of T = 64", ALL_TOKENS)],
-        ["the step", "part that `match` removes", *registered("3.2", "2 the step", f"{part} removed by match")],
-        ["", "part that it removes of what is left after four times the epochs", "–", "–", cell(matched)],
-        ["", "standardised logits", *registered("3.2", "2 the step", f"{part} removed by standardised")],
-        ["the truncation", "all tokens minus top 4, both at T = 64 (not registered)", *(map(_or_dash, lost))],
-        ["too few updates", "part that four times the epochs remove", "–", *map(cell, more)],
+        ["", "cost of T = 64", *of_both("1 BLEU falls with T", "cost of T = 64", "3.1", f", {EN_DE}, all tokens")],
+        ["the step", "part that `match` removes", *of_both("2 the step", f"{part} removed by match")],
+        ["", "part that standardised logits remove", *of_both("2 the step", f"{part} removed by standardised")],
+        [
+            "too few updates",
+            "part that four times the epochs remove",
+            *of_smoothed(updates, f"{part} removed by four times the epochs"),
+        ],
+        ["", "and what `match` removes of the rest", *of_smoothed(step, left)],
+        [
+            "neither of the two",
+            "cost that is left with both",
+            *of_smoothed(step, "cost of T = 64 with four times the epochs and match"),
+        ],
+        [
+            "the truncation",
+            "cost that the teacher's top 4 alone add",
+            *of_both("2 the truncation", "cost of T = 64 with top 4 less with all"),
+        ],
     ]
-    return markdown(["reason", "BLEU", "α = 0", "α = 0.1", "α = 0.1, five other seeds"], rows)
-
-
-def _or_dash(values: BySeed) -> str:
-    """As :func:`untested`, a dash for too few seeds."""
-    return untested(values) or "–"
+    known = any(each != "–" for _, _, *numbers in rows for each in numbers)
+    head = ["reason", "BLEU", "α = 0, n = 3", "α = 0.1, n = 3", "α = 0.1, other seeds, n = 5"]
+    return markdown(head, rows if known else [])

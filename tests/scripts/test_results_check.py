@@ -127,23 +127,24 @@ def test_reasons_for_a_collapse_of_translations_are_told_from_tests_and_from_stu
     translations = made_up_translations(directory)
     again = made_up_translations(tmp_path / "studies-other-seeds", range(14, 19))
     (directory / "tests.csv").write_text(study_tests.table(directory), encoding="utf-8")
-    rows = rows_of(collapse(translations, again, read_tests(directory)))
-    cost = translations.cost("plain", 0.1, 64).values()
-    assert rows[0][:2] == ["the temperature", "cost of T = 64"]
-    assert rows[0][3].strip("*").startswith(f"{sum(cost) / 3:.2f} (")
-    lost = minus(translations.of("plain", 0.0, 64), translations.of("top-4", 0.0, 64))
-    assert rows[4][2] == untested(lost)
-    removed = minus(translations.cost("plain", 0.1, 64), translations.cost("match", 0.1, 64))
-    assert rows[1][3].strip("*") == untested(removed)
-    assert rows[1][4].strip("*") != untested(removed)
-    for row, values in (
-        (0, again.cost("plain", 0.1, 64)),
-        (2, minus(again.cost("epochs-x4", 0.1, 64), again.cost("epochs-x4-match", 0.1, 64))),
-        (4, minus(again.of("plain", 0.1, 64), again.of("top-4", 0.1, 64))),
-        (5, minus(again.cost("plain", 0.1, 64), again.cost("epochs-x4", 0.1, 64))),
-    ):
-        assert rows[row][4].strip("*") == untested(values)
-    assert (rows[2][3], rows[5][2]) == ("–", "–")
+    rows = {row[1]: row[2:] for row in rows_of(collapse(read_tests(directory)))}
+    found = {name: [cell.strip("*") for cell in cells] for name, cells in rows.items()}
+
+    def removed_by_match(of, longer=""):
+        of_plain, of_match = (of.cost(each, 0.1, 64) for each in (longer or "plain", f"{longer}-match".strip("-")))
+        return untested(minus(of_plain, of_match))
+
+    for column, of in ((1, translations), (2, again)):
+        cost = of.cost("plain", 0.1, 64)
+        assert found["cost of T = 64"][column] == untested(cost)
+        assert found["part that `match` removes"][column] == removed_by_match(of)
+        longer = of.cost("epochs-x4", 0.1, 64)
+        assert found["part that four times the epochs remove"][column] == untested(minus(cost, longer))
+        assert found["cost that is left with both"][column] == untested(of.cost("epochs-x4-match", 0.1, 64))
+        more = minus(of.cost("top-4", 0.1, 64), cost)
+        assert found["cost that the teacher's top 4 alone add"][column] == untested(more)
+    assert found["and what `match` removes of the rest"] == ["–", "–", removed_by_match(again, "epochs-x4")]
+    assert rows["cost of T = 64"][2] == f"**{found['cost of T = 64'][2]}**"  # it holds
     chrf = minus(translations.of("plain", 0.1, 1, metric="chrf"), translations.of("plain", 0.1, 64, metric="chrf"))
     (row,) = [each for each in rows_of(chrf_costs(translations)) if each[:2] == ["64", "0.1"]]
     assert row[2] == untested(chrf)
