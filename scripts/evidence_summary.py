@@ -8,27 +8,30 @@ from evidence_tables import ALPHAS, PLACES, best_mean, grid_means
 from image_statements import ELSEWHERE, GRID, SMOOTHED, Results, beside, drift_slopes
 from planned_tests import minus, read_tests
 
+RATES = {PLAIN: ".1", "lr-x3": ".3", "lr-x10": "1"}  # learning rates of study-step
+
 
 def gains(directory: Path) -> str:
-    """The best students; what a teacher, its smoothing and a higher T with ``match`` gain. None of it is registered."""
+    """The best students; what a teacher, its smoothing and a higher T with ``match`` gain. None of it is tested."""
     results, grid = Results(directory), Results(beside(directory, GRID))
-    lines = [_best_students(beside(directory, GRID))]
-    smoothing = [
-        untested(minus(results.accuracy(variant, SMOOTHED, 1), results.accuracy(variant, 0.0, 1)))
-        for variant in (PLAIN, "lr-x3", "lr-x10")
-    ]
+    lines = [_best_students(grid), _best_of_rates(results)]
+
+    def smoothed_less_plain(found: Results, variant: str) -> str:
+        return untested(minus(found.accuracy(variant, SMOOTHED, 1), found.accuracy(variant, 0.0, 1)))
+
+    smoothing = [smoothed_less_plain(grid, PLAIN), *(smoothed_less_plain(results, variant) for variant in RATES)]
     if all(smoothing):
         lines.append(
             "**Does smoothing the teacher help?** Not seen at T = 1 and the usual learning rate of .1: students of the "
-            f"smoothed teacher minus those of the plain one {smoothing[0]} points; at .3 {smoothing[1]}. At 1 it is "
-            f"{smoothing[2]}, mostly as the plain teacher's students get worse there."
+            f"smoothed teacher minus those of the plain one {smoothing[1]} points, in the runs of question 1 "
+            f"{smoothing[0]}; at .3 {smoothing[2]}. At 1, which is too large for the plain teacher's, {smoothing[3]}."
         )
     alone = grid.accuracy(PLAIN, 0.0, None)
     taught = [untested(minus(grid.accuracy(PLAIN, alpha, 1), alone)) for alpha in (0.0, SMOOTHED)]
     if all(taught):
         lines.append(
             "**Does a teacher help?** Not seen at T = 1, in so short a training: students of the plain teacher minus "
-            f"the same student trained on labels {taught[0]} points, of the smoothed one {taught[1]}."
+            f"the same student trained on labels {taught[0]} points, of the smoothed one {taught[1]} (question 1, .1)."
         )
     tuned = results.accuracy("lr-x3", SMOOTHED, 1)
     matched = [untested(minus(results.accuracy("match", SMOOTHED, T), tuned)) for T in (3, 64)]
@@ -39,6 +42,37 @@ def gains(directory: Path) -> str:
             f"at T = 64 {matched[1]}."
         )
     return "\n".join(f"- {line}" for line in lines if line) or "No runs yet."
+
+
+def _best_students(grid: Results) -> str:
+    """The best student by α at the usual learning rate; empty without a complete grid."""
+    said = []
+    for alpha in ALPHAS:
+        means = grid_means(grid, alpha)
+        if means is None:
+            return ""
+        best, at = best_mean(means)
+        said.append(f"{best:.2f} % from α = {alpha:g} (T = {at})")
+    return f"**The best students** at the usual learning rate of .1 (highest means): {', '.join(said)}."
+
+
+def _best_of_rates(results: Results) -> str:
+    """The best student of each teacher, and without one, over the learning rates of study-step; empty without them."""
+    said = []
+    for who, kinds in (
+        ("from α = 0", [(0.0, T) for T in (1, 3, 64)]),
+        ("from α = 0.1", [(SMOOTHED, T) for T in (1, 3, 64)]),
+        ("without a teacher", [(0.0, None), (SMOOTHED, None)]),
+    ):
+        found = {(rate, *kind): results.accuracy(variant, *kind) for variant, rate in RATES.items() for kind in kinds}
+        if any(set(values) != set(results.seeds) for values in found.values()):
+            return ""
+        means = {kind: sum(values.values()) / len(values) for kind, values in found.items()}
+        rate, alpha, T = max(means, key=means.__getitem__)
+        with_labels = "" if alpha == 0 else f", labels smoothed by {alpha:g}"
+        how = with_labels if T is None else f", T = {T}"
+        said.append(f"{max(means.values()):.2f} % {who} (rate {rate}{how})")
+    return f"**With learning rates of .1, .3 and 1** and T = 1, 3, 64: {', '.join(said)}."
 
 
 def costs(directory: Path) -> str:
@@ -71,18 +105,6 @@ def drift_with_match(results: Results) -> str:
         f"Not registered, and so no more than a hint: over the students of `match` alone (T = 3 and 64, both teachers) "
         f"top-1 falls by {slope} points for each percentage point by which η(S1) falls."
     )
-
-
-def _best_students(directory: Path) -> str:
-    """The best student by α; empty without a complete grid."""
-    results, said = Results(directory), []
-    for alpha in ALPHAS:
-        means = grid_means(results, alpha)
-        if means is None:
-            return ""
-        best, at = best_mean(means)
-        said.append(f"{best:.2f} % from α = {alpha:g} (T = {at})")
-    return f"**The best students** with SGD at its usual rate (highest means): {', '.join(said)}."
 
 
 def with_adamw(results: Results) -> str:

@@ -129,7 +129,7 @@ def collapse(tests: Mapping[tuple[str, str, str], Row]) -> str:
     rows = [
         ["", "cost of T = 64", *of_both("1 BLEU falls with T", "cost of T = 64", "3.1", f", {EN_DE}, all tokens")],
         ["the step", "part that `match` removes", *of_both("2 the step", f"{part} removed by match")],
-        ["", "part that standardised logits remove", *of_both("2 the step", f"{part} removed by standardised")],
+        ["", "standardised logits (T = 1 is worse)", *of_both("2 the step", f"{part} removed by standardised")],
         [
             "too few updates",
             "part that four times the epochs remove",

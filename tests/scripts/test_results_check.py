@@ -8,7 +8,7 @@ import pytest
 import study_tests
 from evidence_format import untested
 from evidence_page import filled
-from evidence_summary import costs, with_adamw
+from evidence_summary import RATES, costs, with_adamw
 from evidence_tables import drifts, followed, readings
 from evidence_translation import chrf_costs, collapse, sentence_tests
 from planned_tests import minus, read_tests
@@ -48,11 +48,15 @@ def test_the_pages_tables_have_the_results_of_a_directory(tmp_path):
     blocks = ("gains", "accuracy", "paper", "controls", "reasons", "larger", "advice", "ways")
     page = filled("".join(f"<!-- {name} -->\n<!-- end -->\n" for name in blocks), directory)
     assert filled(page, directory) == page
-    best_students, smoothing, tuned = [line for line in page.splitlines() if line.startswith("- **")]
+    best_students, of_rates, smoothing, taught, tuned = [line for line in page.splitlines() if line.startswith("- **")]
     at_one = results.accuracy("plain", 0.2, 1).values()  # the best of α = .2
     assert best_students.endswith(f" {sum(at_one) / 5:.2f} % from α = 0.2 (T = 1).")
     gained = minus(results.accuracy("lr-x10", 0.1, 1), results.accuracy("lr-x10", 0.0, 1))
-    assert f"At 1 it is {untested(gained)}," in smoothing
+    assert smoothing.endswith(f"At 1, which is too large for the plain teacher's, {untested(gained)}.")
+    assert "72.00 % without a teacher (rate .3, labels smoothed by 0.1)." in of_rates
+    means = [sum(results.accuracy(rate, 0.0, T).values()) / 5 for rate in RATES for T in (1, 3, 64)]
+    assert f"{max(means):.2f} % from α = 0 (rate " in of_rates
+    assert untested(minus(results.accuracy("plain", 0.1, 1), dict.fromkeys(SEEDS, 70.0))) in taught
     later = [minus(results.accuracy("match", 0.1, T), results.accuracy("lr-x3", 0.1, 1)) for T in (3, 64)]
     assert f"learning rate .3 {untested(later[0])} points, at T = 64 {untested(later[1])}." in tuned
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]

@@ -44,6 +44,11 @@ def made_up(directory, cost, drift, drift_costs=0.0, left_out=(), first_seed=11)
                     etas.append({"run": run, "eta_similar_percent": eta, "eta_dissimilar_percent": -eta / 5})
                 collapse = {"nc1_ratio": 1 - 3 * alpha + 0.01 * of_seed, "similar_distance": 0.5 + alpha}
                 measures.append({"run": run} | collapse | outputs | {"ece_percent": 10 + T})
+        for alpha, variant in itertools.product((0.0, 0.1), ("plain", "lr-x3", "lr-x10")):
+            run = f"letters.{variant}/test_resnet_a{alpha:g}_s{seed}"
+            row = {"run": run, "variant": variant, "model": "test_resnet", "label_smoothing": alpha, "temperature": ""}
+            top1 = 70 + 10 * alpha + (variant == "lr-x3")
+            students.append(row | {"seed": seed, "valid_top1": top1, "valid_teacher_agreement": ""})
         for alpha in (0.0, 0.1):
             run = f"letters/resnet10t_a{alpha:g}_s{seed}"
             row = {"run": run, "variant": "plain", "model": "resnet10t", "label_smoothing": alpha, "temperature": ""}
