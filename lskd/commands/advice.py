@@ -144,8 +144,6 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
         command = make.students(effect["few_seeds"], "--resume", like=effect["first_run"])
         steps.append(_step(f"whether differences are more than chance, {effect['study']}", command))
     plain = sorted((each for each in ours if each["plain_steps"]), key=lambda each: each["learning_rate"] or 0.0)
-    if plain:  # what is to be run next is like the students with the smallest learning rate
-        make.student = make.runs[plain[0]["first_run"]]
     matched = {float(T) for each in ours if each["matched"] for T in each["means"]}
     small = {float(T) for T in outputs["small_steps"]}
     missing = sorted({float(T) for each in plain for T in each["means"]} & small - matched)
@@ -157,7 +155,8 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
     if make.vision and (command := make.larger_rate(plain)):
         steps.append(_step("whether a larger learning rate does better, at T = 1 and at a higher T", command))
     if ours and not own["without_teacher"] and make.vision:
-        steps.append(_step("what distillation adds to training on labels", make.alone()))
+        like = plain[0]["first_run"] if plain else None
+        steps.append(_step("what distillation adds to training on labels", make.alone(like)))
     if ours and not any(each["more_than_chance"] for each in own["smoothings"]) and (command := make.teachers(TRIED)):
         steps.append(_step("whether to smooth the teacher, by more teachers of both kinds and their students", command))
     if ours and not own["eta"]:
@@ -189,23 +188,25 @@ class _Trainings:
     def larger_rate(self, plain: Sequence[Advice]) -> str:
         """The command for students with three times the smallest learning rate, below the directory of their data.
 
-        Empty if there is a larger one at T = 1 already, or none of the smallest.
+        Empty if there are no students with it at T = 1 and at another T, or if those of a larger one are there.
 
         Args:
             plain: effects of one student model or of several, by learning rate.
         """
-        at_one = [each for each in plain if each["learning_rate"] and "1" in each["means"]]
-        if not at_one or any(each["student"] == at_one[0]["student"] for each in at_one[1:]):
+        known = [each for each in plain if each["learning_rate"] and "1" in each["means"] and len(each["means"]) > 1]
+        base = known[0] if known else None
+        if base is None or any(
+            each["student"] == base["student"] and each["learning_rate"] > base["learning_rate"] for each in known
+        ):
             return ""
-        base = at_one[0]
         rate = f"{3 * base['learning_rate']:g}"
         place = self.runs[base["first_run"]].directory.resolve().parent / f"lr-{rate}"
         options = ("--lr", rate, "--output", str(place), "--resume")
         return self.students([float(T) for T in base["means"]], *options, like=base["first_run"])
 
-    def alone(self) -> str:
-        """The command for the student's model without a teacher."""
-        return images(self.base, ["--seed", *SEEDS], distils=False)
+    def alone(self, like: str | None) -> str:
+        """The command for the student's model without a teacher, with the settings of the run ``like``."""
+        return images(self.base if like is None else self.runs[like], ["--seed", *SEEDS], distils=False)
 
     def teachers(self, temperatures: Sequence[float]) -> str:
         """The command for three more teachers, with and without label smoothing, and a student of each at each T.
@@ -304,9 +305,9 @@ def _control(control: StepControl) -> Advice:
         "means": {
             "T = 1": fmean(control.plain.values[1.0].values()),
             "plain": fmean(control.plain.values[control.temperature].values()),
-            "T = 1 controlled": fmean((control.control.values.get(1.0) or control.plain.values[1.0]).values()),
             "controlled": fmean(control.control.values[control.temperature].values()),
-        },
+        }
+        | ({"T = 1 controlled": fmean(control.at_one.values())} if control.own_at_one else {}),
         "verdict": control.verdict,
     }
 
@@ -341,7 +342,8 @@ def _alone(study: Study) -> list[Advice]:
     found = []
     for alpha, runs in study.alone.items():
         if each := spread(runs, study.metrics[0].key):
-            found.append({"model": runs[0].model, "label_smoothing": alpha, **asdict(each)})
+            about = {"model": runs[0].model, "setting": study.setting, "label_smoothing": alpha}
+            found.append(about | asdict(each))
     return found
 
 

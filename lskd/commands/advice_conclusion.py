@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lskd.commands.effect_tables import smoothing_words
+from lskd.commands.effect_tables import distinguished, smoothing_words
 from lskd.records.studies import TIE
 
 START = {
@@ -30,8 +30,6 @@ VERDICTS = {
     "part": "part of what T = {T:g} costs goes away with {control}, and part remains.",
     "none": "what T = {T:g} costs does not go away with {control}, beyond chance: your runs do not show that it is the "
     "size of the steps.",
-    "first": "with {control} T = {T:g} costs less, but only as students at T = 1 get worse: those at T = {T:g} are not "
-    "shown to be better than without it.",
     "no cost": "T = {T:g} costs nothing beyond chance without {control}.",
 }
 OF_STUDIES = (
@@ -73,13 +71,13 @@ def _conclusion(advice: dict[str, Any], decided: dict[str, Any] | None) -> list[
     """The conclusion, in sentences: from the user's own runs if conclusive, else from the teacher's outputs."""
     ours = [each for each in advice["runs"]["effects"] if each["of_this_teacher"]]
     if decided:
-        said = [_of_own_runs(decided, _which(decided, ours))]
+        said = [_of_own_runs(decided, distinguished(decided, ours))]
     else:
         said = [START[advice["smoothing"]["smoothed"]]]
         if ours:
             said.append(_of_few_seeds(ours))
     controls = [each for each in advice["runs"]["controls"] if each["verdict"] != "cannot tell"]
-    said += [_of_steps(each, _which(each, controls)) for each in controls]
+    said += [_of_steps(each, distinguished(each, controls)) for each in controls]
     said += [_of_smoothing(each) for each in advice["runs"]["smoothings"] if each["more_than_chance"]]
     small = advice["outputs"]["small_steps"]
     plain = not ours or any(each["plain_steps"] for each in ours)
@@ -159,7 +157,7 @@ def _of_few_seeds(ours: Sequence[dict[str, Any]]) -> str:
         return f"Your runs have T = {temperatures.pop()} alone, and so cannot say which T is best."
     best = max(ours, key=lambda each: each["means"][f"{each['best']:g}"]["mean"])
     unit = "%" if best["unit"] == "%" else best["unit"]
-    which = _which(best, ours)
+    which = distinguished(best, ours)
     how = which and f" ({which})"
     mean = best["means"][f"{best['best']:g}"]["mean"]
     highest = f"T = {best['best']:g}{how} with {mean:.2f} {unit}"
@@ -181,12 +179,4 @@ def _of_smoothing(choice: dict[str, Any]) -> str:
 
 def _of_steps(control: dict[str, Any], which: str) -> str:
     said = VERDICTS[control["verdict"]].format(T=control["temperature"], control=control["control"])
-    return f"{which}: {said}" if which else said[0].upper() + said[1:]
-
-
-def _which(each: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
-    """What distinguishes students from others, their model and setting; empty where there are none of another kind."""
-    named = [] if len({one["student"] for one in others}) == 1 else [each["student"]]
-    if len({one["setting"] for one in others}) > 1:
-        named.append(each["setting"])
-    return ", ".join(filter(None, named))
+    return f"In your runs ({which}) {said}" if which else said[0].upper() + said[1:]

@@ -7,6 +7,7 @@ from typing import Any
 from lskd.commands.effect_tables import (
     best_students,
     cell,
+    distinguished,
     effect_row,
     effects_table,
     interval,
@@ -102,11 +103,12 @@ def _runs(part: dict[str, Any]) -> str:
     temperatures = sorted({float(T) for each in part["effects"] for T in each["means"]})
     table = effects_table(rows, temperatures, [Column("students", "study"), Column("teacher", "teacher")])
     lines = [title, textwrap.indent(table, "   ")]
-    lines += [f"   {line}" for line in map(_control, part["controls"])]
+    lines += [f"   {_control(each, distinguished(each, part['controls']))}" for each in part["controls"]]
     lines += [f"   {line}" for line in map(_smoothing_choice, part["smoothings"])]
     lines += [f"   {line}" for line in map(_eta, part["eta"])]
     for each in part["without_teacher"]:
-        lines.append(f"   without a teacher: {each['model']}, labels of {smoothing_words(each)}: {_alone(each)}")
+        about = ", ".join(filter(None, [each["model"], each["setting"], f"labels of {smoothing_words(each)}"]))
+        lines.append(f"   without a teacher: {about}: {_alone(each)}")
     about = (
         "mean ± standard deviation over seeds and teachers (n); the difference is of the best T and T = 1, or of T = 1 "
         "and the next best; its interval and p allow for the choice of T, and p for the number of rows"
@@ -115,12 +117,11 @@ def _runs(part: dict[str, Any]) -> str:
     return "\n".join([*lines, f"   rests on   {part['given'] - part['left_out']} runs"])
 
 
-def _control(each: dict[str, Any]) -> str:
+def _control(each: dict[str, Any], which: str) -> str:
     at, means = f"T = {each['temperature']:g}", each["means"]
-    said = (
-        f"{smoothing_words(each)}, {each['control']}: T = 1 {means['T = 1']:.2f}, {at} {means['plain']:.2f}; with it "
-    )
-    if means["T = 1"] != means["T = 1 controlled"]:
+    about = ", ".join(filter(None, [smoothing_words(each), which, each["control"]]))
+    said = f"{about}: T = 1 {means['T = 1']:.2f}, {at} {means['plain']:.2f}; with it "
+    if "T = 1 controlled" in means:
         said += f"T = 1 {means['T = 1 controlled']:.2f}, "
     said += f"{at} {means['controlled']:.2f}"
     if each["cost"] and each["cost_controlled"]:

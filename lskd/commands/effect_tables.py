@@ -100,6 +100,17 @@ def _best_students(found: BestStudents) -> dict[str, Any]:
     return {"label_smoothing": found.alpha, "temperature": found.temperature, **asdict(found.spread)}
 
 
+def distinguished(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """What distinguishes a row's students from those of others: their model and setting; empty if nothing does.
+
+    >>> rows = [{"student": "vit", "setting": "learning rate = 0.3"}, {"student": "vit", "setting": ""}]
+    >>> distinguished(rows[0], rows), distinguished(rows[0], rows[:1])
+    ('learning rate = 0.3', '')
+    """
+    named = [row[name] for name in ("student", "setting") if len({each[name] for each in others}) > 1]
+    return ", ".join(filter(None, named))
+
+
 def smoothing_words(row: Mapping[str, Any]) -> str:
     """The label smoothing of a row, in words.
 

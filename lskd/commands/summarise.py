@@ -26,7 +26,6 @@ WORDS = {
     "all": "removed, within chance",
     "part": "in part removed",
     "none": "not removed",
-    "first": "lower as T = 1 gets worse",
     "no cost": "no cost beyond chance",
     "cannot tell": "too few seeds",
 }

@@ -6,6 +6,7 @@ because of its soft targets or because its gradients are small: with ``kd_gradie
 size that it would have at T = 1, optimisers such as Adam normalise their steps, a larger learning rate enlarges them.
 """
 
+import itertools
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,7 +69,7 @@ class Effect:
 
     @property
     def learning_rate(self) -> float | None:
-        """timm's ``lr``; None if the record does not have it."""
+        """timm's ``lr``, of images; None if the record does not have it."""
         rate = json.loads(self.study.first.settings.get("lr", "null"))
         return rate if isinstance(rate, int | float) else None
 
@@ -95,25 +96,26 @@ class StepControl:
         temperature: T, above 1.
         plain: the effect without the control.
         control: the effect with ``match``, a larger learning rate or an optimiser that normalises its steps.
-        cost: the result at T = 1 less that at T, without the control; None for too few seeds, like the next two.
+        at_one: the control's results at T = 1, or those without it if it changes nothing there.
+        cost: the result at T = 1 less that at T, without the control; None for too few seeds, like the next three.
         cost_controlled: the same with the control.
         removed: ``cost`` less ``cost_controlled``.
-        gained: the result at T with the control less that without; ``removed`` where both have one student at T = 1.
-        adjusted: the p of cost, cost_controlled and removed, adjusted for all temperatures and controls (Holm). For the
-            last, the larger p of removed and gained: what a control removes must not be that T = 1 gets worse.
+        gained: the result at T with the control less that without; ``removed`` where both have the same students at
+            T = 1.
         verdict: how much of the cost the control removes: "all", "part", "none", or "more" if T is then better than
-            T = 1; "first" if it removes some of it, but T is not better than without; otherwise "no cost" or "cannot
-            tell".
+            T = 1; otherwise "no cost" or "cannot tell". It removes some if ``removed`` and ``gained`` are both above 0
+            beyond chance, for a cost also falls if T = 1 gets worse. p is adjusted for all costs of all temperatures
+            and controls (Holm).
     """
 
     temperature: float
     plain: Effect
     control: Effect
+    at_one: Mapping[Hashable, float]
     cost: Difference | None
     cost_controlled: Difference | None
     removed: Difference | None
     gained: Difference | None
-    adjusted: tuple[float, float, float] | None = None
     verdict: str = "cannot tell"
 
     @property
@@ -123,9 +125,14 @@ class StepControl:
             return "match"
         rate = self.control.learning_rate
         option = "" if rate is None else f"--lr {rate:g}"
-        return (
-            option if self.control.optimiser == self.plain.optimiser else f"{self.control.optimiser} {option}".strip()
-        )
+        if self.control.optimiser == self.plain.optimiser:
+            return option
+        return f"{self.control.optimiser} {option}".strip()
+
+    @property
+    def own_at_one(self) -> bool:
+        """Whether the control has students at T = 1 of its own."""
+        return self.at_one != self.plain.values[1.0]
 
 
 def effects(studies: Sequence[Study]) -> list[Effect]:
@@ -147,52 +154,50 @@ def effects(studies: Sequence[Study]) -> list[Effect]:
 def step_controls(found: Sequence[Effect]) -> list[StepControl]:
     """The costs of temperatures without and with each control of the size of the steps.
 
-    They are ``match``, an optimiser that normalises its steps, and a larger learning rate. The latter two have students
-    at T = 1 of their own, and are compared with the smallest learning rate that has enough students. At T = 1 ``match``
-    is the paper's loss, so students at T = 1 without it count for both.
+    They are ``match``, an optimiser that normalises its steps, and, of images, a larger learning rate. The latter two
+    have students at T = 1 of their own, and are compared with the smallest learning rate that has enough students. At
+    T = 1 ``match`` is the paper's loss, so students at T = 1 without it count for both.
 
     Args:
         found: the effects, from :func:`effects`.
     """
     controls = []
-    for control in found:
-        plain = [each for each in found if not each.matched and 1.0 in each.values and _controls(each, control)]
-        for T in sorted(T for T in control.values if T > 1):
-            known = [each for each in plain if T in each.values]
-            if not control.matched:  # at most one
-                known = sorted(known, key=lambda each: (not each.usable(T), each.learning_rate or 0.0))[:1]
-            for each in known:
-                at_one = control.values.get(1.0) or (each.values[1.0] if control.matched else None)
-                controls += [_control(each, control, T, at_one)] if at_one else []
-    order = {id(each): place for place, each in enumerate(found)}
-    return _judged(
-        sorted(controls, key=lambda each: (order[id(each.plain)], order[id(each.control)], each.temperature))
-    )
+    for plain, control in itertools.product(found, found):
+        shared = sorted(T for T in plain.values.keys() & control.values.keys() if T > 1)
+        of = shared if _controls(plain, control) else []
+        controls += [
+            _control(plain, control, T) for T in of if control.matched or plain is _baseline(found, control, T)
+        ]
+    return _judged(controls)
 
 
-def _control(plain: Effect, control: Effect, T: float, at_one: Mapping[Hashable, float]) -> StepControl:
+def _baseline(found: Sequence[Effect], control: Effect, T: float) -> Effect:
+    """Of the effects that a control is for, that with the smallest learning rate, if possible with enough students."""
+    known = [each for each in found if T in each.values and _controls(each, control)]
+    return min(known, key=lambda each: (not each.usable(T), each.learning_rate or 0.0))
+
+
+def _control(plain: Effect, control: Effect, T: float) -> StepControl:
     first, later, controlled = plain.values[1.0], plain.values[T], control.values[T]
+    at_one = control.values.get(1.0) or first
     cost = planned_difference([(1, first), (-1, later)])
     cost_controlled = planned_difference([(1, at_one), (-1, controlled)])
     gained = planned_difference([(1, controlled), (-1, later)])
     # Where both costs include the same students at T = 1, these cancel.
     same = at_one == first
     removed = gained if same else planned_difference([(1, first), (-1, later), (-1, at_one), (1, controlled)])
-    return StepControl(T, plain, control, cost, cost_controlled, removed, gained)
+    return StepControl(T, plain, control, at_one, cost, cost_controlled, removed, gained)
 
 
 def _judged(controls: Sequence[StepControl]) -> list[StepControl]:
-    """Add the adjusted p and the verdict to each."""
+    """Add the verdict to each."""
     tests = [_tests(each) for each in controls]
     p = [(each[0].p, each[1].p, max(each[2].p, each[3].p)) for each in tests if each]
     adjusted = iter(holm([value for each in p for value in each]))
     judged = []
     for control, each in zip(controls, tests, strict=True):
-        if each:
-            own = (next(adjusted), next(adjusted), next(adjusted))
-            judged.append(replace(control, adjusted=own, verdict=_verdict(*each, own)))
-        else:
-            judged.append(control)
+        own = each and [next(adjusted) for _ in range(3)]
+        judged.append(replace(control, verdict=_verdict(*each, own)) if each and own else control)
     return judged
 
 
@@ -211,8 +216,7 @@ def _verdict(
     if cost.mean <= 0 or p[0] > LEVEL:
         return "no cost"
     if min(removed.mean, gained.mean) <= 0 or p[2] > LEVEL:
-        gains = gained.mean > 0 and gained.p <= LEVEL
-        return "first" if removed.mean > 0 and removed.p <= LEVEL and not gains else "none"
+        return "none"
     if p[1] > LEVEL:
         return "all"
     return "part" if controlled.mean > 0 else "more"
@@ -220,9 +224,13 @@ def _verdict(
 
 def _controls(plain: Effect, control: Effect) -> bool:
     """Whether the students of an effect differ from plain ones in the size of their steps alone."""
+    if plain.matched or 1.0 not in plain.values:
+        return False
     differing = _differing(plain, control)
     if control.matched:
         return bool(differing) and differing <= set(GRADIENT_SCALE)
+    if 1.0 not in control.values:
+        return False
     if not control.normalised:
         return _has_larger_rate(plain, control)
     named = [(name, name.split(".")[-1]) for name in differing]

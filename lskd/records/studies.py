@@ -31,6 +31,7 @@ WORDS = {
     "weight_decay": ("weight decay", "off"),
 }
 MOST_NAMED = 3  # settings in a title
+OF_DISTILLATION = ("kd_", "task_loss", "criterion.", "top-k", "T of the student", "α of its own")  # beginnings of names
 # Settings that have no effect at T = 1: the loss is then the paper's.
 PAPERS_AT_ONE = {"kd_loss": '"wttm"', "kd_gradient_scale": '"match"', "T of the student": "1.0"}
 
@@ -203,8 +204,14 @@ def group(runs: Sequence[Run]) -> list[Study]:
 
 
 def _trained_alike(one: Run, other: Run) -> bool:
-    """Whether two runs share all settings that both have, such as the learning rate."""
-    return all(one.settings[name] == other.settings[name] for name in one.settings.keys() & other.settings.keys())
+    """Whether two runs share all settings but those of distillation, such as the learning rate."""
+    names = {name for name in one.settings.keys() | other.settings.keys() if not _of_distillation(name)}
+    return all(one.settings.get(name) == other.settings.get(name) for name in names)
+
+
+def _of_distillation(name: str) -> bool:
+    """Whether only students have a setting, or have another value of it than models without a teacher."""
+    return name.startswith(OF_DISTILLATION) or name in ("β", "task._name", "distill_type")
 
 
 def _insert(runs: dict[Key, list[Run]], key: Key, run: Run) -> None:

@@ -391,14 +391,14 @@ def test_the_advice_for_a_translation_teacher_cites_translations(answer, teacher
     rows = {
         each["training"]: each["means"]
         for each in one["measured"]["this_project"]
-        if each["data"].endswith("English to German")
+        if each["data"].endswith("English to German") and each["n"] == 5  # the more seeds of two studies
     }
     assert "own studies of translation" in text
     assert "in BLEU, without and with --kd-gradient-scale match: " in text
     for epochs in ("5 epochs", "20 epochs"):
         plain, match = rows[f"Adam .003, {epochs}"], rows[f"Adam .003, {epochs}, match"]
         cost = f"{plain['1'] - plain['64']:.1f} and {match['1'] - match['64']:.1f} at T = 64"
-        assert f"{cost} (Transformer 1+1, LibreOffice's help, English to German, {epochs}, n = 3)" in text
+        assert f"{cost} (Transformer 1+1, LibreOffice's help, English to German, {epochs}, n = 5)" in text
     assert "There match removed little or nothing of it." in text
 
 
@@ -458,16 +458,18 @@ def larger_rates(one):
 @pytest.mark.parametrize("place", [".", "data"])
 def test_a_larger_learning_rate_is_a_next_step_until_there_is_one(answer, teacher, tmp_path, monkeypatch, place):
     students(tmp_path, FALLING, **SGD)
+    with_command(tmp_path.glob("data/*"), "lskd vision train --data-dir d --lr 0.1 --kd-temperature 1 3 64 --seed 1")
     file = teacher("a", fingerprint="weights of 0.1", checkpoint="t/last.pth.tar")
     monkeypatch.chdir(tmp_path / "data")
     _, one = answer(file, ".")
     (command,) = larger_rates(one)
     assert command == (
-        "lskd vision train --data-dir 'a b' --kd-checkpoint t/last.pth.tar --kd-temperature 1 3 64 --lr 0.3 "
+        "lskd vision train --data-dir d --kd-checkpoint t/last.pth.tar --kd-temperature 1 3 64 --lr 0.3 "
         f"--output {tmp_path}/data/lr-0.3 --resume --seed 1 2 3"
     )
     rate = {"host": {"opt": "momentum", "lr": 0.3}}
     students(tmp_path / "data" / "lr-0.3", {1: [86.0, 86.4, 86.2], 3: [86.1, 86.2, 86.3]}, **rate)
+    with_command((tmp_path / "data" / "lr-0.3").glob("data/*"), command)
     text, one = answer(file, tmp_path / place)  # where the students of the smaller rate are found, these are too
     assert larger_rates(one) == []
     assert [each["control"] for each in one["runs"]["controls"]] == ["--lr 0.3"]
@@ -475,7 +477,7 @@ def test_a_larger_learning_rate_is_a_next_step_until_there_is_one(answer, teache
     assert "In your runs (learning rate = 0.3) T = 3 is as good" in text
     assert "α = 0.1, --lr 0.3: T = 1 85.20, T = 3 83.20; with it T = 1 86.20, T = 3 86.20; cost of T +2.00" in text
     (alone,) = [step["command"] for step in one["next"] if "what distillation adds" in step["settles"]]
-    assert "lr-0.3" not in alone
+    assert alone == "lskd vision train --data-dir d --lr 0.1 --seed 1 2 3"
 
 
 def test_a_larger_learning_rate_at_a_higher_temperature_alone_is_not_enough(answer, teacher, tmp_path):
@@ -485,27 +487,28 @@ def test_a_larger_learning_rate_at_a_higher_temperature_alone_is_not_enough(answ
     assert len(larger_rates(answer(file, tmp_path)[1])) == 1
 
 
-def test_a_cost_that_falls_as_the_students_of_1_get_worse_is_no_proof_that_steps_were_too_small(
-    answer, teacher, tmp_path, lskd
-):
+def test_a_cost_that_falls_as_the_students_of_1_get_worse_does_not_go_away(answer, teacher, tmp_path):
     students(tmp_path, {1: [85.0, 85.4, 85.2], 3: [83.0, 83.4, 83.1]}, **SGD)
     rate = {"host": {"opt": "momentum", "lr": 0.3}}
     students(tmp_path / "faster", {1: [82.2, 82.5, 82.3], 3: [82.1, 82.5, 82.3]}, **rate)
     text, one = answer(teacher("a", fingerprint="weights of 0.1"), tmp_path)
-    assert [each["verdict"] for each in one["runs"]["controls"]] == ["first"]
-    assert "With --lr 0.3 T = 3 costs less, but only as students at T = 1 get worse" in text
-    assert "lower as T = 1 gets worse" in lskd("summarise", tmp_path)
+    (control,) = one["runs"]["controls"]
+    assert control["removed"]["low"] > 1.5
+    assert "What T = 3 costs does not go away with --lr 0.3, beyond chance" in text
 
 
 def test_controls_of_several_student_models_and_rates_are_told_apart(answer, teacher, tmp_path):
     steady = {1: [85.0, 85.4, 85.2], 3: [85.1, 85.3, 85.2]}
-    for name, rate, values in (("slow", 0.1, FALLING), ("fast", 0.3, steady)):
+    for model, rate, values in (("net", 0.1, FALLING), ("net", 0.3, steady), ("vit", 0.1, FALLING)):
         for control, kept in (("plain", values), ("match", {3: steady[3]})):
             host = {"opt": "momentum", "lr": rate} | ({"kd_gradient_scale": "match"} if control == "match" else {})
-            students(tmp_path / name / control, kept, host=host)
+            students(tmp_path / f"{model}-{rate}" / control, kept, host=host, model=model)
     text, _ = answer(teacher("a", fingerprint="weights of 0.1"), tmp_path)
-    assert "learning rate = 0.1: what T = 3 costs goes away with match" in text
-    assert "learning rate = 0.3: T = 3 costs nothing beyond chance without match" in text
+    for which in ("net, gradient scale = t2, learning rate = 0.1", "vit, gradient scale = t2"):
+        assert f"In your runs ({which}) what T = 3 costs goes away with match" in text
+        assert f"α = 0.1, {which}, match: T = 1 85.20, T = 3 83.20; with it T = 3 85.20" in text
+    which = "net, gradient scale = t2, learning rate = 0.3"
+    assert f"In your runs ({which}) T = 3 costs nothing beyond chance without match" in text
 
 
 def test_without_students_of_other_smoothing_teachers_of_both_kinds_are_a_next_step(answer, teacher, tmp_path):
