@@ -45,7 +45,8 @@ class Study:
         teacher: the teachers' architecture; None for runs without a teacher.
         students: runs by α of the teacher and T, in order of seeds.
         teachers: runs of the teachers, by α.
-        alone: runs of the student's architecture without a teacher, by α of their labels.
+        alone: runs of the student's architecture without a teacher, by α of their labels; those whose training is like
+            that of some study are in no other.
         special: settings that distinguish it from an otherwise equal study, in words.
     """
 

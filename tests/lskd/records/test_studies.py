@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers.small_runs import image_run
+from helpers.small_runs import image_run, translation_run
 
 from lskd.measure.temperature_effects import effects, step_controls
 from lskd.records.found_runs import find_runs
@@ -114,15 +114,33 @@ def test_teachers_without_a_recorded_fingerprint_are_told_apart_by_their_paths(t
     ]
 
 
-def test_students_without_a_teacher_stand_beside_those_of_their_own_learning_rate(tmp_path):
-    for rate, top1 in ((0.1, 80.0), (0.3, 70.0)):
-        host = {"opt": "momentum", "lr": rate}
-        image_run(tmp_path / f"{rate}", 0.1, 1.0, host=host)
+@pytest.mark.parametrize(("name", "values"), [("lr", (0.1, 0.3)), ("weight_decay", (0.0, 0.05))])
+def test_students_without_a_teacher_stand_beside_those_that_are_trained_alike(tmp_path, name, values):
+    for value, top1 in zip(values, (80.0, 70.0), strict=True):
+        host = {name: value}
+        image_run(tmp_path / f"{value}", 0.1, 1.0, host=host | {"kd_loss": "standardised"})
         for seed in (1, 2):
-            image_run(tmp_path / f"{rate}", 0.0, seed=seed, model="student_net", top1=top1, host=host)
-    other = image_run(tmp_path / "other", 0.0, seed=3, model="student_net", host={"opt": "momentum", "lr": 1.0})
-    studies = {study.first.settings["lr"]: study for study in group(find_runs([tmp_path])) if study.students}
-    for rate, top1 in (("0.1", 80.0), ("0.3", 70.0)):
-        (alone,) = studies[rate].alone.values()
+            image_run(tmp_path / f"{value}", 0.0, seed=seed, model="student_net", top1=top1, host=host)
+    other = image_run(tmp_path / "other", 0.0, seed=3, model="student_net", host={name: 1.0})
+    of = {study.first.directory.parent.parent.name: study for study in group(find_runs([tmp_path])) if study.students}
+    for value, top1 in zip(values, (80.0, 70.0), strict=True):
+        (alone,) = of[f"{value}"].alone.values()
         assert [run.metrics["top1"] for run in alone if run.directory != other] == [top1, top1]
-        assert any(run.directory == other for run in alone)  # there are no students with its rate
+        assert any(run.directory == other for run in alone)  # no students are trained as it is
+
+
+def test_translation_models_without_a_teacher_stand_beside_students_of_as_many_epochs(tmp_path):
+    for epochs in (5, 20):
+        for temperature, criterion in ((1.0, "kd"), (None, "label_smoothed_cross_entropy")):
+            run = translation_run(tmp_path / f"{epochs}", temperature)
+            run = run.rename(run.with_name(criterion))  # else it would be taken for the teacher
+            record = json.loads((run / "run.json").read_text())
+            host = record["configuration"]["host"]
+            host |= {"criterion": {"_name": criterion}, "optimization": {"max_epoch": epochs}}
+            host["model"] = {"arch": "transformer", "encoder_layers": 2, "decoder_layers": 1, "decoder_embed_dim": 128}
+            (run / "run.json").write_text(json.dumps(record))
+    found = [study for study in group(find_runs([tmp_path])) if study.students]
+    assert len(found) == 2
+    for study in found:
+        (alone,) = study.alone.values()
+        assert [run.directory.parent.parent for run in alone] == [study.first.directory.parent.parent]
