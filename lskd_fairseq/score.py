@@ -165,7 +165,7 @@ def main(arguments: argparse.Namespace) -> None:
             written = False
             print(f"{directory} cannot be written to: the score is printed only (--output keeps it)", file=sys.stderr)
     models, task = load_ensemble("--path", arguments.path, arguments.data)
-    fingerprint = _fingerprint(files)  # now: a training may replace the files meanwhile
+    fingerprint = _fingerprint(files) if written else ""  # just after loading: a training may replace the files
     pair = PairedData.of(task).pair
     other = load_ensemble("--against", arguments.against, arguments.data, pair) if arguments.against else None
     ours = translated(models, task, arguments)

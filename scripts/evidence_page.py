@@ -16,7 +16,7 @@ from typing import Self
 
 from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
-from evidence_summary import costs, drift_with_match, gains, with_adamw
+from evidence_summary import best_students, costs, drift_with_match, gains, with_adamw
 from evidence_tables import (
     PLACES,
     accuracy,
@@ -60,29 +60,29 @@ class Committed:
         images: of study-step, with its other controls and losses.
         grid: of study-optimiser and study-model.
         translations: of the studies of translation.
-        again: of those with other seeds.
-        more: of images with other seeds.
+        other_translations: of those with other seeds.
+        other_images: of images with other seeds.
         kinds: of the letters, of a larger student, and of each case of question 5 that has run, by their names.
     """
 
     images: Results
     grid: Results
     translations: Translations
-    again: Translations
-    more: Results
+    other_translations: Translations
+    other_images: Results
     kinds: dict[str, Results]
 
     @classmethod
     def of(cls, directory: Path) -> Self:
-        """The results in a directory, and in that of the grid beside it."""
+        """The results in a directory, and in those beside it."""
         images, grid = Results(directory), beside(directory, GRID)
         larger = Results(grid, student=LARGE)
         kinds = {"a small ResNet": images} | ({"a larger ResNet": larger} if larger.cost(PLAIN, SMOOTHED, 3) else {})
         kinds |= {
             PLACES[where]: place(where, found) for where in ELSEWHERE if (found := beside(directory, where)).is_dir()
         }
-        again = Translations(beside(directory, OTHER_SEEDS))
-        return cls(images, Results(grid), Translations(directory), again, other_seeds(directory), kinds)
+        others = Translations(beside(directory, OTHER_SEEDS)), other_seeds(directory)
+        return cls(images, Results(grid), Translations(directory), *others, kinds)
 
 
 # Of each picture: how it is drawn, what it shows in words, and whether there is anything to draw.
@@ -118,9 +118,9 @@ PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed],
         lambda found: found.translations.cost(PLAIN, SMOOTHED, 3),
     ),
     "updates": (
-        lambda found: draw_updates(found.again),
+        lambda found: draw_updates(found.other_translations),
         "Validation BLEU against the epoch, at T = 1, and at T = 64 with each way to distil",
-        lambda found: found.again.cost(LONGER, SMOOTHED, 64),
+        lambda found: found.other_translations.cost(LONGER, SMOOTHED, 64),
     ),
 }
 
@@ -140,7 +140,7 @@ def filled(page: str, directory: Path) -> str:
     committed = Committed.of(directory)
     results, grid = committed.images, committed.grid
     blocks: dict[str, Callable[[], str]] = {
-        "accuracy": lambda: accuracy(grid, committed.more),
+        "accuracy": lambda: accuracy(grid, committed.other_images),
         "falls": lambda: falls(read_tests(directory)),
         "drifts": lambda: drifts(results, read_tests(directory)),
         "held": lambda: held(directory),
@@ -152,6 +152,7 @@ def filled(page: str, directory: Path) -> str:
         "match": lambda: drift_with_match(results),
         "costs": lambda: costs(directory),
         "gains": lambda: gains(directory),
+        "best": lambda: best_students(directory),
         "elsewhere": lambda: elsewhere(directory),
         "adamw": lambda: with_adamw(place("convnext", beside(directory, "convnext"))),
         "translation": lambda: statements(["3.1", "3.2"])(directory),
@@ -165,7 +166,7 @@ def filled(page: str, directory: Path) -> str:
         "sentences": lambda: sentence_tests(directory),
         "russian": lambda: statements([f"3.{OTHERS}"])(directory),
         "again": lambda: statements([AGAIN])(directory),
-        "translated_again": lambda: bleu(committed.again, len(AGAIN_SEEDS)),
+        "translated_again": lambda: bleu(committed.other_translations, len(AGAIN_SEEDS)),
         "sentences_again": lambda: sentence_tests(beside(directory, OTHER_SEEDS)),
         "adamw_grid": lambda: statements(["1, AdamW"])(directory),
         "larger_of_plain": lambda: statements(["2, larger student of the plain teacher"])(directory),

@@ -12,35 +12,29 @@ RATES = {PLAIN: ".1", "lr-x3": ".3", "lr-x10": "1"}  # learning rates of study-s
 
 
 def gains(directory: Path) -> str:
-    """The best students; what a teacher, its smoothing and a higher T with ``match`` gain. None of it is tested."""
+    """Differences between students in points of top-1, smoothed and plain teacher or none; none of it is tested."""
     results, grid = Results(directory), Results(beside(directory, GRID))
-    lines = [_best_students(grid), _best_of_rates(results)]
-
-    def smoothed_less_plain(found: Results, variant: str) -> str:
-        return untested(minus(found.accuracy(variant, SMOOTHED, 1), found.accuracy(variant, 0.0, 1)))
-
-    smoothing = [smoothed_less_plain(grid, PLAIN), *(smoothed_less_plain(results, variant) for variant in RATES)]
-    if all(smoothing):
-        lines.append(
-            "**Does smoothing the teacher help?** Not seen at T = 1 and the usual learning rate of .1: students of the "
-            f"smoothed teacher minus those of the plain one {smoothing[1]} points, in the runs of question 1 "
-            f"{smoothing[0]}; at .3 {smoothing[2]}. At 1, which is too large for the plain teacher's, {smoothing[3]}."
-        )
+    rows = []
+    for found, variant, where in (
+        (grid, PLAIN, "rate .1, question 1"),
+        *((results, variant, f"rate {rate}") for variant, rate in RATES.items()),
+    ):
+        change = minus(found.accuracy(variant, SMOOTHED, 1), found.accuracy(variant, 0.0, 1))
+        rows.append([f"T = 1, {where}", "smoothed teacher minus plain one", untested(change)])
     alone = grid.accuracy(PLAIN, 0.0, None)
-    taught = [untested(minus(grid.accuracy(PLAIN, alpha, 1), alone)) for alpha in (0.0, SMOOTHED)]
-    if all(taught):
-        lines.append(
-            "**Does a teacher help?** Not seen at T = 1, in so short a training: students of the plain teacher minus "
-            f"the same student trained on labels {taught[0]} points, of the smoothed one {taught[1]} (question 1, .1)."
-        )
+    for alpha, teacher in ((0.0, "plain"), (SMOOTHED, "smoothed")):
+        change = minus(grid.accuracy(PLAIN, alpha, 1), alone)
+        rows.append(["T = 1, rate .1, question 1", f"{teacher} teacher minus labels alone", untested(change)])
     tuned = results.accuracy("lr-x3", SMOOTHED, 1)
-    matched = [untested(minus(results.accuracy("match", SMOOTHED, T), tuned)) for T in (3, 64)]
-    if all(matched):
-        lines.append(
-            "**A higher T with `match`, or a larger learning rate at T = 1?** No difference is seen: students of the "
-            f"smoothed teacher at T = 3 with `match` minus those at T = 1 with learning rate .3 {matched[0]} points, "
-            f"at T = 64 {matched[1]}."
-        )
+    for T in (3, 64):
+        change = minus(results.accuracy("match", SMOOTHED, T), tuned)
+        rows.append(["smoothed teacher", f"T = {T}, `match`, rate .1 minus T = 1, rate .3", untested(change)])
+    return markdown(["students", "difference", "points"], [row for row in rows if row[-1]])
+
+
+def best_students(directory: Path) -> str:
+    """The best students at the usual learning rate by α, and over the rates of study-step, a line each."""
+    lines = [_best_students(Results(beside(directory, GRID))), _best_of_rates(Results(directory))]
     return "\n".join(f"- {line}" for line in lines if line) or "No runs yet."
 
 
@@ -53,7 +47,7 @@ def _best_students(grid: Results) -> str:
             return ""
         best, at = best_mean(means)
         said.append(f"{best:.2f} % from α = {alpha:g} (T = {at})")
-    return f"**The best students** at the usual learning rate of .1 (highest means): {', '.join(said)}."
+    return f"At the usual learning rate of .1: {', '.join(said)}."
 
 
 def _best_of_rates(results: Results) -> str:
@@ -72,7 +66,7 @@ def _best_of_rates(results: Results) -> str:
         with_labels = "" if alpha == 0 else f", labels smoothed by {alpha:g}"
         how = with_labels if T is None else f", T = {T}"
         said.append(f"{max(means.values()):.2f} % {who} (rate {rate}{how})")
-    return f"**With learning rates of .1, .3 and 1** and T = 1, 3, 64: {', '.join(said)}."
+    return f"At .1, .3 or 1, with T = 1, 3 or 64: {', '.join(said)}."
 
 
 def costs(directory: Path) -> str:
@@ -93,7 +87,7 @@ def costs(directory: Path) -> str:
     if all(unsmoothed) and table:
         table.append(["the small ResNet, *teacher without smoothing* (not tested)", *unsmoothed])
     head = ["students", *(f"T = {T}, {way}" for T in (3, 64) for way in ("SGD", "`match`"))]
-    return markdown(head, table) if table else ""
+    return markdown(head, table)
 
 
 def drift_with_match(results: Results) -> str:

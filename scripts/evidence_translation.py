@@ -6,7 +6,7 @@ from pathlib import Path
 from definitions import PLAIN
 from evidence_format import cell, markdown, mean, with_interval
 from planned_tests import BySeed, Row, read_rows
-from translation_statements import AGAIN, EN_DE, EN_RU, LONGER, SEEDS, SMOOTHED, Translations, pair_of
+from translation_statements import AGAIN, AGAIN_SEEDS, EN_DE, EN_RU, LONGER, SEEDS, SMOOTHED, Translations, pair_of
 
 from lskd.measure.comparisons import LEVEL, holm, mean_test
 
@@ -116,37 +116,42 @@ def chrf_costs(translations: Translations) -> str:
 def collapse(tests: Mapping[tuple[str, str, str], Row]) -> str:
     """What costs at T = 64, English to German: the answer for each suspected reason, in BLEU."""
 
-    def of_both(statement: str, what: str, question: str = "3.2", languages: str = "") -> list[str]:
+    def of_each_teacher(statement: str, what: str, question: str = "3.2", languages: str = "") -> list[str]:
         """The number from the plain teacher, from the smoothed one, and from the latter with other seeds."""
         of = [(question, f"{what}{languages}, α = {alpha:g}") for alpha in (0.0, SMOOTHED)] + [(AGAIN, what)]
         return [cell(tests.get((family, statement, name), {})) for family, name in of]
 
-    def of_smoothed(statement: str, what: str) -> list[str]:
+    def of_smoothed_alone(statement: str, what: str) -> list[str]:
         return ["–", *(cell(tests.get((family, statement, what), {})) for family in ("3.5", AGAIN))]
 
     part, updates, step = "part of the cost of T = 64", "5 more updates", "5 the step"
     left = f"{part} with four times the epochs removed by match"
     rows = [
-        ["", "cost of T = 64", *of_both("1 BLEU falls with T", "cost of T = 64", "3.1", f", {EN_DE}, all tokens")],
-        ["the step", "part that `match` removes", *of_both("2 the step", f"{part} removed by match")],
-        ["", "standardised logits (T = 1 is worse)", *of_both("2 the step", f"{part} removed by standardised")],
+        [
+            "",
+            "cost of T = 64",
+            *of_each_teacher("1 BLEU falls with T", "cost of T = 64", "3.1", f", {EN_DE}, all tokens"),
+        ],
+        ["the step", "part that `match` removes", *of_each_teacher("2 the step", f"{part} removed by match")],
+        ["", "standardised logits (T = 1 is worse)", *of_each_teacher("2 the step", f"{part} removed by standardised")],
         [
             "too few updates",
             "part that four times the epochs remove",
-            *of_smoothed(updates, f"{part} removed by four times the epochs"),
+            *of_smoothed_alone(updates, f"{part} removed by four times the epochs"),
         ],
-        ["", "and what `match` removes of the rest", *of_smoothed(step, left)],
+        ["", "and what `match` removes of the rest", *of_smoothed_alone(step, left)],
         [
             "neither of the two",
             "cost that is left with both",
-            *of_smoothed(step, "cost of T = 64 with four times the epochs and match"),
+            *of_smoothed_alone(step, "cost of T = 64 with four times the epochs and match"),
         ],
         [
             "the truncation",
             "cost that the teacher's top 4 alone add",
-            *of_both("2 the truncation", "cost of T = 64 with top 4 less with all"),
+            *of_each_teacher("2 the truncation", "cost of T = 64 with top 4 less with all"),
         ],
     ]
     known = any(each != "–" for _, _, *numbers in rows for each in numbers)
-    head = ["reason", "BLEU", "α = 0, n = 3", "α = 0.1, n = 3", "α = 0.1, other seeds, n = 5"]
+    n, again = f"n = {len(SEEDS)}", f"other seeds, n = {len(AGAIN_SEEDS)}"
+    head = ["reason", "number, in BLEU", f"α = 0, {n}", f"α = 0.1, {n}", f"α = 0.1, {again}"]
     return markdown(head, rows if known else [])

@@ -119,7 +119,8 @@ def draw_drift(results: Results) -> str:
             for place, variant in enumerate((PLAIN, "lr-x3", "lr-x10", "match")):
                 for T in (3, 64):
                     drift, cost = results.drift(variant, alpha, T), results.cost(variant, alpha, T)
-                    seeds = sorted(drift.keys() & cost.keys())
+                    if not (seeds := sorted(drift.keys() & cost.keys())):
+                        continue
                     axes.plot(
                         [drift[seed] for seed in seeds],
                         [cost[seed] for seed in seeds],
