@@ -13,7 +13,7 @@ With ``--add`` the rows of other runs are kept, such as those of studies that ra
 - epochs.csv: validation top-1 of each epoch; translations_epochs.csv: validation BLEU, of those that have it.
 - measures.csv: of each run with representations of the validation images: collapse, calibration, distances.
 - eta.csv, translations_eta.csv: a row for each student at T > 1: η from the student at T = 1 of the same variant, α and
-  seed, or of the plain one where the variant has none; the mean over the targets, and how many have the paper's sign.
+  seed, or of another variant that equals it there; the mean over the targets, and how many have the paper's sign.
 - translations_paired.csv: a row for each such student of translation: its BLEU and chrF minus those at T = 1, and the p
   of a paired test over the test sentences.
 """
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from definitions import AT_T_1, PLAIN
+from definitions import PLAIN, trained_as
 from planned_tests import read_rows
 from tqdm import tqdm
 
@@ -130,14 +130,14 @@ def etas(runs: Sequence[Run], place: Path) -> list[dict[str, Any]]:
 def with_counterparts(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
     """Pairs of the student at T = 1 and each at another T, with the same data, variant, model, α and seed.
 
-    Where a variant has no such student, its counterpart is that of :data:`AT_T_1`, or the plain one.
+    At T = 1 the variant is that of :func:`trained_as`, or its own if it has students there all the same.
     """
     students = [run for run in runs if run.temperature is not None]
     at_one = {key_of(run): run for run in students if run.temperature == 1}
     found = []
     for run in students:
         data, variant, model, alpha, seed = key_of(run)
-        others = (variant, AT_T_1.get(variant, PLAIN))
+        others = (variant, trained_as(variant, 1))
         first = next((at_one[key] for each in others if (key := (data, each, model, alpha, seed)) in at_one), None)
         if run.temperature != 1 and first is not None:
             found.append((first, run))

@@ -3,7 +3,8 @@
     python scripts/evidence_page.py            # writes the pages and docs/results/studies/*.svg
     python scripts/evidence_page.py --check    # compares the pages with what the committed results give
 
-Text between ``<!-- NAME -->`` and ``<!-- end -->`` is replaced; all else is written by hand.
+Text between ``<!-- NAME -->`` and ``<!-- end -->`` is replaced, and so is a number before ``<!-- QUESTION | TEST -->``, by
+the size of that test's mean; all else is written by hand.
 """
 
 import argparse
@@ -181,6 +182,15 @@ def filled(page: str, directory: Path) -> str:
             raise input_error("page", match[1], f"must be a block of {', '.join(blocks)}")
         return f"<!-- {match[1]} -->\n\n{blocks[match[1]]()}\n\n<!-- end -->"
 
+    def number(match: re.Match[str]) -> str:
+        means = [
+            row["mean"] for row in read_tests(directory).values() if (row["question"], row["what"]) == match.groups()
+        ]
+        if len(means) != 1:
+            raise input_error("page", match[0], "must name a question and a test of tests.csv")
+        return f"{abs(float(means[0])):.2f}<!-- {match[1]} | {match[2]} -->"
+
+    page = re.sub(r"[\d.]+<!-- ([^|>]+) \| ([^>]+) -->", number, page)
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
 
 

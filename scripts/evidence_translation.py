@@ -6,7 +6,18 @@ from pathlib import Path
 from definitions import PLAIN
 from evidence_format import cell, markdown, mean, with_interval
 from planned_tests import BySeed, Row, read_rows
-from translation_statements import AGAIN, AGAIN_SEEDS, EN_DE, EN_RU, LONGER, SEEDS, SMOOTHED, Translations, pair_of
+from translation_statements import (
+    AGAIN,
+    AGAIN_SEEDS,
+    EN_DE,
+    EN_RU,
+    LONGER,
+    SEEDS,
+    SMOOTHED,
+    TEACHER,
+    Translations,
+    pair_of,
+)
 
 from lskd.measure.comparisons import LEVEL, holm, mean_test
 
@@ -31,8 +42,8 @@ def bleu(translations: Translations, seeds: int = len(SEEDS)) -> str:
         seeds: theirs; n is written where there are fewer.
     """
     kinds = (
-        (name, alpha, [translations.of(variant, alpha, T) for T in TEMPERATURES])
-        for variant, name in WAYS.items()
+        (name, alpha, [translations.of(variant, alpha, T) for T in (*TEMPERATURES, None)])
+        for variant, name in (WAYS | {TEACHER: "the teachers themselves"}).items()
         for alpha in (0.0, SMOOTHED)
     )
     return _bleu_by_temperature(kinds, seeds)
@@ -46,7 +57,7 @@ def bleu_elsewhere(translations: Translations) -> str:
         "English to Russian, as the paper's code distils": ("mkd", EN_RU),
     }
     return _bleu_by_temperature(
-        (name, alpha, [translations.of(variant, alpha, T, pair) for T in TEMPERATURES])
+        (name, alpha, [translations.of(variant, alpha, T, pair) for T in (*TEMPERATURES, None)])
         for name, (variant, pair) in kinds.items()
         for alpha in (0.0, SMOOTHED)
     )
@@ -55,7 +66,9 @@ def bleu_elsewhere(translations: Translations) -> str:
 def _bleu_by_temperature(kinds: Iterable[tuple[str, float, Sequence[BySeed]]], seeds: int = len(SEEDS)) -> str:
     """A table of names, α and BLEU at each T, without the kinds that have not been trained."""
     rows = [[name, f"{alpha:g}", *(mean(each, seeds) for each in found)] for name, alpha, found in kinds if any(found)]
-    return markdown(["", "α", *(f"T = {T}" for T in TEMPERATURES)], rows)
+    head = ["", "α", *(f"T = {T}" for T in TEMPERATURES), "no teacher"]
+    width = len(head) - all(row[-1] == "–" for row in rows)
+    return markdown(head[:width], [row[:width] for row in rows])
 
 
 def ways(translations: Translations) -> str:

@@ -13,6 +13,7 @@ SEEDS = range(11, 14)
 SMOOTHED = 0.1
 LONGER = "epochs-x4"
 EN_DE, EN_RU = "en-de", "en-ru"
+TEACHER = "teacher"  # the teachers themselves, beside the variants of students
 OTHERS = "1, Russian and the paper's code"  # the family of the tests beside English to German with all tokens
 AGAIN, AGAIN_SEEDS = "3, other seeds", range(14, 19)  # English to German from the smoothed teacher, once more
 
@@ -48,13 +49,11 @@ class Translations:
             curves[row["run"]][int(row["epoch"])] = float(row["valid_bleu"])
         for row in read_rows(directory / "translations.csv"):
             name = row["run"].rpartition("/")[2]
-            if (
-                name.startswith("transformer_") and row["variant"] != "mkd"
-            ):  # a teacher; the code's has a student's shape
-                continue
+            # Those of the paper's code have a student's shape and name.
+            variant = TEACHER if name.startswith("transformer_") and row["variant"] != "mkd" else row["variant"]
             at = re.search(r"_T([\d.]+)_", name)  # that of a student of translations alone too, which has no T
             pair = pair_of(row)
-            key = pair, row["variant"], float(row["label_smoothing"]), float(at[1]) if at else None
+            key = pair, variant, float(row["label_smoothing"]), float(at[1]) if at else None
             for metric, scores in self.scores.items():
                 scores[key][int(row["seed"])] = float(row[metric])
             if row["run"] in etas:
@@ -67,7 +66,7 @@ class Translations:
         return minus(self.of(trained_as(variant, 1), alpha, 1, pair, metric), self.of(variant, alpha, T, pair, metric))
 
     def of(self, variant: str, alpha: float, T: float | None, pair: str = EN_DE, metric: str = "bleu") -> BySeed:
-        """BLEU of students, or chrF; ``T`` is None without a teacher."""
+        """BLEU, or chrF, of students, or of teachers (:data:`TEACHER`); ``T`` is None without a teacher."""
         return self.scores[metric].get((pair, variant, alpha, T), {})
 
     def drift(self, alpha: float, T: float) -> BySeed:

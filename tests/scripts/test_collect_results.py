@@ -69,18 +69,25 @@ def test_a_translation_model_has_a_row_with_its_scores_and_its_validation_bleu_b
 def test_translations_are_compared_with_those_at_t_1_of_the_same_data_sentence_by_sentence(tmp_path):
     references = [f"the cat number {each} sat on the mat" for each in range(40)]
     worse = [line.replace("cat", "dog") for line in references]
-    for pair, of_t in (("en-de", {1.0: references, 64.0: worse}), ("en-ru", {1.0: worse, 64.0: worse})):
+    for pair in ("en-de", "en-ru"):
         (tmp_path / "runs" / "data" / f"help.{pair}").mkdir(parents=True)
+    for study, of_t in (
+        ("en-de", {1.0: references, 64.0: worse}),
+        ("en-de.match", {64.0: worse}),  # which is the plain one at T = 1
+        ("en-de.epochs-x4-top-4", {64.0: worse}),  # which has another training there
+        ("en-ru", {1.0: worse, 64.0: worse}),
+    ):
         for T, hypotheses in of_t.items():
-            made = translation_run(tmp_path / pair, temperature=T, bleu=12.5, seed=11)
-            run = tmp_path / "runs" / f"help.{pair}" / made.name
+            made = translation_run(tmp_path / study, temperature=T, bleu=12.5, seed=11)
+            run = tmp_path / "runs" / f"help.{study}" / made.name
             shutil.copytree(made, run)
             for name, lines in (("hypotheses", hypotheses), ("references", references)):
                 (run / f"test.checkpoint_best.{name}.txt").write_text("".join(f"{line}\n" for line in lines))
     collect(tmp_path / "runs", tmp_path / "tables")
     names = ("run", "from", "bleu_difference", "bleu_p", "chrf_p")
-    german, russian = columns(tmp_path / "tables" / "translations_paired.csv", *names)
+    matched, german, russian = columns(tmp_path / "tables" / "translations_paired.csv", *names)
     assert german[:2] == ("help.en-de/student_a0.1_T64_s11", "help.en-de/student_a0.1_T1_s11")
+    assert matched[:2] == ("help.en-de.match/student_a0.1_T64_s11", "help.en-de/student_a0.1_T1_s11")
     bleu = sacrebleu.corpus_bleu(worse, [references]).score
     assert float(german[2]) == pytest.approx(bleu - 100, abs=0.01)
     assert float(german[3]) < 0.001 > float(german[4])

@@ -110,6 +110,36 @@ def test_the_first_table_has_what_t_costs_each_kind_of_students_and_marks_what_i
     assert re.search(rf"T = 3 costs {means[0]} \(.+\), T = 64 {means[1]} \(.+\) points\.", with_adamw(elsewhere))
 
 
+def test_a_number_in_a_sentence_is_that_of_the_test_that_it_names(tmp_path):
+    directory = tmp_path / "studies"
+    results = made_up_studies(directory, step_size_alone, lambda *_: 0)
+    (directory / "tests.csv").write_text(study_tests.table(directory), encoding="utf-8")
+    cost = results.cost("plain", 0.1, 64).values()
+    told = f"T = 64 costs {sum(cost) / 5:.2f}<!-- 2 | cost of T = 64 --> points."
+    assert filled("T = 64 costs 0.1<!-- 2 | cost of T = 64 --> points.", directory) == told
+    with pytest.raises(InputError, match="must name a question and a test"):
+        filled("1.0<!-- 2 | cost of T = 65 -->", directory)
+
+
+SETTINGS = {"0.1", ".05", ".1", ".2", ".3", ".9"}  # α, β, learning rates and levels in the sentences of the pages
+
+
+@pytest.mark.parametrize("name", ["evidence.md", "evidence-details.md", "index.md"])
+def test_each_decimal_in_a_sentence_is_a_number_of_the_tables(name):
+    docs = evidence_page.PAGES[0].parent
+    pages = [(docs / each).read_text(encoding="utf-8") for each in ("evidence.md", "evidence-details.md")]
+    of_tests = (evidence_page.RESULTS / "tests.csv").read_text(encoding="utf-8")
+    blocks = re.findall(r"<!-- \w+ -->.*?<!-- end -->", "\n".join(pages), re.DOTALL)
+    known = [abs(float(each)) for each in re.findall(r"\d*\.\d+", "\n".join([*blocks, of_tests]))]
+    page = (docs / name).read_text(encoding="utf-8")
+    sentences = re.sub(r"<!-- \w+ -->.*?<!-- end -->|^\|.*$|```.*?```|`[^`]*`|\]\([^)]*\)", "", page, flags=re.S | re.M)
+    for number in re.findall(r"(?<![\w.])\d*\.\d+", sentences):
+        digits = len(number.partition(".")[2])
+        assert number in SETTINGS or any(f"{each:.{digits}f}" == f"{float(number):.{digits}f}" for each in known), (
+            number
+        )
+
+
 def rows_of(table):
     """The cells of a markdown table, without its head."""
     return [line[2:-2].split(" | ") for line in table.splitlines()[2:]]
