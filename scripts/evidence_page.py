@@ -3,8 +3,8 @@
     python scripts/evidence_page.py            # writes the pages and docs/results/studies/*.svg
     python scripts/evidence_page.py --check    # compares the pages with what the committed results give
 
-Text between ``<!-- NAME -->`` and ``<!-- end -->`` is replaced, and a number before ``<!-- QUESTION | TEST -->`` by the size
-of that test's mean; all else is written by hand.
+Text between ``<!-- NAME -->`` and ``<!-- end -->`` is replaced, and a number before ``<!-- QUESTION | TEST -->`` by
+that test's mean, without its sign; all else is written by hand.
 """
 
 import argparse
