@@ -4,7 +4,7 @@
     python scripts/evidence_page.py --check    # compares the pages with what the committed results give
 
 Text between ``<!-- NAME -->`` and ``<!-- end -->`` is replaced, and a number before ``<!-- QUESTION | TEST -->`` by
-that test's mean, without its sign; all else is written by hand.
+that test's mean; all else is written by hand.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from typing import Self
 
 from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
+from evidence_format import signed
 from evidence_summary import best_students, costs, drift_with_match, gains, with_adamw
 from evidence_tables import (
     PLACES,
@@ -182,15 +183,15 @@ def filled(page: str, directory: Path) -> str:
             raise input_error("page", match[1], f"must be a block of {', '.join(blocks)}")
         return f"<!-- {match[1]} -->\n\n{blocks[match[1]]()}\n\n<!-- end -->"
 
-    def number(match: re.Match[str]) -> str:
-        means = [
-            row["mean"] for row in read_tests(directory).values() if (row["question"], row["what"]) == match.groups()
-        ]
-        if len(means) != 1:
-            raise input_error("page", match[0], "must name a question and a test of tests.csv")
-        return f"{abs(float(means[0])):.2f}<!-- {match[1]} | {match[2]} -->"
+    tests = read_tests(directory).values()
 
-    page = re.sub(r"[\d.]+<!-- ([^|>]+) \| ([^>]+) -->", number, page)
+    def number(match: re.Match[str]) -> str:
+        means = [row["mean"] for row in tests if (row["question"], row["what"]) == match.groups()]
+        if len(means) != 1:
+            raise input_error("page", match[0], f"must name one test of tests.csv, not {len(means)}")
+        return f"{signed(means[0]).lstrip('+')}<!-- {match[1]} | {match[2]} -->"
+
+    page = re.sub(r"[−\d.]*<!-- ([^|>]+) \| ([^>]+) -->", number, page)
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
 
 

@@ -8,28 +8,34 @@ from evidence_tables import ALPHAS, PLACES, best_mean, grid_means
 from image_statements import ELSEWHERE, GRID, SMOOTHED, Results, beside, drift_slopes
 from planned_tests import minus, read_tests
 
+TEACHERS = {0.0: "plain", SMOOTHED: "smoothed"}
 RATES = {PLAIN: ".1", "lr-x3": ".3", "lr-x10": "1"}  # learning rates of study-step
 
 
 def gains(directory: Path) -> str:
-    """Differences between students in points of top-1, smoothed and plain teacher or none; none of it is tested."""
+    """Differences between students in points of top-1: of smoothed, plain and no teachers; none of it is tested."""
     results, grid = Results(directory), Results(beside(directory, GRID))
-    rows = []
-    for found, variant, where in (
-        (grid, PLAIN, "rate .1, question 1"),
-        *((results, variant, f"rate {rate}") for variant, rate in RATES.items()),
-    ):
-        change = minus(found.accuracy(variant, SMOOTHED, 1), found.accuracy(variant, 0.0, 1))
-        rows.append([f"T = 1, {where}", "smoothed teacher minus plain one", untested(change)])
-    alone = grid.accuracy(PLAIN, 0.0, None)
-    for alpha, teacher in ((0.0, "plain"), (SMOOTHED, "smoothed")):
-        change = minus(grid.accuracy(PLAIN, alpha, 1), alone)
-        rows.append(["T = 1, rate .1, question 1", f"{teacher} teacher minus labels alone", untested(change)])
-    tuned = results.accuracy("lr-x3", SMOOTHED, 1)
+    at_one = {
+        (rate, alpha): results.accuracy(variant, alpha, 1) for variant, rate in RATES.items() for alpha in TEACHERS
+    }
+    question_1 = {alpha: grid.accuracy(PLAIN, alpha, 1) for alpha in TEACHERS}
+    what = "smoothed teacher minus plain one"
+    rows = [("T = 1, rate .1, question 1", what, question_1[SMOOTHED], question_1[0.0])]
+    rows += [(f"T = 1, rate {each}", what, at_one[each, SMOOTHED], at_one[each, 0.0]) for each in RATES.values()]
+    for alpha, name in TEACHERS.items():
+        rows.append((f"T = 1, {name} teacher", "rate 1 minus rate .1", at_one["1", alpha], at_one[".1", alpha]))
+    for alpha, name in TEACHERS.items():
+        alone = grid.accuracy(PLAIN, 0.0, None)
+        rows.append(("T = 1, rate .1, question 1", f"{name} teacher minus labels", question_1[alpha], alone))
+    for alpha, name in ((0.0, "labels"), (SMOOTHED, "smoothed labels")):
+        alone = results.accuracy("lr-x10", alpha, None)
+        rows.append(("T = 1, rate 1", f"smoothed teacher minus {name}", at_one["1", SMOOTHED], alone))
     for T in (3, 64):
-        change = minus(results.accuracy("match", SMOOTHED, T), tuned)
-        rows.append(["smoothed teacher", f"T = {T}, `match`, rate .1 minus T = 1, rate .3", untested(change)])
-    return markdown(["students", "difference", "points"], [row for row in rows if row[-1]])
+        matched = results.accuracy("match", SMOOTHED, T)
+        told = f"T = {T}, `match`, rate .1 minus T = 1, rate .3"
+        rows.append(("smoothed teacher", told, matched, at_one[".3", SMOOTHED]))
+    written = [[where, what, untested(minus(one, other))] for where, what, one, other in rows]
+    return markdown(["students", "difference", "points"], [row for row in written if row[-1]])
 
 
 def best_students(directory: Path) -> str:

@@ -1,5 +1,6 @@
 """The parts of the answer of ``lskd advise`` as plain values, for ``--json`` and for the text."""
 
+import itertools
 import math
 import shlex
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from lskd.measure.temperature_effects import Effect, StepControl, effects, step_
 from lskd.paper.evidence import of_the_paper, of_this_project
 from lskd.records.fingerprints import is_of_teacher
 from lskd.records.found_runs import Run
-from lskd.records.studies import Study, group, spread
+from lskd.records.studies import Study, group, in_words, spread
 from lskd.report.claims import MeanEta
 from lskd.report.measured_eta import measure_diffusion
 from lskd.report.options import Options
@@ -111,7 +112,7 @@ def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) 
         "controls": [_control(each) for each in step_controls(ours)],
         "smoothings": smoothing_rows(smoothing_choices(beside)),
         "eta": [row for study in studies for row in _eta(study, ours, sets)],
-        "without_teacher": list({str(row): row for study in taught for row in _alone(study)}.values()),
+        "without_teacher": _alone(taught),
     }
 
 
@@ -152,12 +153,16 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
         steps.append(
             _step(question, make.students(missing, "--kd-gradient-scale", "match", like=plain[0]["first_run"]))
         )
-    if make.vision and (command := make.larger_rate(plain)):
+    if make.vision and (command := make.larger_rate(plain, own["controls"])):
         steps.append(_step("whether a larger learning rate does better, at T = 1 and at a higher T", command))
+    like = plain[0]["first_run"] if plain else None
     if ours and not own["without_teacher"] and make.vision:
-        like = plain[0]["first_run"] if plain else None
         steps.append(_step("what distillation adds to training on labels", make.alone(like)))
-    if ours and not any(each["more_than_chance"] for each in own["smoothings"]) and (command := make.teachers(TRIED)):
+    if (
+        ours
+        and not any(each["more_than_chance"] for each in own["smoothings"])
+        and (command := make.teachers(TRIED, like))
+    ):
         steps.append(_step("whether to smooth the teacher, by more teachers of both kinds and their students", command))
     if ours and not own["eta"]:
         steps.append(_step("whether classes drift towards similar ones (η)", make.eta(path)))
@@ -185,19 +190,19 @@ class _Trainings:
         words = ["--kd-checkpoint", self.checkpoint, "--kd-temperature", *(f"{T:g}" for T in temperatures)]
         return images(base, [*words, *options, "--seed", *SEEDS], None if self.student else "STUDENT")
 
-    def larger_rate(self, plain: Sequence[Advice]) -> str:
+    def larger_rate(self, plain: Sequence[Advice], controls: Sequence[Advice]) -> str:
         """The command for students with three times the smallest learning rate, below the directory of their data.
 
-        Empty if there are no students with it at T = 1 and at another T, or if those of a larger one are there.
+        Empty if there are no students with it at T = 1 and at another T, or if a larger one is compared already.
 
         Args:
             plain: effects of one student model or of several, by learning rate.
+            controls: what is compared.
         """
+        compared = {each["student"] for each in controls if each["control"].startswith("--lr")}
         known = [each for each in plain if each["learning_rate"] and "1" in each["means"] and len(each["means"]) > 1]
-        base = known[0] if known else None
-        if base is None or any(
-            each["student"] == base["student"] and each["learning_rate"] > base["learning_rate"] for each in known
-        ):
+        base = next((each for each in known if each["student"] not in compared), None)
+        if base is None:
             return ""
         rate = f"{3 * base['learning_rate']:g}"
         place = self.runs[base["first_run"]].directory.resolve().parent / f"lr-{rate}"
@@ -208,8 +213,10 @@ class _Trainings:
         """The command for the student's model without a teacher, with the settings of the run ``like``."""
         return images(self.base if like is None else self.runs[like], ["--seed", *SEEDS], distils=False)
 
-    def teachers(self, temperatures: Sequence[float]) -> str:
+    def teachers(self, temperatures: Sequence[float], like: str | None) -> str:
         """The command for three more teachers, with and without label smoothing, and a student of each at each T.
+
+        The students have the settings of the run ``like``.
 
         Empty if the command of this teacher, or of a student, is not known.
         """
@@ -221,7 +228,9 @@ class _Trainings:
         train = images(self.taught, ["--smoothing", "0", alpha, "--seed", *seeds], distils=False)
         place = f"{shlex.quote(str(self.taught.directory.parent))}/{self.taught.model}_a$A_s$SEED/last.pth.tar"
         words = ["--kd-temperature", *(f"{T:g}" for T in temperatures)]
-        students = f"{images(self.student, words)} --kd-checkpoint {place} --seed $SEED"
+        students = (
+            f"{images(self.student if like is None else self.runs[like], words)} --kd-checkpoint {place} --seed $SEED"
+        )
         every = " ".join(map(str, seeds))
         return f"{train} && for SEED in {every}; do for A in 0 {alpha}; do {students}; done; done"
 
@@ -302,6 +311,7 @@ def _control(control: StepControl) -> Advice:
         "cost": interval(control.cost),
         "cost_controlled": interval(control.cost_controlled),
         "removed": interval(control.removed),
+        "gained": interval(control.gained),
         "means": {
             "T = 1": fmean(control.plain.values[1.0].values()),
             "plain": fmean(control.plain.values[control.temperature].values()),
@@ -337,13 +347,21 @@ def _eta(study: Study, ours: Sequence[Effect], sets: Path | None) -> list[Advice
     return rows
 
 
-def _alone(study: Study) -> list[Advice]:
-    """The results of the students' model without a teacher."""
+def _alone(studies: Sequence[Study]) -> list[Advice]:
+    """The results of the students' models without a teacher, those of each training once."""
+    groups = {
+        tuple(run.directory for run in runs): (study, alpha, runs)
+        for study in studies
+        for alpha, runs in study.alone.items()
+    }
+    every = [runs[0].settings for _, _, runs in groups.values()]
+    differing = sorted(name for name in {*itertools.chain(*every)} if len({each.get(name) for each in every}) > 1)
     found = []
-    for alpha, runs in study.alone.items():
+    for study, alpha, runs in groups.values():
         if each := spread(runs, study.metrics[0].key):
-            about = {"model": runs[0].model, "setting": study.setting, "label_smoothing": alpha}
-            found.append(about | asdict(each))
+            said = in_words(runs[0].settings, differing).items()
+            setting = ", ".join(f"{word} = {value}" for word, (value, _) in said)
+            found.append({"model": runs[0].model, "setting": setting, "label_smoothing": alpha, **asdict(each)})
     return found
 
 

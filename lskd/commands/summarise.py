@@ -25,7 +25,7 @@ WORDS = {
     "more": "removed, and T is better than T = 1",
     "all": "removed, within chance",
     "part": "in part removed",
-    "none": "not removed",
+    "none": "not shown to be removed",
     "no cost": "no cost beyond chance",
     "cannot tell": "too few seeds",
 }

@@ -19,6 +19,7 @@ GRADIENT_SCALE = ("kd_gradient_scale", "criterion.kd_gradient_scale")  # images,
 # What timm's and fairseq's optimisers have in their names if their step size is proportional to the gradient's.
 PLAIN_OPTIMISERS = ("sgd", "momentum", "nesterov", "nag")
 OPTIMISER = ("opt", "optimizer")
+SECTIONS = ("optimizer.", "lr_scheduler.")  # fairseq's, of settings that may change with the optimiser
 LEARNING_RATE = ("lr", "min_lr", "warmup_lr")  # settings that may change with the learning rate
 # Settings that may change with the optimiser.
 OPTIMISATION = ("lr", "weight_decay", "sched", "warmup", "min_lr", "clip", "momentum", "adam_", "decay_", "opt_")
@@ -163,11 +164,11 @@ def step_controls(found: Sequence[Effect]) -> list[StepControl]:
     """
     controls = []
     for plain, control in itertools.product(found, found):
-        shared = sorted(T for T in plain.values.keys() & control.values.keys() if T > 1)
-        of = shared if _controls(plain, control) else []
-        controls += [
-            _control(plain, control, T) for T in of if control.matched or plain is _baseline(found, control, T)
-        ]
+        if not _controls(plain, control):
+            continue
+        higher = sorted(T for T in plain.values.keys() & control.values.keys() if T > 1)
+        compared = [T for T in higher if control.matched or plain is _baseline(found, control, T)]
+        controls += [_control(plain, control, T) for T in compared]
     return _judged(controls)
 
 
@@ -196,8 +197,10 @@ def _judged(controls: Sequence[StepControl]) -> list[StepControl]:
     adjusted = iter(holm([value for each in p for value in each]))
     judged = []
     for control, each in zip(controls, tests, strict=True):
-        own = each and [next(adjusted) for _ in range(3)]
-        judged.append(replace(control, verdict=_verdict(*each, own)) if each and own else control)
+        if each is None:
+            judged.append(control)
+        else:
+            judged.append(replace(control, verdict=_verdict(*each, [next(adjusted) for _ in range(3)])))
     return judged
 
 
@@ -223,7 +226,7 @@ def _verdict(
 
 
 def _controls(plain: Effect, control: Effect) -> bool:
-    """Whether the students of an effect differ from plain ones in the size of their steps alone."""
+    """Whether students differ from plain ones in the size of their steps alone, and have some at T = 1 to compare."""
     if plain.matched or 1.0 not in plain.values:
         return False
     differing = _differing(plain, control)
@@ -233,9 +236,10 @@ def _controls(plain: Effect, control: Effect) -> bool:
         return False
     if not control.normalised:
         return _has_larger_rate(plain, control)
-    named = [(name, name.split(".")[-1]) for name in differing]
-    allowed = (*OPTIMISER, *OPTIMISATION)
-    return plain.plain_steps and all(any(each.startswith(allowed) for each in both) for both in named)
+    return plain.plain_steps and all(
+        name in OPTIMISER or name.startswith(SECTIONS) or name.split(".")[-1].startswith(OPTIMISATION)
+        for name in differing
+    )
 
 
 def _has_larger_rate(plain: Effect, control: Effect) -> bool:

@@ -31,7 +31,8 @@ WORDS = {
     "weight_decay": ("weight decay", "off"),
 }
 MOST_NAMED = 3  # settings in a title
-OF_DISTILLATION = ("kd_", "task_loss", "criterion.", "top-k", "T of the student", "α of its own")  # beginnings of names
+OF_DISTILLATION = ("kd_", "task_loss", "criterion.", "top-k", "T of the student", "α of its own")
+OF_DISTILLATION += ("task.eval_",)  # beginnings of names
 # Settings that have no effect at T = 1: the loss is then the paper's.
 PAPERS_AT_ONE = {"kd_loss": '"wttm"', "kd_gradient_scale": '"match"', "T of the student": "1.0"}
 
@@ -45,8 +46,8 @@ class Study:
         teacher: the teachers' architecture; None for runs without a teacher.
         students: runs by α of the teacher and T, in order of seeds.
         teachers: runs of the teachers, by α.
-        alone: runs of the student's architecture without a teacher, by α of their labels; those whose training is like
-            that of some study are in no other.
+        alone: runs of the student's architecture without a teacher, by α of their labels. Those that are trained like
+            the students of a study are in no other; the rest are in every one.
         special: settings that distinguish it from an otherwise equal study, in words.
     """
 
@@ -205,14 +206,14 @@ def group(runs: Sequence[Run]) -> list[Study]:
 
 
 def _trained_alike(one: Run, other: Run) -> bool:
-    """Whether two runs share all settings but those of distillation, such as the learning rate."""
+    """Whether two runs share all settings of training but those of distillation, such as the learning rate."""
     names = {name for name in one.settings.keys() | other.settings.keys() if not _of_distillation(name)}
     return all(one.settings.get(name) == other.settings.get(name) for name in names)
 
 
 def _of_distillation(name: str) -> bool:
-    """Whether only students have a setting, or have another value of it than models without a teacher."""
-    return name.startswith(OF_DISTILLATION) or name in ("β", "task._name", "distill_type")
+    """Whether students have another value of a setting than models without a teacher, or it changes no training."""
+    return name.startswith(OF_DISTILLATION) or name in ("β", "task._name")
 
 
 def _insert(runs: dict[Key, list[Run]], key: Key, run: Run) -> None:
@@ -254,16 +255,16 @@ def _tell_apart(studies: Sequence[Study]) -> None:
         known = list(WORDS)
         differing.sort(key=lambda name: (known.index(_own(name)) if _own(name) in WORDS else len(known), name))
         for study in same:
-            said = list(_in_words(study.first.settings, differing).items())
+            said = list(in_words(study.first.settings, differing).items())
             # A setting that a study lacks is named only if it is the first difference, such as the loss.
             named = [f", {word} = {value}" for place, (word, (value, has)) in enumerate(said) if has or place == 0]
             study.special = "".join(named[:MOST_NAMED])
 
 
-def _in_words(settings: Mapping[str, str], names: Iterable[str]) -> dict[str, tuple[str, bool]]:
+def in_words(settings: Mapping[str, str], names: Iterable[str]) -> dict[str, tuple[str, bool]]:
     """The readable names of settings, with their values and whether they are set; of equal names the first counts.
 
-    >>> _in_words({"kd_loss": '"mse"', "lr": "0.0030"}, ["kd_loss", "kd_gradient_scale", "lr", "mixup"])
+    >>> in_words({"kd_loss": '"mse"', "lr": "0.0030"}, ["kd_loss", "kd_gradient_scale", "lr", "mixup"])
     {'loss': ('mse', True), 'gradient scale': ('t2', False), 'learning rate': ('0.003', True), 'mixup': ('off', False)}
     """
     said: dict[str, tuple[str, bool]] = {}
