@@ -259,7 +259,7 @@ def test_a_higher_temperature_that_is_better_beyond_chance_is_the_advice(answer,
     [
         ([85.1, 85.3, 85.3], "all", "What T = 3 costs goes away with"),
         ([84.2, 84.6, 84.4], "part", "Part of what T = 3 costs goes away with"),
-        ([83.1, 83.3, 83.2], "none", "T = 3 is not shown to lose less with"),
+        ([83.1, 83.3, 83.2], "none", "T = 3 is not shown to be better with"),
         ([87.0, 87.5, 87.2], "more", "and T = 3 is then better than T = 1"),
     ],
 )
@@ -508,7 +508,7 @@ def test_a_cost_that_falls_only_as_the_students_of_1_get_worse_is_not_counted_as
     (control,) = one["runs"]["controls"]
     assert control["removed"]["low"] > 1.5
     assert control["gained"]["high"] < 0
-    assert "T = 3 is not shown to lose less with --lr 0.3: your runs do not show" in text
+    assert "T = 3 is not shown to be better with --lr 0.3 than without: your runs do not show" in text
 
 
 def test_controls_of_several_student_models_and_rates_are_told_apart(answer, teacher, tmp_path):
