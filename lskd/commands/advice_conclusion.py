@@ -28,8 +28,8 @@ VERDICTS = {
     "the steps that costs, not what T teaches.",
     "all": "what T = {T:g} costs goes away with {control}: as far as your runs show, it is the size of the steps.",
     "part": "part of what T = {T:g} costs goes away with {control}, and part remains.",
-    "none": "T = {T:g} is not shown to be better with {control} than without: your runs do not show that it is the size "
-    "of the steps that costs.",
+    "none": "T = {T:g} is not shown to be better with {control} than without: your runs do not show that it is the "
+    "size of the steps that costs.",
     "no cost": "T = {T:g} costs nothing beyond chance without {control}.",
 }
 OF_STUDIES = (
