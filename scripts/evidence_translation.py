@@ -146,7 +146,7 @@ def collapse(tests: Mapping[tuple[str, str, str], Row]) -> str:
             *of_each_teacher("1 BLEU falls with T", "cost of T = 64", "3.1", f", {EN_DE}, all tokens"),
         ],
         ["the step", "part that `match` removes", *of_each_teacher("2 the step", f"{part} removed by match")],
-        ["", "standardised logits (T = 1 is worse)", *of_each_teacher("2 the step", f"{part} removed by standardised")],
+        ["", "part that standardised logits remove", *of_each_teacher("2 the step", f"{part} removed by standardised")],
         [
             "too few updates",
             "part that four times the epochs remove",
