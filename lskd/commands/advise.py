@@ -11,9 +11,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from lskd.commands.advice import Advice, measured_part, next_part, outputs_part, runs_part, smoothing_part
+from lskd.commands.advice import Advice, measured_part, outputs_part, runs_part, smoothing_part
 from lskd.commands.advice_conclusion import conclusion
 from lskd.commands.advice_in_words import in_words
+from lskd.commands.advice_next import next_part
 from lskd.commands.file_logits import Logits, check_temperatures
 from lskd.io.errors import InputError, error_context, input_error
 from lskd.io.files import json_text
