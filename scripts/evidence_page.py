@@ -140,11 +140,11 @@ def filled(page: str, directory: Path) -> str:
         InputError: the page has an unknown block.
     """
     committed = Committed.of(directory)
-    results, grid = committed.images, committed.grid
+    results, grid, tests = committed.images, committed.grid, read_tests(directory)
     blocks: dict[str, Callable[[], str]] = {
         "accuracy": lambda: accuracy(grid, committed.other_images),
-        "falls": lambda: falls(read_tests(directory)),
-        "drifts": lambda: drifts(results, read_tests(directory)),
+        "falls": lambda: falls(tests),
+        "drifts": lambda: drifts(results, tests),
         "held": lambda: held(directory),
         "paper": lambda: statements(["1"])(directory),
         "controls": lambda: controls(results),
@@ -160,7 +160,7 @@ def filled(page: str, directory: Path) -> str:
         "translation": lambda: statements(["3.1", "3.2"])(directory),
         "translated": lambda: bleu(committed.translations),
         "chrf": lambda: chrf_costs(committed.translations),
-        "collapse": lambda: collapse(read_tests(directory)),
+        "collapse": lambda: collapse(tests),
         "words": lambda: statements(["3.3"])(directory),
         "distilling": lambda: statements(["3.4"])(directory),
         "longer": lambda: statements(["3.5"])(directory),
@@ -183,10 +183,8 @@ def filled(page: str, directory: Path) -> str:
             raise input_error("page", match[1], f"must be a block of {', '.join(blocks)}")
         return f"<!-- {match[1]} -->\n\n{blocks[match[1]]()}\n\n<!-- end -->"
 
-    tests = read_tests(directory).values()
-
     def number(match: re.Match[str]) -> str:
-        means = [row["mean"] for row in tests if (row["question"], row["what"]) == match.groups()]
+        means = [row["mean"] for row in tests.values() if (row["question"], row["what"]) == match.groups()]
         if len(means) != 1:
             raise input_error("page", match[0], f"must name one test of tests.csv, not {len(means)}")
         return f"{signed(means[0]).lstrip('+')}<!-- {match[1]} | {match[2]} -->"

@@ -22,11 +22,15 @@ def gains(directory: Path) -> str:
     what = "smoothed teacher minus plain one"
     rows = [("T = 1, rate .1, question 1", what, question_1[SMOOTHED], question_1[0.0])]
     rows += [(f"T = 1, rate {each}", what, at_one[each, SMOOTHED], at_one[each, 0.0]) for each in RATES.values()]
-    for alpha, name in TEACHERS.items():
-        rows.append((f"T = 1, {name} teacher", "rate 1 minus rate .1", at_one["1", alpha], at_one[".1", alpha]))
-    for alpha, name in TEACHERS.items():
-        alone = grid.accuracy(PLAIN, 0.0, None)
-        rows.append(("T = 1, rate .1, question 1", f"{name} teacher minus labels", question_1[alpha], alone))
+    rows += [
+        (f"T = 1, {name} teacher", "rate 1 minus rate .1", at_one["1", alpha], at_one[".1", alpha])
+        for alpha, name in TEACHERS.items()
+    ]
+    alone = grid.accuracy(PLAIN, 0.0, None)
+    rows += [
+        ("T = 1, rate .1, question 1", f"{name} teacher minus labels", question_1[alpha], alone)
+        for alpha, name in TEACHERS.items()
+    ]
     for alpha, name in ((0.0, "labels"), (SMOOTHED, "smoothed labels")):
         alone = results.accuracy("lr-x10", alpha, None)
         rows.append(("T = 1, rate 1", f"smoothed teacher minus {name}", at_one["1", SMOOTHED], alone))

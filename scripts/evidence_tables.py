@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from definitions import PLAIN
-from evidence_format import NAMES, SHOWN, cell, in_words, markdown, mean, signed, untested
+from evidence_format import NAMES, cell, in_words, markdown, mean, signed, untested
 from image_statements import ELSEWHERE, GRID, OTHER_SEEDS, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside
 from planned_tests import BySeed, Row, read_rows
 
@@ -87,22 +87,28 @@ def falls(tests: Mapping[tuple[str, str, str], Row]) -> str:
 
 def drifts(results: Results, tests: Mapping[tuple[str, str, str], Row]) -> str:
     """What T costs beside the drift, for steps of several sizes, from both teachers; bold what a test shows."""
+
+    def written(values: BySeed, alpha: float, statement: str, what: str) -> str:
+        """A mean with its interval, as its test is written if it has one; empty with too few seeds."""
+        test = tests.get(("2", statement, what), {}) if alpha == SMOOTHED else {}
+        return cell(test) if values and test.get("low") else untested(values)
+
     rows = []
     for alpha in (SMOOTHED, 0.0):
         for variant in (PLAIN, "lr-x3", "lr-x10", "match"):
-            cells = [untested(results.cost(variant, alpha, T)) for T in (3, 64)]
-            cells += [untested(results.drift(variant, alpha, T)) for T in (3, 64)]
-            told = [(f"{variant}: cost", f"cost of T = {T} with {variant}") for T in (3, 64)]
+            statement, with_it = f"{variant}: cost", f" with {variant}"
             if variant == PLAIN:
-                told = [("cost without a control", f"cost of T = {T}") for T in (3, 64)]
-            if variant == "match":
-                told += [("the drift stays with match", f"η(S1) to T = {T} with match") for T in (3, 64)]
-            if not all(cells):
-                continue
-            for place, test in enumerate(told if alpha == SMOOTHED else []):
-                if tests.get(("2", *test), {}).get("verdict") in SHOWN:
-                    cells[place] = f"**{cells[place]}**"
-            rows.append([NAMES[variant], f"{alpha:g}", *cells])
+                statement, with_it = "cost without a control", ""
+            cells = [
+                written(results.cost(variant, alpha, T), alpha, statement, f"cost of T = {T}{with_it}") for T in (3, 64)
+            ]
+            statement = f"the drift stays{with_it}"
+            cells += [
+                written(results.drift(variant, alpha, T), alpha, statement, f"η(S1) to T = {T}{with_it}")
+                for T in (3, 64)
+            ]
+            if all(cells):
+                rows.append([NAMES[variant], f"{alpha:g}", *cells])
     return markdown(["", "α", "cost of T = 3", "cost of T = 64", "η(S1) to T = 3, %", "η(S1) to T = 64, %"], rows)
 
 

@@ -94,12 +94,8 @@ def translation(results: Translations) -> list[Test]:
                 "1" if (pair, variant) == (EN_DE, PLAIN) else OTHERS,
             )
     for alpha in (0.0, SMOOTHED):
-        plain = results.cost(PLAIN, alpha, 64)
-        for control in ("match", "standardised"):
-            removed = minus(plain, results.cost(control, alpha, 64))
-            add("2 the step", f"part of the cost of T = 64 removed by {control}, α = {alpha:g}", 1, removed)
-        more = minus(results.cost("top-4", alpha, 64), plain)
-        add("2 the truncation", f"cost of T = 64 with top 4 less with all, α = {alpha:g}", 1, more)
+        for statement, what, values in _reasons(results, alpha):
+            add(statement, f"{what}, α = {alpha:g}", 1, values)
     for T in (3, 64):
         smoothed = results.drift(SMOOTHED, T)
         add("3 drift towards similar words", f"η(S1) to T = {T}, α = 0.1", -1, smoothed)
@@ -124,6 +120,17 @@ def translation(results: Translations) -> list[Test]:
     return tests
 
 
+def _reasons(results: Translations, alpha: float) -> list[tuple[str, str, BySeed]]:
+    """Part 2 of question 3 for the students of one teacher: each number's statement, name and values."""
+    plain = results.cost(PLAIN, alpha, 64)
+    step = [
+        ("2 the step", f"part of the cost of T = 64 removed by {each}", minus(plain, results.cost(each, alpha, 64)))
+        for each in ("match", "standardised")
+    ]
+    more = minus(results.cost("top-4", alpha, 64), plain)
+    return [*step, ("2 the truncation", "cost of T = 64 with top 4 less with all", more)]
+
+
 def translation_again(results: Translations) -> list[Test]:
     """Question 3 with other seeds, of ``--scale studies-other-seeds``: one family of tests, of the smoothed teacher."""
     tests = []
@@ -135,11 +142,8 @@ def translation_again(results: Translations) -> list[Test]:
     longer_with_match = results.cost(f"{LONGER}-match", SMOOTHED, 64)
     add("1 BLEU falls with T", "cost of T = 3", 1, results.cost(PLAIN, SMOOTHED, 3))
     add("1 BLEU falls with T", "cost of T = 64", 1, short)
-    for control in ("match", "standardised"):
-        removed = minus(short, results.cost(control, SMOOTHED, 64))
-        add("2 the step", f"part of the cost of T = 64 removed by {control}", 1, removed)
-    more = minus(results.cost("top-4", SMOOTHED, 64), short)
-    add("2 the truncation", "cost of T = 64 with top 4 less with all", 1, more)
+    for statement, what, values in _reasons(results, SMOOTHED):
+        add(statement, what, 1, values)
     for T in (3, 64):
         add("3 drift towards similar words", f"η(S1) to T = {T}", -1, results.drift(SMOOTHED, T))
     removed = minus(short, longer)

@@ -3,13 +3,12 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from lskd.commands.advice import Advice
 from lskd.commands.training_commands import images, run_beside, student_of, translation
 from lskd.measure.representations import Representations
 from lskd.records.found_runs import Run
 
-Advice = dict[str, Any]
 TRIED = (1, 2, 3, 4)  # the temperatures of a first comparison
 SEEDS = (1, 2, 3)
 USUAL_SMOOTHING = 0.1  # α for new smoothed teachers, if this one is not smoothed
@@ -34,17 +33,15 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
         command = make.students(effect["few_seeds"], "--resume", like=effect["first_run"])
         steps.append(_step(f"whether differences are more than chance, {effect['study']}", command))
     plain = sorted((each for each in ours if each["plain_steps"]), key=lambda each: each["learning_rate"] or 0.0)
+    like = plain[0]["first_run"] if plain else None
     matched = {float(T) for each in ours if each["matched"] for T in each["means"]}
     small = {float(T) for T in outputs["small_steps"]}
     missing = sorted({float(T) for each in plain for T in each["means"]} & small - matched)
     if missing and make.vision:
         question = "whether it is T that costs accuracy, or the size of its steps"
-        steps.append(
-            _step(question, make.students(missing, "--kd-gradient-scale", "match", like=plain[0]["first_run"]))
-        )
+        steps.append(_step(question, make.students(missing, "--kd-gradient-scale", "match", like=like)))
     if make.vision and (command := make.larger_rate(plain, own["controls"])):
         steps.append(_step("whether a larger learning rate does better, at T = 1 and at a higher T", command))
-    like = plain[0]["first_run"] if plain else None
     if ours and not own["without_teacher"] and make.vision:
         steps.append(_step("what distillation adds to training on labels", make.alone(like)))
     if (

@@ -31,8 +31,9 @@ WORDS = {
     "weight_decay": ("weight decay", "off"),
 }
 MOST_NAMED = 3  # settings in a title
-OF_DISTILLATION = ("kd_", "task_loss", "criterion.", "top-k", "T of the student", "α of its own")
-OF_DISTILLATION += ("task.eval_",)  # beginnings of names
+# Beginnings of the names of settings that a model without a teacher lacks, or has other values of.
+OF_DISTILLATION = ("kd_", "task_loss", "criterion.", "task._name", "β", "top-k", "T of the student", "α of its own")
+TRAINS_NOTHING = ("task.eval_",)  # likewise, of those that change no training
 # Settings that have no effect at T = 1: the loss is then the paper's.
 PAPERS_AT_ONE = {"kd_loss": '"wttm"', "kd_gradient_scale": '"match"', "T of the student": "1.0"}
 
@@ -207,13 +208,12 @@ def group(runs: Sequence[Run]) -> list[Study]:
 
 def _trained_alike(one: Run, other: Run) -> bool:
     """Whether two runs share all settings of training but those of distillation, such as the learning rate."""
-    names = {name for name in one.settings.keys() | other.settings.keys() if not _of_distillation(name)}
-    return all(one.settings.get(name) == other.settings.get(name) for name in names)
-
-
-def _of_distillation(name: str) -> bool:
-    """Whether students have another value of a setting than models without a teacher, or it changes no training."""
-    return name.startswith(OF_DISTILLATION) or name in ("β", "task._name")
+    names = one.settings.keys() | other.settings.keys()
+    return all(
+        one.settings.get(name) == other.settings.get(name)
+        for name in names
+        if not name.startswith((*OF_DISTILLATION, *TRAINS_NOTHING))
+    )
 
 
 def _insert(runs: dict[Key, list[Run]], key: Key, run: Run) -> None:
