@@ -21,7 +21,7 @@ MOST_T, ALL_T, FEW_T = ("1", "2", "3", "4", "64"), ("1", "2", "3", "64"), ("1", 
 # For each study and directory the α, the T and what a run's name has of the loss. A dot begins a variant's directory.
 GRIDS = {
     "study-optimiser": {"": (FOUR, MOST_T, ""), ".adamw": (FOUR, MOST_T, "")},
-    "study-model": {"": (BOTH, FEW_T, ""), ".match": (BOTH, ("3", "64"), "_match"), ".adamw": (BOTH, FEW_T, "")},
+    "study-model": {"": (FOUR, MOST_T, ""), ".match": (FOUR, ("3", "64"), "_match"), ".adamw": (FOUR, MOST_T, "")},
     "study-epochs": {"": (BOTH, FEW_T, ""), ".epochs-x4": (BOTH, FEW_T, "")},
     "study-step": {
         "": (BOTH, FEW_T, ""),
