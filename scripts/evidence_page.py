@@ -34,7 +34,18 @@ from evidence_tables import (
     statements,
 )
 from evidence_translation import bleu, bleu_elsewhere, chrf_costs, collapse, sentence_tests, ways
-from image_statements import ELSEWHERE, GRID, LARGE, OTHER_SEEDS, SMOOTHED, Results, beside, other_seeds, place
+from image_statements import (
+    ELSEWHERE,
+    GRID,
+    LARGE,
+    OTHER_SEEDS,
+    SMOOTHED,
+    Results,
+    beside,
+    larger_grid,
+    other_seeds,
+    place,
+)
 from planned_tests import BySeed, read_tests
 from study_drawings import (
     draw_cost,
@@ -64,6 +75,7 @@ class Committed:
         translations: of the studies of translation.
         other_translations: of those with other seeds.
         other_images: of images with other seeds.
+        larger_grid: of students as large as their teachers, at every α and T.
         kinds: of the letters, of a larger student, and of each case of question 5 that has run, by their names.
     """
 
@@ -72,6 +84,7 @@ class Committed:
     translations: Translations
     other_translations: Translations
     other_images: Results
+    larger_grid: Results
     kinds: dict[str, Results]
 
     @classmethod
@@ -83,7 +96,7 @@ class Committed:
         kinds |= {
             PLACES[where]: place(where, found) for where in ELSEWHERE if (found := beside(directory, where)).is_dir()
         }
-        others = Translations(beside(directory, OTHER_SEEDS)), other_seeds(directory)
+        others = Translations(beside(directory, OTHER_SEEDS)), other_seeds(directory), larger_grid(directory)
         return cls(images, Results(grid), Translations(directory), *others, kinds)
 
 
@@ -171,6 +184,10 @@ def filled(page: str, directory: Path) -> str:
         "translated_again": lambda: bleu(committed.other_translations, len(AGAIN_SEEDS)),
         "sentences_again": lambda: sentence_tests(beside(directory, OTHER_SEEDS)),
         "adamw_grid": lambda: statements(["1, AdamW"])(directory),
+        "larger_accuracy": lambda: accuracy(committed.larger_grid, committed.larger_grid),
+        "larger_paper": lambda: statements(["1, larger student"])(directory),
+        "larger_adamw": lambda: statements(["1, larger student, AdamW"])(directory),
+        "larger_reasons": lambda: statements(["2, larger student, α = 0.2"])(directory),
         "larger_of_plain": lambda: statements(["2, larger student of the plain teacher"])(directory),
         "ways": lambda: ways(committed.translations),
         "followed": lambda: followed(beside(directory, GRID)),

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from definitions import PLAIN
 from evidence_format import cell, markdown, mean, untested
-from evidence_tables import ALPHAS, PLACES, best_mean, grid_means
-from image_statements import ELSEWHERE, GRID, SMOOTHED, Results, beside, drift_slopes
+from evidence_tables import PLACES, best_mean, grid_means
+from image_statements import ELSEWHERE, GRID, SMOOTHED, SMOOTHINGS, Results, beside, drift_slopes
 from planned_tests import minus, read_tests
 
 TEACHERS = {0.0: "plain", SMOOTHED: "smoothed"}
@@ -51,7 +51,7 @@ def best_students(directory: Path) -> str:
 def _best_students(grid: Results) -> str:
     """The best student by α at the usual learning rate; empty without a complete grid."""
     said = []
-    for alpha in ALPHAS:
+    for alpha in SMOOTHINGS:
         means = grid_means(grid, alpha)
         if means is None:
             return ""

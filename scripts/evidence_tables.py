@@ -5,10 +5,10 @@ from pathlib import Path
 
 from definitions import PLAIN
 from evidence_format import NAMES, cell, in_words, markdown, mean, signed, untested
-from image_statements import ELSEWHERE, GRID, OTHER_SEEDS, SEEDS, SMOOTHED, STEP_CONTROLS, Results, beside
+from image_statements import ELSEWHERE, GRID, OTHER_SEEDS, SEEDS, SMOOTHED, SMOOTHINGS, STEP_CONTROLS, Results, beside
 from planned_tests import BySeed, Row, read_rows
 
-ALPHAS, TEMPERATURES = (0.0, 0.05, 0.1, 0.2), (1, 2, 3, 4, 64)
+TEMPERATURES = (1, 2, 3, 4, 64)
 # For each rule the T that it names, from a row of advice.csv.
 RULES: dict[str, Callable[[Mapping[str, str]], int]] = {
     "T = 1": lambda row: 1,
@@ -27,7 +27,7 @@ def accuracy(results: Results, more: Results) -> str:
     """
     rows = []
     for variant in (PLAIN, "adamw"):
-        for alpha in ALPHAS:
+        for alpha in SMOOTHINGS:
             of = max(results, more, key=lambda each: len(each.accuracy(variant, alpha, 64)))
             cells = [mean(of.accuracy(variant, alpha, T)) for T in TEMPERATURES]
             cells.append(mean(of.accuracy(variant, alpha, None)))
@@ -188,7 +188,7 @@ def advice(directory: Path) -> str:
     """
     results, rows = Results(directory), []
     named = {(float(row["label_smoothing"]), int(row["seed"])): row for row in read_rows(directory / "advice.csv")}
-    for alpha in ALPHAS:
+    for alpha in SMOOTHINGS:
         means = grid_means(results, alpha)
         if means is None or any((alpha, seed) not in named for seed in SEEDS):
             continue
@@ -212,7 +212,7 @@ def followed(directory: Path) -> str:
     results = Results(directory)
     advised = {(float(row["label_smoothing"]), int(row["seed"])): row for row in read_rows(directory / "advice.csv")}
     cells: dict[str, list[str]] = {}
-    alphas = [alpha for alpha in ALPHAS if all((alpha, seed) in advised for seed in SEEDS)]
+    alphas = [alpha for alpha in SMOOTHINGS if all((alpha, seed) in advised for seed in SEEDS)]
     for alpha in alphas:
         top1 = {T: results.accuracy(PLAIN, alpha, T) for T in TEMPERATURES}
         for name, rule in RULES.items():

@@ -15,6 +15,7 @@ SEEDS = range(11, 16)
 TEMPERATURES = (2, 3, 4, 64)
 SMALL, LARGE = "test_resnet", "resnet10t"
 SMOOTHED = 0.1
+SMOOTHINGS = (0.0, 0.05, 0.1, 0.2)
 STEP_CONTROLS = ("match", "lr-x3", "lr-x10", "adamw", "epochs-x4")
 OTHER_LOSSES = ("standardised", "wttm", "teacher-only")
 RIGHT_STEPS = ("match", *OTHER_LOSSES)
@@ -22,6 +23,8 @@ RIGHT_STEPS = ("match", *OTHER_LOSSES)
 GRID = "optimiser"
 # And those of ``--scale studies-other-seeds``, of images and of translation.
 OTHER_SEEDS = "other-seeds"
+# And the whole grid of a student as large as its teacher.
+LARGER_GRID = "larger-student"
 # The columns of measures.csv that are read.
 MEASURES = ("nc1_ratio", "nc2_angles", "nc3", "ece_percent", "optimal_temperature", "similar_distance")
 # Question 5, by where: the first of five seeds, the student, the temperatures and the controls.
@@ -136,10 +139,9 @@ def paper_statements(
             change = minus(results.measure(name, model, SMOOTHED, T), results.measure(name, model, 0.0, T))
             add("4 tighter clusters, farther apart", f"{what} of {who}, {both}", sign, change)
     for T in (3, 64) if more_smoothing else ():
-        alphas = (0.0, 0.05, 0.1, 0.2)
-        costs = [results.cost(PLAIN, alpha, T) for alpha in alphas]
+        costs = [results.cost(PLAIN, alpha, T) for alpha in SMOOTHINGS]
         known = set.intersection(*(set(each) for each in costs))
-        slopes = {seed: float(np.polyfit(alphas, [each[seed] for each in costs], 1)[0]) for seed in known}
+        slopes = {seed: float(np.polyfit(SMOOTHINGS, [each[seed] for each in costs], 1)[0]) for seed in known}
         add("5 more smoothing costs more", f"slope of the cost of T = {T} over α", 1, slopes)
     return tests
 
@@ -236,19 +238,20 @@ def drift_slopes(results: Results, variants: Sequence[str] = RIGHT_STEPS) -> dic
     return slopes
 
 
-def larger_student(results: Results) -> list[Test]:
-    """Question 2 again for a student as large as its teacher."""
+def larger_student(results: Results, alpha: float = SMOOTHED, question: str = "2, larger student") -> list[Test]:
+    """Question 2 again for a student as large as its teacher, of teachers of one α."""
     tests = []
+
+    def add(statement: str, what: str, values: BySeed) -> None:
+        tests.append(planned(question, statement, what, 1, values, results.seeds))
+
     for T in (3, 64):
-        plain = results.cost(PLAIN, SMOOTHED, T, LARGE)
-        tests.append(planned("2, larger student", "cost without a control", f"cost of T = {T}", 1, plain, SEEDS))
+        plain = results.cost(PLAIN, alpha, T, LARGE)
+        add("cost without a control", f"cost of T = {T}", plain)
         for control in ("match", "adamw"):
-            with_it = results.cost(control, SMOOTHED, T, LARGE)
-            tests.append(
-                planned("2, larger student", f"{control}: cost", f"cost of T = {T} with {control}", 1, with_it, SEEDS)
-            )
-            removed, what = minus(plain, with_it), f"part of the cost of T = {T} removed by {control}"
-            tests.append(planned("2, larger student", f"{control}: removed", what, 1, removed, SEEDS))
+            with_it = results.cost(control, alpha, T, LARGE)
+            add(f"{control}: cost", f"cost of T = {T} with {control}", with_it)
+            add(f"{control}: removed", f"part of the cost of T = {T} removed by {control}", minus(plain, with_it))
     return tests
 
 
@@ -259,12 +262,26 @@ def other_seeds(directory: Path) -> Results:
 
 def more_teachers(results: Results) -> list[Test]:
     """Question 1 with AdamW at other α, and of a student as large as its plain teacher: a family of tests each."""
+    tests = _costs(results, "1, AdamW", "adamw", SMALL, (0.05, 0.2))
+    return tests + _costs(results, "2, larger student of the plain teacher", PLAIN, LARGE, (0.0,))
+
+
+def larger_grid(directory: Path) -> Results:
+    """The results of ``--scale studies-larger-student``, beside those of study-step in a directory."""
+    return Results(beside(directory, LARGER_GRID), range(61, 66), LARGE)
+
+
+def larger_grid_tests(results: Results) -> list[Test]:
+    """Questions 1, with SGD and with AdamW, and 2, at α = .2, of students as large as their teachers: a family each."""
+    tests = paper_statements(results, "1, larger student")
+    tests += _costs(results, "1, larger student, AdamW", "adamw", LARGE, SMOOTHINGS)
+    return tests + larger_student(results, 0.2, "2, larger student, α = 0.2")
+
+
+def _costs(results: Results, question: str, variant: str, model: str, alphas: Sequence[float]) -> list[Test]:
+    """What T = 3 and 64 cost at each α."""
     tests = []
-    for question, variant, model, alphas in (
-        ("1, AdamW", "adamw", SMALL, (0.05, 0.2)),
-        ("2, larger student of the plain teacher", PLAIN, LARGE, (0.0,)),
-    ):
-        for alpha, T in itertools.product(alphas, (3, 64)):
-            cost, what = results.cost(variant, alpha, T, model), f"cost of T = {T}, α = {alpha:g}"
-            tests.append(planned(question, "1 accuracy falls with T", what, 1, cost, results.seeds))
+    for alpha, T in itertools.product(alphas, (3, 64)):
+        cost, what = results.cost(variant, alpha, T, model), f"cost of T = {T}, α = {alpha:g}"
+        tests.append(planned(question, "1 accuracy falls with T", what, 1, cost, results.seeds))
     return tests

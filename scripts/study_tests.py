@@ -15,10 +15,13 @@ from definitions import ROOT
 from image_statements import (
     ELSEWHERE,
     GRID,
+    LARGER_GRID,
     OTHER_SEEDS,
     Results,
     beside,
     elsewhere,
+    larger_grid,
+    larger_grid_tests,
     larger_student,
     more_teachers,
     other_seeds,
@@ -41,6 +44,8 @@ def table(directory: Path) -> str:
     tests += translation(Translations(directory))
     if (more := beside(directory, OTHER_SEEDS)).is_dir():
         tests += [*more_teachers(other_seeds(directory)), *translation_again(Translations(more))]
+    if beside(directory, LARGER_GRID).is_dir():
+        tests += larger_grid_tests(larger_grid(directory))
     for where in ELSEWHERE:
         if (other := beside(directory, where)).is_dir():
             tests += elsewhere(where, other)

@@ -304,3 +304,29 @@ def test_adamw_at_other_smoothings_and_the_larger_student_are_tested_on_other_se
     assert [row["what"] for row in larger] == ["cost of T = 3, α = 0", "cost of T = 64, α = 0"]
     values = results.cost("plain", 0.0, 64, "resnet10t").values()
     assert float(larger[1]["mean"]) == pytest.approx(sum(values) / 5, abs=1e-6)
+
+
+def test_the_grid_of_the_larger_student_has_three_families_of_seeds_of_its_own(tmp_path):
+    made_up_studies(tmp_path / "studies", step_size_alone, lambda *_: 0)
+    where = tmp_path / "studies-larger-student"
+    where.mkdir()
+    results = made_up(
+        where, lambda variant, alpha, T: 0 if variant == "match" else 30 * alpha * (T == 64), drift, 0, (), 61
+    )
+    rows = list(csv.DictReader(table(tmp_path / "studies").splitlines()))
+    families = {
+        name: {row["what"]: row for row in rows if row["question"] == name}
+        for name in ("1, larger student", "1, larger student, AdamW", "2, larger student, α = 0.2")
+    }
+    assert [len(family) for family in families.values()] == [25, 8, 10]
+    paper, adamw, reasons = families.values()
+    assert paper["cost of T = 64, α = 0.1"]["verdict"] == paper["η(S1) to T = 3, α = 0.1"]["verdict"] == "holds"
+    assert adamw["cost of T = 64, α = 0.2"]["verdict"] == "holds"
+    assert adamw["cost of T = 3, α = 0.2"]["verdict"] == "not shown"
+    assert reasons["part of the cost of T = 64 removed by match"]["verdict"] == "holds"
+    for family, what, cost in (
+        (paper, "cost of T = 64, α = 0.1", results.cost("plain", 0.1, 64, "resnet10t")),
+        (adamw, "cost of T = 64, α = 0.05", results.cost("adamw", 0.05, 64, "resnet10t")),
+        (reasons, "cost of T = 64 with match", results.cost("match", 0.2, 64, "resnet10t")),
+    ):
+        assert float(family[what]["mean"]) == pytest.approx(sum(cost.values()) / 5, abs=1e-6)
