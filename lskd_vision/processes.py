@@ -14,6 +14,7 @@ from timm.utils.distributed import init_distributed_device_so
 from torch import distributed
 
 from lskd.io.errors import InputError, input_error
+from lskd.io.freed_memory import keep_freed_memory
 from lskd_vision.config import DeviceConfig, Processes
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ def memory_errors(option: str, batch_size: int) -> Generator[None, None, None]:
 
 
 def start_processes(config: DeviceConfig) -> tuple[DeviceConfig, Processes]:
-    """Join the other processes if a launcher has started several; only the first prints.
+    """Join the other processes if a launcher has started several; only the first prints. Make the device fast.
 
     Returns:
         ``config`` with this process's own device, and its place among the processes.
@@ -54,6 +55,8 @@ def start_processes(config: DeviceConfig) -> tuple[DeviceConfig, Processes]:
     if kind == "cuda":  # pragma: no cover (GPU)
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
+    else:
+        keep_freed_memory()
     return replace(config, device=joined["device"]), processes
 
 
