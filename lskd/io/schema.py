@@ -21,6 +21,9 @@ PATTERNS = (
     r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+\Z",
 )
 
+TYPES = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
+TYPES |= {"object": "an object", "array": "a list"}
+
 Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
 Integer = Annotated[int, Meta(ge=-(10**15), le=10**15)]
 Positive = Annotated[float, Meta(gt=0, le=LARGEST)]
@@ -71,7 +74,7 @@ def convert(value: object, kind: type[T], where: str, strict: bool = True) -> T:
 
     >>> convert([1, "a"], list[int], "sets.json")
     Traceback (most recent call last):
-    lskd.io.errors.InputError: sets.json: [1] (expected int, got str)
+    lskd.io.errors.InputError: sets.json: [1] (must be a whole number, not text)
     """
     try:
         return msgspec.convert(value, kind, strict=strict)
@@ -81,13 +84,35 @@ def convert(value: object, kind: type[T], where: str, strict: bool = True) -> T:
 
 
 def _input_error(error: Exception, where: str, whole: str = "content") -> InputError:
-    """``where: place (what was expected)``, from msgspec's "Expected `int`, got `str` - at `$.rows[0].n`"."""
+    """``where: place (what it must be)``, from msgspec's "Expected `int`, got `str` - at `$.rows[0].n`"."""
     if not isinstance(error, msgspec.ValidationError):
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         return input_error("file", where, f"must be JSON: {reason}")
     message, _, place = str(error).replace("`", "").partition(" - at ")
-    for pattern in PATTERNS:
-        message = message.replace(f"str matching regex {pattern!r}", "text without control characters")
-    message = message.replace(f">= {-LARGEST}", "of at least -1e15").replace(f"<= {LARGEST}", "of at most 1e15")
     place = place.removeprefix("key in ").removeprefix("$").removeprefix(".")
-    return input_error(where, place or whole, message[0].lower() + message[1:])
+    return input_error(where, place or whole, _in_words(message))
+
+
+def _in_words(message: str) -> str:
+    """What a value must be, from msgspec's message about it.
+
+    >>> _in_words("Expected int | null, got str")
+    'must be a whole number or null, not text'
+    """
+    for pattern in PATTERNS:
+        message = message.replace(f"str matching regex {pattern!r}", "str without control characters")
+    message = message.replace(f">= {-LARGEST}", "of at least -1e15").replace(f"<= {LARGEST}", "of at most 1e15")
+    message = message.replace("Object missing required field", "must have the field")
+    if not message.startswith("Expected "):
+        return message[0].lower() + message[1:]
+    expected, _, got = message.removeprefix("Expected ").partition(", got ")
+    *first, last = (_type_in_words(each) for each in expected.replace("int | float", "float").split(" | "))
+    kinds = f"{', '.join(first)} or {last}" if first else last
+    refused = "a decimal number" if got == "float" else _type_in_words(got)
+    return f"must be {kinds}" + (f", not {refused}" if got else "")
+
+
+def _type_in_words(name: str) -> str:
+    """A type by msgspec's name, with a condition behind it if there is one."""
+    kind, space, condition = name.partition(" ")
+    return TYPES.get(kind, kind) + space + condition

@@ -91,7 +91,7 @@ def test_a_manifest_that_is_no_object_is_refused(data, content):
     task = make_task(data)
     known = data, task.target_dictionary, task.dataset("valid")
     (data / "manifest.json").write_text(content)
-    assert "expected object, got " in refusal(chosen_postprocessing, *known)
+    assert "must be an object, not " in refusal(chosen_postprocessing, *known)
     (data / "manifest.json").write_text(json.dumps({"parameters": []}))
     assert chosen_postprocessing(*known).remove_bpe == "sentencepiece"
 

@@ -373,16 +373,16 @@ def test_temperatures_of_a_file_need_a_teacher_too(tmp_path, capsys):
         (None, "cannot be read: No such file or directory"),
         (b"", "must be JSON: "),
         (b"\xff\xfe", "must be JSON: "),
-        (b"[1.5]", "content (expected object, got array)"),
-        (b'{"rows": {"temperature": 2}}', "rows (expected array, got object)"),
-        (b'{"rows": [{"reference_temperature": 2}]}', "rows[0] (object missing required field temperature)"),
-        (b'{"rows": [{"temperature": 2}]}', "rows[0] (object missing required field reference_t"),
-        (b'{"rows": [2]}', "rows[0] (expected object, got int)"),
-        (b'{"rows": []}', "rows (expected array of length >= 1)"),
+        (b"[1.5]", "content (must be an object, not a list)"),
+        (b'{"rows": {"temperature": 2}}', "rows (must be a list, not an object)"),
+        (b'{"rows": [{"reference_temperature": 2}]}', "rows[0] (must have the field temperature)"),
+        (b'{"rows": [{"temperature": 2}]}', "rows[0] (must have the field reference_t"),
+        (b'{"rows": [2]}', "rows[0] (must be an object, not a whole number)"),
+        (b'{"rows": []}', "rows (must be a list of length >= 1)"),
         *(
             (b'{"rows": [{"reference_temperature": 1, "temperature": %s}]}' % value, complaint)
             for complaint, values in {
-                "rows[0].temperature (expected float": (b"0", b"-1", b"true", b"null", b'"2"', b"[2]"),
+                "rows[0].temperature (must be a number": (b"0", b"-1", b"true", b"null", b'"2"', b"[2]"),
                 "rows[0].temperature (number out of range": (b"1" + 400 * b"0",),
                 "must be JSON: ": (b"NaN", b"Infinity"),
             }.items()
@@ -400,15 +400,15 @@ def test_a_file_without_temperatures_is_refused(content, complaint, tmp_path, ca
         (None, "cannot be read: No such file or directory"),
         (b"\xff\xfe", "must be csv: "),
         (b'temperature\n"1.5', "must be csv: "),
-        (b"", "rows (expected array of length >= 1)"),
-        (b"reference_temperature,temperature\n", "rows (expected array of length >= 1)"),
-        (b"T,entropy\n1,2\n", "rows[0] (object missing required field reference_t"),
-        (b"temperature,entropy_nats\n1,2\n", "rows[0] (object missing required field reference_t"),
+        (b"", "rows (must be a list of length >= 1)"),
+        (b"reference_temperature,temperature\n", "rows (must be a list of length >= 1)"),
+        (b"T,entropy\n1,2\n", "rows[0] (must have the field reference_t"),
+        (b"temperature,entropy_nats\n1,2\n", "rows[0] (must have the field reference_t"),
         *(
             (b"reference_temperature,temperature\n1,1.5\n1,%s\n" % value, "rows[1].temperature (")
             for value in (b"0", b"-1", b"nan", b"inf", b"", b"1.5.2", b"two", b"1e999")
         ),
-        (b"reference_temperature,temperature\n1\n", "rows[0].temperature (expected float, got null)"),
+        (b"reference_temperature,temperature\n1\n", "rows[0].temperature (must be a number, not null)"),
     ],
 )
 def test_a_csv_file_without_temperatures_is_refused(content, complaint, tmp_path, capsys):

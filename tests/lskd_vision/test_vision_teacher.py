@@ -262,7 +262,7 @@ def test_a_teacher_whose_labels_were_mixed_is_recorded_so(saved, options, mixed)
 
 @pytest.mark.parametrize("record", [{"configuration": {}}, {"configuration": None, "data": {}}, {"best": 1.0}])
 def test_a_record_of_ours_that_is_not_whole_is_refused(saved, record):
-    with pytest.raises(InputError, match=r"lskd.* \((object missing required field|expected object)"):
+    with pytest.raises(InputError, match=r"lskd.* \((must have the field|must be an object)"):
         load(saved(lskd=record), "test_resnet")
 
 

@@ -387,31 +387,34 @@ def test_a_scale_of_ones_own_is_checked(refused, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("seeds: 1", "seeds: three"), "seeds (expected int | null, got str)"),
-        (("seeds: 1", "seeds: 0"), "seeds (expected int >= 1)"),
-        (("gpu: 0", "gpu: true"), "gpu (expected int, got bool)"),
-        (("threads: 1 ", "threads: 1.5 "), "threads (expected int, got float)"),
-        (("first_seed: 1", "first_seed: -1"), "ImageNet-1K: first_seed (expected int >= 0)"),
-        (("together: true", "together: 2"), "together (expected bool, got int)"),
+        (("seeds: 1", "seeds: three"), "seeds (must be a whole number or null, not text)"),
+        (("seeds: 1", "seeds: 0"), "seeds (must be a whole number >= 1)"),
+        (("gpu: 0", "gpu: true"), "gpu (must be a whole number, not true or false)"),
+        (("threads: 1 ", "threads: 1.5 "), "threads (must be a whole number, not a decimal number)"),
+        (("first_seed: 1", "first_seed: -1"), "ImageNet-1K: first_seed (must be a whole number >= 0)"),
+        (("together: true", "together: 2"), "together (must be true or false, not a whole number)"),
         (
             ("{model: test_resnet}", "{model: test_resnet, epochs: abc}"),
-            "ImageNet-1K: models: ResNet-18: epochs (expected int, got str)",
+            "ImageNet-1K: models: ResNet-18: epochs (must be a whole number, not text)",
         ),
         (
             ("student: {epochs: 6}", "student: {epochs: 0}"),
-            "ImageNet-1K: models: ResNet-18: epochs (expected int >= 1)",
+            "ImageNet-1K: models: ResNet-18: epochs (must be a whole number >= 1)",
         ),
-        (("teacher: {epochs: 6}", "teacher: {}"), "Pretraining: teacher: {} (object missing required field epochs)"),
-        (("teacher: {epochs: 6}", "teacher: 5"), "Pretraining: teacher (expected object, got int)"),
-        (("{model: test_resnet}", "{model: 18}"), "ImageNet-1K: models: ResNet-18: model (expected str, got int)"),
-        (("max-epoch: 5", "max-epoch: x"), "IWSLT En-De: train: max-epoch (expected int, got str)"),
+        (("teacher: {epochs: 6}", "teacher: {}"), "Pretraining: teacher: {} (must have the field epochs)"),
+        (("teacher: {epochs: 6}", "teacher: 5"), "Pretraining: teacher (must be an object, not a whole number)"),
+        (
+            ("{model: test_resnet}", "{model: 18}"),
+            "ImageNet-1K: models: ResNet-18: model (must be text, not a whole number)",
+        ),
+        (("max-epoch: 5", "max-epoch: x"), "IWSLT En-De: train: max-epoch (must be a whole number, not text)"),
         (
             ("layers: 2, dim", "layers: 2.5, dim"),
-            "IWSLT En-De: recipes: paper: teacher.layers (expected int, got float)",
+            "IWSLT En-De: recipes: paper: teacher.layers (must be a whole number, not a decimal number)",
         ),
         (
             ("{name: transformer, layers: 2", "{layers: 2"),
-            "IWSLT En-De: recipes: paper: teacher (object missing required field name)",
+            "IWSLT En-De: recipes: paper: teacher (must have the field name)",
         ),
     ],
 )

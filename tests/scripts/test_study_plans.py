@@ -247,7 +247,7 @@ def test_without_sets_a_study_of_images_has_no_eta(tmp_path):
         (("top 4: {", "↑: {"), "must have a name that is not '' too"),
         (
             ("AdamW: {opt: adamw, lr: 3.0e-3, weight-decay: 0.05}", "AdamW: 5"),
-            "variants[...] (expected object, got int)",
+            "variants[...] (must be an object, not a whole number)",
         ),
     ],
 )

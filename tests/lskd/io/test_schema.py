@@ -29,15 +29,15 @@ ROW = {"metric": "bleu", "mean": 20.5, "n": 3}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mean": "x"}, "rows[0].mean (expected float, got str)"),
-        ({"mean": True}, "rows[0].mean (expected float, got bool)"),
-        ({"mean": 1e300}, "rows[0].mean (expected float of at most 1e15)"),
-        ({"n": -1}, "rows[0].n (expected int >= 0)"),
-        ({"n": 1.5}, "rows[0].n (expected int | null, got float)"),
-        ({"metric": ""}, "rows[0].metric (expected str of length >= 1)"),
-        ({"metric": "a\nb"}, "rows[0].metric (expected text without control characters)"),
-        ({"note": "gnp.\u202eexe"}, "rows[0].note (expected text without control characters)"),
-        ({"note": "\x1b[2J"}, "rows[0].note (expected text without control characters)"),
+        ({"mean": "x"}, "rows[0].mean (must be a number, not text)"),
+        ({"mean": True}, "rows[0].mean (must be a number, not true or false)"),
+        ({"mean": 1e300}, "rows[0].mean (must be a number of at most 1e15)"),
+        ({"n": -1}, "rows[0].n (must be a whole number >= 0)"),
+        ({"n": 1.5}, "rows[0].n (must be a whole number or null, not a decimal number)"),
+        ({"metric": ""}, "rows[0].metric (must be text of length >= 1)"),
+        ({"metric": "a\nb"}, "rows[0].metric (must be text without control characters)"),
+        ({"note": "gnp.\u202eexe"}, "rows[0].note (must be text without control characters)"),
+        ({"note": "\x1b[2J"}, "rows[0].note (must be text without control characters)"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_place(change, message, tmp_path):
@@ -71,8 +71,8 @@ def test_a_number_is_finite(value):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"metric": "x"}, "x: {'metric': 'x'} (object missing required field mean)"),
-        ({"metric": "x" * 1000}, "x: content (object missing required field mean)"),
+        ({"metric": "x"}, "x: {'metric': 'x'} (must have the field mean)"),
+        ({"metric": "x" * 1000}, "x: content (must have the field mean)"),
     ],
 )
 def test_a_long_value_is_not_repeated_in_a_message_about_all_of_it(value, message):

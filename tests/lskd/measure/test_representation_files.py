@@ -250,19 +250,19 @@ def changed(path, tensors=None, **about):
         ({}, {"schema_version": 3}, "schema version 3, this version of lskd reads up to 2"),
         ({}, {"schema_version": "x"}, "metadata"),
         ({}, {"class_names": [1, 2, 3]}, "class_names"),
-        ({}, {"provenance": "text"}, "provenance: 'text' .expected object"),
-        ({}, {"provenance": {"configuration": []}}, "provenance: configuration .expected object"),
+        ({}, {"provenance": "text"}, "provenance: 'text' .must be an object"),
+        ({}, {"provenance": {"configuration": []}}, "provenance: configuration .must be an object"),
         (
             {},
             {"provenance": {"configuration": {"label_smoothing": "a"}}},
-            "configuration.label_smoothing .expected float",
+            "configuration.label_smoothing .must be a number",
         ),
         (
             {},
             {"provenance": {"teacher": {"label_smoothing": {"alpha": float("inf")}}}},
-            "smoothing.alpha .expected float",
+            "smoothing.alpha .must be a number",
         ),
-        ({}, {"provenance": {"model": 3}}, "provenance: model .expected str"),
+        ({}, {"provenance": {"model": 3}}, "provenance: model .must be text"),
     ],
 )
 def test_a_file_that_is_not_as_it_should_be_is_refused_by_name(tmp_path, tensors, about, message):

@@ -297,7 +297,7 @@ def test_what_cannot_be_used_is_said_in_one_line(tmp_path):
         ("3", [run], f"INPUT: {run} (must have a result of Table 3"),
         ("2A", [run, entropies], f"INPUT: {entropies} (must have a result of Table 2A: top1, top5 of teachers and"),
         ("2A", [unknown], "must be of a teacher whose α is known"),
-        ("H.1", [entropies, tmp_path / "w.json"], f"{wrong}: rows[0]: temperature (expected float, got str)"),
+        ("H.1", [entropies, tmp_path / "w.json"], f"{wrong}: rows[0]: temperature (must be a number, not text)"),
         ("H.1", [nothing], f"INPUT: {nothing} (must be a run, a representation file"),
         ("2A", [tmp_path / "run.txt"], "must be a run, a representation file"),
         ("2A", [tmp_path / "empty"], "must be a run, a representation file"),

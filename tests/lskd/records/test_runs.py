@@ -211,12 +211,12 @@ def test_a_kill_between_the_two_files_leaves_the_record_behind_and_not_the_table
         ("", "must be JSON"),
         ('{"seed": 1', "must be JSON"),
         (b"\xff\xfe{}", "must be JSON"),
-        ("[]", "content (expected object, got array)"),
-        ("null", "content (expected object, got null)"),
-        ("{}", "content (object missing required field schema_version)"),
-        ('{"schema_version": "1"}', "schema_version (expected int, got str)"),
-        ('{"schema_version": 1}', "content (object missing required field configuration)"),
-        ('{"schema_version": 1, "configuration": {}, "data": {}}', "content (object missing required field seed)"),
+        ("[]", "content (must be an object, not a list)"),
+        ("null", "content (must be an object, not null)"),
+        ("{}", "content (must have the field schema_version)"),
+        ('{"schema_version": "1"}', "schema_version (must be a whole number, not text)"),
+        ('{"schema_version": 1}', "content (must have the field configuration)"),
+        ('{"schema_version": 1, "configuration": {}, "data": {}}', "content (must have the field seed)"),
         ('{"schema_version": 2}', "has schema version 2, this version of lskd reads up to 1"),
     ],
 )
@@ -236,7 +236,7 @@ def test_what_is_not_a_record_is_refused_in_one_line_that_names_the_file(tmp_pat
 )
 def test_a_figure_that_cannot_be_is_refused(name, value, tmp_path):
     write_run(make_record(metrics={"valid": {"last": {name: value}}}), tmp_path)
-    with pytest.raises(InputError, match=rf"run.json: figures of valid: {name} \(expected float"):
+    with pytest.raises(InputError, match=rf"run.json: figures of valid: {name} \(must be a number"):
         read_run(tmp_path)
 
 
@@ -330,7 +330,7 @@ def test_a_record_says_what_may_come_out_otherwise_and_an_older_one_does_not(tmp
     (tmp_path / "run.json").write_text(json.dumps(content), encoding="utf-8")
     assert read_run(tmp_path).nondeterminism is None
     (tmp_path / "run.json").write_text(json.dumps(content | {"nondeterminism": "cuDNN"}), encoding="utf-8")
-    with pytest.raises(InputError, match=r"nondeterminism \(expected array . null, got str\)"):
+    with pytest.raises(InputError, match=r"nondeterminism \(must be a list or null, not text\)"):
         read_run(tmp_path)
 
 

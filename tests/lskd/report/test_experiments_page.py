@@ -314,19 +314,19 @@ def test_the_same_files_give_the_same_bytes_in_any_process(contents, html):
     ("change", "message"),
     [
         ({"result": "results/9.json"}, "results/9.json (must be a file)"),
-        ({"result": 3}, "experiments[0].result (expected str | null, got int)"),
+        ({"result": 3}, "experiments[0].result (must be text or null, not a whole number)"),
         ({"result": None}, "result, figure, summary (must have one of them)"),
         ({"result": None} | STUDY | {"question": None}, "question (must be there)"),
         ({"result": None} | STUDY | {"page": "none.html"}, "none.html (must be a file)"),
         (
             {"result": None} | STUDY | {"page": "results/1.svg", "summary": "results/1.json"},
-            "1.json: rows[0] (object missing required field",
+            "1.json: rows[0] (must have the field",
         ),
         ({"figure": "results/1.svg"}, "result, figure, summary (must have one of them)"),
-        ({"title": None}, "experiments[0].title (expected str, got null)"),
-        ({"id": ["x"]}, "experiments[0].id (expected str, got array)"),
-        ({"command": ""}, "experiments[0].command (expected str of length >= 1)"),
-        ({"notes": "x"}, "experiments[0].notes (expected array, got str)"),
+        ({"title": None}, "experiments[0].title (must be text, not null)"),
+        ({"id": ["x"]}, "experiments[0].id (must be text, not a list)"),
+        ({"command": ""}, "experiments[0].command (must be text of length >= 1)"),
+        ({"notes": "x"}, "experiments[0].notes (must be a list, not text)"),
         (DRAWING | {"result": None, "figure": "results/2.svg"}, "results/2.svg (must be a file)"),
         (DRAWING | {"result": None, "numbers": "results/2.json"}, "results/2.json (must be a file)"),
         (DRAWING | {"result": None, "numbers": None}, "experiments[0]: numbers = "),
@@ -346,14 +346,14 @@ def test_an_experiment_that_cannot_be_shown_is_refused_in_one_line(results, chan
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"rows": []}, "1.json: rows (expected array of length >= 1)"),
-        ({"rows": [{"a": 1}] * 1001}, "1.json: rows (expected array of length <= 1000)"),
-        ({"rows": [{"a": {"b": 1}}]}, "1.json: rows[0].a: {'b': 1} (expected int | float | str | null, got object)"),
-        ({"rows": [{"a": [1]}]}, "1.json: rows[0].a: [0] (expected str, got int)"),
+        ({"rows": []}, "1.json: rows (must be a list of length >= 1)"),
+        ({"rows": [{"a": 1}] * 1001}, "1.json: rows (must be a list of length <= 1000)"),
+        ({"rows": [{"a": {"b": 1}}]}, "1.json: rows[0].a: {'b': 1} (must be a number, text or null, not an object)"),
+        ({"rows": [{"a": [1]}]}, "1.json: rows[0].a: [0] (must be text, not a whole number)"),
         ({"rows": [{"a": 1}, {}]}, "1.json: rows[1]: {} (must have a value beside file, files, checkpoint)"),
         ({"rows": [{"file": "x", "a": None}]}, "1.json: rows[0]: {'file': 'x', 'a': None} (must have a value beside"),
-        ({"rows": [{"a": True}]}, "1.json: rows[0].a: True (expected int | float | str | null, got bool)"),
-        ([], "1.json: content (expected object, got array)"),
+        ({"rows": [{"a": True}]}, "1.json: rows[0].a: True (must be a number, text or null, not true or false)"),
+        ([], "1.json: content (must be an object, not a list)"),
     ],
 )
 def test_numbers_that_are_no_table_are_refused(results, numbers, message):
@@ -386,7 +386,7 @@ def test_runs_that_are_not_there_are_named(results):
         experiments_page(write(results, [TABLES[0]], runs=["runs/nowhere"]))
     with pytest.raises(InputError, match=r"contents\.json: runs: runs/.*/run\.json \(must be a directory: of a run"):
         experiments_page(write(results, [TABLES[0]], runs=["runs/data/student_net_a0.1_T1_s1/run.json"]))
-    with pytest.raises(InputError, match=r"experiments \(expected array of length >= 1"):
+    with pytest.raises(InputError, match=r"experiments \(must be a list of length >= 1"):
         experiments_page(write(results, []))
 
 

@@ -951,21 +951,21 @@ def test_directories_that_overlap_give_each_run_once(tmp_path):
     ("content", "message"),
     [
         ("{", "must be JSON"),
-        ("[]", "content (expected object, got array)"),
+        ("[]", "content (must be an object, not a list)"),
         ('{"schema_version": 99}', "has schema version 99"),
-        ('{"schema_version": 1, "configuration": {}, "seed": 1, "data": []}', "data (expected object, got array)"),
+        ('{"schema_version": 1, "configuration": {}, "seed": 1, "data": []}', "data (must be an object, not a list)"),
         (
             '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "teacher": 3}',
-            "teacher (expected object | null, got int)",
+            "teacher (must be an object or null, not a whole number)",
         ),
         ('{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "teacher": {"a": 1}}', "the temperature"),
         (
             '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "figures": {"valid": 3}}',
-            "figures[...] (expected object, got int)",
+            "figures[...] (must be an object, not a whole number)",
         ),
         (
             '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "figures": {"v": {"a": {"top1": "9"}}}}',
-            "figures of v: top1 (expected float | null, got str)",
+            "figures of v: top1 (must be a number or null, not text)",
         ),
         (
             '{"schema_version": 1, "configuration": {"label_smoothing": "a"}, "seed": 1, "data": {}}',
@@ -973,28 +973,28 @@ def test_directories_that_overlap_give_each_run_once(tmp_path):
         ),
         (
             '{"schema_version": 1, "configuration": {"model": 3}, "seed": 1, "data": {}}',
-            "configuration.model (expected str | null, got int)",
+            "configuration.model (must be text or null, not a whole number)",
         ),
         (
             '{"schema_version": 1, "configuration": {"host": 3}, "seed": 1, "data": {}}',
-            "configuration.host (expected object | null, got int)",
+            "configuration.host (must be an object or null, not a whole number)",
         ),
         (
             '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {"path": {}}}',
-            "data.path (expected str | null, got object)",
+            "data.path (must be text or null, not an object)",
         ),
         ('{"schema_version": 1, "configuration": {}, "seed": 1e999, "data": {}}', "number out of range"),
         (
             '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "history": [3]}',
-            "history[0] (expected object, got int)",
+            "history[0] (must be an object, not a whole number)",
         ),
         (
             '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "history": [{"seconds": "a"}]}',
-            "history[0].seconds (expected float | null, got str)",
+            "history[0].seconds (must be a number or null, not text)",
         ),
         (
             '{"schema_version": 1, "configuration": {}, "seed": 1, "data": {}, "warnings": [3]}',
-            "warnings[0] (expected str, got int)",
+            "warnings[0] (must be text, not a whole number)",
         ),
     ],
 )
