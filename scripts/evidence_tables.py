@@ -5,7 +5,18 @@ from pathlib import Path
 
 from definitions import PLAIN
 from evidence_format import NAMES, cell, in_words, markdown, mean, signed, untested
-from image_statements import ELSEWHERE, GRID, OTHER_SEEDS, SEEDS, SMOOTHED, SMOOTHINGS, STEP_CONTROLS, Results, beside
+from image_statements import (
+    ELSEWHERE,
+    GRID,
+    LARGER_GRID,
+    OTHER_SEEDS,
+    SEEDS,
+    SMOOTHED,
+    SMOOTHINGS,
+    STEP_CONTROLS,
+    Results,
+    beside,
+)
 from planned_tests import BySeed, Row, read_rows
 
 TEMPERATURES = (1, 2, 3, 4, 64)
@@ -234,7 +245,7 @@ def _lost(top1: Mapping[int, BySeed], chosen: Mapping[int, int]) -> str:
 
 def complete(directory: Path) -> str:
     """Which questions have all their runs, and the processor time of those that there are."""
-    places = [directory, *(beside(directory, name) for name in (GRID, OTHER_SEEDS, *ELSEWHERE))]
+    places = [directory, *(beside(directory, name) for name in (GRID, OTHER_SEEDS, LARGER_GRID, *ELSEWHERE))]
     rows = [row for place in places for row in read_rows(place / "students.csv")]
     if not rows:
         return "**No study has run yet**: what follows fills as they end."
