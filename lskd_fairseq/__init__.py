@@ -8,7 +8,7 @@ Give this directory to any fairseq command as ``--user-dir``. Importing it regis
 try:
     import fairseq  # noqa: F401
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f"lskd_fairseq needs fairseq ({error}): pip install 'lskd[nmt]'") from None
+    raise ModuleNotFoundError(f"lskd_fairseq needs fairseq ({error}): pip install '.[nmt]'") from None
 
 from lskd_fairseq import criterion, hooks, task  # noqa: F401
 

@@ -25,7 +25,7 @@ from scale_definitions import Scale, check_fits, read_scale
 from study import measure_study
 
 from lskd.io.argument_types import positive
-from lskd.io.errors import InputError, OneLineParser, input_error, run_command
+from lskd.io.errors import OneLineParser, input_error, not_installed, run_command
 from lskd.io.files import write_json
 from lskd.records.runs import read_run, training_time
 
@@ -273,7 +273,7 @@ def check_packages(jobs: dict[str, Job]) -> None:
     for extra, (words, packages) in PACKAGES.items():
         missing = [package for package in packages if importlib.util.find_spec(package) is None]
         if missing and any(command.startswith(words) for command in commands):
-            raise InputError(f"{missing[0]} is not installed (pip install 'lskd[{extra}]')")
+            raise not_installed(missing[0], extra)
 
 
 def main(arguments: argparse.Namespace) -> None:

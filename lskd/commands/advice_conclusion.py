@@ -1,5 +1,6 @@
 """The conclusion of ``lskd advise``: at which T to distil, by the user's own runs if conclusive, else the teacher."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,8 +34,7 @@ VERDICTS = {
     "no cost": "T = {T:g} costs nothing beyond chance without {control}.",
 }
 OF_STUDIES = (
-    "In this project's own studies of {kind} (α = {alpha:g}, {training}) temperatures cost, in {points}, without and "
-    "with --kd-gradient-scale match: {costs}. {verdict}"
+    "In this project's own studies of {kind} (α = {alpha:g}, {training}, {students}) {costs}, in {points}. {verdict}"
 )
 VERDICTS_OF_STUDIES = {
     "all": "There it was the size of the steps that cost, not T.",
@@ -107,23 +107,37 @@ def _of_studies(measured: Sequence[dict[str, Any]]) -> list[str]:
     if not by_student:
         return []
     most = max(by_student.values(), key=lambda pair: min(each["n"] for each in pair))
-    optimiser = most[0]["training"].partition(", ")[0]
-    costs, explained = [], []
+    optimiser, alpha = most[0]["training"].partition(", ")[0], most[0]["label_smoothing"]
+    costs: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    explained = []
     for pair in by_student.values():
-        same_optimiser, _, epochs = pair[0]["training"].partition(", ")
-        if same_optimiser != optimiser:
+        if (pair[0]["training"].partition(", ")[0], pair[0]["label_smoothing"]) != (optimiser, alpha):
             continue
         shared = [T for T in pair[1]["means"] if T != "1" and T in pair[0]["means"]]
-        found = [[each["means"]["1"] - each["means"][T] for T in shared] for each in pair]
-        told = [f"{one:.1f} and {other:.1f} at T = {T}" for T, one, other in zip(shared, *found, strict=True)]
-        n = min(each["n"] for each in pair)
-        costs.append(f"{', '.join(told)} ({pair[0]['student']}, {pair[0]['data']}, {epochs}, n = {n})")
-        explained.append(all(cost <= 0 for cost in found[1]))
+        for T in shared:
+            for each, values in zip(pair, costs[T], strict=True):
+                values.append(each["means"]["1"] - each["means"][T])
+        explained.append(all(costs[T][1][-1] <= 0 for T in shared))
+    told = [
+        f"T = {T} cost {_range(plain_steps)}, with --kd-gradient-scale match {_range(matched_steps)}"
+        for T, (plain_steps, matched_steps) in costs.items()
+    ]
     verdict = VERDICTS_OF_STUDIES["all" if all(explained) else "some" if any(explained) else "none"]
-    about = {"alpha": most[0]["label_smoothing"], "training": optimiser}
+    students = f"{len(explained)} kinds of students" if len(explained) > 1 else "one kind of students"
+    about = {"alpha": alpha, "training": optimiser, "students": students}
     bleu = most[0]["unit"] == "BLEU"
     about |= {"kind": "translation", "points": "BLEU"} if bleu else {"kind": "images", "points": "points of top-1"}
-    return [OF_STUDIES.format(**about, costs="; ".join(costs), verdict=verdict)]
+    return [OF_STUDIES.format(**about, costs="; ".join(told), verdict=verdict)]
+
+
+def _range(values: Sequence[float]) -> str:
+    """From the lowest to the highest of some numbers, or the only one.
+
+    >>> _range([2.19, -0.04]), _range([-0.04])
+    ('0.0 to 2.2', '0.0')
+    """
+    low, high = (f"{round(each, 1) + 0.0:.1f}" for each in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _of_own_runs(effect: dict[str, Any], setting: str) -> str:

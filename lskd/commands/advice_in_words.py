@@ -165,7 +165,7 @@ def _measured(part: dict[str, Any]) -> str:
         columns += [Column("training", "training")] if any(row["training"] for row in rows) else []
         columns += [
             Column("α", "label_smoothing", "g"),
-            *(Column(f"T = {T:g}", f"T{T:g}", ".1f") for T in temperatures),
+            *(Column(f"T = {T:.3g}", f"T{T:g}", ".1f") for T in temperatures),
         ]
         columns += [Column("best T", "best", "g"), Column("n", "n")]
         head, *lines = show(shown, columns).splitlines()

@@ -86,8 +86,21 @@ def teacher_file(place: Path) -> Path:
         (run,) = find_runs([place])
         found = sorted(run.representations(), key=lambda each: ".train." in each.name)
     if not found:
-        raise input_error("TEACHER", place, VALID)
+        raise input_error("TEACHER", place, VALID + _how(place))
     return found[0]
+
+
+def _how(place: Path) -> str:
+    """The command that makes a representation file of a checkpoint, or of a run's; empty for anything else."""
+    if place.is_dir():
+        place = next(
+            (place / name for name in ("last.pth.tar", "checkpoint_best.pt") if (place / name).exists()), place
+        )
+    if not place.is_file():
+        return ""
+    if place.suffix == ".pt":
+        return f": `lskd nmt representations --data DATA-BIN --path {place}`"
+    return f": `lskd vision representations {place} --data-dir DIR`"
 
 
 def advise(

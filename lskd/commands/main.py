@@ -21,7 +21,7 @@ from typing import Any
 from lskd import __version__
 from lskd.commands.outputs import check_outputs
 from lskd.commands.workflow import DATA, DataScript
-from lskd.io.errors import OneLineParser, run_command
+from lskd.io.errors import InputError, OneLineParser, not_installed, run_command
 
 COMMANDS = (
     "eta",
@@ -60,7 +60,7 @@ class CommandParser(OneLineParser):
             self.description, self.epilog = module.__doc__, f"example:\n  {module.EXAMPLE}"
             module.add_arguments(self)
             _add_debug(self)
-            self.set_defaults(run=module.run)
+            self.set_defaults(run=module.run, program=self.prog)
         return super().parse_known_args(args, namespace)
 
 
@@ -79,18 +79,31 @@ class InstalledCommandParser(OneLineParser):
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Import the module and let its parser parse."""
         try:
-            with _without_noise():
+            with self._missing_packages(), _without_noise():
                 module = self.entry.load()
-        except ImportError as error:
-            missing = (error.name or "").partition(".")[0]
-            self.error(f"{missing} is not installed (pip install 'lskd[{self.extra}]')" if missing else str(error))
+        except InputError as error:
+            self.error(str(error))
         found = module.parser()
         found.prog = self.prog
         _add_debug(found)
         own = found.parse_args(args)
         # Pass only its own arguments, as with `python -m`: training records them, and compares them on resuming.
         shared = {name: getattr(own, name) for name in ("debug", "resumes") if hasattr(own, name)}
-        return argparse.Namespace(run=lambda _: module.main(own), **shared), []
+
+        def run(_: argparse.Namespace) -> int | None:
+            with self._missing_packages():
+                return module.main(own)
+
+        return argparse.Namespace(run=run, program=self.prog, **shared), []
+
+    @contextlib.contextmanager
+    def _missing_packages(self) -> Generator[None]:
+        """Turn the error of an import into one that says how to install the package."""
+        try:
+            yield
+        except ImportError as error:
+            missing = (error.name or "").partition(".")[0]
+            raise not_installed(missing, self.extra) if missing else InputError(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from lskd.commands.workflow import workflow_root
 from lskd.io.argument_types import positive
-from lskd.io.errors import InputError, input_error
+from lskd.io.errors import InputError, input_error, not_installed
 from lskd.records.gpus import visible_gpus
 
 EXAMPLE = "lskd reproduce 2A --scale mini"
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     import fcntl  # not on Windows, where the other commands work
 
     if importlib.util.find_spec("snakemake") is None:
-        raise InputError("snakemake is not installed (pip install 'lskd[workflow]')")
+        raise not_installed("snakemake", "workflow")
     output = (arguments.output or Path("runs") / Path(arguments.scale).stem).resolve()
     plan = [sys.executable, str(SCRIPTS / "plan.py"), *arguments.table, "--scale", arguments.scale]
     plan += ["--output", str(output)]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 RUN_FILES = ("run.json", "summary.csv")  # written by every training beside its checkpoints
+MANIFEST = "manifest.json"  # written by every preparation of data, into the directory that it makes
 
 
 def whole(text: str) -> int:
@@ -13,6 +14,14 @@ def whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text or repr(text)} (must be a whole number, 0 or more)")
     return int(text)
+
+
+def integer(text: str) -> int:
+    """A whole number of either sign."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text or repr(text)} (must be a whole number)") from None
 
 
 def positive(text: str) -> int:
@@ -77,7 +86,8 @@ def joinable_path(text: str) -> Path:
 
 
 def output_file(*suffixes: str) -> Callable[[str], Path]:
-    """The type of a file to write, with one of the suffixes, in a directory that exists; no file of a training.
+    """The type of a file to write, with one of the suffixes, in a directory that exists; no file of a training or
+    of prepared data.
 
     >>> output_file(".csv", ".json")("table.csv").name
     'table.csv'
@@ -95,6 +105,8 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
             raise argparse.ArgumentTypeError(f"{path} (must be a file)")
         if path.name in RUN_FILES and (path.parent / "run.json").is_file():
             raise argparse.ArgumentTypeError(f"{path} (is a file of a training, must be another)")
+        if path.is_file() and (path.parent / MANIFEST).is_file():
+            raise argparse.ArgumentTypeError(f"{path} (is a file of prepared data, must be another)")
         return path
 
     return parse

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import difflib
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lskd.io.argument_types import named_path
+from lskd.io.argument_types import integer, named_path, number
 
 LONGEST = 500  # characters of a value in a message
 
@@ -75,19 +76,32 @@ def file_error_context(path: str | os.PathLike[str]) -> Generator[None]:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An ArgumentParser that reports errors in one line and accepts neither abbreviated options nor empty paths."""
+    """An ArgumentParser with errors in one line: no abbreviated options, no empty paths, no infinite numbers."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{"allow_abbrev": False} | options)
-        self.register("type", Path, named_path)
+        for kind, checked in ((Path, named_path), (float, number()), (int, integer)):
+            self.register("type", kind, checked)
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2 and the message in one line."""
         message = message.removeprefix("argument ")
         unknown = message.removeprefix("unrecognized arguments: ")
-        if unknown != message:
-            message = f"no such option: {unknown}" if unknown.startswith("-") else f"unexpected argument: {unknown}"
+        if unknown != message and unknown.startswith("-"):
+            near = difflib.get_close_matches(unknown.split("=")[0].split()[0], self._option_string_actions, n=1)
+            message = f"no such option: {unknown}" + (f" (perhaps {near[0]})" if near else "")
+        elif unknown != message:
+            message = f"unexpected argument: {unknown}"
         sys.exit(report(self.prog, ValueError(message)))
+
+
+def not_installed(package: str, extra: str) -> InputError:
+    """The error for a package that an extra of this one would install.
+
+    >>> print(not_installed("timm", "vision"))
+    timm is not installed (in a checkout of lskd: pip install '.[vision]')
+    """
+    return InputError(f"{package} is not installed (in a checkout of lskd: pip install '.[{extra}]')")
 
 
 def help_texts(arguments: str, docstring: str) -> dict[str, Any]:
@@ -124,6 +138,7 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, interrupt)
+    program = getattr(arguments, "program", parser.prog)  # of a subcommand
     try:
         status = command(arguments)
         sys.stdout.flush()
@@ -140,12 +155,12 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if getattr(error, "filename", "") is None:
                 reason = OSError(full.errno, full.strerror, "standard output")
-        sys.exit(report(parser.prog, reason))
+        sys.exit(report(program, reason))
     except KeyboardInterrupt:
         if arguments.debug:
             raise
         then = "; the same command resumes where it stopped" if getattr(arguments, "resumes", False) else ""
-        print(f"{parser.prog}: interrupted{then}", file=sys.stderr)
+        print(f"{program}: interrupted{then}", file=sys.stderr)
         sys.exit(130)
     sys.exit(status or 0)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lskd.io.arrays import as_array, class_list, numbers, validate_labels
-from lskd.io.errors import input_error
+from lskd.io.errors import not_installed
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,5 @@ def _pca() -> Any:
     try:
         from sklearn.decomposition import PCA
     except ImportError:
-        raise input_error(
-            "scikit-learn", "not installed", "the projection needs it: pip install 'lskd[report]'"
-        ) from None
+        raise not_installed("scikit-learn", "report") from None
     return PCA

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lskd.io.errors import input_error
+from lskd.io.errors import input_error, not_installed
 from lskd.io.schema import Count, Number, convert
 from lskd.measure.representations import Representations, read_representations
 from lskd.records.runs import read_existing_run
@@ -66,9 +66,7 @@ def _count(file: Representations) -> "ClassCounts":
 
         from lskd.measure.accuracy import ClassCounts
     except ModuleNotFoundError as error:
-        raise input_error(
-            str(error.name), "not installed", "it is needed to compute accuracy from logits: pip install 'lskd[vision]'"
-        ) from None
+        raise not_installed(str(error.name), "vision") from None
     counts = ClassCounts(len(file.class_names))
     start = 0
     with tqdm(total=len(file.labels), desc="logits", unit=" samples", disable=None, leave=False) as progress:

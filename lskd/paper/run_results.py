@@ -29,7 +29,7 @@ def results_of_runs(table: str, printed: Sequence[Measurement], runs: Sequence[R
     Args:
         table: the table's id, for error messages.
         printed: the published measurements of the table.
-        runs: at least one run.
+        runs: at least one run; of images and of translation, those that the table is not about are left out.
 
     Yields:
         The known fields of :class:`lskd.paper.published.Measurement`.
@@ -45,7 +45,11 @@ def results_of_runs(table: str, printed: Sequence[Measurement], runs: Sequence[R
     if not wanted:
         raise no_result(table, runs[0].directory, printed)
     wanted |= {OTHER_BLEU: "BLEU"} if "bleu" in wanted else {}
-    studies = group(runs)
+    kind_of_run = "translation" if "bleu" in wanted else "vision"
+    of_this_kind = [run for run in runs if run.kind == kind_of_run]
+    if not of_this_kind:
+        raise no_result(table, runs[0].directory, printed)
+    studies = group(of_this_kind)
     cells: dict[Cell, tuple[Study, list[Run]]] = {}
     for study in studies:
         for (alpha, temperature), students in study.students.items():

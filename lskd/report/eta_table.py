@@ -190,8 +190,8 @@ def meaning(
         whole = all(each.complete for each in pairs[0])
         kept = "" if whole else ", the kept features standing for all" if variant != "pairwise" else ""
         lines.append(
-            f"Intervals: {confidence:g} %, over samples ({measured.resamples} resamples within each class{kept}): of "
-            "other samples\nseen by these two students. They say nothing about students of other seeds."
+            f"Intervals: {confidence:g} %, over samples ({measured.resamples} resamples within each class{kept}): "
+            "what other\nsamples would give with these two students. They say nothing about students of other seeds."
         )
         if any(row["eta_similar_low_percent"] is None for row in rows):
             lines.append("No interval (–): with so few samples a resampled distance can be 0.")

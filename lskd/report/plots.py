@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from lskd.io.errors import input_error
+from lskd.io.errors import not_installed
 from lskd.report import drawing_style as style
 from lskd.report.elements import Svg
 
@@ -169,7 +169,7 @@ def _new_drawing(height: float) -> "Figure":
     try:
         import matplotlib.figure
     except ImportError:
-        raise input_error("matplotlib", "not installed", "figures need it: pip install 'lskd[report]'") from None
+        raise not_installed("matplotlib", "report") from None
     return matplotlib.figure.Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lskd.io.errors import input_error
+from lskd.io.errors import input_error, not_installed
 from lskd.io.files import replacing
 from lskd.measure.projection import Panel, distance_to_third
 from lskd.report import drawing_style as style
@@ -46,7 +46,7 @@ def figure(panels: Sequence[Panel]) -> "Figure":
         from matplotlib.lines import Line2D
         from matplotlib.ticker import MaxNLocator
     except ImportError:
-        raise input_error("matplotlib", "not installed", "figures need it: pip install 'lskd[report]'") from None
+        raise not_installed("matplotlib", "report") from None
     places = _grid(panels)
     rows, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
     scales = [distance_to_third(each.projection.centroids) for each in panels]

@@ -11,7 +11,7 @@ import importlib.resources
 import itertools
 from collections.abc import Sequence
 
-from lskd.io.errors import input_error
+from lskd.io.errors import not_installed
 from lskd.report.elements import Section
 
 
@@ -29,7 +29,7 @@ def render(template: str, sections: Sequence[Section], **content: object) -> str
     try:
         import jinja2
     except ImportError:
-        raise input_error("jinja2", "not installed", "pages need it: pip install 'lskd[report]'") from None
+        raise not_installed("jinja2", "report") from None
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lskd.report"),
         autoescape=True,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lskd.io.errors import input_error
+from lskd.io.errors import not_installed
 from lskd.report import drawing_style as style
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def soft_output_figure(rows: Sequence[SoftOutputs]) -> "Figure":
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise input_error("matplotlib", "not installed", "figures need it: pip install 'lskd[report]'") from None
+        raise not_installed("matplotlib", "report") from None
     columns = len(rows[0].temperatures)
     positive = np.concatenate([row.means[row.means > 0] for row in rows])
     decades = int(np.floor(np.log10(positive.min())))

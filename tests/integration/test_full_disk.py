@@ -346,10 +346,11 @@ def test_a_training_that_cannot_begin_writes_nothing(with_images, tmp_path, monk
 
 @pytest.mark.parametrize("command", ["lskd published 2A", "lskd entropy {first.r}", "lskd accuracy {first.r}"])
 def test_standard_output_may_be_what_is_full(command, place, tmp_path, monkeypatch, capsys):
+    name = " ".join(command.split()[:2])
     with open("/dev/full", "w") as output:
         monkeypatch.setattr(sys, "stdout", output)
         status, complaint = answer(words_of(command, place, tmp_path), monkeypatch, capsys)
-    assert (status, complaint) == (2, "lskd: error: [Errno 28] No space left on device: 'standard output'\n")
+    assert (status, complaint) == (2, f"{name}: error: [Errno 28] No space left on device: 'standard output'\n")
 
 
 def test_standard_error_may_be_what_is_full():

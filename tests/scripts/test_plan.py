@@ -351,7 +351,7 @@ def test_a_package_that_the_jobs_need_is_missed_before_anything_runs(
         importlib.util, "find_spec", lambda name, *more: None if name == package else found(name, *more)
     )
     said = refused(table, "--ready", "--output", tmp_path / "out")
-    assert said.strip().endswith(f"{package} is not installed (pip install 'lskd[{extra}]')")
+    assert said.strip().endswith(f"{package} is not installed (in a checkout of lskd: pip install '.[{extra}]')")
 
 
 @pytest.fixture

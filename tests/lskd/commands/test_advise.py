@@ -372,17 +372,32 @@ def test_what_this_project_measured_is_what_its_committed_results_say():
     assert all(each.n >= 3 for each in of_this_project(None))
 
 
+def one_place(rows, temperature):
+    """The range of what a temperature costs, as the advice has it."""
+    costs = [each["means"]["1"] - each["means"][temperature] for each in rows]
+    low, high = (f"{each:.1f}".replace("-0.0", "0.0") for each in (min(costs), max(costs)))
+    return f"{low} to {high}"
+
+
 def test_the_advice_for_a_smoothed_teacher_says_what_our_own_study_found_of_the_step(answer, teacher):
     text, one = answer(teacher("a", alpha=0.1))
-    rows = {
-        each["training"]: each["means"]
-        for each in one["measured"]["this_project"]
-        if each["source"] == "docs/results/studies" and each["student"] == "test_resnet"
-    }
-    plain, match = rows["SGD .1, 6 epochs"], rows["SGD .1, 6 epochs, match"]
-    costs = [f"{plain['1'] - plain[T]:.1f} and {match['1'] - match[T]:.1f} at T = {T}" for T in ("3", "64")]
-    assert f"{', '.join(costs)} (test_resnet, letters, 185 classes, 24 validation fonts, 6 epochs, n = 5)" in text
-    assert "in points of top-1, without and with --kd-gradient-scale match: " in text
+    found = [each for each in one["measured"]["this_project"] if each["label_smoothing"] == 0.1]
+    matched = [each for each in found if re.fullmatch(r"SGD \.1, \d+ epochs?, match", each["training"])]
+    plain = [
+        next(
+            each
+            for each in found
+            if each["training"] + ", match" == of["training"]
+            and all(each[name] == of[name] for name in ("source", "data", "student"))
+        )
+        for of in matched
+    ]
+    assert f"of images (α = 0.1, SGD .1, {len(matched)} kinds of students)" in text
+    told = [
+        f"T = {T} cost {one_place(plain, T)}, with --kd-gradient-scale match {one_place(matched, T)}"
+        for T in ("3", "64")
+    ]
+    assert f"{'; '.join(told)}, in points of top-1." in text
     assert "own studies" not in answer(teacher("b", alpha=0.0))[0]
 
 
@@ -394,11 +409,10 @@ def test_the_advice_for_a_translation_teacher_cites_translations(answer, teacher
         if each["data"].endswith("English to German") and each["n"] == 5  # the more seeds of two studies
     }
     assert "own studies of translation" in text
-    assert "in BLEU, without and with --kd-gradient-scale match: " in text
-    for epochs in ("5 epochs", "20 epochs"):
-        plain, match = rows[f"Adam .003, {epochs}"], rows[f"Adam .003, {epochs}, match"]
-        cost = f"{plain['1'] - plain['64']:.1f} and {match['1'] - match['64']:.1f} at T = 64"
-        assert f"{cost} (Transformer 1+1, LibreOffice's help, English to German, {epochs}, n = 5)" in text
+    ways = ["", ", match"]
+    plain, match = ([{"means": rows[f"Adam .003, {n} epochs{way}"]} for n in (5, 20)] for way in ways)
+    told = f"T = 64 cost {one_place(plain, '64')}, with --kd-gradient-scale match {one_place(match, '64')}, in BLEU."
+    assert f"(α = 0.1, Adam .003, 2 kinds of students) {told}" in text
     assert "There match removed little or nothing of it." in text
 
 
@@ -606,3 +620,14 @@ def test_what_is_no_teacher_is_refused_in_one_line(refused, teacher, tmp_path):
     assert "runs: nothing (must be a directory" in refused("advise", file, "nothing")
     said = refused("advise", file, tmp_path, "--sets", "nothere.json")
     assert "--sets: nothere.json (must be a file, as `lskd similar --output` writes it)" in said
+
+
+def test_a_checkpoint_in_the_place_of_its_outputs_gets_the_command_that_records_them(refused, tmp_path):
+    run = image_run(tmp_path, 0.1)
+    for name, command in (
+        ("last.pth.tar", "lskd vision representations {} --data-dir DIR"),
+        ("checkpoint_best.pt", "lskd nmt representations --data DATA-BIN --path {}"),
+    ):
+        (run / name).touch()
+        assert refused("advise", run / name).endswith(f": `{command.format(run / name)}`)")
+    assert refused("advise", run).endswith(f": `lskd vision representations {run / 'last.pth.tar'} --data-dir DIR`)")

@@ -13,6 +13,7 @@ from helpers.lskd_commands import here
 from lskd import __version__
 from lskd.commands.main import COMMANDS, parser
 from lskd.commands.workflow import DATA
+from lskd.io.errors import InputError, not_installed
 
 
 def test_help_lists_every_command_with_a_line_on_what_it_does():
@@ -59,7 +60,7 @@ def test_a_refusal_of_a_side_is_one_line_whatever_the_packages_say_that_it_impor
     command = [sys.executable, "-m", "lskd.commands.main", *["nmt", "score", "--data", "/no", "--path", "x.pt"]]
     refused = subprocess.run(command, capture_output=True, text=True)  # a process that has imported nothing yet
     assert refused.returncode == 2
-    assert refused.stderr == "lskd: error: --path: x.pt (must be the path of an existing checkpoint file)\n"
+    assert refused.stderr == "lskd nmt score: error: --path: x.pt (must be the path of an existing checkpoint file)\n"
 
 
 @pytest.mark.parametrize("words", ["vision train --data-dir .", "vision validate a.pth.tar --data-dir ."])
@@ -90,7 +91,7 @@ def test_a_script_that_prepares_data_gets_its_arguments_and_is_called_by_its_com
     assert "letters" in made
     refused = here("data letters --fonts 4 --dest", tmp_path / "letters", status=2)
     (line,) = refused.stderr.splitlines()
-    assert line.startswith("lskd: error: --dest: ")
+    assert line.startswith("lskd data letters: error: --dest: ")
     assert line.endswith("name a new directory)")
 
 
@@ -102,7 +103,18 @@ def test_a_script_that_lacks_a_package_says_what_to_install(monkeypatch, capsys)
         parser().parse_args(["data", "libreoffice-help", "--dest", "x"])
     assert left.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "lskd data libreoffice-help: error: sentencepiece is not installed (pip install 'lskd[nmt]')"
+    assert line == f"lskd data libreoffice-help: error: {not_installed('sentencepiece', 'nmt')}"
+
+
+def test_a_package_that_is_missed_later_is_named_with_what_to_install(monkeypatch, tmp_path):
+    import imagenet_tree
+
+    imagenet_tree.class_names.cache_clear()
+    monkeypatch.setitem(sys.modules, "timm.data", None)
+    arguments = parser().parse_args(["data", "imagenet", "--check", str(tmp_path)])
+    with pytest.raises(InputError) as refused:
+        arguments.run(arguments)
+    assert str(refused.value) == str(not_installed("timm", "vision"))
 
 
 def test_a_side_that_cannot_be_imported_says_what_to_install(monkeypatch, capsys):
@@ -112,7 +124,7 @@ def test_a_side_that_cannot_be_imported_says_what_to_install(monkeypatch, capsys
     with pytest.raises(SystemExit) as left:
         parser().parse_args(["vision", "train"])
     assert left.value.code == 2
-    assert capsys.readouterr().err == "lskd vision train: error: timm is not installed (pip install 'lskd[vision]')\n"
+    assert capsys.readouterr().err == f"lskd vision train: error: {not_installed('timm', 'vision')}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -11,6 +11,7 @@ from helpers.lskd_commands import exit_status
 import lskd
 from lskd.commands import reproduce
 from lskd.commands.workflow import workflow_root
+from lskd.io.errors import not_installed
 
 
 def options(*words: str) -> argparse.Namespace:
@@ -36,9 +37,7 @@ def test_without_snakemake_it_says_what_to_install(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.chdir(tmp_path)
     assert exit_status(reproduce, "2A") == 2
-    assert (
-        capsys.readouterr().err == "lskd reproduce: error: snakemake is not installed (pip install 'lskd[workflow]')\n"
-    )
+    assert capsys.readouterr().err == f"lskd reproduce: error: {not_installed('snakemake', 'workflow')}\n"
     assert not list(tmp_path.iterdir())
 
 

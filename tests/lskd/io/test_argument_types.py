@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lskd.io.argument_types import number, output_file, percent, positive, whole
+from lskd.io.argument_types import integer, number, output_file, percent, positive, whole
 
 
 @pytest.mark.parametrize("text", ["1", "007", "123456789"])
@@ -48,6 +48,14 @@ def test_a_whole_number_may_be_zero_and_not_negative():
         whole("-1")
 
 
+def test_a_whole_number_of_either_sign_is_no_other_number():
+    assert (integer("-3"), integer("0"), integer("12")) == (-3, 0, 12)
+    for text in ("1.5", "1e3", "many", ""):
+        with pytest.raises(argparse.ArgumentTypeError) as error:
+            integer(text)
+        assert str(error.value) == f"{text or repr('')} (must be a whole number)"
+
+
 @pytest.mark.parametrize("text", ["0", "100", "-5", "nan", "most"])
 def test_a_percentage_is_above_0_and_below_100(text):
     with pytest.raises(argparse.ArgumentTypeError, match="must be in percent"):
@@ -63,12 +71,17 @@ def test_a_percentage_is_above_0_and_below_100(text):
         ("missing/table.csv", (".csv",), "must be in a directory that exists"),
         ("directory.svg", (".svg",), "must be a file"),
         ("run/summary.csv", (".csv",), "is a file of a training, must be another"),
+        ("letters/manifest.json", (".json",), "is a file of prepared data, must be another"),
+        ("letters/groups.json", (".json",), "is a file of prepared data, must be another"),
     ],
 )
 def test_a_file_that_cannot_or_must_not_be_written_is_refused_at_once(tmp_path, name, suffixes, words):
     (tmp_path / "directory.svg").mkdir()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").touch()
+    (tmp_path / "letters").mkdir()
+    for made in ("manifest.json", "groups.json"):
+        (tmp_path / "letters" / made).touch()
     with pytest.raises(argparse.ArgumentTypeError) as error:
         output_file(*suffixes)(str(tmp_path / name))
     assert str(error.value) == f"{tmp_path / name} ({words})"

@@ -231,3 +231,34 @@ def test_no_refusal_ends_with_two_closing_brackets():
                 if isinstance(last, ast.Constant) and str(last.value).endswith(")"):
                     found.append(f"{path.relative_to(root)}:{node.lineno}")
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--rate", "abc"], "--rate: abc (must be a finite number)"),
+        (["--rate", "nan"], "--rate: nan (must be a finite number)"),
+        (["--seed", "1.5"], "--seed: 1.5 (must be a whole number)"),
+        (["--sed", "1"], "no such option: --sed 1 (perhaps --seed)"),
+        (["--sed=1"], "no such option: --sed=1 (perhaps --seed)"),
+        (["--colour", "red"], "no such option: --colour red"),
+        (["red"], "unexpected argument: red"),
+    ],
+)
+def test_a_command_line_that_cannot_be_parsed_is_one_line_that_says_what_is_valid(words, line, capsys):
+    command = OneLineParser(prog="tool")
+    command.add_argument("--rate", type=float)
+    command.add_argument("--seed", type=int)
+    with pytest.raises(SystemExit) as stop:
+        command.parse_args(words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"tool: error: {line}\n"
+
+
+def test_an_error_is_that_of_the_subcommand(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tool", "saw"])
+    command = OneLineParser(prog="tool")
+    command.add_subparsers().add_parser("saw").set_defaults(program="tool saw")
+    with pytest.raises(SystemExit):
+        run_command(command, raising(InputError("blunt")))
+    assert capsys.readouterr().err == "tool saw: error: blunt\n"

@@ -297,10 +297,10 @@ def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):
     features, labels, *last_layer = make()
     panels = project(representations(), [], NAMES)
     monkeypatch.setitem(sys.modules, "sklearn.decomposition", None)
-    with pytest.raises(InputError, match=r"^scikit-learn: not installed \(.* pip install 'lskd\[report\]'\)$"):
+    with pytest.raises(InputError, match=r"^scikit-learn is not installed \(.* pip install '\.\[report\]'\)$"):
         fit_projection(features, labels, CLASSES, *last_layer)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"^matplotlib: not installed \(.* pip install 'lskd\[report\]'\)$"):
+    with pytest.raises(InputError, match=r"^matplotlib is not installed \(.* pip install '\.\[report\]'\)$"):
         figure(panels)
 
 

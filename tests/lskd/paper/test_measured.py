@@ -95,6 +95,15 @@ def test_translations_have_bleu_of_the_best_checkpoint_and_that_of_tokenised_tex
     assert {figure.unit for figure in found.values()} == {"BLEU"}
 
 
+def test_of_a_directory_with_images_and_translations_a_table_takes_its_own(tmp_path):
+    image_run(tmp_path / "letters", 0.1, 1.0, top1=80.0)
+    image_run(tmp_path / "letters", 0.1)
+    translation_run(tmp_path / "en-de", bleu=22.0)
+    translation_run(tmp_path / "en-de", 3.0, bleu=12.5)
+    for table, place in (("2A", "letters"), ("5", "en-de")):
+        assert measure(table, [tmp_path]) == measure(table, [tmp_path / place])
+
+
 def test_a_model_keeps_its_name_beside_the_one_it_stands_for(tmp_path):
     image_run(tmp_path / "a", 0.1, 1.0)
     image_run(tmp_path / "a", 0.1)
@@ -293,7 +302,7 @@ def test_what_cannot_be_used_is_said_in_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     for table, inputs, message in [
         ("9Z", [run], "table: 9Z (must be one of"),
-        ("5", [run], f"INPUT: {run} (must have results for Table 5: it has no bleu"),
+        ("5", [run], f"INPUT: {run} (must have a result of Table 5: bleu of teachers and students)"),
         ("3", [run], f"INPUT: {run} (must have a result of Table 3"),
         ("2A", [run, entropies], f"INPUT: {entropies} (must have a result of Table 2A: top1, top5 of teachers and"),
         ("2A", [unknown], "must be of a teacher whose α is known"),

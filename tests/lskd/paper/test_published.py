@@ -541,4 +541,6 @@ def test_the_command_of_a_user():
         "snake",
         "964",
     ]
-    assert last_line(run("python -m lskd published Z.9", status=2)).startswith("lskd: error: table: Z.9 (must be one")
+    assert last_line(run("python -m lskd published Z.9", status=2)).startswith(
+        "lskd published: error: table: Z.9 (must be one"
+    )

@@ -128,5 +128,5 @@ def test_nothing_is_left_in_pyplot():
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"pip install 'lskd\[report\]'"):
+    with pytest.raises(InputError, match=r"pip install '\.\[report\]'"):
         lines(TWO, "T", "%")

@@ -119,7 +119,7 @@ def test_a_template_cannot_show_what_it_was_not_given():
 
 def test_without_jinja_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(InputError, match=r"pip install 'lskd\[report\]'"):
+    with pytest.raises(InputError, match=r"pip install '\.\[report\]'"):
         render("experiments_page.html", [])
 
 
