@@ -33,7 +33,7 @@ WORDS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd summarise``."""
-    parser.add_argument("runs", nargs="+", metavar="DIR", help="run directories, or directories above them")
+    parser.add_argument("runs", nargs="+", metavar="RUNS", help="run directories, or directories above them")
     parser.add_argument(
         "--output",
         type=table_file,
