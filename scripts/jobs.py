@@ -5,6 +5,7 @@ an installed package that is the directory of the workflow, and everything outsi
 """
 
 import importlib.util
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ class Job:
         threads: of the processor.
         minutes: limit on a cluster.
         memory_gb: limit on a cluster.
+        priority: of snakemake's scheduler, by :func:`first_seeds_first`.
     """
 
     name: str
@@ -51,6 +53,23 @@ class Job:
     threads: int = 1
     minutes: int = 60
     memory_gb: int = 4
+    priority: int = 1
+
+
+def first_seeds_first(jobs: Iterable[Job]) -> None:
+    """Set the priority of jobs, so that a study that is interrupted has some seeds whole, with their teachers.
+
+    The seed is in a job's name; what is for all seeds comes before them.
+
+    >>> jobs = [Job(name, "student", []) for name in ("data", "resnet_a0_s11", "resnet_a0_s12.students")]
+    >>> first_seeds_first(jobs)
+    >>> [job.priority for job in jobs]
+    [13, 2, 1]
+    """
+    jobs = list(jobs)
+    seeds = [int(found[1]) if (found := re.search(r"_s(\d+)(\.|$)", job.name)) else 0 for job in jobs]
+    for job, seed in zip(jobs, seeds, strict=True):
+        job.priority = 1 + max(seeds) - seed
 
 
 def word(value: object) -> str:

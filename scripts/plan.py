@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from definitions import ROOT, Experiment, chosen, read_experiments
-from jobs import SOURCE, Job
+from jobs import SOURCE, Job, first_seeds_first
 from measurements import Measurements, students_of
 from models import Models
 from scale_definitions import Scale, check_fits, read_scale
@@ -97,6 +97,7 @@ def make_plan(
     intro = (STUDIES_INTRO if studies_alone else INTRO).get(scale.name, other)
     page = {"title": f"{title}, {scale.name} scale", "scale": scale.name, "intro": [intro]}
     page |= {"experiments": measurements.entries}
+    first_seeds_first(models.jobs.values())
     runs = [run.removeprefix(f"{output}/") for job in models.jobs.values() for run in job.runs]
     return models.jobs, page | {"runs": list(dict.fromkeys(runs)), "file": contents}
 

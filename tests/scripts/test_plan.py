@@ -143,6 +143,17 @@ def test_at_the_small_scale_a_job_trains_all_temperatures_of_a_teacher():
     assert [Path(run).name for run in small.runs] == [f"test_efficientnet_a0_T{T}_s1" for T in (1, 2, 3, 64)]
 
 
+def test_a_seed_whose_jobs_have_begun_is_finished_before_the_next():
+    jobs, _ = make_plan([EVERYTHING["study-step"]], read_scale("studies"), "runs/here")
+    (data,) = [job for job in jobs.values() if job.name == "data.letters"]
+    by_seed = [{job.priority for job in jobs.values() if f"_s{seed}" in job.name} for seed in range(11, 16)]
+    assert [len(each) for each in by_seed] == [1] * 5
+    order = [data.priority, *(priority for each in by_seed for priority in each)]
+    assert order == sorted(order, reverse=True)
+    assert len(set(order)) == 6
+    assert min(order) > 0
+
+
 def test_seeds_are_as_many_as_are_asked_for():
     assert len(kinds(plan_of("2B", seeds=5), "student")) == 2 * 2 * 4 * 5
     commands = [job.command for job in kinds(plan_of("2B", seeds=2), "student")]
