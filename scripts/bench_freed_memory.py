@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -20,7 +21,8 @@ from lskd.io.argument_types import positive
 from lskd.io.errors import run_command
 from lskd.io.freed_memory import keep_freed_memory
 
-SIZES = {  # the model, its options, the shape of an image, the batch size
+# The model, its options, the shape of an image, the batch size.
+SIZES: dict[str, tuple[str, dict[str, Any], tuple[int, int, int], int]] = {
     "letters, teacher": ("resnet10t", {"channels": (32, 64, 128, 256)}, (1, 32, 32), 128),
     "letters, student": ("test_resnet", {}, (1, 32, 32), 128),
     "photographs": ("resnet18", {}, (3, 160, 160), 32),

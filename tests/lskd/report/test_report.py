@@ -969,7 +969,7 @@ def test_directories_that_overlap_give_each_run_once(tmp_path):
         ),
         (
             '{"schema_version": 1, "configuration": {"label_smoothing": "a"}, "seed": 1, "data": {}}',
-            "configuration.label_smoothing (expected",
+            "configuration.label_smoothing (must be a number",
         ),
         (
             '{"schema_version": 1, "configuration": {"model": 3}, "seed": 1, "data": {}}',
