@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import dataclasses
 import logging
-import math
 import os
 import re
 from collections.abc import Generator
@@ -26,7 +25,7 @@ from fairseq import utils
 from fairseq.tasks.translation import TranslationTask
 from torch import nn
 
-from lskd.io.argument_types import joinable_path, positive
+from lskd.io.argument_types import joinable_path, number, positive
 from lskd.io.errors import OneLineParser, help_texts, input_error, run_command
 from lskd.io.files import check_writable, sha256
 from lskd.io.tensor_files import write_tensors
@@ -114,16 +113,12 @@ def topk_options(arguments: argparse.Namespace) -> tuple[int, list[float]]:
     check_one_process()
     if len(set(arguments.split)) < len(arguments.split):
         raise input_error("--split", " ".join(arguments.split), "must not repeat a split")
-    if not 0 < arguments.shard_mb < math.inf:
-        raise input_error("--shard-mb", arguments.shard_mb, "must be above 0")
     if arguments.format == "features":
         for name in ("topk", "temperatures"):
             if getattr(arguments, name) is not None:
                 raise input_error(f"--{name}", getattr(arguments, name), "must come with --format topk")
         return 0, []
     temperatures = arguments.temperatures or list(TEMPERATURES)
-    if not all(0 < each < math.inf for each in temperatures):
-        raise input_error("--temperatures", " ".join(map(str, temperatures)), "must be finite and above 0")
     return arguments.topk or TOPK, sorted(set(temperatures))
 
 
@@ -266,10 +261,15 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--dtype", choices=DTYPES, default="fp16", help="of what is stored (default fp16)")
     command.add_argument("--topk", type=positive, metavar="K", help=f"of the format topk: k (default {TOPK})")
     command.add_argument(
-        "--temperatures", type=float, nargs="+", metavar="T", help="of the format topk (default the paper's: 1 2 3 64)"
+        "--temperatures",
+        type=number(0, above=True),
+        nargs="+",
+        metavar="T",
+        help="of the format topk (default the paper's: 1 2 3 64)",
     )
     command.add_argument("--max-tokens", type=positive, default=4000, help="tokens of a batch (default 4000)")
-    command.add_argument("--shard-mb", type=float, default=256, metavar="MB", help="of a file, about (default 256)")
+    size = number(0, above=True)
+    command.add_argument("--shard-mb", type=size, default=256, metavar="MB", help="of a file, about (default 256)")
     command.add_argument("--cpu", action="store_true", help="do not use a GPU")
     return command
 

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from lskd.commands.file_logits import Logits, check_temperatures, entropy_sums
-from lskd.io.argument_types import table_file
+from lskd.io.argument_types import number, table_file
 from lskd.io.errors import error_context, input_error
 from lskd.io.tables import Column, show, write
 from lskd.measure.representations import Representations, read_representations
@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", metavar="REFERENCE", help="representations of the teacher with the wanted entropy")
     parser.add_argument("other", metavar="OTHER", help="representations of the teacher whose temperature is searched")
     parser.add_argument(
-        "--temperature", type=float, nargs="+", default=[1.0], metavar="T", help="of REFERENCE (default: 1)"
+        "--temperature",
+        type=number(0, above=True),
+        nargs="+",
+        default=[1.0],
+        metavar="T",
+        help="of REFERENCE (default: 1)",
     )
     parser.add_argument("--output", type=table_file, metavar="FILE", help="the table, .csv or .json")
 

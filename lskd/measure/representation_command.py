@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lskd.io.argument_types import number
 from lskd.io.errors import InputError, input_error
 from lskd.measure import class_sets
 from lskd.measure.accuracy import ClassCounts
@@ -46,7 +47,7 @@ def add_options(options: argparse.ArgumentParser, temperatures: Sequence[float],
     )
     group.add_argument(
         "--temperatures",
-        type=float,
+        type=number(0, above=True),
         nargs="*",
         default=list(temperatures),
         metavar="T",

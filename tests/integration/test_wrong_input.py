@@ -356,7 +356,7 @@ ANALYSIS = [
     ("lskd entropy {no-dog.r} --classes dog", "--classes: dog", "must"),
     ("lskd match-temperature {good.r} {other-classes.r}", "OTHER.*other-classes", "must have the classes"),
     ("lskd match-temperature {good.r} {validation.r}", "OTHER.*validation", "must be of train"),
-    ("lskd match-temperature {good.r} {other.r} --temperature 0", "--temperature: 0.0", "above 0"),
+    ("lskd match-temperature {good.r} {other.r} --temperature 0", "--temperature: 0 ", "above 0"),
     ("lskd match-temperature {one-class.r} {one-class.r}", "one-class", "must|at least"),
     ("lskd match-temperature {good.r} {nan-features.r}", "nan-features", "finite"),
     # measure
@@ -511,7 +511,7 @@ IMAGES = [
         "is empty, must be a checkpoint",
     ),
     ("lskd_vision.representations {teacher.pth.tar} --data-dir {images} --temperatures 0", "0", "above 0"),
-    ("lskd_vision.representations {teacher.pth.tar} --data-dir {images} --temperatures inf", "inf", "finite, above 0"),
+    ("lskd_vision.representations {teacher.pth.tar} --data-dir {images} --temperatures inf", "inf", "finite number"),
     ("lskd_vision.representations {teacher.pth.tar} --data-dir {images} --keep-per-class -1", "-1", "0 or more"),
     ("lskd_vision.representations {teacher.pth.tar} --data-dir {images} --keep-classes Hat", "Hat", "must be"),
     ("lskd_vision.representations {teacher.pth.tar} --data-dir {images} --output {x.csv}", "x.csv", "must end in"),
@@ -725,7 +725,7 @@ TRANSLATION = [
     (
         "lskd_fairseq.cache_teacher --data {data-bin} --path {teacher.pt} --dest {x} --temperatures nan --format topk",
         "--temperatures: nan",
-        "must be finite and above 0",
+        "must be a finite number above 0",
     ),
     ("lskd_fairseq.cache_teacher --data {data-bin} --path {teacher.pt} --dest {new} --shard-mb nan", "nan", "above 0"),
 ]

@@ -215,9 +215,9 @@ def test_what_cannot_be_cached_is_refused_in_one_line_and_nothing_is_written(
             teacher_path,
             dest,
             "--format topk --temperatures 1 0",
-            "--temperatures: 1.0 0.0 (must be finite and above 0)",
+            "--temperatures: 0 (must be a finite number above 0)",
         ),
-        (teacher_path, dest, "--shard-mb 0", "--shard-mb: 0.0 (must be above 0)"),
+        (teacher_path, dest, "--shard-mb 0", "--shard-mb: 0 (must be a finite number above 0)"),
         (teacher_path, dest, "--dtype int8", "--dtype"),
     ):
         assert expected in command(checkpoint, place, words, status=2)

@@ -353,7 +353,7 @@ def test_what_cannot_be_recorded_is_refused_in_one_line_and_nothing_is_written(
         ),
         ("last.pth.tar", "--keep-classes zzz", "--keep-classes: 'zzz' (must be a class, such as Bag, Dress"),
         ("last.pth.tar", "--keep-per-class -1", "--keep-per-class: -1 (must be a whole number"),
-        ("last.pth.tar", "--temperatures 1 0", "--temperatures: 1 0 (must be finite, above 0 and all different)"),
+        ("last.pth.tar", "--temperatures 1 0", "--temperatures: 0 (must be a finite number above 0)"),
         ("last.pth.tar", "--temperatures nan", "--temperatures: nan"),
         ("last.pth.tar", "--temperatures 2 2", "--temperatures: 2 2"),
         ("last.pth.tar", "--dtype bfloat16", "--dtype"),

@@ -187,7 +187,9 @@ def test_teachers_that_cannot_be_compared_are_refused(refused, teacher):
     assert "must have kept the features" in refused("match-temperature", reference, teacher("f", keep=3))
     assert "must be between" in refused("match-temperature", reference, teacher("flat", sharpness=1e-7))
     assert "all equal" in refused("match-temperature", reference, teacher("zero", sharpness=0))
-    assert "--temperature: -1.0" in refused("match-temperature", reference, reference, "--temperature", -1)
+    assert "--temperature: -1 (must be a finite number above 0)" in refused(
+        "match-temperature", reference, reference, "--temperature", -1
+    )
 
 
 @pytest.mark.slow
