@@ -184,7 +184,7 @@ def filled(page: str, directory: Path) -> str:
         "translated_again": lambda: bleu(committed.other_translations, len(AGAIN_SEEDS)),
         "sentences_again": lambda: sentence_tests(beside(directory, OTHER_SEEDS)),
         "adamw_grid": lambda: statements(["1, AdamW"])(directory),
-        "larger_accuracy": lambda: accuracy(committed.larger_grid, committed.larger_grid),
+        "larger_accuracy": lambda: accuracy(committed.larger_grid),
         "larger_paper": lambda: statements(["1, larger student"])(directory),
         "larger_adamw": lambda: statements(["1, larger student, AdamW"])(directory),
         "larger_reasons": lambda: statements(["2, larger student, α = 0.2"])(directory),

@@ -29,17 +29,12 @@ RULES: dict[str, Callable[[Mapping[str, str]], int]] = {
 PLACES = {"other-fonts": "a small ResNet, other fonts", "convnext": "a ConvNeXt", "fashion": "Fashion-MNIST"}
 
 
-def accuracy(results: Results, more: Results) -> str:
-    """Means by optimiser, α and T.
-
-    Args:
-        results: of the grid.
-        more: of other seeds, shown where they are more.
-    """
+def accuracy(*results: Results) -> str:
+    """Means by optimiser, α and T; of several results each row is of those that have the most seeds."""
     rows = []
     for variant in (PLAIN, "match", "adamw"):
         for alpha in SMOOTHINGS:
-            of = max(results, more, key=lambda each: len(each.accuracy(variant, alpha, 64)))
+            of = max(results, key=lambda each: len(each.accuracy(variant, alpha, 64)))
             cells = [mean(of.accuracy(variant, alpha, T)) for T in TEMPERATURES]
             cells.append(mean(of.accuracy(variant, alpha, None)))
             if any(cell != "–" for cell in cells[1:]):  # at T = 1 match has the students of SGD
