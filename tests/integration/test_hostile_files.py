@@ -15,6 +15,7 @@ import sys
 import tarfile
 import zipfile
 import zlib
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from helpers.image_folders import write_folders
 from helpers.refusals import answer, refusal, snapshot
 from helpers.small_nmt import make_cache, make_model, make_task, save_checkpoint
 from helpers.small_runs import add_representations, image_run, translation_run
+from jobs import Job
 from PIL import Image
 from safetensors.numpy import save
 
@@ -519,8 +521,7 @@ def test_names_and_paths_of_jobs_are_words_and_not_commands(tmp_path):
     place.mkdir()
     name = "job; touch mark; $(touch mark)"
     command = ["python", "-c", "import sys; print(sys.argv[1:])", "; touch mark", "$(touch mark)", "`touch mark`"]
-    job = {"command": command, "files": [], "after": [], "threads": 1, "gpu": 0, "memory_gb": 1, "minutes": 1}
-    (place / "plan.json").write_text(json.dumps({name: job | {"name": name}}))
+    (place / "plan.json").write_text(json.dumps({name: asdict(Job(name, "prepare", command))}))
     words = ["python", "-m", "snakemake", "--snakefile", ROOT / "scripts" / "Snakefile", "--directory"]
     process = subprocess.run(
         [
