@@ -3,7 +3,7 @@
 fairseq itself fails after the first epoch, before anything is saved, or with a traceback.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from fairseq import utils
@@ -22,6 +22,7 @@ LOGGED = {  # metrics of a validation, by criterion
     **dict.fromkeys(options.CRITERIONS, (*COMMON, "kd_loss", "teacher_entropy", "teacher_agreement", "teacher_kl")),
     "label_smoothed_cross_entropy": COMMON,
     "label_smoothed_cross_entropy_with_alignment": (*COMMON, "alignment_loss"),
+    "label_smoothed_cross_entropy_with_rdrop": COMMON,  # its rdrop_kl_loss is of training alone
 }
 NO_METRICS = ("bsz", "wpb", "wps")  # speed, which fairseq logs beside the metrics
 HIGHER_IS_BETTER = ("bleu", "teacher_agreement", "accuracy")
@@ -37,7 +38,7 @@ def check_best_metric(cfg: DictConfig) -> None:
     """
     metric, maximize = cfg.checkpoint.best_checkpoint_metric, cfg.checkpoint.maximize_best_checkpoint_metric
     known = LOGGED.get(name_of(cfg.criterion) or "")
-    if name_of(cfg.criterion) == "cross_entropy":  # logs nll_loss only if it differs from the loss
+    if name_of(cfg.criterion) in ("cross_entropy", "adaptive_loss"):  # log nll_loss only if it differs from the loss
         known = COMMON if cfg.optimization.sentence_avg else ("loss", "ppl")
     if cfg.dataset.disable_validation or known is None:
         return
@@ -75,9 +76,8 @@ def check_data(cfg: DictConfig, task: TranslationTask) -> None:
     Raises:
         InputError: a shard is damaged, or a sentence is too long.
     """
-    train, dataset, directories = cfg.dataset.train_subset, cfg.dataset, utils.split_paths(cfg.task.data)
-    for number, directory in reversed([*enumerate(directories, 1)]):  # the first one stays loaded
-        load_split(task, directory, train, True, "--train-subset", epoch=number)
+    train, dataset = cfg.dataset.train_subset, cfg.dataset
+    for directory in load_shards(cfg, task):
         if cached_parts(task.dataset(train)):
             found = cfg.task.get("dataset_impl") or "not given"
             raise input_error("--dataset-impl", found, f"must be lazy for the old format that {directory} is in")
@@ -92,7 +92,7 @@ def check_data(cfg: DictConfig, task: TranslationTask) -> None:
     limits, most = task.max_positions(), dataset.max_tokens_valid
     way_out = "; raise --max-source-positions and --max-target-positions, or take such sentences out of the data"
     for split in dataset.valid_subset.split(","):
-        load_split(task, directories[0], split, argument="--valid-subset")
+        load_split(task, utils.split_paths(cfg.task.data)[0], split, argument="--valid-subset")
         if not may_skip:
             check_lengths(task.dataset(split), split, limits, way_out)
         kept, _ = task.dataset(split).filter_indices_by_size(np.arange(len(task.dataset(split))), limits)
@@ -100,6 +100,20 @@ def check_data(cfg: DictConfig, task: TranslationTask) -> None:
         if most is not None and longest > most:
             argument = "--max-tokens" if most == dataset.max_tokens else "--max-tokens-valid"
             raise input_error(argument, most, f"must be at least {longest}, the longest sentence of {split}")
+
+
+def load_shards(cfg: DictConfig, task: TranslationTask) -> Iterator[str]:
+    """Load the training split of each data directory in turn, the first one last, as it shall stay loaded.
+
+    Yields:
+        The data directory whose training split is loaded.
+
+    Raises:
+        InputError: see :func:`lskd_fairseq.splits.load_split`.
+    """
+    for number, directory in reversed([*enumerate(utils.split_paths(cfg.task.data), 1)]):
+        load_split(task, directory, cfg.dataset.train_subset, True, "--train-subset", epoch=number)
+        yield directory
 
 
 def _lengths(task: TranslationTask, split: str) -> NDArray[np.int64]:

@@ -213,6 +213,8 @@ def checked_defaults(add_defaults: Callable[[DictConfig], None]) -> Callable[[Di
                 training_checks.check_checkpoints(cfg.checkpoint)
             if distils:
                 training_checks.check_training(cfg)
+            elif ours or supported.name_of(cfg.task) == "translation":
+                fairseq_options.check_data(cfg, training_checks.set_up_task(cfg))
         except InputError as error:
             options.exit_with_error(error)
 

@@ -84,25 +84,22 @@ class Teacher:
                 model.to(device=like.device, dtype=like.dtype)
         return [self._logits(model, sample["net_input"], keep) for model in self.models]
 
-    def check_training(self, task: TranslationTask, splits: Sequence[str], limits: tuple[int, int]) -> None:
-        """Check that the teachers can process every sentence of a training.
+    def check_split(self, task: TranslationTask, split: str, limits: tuple[int, int], way_out: str) -> None:
+        """Check that the teachers can process every sentence of a split.
 
         Args:
-            task: with these splits loaded.
-            splits: that the training reads, the training split first.
+            task: with the split loaded.
+            split: its name.
             limits: the most source and target tokens of the student's sentences.
+            way_out: what to do about longer sentences; ``{side}`` and ``{limit}`` are filled in.
 
         Raises:
             InputError: a sentence has more tokens than a teacher's maximum.
         """
-        for split in splits:
-            dataset = task.dataset(split)
-            kept, _ = dataset.filter_indices_by_size(np.arange(len(dataset)), limits)
-            longest = [int(sizes[kept].max(initial=0)) for sizes in (dataset.src_sizes, dataset.tgt_sizes)]
-            # Validation leaves out no sentence.
-            way_out = "--max-{side}-positions {limit} leaves such sentences out"
-            way_out = way_out if split == splits[0] else "take such sentences out of the data"
-            self._check_longest(longest, f"of {split}; {way_out}")
+        dataset = task.dataset(split)
+        kept, _ = dataset.filter_indices_by_size(np.arange(len(dataset)), limits)
+        longest = [int(sizes[kept].max(initial=0)) for sizes in (dataset.src_sizes, dataset.tgt_sizes)]
+        self._check_longest(longest, f"of {split}; {way_out}")
 
     def _check_lengths(self, sample: Batch, keep: Tensor) -> None:
         widths = sample["net_input"]["src_tokens"].size(1), keep.size(1)

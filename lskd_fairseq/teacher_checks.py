@@ -59,6 +59,9 @@ def read_paired_data(directory: str, source: str | None, target: str | None) -> 
         raise input_error("data", directory or "''", "must be a directory made by fairseq-preprocess")
     if source is None or target is None:
         source, target = data_utils.infer_language_pair(directory)
+        if source is None or target is None:
+            valid = "has no files of a language pair, such as train.en-de.en.bin; must be made by fairseq-preprocess"
+            raise input_error("data", directory, valid)
     dictionaries = {}
     for side, language in (("source", source), ("target", target)):
         path = Path(directory) / f"dict.{language}.txt"

@@ -6,6 +6,7 @@ from typing import Any
 
 from fairseq import utils
 from fairseq.tasks import setup_task
+from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig
 
 from lskd.io.errors import input_error
@@ -16,7 +17,7 @@ from lskd.records.runs import look_up, read_run
 from lskd_fairseq import options
 from lskd_fairseq.cache.cached_teacher import CachedTeacher
 from lskd_fairseq.checkpoints import check_finite, made_with, read_checkpoint, setting
-from lskd_fairseq.fairseq_options import check_data
+from lskd_fairseq.fairseq_options import check_data, load_shards
 from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.teacher_checks import PairedData, read_paired_data
 
@@ -50,28 +51,40 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
     if criterion.kd_temperature_schedule != "constant" and cfg.optimization.max_update < 2:
         valid = "needs --max-update of at least 2, over which the temperature changes"
         raise input_error("--kd-temperature-schedule", criterion.kd_temperature_schedule, valid)
-    data = joined_paths("data", cfg.task.data or "", whole=False)
     paths, caches = options.teacher_paths(criterion), options.teacher_caches(criterion)
-    for directory in data[1:]:
-        if not Path(directory).is_dir():
-            raise input_error("data", directory, "must be a directory made by fairseq-preprocess")
-    read_paired_data(data[0], setting(cfg.task, "source_lang"), setting(cfg.task, "target_lang"))
-    task = setup_task(cfg.task)  # after read_paired_data: fairseq reports missing files in a traceback
+    task = set_up_task(cfg)
     options.check_vocabulary(criterion, len(task.target_dictionary))
-    splits = [cfg.dataset.train_subset]
-    splits += [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
+    validated = [] if cfg.dataset.disable_validation else cfg.dataset.valid_subset.split(",")
     if caches:
         cached = CachedTeacher(caches, PairedData.of(task), criterion.temperature, criterion.teacher_topk)
         check_cached_logits(criterion, cached, cfg.checkpoint.best_checkpoint_metric)
         check_data(cfg, task)
-        cached.check_training(data, splits, paths)
+        cached.check_training(utils.split_paths(cfg.task.data), [cfg.dataset.train_subset, *validated], paths)
         return cached
     teacher = Teacher(paths, task)
     check_data(cfg, task)
     source, target = (setting(cfg.model, f"max_{side}_positions") for side in ("source", "target"))
     limits = utils.resolve_max_positions(task.max_positions(), (source, target), cfg.dataset.max_tokens)
-    teacher.check_training(task, splits, limits)
+    for _ in load_shards(cfg, task):
+        way_out = "--max-{side}-positions {limit} leaves such sentences out"
+        teacher.check_split(task, cfg.dataset.train_subset, limits, way_out)
+    for split in validated:  # leaves out no sentence
+        teacher.check_split(task, split, limits, "take such sentences out of the data")
     return teacher
+
+
+def set_up_task(cfg: DictConfig) -> TranslationTask:
+    """Set up a training's task, whose data directories are checked first: fairseq reports missing ones in a traceback.
+
+    Raises:
+        InputError: a directory is not one of fairseq-preprocess, or has no dictionary.
+    """
+    first, *others = joined_paths("data", cfg.task.data or "", whole=False)
+    for directory in others:
+        if not Path(directory).is_dir():
+            raise input_error("data", directory, "must be a directory made by fairseq-preprocess")
+    read_paired_data(first, setting(cfg.task, "source_lang"), setting(cfg.task, "target_lang"))
+    return setup_task(cfg.task)
 
 
 def check_cached_logits(criterion: options.KDConfig, cached: CachedTeacher, best_metric: str) -> None:

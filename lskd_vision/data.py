@@ -17,7 +17,6 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 import torch
 from timm.data import ImageDataset, create_dataset, resolve_data_config
-from torch.utils.data import IterableDataset
 
 from lskd.io.errors import input_error
 from lskd_vision.class_order import ClassOrder, torchvision_order
@@ -32,6 +31,9 @@ from lskd_vision.timm_model import TimmModel
 logger = logging.getLogger(__name__)
 # Data sets with a folder for each class, and the order of their classes; --class-order may change the first's.
 FOLDERS: dict[str, ClassOrder] = {"": "natural", "torch/image_folder": "torchvision", "torch/folder": "torchvision"}
+# torchvision's data sets, by timm's names. To timm any other name or origin means folders, read in its own way.
+TORCHVISION = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist")
+TORCHVISION += ("imagenet", "inaturalist", "inat", "places365")
 # timm's kinds of data sets whose images have no index or may change, with the reason to reject them.
 NOT_REPEATABLE = dict.fromkeys(("hfids", "tfds", "wds"), "is a stream whose order cannot be repeated")
 NOT_REPEATABLE["hfds"] = "is fetched from a hub, where it may change"
@@ -149,10 +151,12 @@ def read_split(config: DatasetConfig, split: str) -> Split:
     Raises:
         InputError: there is no such data set or split.
     """
-    if config.dataset and "/" not in config.dataset:  # timm would read folders instead
-        raise input_error(
-            "--dataset", config.dataset, "must be empty for folders, or with its origin: torch/fashion_mnist"
-        )
+    origin, _, name = config.dataset.partition("/")
+    if reason := NOT_REPEATABLE.get(origin.lower()):
+        raise input_error("--dataset", config.dataset, f"{reason}: save its images as a folder for each class")
+    if config.dataset not in (*FOLDERS, ARRAYS) and (origin != "torch" or name not in TORCHVISION):
+        named = f"{ARRAYS}, torch/image_folder, or torch/ and one of {', '.join(TORCHVISION)}"
+        raise input_error("--dataset", config.dataset, f"must be empty for folders, {named}")
     if config.class_map and (Path(config.class_map).suffix != ".txt" or config.dataset.startswith("torch/")):
         raise input_error(
             "--class-map", config.class_map, "must be a .txt file, a class a line; torchvision's take none"
@@ -165,27 +169,16 @@ def read_split(config: DatasetConfig, split: str) -> Split:
         )
     if config.dataset in (*FOLDERS, ARRAYS):
         return read_directory(config, split)
-    if config.dataset.startswith("lskd/"):
-        raise input_error("--dataset", config.dataset, f"must be {ARRAYS}, or a data set of timm's")
-    if reason := NOT_REPEATABLE.get(config.dataset.partition("/")[0]):
-        raise input_error("--dataset", config.dataset, f"{reason}: save its images as a folder for each class")
-    class_map: Any = config.class_map  # timm takes a file too
     try:
         dataset: Any = create_dataset(
-            config.dataset,
-            root=str(config.data_dir),
-            split=split,
-            class_map=class_map,
-            download=config.dataset_download,
+            config.dataset, root=str(config.data_dir), split=split, download=config.dataset_download
         )
-        size = None if isinstance(dataset, IterableDataset) else len(dataset)
+        size = len(dataset)
     except (AssertionError, OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
         raise input_error("--data-dir", config.data_dir, f"cannot be read, split {split}: {error}") from None
     if getattr(dataset, "train", None) is False and split not in (*SYNONYMS[1], "test"):
         # torchvision's small data sets have two splits, and timm takes any other word to mean the second.
         raise input_error("--data-dir", config.data_dir, f"has no split {split}, only train and validation")
-    if size is None:
-        raise input_error("--dataset", config.dataset, "must be one whose images can be had by their number")
     if not size:
         raise input_error("--data-dir", config.data_dir, f"split {split} has no images")
     return dataset

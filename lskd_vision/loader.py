@@ -263,11 +263,11 @@ def check_white(images: Images) -> None:
     Raises:
         InputError: they do not, or one of them cannot be read.
     """
-    if images.white is not None or images.brightest(0) is None:
+    if images.white is not None:
         return
     numbers = sorted({len(images) * part // SPREAD for part in range(SPREAD)})
     found = [each for each in map(images.brightest, numbers) if each]
-    highest, white = max(found)
-    if all(value <= white / 2 for value, white in found):
-        valid = f"must be given: {len(found)} images spread over the split have no value above {highest:g}"
+    if found and all(value <= white / 2 for value, white in found):
+        highest, white = max(found)
+        valid = f"must be given: {len(found)} images of more than 8 bits have no value above {highest:g}"
         raise input_error("--max-pixel-value", None, f"{valid}, white is {white} by default")

@@ -567,7 +567,7 @@ TRANSLATION = [
     (
         FAIRSEQ.replace("data-bin", "no-runs") + " --teacher-path {teacher.pt}",
         "no-runs",
-        "must be .*fairseq-preprocess",
+        "has no files of a language pair, such as train.en-de.en.bin; must be made by fairseq-preprocess",
     ),
     (
         FAIRSEQ.replace("data-bin", "no-dictionary") + " --teacher-path {teacher.pt}",
@@ -633,6 +633,11 @@ TRANSLATION = [
     ),
     (
         f"{FAIRSEQ} --teacher-path {{teacher.pt}} --max-tokens 12",
+        "--max-tokens: 12",
+        r"at least \d+, the longest .*valid",
+    ),
+    (
+        f"{FAIRSEQ} --max-tokens 12".replace("kd --arch", "label_smoothed_cross_entropy --arch"),
         "--max-tokens: 12",
         r"at least \d+, the longest .*valid",
     ),

@@ -36,6 +36,12 @@ def test_a_metric_that_cross_entropy_does_not_log_is_refused(metric):
     assert line == f"--best-checkpoint-metric: {metric} (must be one of loss, ppl, or bleu with --eval-bleu)"
 
 
+def test_a_metric_that_no_criterion_for_translation_logs_is_refused_before_training():
+    for criterion in supported.CRITERIONS:
+        line = refused(fairseq_options.check_best_metric, settings("acc", criterion))
+        assert line.startswith("--best-checkpoint-metric: acc (must be one of loss, ")
+
+
 def test_bleu_needs_eval_bleu_with_any_criterion_of_fairseq():
     assert "must come with --eval-bleu" in refused(fairseq_options.check_best_metric, settings("bleu"))
 

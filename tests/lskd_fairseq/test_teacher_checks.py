@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fairseq.data.indexed_dataset import make_builder
 from helpers.refusals import refusal
 from helpers.small_nmt import SHAPE, batch_of, make_cache, make_criterion, make_model, make_task, save_checkpoint
 
@@ -231,13 +232,29 @@ def test_a_teacher_of_fewer_positions_than_the_data_need_is_refused(task, tmp_pa
     teacher = Teacher([str(path)], task)
     most = longest - (3 if kind == "fconv" else 1)  # two rows of its table are of no position
     found = f"takes at most {most} source tokens, must take the {longest} of the longest sentence of"
-    advice = f"--max-source-positions {most} leaves such sentences out"
-    line = refused(teacher.check_training, task, ["valid"], (1024, 1024))
-    assert line == f"--teacher-path: {path} ({found} valid; {advice})"
-    teacher.check_training(task, ["valid"], (most, most))  # the student does not get them either
+    line = refused(teacher.check_split, task, "valid", (1024, 1024), "--max-{side}-positions {limit}")
+    assert line == f"--teacher-path: {path} ({found} valid; --max-source-positions {most})"
+    teacher.check_split(task, "valid", (most, most), "")  # the student does not get them either
     with pytest.raises(SystemExit):  # where nobody has checked: fairseq-validate
         make_criterion(task, path)(make_model(task), batch_of(task, [int(sizes.argmax()), 0]))
     assert f"{found} this batch" in capsys.readouterr().err
+
+
+def test_the_training_sentences_of_each_data_directory_have_to_fit_the_teacher(
+    task, data_bin, tmp_path, monkeypatch, capsys
+):
+    (loaded := make_task(data_bin)).load_dataset("train")
+    most = max(int(loaded.dataset(split).sizes.max()) for split in ("train", "valid")) + 2
+    path = save_checkpoint(tmp_path / "short.pt", make_model(task, positions=most), task)
+    longer = shutil.copytree(data_bin, tmp_path / "longer")
+    for language in ("en", "de"):
+        builder = make_builder(f"{longer}/train.en-de.{language}.bin", impl="mmap", vocab_size=100)
+        builder.add_item(torch.tensor([5] * most + [task.source_dictionary.eos()]))
+        builder.finalize(f"{longer}/train.en-de.{language}.idx")
+    words = TRAIN.format(data=f"{data_bin}:{longer}", save_dir=tmp_path / "new", teacher=f"--teacher-path {path}")
+    line = refusal(words.split(), tmp_path, monkeypatch, capsys)
+    found = f"takes at most {most} source tokens, must take the {most + 1} of the longest sentence of train; "
+    assert f"--teacher-path: {path} ({found}" in line
 
 
 def test_padding_is_not_counted_as_tokens(task, tmp_path):

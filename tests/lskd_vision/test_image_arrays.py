@@ -237,7 +237,7 @@ def test_classes_that_are_no_names_are_refused(content, reason, arrays):
 
 
 def test_no_other_data_set_has_this_projects_name_and_none_takes_an_order(arrays):
-    with pytest.raises(InputError, match=r"--dataset: lskd/letters \(must be lskd/arrays, or a data set of timm's\)"):
+    with pytest.raises(InputError, match=r"--dataset: lskd/letters \(must be empty for folders, lskd/arrays, "):
         load_data(chosen(arrays, "--dataset lskd/letters"))
     said = refusal(arrays, "--class-order natural")
     assert "--class-order: natural (applies to image folders only; lskd/arrays has its own class order)" in said

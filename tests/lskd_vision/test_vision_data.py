@@ -3,6 +3,7 @@
 import random
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from helpers.vision_commands import configured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset
 
 from lskd.io.errors import InputError
 from lskd_vision import data
@@ -291,10 +292,10 @@ def test_a_batch_larger_than_the_data_is_refused(images, clothes):
 # Damaged images.
 
 
-def refusal(loader: Loader) -> str:
+def refusal(load: Callable[[], Loader]) -> str:
     """What an epoch is refused with; no traceback stays, with which the loader processes would stay for seconds."""
     try:
-        batches(loader, 0)
+        batches(load(), 0)
     except InputError as error:
         return str(error)
     raise AssertionError("not refused")
@@ -314,12 +315,12 @@ def test_an_image_that_cannot_be_read_is_named_and_no_other_takes_its_place(copy
     loaded = load_data(made.dataset)
     training = split == "train"
     load = Loader.for_training if training else Loader.for_evaluation
-    loader = load(loaded.train if training else loaded.val, COLOUR, made)
-    complaint = refusal(loader)
+    images = loaded.train if training else loaded.val
+    complaint = refusal(lambda: load(images, COLOUR, made))
     assert complaint.startswith(f"--data-dir: {path} (cannot be read as RGB: ")
     assert complaint.count("\n") == 0
     path.write_bytes(whole)
-    assert len(batches(load(loader.order.images.dataset, COLOUR, made), 0)) == (10 if training else 2)
+    assert len(batches(load(images, COLOUR, made), 0)) == (10 if training else 2)
 
 
 # Augmentation.
@@ -637,8 +638,8 @@ def test_a_single_class_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ("--dataset fashion_mnist", r"--dataset: fashion_mnist \(must be empty for folders, or with its origin"),
-        ("--dataset torch/clothes", r"cannot be read, split train: Unknown torchvision dataset clothes"),
+        ("--dataset fashion_mnist", r"--dataset: fashion_mnist \(must be empty for folders, lskd/arrays, .* cifar10, "),
+        ("--dataset torch/clothes", r"--dataset: torch/clothes \(must be .* torch/image_folder, or torch/ and one of"),
         ("--dataset torch/fashion_mnist", r"cannot be read, split train: Dataset not found"),
         ("--train-split middle", r"middle \(must be a directory with a folder for each class\)"),
         ("--class-map classes.pkl", r"--class-map: classes.pkl \(must be a .txt file, a class a line"),
@@ -667,14 +668,6 @@ class Nothing(Dataset):
         return 0
 
 
-class Stream(IterableDataset):
-    def __iter__(self):
-        return iter(())
-
-    def __len__(self):
-        return 5
-
-
 class Nameless(Dataset):
     def __len__(self):
         return 5
@@ -684,17 +677,31 @@ class Nameless(Dataset):
     ("dataset", "complaint"),
     [
         (Nothing, "split train has no images"),
-        (Stream, r"--dataset: torch/x \(must be one whose images can be had by their number\)"),
         (Nameless, r"has 0 classes, must be at least 2"),
     ],
 )
 def test_data_sets_that_cannot_be_trained_on_are_refused(dataset, complaint, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "create_dataset", lambda *_, **__: dataset())
     with pytest.raises(InputError, match=complaint):
-        load_data(configured(tmp_path, "--dataset torch/x").dataset)
+        load_data(configured(tmp_path, "--dataset torch/cifar10").dataset)
 
 
-@pytest.mark.parametrize("name", ["hfds/a/b", "hfids/a/b", "wds/x", "tfds/x"])
+@pytest.mark.parametrize(
+    "name",
+    ["timm/folder", "torchvision/image_folder", "Torch/image_folder", "torch/Image_Folder", "torch/x/folder", "/x"],
+)
+def test_folders_are_not_read_in_timms_or_torchvisions_own_way_under_another_name(name, folders):
+    with pytest.raises(InputError, match=f"^--dataset: {name} \\(must be empty for folders, "):
+        load_data(configured(folders, f"--dataset {name}").dataset)
+
+
+@pytest.mark.parametrize("name", data.TORCHVISION)
+def test_timm_knows_each_name_of_torchvisions_data_sets(name, tmp_path):
+    with pytest.raises(InputError, match=r"^--data-dir: .* \(cannot be read, split train: (?!Unknown)"):
+        load_data(configured(tmp_path, f"--dataset torch/{name}").dataset)
+
+
+@pytest.mark.parametrize("name", ["hfds/a/b", "hfids/a/b", "wds/x", "tfds/x", "TFDS/x"])
 def test_data_sets_of_timms_that_cannot_be_had_again_are_refused_with_what_to_do(name, tmp_path):
     valid = r" \(is (a stream|fetched) .*: save its images as a folder for each class\)"
     with pytest.raises(InputError, match=f"^--dataset: {name}{valid}$"):
