@@ -76,7 +76,7 @@ def write_data(
     pair = f"{task.cfg.source_lang}-{task.cfg.target_lang}"
     rows = [torch.tensor(row, dtype=torch.int64) for row in translations]
     with building(dest) as beside:
-        copy_others(data, beside)
+        copy_others(data, beside, pair)
         counts = write_split(beside, pair, task, rows, plan["interpolate"])
         if raw is not None:
             write_raw(beside, pair, raw, rows, plan["interpolate"])
@@ -88,10 +88,17 @@ def write_data(
         write_json(beside / "manifest.json", manifest)
 
 
-def copy_others(data: Path, beside: Path) -> None:
-    """Copy everything but the training split and the manifest."""
+def copy_others(data: Path, beside: Path, pair: str) -> None:
+    """Copy everything but the training split and the manifest.
+
+    fairseq reads data of either direction, and tells the direction from the first file name. So the splits of a
+    teacher of the reverse direction get its direction into their names, as the translated training split does.
+    """
+    source, target = pair.split("-")
     for path in sorted(data.rglob("*")):
         place = path.relative_to(data)
+        renamed = place.with_name(place.name.replace(f".{target}-{source}.", f".{pair}."))
+        place = place if (data / renamed).exists() else renamed
         if path.is_file() and not path.name.startswith(SPLIT) and place != Path("manifest.json"):
             (beside / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, beside / place)
@@ -139,9 +146,10 @@ def write_raw(beside: Path, pair: str, raw: RawText, translations: Sequence[torc
 
 def described(dest: Path) -> str:
     """Describe in one line what was made."""
-    made = text.manifest(dest)["distilled"]
+    manifest = text.manifest(dest)
+    made = manifest["distilled"]
     counts = made["counts"]
-    line = f"{dest}: {counts['translated']} sentences translated with beam {made['beam']}"
+    line = f"{dest}: {counts['translated']} sentences translated {manifest['pair']} with beam {made['beam']}"
     line += f", {counts['equal_to_the_reference']} of them as the reference"
     line += f", {counts['empty']} empty" if counts["empty"] else ""
     return f"{line}; {counts['pairs']} pairs" + (", the references among them" if made["interpolate"] else "")

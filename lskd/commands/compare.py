@@ -62,13 +62,13 @@ def run(arguments: argparse.Namespace) -> None:
         measurements,
     )
     measured = text_grid(measurements, printed)
-    if arguments.output:
-        write_result(arguments.output, result)
     scale = f", scale {result.scale}" if result.scale else ""
     print(f"{result.title}\nmeasured{scale}: {described(measurements)}\n\n{measured}\n")
     print(f"Table {result.table} ({SOURCE}): {constants(printed)}\n\n{text_grid(printed)}")
     if result.notes:
         print("\n" + "\n".join(result.notes))
+    if arguments.output:
+        write_result(arguments.output, result)
 
 
 def _stand_in(text: str) -> tuple[str, str]:

@@ -103,6 +103,11 @@ def run(arguments: argparse.Namespace) -> None:
     measured = measure_eta(pairs, sets, arguments.variant, arguments.resamples, confidence, arguments.seed)
     warnings += measured.notes
     rows = [target_row(each, measured, names, arguments.seed) for each in measured.targets]
+    warn("lskd eta", warnings)
+    print("\n".join(head(first, "first") + head(second, "second")) + "\n")
+    print(table(rows, len(pairs)))
+    print("\n" + "\n".join(summary(rows, measured.isotropy)))
+    print("\n" + "\n".join(meaning(pairs, rows, measured, arguments.confidence)))
     if arguments.output:
         about = {"first": origins(first), "second": origins(second), "variant": measured.variant}
         about |= {"resamples": measured.resamples, "confidence_percent": arguments.confidence, "seed": arguments.seed}
@@ -110,11 +115,6 @@ def run(arguments: argparse.Namespace) -> None:
         about |= {"p_isotropic_together": together, "sets_origin": origin, "warnings": warnings}
         flat = arguments.output.suffix == ".csv"
         write(arguments.output, [joined(row) for row in rows] if flat else rows, about)
-    warn("lskd eta", warnings)
-    print("\n".join(head(first, "first") + head(second, "second")) + "\n")
-    print(table(rows, len(pairs)))
-    print("\n" + "\n".join(summary(rows, measured.isotropy)))
-    print("\n" + "\n".join(meaning(pairs, rows, measured, arguments.confidence)))
 
 
 def _paths(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:

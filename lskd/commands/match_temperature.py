@@ -69,9 +69,9 @@ def run(arguments: argparse.Namespace) -> None:
                 "samples": sums.n,
             }
         )
+    print(f"reference  {arguments.reference}\nother      {arguments.other}\n\n{show(rows, COLUMNS)}")
     if arguments.output:
         write(arguments.output, rows)
-    print(f"reference  {arguments.reference}\nother      {arguments.other}\n\n{show(rows, COLUMNS)}")
 
 
 def _check(arguments: argparse.Namespace, reference: Representations, other: Representations) -> None:

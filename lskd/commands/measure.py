@@ -115,10 +115,10 @@ def run(arguments: argparse.Namespace) -> None:
         rows.append(row)
     if teacher is not None:
         notes += _other_teachers(arguments.teacher, teacher, files)
-    if arguments.output:
-        write(arguments.output, [_flat(row, temperatures, teacher is not None) for row in rows])
     warn("lskd measure", notes)
     print(_tables(rows, temperatures, arguments.resamples, teacher is not None))
+    if arguments.output:
+        write(arguments.output, [_flat(row, temperatures, teacher is not None) for row in rows])
 
 
 def _paired(

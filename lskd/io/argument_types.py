@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +102,8 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
             raise argparse.ArgumentTypeError(f"{path} (must end in {valid})")
         if not path.parent.is_dir():
             raise argparse.ArgumentTypeError(f"{path} (must be in a directory that exists)")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise argparse.ArgumentTypeError(f"{path} (must be in a directory that can be written to)")
         if path.is_dir():
             raise argparse.ArgumentTypeError(f"{path} (must be a file)")
         if path.name in RUN_FILES and (path.parent / "run.json").is_file():

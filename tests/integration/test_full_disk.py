@@ -167,6 +167,16 @@ def test_figures_and_tables_of_before_are_kept(command, earlier, kind, place, tm
     refuses(command, earlier, kind, 0, place, tmp_path, monkeypatch, capsys)
 
 
+@pytest.mark.parametrize("command", [command for command, earlier in ANALYSIS if earlier != "report.html"])
+def test_a_table_that_cannot_be_written_has_been_shown(command, place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", words_of(command, place, tmp_path))
+    with no_file_above(0), pytest.raises(SystemExit) as ended:
+        run("lskd")
+    shown, complaint = capsys.readouterr()
+    assert ended.value.code == 2, complaint
+    assert len(shown.splitlines()) > 1
+
+
 OF_IMAGES = "--data-dir {images} --workers 0 --device cpu"
 IMAGES = [
     (f"lskd_vision.validate {{teacher.pth.tar}} {OF_IMAGES} --results-file {{disk}}/figures.json", "figures.json", 0),

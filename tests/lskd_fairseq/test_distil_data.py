@@ -6,8 +6,9 @@ import shutil
 import pytest
 import sacrebleu
 import torch
-from fairseq.data.data_utils import load_indexed_dataset
+from fairseq.data.data_utils import infer_language_pair, load_indexed_dataset
 from helpers.commands import run, train
+from helpers.small_nmt import make_model, make_task, save_checkpoint
 
 from lskd.io.errors import run_command
 from lskd_fairseq import distil_data, text
@@ -79,7 +80,7 @@ def test_each_sentence_has_the_teachers_best_translation_and_everything_else_is_
     assert made["counts"]["translated"] == made["counts"]["pairs"] == len(dataset) == made["sentences"]
     assert made["counts"]["equal_to_the_reference"] == equal
     assert manifest["counts"]["train"]["sentences"] == len(dataset)
-    assert f"{len(dataset)} sentences translated with beam 2, {equal} of them as the reference" in said
+    assert f"{len(dataset)} sentences translated en-de with beam 2, {equal} of them as the reference" in said
     assert not (tmp_path / "made.parts").exists()
     assert command(tmp_path / "made", "--beam 2") == f"{tmp_path / 'made'} is ready\n"
 
@@ -90,6 +91,21 @@ def test_the_name_of_a_teacher_may_have_a_colon(command, teacher, tmp_path):
     shutil.copy(teacher, path)
     command(tmp_path / "made", "--beam 1", path=path)
     assert text.manifest(tmp_path / "made")["distilled"]["teacher"]["paths"] == [str(path)]
+
+
+def test_data_of_a_reverse_teacher_have_its_direction_in_all_of_their_names(command, data_bin, tmp_path):
+    task = make_task(data_bin, source_lang="de", target_lang="en")
+    reverse = save_checkpoint(tmp_path / "reverse.pt", make_model(task), task)
+    said = command(tmp_path / "made", "--beam 1", path=reverse)
+    assert "sentences translated de-en with beam 1" in said
+    assert infer_language_pair(str(tmp_path / "made")) == ["de", "en"]
+    assert not [*(tmp_path / "made").glob("*.en-de.*")]
+    made = make_task(tmp_path / "made", source_lang=None, target_lang=None)
+    for split in ("train", "valid", "test"):
+        load_split(made, str(tmp_path / "made"), split)
+        load_split(task, str(data_bin), split)
+        assert len(made.dataset(split)) == len(task.dataset(split))
+        assert torch.equal(made.dataset(split)[0]["source"], task.dataset(split)[0]["source"])
 
 
 def test_a_killed_command_resumes_and_several_processes_share_the_work_to_the_same_bytes(

@@ -3,6 +3,7 @@
 import argparse
 
 import pytest
+from helpers.full_disks import a_disk, full
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +86,13 @@ def test_a_file_that_cannot_or_must_not_be_written_is_refused_at_once(tmp_path, 
     with pytest.raises(argparse.ArgumentTypeError) as error:
         output_file(*suffixes)(str(tmp_path / name))
     assert str(error.value) == f"{tmp_path / name} ({words})"
+
+
+def test_a_file_in_a_directory_that_cannot_be_written_to_is_refused_at_once(tmp_path):
+    kind, valid = "a read-only directory", "must be in a directory that can be written to"
+    with a_disk(kind, tmp_path / "disk") as disk, full(kind, disk), pytest.raises(argparse.ArgumentTypeError) as error:
+        output_file(".csv")(str(disk / "table.csv"))
+    assert str(error.value) == f"{disk / 'table.csv'} ({valid})"
 
 
 def test_a_file_that_can_be_written_is_accepted(tmp_path):
