@@ -73,7 +73,7 @@ def add_teacher_options(options: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--kd-gradient-scale",
         choices=get_args(GradientScale),
-        help="t2 (default): the factor T²; none; match: the norm that T = 1 would have",
+        help="t2 (default): the factor T², T the student's; none; match: the norm that T = 1 would have",
     )
     group.add_argument(
         "--kd-distill-type",

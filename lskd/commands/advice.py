@@ -216,7 +216,7 @@ def _eta(study: Study, ours: Sequence[Effect], sets: Path | None) -> list[Advice
             row |= {"similar_percent": fmean(mean.similar), "similar_below_0": mean.signs[0]}
             row |= {"dissimilar_percent": fmean(mean.dissimilar), "dissimilar_above_0": mean.signs[1]}
             row |= {"similar_excluding_0": mean.excluding[0] if mean.excluding else None, "p": mean.p}
-            rows.append(row | {"p_isotropic": mean.p_isotropic})
+            rows.append(row | {"p_isotropic": mean.p_isotropic, "notes": [*eta.notes]})
     return rows
 
 

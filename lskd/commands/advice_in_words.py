@@ -149,10 +149,12 @@ def _eta(each: dict[str, Any]) -> str:
         f"η(S2) {each['dissimilar_percent']:+.2f} %"
     )
     if each["p"] is not None:
-        return f"{said} ({each['pairs']} pairs of seeds, p = {each['p']:.2g} that chance gives as low an η(S1))"
-    excluding = each["similar_excluding_0"]
-    inside = "" if excluding is None else f"; the interval over samples leaves out 0 for {excluding}"
-    return f"{said} ({each['pairs']} pair{'s' * (each['pairs'] > 1)}: no test{inside})"
+        said += f" ({each['pairs']} pairs of seeds, p = {each['p']:.2g} that chance gives as low an η(S1))"
+    else:
+        excluding = each["similar_excluding_0"]
+        inside = "" if excluding is None else f"; the interval over samples leaves out 0 for {excluding}"
+        said += f" ({each['pairs']} pair{'s' * (each['pairs'] > 1)}: no test{inside})"
+    return " ".join([f"{said}{'.' * bool(each['notes'])}", *each["notes"]])
 
 
 def _measured(part: dict[str, Any]) -> str:

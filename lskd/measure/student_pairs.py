@@ -115,7 +115,11 @@ def student_of_origin(origin: Mapping[str, str | None], students: Files) -> tupl
 
 
 def check_origin(
-    origin: Mapping[str, str | None] | None, argument: str, path: object, students: Files, allowed: Collection[str] = ()
+    origin: Mapping[str, str | None] | None,
+    argument: str,
+    path: object,
+    students: Files,
+    allowed: Collection[str] | None = None,
 ) -> list[str]:
     """Check that S1 and S2 were not chosen in a student under test, see :func:`student_of_origin`.
 
@@ -124,7 +128,7 @@ def check_origin(
         argument: the option that gave the sets.
         path: path of the sets, or of the model in which they were chosen.
         students: paths and representations of all students compared.
-        allowed: as for :func:`check_students`.
+        allowed: as for :func:`check_students`; None for a command without ``--allow``.
 
     Returns:
         Notes for the reader, a sentence each.
@@ -144,8 +148,12 @@ def check_origin(
     return refuse_unless_allowed("sets", argument, path, valid, allowed)
 
 
-def refuse_unless_allowed(word: str, argument: str, value: object, valid: str, allowed: Collection[str]) -> list[str]:
+def refuse_unless_allowed(
+    word: str, argument: str, value: object, valid: str, allowed: Collection[str] | None
+) -> list[str]:
     """Raise an InputError for a difference, or return a note if the user allowed it."""
+    if allowed is None:
+        raise input_error(argument, value, valid)
     if word not in allowed:
         raise input_error(argument, value, f"{valid}; --allow {word} accepts it")
     return [f"{argument}: {value} ({valid}), allowed."]

@@ -197,6 +197,11 @@ def meaning(
             lines.append("No interval (–): with so few samples a resampled distance can be 0.")
     elif measured.no_intervals:
         lines.append(measured.no_intervals)
+    if measured.isotropy is None:
+        lines.append(
+            "Change that is the same in all directions, as noise adds, was not tested: the test is of centroids.\n"
+            "It moves distances between samples too, and η with them: see p iso of --variant centroid."
+        )
     if variant == "pairwise" and not all(each.complete for pair in pairs for each in pair):
         lines.append("Pairwise distances are of the samples whose features were kept.")
     return lines

@@ -2,16 +2,15 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lskd.io.errors import input_error
 from lskd.measure.class_sets import ClassSets, read_origin
 from lskd.measure.diffusion import DiffusionIndex
 from lskd.measure.eta import EtaMeasurement, measure_eta
 from lskd.measure.similar_classes import sets_by_distance
-from lskd.measure.student_pairs import student_of_origin
+from lskd.measure.student_pairs import check_origin
 from lskd.records.found_runs import Run
 from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import Study, at, pair
@@ -188,12 +187,10 @@ def _measured(
         InputError: η is not defined, or the given sets were chosen in one of the students.
     """
     pairs = [(files.read(one, split), files.read(other, split)) for one, other in both]
-    if sets_file is not None and (origin := read_origin(sets_file)):
-        students = [(str(each.path), each) for pair in pairs for each in pair]
-        chosen = student_of_origin(origin, students)
-        if chosen is not None and not chosen[1]:
-            raise input_error("--sets", sets_file, f"S1 and S2 were chosen in {chosen[0]}, a student under test")
-    return measure_eta(pairs, sets, resamples=RESAMPLES, seed=1)
+    students = [(str(each.path), each) for pair in pairs for each in pair]
+    notes = check_origin(read_origin(sets_file), "--sets", sets_file, students) if sets_file is not None else []
+    measured = measure_eta(pairs, sets, resamples=RESAMPLES, seed=1)
+    return replace(measured, notes=[*notes, *measured.notes])
 
 
 def _deviation(spread: Spread) -> Interval | None:

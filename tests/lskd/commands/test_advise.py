@@ -305,6 +305,11 @@ def test_eta_and_students_without_a_teacher_stand_beside(answer, tmp_path):
     assert one["runs"]["eta"][0]["targets"] == len(CLASSES)
     assert "η, T = 1 → 3, α = 0.1, validation: η(S1)" in text
     assert "without a teacher: student_net, labels of α = 0: 77.00 (1)" in text
+    (tmp_path / "sets.json").write_text(json.dumps({"Trouser": {"similar": ["Bag"], "dissimilar": ["Coat"]}}))
+    text, one = answer(place, tmp_path, "--sets", tmp_path / "sets.json")
+    told = f"{tmp_path / 'sets.json'} does not say what its classes were chosen by"
+    assert told in one["runs"]["eta"][0]["notes"][0]
+    assert told in text
 
 
 def test_students_that_learn_features_are_no_students_at_1(answer, teacher, tmp_path):

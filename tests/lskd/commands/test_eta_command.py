@@ -208,7 +208,10 @@ def test_several_seeds_give_mean_and_standard_deviation(lskd_eta, sets, tmp_path
 @pytest.mark.parametrize("variant", ["corrected", "pairwise", "pairwise-squared"])
 def test_other_distances_can_be_asked_for(lskd_eta, pair, sets, tmp_path, variant):
     options = ["--sets", sets, "--variant", variant, "--output", tmp_path / "eta.json", "--resamples", 20]
-    assert lskd_eta(*pair, *options)[0] == 0
+    status, out, _ = lskd_eta(*pair, *options)
+    assert status == 0
+    untested = "Change that is the same in all directions, as noise adds, was not tested: the test is of centroids."
+    assert (untested in out) == variant.startswith("pairwise")
     written = json.loads((tmp_path / "eta.json").read_text())
     files = [read_representations(path) for path in pair]
     expected = next(diffusion_indices(*files, {0: ClassSets([1, 2], [3, 4, 5])}, variant=variant))

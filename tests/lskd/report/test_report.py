@@ -574,6 +574,7 @@ def test_given_sets_are_used(runs, tmp_path):
     paths = [runs / f"data/student_net_a0.1_T{T}_s1/last.train.representations.safetensors" for T in (1, 3)]
     expected = eta_by_loops(*paths, {"Trouser": (["Bag"], ["Coat"])})["Trouser"]
     assert [float(rows[1][place].replace("−", "-")) for place in (2, 4)] == pytest.approx(expected, abs=0.051)
+    assert f"{tmp_path / 'sets.json'} does not say what its classes were chosen by" in page.text
 
 
 @pytest.mark.slow
