@@ -28,7 +28,7 @@ from lskd.io.argument_types import positive
 from lskd.io.errors import InputError, OneLineParser, file_error_context, input_error, run_command
 from lskd.io.files import write_json
 from lskd.io.schema import read_json
-from lskd.records.runs import versions
+from lskd.records.provenance import versions
 
 DATASET = "ILSVRC2012"
 

@@ -183,7 +183,7 @@ def fault(english: str, translation: str, cyrillic: bool = False) -> str | None:
     if any(_CODE.search(side) for side in sides):
         return "code"
     if any(_letters(side) + side.count(" ") < LEAST_PROSE * len(side) for side in sides):
-        return "mostly figures and signs"
+        return "mostly digits and symbols"
     if cyrillic and 2 * len(_CYRILLIC.findall(translation)) < _letters(translation):
         return "not Cyrillic"
     return None

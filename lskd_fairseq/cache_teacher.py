@@ -28,11 +28,12 @@ from torch import nn
 from lskd.io.argument_types import joinable_path, number, positive
 from lskd.io.errors import OneLineParser, help_texts, input_error, run_command
 from lskd.io.files import check_writable, sha256
+from lskd.io.locks import try_lock
 from lskd.io.tensor_files import write_tensors
 from lskd.measure.representation_command import check_one_process
 from lskd.measure.teacher_smoothing import with_estimate
 from lskd.records.fingerprints import weights_fingerprint
-from lskd.records.runs import versions
+from lskd.records.provenance import versions
 from lskd_fairseq import representations
 from lskd_fairseq.cache import manifest as cache_manifest
 from lskd_fairseq.cache.manifest import DTYPES, MANIFEST, PROJECTION, File, Manifest
@@ -192,14 +193,10 @@ def locked(dest: Path) -> Generator[None]:
     Raises:
         InputError: another process has locked it.
     """
-    import fcntl  # not on Windows, where the criterion works
-
     dest.mkdir(parents=True, exist_ok=True)
     with open(dest / LOCK, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise input_error("--dest", dest, "is in use: another process writes this cache") from None
+        if not try_lock(lock):
+            raise input_error("--dest", dest, "is in use: another process writes this cache")
         yield
 
 

@@ -14,7 +14,6 @@ that share a disk).
 
 import argparse
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -36,6 +35,7 @@ from lskd.io.argument_types import joinable_path, number, positive
 from lskd.io.errors import InputError, OneLineParser, help_texts, input_error, run_command
 from lskd.io.files import check_writable, remove_partials, write_json
 from lskd.io.joined_paths import joined_paths
+from lskd.io.locks import try_lock
 from lskd.io.schema import convert, read_json
 from lskd.records.fingerprints import joint_fingerprint, weights_fingerprint
 from lskd_fairseq import text
@@ -202,12 +202,7 @@ class Parts:
 def locked(path: Path) -> Generator[bool]:
     """Yield whether this process could lock a file; it holds the lock until the block, or the process, ends."""
     with open(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        yield try_lock(file)
 
 
 def translate_parts(

@@ -20,7 +20,8 @@ from lskd.io.errors import InputError
 from lskd.io.files import sha256
 from lskd.loss.checks import check_settings
 from lskd.records.determinism import nondeterminism, switches
-from lskd.records.runs import RunRecord, now, read_run, write_training_record
+from lskd.records.provenance import now
+from lskd.records.runs import RunRecord, read_run, write_training_record
 from lskd_fairseq import options
 from lskd_fairseq.batch import Batch
 from lskd_fairseq.teacher_checks import PairedData, dictionary_fingerprint

@@ -1,7 +1,6 @@
 """Find the class names of a model, and compare them with those of the data."""
 
 import functools
-import hashlib
 import logging
 import re
 import unicodedata
@@ -16,7 +15,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models import parse_model_name
 
 from lskd.io.errors import input_error
-from lskd.io.files import parse_json
+from lskd.io.files import parse_json, sha256
 from lskd.measure.wordnet import imagenet_classes
 from lskd_vision.other_order import OtherOrder
 from lskd_vision.timm_model import TimmModel
@@ -119,9 +118,7 @@ def _torchvision_categories() -> dict[str, list[str]]:
 def _torchvision_names(path: Path) -> list[str] | None:
     if path.suffix != ".pth":
         return None
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return _torchvision_categories().get(digest[:8])
+    return _torchvision_categories().get(sha256(path)[:8])
 
 
 # ---- comparing

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from timm.data import ImageDataset, create_dataset, resolve_data_config
 
-from lskd.io.errors import input_error
+from lskd.io.errors import input_error, shortened
 from lskd_vision.class_order import ClassOrder, torchvision_order
 from lskd_vision.config import DatasetConfig, InputConfig
 from lskd_vision.config_values import spaced
 from lskd_vision.image_arrays import NAME as ARRAYS
 from lskd_vision.image_arrays import ImageArrays
-from lskd_vision.image_folders import ImageFolders, read_class_map, shortened
+from lskd_vision.image_folders import ImageFolders, read_class_map
 from lskd_vision.processes import same_in_all_processes
 from lskd_vision.timm_model import TimmModel
 

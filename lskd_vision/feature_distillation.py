@@ -180,17 +180,16 @@ def last_blocks(resnet: nn.Module, argument: str = "--model") -> list[BasicBlock
     raise input_error(argument, _name(resnet), valid)
 
 
-def teacher_batch_norms(resnet: nn.Module, argument: str = "--kd-model-name") -> list[nn.BatchNorm2d]:
+def teacher_batch_norms(resnet: nn.Module) -> list[nn.BatchNorm2d]:
     """The last batch norm before the last ReLU of each stage, from which the authors take the margins.
 
     Raises:
-        InputError: naming ``argument``: as :class:`PreReluFeatures`, or there is no batch norm with weight and bias.
+        InputError: as :class:`PreReluFeatures`, or there is no batch norm with weight and bias.
     """
-    norms = [_last(block, "bn") for block in last_blocks(resnet, argument)]
+    norms = [_last(block, "bn") for block in last_blocks(resnet, "--kd-model-name")]
     if not all(isinstance(norm, nn.BatchNorm2d) and norm.affine for norm in norms):
-        raise input_error(
-            argument, _name(resnet), "must have batch norms with weight and bias, for the margins of features"
-        )
+        valid = "must have batch norms with weight and bias, for the margins of features"
+        raise input_error("--kd-model-name", _name(resnet), valid)
     return norms
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-from lskd.io.errors import input_error
-from lskd_vision.image_folders import read_class_map, shortened
+from lskd.io.errors import input_error, shortened
+from lskd_vision.image_folders import read_class_map
 
 NAME = "lskd/arrays"
 IMAGES, LABELS, CLASSES = "images.npy", "labels.npy", "classes.txt"

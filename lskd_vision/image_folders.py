@@ -5,17 +5,15 @@ folder is read or counted in ``left_out``; labels and order depend on the names 
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from timm.data.readers.reader import Reader
 
-from lskd.io.errors import input_error
+from lskd.io.errors import input_error, shortened
 from lskd_vision.class_order import CLASS_ORDERS, ClassOrder, natural_key
 from lskd_vision.image_files import SUFFIXES
-
-SHOWN = 5  # names listed in a message
 
 
 class ImageFolders(Reader):
@@ -163,16 +161,6 @@ def read_class_map(path: str | os.PathLike[str], argument: str = "--class-map") 
         twice = [name for number, name in enumerate(names) if name in names[:number]]
         raise input_error(argument, path, f"must not repeat a class: {shortened(twice)}")
     return names
-
-
-def shortened(names: Iterable[str]) -> str:
-    """Join names into one line; if there are many, only the first few.
-
-    >>> shortened("abcdefg")
-    'a, b, c, d, e and 2 more'
-    """
-    names = list(names)
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -18,7 +18,8 @@ from torch.nn import SyncBatchNorm
 from lskd.io.errors import input_error
 from lskd.io.files import write_text
 from lskd.records.nonfinite_batch import keep_batch
-from lskd.records.runs import now, read_run, write_training_record
+from lskd.records.provenance import now
+from lskd.records.runs import read_run, write_training_record
 from lskd_vision.checkpoints import read_state, save_checkpoint
 from lskd_vision.config import TrainingConfig
 from lskd_vision.data import DataConfig

@@ -1,7 +1,6 @@
 """The groups of flags for training only: model, teacher, labels, optimiser, schedule, augmentation, run."""
 
 import argparse
-import functools
 from pathlib import Path
 from typing import get_args
 
@@ -55,7 +54,7 @@ def add_teacher_options(options: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--kd-temperature",
         nargs="+",
-        type=functools.partial(temperatures, number=number(0, above=True)),
+        type=temperatures,
         metavar="T",
         help="T (default 1), or several; or the file of `lskd match-temperature --output`",
     )

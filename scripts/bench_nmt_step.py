@@ -164,13 +164,13 @@ class Bench:
         return loss
 
 
-def profiled(run: Callable[[], None], top: int = 12) -> list[str]:
+def profiled(run: Callable[[], None]) -> list[str]:
     """The operators that take most of a function's time, with their shares."""
     with profile(activities=[ProfilerActivity.CPU]) as found:
         run()
     events = sorted(found.key_averages(), key=lambda event: -event.self_cpu_time_total)
     total = sum(event.self_cpu_time_total for event in events)
-    return [f"#   {event.self_cpu_time_total / total:6.1%} {event.key}" for event in events[:top]]
+    return [f"#   {event.self_cpu_time_total / total:6.1%} {event.key}" for event in events[:12]]
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -311,6 +311,6 @@ if __name__ == "__main__":
     add_arguments(command)
     command.add_argument("--names", action="store_true", help="also print every job")
     command.add_argument("--commands", action="store_true", help="also print every command")
-    command.add_argument("--ready", action="store_true", help="fail if an archive is not given, or a package not there")
+    command.add_argument("--ready", action="store_true", help="fail if an archive or a package is missing")
     command.add_argument("--write", action="store_true", help="write the plan, print nothing")
     run_command(command, main)

@@ -20,6 +20,7 @@ from typing import TextIO
 
 from lskd.io.argument_types import positive
 from lskd.io.errors import InputError, OneLineParser, file_error_context, input_error, run_command
+from lskd.io.locks import try_lock
 from lskd.records.gpus import visible_gpus
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,13 +69,10 @@ class FreeGpu:
         while self.devices:
             for device in self.devices:
                 lock = open(self.place / f"gpu-{device}.lock", "w")
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    lock.close()
-                    continue
-                self.lock = lock
-                return {"CUDA_VISIBLE_DEVICES": device}, [lock.fileno()]
+                if try_lock(lock):
+                    self.lock = lock
+                    return {"CUDA_VISIBLE_DEVICES": device}, [lock.fileno()]
+                lock.close()
             time.sleep(1)
         return {}, []
 

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from lskd.io.files import write_text
-from lskd.records.runs import hardware, now, source_revision, versions
+from lskd.records.provenance import hardware, now, source_revision, versions
 
 
 def seconds_in_turns(

@@ -15,7 +15,7 @@ from lskd.commands.advice import Advice, measured_part, outputs_part, runs_part,
 from lskd.commands.advice_conclusion import conclusion
 from lskd.commands.advice_in_words import in_words
 from lskd.commands.advice_next import next_part
-from lskd.commands.file_logits import Logits, check_temperatures
+from lskd.commands.file_logits import Logits, check_different
 from lskd.io.errors import InputError, error_context, input_error
 from lskd.io.files import json_text
 from lskd.measure.class_sets import read_origin
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the answer."""
     temperatures = [each for values in arguments.temperatures for each in values]
-    check_temperatures("--temperatures", temperatures)
+    check_different("--temperatures", temperatures)
     others = [place for place in arguments.runs if place.endswith(SUFFIX)]
     places = [place for place in arguments.runs if place not in others]
     if arguments.sets and not places:

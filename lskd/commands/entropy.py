@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lskd.commands.file_logits import Logits, check_temperatures, entropy_sums
+from lskd.commands.file_logits import Logits, check_different, entropy_sums
 from lskd.io.argument_types import output_file, positive, table_file
 from lskd.io.errors import InputError, error_context, input_error, warn
 from lskd.io.tables import Column, show, write
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the entropies, then the mean outputs; write them, and draw the outputs."""
     temperatures = [each for values in arguments.temperatures for each in values]
-    check_temperatures("--temperatures", temperatures)
+    check_different("--temperatures", temperatures)
     if arguments.figure and not arguments.classes:
         raise input_error("--figure", arguments.figure, "must be with --classes, whose mean outputs it shows")
     files = [(path, read_representations(path)) for path in arguments.files]

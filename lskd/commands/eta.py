@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from lskd.io.argument_types import percent, positive, table_file
+from lskd.io.argument_types import percent, positive, table_file, whole
 from lskd.io.errors import input_error, warn
 from lskd.io.tables import write
 from lskd.measure.class_distances import VARIANTS
@@ -76,14 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confidence", type=percent, default=95, metavar="PERCENT", help="of intervals, 95 or 0.95 (default: 95)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of resampling, and of S2 at random (default: 1)")
+    parser.add_argument("--seed", type=whole, default=1, help="of resampling, and of S2 at random (default: 1)")
     parser.add_argument("--output", type=table_file, metavar="FILE", help="the table, .csv or .json")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the files' provenance, η of each target, and what it means; write the table."""
-    if arguments.seed < 0:
-        raise input_error("--seed", arguments.seed, "must be 0 or above")
     if arguments.resamples and not LEAST_RESAMPLES <= arguments.resamples <= MOST_RESAMPLES:
         valid = f"must be 0, for no intervals, or from {LEAST_RESAMPLES} to {MOST_RESAMPLES}"
         raise input_error("--resamples", arguments.resamples, valid)

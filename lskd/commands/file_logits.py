@@ -1,6 +1,5 @@
 """Logits and entropies of a representation file, for the commands that work on soft outputs."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -29,7 +28,7 @@ class Logits:
             raise input_error("FILE", path, "must hold features: it kept none of them")
         self.representations = representations
 
-    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+    def __iter__(self) -> Iterator[NDArray[np.float64]]:
         from tqdm import tqdm
 
         total = len(self.representations.labels)
@@ -60,14 +59,7 @@ def entropy_sums(path: str, representations: Representations, temperatures: Sequ
     return sums
 
 
-def check_temperatures(argument: str, temperatures: Sequence[float]) -> None:
-    """Check the temperatures of a command line.
-
-    Raises:
-        InputError: a temperature is not finite and above 0, or is given twice.
-    """
-    for value in temperatures:
-        if not (math.isfinite(value) and value > 0):
-            raise input_error(argument, value, "must be a finite number above 0")
+def check_different(argument: str, temperatures: Sequence[float]) -> None:
+    """Raise InputError if a temperature of a command line is given twice."""
     if len(set(temperatures)) < len(temperatures):
         raise input_error(argument, " ".join(f"{each:g}" for each in temperatures), "must be all different")

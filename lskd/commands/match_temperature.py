@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from lskd.commands.file_logits import Logits, check_temperatures, entropy_sums
+from lskd.commands.file_logits import Logits, check_different, entropy_sums
 from lskd.io.argument_types import number, table_file
 from lskd.io.errors import error_context, input_error
 from lskd.io.tables import Column, show, write
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Find the temperatures, print the table, write it."""
-    check_temperatures("--temperature", arguments.temperature)
+    check_different("--temperature", arguments.temperature)
     reference, other = read_representations(arguments.reference), read_representations(arguments.other)
     _check(arguments, reference, other)
     logits = Logits(arguments.other, other)

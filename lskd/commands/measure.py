@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lskd.commands.file_logits import Logits, check_temperatures
-from lskd.io.argument_types import table_file
+from lskd.commands.file_logits import Logits, check_different
+from lskd.io.argument_types import table_file, whole
 from lskd.io.errors import error_context, input_error, warn
 from lskd.io.tables import Column, show, write
 from lskd.measure.fidelity import paired
@@ -82,16 +82,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resamples", type=int, default=500, metavar="N", help="for the intervals; 0: none (default: 500)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of resampling (default: 1)")
+    parser.add_argument("--seed", type=whole, default=1, help="of resampling (default: 1)")
     parser.add_argument("--output", type=table_file, metavar="FILE", help="the table, .csv or .json")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure every file, write the table, print it."""
     temperatures = [each for values in arguments.temperatures for each in values]
-    check_temperatures("--temperatures", temperatures)
-    if arguments.seed < 0:
-        raise input_error("--seed", arguments.seed, "must be 0 or above")
+    check_different("--temperatures", temperatures)
     if arguments.resamples and not 100 <= arguments.resamples <= 100_000:
         raise input_error("--resamples", arguments.resamples, "must be 0, for no intervals, or from 100 to 100000")
     files = [(path, read_representations(path)) for path in arguments.files]
@@ -192,7 +190,7 @@ def _fidelity(
         if each.weight is None:
             raise input_error("FILE", each.path, "must hold the last layer, for fidelity")
     logits = Logits(path, pair[0]), Logits(str(arguments.teacher), pair[1])
-    found = measure_fidelity(*pair, logits, arguments.resamples, arguments.seed)
+    found = measure_fidelity(pair[0], logits, arguments.resamples, arguments.seed)
     wrong = found.agreement_where_wrong
     return {
         "teacher": str(arguments.teacher),
@@ -247,7 +245,10 @@ def _tables(rows: Sequence[dict[str, Any]], temperatures: Sequence[float], resam
             "Calibration and selective risk. α: of a student, its teacher's. By chance: a calibrated model's ECE. "
             "NLL in nats, least at T*.",
         ),
-        (COLLAPSE, "Neural collapse. All samples of the split, but NC1's within-class covariance: of kept ones."),
+        (
+            COLLAPSE,
+            "Neural collapse, over all samples of the split; NC1's within-class covariance is of the kept ones.",
+        ),
         (non_target, "Probability of all classes but the label at each T, mean in %."),
     ]
     if fidelity:
@@ -255,8 +256,8 @@ def _tables(rows: Sequence[dict[str, Any]], temperatures: Sequence[float], resam
             1,
             (
                 FIDELITY,
-                "Fidelity: the same top-1 class as the teacher, and that of the samples on which it is wrong (of: how "
-                "many); KL(teacher ‖ student) at T = 1, nats.",
+                "Fidelity: share of samples with the teacher's top-1 class, and of those on which the teacher is wrong "
+                "(of: their number); KL(teacher ‖ student) at T = 1, nats.",
             ),
         )
     texts = []

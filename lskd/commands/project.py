@@ -9,7 +9,7 @@ one model if they name the same checkpoint; a file without a checkpoint is a mod
 import argparse
 from typing import Any
 
-from lskd.io.argument_types import output_file, positive, table_file
+from lskd.io.argument_types import output_file, positive, table_file, whole
 from lskd.io.errors import InputError, input_error, warn
 from lskd.io.tables import Column, show, write
 from lskd.measure.projection import Panel, project
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of each class on other splits; or 'all' (default: 50)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random draws (default: 0)")
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="of the random draws (default: 0)")
     parser.add_argument(
         "--output", type=output_file(*FORMATS), metavar="FILE", help=f"the figure, {', '.join(FORMATS)}"
     )
@@ -77,8 +77,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Project each model, print the table, write the files."""
-    if arguments.seed < 0:
-        raise input_error("--seed", arguments.seed, "must be 0 or above")
     panels, refused = [], []
     for first, *others in _models(_read(arguments.files), _read(arguments.validation)):
         samples = arguments.samples, arguments.validation_samples

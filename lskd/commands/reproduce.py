@@ -27,6 +27,7 @@ from tqdm import tqdm
 from lskd.commands.workflow import workflow_root
 from lskd.io.argument_types import positive
 from lskd.io.errors import InputError, input_error, not_installed
+from lskd.io.locks import try_lock
 from lskd.records.gpus import visible_gpus
 
 EXAMPLE = "lskd reproduce 2A --scale mini"
@@ -63,8 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the plan, then run it with snakemake."""
-    import fcntl  # not on Windows, where the other commands work
-
     if importlib.util.find_spec("snakemake") is None:
         raise not_installed("snakemake", "workflow")
     output = (arguments.output or Path("runs") / Path(arguments.scale).stem).resolve()
@@ -81,10 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
         return status
     output.mkdir(parents=True, exist_ok=True)
     with open(output / "reproduce.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise input_error("--output", output, "is in use: another lskd reproduce is still running there") from None
+        if not try_lock(lock):
+            raise input_error("--output", output, "is in use: another lskd reproduce is still running there")
         if status := _planned([*plan, "--write"]):
             return status
         _run(options, lock.fileno(), output)

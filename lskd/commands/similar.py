@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lskd.io.argument_types import output_file, positive, table_file
+from lskd.io.argument_types import output_file, positive, table_file, whole
 from lskd.io.errors import input_error
 from lskd.io.schema import read_json
 from lskd.io.tables import Column, show, write
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--agreement", type=table_file, metavar="FILE", help="with --agree-with: also write the table, .csv or .json"
     )
     parser.add_argument("--output", type=output_file(".json"), metavar="FILE.json", help="write the sets")
-    parser.add_argument("--seed", type=int, default=1, help="of the random draws (default: 1)")
+    parser.add_argument("--seed", type=whole, default=1, help="of the random draws (default: 1)")
     wordnet = parser.add_argument_group("by wordnet")
     wordnet.add_argument("--similar", type=positive, default=4, metavar="N", help="how many are similar (default: 4)")
     wordnet.add_argument(

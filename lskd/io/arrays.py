@@ -88,7 +88,7 @@ def is_real(value: object) -> bool:
     return isinstance(value, kinds.Real)
 
 
-def validate_labels(labels: object, classes: int, argument: str = "labels") -> np.ndarray:
+def validate_labels(labels: object, classes: int) -> np.ndarray:
     """Validate labels, and return them as (N,) int64.
 
     Raises:
@@ -97,12 +97,12 @@ def validate_labels(labels: object, classes: int, argument: str = "labels") -> n
     >>> validate_labels([2, 0], 3).tolist()
     [2, 0]
     """
-    labels = as_array(argument, labels)
+    labels = as_array("labels", labels)
     if labels.ndim != 1 or (labels.dtype.kind not in "iu" and len(labels)):
-        raise ValueError(f"{argument}: {described(labels)} (must be integers in one row)")
+        raise ValueError(f"labels: {described(labels)} (must be integers in one row)")
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise ValueError(f"{argument}: {wrong} (must be between 0 and {classes - 1})")
+        raise ValueError(f"labels: {wrong} (must be between 0 and {classes - 1})")
     return labels.astype(np.int64)
 
 

@@ -6,7 +6,7 @@ import difflib
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,12 +33,13 @@ def input_error(argument: str, value: object, valid: str) -> InputError:
     return InputError(f"{argument}: {text if len(text) <= LONGEST else text[:LONGEST] + '…'} ({valid})")
 
 
-def shortened(values: Sequence[object], most: int) -> str:
+def shortened(values: Iterable[object], most: int = 5) -> str:
     """The first ``most`` values for a message, and how many more there are.
 
     >>> shortened(["a", "b", "c"], 2)
     'a, b and 1 more'
     """
+    values = list(values)
     more = f" and {len(values) - most} more" if len(values) > most else ""
     return ", ".join(map(str, values[:most])) + more
 

@@ -92,9 +92,9 @@ def _check_records(path: str | os.PathLike[str]) -> None:
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-        raise ValueError("a record is compressed, as torch.save does not do it")
+        raise ValueError("a record is compressed, which torch.save never does")
     if sum(record.file_size for record in records) > os.path.getsize(path):
-        raise ValueError("records that overlap")
+        raise ValueError("records overlap")
 
 
 def _tensors(content: object) -> Iterator[Tensor]:

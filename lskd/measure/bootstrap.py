@@ -16,9 +16,8 @@ def bootstrap_interval(
     weights: np.ndarray,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    limits: tuple[float, float] = (0.0, 1.0),
 ) -> tuple[float, float]:
-    """The basic 95 % bootstrap interval of a measure, over samples drawn with replacement.
+    """The basic 95 % bootstrap interval of a measure between 0 and 1, over samples drawn with replacement.
 
     With θ the measure of the samples and q the quantiles of θ over resamples, it is 2θ - q(.975) to 2θ - q(.025)
     (Davison & Hinkley 1997). Unlike the percentile interval, it corrects for a bias that the resamples have just as the
@@ -29,7 +28,6 @@ def bootstrap_interval(
         weights: (N,) 0 or more, the samples' own; a resample multiplies them by how often each sample was drawn.
         resamples: above 0.
         seed: seed of the draws.
-        limits: range of the measure, to which the interval is clipped.
 
     Example:
         >>> values = np.array([0.0, 1.0] * 50)
@@ -43,5 +41,5 @@ def bootstrap_interval(
     found = [measure(weights * times) for times in drawn]
     tail = (1 - CONFIDENCE) / 2
     ends = 2 * measure(weights) - np.quantile(found, [1 - tail, tail])
-    low, high = np.clip(ends, *limits).tolist()
+    low, high = np.clip(ends, 0, 1).tolist()
     return low, high

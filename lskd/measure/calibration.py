@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lskd.io.arrays import as_array, whole
-from lskd.measure.logit_blocks import Logits, checked_temperature
+from lskd.measure.logit_blocks import Logits
 from lskd.measure.predictions import below_largest, labelled_blocks
 from lskd.measure.weighted_samples import checked_samples, checked_weights, tie_groups
 
@@ -139,7 +139,6 @@ def optimal_temperature(
     logits: Logits,
     labels: np.ndarray | Sequence[int],
     weights: np.ndarray | Sequence[float] | None = None,
-    bounds: tuple[float, float] = TEMPERATURES,
 ) -> float:
     """T*, the temperature that minimises the negative log likelihood of the labels under softmax(logits / T).
 
@@ -151,14 +150,14 @@ def optimal_temperature(
         logits: (N, K) floating, or chunks that can be iterated over repeatedly.
         labels: (N,) integers, 0 to K-1.
         weights: (N,) 0 or more; all 1 when None.
-        bounds: the least and the largest temperature.
 
     Returns:
         T*, with a relative error of about 1e-9; above 1 if the model is overconfident.
 
     Raises:
-        ValueError: logits and labels that do not fit each other, or a T* beyond the bounds: if every prediction is
-            right, ever lower temperatures are better; if labels are no likelier than by chance, ever higher ones.
+        ValueError: logits and labels that do not fit each other, or a T* outside :data:`TEMPERATURES`: if every
+            prediction is right, ever lower temperatures are better; if labels are no likelier than by chance, ever
+            higher ones.
 
     Example:
         >>> logits = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
@@ -167,13 +166,14 @@ def optimal_temperature(
     """
     if isinstance(logits, Iterator):
         raise ValueError("logits: an iterator (must be an array, or chunks that can be iterated over again)")
-    high, low = (1 / checked_temperature(each) for each in bounds)
+    least, most = TEMPERATURES
+    high, low = 1 / least, 1 / most
     weights = checked_weights(weights, as_array("labels", labels).size)
-    valid = f"must be from {bounds[0]:g} to {bounds[1]:g}"
+    valid = f"must be from {least:g} to {most:g}"
     if _slope(logits, labels, weights, high)[0] <= 0:
-        raise ValueError(f"T*: below {bounds[0]:g}, the likelihood still rises as T falls ({valid})")
+        raise ValueError(f"T*: below {least:g}, the likelihood still rises as T falls ({valid})")
     if _slope(logits, labels, weights, low)[0] >= 0:
-        raise ValueError(f"T*: above {bounds[1]:g}, the higher the likelier ({valid})")
+        raise ValueError(f"T*: above {most:g}, the higher the likelier ({valid})")
     beta = min(max(1.0, low), high)
     while high - low > 1e-12 * high:
         slope, curvature = _slope(logits, labels, weights, beta)

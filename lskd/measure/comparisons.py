@@ -11,6 +11,9 @@ The pooled test is the more powerful; the own test is robust to a temperature wi
 all temperatures have the same seeds, differences within seeds are tested. The comparison of T = 1 with the mean of the
 others is planned in advance: a t-test. ``scripts/headline_false_claims.py`` measures how often each test claims a
 difference if there is none, and if there is one.
+
+The studentised range is integrated here, as scipy's takes a hundred times as long (9 ms for a p), too long for a
+simulation of a million; the tests compare it with scipy's.
 """
 
 import math
@@ -107,12 +110,12 @@ class Groups:
             return None
         return self._of_chosen(int(self.means.argmax()), int(self.means.argmin()))
 
-    def one_against_rest(self, temperature: float = 1.0) -> Comparison | None:
-        """One temperature against the mean of the others; None unless it and two others have enough seeds."""
+    def one_against_rest(self) -> Comparison | None:
+        """T = 1 against the mean of the others; None unless it and two others have enough seeds."""
         k = len(self.temperatures)
-        if k < 3 or temperature not in self.temperatures:
+        if k < 3 or 1.0 not in self.temperatures:
             return None
-        chosen = self.temperatures.index(temperature)
+        chosen = self.temperatures.index(1.0)
         weights = np.full(k, -1 / (k - 1))
         weights[chosen] = 1
         found = self.contrast(weights)

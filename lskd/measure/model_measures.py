@@ -179,7 +179,6 @@ def measure_outputs(
 
 def measure_fidelity(
     student: Representations,
-    teacher: Representations,
     logits: tuple[Iterable[np.ndarray], Iterable[np.ndarray]],
     resamples: int = 0,
     seed: int = 0,
@@ -188,8 +187,7 @@ def measure_fidelity(
 
     Args:
         student: the student, as returned by :func:`lskd.measure.fidelity.paired`.
-        teacher: the teacher, likewise.
-        logits: logits of both, in chunks of the same sizes.
+        logits: logits of the student and the teacher, in chunks of the same sizes.
         resamples: number of resamples for the interval; 0 for none.
         seed: seed of the resamples.
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lskd.io.argument_types import number
+from lskd.io.argument_types import number, whole
 from lskd.io.errors import InputError, input_error
 from lskd.measure import class_sets
 from lskd.measure.accuracy import ClassCounts
@@ -40,7 +40,7 @@ def add_options(options: argparse.ArgumentParser, temperatures: Sequence[float],
     group.add_argument("--keep-classes", nargs="+", metavar="NAME", help="keep features of these classes only")
     group.add_argument(
         "--keep-per-class",
-        type=int,
+        type=whole,
         default=keep_per_class,
         metavar="N",
         help=f"keep features of at most the first N samples of a class; 0: none (default {keep_per_class or 'all'})",
@@ -68,8 +68,6 @@ def check_options(arguments: argparse.Namespace) -> None:
         InputError: an option is not valid, or there is more than one process.
     """
     check_one_process()
-    if arguments.keep_per_class is not None and arguments.keep_per_class < 0:
-        raise input_error("--keep-per-class", arguments.keep_per_class, "must be a whole number, 0 or more")
     try:
         EntropySums(arguments.temperatures)
     except ValueError:

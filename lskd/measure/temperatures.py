@@ -2,28 +2,25 @@
 
 import argparse
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from lskd.io.argument_types import number
 from lskd.io.errors import InputError, input_error
 from lskd.io.schema import Positive, convert, read_json
 
 SUFFIXES = (".csv", ".json")
 
 
-def temperatures(text: str, number: Callable[[str], float] = float) -> list[float]:
-    """Parse a temperature, or a file of ``lskd match-temperature --output`` with one in each row; for argparse.
-
-    ``number`` parses a single temperature.
-    """
+def temperatures(text: str) -> list[float]:
+    """Parse a temperature, or a file of ``lskd match-temperature --output`` with one in each row; for argparse."""
     if not text.endswith(SUFFIXES):
         try:
-            return [number(text)]
-        except (ValueError, argparse.ArgumentTypeError) as error:
+            return [number(0, above=True)(text)]
+        except argparse.ArgumentTypeError as error:
             valid = "must be a finite number above 0, or a .csv or .json file of `lskd match-temperature --output`"
             raise argparse.ArgumentTypeError(f"{text} ({valid})") from error
     try:

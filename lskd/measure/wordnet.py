@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lskd.io.errors import InputError, input_error
+from lskd.io.errors import InputError, input_error, not_installed
 
 DATA = Path(__file__).parents[1] / "data"
 WNID = re.compile(r"n[0-9]{8}")
@@ -173,7 +173,7 @@ def _nltk_reader(directory: str | Path | None) -> Generator[Any]:
         import nltk
         from nltk.corpus.reader.wordnet import WordNetCorpusReader
     except ImportError:
-        raise input_error("WordNet", "nltk is not installed", "install it with `pip install nltk`") from None
+        raise not_installed("nltk", "report") from None
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about missing languages and wnids
         if directory is None:

@@ -44,7 +44,7 @@ class _Smoothing(msgspec.Struct):
 
 class _Teacher(msgspec.Struct):
     model: Text | None = None
-    label_smoothing: _Smoothing | Number | None = None
+    label_smoothing: _Smoothing | None = None
 
 
 class _Host(msgspec.Struct):

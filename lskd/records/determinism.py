@@ -68,20 +68,20 @@ def nondeterminism(
     causes: list[str] = []
     if not on.deterministic_algorithms:
         causes.append(
-            "Kernels of the backward pass (of embeddings, indexing, interpolation, pooling, attention) may add in an "
-            "order that changes: torch.use_deterministic_algorithms is off."
+            "Kernels of the backward pass (of embeddings, indexing, interpolation, pooling, attention) may sum in an "
+            "order that varies: torch.use_deterministic_algorithms is off."
         )
         if not on.cudnn_deterministic:
-            causes.append("cuDNN may take algorithms that add in an order that changes: its deterministic mode is off.")
+            causes.append("cuDNN may choose algorithms whose order of summation varies: its deterministic mode is off.")
     if on.cudnn_benchmark:
-        causes.append("cuDNN takes the algorithm that it measures to be fastest, in each run anew: benchmark is on.")
+        causes.append("cuDNN times its algorithms anew in each run and takes the fastest: benchmark is on.")
     if on.cublas_workspace not in REPEATABLE_WORKSPACES:
         causes.append(
-            "cuBLAS may sum otherwise where several streams run: CUBLAS_WORKSPACE_CONFIG is neither "
+            "cuBLAS may sum in another order when several streams run: CUBLAS_WORKSPACE_CONFIG is neither "
             f"{' nor '.join(REPEATABLE_WORKSPACES)}."
         )
     if compiled and not on.compile_disabled:
-        causes.append("torch.compile takes the kernels that it measures to be fastest, in each new cache of it anew.")
+        causes.append("torch.compile times its kernels whenever its cache is empty and takes the fastest.")
     if processes > 1:
         causes.append(f"NCCL chooses the order in which the gradients of {processes} processes are summed.")
     return causes

@@ -46,7 +46,7 @@ class _Teacher(msgspec.Struct):
     fingerprint: Text | None = None
     paths: list[Text] | None = None
     valid: dict[str, Any] | None = None
-    label_smoothing: _Smoothing | Number | None = None
+    label_smoothing: _Smoothing | None = None
 
 
 class _Validation(msgspec.Struct):

@@ -84,7 +84,7 @@ class _Smoothing(msgspec.Struct):
 
 class _Teacher(msgspec.Struct):
     model: str | None = None
-    label_smoothing: _Smoothing | Finite | None = None
+    label_smoothing: _Smoothing | None = None
 
 
 class _Configuration(msgspec.Struct):

@@ -25,6 +25,7 @@ from lskd.io.tensor_files import mapped_tensors
 from lskd_fairseq.cache.manifest import MANIFEST, PROJECTION, File, damage, read_manifest
 
 Array = NDArray[Any]
+ARGUMENT = "--teacher-cache"
 
 
 class Shards:
@@ -32,7 +33,6 @@ class Shards:
 
     Args:
         directory: the cache's directory.
-        argument: its name in error messages.
 
     Attributes:
         manifest: its contents.
@@ -42,14 +42,14 @@ class Shards:
         InputError: not a cache, not finished, or a file has changed; the message names it.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], argument: str = "--teacher-cache") -> None:
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
-        self.manifest = read_manifest(self.directory, argument)
+        self.manifest = read_manifest(self.directory, ARGUMENT)
         if not self.manifest.finished:
-            raise input_error(argument, directory, "must be finished; the command that makes it resumes")
+            raise input_error(ARGUMENT, directory, "must be finished; the command that makes it resumes")
         if found := damage(self.directory, self.manifest.files):
             path = self.directory / self.manifest.files[found[0]].name
-            raise input_error(argument, path, f"{found[1]}; the command that made the cache makes it again")
+            raise input_error(ARGUMENT, path, f"{found[1]}; the command that made the cache makes it again")
         shards = [file for file in self.manifest.files if file.split is not None]
         tensors = [self._shard(file) for file in shards]
         self.projection = self._projection()

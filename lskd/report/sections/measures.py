@@ -150,7 +150,7 @@ def _fidelity(
                 notes[f"No fidelity on {split}: {error}."] = None
                 return None
             if theirs.weight is not None:
-                return measure_fidelity(own, theirs, ([own.logits()], [theirs.logits()]))
+                return measure_fidelity(own, ([own.logits()], [theirs.logits()]))
     return None
 
 

@@ -47,7 +47,7 @@ def runs_section(title: str, runs: Sequence[Run], introduction: str = "") -> Run
         ]
         for run in runs
     ]
-    heads = ["run", "data", "model", "learnt from", "α of these", "T", "seed", "result", "training, minutes"]
+    heads = ["run", "data", "model", "learnt from", "α of the targets", "T", "seed", "result", "training, minutes"]
     table = Table("The runs of this page", [heads], rows)
     return RunsSection(title=title, introduction=introduction, table=table, runs=list(map(_details, runs)))
 
@@ -98,7 +98,7 @@ def _details(run: Run) -> RunDetails:
 def _not_repeatable(causes: list[str] | None) -> str:
     if causes is None:
         return "not recorded"
-    return " ".join(map(str, causes)) or "nothing, on this processor with as many threads"
+    return " ".join(map(str, causes)) or "nothing, on the same processor with the same number of threads"
 
 
 def _plain(value: object) -> str:

@@ -95,7 +95,7 @@ def test_a_student_stands_beside_its_teacher(write, rows_of, capsys):
     assert (of_student["label_smoothing"], of_student["temperature"]) == (None, 3.0)
     assert (of_teacher["label_smoothing"], of_teacher["agreement_percent"]) == (0.1, None)
     printed = capsys.readouterr()
-    table = printed.out.partition("Fidelity: the same top-1 class as the teacher")[2].partition("Neural collapse")[0]
+    table = printed.out.partition("Fidelity: share of samples with the teacher")[2].partition("Neural collapse")[0]
     assert str(student) in table
     assert str(teacher) not in table  # it has no fidelity to itself
     assert not printed.err
@@ -148,8 +148,8 @@ def test_intervals_hold_their_measure_and_fit_a_csv(write, tmp_path, capsys):
         ("{student} --teacher {unknown}", "teacher: no data fingerprint in its provenance"),
         ("{student} --teacher {no-layer}", "must hold the last layer, for fidelity"),
         ("{student} --resamples 5", "--resamples: 5 (must be 0, for no intervals, or from 100 to 100000)"),
-        ("{student} --seed -1", "--seed: -1 (must be 0 or above)"),
-        ("{student} --temperatures 0", "--temperatures: 0.0 (must be a finite number above 0)"),
+        ("{student} --seed -1", "--seed: -1 (must be a whole number, 0 or more)"),
+        ("{student} --temperatures 0", "--temperatures: 0 (must be a finite number above 0, or a .csv"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(words, message, write, capsys):

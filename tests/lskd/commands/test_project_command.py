@@ -205,7 +205,7 @@ def test_what_cannot_be_projected_is_one_line_that_names_the_file_and_nothing_is
         ([train, "--validation", other], NAMES, f"--validation: {other} (must be of a checkpoint that a FILE is of"),
         ([train, "--validation", valid, valid], NAMES, f"FILE: {valid} (must be the only one of split valid"),
         ([tmp_path / "none"], NAMES, f"representations: {tmp_path / 'none'} (must be a file"),
-        ([train, "--seed", "-1"], NAMES, "--seed: -1 (must be 0 or above)"),
+        ([train, "--seed", "-1"], NAMES, "--seed: -1 (must be a whole number, 0 or more)"),
     ]:
         assert refused(lskd_project(*files, "--classes", *classes, *words)).startswith(message)
     assert output.read_text() == "old"

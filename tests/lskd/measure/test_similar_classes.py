@@ -258,7 +258,7 @@ def test_a_hierarchy_is_found_by_wnids_and_by_names_alike(imagenet):
 @pytest.mark.parametrize("classes", [["Sandal", "Sneaker", "Bag"], ["golden retriever", "Bag"]])
 def test_a_missing_nltk_is_told_in_one_line(monkeypatch, classes):
     monkeypatch.setitem(sys.modules, "nltk", None)
-    with pytest.raises(InputError, match=r"^WordNet: nltk is not installed \(install it with `pip install nltk`\)$"):
+    with pytest.raises(InputError, match=r"^nltk is not installed \(in a checkout of lskd: pip install '.\[report\]'"):
         find_hierarchy(classes)
 
 

@@ -321,7 +321,7 @@ def test_a_student_is_told_by_its_teacher_s_smoothing_and_any_other_model_by_its
 
 def test_a_record_says_what_may_come_out_otherwise_and_an_older_one_does_not(tmp_path):
     assert make_record().nondeterminism is None
-    for causes in ([], ["cuDNN may take algorithms that add in an order that changes."]):
+    for causes in ([], ["cuDNN may choose algorithms whose order of summation varies."]):
         write_run(make_record(nondeterminism=causes), tmp_path)
         assert content_of(tmp_path)["nondeterminism"] == causes
         assert read_run(tmp_path).nondeterminism == causes
