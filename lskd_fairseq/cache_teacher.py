@@ -44,7 +44,7 @@ from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.task import estimate_smoothing
 from lskd_fairseq.teacher_checks import dictionary_fingerprint
-from lskd_fairseq.translate import checked_limits
+from lskd_fairseq.translate import validate_limits
 
 TOPK, TEMPERATURES = 64, (1.0, 2.0, 3.0, 64.0)  # the temperatures are the paper's
 LOCK = "cache.lock"
@@ -60,7 +60,7 @@ def main(arguments: argparse.Namespace) -> None:
     model.eval().requires_grad_(False)
     splits = arguments.split + load_splits(task, arguments)
     for split in splits:
-        checked_limits([model], task, split)
+        validate_limits([model], task, split)
     pad = task.target_dictionary.pad()
     layer = representations.check_decoder(model, task.dataset(splits[0]), pad, arguments.path)
     wanted = planned(arguments, splits, topk, temperatures, task, layer)

@@ -44,7 +44,7 @@ from lskd_fairseq.distilled_data import SPLIT, decoder, described, read_raw, wri
 from lskd_fairseq.run_record import data_fingerprint
 from lskd_fairseq.score import load_ensemble
 from lskd_fairseq.splits import load_split
-from lskd_fairseq.translate import Search, checked_limits, hypotheses
+from lskd_fairseq.translate import Search, hypotheses, validate_limits
 
 PART = 1024  # sentences of a part, which are translated together whatever the number of processes
 PLAN = "plan.json"
@@ -59,7 +59,7 @@ def main(arguments: argparse.Namespace) -> None:
     check_writable("--dest", arguments.dest)
     models, task = load_ensemble("--path", arguments.path, arguments.data)
     load_split(task, arguments.data, SPLIT, combine=True, argument="--data")
-    checked_limits(models, task, SPLIT)
+    validate_limits(models, task, SPLIT)
     plan = planned(arguments, task)
     if is_finished(arguments.dest, plan):
         print(f"{arguments.dest} is ready")

@@ -50,7 +50,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from lskd.io.errors import InputError
-from lskd.records import nonfinite_batch as nan_batch
+from lskd.records import nonfinite_batch
 from lskd_fairseq import fairseq_options, options, resuming, run_record, supported, training_checks
 from lskd_fairseq.batch import Batch
 from lskd_fairseq.criterion import LabelSmoothedKDCriterion
@@ -189,9 +189,9 @@ def failed_batch(trainer: RecordedTrainer, criterion: LabelSmoothedKDCriterion, 
         loss, tensors = criterion.examine(trainer.get_model(), sample)
         if not math.isfinite(loss):
             ids = sample["id"].tolist()
-            return nan_batch.keep_batch(trainer.cfg.checkpoint.save_dir, ids, loss, settings, tensors)
+            return nonfinite_batch.keep_batch(trainer.cfg.checkpoint.save_dir, ids, loss, settings, tensors)
         numbers += sample["id"].tolist()
-    shown = ", ".join(map(str, numbers[: nan_batch.SHOWN]))
+    shown = ", ".join(map(str, numbers[: nonfinite_batch.SHOWN]))
     return f"{problem}; the loss of this process's batch, sentences {shown} …, is finite"
 
 

@@ -14,7 +14,7 @@ ROUNDING = 1e-9  # of a score
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SystemComparison:
     """A system's score compared with another's on the same sentences.
 
     Attributes:
@@ -35,7 +35,7 @@ class Comparison:
 
 def paired_randomisation(
     hypotheses: Sequence[str], other: Sequence[str], references: Sequence[str], trials: int = TRIALS
-) -> dict[str, Comparison]:
+) -> dict[str, SystemComparison]:
     """Compare two systems by approximate randomisation (Riezler & Maxwell 2005) with sacreBLEU's scores.
 
     Each trial swaps the two translations of a sentence with probability 1/2; p is the share of trials whose difference
@@ -63,7 +63,7 @@ def paired_randomisation(
     return {name: _compare(metric, hypotheses, other, trials) for name, metric in metrics.items()}
 
 
-def _compare(metric: Metric, hypotheses: Sequence[str], other: Sequence[str], trials: int) -> Comparison:
+def _compare(metric: Metric, hypotheses: Sequence[str], other: Sequence[str], trials: int) -> SystemComparison:
     """The test with one metric, whose score is a function of counts that add up over sentences."""
     ours, theirs = (
         np.array(metric._extract_corpus_statistics(each, None), dtype=np.float64) for each in (hypotheses, other)
@@ -81,4 +81,4 @@ def _compare(metric: Metric, hypotheses: Sequence[str], other: Sequence[str], tr
         moved = swapped @ (theirs - ours)
         differences = [score(total + each) - score(total_other - each) for each in moved]
         as_large += int((np.abs(differences) >= least).sum())
-    return Comparison(score_ours, score_theirs, (as_large + 1) / (trials + 1))
+    return SystemComparison(score_ours, score_theirs, (as_large + 1) / (trials + 1))

@@ -36,7 +36,7 @@ from lskd_fairseq.decoder_output import output_features, output_projection
 from lskd_fairseq.run_record import data_fingerprint
 from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split
-from lskd_fairseq.translate import checked_limits
+from lskd_fairseq.translate import validate_limits
 
 WINDOW = 1024  # consecutive sentences that are batched by length, and whose features are in memory together
 
@@ -148,7 +148,7 @@ def main(arguments: argparse.Namespace) -> None:
     dictionary = task.target_dictionary
     for split in arguments.split:
         load_split(task, arguments.data, split)
-        checked_limits([model], task, split)
+        validate_limits([model], task, split)
     layer = check_decoder(model, task.dataset(arguments.split[0]), dictionary.pad(), path)
     chosen = {split: kept_classes(arguments, dictionary.symbols, task.dataset(split)) for split in arguments.split}
     origin = origin_of(path, arguments, task)

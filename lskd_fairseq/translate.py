@@ -44,7 +44,7 @@ def translate(
     Raises:
         InputError: sentences would be left out, for example because they are longer than the model's maximum.
     """
-    checked_limits(models, task, split)
+    validate_limits(models, task, split)
     for model in models:
         model.eval()
     sentences = range(len(task.dataset(split)))
@@ -103,7 +103,7 @@ def every_batch(
         InputError: sentences are longer than the model's maximum.
     """
     dataset = task.dataset(split)
-    limits = checked_limits(models, task, split)
+    limits = validate_limits(models, task, split)
     longest = max((max(dataset.size(index)) for index in range(len(dataset))), default=1)
     iterator: Any = task.get_batch_iterator(
         dataset=dataset,
@@ -115,7 +115,7 @@ def every_batch(
     return iterator.next_epoch_itr(shuffle=False)
 
 
-def checked_limits(models: Sequence[BaseFairseqModel], task: TranslationTask, split: str) -> tuple[int, int]:
+def validate_limits(models: Sequence[BaseFairseqModel], task: TranslationTask, split: str) -> tuple[int, int]:
     """The most source and target tokens that the models take, after checking that every sentence of a split fits.
 
     Raises:

@@ -31,7 +31,7 @@ from definitions import PLAIN, trained_as
 from planned_tests import read_rows
 from tqdm import tqdm
 
-from lskd.commands.file_logits import Logits
+from lskd.commands.file_logits import FileLogits
 from lskd.io.errors import input_error, run_command, shortened
 from lskd.io.files import check_writable
 from lskd.io.tables import write
@@ -251,7 +251,7 @@ def measures_of(run: Run, place: Path) -> dict[str, str]:
     """Collapse, calibration, and the distance of targets to similar classes in units of that to the others."""
     model = read_representations(file_of(run))
     sets = read_sets(sets_of(run, place) or "", model.class_names)
-    collapse, outputs = neural_collapse(model), measure_outputs(model, Logits(run.name, model), [1.0], 0)
+    collapse, outputs = neural_collapse(model), measure_outputs(model, FileLogits(run.name, model), [1.0], 0)
     values = {"nc1": collapse.nc1, "nc1_ratio": collapse.nc1_ratio, "nc2_angles": collapse.nc2_angles}
     values |= {
         "nc3": collapse.nc3,

@@ -119,7 +119,7 @@ def read_yaml(path: Path, argument: str) -> dict[str, Any]:
     return content
 
 
-def checked(content: dict[str, Any], kind: type[T], argument: str, where: object) -> T:
+def validated(content: dict[str, Any], kind: type[T], argument: str, where: object) -> T:
     """Convert settings to a class whose fields are all that they may have.
 
     Raises:
@@ -145,7 +145,7 @@ def read_experiments(directory: Path = EXPERIMENTS) -> dict[str, Experiment]:
         kind, _, name = path.stem.partition("-")
         name = path.stem if kind == "study" else name
         content = read_yaml(path, "experiment") | {"id": name, "kind": kind}
-        experiments[name] = checked(content, Experiment, "experiment", path)
+        experiments[name] = validated(content, Experiment, "experiment", path)
         if experiments[name].shows not in SHOWS:
             raise input_error(f"experiment {path}: shows", content["shows"], f"must be one of {', '.join(SHOWS)}")
         _check_study(experiments[name], path)

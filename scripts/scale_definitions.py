@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import msgspec
-from definitions import PLAIN, ROOT, Experiment, Positive, Value, Whole, checked, read_yaml
+from definitions import PLAIN, ROOT, Experiment, Positive, Value, Whole, read_yaml, validated
 from msgspec import field
 
 from lskd.io.errors import input_error
@@ -146,7 +146,7 @@ def read_scale(name: str) -> Scale:
     """
     path = _path_of(name)
     content = _with_base(read_yaml(path, "--scale"), path)
-    scale = checked(content | {"name": path.stem}, Scale, "--scale", path)
+    scale = validated(content | {"name": path.stem}, Scale, "--scale", path)
     for data, settings in scale.data.items():
         _check_data(settings, f"{path}: {data}")
     return scale
@@ -210,7 +210,7 @@ def _check_data(settings: dict[str, Any], where: str) -> None:
     kinds = {"images": _Images, "translation": _Translation}
     if settings.get("kind") not in kinds:
         raise input_error("--scale", where, "must have a kind: images or translation")
-    known = checked(settings, kinds[settings["kind"]], "--scale", where)
+    known = validated(settings, kinds[settings["kind"]], "--scale", where)
     _check_variants(known.variants, list(settings.get("recipes", {})), where)
     if isinstance(known, _Images):
         roles = {f"models: {name}": known.student | model for name, model in known.models.items()}
@@ -219,7 +219,7 @@ def _check_data(settings: dict[str, Any], where: str) -> None:
     else:
         convert(known.train, _TranslationTraining, f"--scale {where}: train")
         for name, recipe in known.recipes.items():
-            checked(recipe, _Recipe, "--scale", f"{where}: recipes: {name}")
+            validated(recipe, _Recipe, "--scale", f"{where}: recipes: {name}")
 
 
 def check_fits(experiments: Sequence[Experiment], scale: Scale) -> None:

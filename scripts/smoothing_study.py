@@ -23,7 +23,7 @@ from lskd.io.argument_types import positive, table_file
 from lskd.io.errors import input_error, run_command
 from lskd.io.tables import Column, show, write
 from lskd.measure.smoothing_estimate import SmoothingEstimate, estimate_label_smoothing, output_shape
-from lskd.measure.smoothness import checked_temperature
+from lskd.measure.smoothness import validate_temperature
 
 COLUMNS = [
     Column("models", "family"),
@@ -103,7 +103,7 @@ def evaluated(dest: Path, half: str, temperature: float) -> Iterator[dict[str, A
             continue
         with np.load(file) as snapshots:
             for stage, logits in snapshots.items():
-                logits = logits.astype(float) / checked_temperature(temperature)
+                logits = logits.astype(float) / validate_temperature(temperature)
                 estimate, shape = estimate_label_smoothing(logits), output_shape(logits)
                 found = {"floor": shape.floor, "ceiling": shape.ceiling, "irregularity": shape.irregularity}
                 found |= {name: getattr(estimate, name) for name in ("verdict", "alpha", "low", "high")}

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from lskd.commands.effect_tables import as_values, smoothing_rows
-from lskd.commands.file_logits import Logits
+from lskd.commands.file_logits import FileLogits
 from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, holm
 from lskd.measure.recorded_smoothing import Smoothing
 from lskd.measure.representations import Representations
@@ -44,7 +44,7 @@ def smoothing_part(smoothing: Smoothing) -> Advice:
 def outputs_part(
     teacher: Representations,
     thinned: Representations,
-    logits: Logits | None,
+    logits: FileLogits | None,
     temperatures: Sequence[float],
     reason: str,
 ) -> Advice:

@@ -15,7 +15,7 @@ from lskd.commands.advice import Advice, measured_part, outputs_part, runs_part,
 from lskd.commands.advice_conclusion import conclusion
 from lskd.commands.advice_in_words import in_words
 from lskd.commands.advice_next import next_part
-from lskd.commands.file_logits import Logits, check_different
+from lskd.commands.file_logits import FileLogits, check_different
 from lskd.io.errors import InputError, error_context, input_error
 from lskd.io.files import json_text
 from lskd.measure.class_sets import read_origin
@@ -125,7 +125,7 @@ def advise(
     thinned = teacher.thinned(SAMPLES)
     logits, reason = None, ""
     try:
-        logits = Logits(str(path), thinned)
+        logits = FileLogits(str(path), thinned)
     except InputError as error:  # no last layer or no features: there is advice without outputs
         reason = str(error)
     with error_context(str(path)):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lskd.commands.file_logits import Logits, check_different, entropy_sums
+from lskd.commands.file_logits import FileLogits, check_different, entropy_sums
 from lskd.io.argument_types import output_file, positive, table_file
 from lskd.io.errors import InputError, error_context, input_error, warn
 from lskd.io.tables import Column, show, write
@@ -139,7 +139,7 @@ def _mean_outputs(
     for temperature in temperatures:
         try:
             means[temperature] = mean_soft_outputs(
-                Logits(path, representations), representations.labels, labels, temperature
+                FileLogits(path, representations), representations.labels, labels, temperature
             )
         except InputError:
             raise

@@ -10,7 +10,7 @@ from lskd.measure.representations import Representations
 from lskd.measure.smoothness import EntropySums
 
 
-class Logits:
+class FileLogits:
     """The logits of a file's kept samples in chunks, which can be iterated over several times, with a progress bar.
 
     Args:
@@ -55,7 +55,7 @@ def entropy_sums(path: str, representations: Representations, temperatures: Sequ
         raise input_error("FILE", path, f"must hold all features, or the entropy at each T; it has it at {known}")
     sums = EntropySums(temperatures)
     with error_context(path):
-        sums.update(Logits(path, representations))
+        sums.update(FileLogits(path, representations))
     return sums
 
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from lskd.commands.file_logits import Logits, check_different, entropy_sums
+from lskd.commands.file_logits import FileLogits, check_different, entropy_sums
 from lskd.io.argument_types import number, table_file
 from lskd.io.errors import error_context, input_error
 from lskd.io.tables import Column, show, write
@@ -47,13 +47,13 @@ def run(arguments: argparse.Namespace) -> None:
     check_different("--temperature", arguments.temperature)
     reference, other = read_representations(arguments.reference), read_representations(arguments.other)
     _check(arguments, reference, other)
-    logits = Logits(arguments.other, other)
+    logits = FileLogits(arguments.other, other)
     if _all_samples(reference, other):
         sums = entropy_sums(arguments.reference, reference, arguments.temperature)
     else:
         sums = EntropySums(arguments.temperature)
         with error_context(arguments.reference):
-            sums.update(Logits(arguments.reference, reference))
+            sums.update(FileLogits(arguments.reference, reference))
     rows = []
     for temperature, target in zip(arguments.temperature, sums.mean().tolist(), strict=True):
         with error_context(arguments.other):

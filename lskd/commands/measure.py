@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lskd.commands.file_logits import Logits, check_different
+from lskd.commands.file_logits import FileLogits, check_different
 from lskd.io.argument_types import table_file, whole
 from lskd.io.errors import error_context, input_error, warn
 from lskd.io.tables import Column, show, write
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
                 reason = "the last layer" if each.weight is None else "features: none were kept"
                 notes.append(f"{path}: measures of outputs are left out, as they need {reason}.")
             else:
-                found = measure_outputs(each, Logits(path, each), temperatures, arguments.resamples, arguments.seed)
+                found = measure_outputs(each, FileLogits(path, each), temperatures, arguments.resamples, arguments.seed)
                 row |= _outputs(found)
                 notes += _notes(path, found)
             if pair:
@@ -189,7 +189,7 @@ def _fidelity(
     for each in pair:
         if each.weight is None:
             raise input_error("FILE", each.path, "must hold the last layer, for fidelity")
-    logits = Logits(path, pair[0]), Logits(str(arguments.teacher), pair[1])
+    logits = FileLogits(path, pair[0]), FileLogits(str(arguments.teacher), pair[1])
     found = measure_fidelity(pair[0], logits, arguments.resamples, arguments.seed)
     wrong = found.agreement_where_wrong
     return {

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lskd.io.arrays import whole
-from lskd.measure.weighted_samples import checked_weights
+from lskd.measure.weighted_samples import validate_weights
 
 RESAMPLES = 500
 CONFIDENCE = 0.95
@@ -35,7 +35,7 @@ def bootstrap_interval(
         >>> 0.38 < low < 0.42 and 0.58 < high < 0.62
         True
     """
-    weights = checked_weights(weights, len(weights))
+    weights = validate_weights(weights, len(weights))
     n, generator = len(weights), np.random.default_rng(seed)
     drawn = (np.bincount(generator.integers(0, n, n), minlength=n) for _ in range(whole("resamples", resamples, 1)))
     found = [measure(weights * times) for times in drawn]

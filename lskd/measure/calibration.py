@@ -24,7 +24,7 @@ import numpy as np
 from lskd.io.arrays import as_array, whole
 from lskd.measure.logit_blocks import Logits
 from lskd.measure.predictions import below_largest, labelled_blocks
-from lskd.measure.weighted_samples import checked_samples, checked_weights, tie_groups
+from lskd.measure.weighted_samples import tie_groups, validate_samples, validate_weights
 
 BINS = 15
 TEMPERATURES = (1e-2, 1e2)  # the range in which T* is searched
@@ -77,7 +77,7 @@ def confidence_bins(
     Raises:
         ValueError: no samples, arrays of different lengths, or numbers out of range.
     """
-    confidence, correct, weights = checked_samples(confidence, correct, weights)
+    confidence, correct, weights = validate_samples(confidence, correct, weights)
     if confidence.min() < 0 or confidence.max() > 1:
         wrong = confidence.min() if confidence.min() < 0 else confidence.max()
         raise ValueError(f"confidence: {wrong:g} (must be between 0 and 1)")
@@ -168,7 +168,7 @@ def optimal_temperature(
         raise ValueError("logits: an iterator (must be an array, or chunks that can be iterated over again)")
     least, most = TEMPERATURES
     high, low = 1 / least, 1 / most
-    weights = checked_weights(weights, as_array("labels", labels).size)
+    weights = validate_weights(weights, as_array("labels", labels).size)
     valid = f"must be from {least:g} to {most:g}"
     if _slope(logits, labels, weights, high)[0] <= 0:
         raise ValueError(f"T*: below {least:g}, the likelihood still rises as T falls ({valid})")

@@ -20,7 +20,7 @@ from lskd.io.arrays import as_array
 from lskd.measure.logit_blocks import Logits, blocks
 from lskd.measure.predictions import below_largest
 from lskd.measure.representations import Representations
-from lskd.measure.weighted_samples import checked_weights
+from lskd.measure.weighted_samples import validate_weights
 from lskd.records.runs import look_up
 
 
@@ -86,7 +86,7 @@ def fidelity(
     if labels.shape != (samples := sum(map(len, kl)),) or labels.dtype.kind not in "iu":
         raise ValueError(f"labels: shape {labels.shape} (must be {samples} integers, one for each row of logits)")
     wrong = np.concatenate(predicted) != labels
-    return Fidelity(np.concatenate(agrees), wrong, np.concatenate(kl), checked_weights(weights, samples))
+    return Fidelity(np.concatenate(agrees), wrong, np.concatenate(kl), validate_weights(weights, samples))
 
 
 def _same_blocks(student: Logits, teacher: Logits) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lskd.measure.logit_blocks import Logits, blocks, checked_temperature
+from lskd.measure.logit_blocks import Logits, blocks, validate_temperature
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def gradient_sizes(logits: Logits, temperatures: Sequence[float]) -> dict[float,
         >>> round(sizes[4.0].start, 3), round(sizes[4.0].end, 3)
         (1.538, 7.823)
     """
-    every = [1.0, *(checked_temperature(each) for each in temperatures)]
+    every = [1.0, *(validate_temperature(each) for each in temperatures)]
     squares, samples = np.zeros((len(every), 2)), 0
     for block in blocks(logits):
         if block.shape[1] < 2:

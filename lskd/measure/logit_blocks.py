@@ -39,7 +39,7 @@ def blocks(logits: Logits) -> Iterator[np.ndarray]:
         first += len(chunk)
 
 
-def checked_temperature(temperature: float) -> float:
+def validate_temperature(temperature: float) -> float:
     """Validate a temperature and return it as a float.
 
     Raises:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lskd.io.arrays import as_array, described, validate_labels
-from lskd.measure.logit_blocks import Logits, blocks, checked_temperature
+from lskd.measure.logit_blocks import Logits, blocks, validate_temperature
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Predictions:
         Raises:
             ValueError: logits that are not finite, labels that do not fit them, or a temperature that is not valid.
         """
-        divisors = [checked_temperature(each) for each in temperatures]
+        divisors = [validate_temperature(each) for each in temperatures]
         parts = [_predictions(*part, divisors) for part in labelled_blocks(logits, labels)]
         return cls(*(np.concatenate(each, -1) for each in zip(*parts, strict=True)))
 

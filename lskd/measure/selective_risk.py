@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lskd.measure.weighted_samples import checked_samples, tie_groups
+from lskd.measure.weighted_samples import tie_groups, validate_samples
 
 
 def area_under_risk_coverage(
@@ -36,7 +36,7 @@ def area_under_risk_coverage(
         >>> area_under_risk_coverage([0.9, 0.8], [True, False]), area_under_risk_coverage([0.8, 0.9], [True, False])
         (0.25, 0.75)
     """
-    confidence, correct, weights = checked_samples(confidence, correct, weights)
+    confidence, correct, weights = validate_samples(confidence, correct, weights)
     _, tied, total = tie_groups(confidence, weights)
     wrong = np.bincount(tied, weights * ~correct, len(total))
     risk = np.divide(wrong, total, out=np.zeros(len(total)), where=total > 0)[tied]  # the mean error of tied samples

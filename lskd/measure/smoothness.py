@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lskd.io.arrays import as_array, class_list, is_real, numbers, validate_labels, whole
-from lskd.measure.logit_blocks import Logits, blocks, checked_temperature
+from lskd.measure.logit_blocks import Logits, blocks, validate_temperature
 
 TEMPERATURES = (1e-2, 1e4)  # the range in which a temperature is searched
 LEAST = -800  # logarithms below this are clipped: their exponential is 0
@@ -44,7 +44,7 @@ class EntropySums:
     def __init__(self, temperatures: Sequence[float] | np.ndarray) -> None:
         if is_real(temperatures):
             raise ValueError(f"temperatures: {temperatures} (must be several, or a list of one)")
-        self.temperatures = np.array([checked_temperature(each) for each in temperatures], np.float64)
+        self.temperatures = np.array([validate_temperature(each) for each in temperatures], np.float64)
         if len(set(temperatures)) < len(temperatures):
             raise ValueError(f"temperatures: {list(temperatures)} (must be all different)")
         self.n = 0
@@ -131,7 +131,7 @@ def entropy(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         >>> entropy(np.zeros((1, 4))).round(4).tolist()  # ln 4
         [1.3863]
     """
-    temperature = checked_temperature(temperature)
+    temperature = validate_temperature(temperature)
     return np.concatenate([np.empty(0), *(_entropy(block, temperature)[0] for block in blocks(logits))])
 
 
@@ -162,7 +162,7 @@ def match_temperature(logits: Logits, target: float, bounds: tuple[float, float]
         raise ValueError(f"target: {target!r} (must be a number)")
     if isinstance(logits, Iterator):
         raise ValueError("logits: an iterator (must be an array, or chunks that can be iterated over again)")
-    low, high = (math.log(checked_temperature(each)) for each in bounds)
+    low, high = (math.log(validate_temperature(each)) for each in bounds)
     (least, _), (largest, slope) = _mean_entropy(logits, bounds[0]), _mean_entropy(logits, bounds[1])
     if least == largest and slope == 0:
         raise ValueError("logits: all equal in each row (their entropy must depend on the temperature)")
@@ -202,7 +202,7 @@ def mean_soft_outputs(
     Raises:
         ValueError: logits that do not fit the labels, or a class without samples.
     """
-    temperature = checked_temperature(temperature)
+    temperature = validate_temperature(temperature)
     labels, start = as_array("labels", labels), 0
     sums: np.ndarray | None = None
     for block in blocks(logits):

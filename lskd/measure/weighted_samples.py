@@ -7,7 +7,7 @@ import numpy as np
 from lskd.io.arrays import as_array, described, numbers
 
 
-def checked_weights(weights: np.ndarray | Sequence[float] | None, samples: int) -> np.ndarray:
+def validate_weights(weights: np.ndarray | Sequence[float] | None, samples: int) -> np.ndarray:
     """Validate weights and return them as (N,) float64 divided by the largest, as only ratios matter; ones when None.
 
     Raises:
@@ -42,7 +42,7 @@ def sample_weights(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return (counts / np.maximum(kept, 1))[labels]
 
 
-def checked_samples(
+def validate_samples(
     scores: np.ndarray | Sequence[float],
     correct: np.ndarray | Sequence[bool],
     weights: np.ndarray | Sequence[float] | None,
@@ -57,7 +57,7 @@ def checked_samples(
         raise ValueError("confidence: no samples (must be at least one)")
     if correct.shape != scores.shape or correct.dtype != bool:
         raise ValueError(f"correct: {described(correct)} (must be bool, of shape {scores.shape})")
-    return scores, correct, checked_weights(weights, len(scores))
+    return scores, correct, validate_weights(weights, len(scores))
 
 
 def tie_groups(scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -621,7 +621,7 @@ def test_what_is_no_teacher_is_refused_in_one_line(refused, teacher, tmp_path):
     assert refused("advise", tmp_path).endswith(f"TEACHER: {tmp_path} {valid}")
     file = teacher("a")
     assert "--sets: sets.json (must be with RUNS" in refused("advise", file, "--sets", "sets.json")
-    assert "--temperatures: 0 (must be a finite number above 0, or a .csv" in refused("advise", file, "--temperatures", 0)
+    assert "--temperatures: 0 (must be a finite number above 0, or " in refused("advise", file, "--temperatures", 0)
     assert "runs: nothing (must be a directory" in refused("advise", file, "nothing")
     said = refused("advise", file, tmp_path, "--sets", "nothere.json")
     assert "--sets: nothere.json (must be a file, as `lskd similar --output` writes it)" in said
