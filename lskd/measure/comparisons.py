@@ -11,19 +11,16 @@ The pooled test is the more powerful; the own test is robust to a temperature wi
 all temperatures have the same seeds, differences within seeds are tested. The comparison of T = 1 with the mean of the
 others is planned in advance: a t-test. ``scripts/headline_false_claims.py`` measures how often each test claims a
 difference if there is none, and if there is one.
-
-The studentised range is integrated here, as scipy's takes a hundred times as long (9 ms for a p), too long for a
-simulation of a million; the tests compare it with scipy's.
 """
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lskd.measure.studentised_range import largest_difference_quantile, studentised_range_p
 from lskd.records.spread import Spread, over_seeds
 
 # Two seeds say next to nothing about the spread, and accuracies, which are discrete, are often equal by chance.
@@ -121,7 +118,7 @@ class Groups:
         found = self.contrast(weights)
         error, df = math.sqrt(found.own[0]), found.own[1]
         p = _tail(found.difference, error, 2, df)
-        return self._comparison(chosen, None, found.difference, error * _quantile(2, df), p)
+        return self._comparison(chosen, None, found.difference, error * largest_difference_quantile(2, df), p)
 
     def best_against(self, temperature: float = 1.0) -> Comparison | None:
         """The highest mean against that of ``temperature``, or if that is the highest, it against the next highest.
@@ -159,7 +156,7 @@ class Groups:
         k = len(self.temperatures)
         tests = [(math.sqrt(variance), df) for variance, df in (found.own, found.pooled)]
         p = max(_tail(found.difference, error, k, df) for error, df in tests)
-        return p, max(error * _quantile(k, df) for error, df in tests)
+        return p, max(error * largest_difference_quantile(k, df) for error, df in tests)
 
     def _comparison(self, higher: int, lower: int | None, difference: float, half: float, p: float) -> Comparison:
         """A comparison with an interval of half-width ``half``."""
@@ -205,7 +202,7 @@ def planned_difference(groups: Sequence[tuple[float, Mapping[Hashable, float]]])
         return None
     contrast = found.contrast([weight for weight, _ in groups])
     error, freedom = math.sqrt(contrast.own[0]), contrast.own[1]
-    half = error * _quantile(2, freedom)
+    half = error * largest_difference_quantile(2, freedom)
     interval = contrast.difference - half, contrast.difference + half
     p = _tail(contrast.difference, error, 2, freedom)
     return Difference(contrast.difference, interval, p, int(found.n.min()), found.blocks is not None)
@@ -229,7 +226,7 @@ def mean_test(values: Sequence[float]) -> tuple[tuple[float, float], float] | No
     if spread is None or spread.sd is None:
         return None
     error = spread.sd / math.sqrt(spread.n)
-    half = error * _quantile(2, spread.n - 1)
+    half = error * largest_difference_quantile(2, spread.n - 1)
     return (spread.mean - half, spread.mean + half), _tail(spread.mean, error, 2, spread.n - 1)
 
 
@@ -251,67 +248,3 @@ def _tail(difference: float, error: float, groups: int, freedom: int) -> float:
     if difference == 0:
         return 1.0
     return 0.0 if error == 0 else studentised_range_p(math.sqrt(2) * abs(difference) / error, groups, freedom)
-
-
-@lru_cache
-def _quantile(groups: int, freedom: int) -> float:
-    """The 95 % quantile of the largest difference between several means, in units of a difference's standard error."""
-    return _root(lambda t: studentised_range_p(math.sqrt(2) * t, groups, freedom) - LEVEL)
-
-
-def _root(falling: Callable[[float], float]) -> float:
-    """The positive root of a decreasing function, by bisection."""
-    low, high = 0.0, 1.0
-    while falling(high) > 0:
-        high *= 2
-    while high - low > 1e-9 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if falling(middle) > 0 else (low, middle)
-    return high
-
-
-def studentised_range_p(q: float, groups: int, freedom: int) -> float:
-    """The probability that the range of ``groups`` normal values exceeds ``q`` standard deviations.
-
-    The standard deviation is estimated independently with ``freedom`` degrees of freedom. With two groups, q/√2 is
-    Student's t, two-sided. The absolute error is below 1e-5.
-
-    Args:
-        q: at least 0.
-        groups: k, at least 2.
-        freedom: at least 1.
-
-    >>> round(studentised_range_p(4.896, 4, 6), 4), round(studentised_range_p(2**0.5 * 4.303, 2, 2), 4)
-    (0.05, 0.05)
-    """
-    estimates, weights = _estimates(freedom)
-    ranges, tails = _range_tails(groups)
-    return min(1.0, float(weights @ np.interp(q * estimates, ranges, tails, right=0.0)))
-
-
-@lru_cache
-def _estimates(freedom: int) -> tuple[np.ndarray, np.ndarray]:
-    """Estimates s = χ/√ν of a standard deviation of 1, evenly spaced in u = ln s, and their quadrature weights.
-
-    The weights are 2 (ν/2)^(ν/2) / Γ(ν/2) · s^ν exp(−ν s²/2) du.
-    """
-    u, step = np.linspace(-16, 2, 1537, retstep=True)
-    density = math.log(2) + freedom / 2 * math.log(freedom / 2) - math.lgamma(freedom / 2)
-    return np.exp(u), step * np.exp(density + freedom * u - freedom / 2 * np.exp(2 * u))
-
-
-@lru_cache
-def _range_tails(groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Widths w, and the probability that the range of ``groups`` standard normal values exceeds each.
-
-    The probability is 1 − k ∫ φ(z) [Φ(z) − Φ(z − w)]^(k − 1) dz.
-    """
-    step = 1 / 128
-    z = np.arange(-9, 9 + step / 2, step)
-    below = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in z])
-    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    tails = []
-    for shift in range(len(z)):
-        other = np.concatenate([np.zeros(shift), below[: len(z) - shift]])
-        tails.append(1 - groups * step * float((density * (below - other) ** (groups - 1)).sum()))
-    return step * np.arange(len(z)), np.array(tails)

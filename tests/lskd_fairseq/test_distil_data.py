@@ -11,7 +11,7 @@ from helpers.commands import run, train
 from helpers.small_nmt import make_model, make_task, save_checkpoint
 
 from lskd.io.errors import run_command
-from lskd_fairseq import distil_data, text
+from lskd_fairseq import distil_data, text, translation_parts
 from lskd_fairseq.score import load
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.translate import Search, hypotheses, translate
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(distil_data, "PART", 150)
+    monkeypatch.setattr(translation_parts, "PART", 150)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_killed_command_resumes_and_several_processes_share_the_work_to_the_sa
     monkeypatch.setattr(distil_data, "write_json", write)
     refused = command(tmp_path / "made", "--beam 2", status=2)
     assert refused.endswith("made.parts (is of another beam; name a new directory, or remove it)")
-    monkeypatch.setattr(distil_data, "PART", 1024)  # as in the processes: the size it was begun with counts
+    monkeypatch.setattr(translation_parts, "PART", 1024)  # as in the processes: the size it was begun with counts
     words = ["python -m lskd nmt distil-data --cpu --beam 1 --processes 2 --data", data_bin, "--path", teacher]
     run(*words, "--dest", tmp_path / "made")
     whole, made = contents(tmp_path / "whole"), contents(tmp_path / "made")

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import studentized_range, t
 
-from lskd.measure.comparisons import Groups, holm, mean_test, studentised_range_p
+from lskd.measure.comparisons import Groups, holm, mean_test
+from lskd.measure.studentised_range import studentised_range_p
 from lskd.records.spread import Spread, over_seeds
 
 T = (1.0, 2.0, 3.0, 64.0)
