@@ -115,7 +115,7 @@ def test_a_killed_command_resumes_and_several_processes_share_the_work_to_the_sa
     write, written = distil_data.write_json, []
 
     def kill(path, value):
-        if len(written) == 2 and path.name.startswith("part-"):
+        if written:
             raise KeyboardInterrupt
         write(path, value)
         written.append(path.name)
