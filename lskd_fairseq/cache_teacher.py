@@ -64,25 +64,23 @@ def main(arguments: argparse.Namespace) -> None:
     pad = task.target_dictionary.pad()
     layer = representations.check_decoder(model, task.dataset(splits[0]), pad, arguments.path)
     wanted = planned(arguments, splits, topk, temperatures, task, layer)
-    if (there := begun(dest, wanted)).finished:
+    if (manifest := begun(dest, wanted)).finished:
         print(f"{dest}: is finished, nothing to do")
         return
     model.to("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
     with locked(dest):
-        there = begun(dest, wanted)  # another process may have written files in the meantime
-        if not there.files and there.teacher["label_smoothing"]["alpha"] is None:
+        manifest = begun(dest, wanted)  # another process may have written files in the meantime
+        if not manifest.files and manifest.teacher["label_smoothing"]["alpha"] is None:
             split = "valid" if "valid" in splits else splits[-1]
-            teacher = there.teacher.copy()
+            teacher = manifest.teacher.copy()
             estimate = estimate_smoothing([model], task, split)
             known: Any = with_estimate(dict(teacher["label_smoothing"]), estimate)
             teacher["label_smoothing"] = known
-            there = dataclasses.replace(there, teacher=teacher)
-        there = write(dest, there, model, layer, task, arguments)
-    dense = there.tokens() * there.vocabulary * 2
-    print(
-        f"{dest}: {there.bytes() / 1e6:.1f} MB, {there.tokens()} target tokens, {there.bytes() / dense:.4f} of their "
-        f"logits in fp16"
-    )
+            manifest = dataclasses.replace(manifest, teacher=teacher)
+        manifest = write(dest, manifest, model, layer, task, arguments)
+    size, tokens = manifest.bytes(), manifest.tokens()
+    share = size / (tokens * manifest.vocabulary * 2)
+    print(f"{dest}: {size / 1e6:.1f} MB, {tokens} target tokens, {share:.4f} of their logits in fp16")
 
 
 def load_splits(task: TranslationTask, arguments: argparse.Namespace) -> list[str]:
@@ -177,13 +175,13 @@ def begun(dest: Path, wanted: Manifest) -> Manifest:
         if others:
             raise input_error("--dest", dest, f"holds {others[0].name}; must be a new directory, or this cache's")
         return wanted
-    there = cache_manifest.read_manifest(dest, "--dest")
+    manifest = cache_manifest.read_manifest(dest, "--dest")
     for name, value in wanted.identity().items():
-        if there.identity()[name] != value:
+        if manifest.identity()[name] != value:
             raise input_error("--dest", dest, f"holds another cache, its {name} differs; must be a new directory")
-    if (found := cache_manifest.damage(dest, there.files)) is not None:
-        return dataclasses.replace(there, files=there.files[: found[0]], finished=False)
-    return there
+    if (found := cache_manifest.damage(dest, manifest.files)) is not None:
+        return dataclasses.replace(manifest, files=manifest.files[: found[0]], finished=False)
+    return manifest
 
 
 @contextlib.contextmanager
@@ -202,7 +200,7 @@ def locked(dest: Path) -> Generator[None]:
 
 def write(
     dest: Path,
-    there: Manifest,
+    manifest: Manifest,
     model: nn.Module,
     layer: nn.Linear,
     task: TranslationTask,
@@ -211,32 +209,32 @@ def write(
     """Write the missing files one by one; returns the finished manifest."""
     for left in dest.glob(".*.partial"):  # of a process that was killed: the lock keeps out others
         left.unlink()
-    cache_manifest.write_manifest(dest, there)
+    cache_manifest.write_manifest(dest, manifest)
     pad = task.target_dictionary.pad()
-    for split in there.splits:
-        for shard in shards(there, split, model, layer, task.dataset(split), pad, arguments):
-            number = sum(file.split is not None for file in there.files)
+    for split in manifest.splits:
+        for shard in shards(manifest, split, model, layer, task.dataset(split), pad, arguments):
+            number = sum(file.split is not None for file in manifest.files)
             name = f"{number:05d}-{re.sub('[^A-Za-z0-9_.]', '-', split)}.safetensors"
             write_tensors(dest / name, shard, {"split": split})
-            there = with_file(dest, there, name, split, len(shard["hashes"]), int(shard["offsets"][-1]))
-    if there.format == "features" and all(file.name != PROJECTION for file in there.files):
+            manifest = with_file(dest, manifest, name, split, len(shard["hashes"]), int(shard["offsets"][-1]))
+    if manifest.format == "features" and all(file.name != PROJECTION for file in manifest.files):
         parts = {"weight": layer.weight} | ({} if layer.bias is None else {"bias": layer.bias})
         tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in parts.items()}
         write_tensors(dest / PROJECTION, tensors, {})
-        there = with_file(dest, there, PROJECTION)
-    there = dataclasses.replace(there, finished=True)
-    cache_manifest.write_manifest(dest, there)
-    return there
+        manifest = with_file(dest, manifest, PROJECTION)
+    manifest = dataclasses.replace(manifest, finished=True)
+    cache_manifest.write_manifest(dest, manifest)
+    return manifest
 
 
 def with_file(
-    dest: Path, there: Manifest, name: str, split: str | None = None, sentences: int = 0, tokens: int = 0
+    dest: Path, manifest: Manifest, name: str, split: str | None = None, sentences: int = 0, tokens: int = 0
 ) -> Manifest:
     """Add a written file to the manifest, and write the manifest."""
     file = File(name, (dest / name).stat().st_size, sha256(dest / name), split, sentences, tokens)
-    there = dataclasses.replace(there, files=[*there.files, file])
-    cache_manifest.write_manifest(dest, there)
-    return there
+    manifest = dataclasses.replace(manifest, files=[*manifest.files, file])
+    cache_manifest.write_manifest(dest, manifest)
+    return manifest
 
 
 def parser() -> argparse.ArgumentParser:

@@ -25,7 +25,7 @@ from lskd.measure.smoothness import far_below_second, mean_soft_outputs
 from lskd.measure.temperatures import temperatures as temperatures_argument
 from lskd.measure.wordnet import readable_name
 from lskd.records.runs import data_name, teacher_smoothing
-from lskd.report.projection_figure import FORMATS, write_figure
+from lskd.report.figure_files import FORMATS, write_figure
 from lskd.report.soft_output_figure import SoftOutputs, largest, soft_output_figure
 
 EXAMPLE = "lskd entropy teachers/*.train.representations.safetensors --temperatures 1 2 3 64"

@@ -15,7 +15,8 @@ from lskd.io.tables import Column, show, write
 from lskd.measure.projection import Panel, project
 from lskd.measure.representations import Representations, read_representations
 from lskd.records.runs import data_name
-from lskd.report.projection_figure import FORMATS, figure, write_figure
+from lskd.report.figure_files import FORMATS, write_figure
+from lskd.report.projection_figure import figure
 
 EXAMPLE = "lskd project runs/*.representations.safetensors --classes Pullover Coat Bag --output figure.svg"
 COLUMNS = (

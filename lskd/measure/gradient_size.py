@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lskd.measure.logit_blocks import Logits, blocks, validate_temperature
+from lskd.measure.predictions import softmax
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,7 @@ def gradient_sizes(logits: Logits, temperatures: Sequence[float]) -> dict[float,
 
 def _squares(block: np.ndarray, temperature: float) -> tuple[float, float]:
     """Σ over samples of ‖g_T‖²: exact for the start, up to a constant factor for the end."""
-    weight = np.exp((block - block.max(1, keepdims=True)) / temperature)
-    p = weight / weight.sum(1, keepdims=True)
+    p = softmax(block, temperature)
     square = (p**2).sum(1)
     start = temperature**2 * (p - 1 / p.shape[1]) ** 2
     # Equal to Σp² − 2Σp³ + (Σp²)², whose terms cancel where p is nearly 0 or 1.

@@ -87,6 +87,17 @@ def below_largest(block: np.ndarray) -> np.ndarray:
         return np.maximum(block - block.max(1, keepdims=True), -1e150)
 
 
+def softmax(block: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(z / T) of each row.
+
+    >>> softmax(np.array([[2 * np.log(3.0), 0.0]]), 2.0).round(2).tolist()
+    [[0.75, 0.25]]
+    """
+    with np.errstate(over="ignore"):
+        weight = np.exp(below_largest(block) / temperature)
+    return weight / weight.sum(1, keepdims=True)
+
+
 def _predictions(block: np.ndarray, labels: np.ndarray, temperatures: Sequence[float]) -> tuple[np.ndarray, ...]:
     rows, predicted, below = np.arange(len(block)), block.argmax(1), below_largest(block)
     weight = np.exp(below)

@@ -13,6 +13,7 @@ import numpy as np
 
 from lskd.io.arrays import as_array, class_list, is_real, numbers, validate_labels, whole
 from lskd.measure.logit_blocks import Logits, blocks, validate_temperature
+from lskd.measure.predictions import softmax
 
 TEMPERATURES = (1e-2, 1e4)  # the range in which a temperature is searched
 LEAST = -800  # logarithms below this are clipped: their exponential is 0
@@ -217,7 +218,7 @@ def mean_soft_outputs(
             break
         for place, label in enumerate(classes):
             if (rows := here == label).any():
-                sums[place] += _softmax(block[rows], temperature).sum(0)
+                sums[place] += softmax(block[rows], temperature).sum(0)
     if start != len(labels):
         raise ValueError(f"labels: {len(labels)} (must be as many as there are logits)")
     for label in classes:
@@ -283,10 +284,3 @@ def _mean_entropy(logits: Logits, temperature: float) -> tuple[float, float]:
     if not n:
         raise ValueError("logits: no samples (must be at least one)")
     return total / n, slope / n
-
-
-def _softmax(block: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(z / T) of each row."""
-    with np.errstate(over="ignore"):
-        weight = np.exp((block - block.max(1, keepdims=True)) / temperature)
-    return weight / weight.sum(1, keepdims=True)

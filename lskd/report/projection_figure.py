@@ -1,16 +1,12 @@
 """Draw panels of :mod:`lskd.measure.projection` in a grid like the paper's Figure 1, for the screen and for print."""
 
-import io
-import os
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lskd.io.errors import input_error, not_installed
-from lskd.io.files import replacing
+from lskd.io.errors import not_installed
 from lskd.measure.projection import Panel, distance_to_third
 from lskd.report import drawing_style as style
 
@@ -18,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = (".svg", ".png", ".pdf")
 COLOURS, MARKERS = style.COLOURS[:3], style.MARKERS[:3]  # of the three classes
 CAPTION = (
     "Centroids are numbered. d: distance between centroids 1 and 2 relative to their mean distance to 3.\n"
@@ -70,25 +65,6 @@ def figure(panels: Sequence[Panel]) -> "Figure":
         legend = drawing.legend(key, names, loc="outside lower center", ncols=3, title=CAPTION, frameon=False)
         legend.get_title().set_multialignment("center")
     return drawing
-
-
-def write_figure(path: str | os.PathLike[str], drawing: "Figure") -> None:
-    """Write a figure in one step, in the format of the path's suffix; the same figure gives the same bytes.
-
-    Raises:
-        InputError: a suffix other than .svg, .png and .pdf.
-    """
-    import matplotlib
-
-    suffix = Path(path).suffix
-    if suffix not in FORMATS:
-        raise input_error("figure", path, f"must end in {', '.join(FORMATS)}")
-    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[suffix]
-    content = io.BytesIO()  # on a full disk matplotlib's PDF writer would raise a second, misleading error
-    with matplotlib.rc_context(style.FIGURE):
-        drawing.savefig(content, format=suffix[1:], metadata=undated, dpi=style.PIXELS_PER_INCH_OF_PNG)
-    with replacing(path) as beside:
-        beside.write_bytes(content.getvalue())
 
 
 def _grid(panels: Sequence[Panel]) -> list[tuple[int, int]]:

@@ -23,7 +23,7 @@ from lskd_fairseq.cache.shards import Array
 
 @torch.inference_mode()
 def shards(
-    there: Manifest,
+    manifest: Manifest,
     split: str,
     model: nn.Module,
     layer: nn.Linear,
@@ -34,7 +34,7 @@ def shards(
     """Compute the tensors of each missing shard of a split.
 
     Args:
-        there: the cache's manifest, with the shards written so far.
+        manifest: the cache's manifest, with the shards written so far.
         split: the name of the split.
         model: the teacher, in eval mode, on the device to use.
         layer: its output projection, on the same device.
@@ -42,13 +42,13 @@ def shards(
         pad: index of the padding token.
         arguments: ``max_tokens`` of a batch, and ``shard_mb``: a shard ends with the window that exceeds this size.
     """
-    done, size = there.done(split), 0
+    done, size = manifest.done(split), 0
     found: dict[str, list[Array]] = {}
     with tqdm(total=len(dataset), initial=done, desc=split, unit="sentence", disable=None) as bar:
         for features, _ in representations.windows(model, dataset, pad, arguments.max_tokens, done):
             window = range(done, min(done + representations.WINDOW, len(dataset)))
             done = window.stop
-            tensors = index(dataset, window, pad) | stored(features, layer, there)
+            tensors = index(dataset, window, pad) | stored(features, layer, manifest)
             for name, tensor in tensors.items():
                 found.setdefault(name, []).append(tensor)
             size += sum(tensor.nbytes for tensor in tensors.values())
@@ -71,30 +71,30 @@ def index(dataset: LanguagePairDataset, window: range, pad: int) -> dict[str, ND
     return found
 
 
-def stored(features: Tensor, layer: nn.Linear, there: Manifest) -> dict[str, Array]:
+def stored(features: Tensor, layer: nn.Linear, manifest: Manifest) -> dict[str, Array]:
     """The tensors that a shard stores for features (N, d), in its dtypes.
 
     Raises:
         InputError: a feature is not finite, or too large for the dtype.
     """
-    features, dtype = features.float(), DTYPES[there.dtype]
+    features, dtype = features.float(), DTYPES[manifest.dtype]
     largest = features.abs().max().item() if len(features) else 0.0
     if not math.isfinite(largest):
-        raise input_error("--path", there.teacher["paths"][0], "gives features that are not finite")
-    if there.format == "features":
+        raise input_error("--path", manifest.teacher["paths"][0], "gives features that are not finite")
+    if manifest.format == "features":
         if largest > float(np.finfo(dtype).max):
-            raise input_error("--dtype", there.dtype, f"must be fp32: a feature is {largest:.3g}")
+            raise input_error("--dtype", manifest.dtype, f"must be fp32: a feature is {largest:.3g}")
         return {"features": features.cpu().numpy().astype(dtype)}
-    parts = [largest_logits(chunk, layer, there) for chunk in features.split(max(1, CHUNK // layer.out_features))]
+    parts = [largest_logits(chunk, layer, manifest) for chunk in features.split(max(1, CHUNK // layer.out_features))]
     values, symbols, normalisers = (torch.cat(each).cpu().numpy() for each in zip(*parts, strict=True))
-    types = {name: kind for name, (kind, _) in there.row_tensors().items()}
+    types = {name: kind for name, (kind, _) in manifest.row_tensors().items()}
     values = np.maximum(values, np.finfo(dtype).min).astype(dtype)  # clamped logits have no probability anyway
     return {"values": values, "symbols": symbols.astype(types["symbols"]), "log_normalisers": normalisers}
 
 
-def largest_logits(features: Tensor, layer: nn.Linear, there: Manifest) -> tuple[Tensor, Tensor, Tensor]:
+def largest_logits(features: Tensor, layer: nn.Linear, manifest: Manifest) -> tuple[Tensor, Tensor, Tensor]:
     """The k largest logits (N, k) relative to the largest, their indices, and the log-normalisers at each T."""
     logits = linear(features, layer.weight, layer.bias)
     logits -= logits.amax(1, keepdim=True)
-    normalisers = [torch.logsumexp(logits / temperature, 1) for temperature in there.temperatures]
-    return *logits.topk(there.topk, 1), torch.stack(normalisers, 1)
+    normalisers = [torch.logsumexp(logits / temperature, 1) for temperature in manifest.temperatures]
+    return *logits.topk(manifest.topk, 1), torch.stack(normalisers, 1)

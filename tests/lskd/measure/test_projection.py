@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from lskd.io.errors import InputError
 from lskd.measure.projection import distance_to_third, fit_projection, project, relative_distance
 from lskd.measure.representations import collect
-from lskd.report.projection_figure import COLOURS, MARKERS, figure, write_figure
+from lskd.report.figure_files import write_figure
+from lskd.report.projection_figure import COLOURS, MARKERS, figure
 
 CLASSES = [6, 1, 4]
 NAMES = ["standard_poodle", "miniature_poodle", "submarine"]
