@@ -92,16 +92,21 @@ def copy_others(data: Path, beside: Path, pair: str) -> None:
     """Copy everything but the training split and the manifest.
 
     fairseq reads data of either direction, and tells the direction from the first file name. So the splits of a
-    teacher of the reverse direction get its direction into their names, as the translated training split does.
+    teacher of the reverse direction get its direction into their names, as the translated training split does. Word
+    alignments of the other direction are left out, and splits that are there in both directions are copied once.
     """
     source, target = pair.split("-")
+    reverse = f".{target}-{source}."
     for path in sorted(data.rglob("*")):
         place = path.relative_to(data)
-        renamed = place.with_name(place.name.replace(f".{target}-{source}.", f".{pair}."))
-        place = place if (data / renamed).exists() else renamed
-        if path.is_file() and not path.name.startswith(SPLIT) and place != Path("manifest.json"):
-            (beside / place).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, beside / place)
+        if not path.is_file() or path.name.startswith(SPLIT) or place == Path("manifest.json"):
+            continue
+        if reverse in place.name:
+            place = place.with_name(place.name.replace(reverse, f".{pair}."))
+            if ".align." in place.name or (data / place).exists():
+                continue
+        (beside / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, beside / place)
 
 
 def write_split(

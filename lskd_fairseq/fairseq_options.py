@@ -3,7 +3,7 @@
 fairseq itself fails after the first epoch, before anything is saved, or with a traceback.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from fairseq import utils
@@ -22,7 +22,7 @@ LOGGED = {  # metrics of a validation, by criterion
     **dict.fromkeys(options.CRITERIONS, (*COMMON, "kd_loss", "teacher_entropy", "teacher_agreement", "teacher_kl")),
     "label_smoothed_cross_entropy": COMMON,
     "label_smoothed_cross_entropy_with_alignment": (*COMMON, "alignment_loss"),
-    "label_smoothed_cross_entropy_with_rdrop": COMMON,  # its rdrop_kl_loss is of training alone
+    "label_smoothed_cross_entropy_with_rdrop": COMMON,  # in validation its rdrop_kl_loss is 0, and not logged
 }
 NO_METRICS = ("bsz", "wpb", "wps")  # speed, which fairseq logs beside the metrics
 HIGHER_IS_BETTER = ("bleu", "teacher_agreement", "accuracy")
@@ -66,18 +66,21 @@ def check_logged(cfg: DictConfig, logged: Mapping[str, object]) -> None:
         raise input_error("--best-checkpoint-metric", metric, f"must be one of {', '.join(numbers)}")
 
 
-def check_data(cfg: DictConfig, task: TranslationTask) -> None:
+def check_data(cfg: DictConfig, task: TranslationTask, check_shard: Callable[[], None] = lambda: None) -> None:
     """Check the data of a training: every shard is complete, and no sentence is too long for a score or a batch.
 
     Args:
         cfg: fairseq's complete configuration.
         task: its translation task.
+        check_shard: called for each data directory, with its training split loaded.
 
     Raises:
         InputError: a shard is damaged, or a sentence is too long.
     """
     train, dataset = cfg.dataset.train_subset, cfg.dataset
-    for directory in load_shards(cfg, task):
+    directories = utils.split_paths(cfg.task.data)
+    for epoch, directory in reversed([*enumerate(directories, 1)]):  # the first one stays loaded
+        load_split(task, directory, train, True, "--train-subset", epoch)
         if cached_parts(task.dataset(train)):
             found = cfg.task.get("dataset_impl") or "not given"
             raise input_error("--dataset-impl", found, f"must be lazy for the old format that {directory} is in")
@@ -86,13 +89,16 @@ def check_data(cfg: DictConfig, task: TranslationTask) -> None:
             raise input_error(
                 "--max-tokens", dataset.max_tokens, f"must be at least {shortest}, or {train} has no batches"
             )
+        check_shard()
     if dataset.disable_validation:
         return
-    may_skip = dataset.skip_invalid_size_inputs_valid_test and name_of(cfg.task) not in OUR_TASKS
+    ours = name_of(cfg.task) in OUR_TASKS
+    may_skip = dataset.skip_invalid_size_inputs_valid_test and not ours
     limits, most = task.max_positions(), dataset.max_tokens_valid
     way_out = "; raise --max-source-positions and --max-target-positions, or take such sentences out of the data"
+    way_out += "" if ours else ", or give --skip-invalid-size-inputs-valid-test"
     for split in dataset.valid_subset.split(","):
-        load_split(task, utils.split_paths(cfg.task.data)[0], split, argument="--valid-subset")
+        load_split(task, directories[0], split, argument="--valid-subset")
         if not may_skip:
             check_lengths(task.dataset(split), split, limits, way_out)
         kept, _ = task.dataset(split).filter_indices_by_size(np.arange(len(task.dataset(split))), limits)
@@ -100,20 +106,6 @@ def check_data(cfg: DictConfig, task: TranslationTask) -> None:
         if most is not None and longest > most:
             argument = "--max-tokens" if most == dataset.max_tokens else "--max-tokens-valid"
             raise input_error(argument, most, f"must be at least {longest}, the longest sentence of {split}")
-
-
-def load_shards(cfg: DictConfig, task: TranslationTask) -> Iterator[str]:
-    """Load the training split of each data directory in turn, the first one last, as it shall stay loaded.
-
-    Yields:
-        The data directory whose training split is loaded.
-
-    Raises:
-        InputError: see :func:`lskd_fairseq.splits.load_split`.
-    """
-    for number, directory in reversed([*enumerate(utils.split_paths(cfg.task.data), 1)]):
-        load_split(task, directory, cfg.dataset.train_subset, True, "--train-subset", epoch=number)
-        yield directory
 
 
 def _lengths(task: TranslationTask, split: str) -> NDArray[np.int64]:

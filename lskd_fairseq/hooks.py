@@ -3,7 +3,9 @@
 1. :func:`trust_checkpoint_types`: torch loads checkpoints with ``weights_only``, which rejects types that fairseq
    itself stores. These are declared safe, so that loading works and still never executes code from a file.
 2. :func:`checked_defaults`: a missing teacher would be noticed only after the student is built and directories are
-   made. Options are checked as soon as they are complete, and errors are one line.
+   made. Options are checked as soon as they are complete, and errors are one line. The data are loaded and checked
+   then too, also those of other criterions with the tasks ``translation`` and ours: damaged files, and sentences that
+   are too long for a batch, end in tracebacks.
 3. :func:`stopped_at_nan`: when gradients are not finite, fairseq ends with a traceback that does not name the
    sentences. With ``--fp16`` it tries smaller loss scales first; with ``--amp`` it skips such a step.
    :func:`remembered_samples` keeps the batches for that. It also tells the criterion the number of the update, on

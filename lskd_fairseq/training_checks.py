@@ -1,6 +1,7 @@
 """Check a training before anything is built or written: options, data, teacher, checkpoints."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lskd.records.runs import look_up, read_run
 from lskd_fairseq import options
 from lskd_fairseq.cache.cached_teacher import CachedTeacher
 from lskd_fairseq.checkpoints import check_finite, made_with, read_checkpoint, setting
-from lskd_fairseq.fairseq_options import check_data, load_shards
+from lskd_fairseq.fairseq_options import check_data
 from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.teacher_checks import PairedData, read_paired_data
 
@@ -62,12 +63,10 @@ def check_config(cfg: DictConfig) -> Teacher | CachedTeacher:
         cached.check_training(utils.split_paths(cfg.task.data), [cfg.dataset.train_subset, *validated], paths)
         return cached
     teacher = Teacher(paths, task)
-    check_data(cfg, task)
     source, target = (setting(cfg.model, f"max_{side}_positions") for side in ("source", "target"))
     limits = utils.resolve_max_positions(task.max_positions(), (source, target), cfg.dataset.max_tokens)
-    for _ in load_shards(cfg, task):
-        way_out = "--max-{side}-positions {limit} leaves such sentences out"
-        teacher.check_split(task, cfg.dataset.train_subset, limits, way_out)
+    way_out = "--max-{side}-positions {limit} leaves such sentences out"
+    check_data(cfg, task, partial(teacher.check_split, task, cfg.dataset.train_subset, limits, way_out))
     for split in validated:  # leaves out no sentence
         teacher.check_split(task, split, limits, "take such sentences out of the data")
     return teacher

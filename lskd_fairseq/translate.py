@@ -138,5 +138,5 @@ def check_lengths(
     if len(too_long):
         raise InputError(
             f"{split}: {len(too_long)} sentences are longer than the model's {tuple(limits)} tokens (first: number "
-            f"{too_long[0]}); none may be left out of a score{way_out}"
+            f"{too_long[0]}); none may be left out{way_out}"
         )

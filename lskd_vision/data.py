@@ -31,9 +31,9 @@ from lskd_vision.timm_model import TimmModel
 logger = logging.getLogger(__name__)
 # Data sets with a folder for each class, and the order of their classes; --class-order may change the first's.
 FOLDERS: dict[str, ClassOrder] = {"": "natural", "torch/image_folder": "torchvision", "torch/folder": "torchvision"}
-# torchvision's data sets, by timm's names. To timm any other name or origin means folders, read in its own way.
-TORCHVISION = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist")
-TORCHVISION += ("imagenet", "inaturalist", "inat", "places365")
+# torchvision's data sets that say which classes they have, by timm's names; ImageNet is read as folders. To timm any
+# other origin means folders too, read in its own way.
+TORCHVISION = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist", "places365")
 # timm's kinds of data sets whose images have no index or may change, with the reason to reject them.
 NOT_REPEATABLE = dict.fromkeys(("hfids", "tfds", "wds"), "is a stream whose order cannot be repeated")
 NOT_REPEATABLE["hfds"] = "is fetched from a hub, where it may change"
@@ -146,7 +146,7 @@ def load_split(config: DatasetConfig, split: str) -> Split:
 
 
 def read_split(config: DatasetConfig, split: str) -> Split:
-    """Read a split: folders and arrays with this project's readers, other data sets with timm's ``create_dataset``.
+    """Read a split: folders and arrays with this project's readers, torchvision's data sets by way of timm.
 
     Raises:
         InputError: there is no such data set or split.
@@ -154,7 +154,7 @@ def read_split(config: DatasetConfig, split: str) -> Split:
     origin, _, name = config.dataset.partition("/")
     if reason := NOT_REPEATABLE.get(origin.lower()):
         raise input_error("--dataset", config.dataset, f"{reason}: save its images as a folder for each class")
-    if config.dataset not in (*FOLDERS, ARRAYS) and (origin != "torch" or name not in TORCHVISION):
+    if config.dataset not in (*FOLDERS, ARRAYS) and (origin != "torch" or name.lower() not in TORCHVISION):
         named = f"{ARRAYS}, torch/image_folder, or torch/ and one of {', '.join(TORCHVISION)}"
         raise input_error("--dataset", config.dataset, f"must be empty for folders, {named}")
     if config.class_map and (Path(config.class_map).suffix != ".txt" or config.dataset.startswith("torch/")):
@@ -206,7 +206,7 @@ def read_directory(config: DatasetConfig, split: str) -> ImageDataset | ImageArr
 
 
 def own_source(split: Split) -> ImageFolders | ImageArrays | None:
-    """The source of a split's images if it is one of this project's; None for timm's and torchvision's."""
+    """The source of a split's images if it is one of this project's; None for torchvision's."""
     source = getattr(split, "reader", split)
     return source if isinstance(source, ImageFolders | ImageArrays) else None
 
@@ -240,7 +240,11 @@ def class_names(dataset: Split) -> list[str] | None:
 
 def files(dataset: Split) -> Sequence[tuple[Any, ...]]:
     """The file and the label of every image; empty if the images are not separate files."""
-    return getattr(getattr(dataset, "reader", None), "samples", None) or getattr(dataset, "samples", None) or ()
+    return (
+        getattr(getattr(dataset, "reader", None), "samples", None)
+        or getattr(dataset, "samples", None)
+        or getattr(dataset, "imgs", ())
+    )
 
 
 def fingerprint(*splits: Split) -> str:

@@ -269,5 +269,5 @@ def check_white(images: Images) -> None:
     found = [each for each in map(images.brightest, numbers) if each]
     if found and all(value <= white / 2 for value, white in found):
         highest, white = max(found)
-        valid = f"must be given: {len(found)} images of more than 8 bits have no value above {highest:g}"
-        raise input_error("--max-pixel-value", None, f"{valid}, white is {white} by default")
+        seen = f"{len(found)} of {len(numbers)} images that were looked at have more than 8 bits, none a value above"
+        raise input_error("--max-pixel-value", None, f"must be given: {seen} {highest:g}; white is {white} by default")

@@ -40,7 +40,7 @@ def add_data_options(options: argparse.ArgumentParser, required: bool = True) ->
     )
     group.add_argument(
         "--dataset",
-        help="timm's name: torch/fashion_mnist, …; lskd/arrays for NumPy files; empty for a folder per class",
+        help="torchvision's, as torch/fashion_mnist; lskd/arrays for NumPy files; empty for a folder per class",
     )
     group.add_argument("--train-split", help="default train")
     group.add_argument("--val-split", help="default validation")

@@ -72,7 +72,7 @@ def add_teacher_options(options: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--kd-gradient-scale",
         choices=get_args(GradientScale),
-        help="t2 (default): the factor T², T the student's; none; match: the norm that T = 1 would have",
+        help="t2 (default): the loss times the student's T²; none: without it; match: the norm that T = 1 would give",
     )
     group.add_argument(
         "--kd-distill-type",

@@ -22,8 +22,8 @@ from tqdm import tqdm
 from lskd.io.argument_types import positive, table_file
 from lskd.io.errors import input_error, run_command
 from lskd.io.tables import Column, show, write
+from lskd.measure.logit_blocks import validate_temperature
 from lskd.measure.smoothing_estimate import SmoothingEstimate, estimate_label_smoothing, output_shape
-from lskd.measure.smoothness import validate_temperature
 
 COLUMNS = [
     Column("models", "family"),

@@ -62,14 +62,19 @@ def run(arguments: argparse.Namespace) -> None:
     by_class = [
         [_class_row(row, group, label, groups) for label in chosen] for row, group in zip(rows, groups, strict=True)
     ]
-    print("\n".join([show(rows, COLUMNS), *_notes(rows, groups)]))
-    warn("lskd accuracy", _unfinished(found.runs))
-    say_skipped(found.skipped)
-    say_skipped(without, "without the accuracy of images")
-    if chosen:
-        print("\n" + _class_table(by_class))
-    if arguments.output:
-        write(arguments.output, [each for row, classes in zip(rows, by_class, strict=True) for each in (row, *classes)])
+    try:
+        if arguments.output:
+            write(
+                arguments.output,
+                [each for row, classes in zip(rows, by_class, strict=True) for each in (row, *classes)],
+            )
+    finally:  # a table that cannot be written is shown
+        print("\n".join([show(rows, COLUMNS), *_notes(rows, groups)]))
+        warn("lskd accuracy", _unfinished(found.runs))
+        say_skipped(found.skipped)
+        say_skipped(without, "without the accuracy of images")
+        if chosen:
+            print("\n" + _class_table(by_class))
 
 
 def _unfinished(runs: Sequence[Path]) -> list[str]:

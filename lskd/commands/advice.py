@@ -21,7 +21,7 @@ from lskd.records.fingerprints import is_of_teacher
 from lskd.records.found_runs import Run
 from lskd.records.studies import Study, group, in_words, spread
 from lskd.report.claims import MeanEta
-from lskd.report.measured_eta import measure_diffusion
+from lskd.report.measured_eta import Diffusion, measure_diffusion
 from lskd.report.options import Options
 from lskd.report.representation_files import RepresentationFiles
 
@@ -85,7 +85,7 @@ def outputs_part(
 def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) -> Advice:
     """Part 3: what the user's own students show, those of this kind of teacher and others."""
     if not runs:
-        none = ("effects", "controls", "smoothings", "eta", "without_teacher")
+        none = ("effects", "controls", "smoothings", "eta", "eta_undefined", "without_teacher")
         return {"given": 0, "left_out": 0} | {name: [] for name in none}
     studies = group(runs)
     found = effects(studies)
@@ -96,6 +96,9 @@ def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) 
     adjusted = dict(zip(comparisons, holm([each.p for each in comparisons.values()]), strict=True))
     others = [each for each in found if all(each is not one for one in ours)]
     beside = [each for each in found if any(each.study is one.study for one in ours)]  # for every α
+    options = Options(sets=[sets] if sets else [])
+    with_ours = [study for study in studies if any(each.study is study for each in ours)]
+    diffusion = [(study, measure_diffusion(RepresentationFiles(study), options)) for study in with_ours]
     return {
         "given": len(runs),
         "left_out": sum(run.learns_without_temperature for run in runs),
@@ -106,7 +109,12 @@ def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) 
         ],
         "controls": [_control(each) for each in step_controls(ours)],
         "smoothings": smoothing_rows(smoothing_choices(beside)),
-        "eta": [row for study in studies for row in _eta(study, ours, sets)],
+        "eta": [row for study, found in diffusion for row in _eta(study, found)],
+        "eta_undefined": [
+            {"study": study.title, "label_smoothing": alpha, "split": split, "why": why}
+            for study, found in diffusion
+            for (split, alpha), why in found.undefined.items()
+        ],
         "without_teacher": _alone(taught),
     }
 
@@ -195,12 +203,8 @@ def _control(control: StepControl) -> Advice:
     }
 
 
-def _eta(study: Study, ours: Sequence[Effect], sets: Path | None) -> list[Advice]:
-    """η of a study's students, if there are representation files and sets."""
-    if all(each.study is not study for each in ours):
-        return []
-    options = Options(sets=[sets] if sets else [])
-    measured = measure_diffusion(RepresentationFiles(study), options)
+def _eta(study: Study, measured: Diffusion) -> list[Advice]:
+    """η of a study's students, where there are representation files and sets."""
     rows = []
     for split, by_alpha in measured.etas.items():
         for alpha, eta in by_alpha.items():
@@ -212,7 +216,7 @@ def _eta(study: Study, ours: Sequence[Effect], sets: Path | None) -> list[Advice
                 "split": split,
                 "targets": mean.targets,
             }
-            row |= {"change": f"T = {options.first:g} → {options.second:g}", "pairs": len(mean.similar)}
+            row |= {"change": f"T = {Options.first:g} → {Options.second:g}", "pairs": len(mean.similar)}
             row |= {"similar_percent": fmean(mean.similar), "similar_below_0": mean.signs[0]}
             row |= {"dissimilar_percent": fmean(mean.dissimilar), "dissimilar_above_0": mean.signs[1]}
             row |= {"similar_excluding_0": mean.excluding[0] if mean.excluding else None, "p": mean.p}

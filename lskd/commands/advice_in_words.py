@@ -106,6 +106,8 @@ def _runs(part: dict[str, Any]) -> str:
     lines += [f"   {_control(each, distinguished(each, part['controls']))}" for each in part["controls"]]
     lines += [f"   {line}" for line in map(_smoothing_choice, part["smoothings"])]
     lines += [f"   {line}" for line in map(_eta, part["eta"])]
+    for each in part["eta_undefined"]:
+        lines.append(f"   η, {smoothing_words(each)}, {each['split']}, is not defined: {each['why']}")
     for each in part["without_teacher"]:
         about = ", ".join(filter(None, [each["model"], each["setting"], f"labels of {smoothing_words(each)}"]))
         lines.append(f"   without a teacher: {about}: {_alone(each)}")

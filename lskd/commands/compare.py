@@ -62,13 +62,15 @@ def run(arguments: argparse.Namespace) -> None:
         measurements,
     )
     measured = text_grid(measurements, printed)
-    scale = f", scale {result.scale}" if result.scale else ""
-    print(f"{result.title}\nmeasured{scale}: {described(measurements)}\n\n{measured}\n")
-    print(f"Table {result.table} ({SOURCE}): {constants(printed)}\n\n{text_grid(printed)}")
-    if result.notes:
-        print("\n" + "\n".join(result.notes))
-    if arguments.output:
-        write_result(arguments.output, result)
+    try:
+        if arguments.output:
+            write_result(arguments.output, result)
+    finally:  # a table that cannot be written is shown
+        scale = f", scale {result.scale}" if result.scale else ""
+        print(f"{result.title}\nmeasured{scale}: {described(measurements)}\n\n{measured}\n")
+        print(f"Table {result.table} ({SOURCE}): {constants(printed)}\n\n{text_grid(printed)}")
+        if result.notes:
+            print("\n" + "\n".join(result.notes))
 
 
 def _stand_in(text: str) -> tuple[str, str]:

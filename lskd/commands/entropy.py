@@ -81,15 +81,18 @@ def run(arguments: argparse.Namespace) -> None:
             "--classes", " ".join(arguments.classes), f"must have samples: {left_out[0].removesuffix('.')}"
         )
     warn("lskd entropy", left_out)
-    print(_table(rows, temperatures) + "\n\nMean entropy in nats; ln K is the largest possible.")
-    if outputs:
-        print("\n" + _output_table(outputs))
-        print("\nMean soft outputs; far below: classes at least 100 times less probable than the second.")
-    if arguments.figure:
-        with error_context("--figure"):
-            write_figure(arguments.figure, soft_output_figure(panels))
-    if arguments.output:
-        write(arguments.output, rows + [row | {"outputs": ", ".join(row["outputs"])} for row in outputs])
+    with error_context("--figure"):
+        drawing = soft_output_figure(panels) if arguments.figure else None
+    try:
+        if arguments.output:
+            write(arguments.output, rows + [row | {"outputs": ", ".join(row["outputs"])} for row in outputs])
+        if drawing is not None:
+            write_figure(arguments.figure, drawing)
+    finally:  # a table that cannot be written is shown
+        print(_table(rows, temperatures) + "\n\nMean entropy in nats; ln K is the largest possible.")
+        if outputs:
+            print("\n" + _output_table(outputs))
+            print("\nMean soft outputs; far below: classes at least 100 times less probable than the second.")
 
 
 def _facts(path: str, representations: Representations) -> dict[str, Any]:

@@ -102,17 +102,23 @@ def run(arguments: argparse.Namespace) -> None:
     warnings += measured.notes
     rows = [target_row(each, measured, names, arguments.seed) for each in measured.targets]
     warn("lskd eta", warnings)
-    print("\n".join(head(first, "first") + head(second, "second")) + "\n")
-    print(table(rows, len(pairs)))
-    print("\n" + "\n".join(summary(rows, measured.isotropy)))
-    print("\n" + "\n".join(meaning(pairs, rows, measured, arguments.confidence)))
-    if arguments.output:
-        about = {"first": origins(first), "second": origins(second), "variant": measured.variant}
-        about |= {"resamples": measured.resamples, "confidence_percent": arguments.confidence, "seed": arguments.seed}
-        together = measured.isotropy and measured.isotropy.p_together
-        about |= {"p_isotropic_together": together, "sets_origin": origin, "warnings": warnings}
-        flat = arguments.output.suffix == ".csv"
-        write(arguments.output, [joined(row) for row in rows] if flat else rows, about)
+    try:
+        if arguments.output:
+            about = {"first": origins(first), "second": origins(second), "variant": measured.variant}
+            about |= {
+                "resamples": measured.resamples,
+                "confidence_percent": arguments.confidence,
+                "seed": arguments.seed,
+            }
+            together = measured.isotropy and measured.isotropy.p_together
+            about |= {"p_isotropic_together": together, "sets_origin": origin, "warnings": warnings}
+            flat = arguments.output.suffix == ".csv"
+            write(arguments.output, [joined(row) for row in rows] if flat else rows, about)
+    finally:  # a table that cannot be written is shown
+        print("\n".join(head(first, "first") + head(second, "second")) + "\n")
+        print(table(rows, len(pairs)))
+        print("\n" + "\n".join(summary(rows, measured.isotropy)))
+        print("\n" + "\n".join(meaning(pairs, rows, measured, arguments.confidence)))
 
 
 def _paths(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:

@@ -69,9 +69,11 @@ def run(arguments: argparse.Namespace) -> None:
                 "samples": sums.n,
             }
         )
-    print(f"reference  {arguments.reference}\nother      {arguments.other}\n\n{show(rows, COLUMNS)}")
-    if arguments.output:
-        write(arguments.output, rows)
+    try:
+        if arguments.output:
+            write(arguments.output, rows)
+    finally:  # a table that cannot be written is shown
+        print(f"reference  {arguments.reference}\nother      {arguments.other}\n\n{show(rows, COLUMNS)}")
 
 
 def _check(arguments: argparse.Namespace, reference: Representations, other: Representations) -> None:

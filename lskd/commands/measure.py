@@ -114,9 +114,11 @@ def run(arguments: argparse.Namespace) -> None:
     if teacher is not None:
         notes += _other_teachers(arguments.teacher, teacher, files)
     warn("lskd measure", notes)
-    print(_tables(rows, temperatures, arguments.resamples, teacher is not None))
-    if arguments.output:
-        write(arguments.output, [_flat(row, temperatures, teacher is not None) for row in rows])
+    try:
+        if arguments.output:
+            write(arguments.output, [_flat(row, temperatures, teacher is not None) for row in rows])
+    finally:  # a table that cannot be written is shown
+        print(_tables(rows, temperatures, arguments.resamples, teacher is not None))
 
 
 def _paired(

@@ -91,14 +91,17 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(refused[0])
     warn("lskd project", [f"not shown: {reason}" for reason in refused])
     table = [_facts(panel) | _numbers(panel) for panel in panels]
-    print(show(table, COLUMNS))
-    print("\n" + NOTE.format(*arguments.classes))
-    if arguments.output:
-        write_figure(arguments.output, figure(panels))
-    if arguments.table:
-        write(arguments.table, table, {"classes": list(panels[0].class_names)})
-    if arguments.coordinates:
-        write(arguments.coordinates, [row for panel in panels for row in _coordinates(panel)])
+    drawing = figure(panels) if arguments.output else None
+    try:
+        if arguments.table:
+            write(arguments.table, table, {"classes": list(panels[0].class_names)})
+        if arguments.coordinates:
+            write(arguments.coordinates, [row for panel in panels for row in _coordinates(panel)])
+        if drawing is not None:
+            write_figure(arguments.output, drawing)
+    finally:  # a table that cannot be written is shown
+        print(show(table, COLUMNS))
+        print("\n" + NOTE.format(*arguments.classes))
 
 
 def _models(files: Given, validation: Given) -> list[Given]:

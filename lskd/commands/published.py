@@ -33,13 +33,15 @@ def run(arguments: argparse.Namespace) -> None:
         measurements = [measurement for name in names for measurement in published(name)]
     except ValueError as error:
         raise InputError(str(error)) from None
-    if arguments.table is None:
-        print("\n".join(f"{name:<5}  {content}" for name, content in tables().items()))
-    else:
-        print(f"{arguments.table}: {tables()[arguments.table]} ({SOURCE})\n{constants(measurements)}\n")
-        print(text_grid(measurements))
-    if arguments.output:
-        write(arguments.output, [asdict(measurement) for measurement in measurements], {"source": SOURCE})
+    try:
+        if arguments.output:
+            write(arguments.output, [asdict(measurement) for measurement in measurements], {"source": SOURCE})
+    finally:  # a table that cannot be written is shown
+        if arguments.table is None:
+            print("\n".join(f"{name:<5}  {content}" for name, content in tables().items()))
+        else:
+            print(f"{arguments.table}: {tables()[arguments.table]} ({SOURCE})\n{constants(measurements)}\n")
+            print(text_grid(measurements))
 
 
 def text_grid(measurements: Sequence[Measurement], like: Sequence[Measurement] = ()) -> str:

@@ -102,20 +102,24 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.agree_with:
         other = choose(arguments.agree_with, arguments, names, representations, list(sets))
         rows = agreement_rows(sets, other, names)
-    if arguments.agree_with:
-        print(
-            show(rows, [Column("target", "shown"), Column("S1", "similar", ".3f"), Column("S2", "dissimilar", ".3f")])
-        )
-    else:
-        for target, each in sets.items():
-            print(f"{readable_name(names[target])}\n{_set('similar', each.similar, names)}")
-            print(_set("dissimilar", each.dissimilar, names))
-    if arguments.output:
-        write_sets(arguments.output, sets, names, origin(arguments, representations))
-    if arguments.agreement:
-        about = {"by": arguments.by, "agree_with": arguments.agree_with, "file": arguments.file}
-        about |= {"provenance": representations.provenance} if representations else {}
-        write(arguments.agreement, rows, about | {"from": arguments.points, "seed": arguments.seed})
+    try:
+        if arguments.output:
+            write_sets(arguments.output, sets, names, origin(arguments, representations))
+        if arguments.agreement:
+            about = {"by": arguments.by, "agree_with": arguments.agree_with, "file": arguments.file}
+            about |= {"provenance": representations.provenance} if representations else {}
+            write(arguments.agreement, rows, about | {"from": arguments.points, "seed": arguments.seed})
+    finally:  # a table that cannot be written is shown
+        if arguments.agree_with:
+            print(
+                show(
+                    rows, [Column("target", "shown"), Column("S1", "similar", ".3f"), Column("S2", "dissimilar", ".3f")]
+                )
+            )
+        else:
+            for target, each in sets.items():
+                print(f"{readable_name(names[target])}\n{_set('similar', each.similar, names)}")
+                print(_set("dissimilar", each.dissimilar, names))
 
 
 def choose(

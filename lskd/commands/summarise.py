@@ -51,10 +51,12 @@ def run(arguments: argparse.Namespace) -> None:
         valid = "must hold students: runs with a teacher, a temperature and a result"
         raise input_error("runs", arguments.runs[0], valid)
     smoothings = smoothing_rows(smoothing_choices(found))
-    others = controls_table(step_controls(found)), smoothings_table(smoothings), left_out, unscored_note(runs)
-    print("\n\n".join([students_table(found), *(part for part in others if part)]))
-    if arguments.output:
-        write(arguments.output, summary_rows(found), {"smoothings": smoothings})
+    try:
+        if arguments.output:
+            write(arguments.output, summary_rows(found), {"smoothings": smoothings})
+    finally:  # a table that cannot be written is shown
+        others = controls_table(step_controls(found)), smoothings_table(smoothings), left_out, unscored_note(runs)
+        print("\n\n".join([students_table(found), *(part for part in others if part)]))
 
 
 def unscored_note(runs: Sequence[Run]) -> str:

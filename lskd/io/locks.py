@@ -5,7 +5,7 @@ from typing import IO, Any
 
 
 def try_lock(file: IO[Any]) -> bool:
-    """Lock an open file until it is closed, unless another process has locked it; whether this one has now.
+    """Lock an open file until it is closed. False if it is locked already, by another process or as another open file.
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile() as first, open(first.name) as second:

@@ -118,7 +118,7 @@ class Groups:
         found = self.contrast(weights)
         error, df = math.sqrt(found.own[0]), found.own[1]
         p = _tail(found.difference, error, 2, df)
-        return self._comparison(chosen, None, found.difference, error * largest_difference_quantile(2, df), p)
+        return self._comparison(chosen, None, found.difference, error * largest_difference_quantile(2, df, LEVEL), p)
 
     def best_against(self, temperature: float = 1.0) -> Comparison | None:
         """The highest mean against that of ``temperature``, or if that is the highest, it against the next highest.
@@ -156,7 +156,7 @@ class Groups:
         k = len(self.temperatures)
         tests = [(math.sqrt(variance), df) for variance, df in (found.own, found.pooled)]
         p = max(_tail(found.difference, error, k, df) for error, df in tests)
-        return p, max(error * largest_difference_quantile(k, df) for error, df in tests)
+        return p, max(error * largest_difference_quantile(k, df, LEVEL) for error, df in tests)
 
     def _comparison(self, higher: int, lower: int | None, difference: float, half: float, p: float) -> Comparison:
         """A comparison with an interval of half-width ``half``."""
@@ -202,7 +202,7 @@ def planned_difference(groups: Sequence[tuple[float, Mapping[Hashable, float]]])
         return None
     contrast = found.contrast([weight for weight, _ in groups])
     error, freedom = math.sqrt(contrast.own[0]), contrast.own[1]
-    half = error * largest_difference_quantile(2, freedom)
+    half = error * largest_difference_quantile(2, freedom, LEVEL)
     interval = contrast.difference - half, contrast.difference + half
     p = _tail(contrast.difference, error, 2, freedom)
     return Difference(contrast.difference, interval, p, int(found.n.min()), found.blocks is not None)
@@ -226,7 +226,7 @@ def mean_test(values: Sequence[float]) -> tuple[tuple[float, float], float] | No
     if spread is None or spread.sd is None:
         return None
     error = spread.sd / math.sqrt(spread.n)
-    half = error * largest_difference_quantile(2, spread.n - 1)
+    half = error * largest_difference_quantile(2, spread.n - 1, LEVEL)
     return (spread.mean - half, spread.mean + half), _tail(spread.mean, error, 2, spread.n - 1)
 
 

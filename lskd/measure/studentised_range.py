@@ -59,13 +59,15 @@ def _range_tails(groups: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache
-def largest_difference_quantile(groups: int, freedom: int) -> float:
-    """The 95 % quantile of the largest difference between several means, in units of a difference's standard error.
+def largest_difference_quantile(groups: int, freedom: int, tail: float) -> float:
+    """The quantile of the largest difference between several means, in units of a difference's standard error.
 
-    >>> round(largest_difference_quantile(2, 4), 3)  # Student's t
+    ``tail`` is the probability of a larger one.
+
+    >>> round(largest_difference_quantile(2, 4, 0.05), 3)  # Student's t
     2.776
     """
-    return _root(lambda t: studentised_range_p(math.sqrt(2) * t, groups, freedom) - 0.05)
+    return _root(lambda t: studentised_range_p(math.sqrt(2) * t, groups, freedom) - tail)
 
 
 def _root(falling: Callable[[float], float]) -> float:

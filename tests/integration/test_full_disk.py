@@ -1,6 +1,7 @@
 """A full disk and a directory that cannot be written: one line with the file and the reason, and nothing is harmed."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -175,6 +176,19 @@ def test_a_table_that_cannot_be_written_has_been_shown(command, place, tmp_path,
     shown, complaint = capsys.readouterr()
     assert ended.value.code == 2, complaint
     assert len(shown.splitlines()) > 1
+
+
+@pytest.mark.parametrize(("command", "written"), ANALYSIS, ids=range(len(ANALYSIS)))
+def test_a_table_is_written_though_whoever_reads_what_is_shown_has_left(command, written, place, tmp_path, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "argv", words_of(command, place, tmp_path))
+    with os.fdopen(writer, "w", buffering=1) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit) as ended:
+            run("lskd")
+    assert ended.value.code == 1
+    assert (tmp_path / written).stat().st_size
 
 
 OF_IMAGES = "--data-dir {images} --workers 0 --device cpu"

@@ -657,7 +657,7 @@ TRANSLATION = [
     (
         f"{FAIRSEQ} --teacher-path {{teacher.pt}} --max-source-positions 12 --max-target-positions 12",
         r"valid: \d+ sentences are longer than the model's \(12, 12\) tokens",
-        "none may be left out of a score; raise --max-source-positions and --max-target-positions, or take",
+        "none may be left out; raise --max-source-positions and --max-target-positions, or take",
     ),
     (
         f"{FAIRSEQ} --teacher-path {{teacher.pt}} --max-target-positions 12 --skip-invalid-size-inputs-valid-test "

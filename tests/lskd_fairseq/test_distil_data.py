@@ -96,10 +96,15 @@ def test_the_name_of_a_teacher_may_have_a_colon(command, teacher, tmp_path):
 def test_data_of_a_reverse_teacher_have_its_direction_in_all_of_their_names(command, data_bin, tmp_path):
     task = make_task(data_bin, source_lang="de", target_lang="en")
     reverse = save_checkpoint(tmp_path / "reverse.pt", make_model(task), task)
-    said = command(tmp_path / "made", "--beam 1", path=reverse)
+    data = shutil.copytree(data_bin, tmp_path / "data")
+    for suffix in ("bin", "idx"):
+        shutil.copy(data / f"valid.en-de.en.{suffix}", data / f"valid.align.en-de.{suffix}")
+        for language in ("en", "de"):  # a split that is there in both directions
+            shutil.copy(data / f"test.en-de.{language}.{suffix}", data / f"test.de-en.{language}.{suffix}")
+    said = command(tmp_path / "made", "--beam 1", data=data, path=reverse)
     assert "sentences translated de-en with beam 1" in said
     assert infer_language_pair(str(tmp_path / "made")) == ["de", "en"]
-    assert not [*(tmp_path / "made").glob("*.en-de.*")]
+    assert not [*(tmp_path / "made").glob("*.en-de.*"), *(tmp_path / "made").glob("*.align.*")]
     made = make_task(tmp_path / "made", source_lang=None, target_lang=None)
     for split in ("train", "valid", "test"):
         load_split(made, str(tmp_path / "made"), split)

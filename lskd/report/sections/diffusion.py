@@ -59,7 +59,10 @@ def diffusion_section(files: RepresentationFiles, options: Options, found: Diffu
 def _of_split(files: RepresentationFiles, split: str, etas: Mapping[float | None, MeasuredEta]) -> EtaOfSplit:
     """A table of means and a drawing for each α, all with the same axis limits."""
     title = files.study.title
-    notes = [f"η on {split}, {smoothing(alpha)}: {note}" for alpha, eta in etas.items() for note in eta.notes]
+    shared = [note for note in next(iter(etas.values())).notes if all(note in eta.notes for eta in etas.values())]
+    notes = [f"η on {split}: {note}" for note in shared]
+    for alpha, eta in etas.items():
+        notes += [f"η on {split}, {smoothing(alpha)}: {note}" for note in eta.notes if note not in shared]
     summary = [
         [
             smoothing(alpha),

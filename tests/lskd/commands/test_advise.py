@@ -6,8 +6,12 @@ import pytest
 from helpers.known_teachers import NAMES, logits_of
 from helpers.small_runs import CLASSES, add_representations, image_run, translation_run
 
+from lskd.measure.class_sets import write_sets
 from lskd.measure.recorded_smoothing import disagreement
+from lskd.measure.representations import read_representations
+from lskd.measure.similar_classes import sets_by_distance
 from lskd.measure.smoothing_estimate import SmoothingEstimate
+from lskd.measure.student_pairs import identity
 from lskd.paper.evidence import of_the_paper, of_this_project
 from lskd.records.fingerprints import joint_fingerprint
 
@@ -310,6 +314,16 @@ def test_eta_and_students_without_a_teacher_stand_beside(answer, tmp_path):
     told = f"{tmp_path / 'sets.json'} does not say what its classes were chosen by"
     assert told in one["runs"]["eta"][0]["notes"][0]
     assert told in text
+    student = tmp_path / "data" / "student_net_a0.1_T3_s1" / "last.validation.representations.safetensors"
+    read = read_representations(student)
+    chosen = sets_by_distance(read.moments.centroids(), None, 1, 2)
+    write_sets(
+        tmp_path / "sets.json", chosen, read.class_names, {"by": "distance", "from": "centroids"} | identity(read)
+    )
+    text, one = answer(place, tmp_path, "--sets", tmp_path / "sets.json")
+    assert [row["split"] for row in one["runs"]["eta"]] == ["train"]
+    assert one["runs"]["eta_undefined"][0]["split"] == "validation"
+    assert f"validation, is not defined: --sets: {tmp_path / 'sets.json'} (S1 and S2 were chosen in {student}, " in text
 
 
 def test_students_that_learn_features_are_no_students_at_1(answer, teacher, tmp_path):
