@@ -814,7 +814,7 @@ def test_an_unknown_smoothing_is_called_unknown(tmp_path):
     ("causes", "told"),
     [
         (None, "not recorded"),
-        ([], "nothing, on this processor with as many threads"),
+        ([], "nothing, on the same processor with the same number of threads"),
         (["cuDNN may <choose>.", "NCCL chooses."], "cuDNN may &lt;choose&gt;. NCCL chooses."),
     ],
 )
