@@ -11,14 +11,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lskd.io.errors import input_error
+from lskd.io.errors import input_error, shortened
 from lskd_vision.image_files import SUFFIXES
 
 SPLITS = ("train", "val")
 CLASSES = 1000
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # n02105855_2933.JPEG is a PNG file
 THREADS = 16  # opening a file on a network or a disk is mostly waiting
-SHOWN = 5  # problems and names in an error
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Tree:
 
     def complaint(self) -> str:
         """The first problems and the number of all, in one line."""
-        return f"{len(self.problems)} problem{'s'[: len(self.problems) > 1]}: {_some(self.problems, '; ')}"
+        return f"{len(self.problems)} problem{'s'[: len(self.problems) > 1]}: {shortened(self.problems, between='; ')}"
 
 
 @functools.cache
@@ -99,7 +98,9 @@ def examine(directory: Path, expected: Expected) -> Tree:
     for split, names in folders.items():
         for word, wrong in (("lacks", set(tree.wnids) - names), ("has besides", names - set(tree.wnids))):
             if wrong:
-                problems.append(f"{split} {word} {len(wrong)} folder{'s'[: len(wrong) > 1]}: {_some(sorted(wrong))}")
+                problems.append(
+                    f"{split} {word} {len(wrong)} folder{'s'[: len(wrong) > 1]}: {shortened(sorted(wrong))}"
+                )
     present = [(split, wnid) for split in SPLITS for wnid in tree.wnids if wnid in folders[split]]
     fingerprint, pool = hashlib.sha256(), ThreadPoolExecutor(THREADS)
     try:
@@ -160,8 +161,3 @@ def _wrong_counts(tree: Tree, expected: Expected) -> Iterator[str]:
     total = sum(tree.images["train"].values())
     if expected.train_images not in (None, total):
         yield f"train has {total} images instead of {expected.train_images}"
-
-
-def _some(things: list[str], between: str = ", ") -> str:
-    more = len(things) - SHOWN
-    return between.join(things[:SHOWN]) + (f"{between}and {more} more" if more > 0 else "")

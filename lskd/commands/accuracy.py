@@ -13,6 +13,7 @@ from typing import Any
 
 from lskd.io.argument_types import table_file
 from lskd.io.errors import input_error, warn
+from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
 from lskd.measure.class_sets import class_indices
 from lskd.measure.model_accuracy import ModelAccuracy, accuracy_of_representations, accuracy_of_run, has_accuracy
@@ -62,19 +63,16 @@ def run(arguments: argparse.Namespace) -> None:
     by_class = [
         [_class_row(row, group, label, groups) for label in chosen] for row, group in zip(rows, groups, strict=True)
     ]
-    try:
+    warn("lskd accuracy", _unfinished(found.runs))
+    say_skipped(found.skipped)
+    say_skipped(without, "without the accuracy of images")
+    overall = "\n".join([show(rows, COLUMNS), *_notes(rows, groups)])
+    with shown_anyway(overall, *([_class_table(by_class)] if chosen else [])):
         if arguments.output:
             write(
                 arguments.output,
                 [each for row, classes in zip(rows, by_class, strict=True) for each in (row, *classes)],
             )
-    finally:  # a table that cannot be written is shown
-        print("\n".join([show(rows, COLUMNS), *_notes(rows, groups)]))
-        warn("lskd accuracy", _unfinished(found.runs))
-        say_skipped(found.skipped)
-        say_skipped(without, "without the accuracy of images")
-        if chosen:
-            print("\n" + _class_table(by_class))
 
 
 def _unfinished(runs: Sequence[Path]) -> list[str]:

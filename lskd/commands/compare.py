@@ -10,6 +10,7 @@ import argparse
 
 from lskd.commands.published import text_grid
 from lskd.io.argument_types import output_file
+from lskd.io.output import shown_anyway
 from lskd.paper.command_files import is_result
 from lskd.paper.measured import VALID, measure
 from lskd.paper.published import MODELS, SOURCE, published, tables
@@ -61,16 +62,16 @@ def run(arguments: argparse.Namespace) -> None:
         [str(each) for each in arguments.inputs],
         measurements,
     )
-    measured = text_grid(measurements, printed)
-    try:
+    scale = f", scale {result.scale}" if result.scale else ""
+    with shown_anyway(
+        f"{result.title}\nmeasured{scale}: {described(measurements)}",
+        text_grid(measurements, printed),
+        f"Table {result.table} ({SOURCE}): {constants(printed)}",
+        text_grid(printed),
+        *(["\n".join(result.notes)] if result.notes else []),
+    ):
         if arguments.output:
             write_result(arguments.output, result)
-    finally:  # a table that cannot be written is shown
-        scale = f", scale {result.scale}" if result.scale else ""
-        print(f"{result.title}\nmeasured{scale}: {described(measurements)}\n\n{measured}\n")
-        print(f"Table {result.table} ({SOURCE}): {constants(printed)}\n\n{text_grid(printed)}")
-        if result.notes:
-            print("\n" + "\n".join(result.notes))
 
 
 def _stand_in(text: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lskd.commands.file_logits import FileLogits, check_different, entropy_sums
 from lskd.io.argument_types import output_file, positive, table_file
 from lskd.io.errors import InputError, error_context, input_error, warn
+from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
 from lskd.measure.class_sets import class_indices
 from lskd.measure.representations import Representations, read_representations
@@ -83,16 +84,15 @@ def run(arguments: argparse.Namespace) -> None:
     warn("lskd entropy", left_out)
     with error_context("--figure"):
         drawing = soft_output_figure(panels) if arguments.figure else None
-    try:
+    shown = [_table(rows, temperatures), "Mean entropy in nats; ln K is the largest possible."]
+    if outputs:
+        shown.append(_output_table(outputs))
+        shown.append("Mean soft outputs; far below: classes at least 100 times less probable than the second.")
+    with shown_anyway(*shown):
         if arguments.output:
             write(arguments.output, rows + [row | {"outputs": ", ".join(row["outputs"])} for row in outputs])
         if drawing is not None:
             write_figure(arguments.figure, drawing)
-    finally:  # a table that cannot be written is shown
-        print(_table(rows, temperatures) + "\n\nMean entropy in nats; ln K is the largest possible.")
-        if outputs:
-            print("\n" + _output_table(outputs))
-            print("\nMean soft outputs; far below: classes at least 100 times less probable than the second.")
 
 
 def _facts(path: str, representations: Representations) -> dict[str, Any]:

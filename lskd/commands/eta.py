@@ -11,6 +11,7 @@ from typing import Any
 
 from lskd.io.argument_types import percent, positive, table_file, whole
 from lskd.io.errors import input_error, warn
+from lskd.io.output import shown_anyway
 from lskd.io.tables import write
 from lskd.measure.class_distances import VARIANTS
 from lskd.measure.class_sets import ClassSets, class_indices, members, read_groups, read_origin, read_sets
@@ -102,7 +103,12 @@ def run(arguments: argparse.Namespace) -> None:
     warnings += measured.notes
     rows = [target_row(each, measured, names, arguments.seed) for each in measured.targets]
     warn("lskd eta", warnings)
-    try:
+    with shown_anyway(
+        "\n".join(head(first, "first") + head(second, "second")),
+        table(rows, len(pairs)),
+        "\n".join(summary(rows, measured.isotropy)),
+        "\n".join(meaning(pairs, rows, measured, arguments.confidence)),
+    ):
         if arguments.output:
             about = {"first": origins(first), "second": origins(second), "variant": measured.variant}
             about |= {
@@ -114,11 +120,6 @@ def run(arguments: argparse.Namespace) -> None:
             about |= {"p_isotropic_together": together, "sets_origin": origin, "warnings": warnings}
             flat = arguments.output.suffix == ".csv"
             write(arguments.output, [joined(row) for row in rows] if flat else rows, about)
-    finally:  # a table that cannot be written is shown
-        print("\n".join(head(first, "first") + head(second, "second")) + "\n")
-        print(table(rows, len(pairs)))
-        print("\n" + "\n".join(summary(rows, measured.isotropy)))
-        print("\n" + "\n".join(meaning(pairs, rows, measured, arguments.confidence)))
 
 
 def _paths(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:

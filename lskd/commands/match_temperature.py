@@ -13,6 +13,7 @@ import numpy as np
 from lskd.commands.file_logits import FileLogits, check_different, entropy_sums
 from lskd.io.argument_types import number, table_file
 from lskd.io.errors import error_context, input_error
+from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.smoothness import EntropySums, match_temperature
@@ -69,11 +70,9 @@ def run(arguments: argparse.Namespace) -> None:
                 "samples": sums.n,
             }
         )
-    try:
+    with shown_anyway(f"reference  {arguments.reference}\nother      {arguments.other}", show(rows, COLUMNS)):
         if arguments.output:
             write(arguments.output, rows)
-    finally:  # a table that cannot be written is shown
-        print(f"reference  {arguments.reference}\nother      {arguments.other}\n\n{show(rows, COLUMNS)}")
 
 
 def _check(arguments: argparse.Namespace, reference: Representations, other: Representations) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from lskd.commands.file_logits import FileLogits, check_different
 from lskd.io.argument_types import table_file, whole
 from lskd.io.errors import error_context, input_error, warn
+from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
 from lskd.measure.fidelity import paired
 from lskd.measure.model_measures import Basis, Interval, OutputMeasures, measure_fidelity, measure_outputs
@@ -114,11 +115,9 @@ def run(arguments: argparse.Namespace) -> None:
     if teacher is not None:
         notes += _other_teachers(arguments.teacher, teacher, files)
     warn("lskd measure", notes)
-    try:
+    with shown_anyway(_tables(rows, temperatures, arguments.resamples, teacher is not None)):
         if arguments.output:
             write(arguments.output, [_flat(row, temperatures, teacher is not None) for row in rows])
-    finally:  # a table that cannot be written is shown
-        print(_tables(rows, temperatures, arguments.resamples, teacher is not None))
 
 
 def _paired(

@@ -11,6 +11,7 @@ from typing import Any
 
 from lskd.io.argument_types import output_file, positive, table_file, whole
 from lskd.io.errors import InputError, input_error, warn
+from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
 from lskd.measure.projection import Panel, project
 from lskd.measure.representations import Representations, read_representations
@@ -92,16 +93,13 @@ def run(arguments: argparse.Namespace) -> None:
     warn("lskd project", [f"not shown: {reason}" for reason in refused])
     table = [_facts(panel) | _numbers(panel) for panel in panels]
     drawing = figure(panels) if arguments.output else None
-    try:
+    with shown_anyway(show(table, COLUMNS), NOTE.format(*arguments.classes)):
         if arguments.table:
             write(arguments.table, table, {"classes": list(panels[0].class_names)})
         if arguments.coordinates:
             write(arguments.coordinates, [row for panel in panels for row in _coordinates(panel)])
         if drawing is not None:
             write_figure(arguments.output, drawing)
-    finally:  # a table that cannot be written is shown
-        print(show(table, COLUMNS))
-        print("\n" + NOTE.format(*arguments.classes))
 
 
 def _models(files: Given, validation: Given) -> list[Given]:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 from lskd.io.argument_types import table_file
 from lskd.io.errors import InputError
+from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
 from lskd.paper.published import SOURCE, Measurement, published, tables
 from lskd.paper.table_layout import HEADS, WORDS, cell, constants, flags, grid
@@ -33,15 +34,13 @@ def run(arguments: argparse.Namespace) -> None:
         measurements = [measurement for name in names for measurement in published(name)]
     except ValueError as error:
         raise InputError(str(error)) from None
-    try:
+    shown = ["\n".join(f"{name:<5}  {content}" for name, content in tables().items())]
+    if arguments.table is not None:
+        title = f"{arguments.table}: {tables()[arguments.table]} ({SOURCE})"
+        shown = [f"{title}\n{constants(measurements)}", text_grid(measurements)]
+    with shown_anyway(*shown):
         if arguments.output:
             write(arguments.output, [asdict(measurement) for measurement in measurements], {"source": SOURCE})
-    finally:  # a table that cannot be written is shown
-        if arguments.table is None:
-            print("\n".join(f"{name:<5}  {content}" for name, content in tables().items()))
-        else:
-            print(f"{arguments.table}: {tables()[arguments.table]} ({SOURCE})\n{constants(measurements)}\n")
-            print(text_grid(measurements))
 
 
 def text_grid(measurements: Sequence[Measurement], like: Sequence[Measurement] = ()) -> str:

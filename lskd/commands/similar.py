@@ -9,13 +9,14 @@ Classes other than those of ImageNet-1K are looked up in WordNet with nltk.
 import argparse
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lskd.io.argument_types import output_file, positive, table_file, whole
 from lskd.io.errors import input_error
+from lskd.io.output import shown_anyway
 from lskd.io.schema import read_json
 from lskd.io.tables import Column, show, write
 from lskd.measure.class_sets import ClassSets, class_indices, read_groups, write_sets
@@ -102,24 +103,13 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.agree_with:
         other = choose(arguments.agree_with, arguments, names, representations, list(sets))
         rows = agreement_rows(sets, other, names)
-    try:
+    with shown_anyway(_agreement_table(rows) if arguments.agree_with else _sets_shown(sets, names)):
         if arguments.output:
             write_sets(arguments.output, sets, names, origin(arguments, representations))
         if arguments.agreement:
             about = {"by": arguments.by, "agree_with": arguments.agree_with, "file": arguments.file}
             about |= {"provenance": representations.provenance} if representations else {}
             write(arguments.agreement, rows, about | {"from": arguments.points, "seed": arguments.seed})
-    finally:  # a table that cannot be written is shown
-        if arguments.agree_with:
-            print(
-                show(
-                    rows, [Column("target", "shown"), Column("S1", "similar", ".3f"), Column("S2", "dissimilar", ".3f")]
-                )
-            )
-        else:
-            for target, each in sets.items():
-                print(f"{readable_name(names[target])}\n{_set('similar', each.similar, names)}")
-                print(_set("dissimilar", each.dissimilar, names))
 
 
 def choose(
@@ -188,6 +178,18 @@ def agreement_rows(
     for name, each in (("mean", mean_agreement(found)), ("by chance", chance_agreement(second, len(names)))):
         rows.append({"target": name, "shown": name} | each._asdict())
     return rows
+
+
+def _agreement_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    return show(rows, [Column("target", "shown"), Column("S1", "similar", ".3f"), Column("S2", "dissimilar", ".3f")])
+
+
+def _sets_shown(sets: Mapping[int, ClassSets], names: list[str]) -> str:
+    lines = []
+    for target, each in sets.items():
+        lines += [readable_name(names[target]), _set("similar", each.similar, names)]
+        lines.append(_set("dissimilar", each.dissimilar, names))
+    return "\n".join(lines)
 
 
 def _set(title: str, classes: list[int], names: list[str]) -> str:

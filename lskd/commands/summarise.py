@@ -13,6 +13,7 @@ from typing import Any
 from lskd.commands.effect_tables import as_values, best_students, effect_row, effects_table, interval, smoothing_rows
 from lskd.io.argument_types import table_file
 from lskd.io.errors import input_error
+from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
 from lskd.measure.comparisons import Difference, holm
 from lskd.measure.smoothing_choice import smoothing_choices
@@ -51,12 +52,10 @@ def run(arguments: argparse.Namespace) -> None:
         valid = "must hold students: runs with a teacher, a temperature and a result"
         raise input_error("runs", arguments.runs[0], valid)
     smoothings = smoothing_rows(smoothing_choices(found))
-    try:
+    others = controls_table(step_controls(found)), smoothings_table(smoothings), left_out, unscored_note(runs)
+    with shown_anyway(students_table(found), *filter(None, others)):
         if arguments.output:
             write(arguments.output, summary_rows(found), {"smoothings": smoothings})
-    finally:  # a table that cannot be written is shown
-        others = controls_table(step_controls(found)), smoothings_table(smoothings), left_out, unscored_note(runs)
-        print("\n\n".join([students_table(found), *(part for part in others if part)]))
 
 
 def unscored_note(runs: Sequence[Run]) -> str:

@@ -33,7 +33,7 @@ def input_error(argument: str, value: object, valid: str) -> InputError:
     return InputError(f"{argument}: {text if len(text) <= LONGEST else text[:LONGEST] + '…'} ({valid})")
 
 
-def shortened(values: Iterable[object], most: int = 5) -> str:
+def shortened(values: Iterable[object], most: int = 5, between: str = ", ") -> str:
     """The first ``most`` values for a message, and how many more there are.
 
     >>> shortened(["a", "b", "c"], 2)
@@ -41,7 +41,7 @@ def shortened(values: Iterable[object], most: int = 5) -> str:
     """
     values = list(values)
     more = f" and {len(values) - most} more" if len(values) > most else ""
-    return ", ".join(map(str, values[:most])) + more
+    return between.join(map(str, values[:most])) + more
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ import numpy as np
 
 from lskd.io.arrays import as_array, whole
 from lskd.measure.logit_blocks import Logits
-from lskd.measure.predictions import below_largest, labelled_blocks
+from lskd.measure.predictions import below_largest, labelled_blocks, softmax
+from lskd.measure.roots import increasing_root
 from lskd.measure.weighted_samples import tie_groups, validate_samples, validate_weights
 
 BINS = 15
@@ -143,8 +144,7 @@ def optimal_temperature(
     """T*, the temperature that minimises the negative log likelihood of the labels under softmax(logits / T).
 
     The negative log likelihood is convex in β = 1/T: its slope, the mean of E_p[z] - z_label, increases with β at the
-    rate of the variance of the logits under p. The slope's root is found by Newton's method in β, with bisection where
-    a step would leave the bracket.
+    rate of the variance of the logits under p. The slope's root is found in ln β.
 
     Args:
         logits: (N, K) floating, or chunks that can be iterated over repeatedly.
@@ -174,17 +174,13 @@ def optimal_temperature(
         raise ValueError(f"T*: below {least:g}, the likelihood still rises as T falls ({valid})")
     if _slope(logits, labels, weights, low)[0] >= 0:
         raise ValueError(f"T*: above {most:g}, the higher the likelier ({valid})")
-    beta = min(max(1.0, low), high)
-    while high - low > 1e-12 * high:
-        slope, curvature = _slope(logits, labels, weights, beta)
-        if slope == 0:
-            break
-        low, high = (beta, high) if slope < 0 else (low, beta)
-        step = beta - slope / curvature if curvature > 0 else math.inf
-        if abs(step - beta) < 1e-10 * beta:  # at the root a step of 0 stays on the edge of the bracket
-            break
-        beta = step if low < step < high else (low + high) / 2
-    return 1 / beta
+
+    def slope(ln_beta: float) -> tuple[float, float]:
+        beta = math.exp(ln_beta)
+        value, curvature = _slope(logits, labels, weights, beta)
+        return value, beta * curvature
+
+    return math.exp(-increasing_root(slope, math.log(low), math.log(high)))
 
 
 def _slope(logits: Logits, labels: np.ndarray | Sequence[int], weights: np.ndarray, beta: float) -> tuple[float, float]:
@@ -192,8 +188,7 @@ def _slope(logits: Logits, labels: np.ndarray | Sequence[int], weights: np.ndarr
     slope, curvature, start = 0.0, 0.0, 0
     for block, own in labelled_blocks(logits, labels):
         below = below_largest(block)
-        p = np.exp(beta * below)
-        p /= p.sum(1, keepdims=True)
+        p = softmax(below, 1 / beta)
         mean = np.einsum("nk,nk->n", p, below)
         square = np.einsum("nk,nk,nk->n", p, below, below)
         weight = weights[start : start + len(block)]

@@ -14,6 +14,7 @@ import numpy as np
 from lskd.io.arrays import as_array, class_list, is_real, numbers, validate_labels, whole
 from lskd.measure.logit_blocks import Logits, blocks, validate_temperature
 from lskd.measure.predictions import softmax
+from lskd.measure.roots import increasing_root
 
 TEMPERATURES = (1e-2, 1e4)  # the range in which a temperature is searched
 LEAST = -800  # logarithms below this are clipped: their exponential is 0
@@ -140,8 +141,8 @@ def match_temperature(logits: Logits, target: float, bounds: tuple[float, float]
     """The temperature at which the mean entropy of softmax(logits / T) equals ``target``.
 
     The entropy of a row increases with T: dH/d ln T is the variance of logits / T under the row's softmax, which is 0
-    only if all its logits are equal. So T is unique unless all rows are like that. It is found by Newton's method in
-    ln T, with bisection where a step would leave the bracket; about six passes over the logits.
+    only if all its logits are equal. So T is unique unless all rows are like that. It is found in ln T, by about six
+    passes over the logits.
 
     Args:
         logits: (N, K), or chunks that can be iterated over repeatedly.
@@ -172,18 +173,12 @@ def match_temperature(logits: Logits, target: float, bounds: tuple[float, float]
             f"target: entropy {target:.6g} (must be between {least:.6g} and {largest:.6g}, which T = {bounds[0]:g} "
             f"and {bounds[1]:g} give)"
         )
-    at = min(max(0.0, low), high)
-    while high - low > 1e-12:
-        mean, slope = _mean_entropy(logits, math.exp(at))
-        if mean == target:
-            break
-        low, high = (at, high) if mean < target else (low, at)
-        step = at + (target - mean) / slope if slope > 0 else math.inf
-        inside = low < step < high
-        if inside and abs(step - at) < 1e-10:
-            return math.exp(step)
-        at = step if inside else (low + high) / 2
-    return math.exp(at)
+
+    def excess(ln_T: float) -> tuple[float, float]:
+        mean, slope = _mean_entropy(logits, math.exp(ln_T))
+        return mean - target, slope
+
+    return math.exp(increasing_root(excess, low, high))
 
 
 def mean_soft_outputs(

@@ -19,8 +19,7 @@ from lskd.records.spread import over_seeds
 
 COUPLED = (
     "η(S1) and η(S2) are two views of the same changes: one target's relative distances sum to 1, so the changes,\n"
-    "weighted by the first student's distances, sum to 0. Opposite signs are forced only where both sets hold one\n"
-    "class."
+    "weighted by the first student's distances, sum to 0. Opposite signs are forced only where sets hold one class."
 )
 P_VALUES = (
     "p: the share of all ways to call |S1| of these classes similar that have a mean change as low as S1's. Changes\n"
