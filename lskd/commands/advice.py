@@ -90,14 +90,14 @@ def runs_part(teacher: Representations, runs: Sequence[Run], sets: Path | None) 
     studies = group(runs)
     found = effects(studies)
     ours = [each for each in found if _of_this_teacher(each, teacher)]
+    others = [each for each in found if all(each is not one for one in ours)]
+    with_ours = [study for study in studies if any(each.study is study for each in ours)]
+    beside = [each for each in found if any(each.study is study for study in with_ours)]  # for every α
     # A study without students is of other models, or of another teacher.
-    taught = [study for study in studies if study.students and (not ours or any(each.study is study for each in ours))]
+    taught = [study for study in with_ours or studies if study.students]
     comparisons = {id(each): comparison for each in found if (comparison := each.against_one)}
     adjusted = dict(zip(comparisons, holm([each.p for each in comparisons.values()]), strict=True))
-    others = [each for each in found if all(each is not one for one in ours)]
-    beside = [each for each in found if any(each.study is one.study for one in ours)]  # for every α
     options = Options(sets=[sets] if sets else [])
-    with_ours = [study for study in studies if any(each.study is study for each in ours)]
     diffusion = [(study, measure_diffusion(RepresentationFiles(study), options)) for study in with_ours]
     return {
         "given": len(runs),

@@ -728,7 +728,9 @@ def test_a_wrong_tree_is_refused_with_its_first_problems_and_not_described(tree,
     for path in (tree / "train").glob("*/*"):
         path.write_bytes(b"")
     complaint = refused("--check", tree, "--classes", 3)
-    assert re.search(r"--check: \S+ \(7 problems: train/\S+ is empty(; train/\S+ is empty){4} and 2 more\)\n$", complaint)
+    assert re.search(
+        r"--check: \S+ \(7 problems: train/\S+ is empty(; train/\S+ is empty){4} and 2 more\)\n$", complaint
+    )
 
 
 def test_a_subset_has_the_same_classes_in_both_splits_and_as_many_as_were_told(tree, refused):
