@@ -8,12 +8,9 @@ from dataclasses import dataclass
 
 from lskd.io.errors import input_error
 from lskd.paper.published import Measurement
+from lskd.records.found_runs import TITLES
 
-METRICS = {
-    "top1": "top-1 %",
-    "top5": "top-5 %",
-    "bleu": "BLEU",
-    "tokenised_lowercased_bleu": "BLEU, tok. lower",
+METRICS = TITLES | {
     "eta_similar": "η(S1) %",
     "eta_dissimilar": "η(S2) %",
     "eta_pairwise_similar": "η(S1) %",
@@ -21,7 +18,7 @@ METRICS = {
     "agreement_similar": "S1",
     "agreement_dissimilar": "S2",
     "entropy": "entropy (nats)",
-    "class_accuracy": "top-1 %",
+    "class_accuracy": TITLES["top1"],
     "count": "classes",
 }
 WORDS = {"label_smoothing": "α = {:.10g}", "temperature": "T = {:.10g}", "metric": "{}", "split": "{}"}

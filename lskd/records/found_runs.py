@@ -63,18 +63,26 @@ class _Parts(msgspec.Struct):
     history: list[_Validation]
 
 
+# Titles of metrics, with the unit, by their keys in records.
+TITLES = {"top1": "top-1 %", "top5": "top-5 %", "bleu": "BLEU", "tokenised_lowercased_bleu": "BLEU, tok. lower"}
+
+
 @dataclass(frozen=True)
 class Metric:
-    """A metric of a run: its key in records and in the paper's tables, and its title with the unit."""
+    """A metric of a run: its key in records and in the paper's tables, the latter empty if they do not have it."""
 
     key: str
-    title: str
     published: str
+
+    @property
+    def title(self) -> str:
+        """The title, with the unit."""
+        return TITLES[self.key]
 
 
 METRICS = {
-    "vision": (Metric("top1", "top-1 %", "top1"), Metric("top5", "top-5 %", "top5")),
-    "translation": (Metric("bleu", "BLEU", "bleu"), Metric("tokenised_lowercased_bleu", "BLEU, tok. lower", "")),
+    "vision": (Metric("top1", "top1"), Metric("top5", "top5")),
+    "translation": (Metric("bleu", "bleu"), Metric("tokenised_lowercased_bleu", "")),
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lskd.paper.published import Measurement, counterparts, published
-from lskd.records.found_runs import Metric, score_notes
+from lskd.records.found_runs import TITLES, Metric, score_notes
 from lskd.records.runs import unfinished
 from lskd.records.spread import Spread
 from lskd.records.studies import Study, at, number, smoothing, spread
@@ -15,7 +15,6 @@ from lskd.report.plots import Series, in_drawings, lines, svg
 NEAREST = {"vision": ("2B", "ResNet-18"), "translation": ("5", "Transformer")}
 LEAST_SPAN = 4.0  # least range of the axis in points of accuracy or BLEU, so that small differences look small
 UNSCORED = "no result: lskd nmt score makes BLEU, the validation after the last epoch of a training makes accuracy"
-TITLES = {"top1": "top-1 %", "top5": "top-5 %", "bleu": "BLEU"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +131,7 @@ def _published_table(results: Sequence[Measurement]) -> Table:
         sd = "" if each.standard_deviation is None else f" ± {each.standard_deviation:.2f}"
         return Cell(f"{each.mean:.2f}{sd}", [each.flag] if each.flag else [])
 
-    metrics = tuple(Metric(name, TITLES[name], name) for name in dict.fromkeys(each.metric for each in results))
+    metrics = tuple(Metric(name, name) for name in dict.fromkeys(each.metric for each in results))
     caption = f"Published. Table {results[0].table}: {results[0].data}, {_models(results)}"
     return _table(caption, *_axes(results), metrics, cell)
 

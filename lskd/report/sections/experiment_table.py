@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lskd.paper.published import SOURCE, Measurement, published
 from lskd.paper.results import Result
 from lskd.paper.table_layout import WORDS, cell, constants, flags, grid
+from lskd.records.found_runs import TITLES
 from lskd.records.studies import at, signed, smoothing
 from lskd.report.contents import Experiment
 from lskd.report.drawing_style import HATCHES
@@ -89,7 +90,7 @@ def _lines(student: str, rows: Sequence[Measurement], files: Sequence[str]) -> I
     if len({row.temperature for row in rows}) < 2:
         return
     smoothings = list(dict.fromkeys(row.label_smoothing for row in rows))
-    title = "BLEU" if rows[0].metric == "bleu" else "top-1 %"
+    title = TITLES[rows[0].metric]
     what = f"{title} of {student} against T, measured ({'; '.join(of_measurements(rows))})"
     for part in in_drawings(smoothings):
         series, said, cells = [], [], []

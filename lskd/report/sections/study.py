@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lskd.records.found_runs import TITLES
 from lskd.records.spread import Spread
 from lskd.records.studies import at, number, smoothing
 from lskd.report.contents import Experiment, StudyRow, StudySummary
 from lskd.report.elements import Cell, Section, Table
-
-UNITS = {"top1": "top-1 %", "bleu": "BLEU"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,7 @@ def means_table(rows: Sequence[StudyRow]) -> Table:
     temperatures = sorted({row.temperature for row in rows})
     means = {(_kind(row), row.temperature): Spread(row.mean, row.standard_deviation, row.n) for row in rows}
     models = ", ".join(dict.fromkeys(f"{row.data}: {row.teacher} → {row.student}" for row in rows))
-    units = " and ".join(dict.fromkeys(UNITS.get(row.metric, row.metric) for row in rows))
+    units = " and ".join(dict.fromkeys(TITLES.get(row.metric, row.metric) for row in rows))
     lines: list[list[str | Cell]] = []
     for kind in dict.fromkeys(map(_kind, rows)):
         cells = [number(means.get((kind, T)), with_n=True) for T in temperatures]
