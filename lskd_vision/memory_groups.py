@@ -6,13 +6,15 @@ from pathlib import Path
 
 import torch
 
-from lskd_vision.run import Run
+from lskd_vision.run import TrainingRun
 
 COPIES = 5  # of the weights: weights, gradients, two optimiser states, a moving average
 SHARE = 0.5  # of free memory, for copies of weights; activations, which one model has at a time, take the rest
 
 
-def groups_of(runs: Sequence[Run], sizes: Mapping[str, int], free: int | None, limit: int | None) -> list[list[Run]]:
+def groups_of(
+    runs: Sequence[TrainingRun], sizes: Mapping[str, int], free: int | None, limit: int | None
+) -> list[list[TrainingRun]]:
     """Split runs into groups that are trained one after the other.
 
     Args:
@@ -21,9 +23,9 @@ def groups_of(runs: Sequence[Run], sizes: Mapping[str, int], free: int | None, l
         free: bytes of free memory; None if unknown.
         limit: the maximum size of a group; None for as many as fit.
     """
-    groups: list[list[Run]] = []
+    groups: list[list[TrainingRun]] = []
     for _, same in itertools.groupby(sorted(runs, key=data_key), key=data_key):
-        group: list[Run] = []
+        group: list[TrainingRun] = []
         bytes_taken = 0
         for run in same:
             needed = COPIES * sizes[run.config.model.model]
@@ -37,12 +39,12 @@ def groups_of(runs: Sequence[Run], sizes: Mapping[str, int], free: int | None, l
     return groups
 
 
-def data_key(run: Run) -> str:
+def data_key(run: TrainingRun) -> str:
     """A key that is equal for runs that can share their batches."""
     return repr(sorted(run.data_config.items()))
 
 
-def image_key(run: Run) -> str:
+def image_key(run: TrainingRun) -> str:
     """A key that is equal for runs that see the same images up to normalisation, which a teacher replaces."""
     return repr(sorted((name, value) for name, value in run.data_config.items() if name not in ("mean", "std")))
 

@@ -43,7 +43,7 @@ OVERFLOWS = 20  # in a row; after as many, fairseq's loss scale is at its minimu
 COPIED = ("configuration", "seed", "data", "teacher", "versions", "hardware", "revision", "history", "nondeterminism")
 
 
-class Run:
+class TrainingRun:
     """A model in training.
 
     Args:

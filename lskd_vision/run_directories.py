@@ -14,12 +14,12 @@ from lskd.records.runs import ADDED_OPTIONS, look_up, read_run
 from lskd_vision.checkpoints import read_state
 from lskd_vision.models import meta_model
 from lskd_vision.pooled_features import feature_width
-from lskd_vision.run import Run
+from lskd_vision.run import TrainingRun
 from lskd_vision.run_record import BEST, CHECKPOINTS, LAST, own_settings, stored_args
 from lskd_vision.timm_model import TimmModel
 from lskd_vision.weight_conversion import first_difference
 
-DIFFERENCES: dict[str, Callable[[Run], object]] = {
+DIFFERENCES: dict[str, Callable[[TrainingRun], object]] = {
     "--model": lambda run: run.config.model.model,
     "--smoothing": lambda run: run.config.distillation.smoothing,
     "--kd-temperature": lambda run: run.config.distillation.temperature,
@@ -27,7 +27,7 @@ DIFFERENCES: dict[str, Callable[[Run], object]] = {
 }
 
 
-def check_directories_differ(runs: Sequence[Run]) -> None:
+def check_directories_differ(runs: Sequence[TrainingRun]) -> None:
     """Check that no two runs of a command have the same directory, whose name has only six digits of α and T.
 
     Raises:
@@ -41,7 +41,7 @@ def check_directories_differ(runs: Sequence[Run]) -> None:
             raise input_error(option, theirs[option], both)
 
 
-def check_directory(run: Run) -> int:
+def check_directory(run: TrainingRun) -> int:
     """Check that a run's directory is new, or holds this run with everything to resume from.
 
     Returns:
@@ -81,14 +81,14 @@ def check_directory(run: Run) -> int:
     return epochs
 
 
-def is_of_its_teacher(run: Run) -> bool:
+def is_of_its_teacher(run: TrainingRun) -> bool:
     """Whether a run's directory holds a student of the same teacher, as after a command with this teacher alone."""
     record = read_run(run.directory)
     of = look_up(msgspec.structs.asdict(record), "teacher", "fingerprint") if record else None
     return of is not None and run.teacher is not None and of == run.teacher.fingerprint
 
 
-def check_state(run: Run, path: Path) -> None:
+def check_state(run: TrainingRun, path: Path) -> None:
     """Check that a checkpoint belongs to this run, and has everything to resume from.
 
     Raises:
@@ -118,7 +118,7 @@ def check_state(run: Run, path: Path) -> None:
             raise input_error("--resume", path, f"does not fit the run: {key} has {', '.join(misfit)}")
 
 
-def _has_layers_beside(run: Run, model: TimmModel) -> bool:
+def _has_layers_beside(run: TrainingRun, model: TimmModel) -> bool:
     """Whether extra layers are trained with a run's student, to map its features to the teacher's."""
     if run.teacher is None or not run.distils_features:
         return False
@@ -126,7 +126,7 @@ def _has_layers_beside(run: Run, model: TimmModel) -> bool:
     return width is None or width != feature_width(model, "--model", run.config.model.model)
 
 
-def another_run(run: Run, made: Mapping[str, Any]) -> str | None:
+def another_run(run: TrainingRun, made: Mapping[str, Any]) -> str | None:
     """The first setting in which another run differs from this one; None if they are the same.
 
     Args:
@@ -146,7 +146,7 @@ def another_run(run: Run, made: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _check_own_files(run: Run) -> None:
+def _check_own_files(run: TrainingRun) -> None:
     """Check that a run does not overwrite its teacher's checkpoint. Raises InputError."""
     for teacher in run.teacher.paths if run.teacher else []:
         for own in map(run.directory.joinpath, CHECKPOINTS):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from lskd.records.runs import read_run
 from lskd_vision.progress import batch_line, model_line, teacher_line
-from lskd_vision.run import Run
+from lskd_vision.run import TrainingRun
 from lskd_vision.run_record import BEST, LAST
 
 
-def start_lines(runs: Sequence[Run], groups: Sequence[Sequence[Run]], data_name: str) -> list[str]:
+def start_lines(runs: Sequence[TrainingRun], groups: Sequence[Sequence[TrainingRun]], data_name: str) -> list[str]:
     """Describe what is trained: the number of runs, the models and the teachers; the data have separate lines.
 
     Args:
@@ -35,7 +35,7 @@ def start_lines(runs: Sequence[Run], groups: Sequence[Sequence[Run]], data_name:
     ]
 
 
-def batch_lines(runs: Sequence[Run], batch: int, batches: int) -> list[str]:
+def batch_lines(runs: Sequence[TrainingRun], batch: int, batches: int) -> list[str]:
     """A line for each run that has not failed, after batch ``batch``, from 1, of the epoch's ``batches``."""
     lines = []
     width = max(len(run.name) for run in runs)
@@ -49,7 +49,7 @@ def batch_lines(runs: Sequence[Run], batch: int, batches: int) -> list[str]:
     return lines
 
 
-def table(runs: Sequence[Run]) -> str:
+def table(runs: Sequence[TrainingRun]) -> str:
     """The results of the runs: best and last accuracy on the validation split, and their directory.
 
     If there is a moving average of the weights, its accuracy is shown, by which the best checkpoint is chosen.

@@ -20,7 +20,7 @@ from lskd_vision.evaluate import evaluate
 from lskd_vision.loader import Loader
 from lskd_vision.memory_groups import image_key
 from lskd_vision.other_order import OtherOrder
-from lskd_vision.run import Run
+from lskd_vision.run import TrainingRun
 from lskd_vision.teacher import Normalisation, Teacher
 from lskd_vision.teacher_checks import check_score
 from lskd_vision.validation_fidelity import KEPT_BYTES, ValidationLogits
@@ -29,7 +29,7 @@ logger = logging.getLogger("lskd_vision")
 SAMPLES = 2000  # validation images from which a teacher's label smoothing is estimated
 
 
-def score_teachers(runs: Sequence[Run], data: Data) -> None:
+def score_teachers(runs: Sequence[TrainingRun], data: Data) -> None:
     """Score the teachers of ``runs``, unless the runs' records have the scores; each run keeps the result.
 
     Each run gets its teacher's logits for the validation images, from the same pass or, if there is none, from that of
@@ -40,7 +40,7 @@ def score_teachers(runs: Sequence[Run], data: Data) -> None:
     """
     free = KEPT_BYTES
     for _, same in itertools.groupby(sorted(runs, key=image_key), key=image_key):
-        students: dict[Teacher, list[Run]] = {}
+        students: dict[Teacher, list[TrainingRun]] = {}
         for run in same:
             if run.teacher is not None:
                 students.setdefault(run.teacher, []).append(run)
@@ -61,7 +61,7 @@ def score_teachers(runs: Sequence[Run], data: Data) -> None:
                 run.teacher_logits = logits[teacher].of_inputs(Normalisation.of(run.data_config, device))
 
 
-def _validation_logits(teacher: Teacher, student: Run, data: Data, free: int) -> ValidationLogits:
+def _validation_logits(teacher: Teacher, student: TrainingRun, data: Data, free: int) -> ValidationLogits:
     """The logits of a student's teacher for this process's validation images, kept if they fit into ``free`` bytes."""
     images, classes = math.ceil(len(data.val) / student.config.processes.world_size), len(data.class_names)
     normalisation = Normalisation.of(student.data_config, student.config.device.torch_device)
@@ -73,7 +73,7 @@ def _validation_logits(teacher: Teacher, student: Run, data: Data, free: int) ->
     return ValidationLogits(teacher, normalisation, student.config.device, size)
 
 
-def _recorded(runs: Sequence[Run]) -> dict[str, Any] | None:
+def _recorded(runs: Sequence[TrainingRun]) -> dict[str, Any] | None:
     """The teacher's score from the records of its students' runs; None unless all of them have it."""
     records = [read_run(run.directory) for run in runs]
     teachers = [record.teacher for record in records if record and record.teacher and record.teacher["valid"]]

@@ -37,7 +37,7 @@ from lskd_vision.mixing import Mixing
 from lskd_vision.models import meta_model
 from lskd_vision.processes import memory_errors, start_processes
 from lskd_vision.progress import epoch_line
-from lskd_vision.run import Run
+from lskd_vision.run import TrainingRun
 from lskd_vision.run_directories import check_directories_differ, check_directory, is_of_its_teacher
 from lskd_vision.run_lines import batch_lines, start_lines, table
 from lskd_vision.scoring import score_teachers
@@ -95,7 +95,7 @@ def train_all(configs: Sequence[TrainingConfig], arguments: argparse.Namespace) 
     return 1 if any(run.failure for run in runs) else 0
 
 
-def plan(configs: Sequence[TrainingConfig], data: Data) -> list[Run]:
+def plan(configs: Sequence[TrainingConfig], data: Data) -> list[TrainingRun]:
     """Make a run for each configuration, and check it as far as possible before anything is written.
 
     Raises:
@@ -115,9 +115,9 @@ def plan(configs: Sequence[TrainingConfig], data: Data) -> list[Run]:
         named = teacher is not None and same[teacher.label_smoothing["alpha"]] > 1
         if teacher is not None:
             config = replace(config, distillation=replace(config.distillation, kd_model_name=teacher.name))
-        run = Run(config, teacher, data.name, record, data_configs[config.model.model])
+        run = TrainingRun(config, teacher, data.name, record, data_configs[config.model.model])
         if named and not is_of_its_teacher(run):
-            run = Run(config, teacher, data.name, record, data_configs[config.model.model], names_teacher=True)
+            run = TrainingRun(config, teacher, data.name, record, data_configs[config.model.model], names_teacher=True)
         runs.append(run)
     check_directories_differ(runs)
     for run in runs:
@@ -127,7 +127,7 @@ def plan(configs: Sequence[TrainingConfig], data: Data) -> list[Run]:
     return runs
 
 
-def train_groups(groups: Sequence[Sequence[Run]], data: Data) -> None:
+def train_groups(groups: Sequence[Sequence[TrainingRun]], data: Data) -> None:
     """Train one group after the other; one that does not fit in memory is split into halves."""
     waiting = list(groups)
     while waiting:
@@ -145,7 +145,7 @@ def train_groups(groups: Sequence[Sequence[Run]], data: Data) -> None:
                 run.free()
 
 
-def train(runs: Sequence[Run], data: Data) -> None:
+def train(runs: Sequence[TrainingRun], data: Data) -> None:
     """Train the runs of a group to the end, from their last checkpoints if there are any."""
     common, inputs = runs[0].config, runs[0].data_config
     batches = Loader.for_training(data.train, inputs, common)
@@ -192,7 +192,7 @@ def train(runs: Sequence[Run], data: Data) -> None:
 
 
 def train_epoch(
-    runs: Sequence[Run], epoch: int, batches: Loader, normalisation: Normalisation, mixing: Mixing | None = None
+    runs: Sequence[TrainingRun], epoch: int, batches: Loader, normalisation: Normalisation, mixing: Mixing | None = None
 ) -> None:
     """Make one pass over the training images: each teacher runs once per batch, then each student takes its step.
 
@@ -221,12 +221,12 @@ def train_epoch(
                 bar.set_postfix_str(f"loss {runs[0].means.loss:.3f}")
 
 
-def validate(runs: Sequence[Run], batches: Loader, data: Data) -> dict[Run, dict[str, dict[str, Any]]]:
+def validate(runs: Sequence[TrainingRun], batches: Loader, data: Data) -> dict[TrainingRun, dict[str, dict[str, Any]]]:
     """Metrics on the validation split, of the weights and of their moving averages, by run and by suffix.
 
     Those of students include the fidelity to their teacher.
     """
-    models: dict[tuple[Run, str], nn.Module] = {}
+    models: dict[tuple[TrainingRun, str], nn.Module] = {}
     fidelities: list[TeacherFidelity | None] = []
     for run in runs:
         for suffix, ema in (("", False), ("_ema", True))[: 1 + run.task.has_ema()]:
@@ -235,7 +235,7 @@ def validate(runs: Sequence[Run], batches: Loader, data: Data) -> dict[Run, dict
                 fidelities.append(TeacherFidelity(run.teacher_logits) if run.teacher_logits else None)
     device, passed = runs[0].config.device, list(models.values())
     counts = evaluate(passed, batches.epoch(0), data.num_classes, device, len(batches), fidelities=fidelities)
-    metrics: dict[Run, dict[str, dict[str, Any]]] = {run: {} for run in runs}
+    metrics: dict[TrainingRun, dict[str, dict[str, Any]]] = {run: {} for run in runs}
     for (run, suffix), count, fidelity in zip(models, counts, fidelities, strict=True):
         metrics[run][suffix] = accuracy_metrics(count, data.class_names) | (fidelity.metrics() if fidelity else {})
     return metrics

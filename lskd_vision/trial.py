@@ -11,11 +11,11 @@ from lskd_vision.feature_distillation import StudentWithConnectors, feature_loss
 from lskd_vision.models import by, check_input, check_logits, first_line
 from lskd_vision.pooled_features import StudentWithProjection, check_width
 from lskd_vision.randomness import RandomStream
-from lskd_vision.run import Run
+from lskd_vision.run import TrainingRun
 from lskd_vision.teacher import Teacher
 
 
-def try_out(runs: Sequence[Run]) -> None:
+def try_out(runs: Sequence[TrainingRun]) -> None:
     """Build each kind of model that is to be trained, and run it on images, in eval mode and in training.
 
     The models are discarded, and no other random numbers change.
@@ -35,7 +35,7 @@ def try_out(runs: Sequence[Run]) -> None:
             check_training(_forward(run, model.train()), classes, input_size, images, name, device)
 
 
-def _forward(run: Run, model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
+def _forward(run: TrainingRun, model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
     """A run's forward pass to the logits; it also computes the loss of features, which fails if they do not fit."""
     teacher = run.teacher
     if run.config.distillation.kd_distill_type == "token":

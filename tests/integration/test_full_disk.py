@@ -27,7 +27,7 @@ from lskd.records.nonfinite_batch import keep_batch
 from lskd_fairseq import cache_teacher
 from lskd_vision.config import RunConfig
 from lskd_vision.logs import Logs
-from lskd_vision.run import Run
+from lskd_vision.run import TrainingRun
 
 pytestmark = pytest.mark.slow
 TRAIN = "lskd_vision.train --data-dir {images} --model test_resnet --device cpu --workers 0 --batch-size 8 --epochs 2"
@@ -304,7 +304,7 @@ def test_a_training_of_images_keeps_what_it_has_and_goes_on(
     kind, epoch, temperature, with_images, tmp_path, monkeypatch, capsys
 ):
     """The disk is full when a student saves an epoch."""
-    finish_epoch, seen = Run.finish_epoch, []
+    finish_epoch, seen = TrainingRun.finish_epoch, []
 
     def fill_first(self, number, *metrics):
         if (number, self.config.distillation.temperature) != (epoch, temperature):
@@ -319,7 +319,7 @@ def test_a_training_of_images_keeps_what_it_has_and_goes_on(
     words = words_of(TRAIN + "{disk}", with_images, tmp_path / "disk")
     with a_disk(kind, tmp_path / "disk") as disk:
         with monkeypatch.context() as patch:
-            patch.setattr(Run, "finish_epoch", fill_first)
+            patch.setattr(TrainingRun, "finish_epoch", fill_first)
             checked(*answer(words, monkeypatch, capsys), disk)
         assert seen[0] == seen[1]
         assert len(list(disk.rglob("last.pth.tar"))) == (1 if (epoch, temperature) == (0, 3) else 2 * epoch)

@@ -103,13 +103,13 @@ def test_models_that_are_validated_now_and_then_have_the_same_weights_also_after
 
 def test_a_temperature_that_changes_goes_on_where_it_was(ended, tmp_path, monkeypatch):
     """A student, interrupted in the middle of its second epoch."""
-    from lskd_vision.run import Run
+    from lskd_vision.run import TrainingRun
 
     (tmp_path / "clothes").symlink_to(ended / "clothes")
     words = WORDS.replace("--smoothing 0 0.1 --epochs 2", "--epochs 3 --kd-temperature 3 --kd-final-temperature 1")
     words += f" --kd-temperature-schedule cosine --kd-checkpoint {ended / 'whole/clothes' / SECOND / 'last.pth.tar'}"
     assert command(tmp_path, "whole", monkeypatch, words=words) == 0
-    take_step = Run.step
+    take_step = TrainingRun.step
 
     def step_or_stop(self, images, target, output, epoch, batch):
         if (epoch, batch) == (1, 1):
@@ -117,7 +117,7 @@ def test_a_temperature_that_changes_goes_on_where_it_was(ended, tmp_path, monkey
         take_step(self, images, target, output, epoch, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "step", step_or_stop)
+        patch.setattr(TrainingRun, "step", step_or_stop)
         assert command(tmp_path, "interrupted", patch, words=words) == 130
     name = "clothes/test_resnet_a0.1_T3to1cosine_s42"
     whole, interrupted = (tmp_path / place / name for place in ("whole", "interrupted"))
@@ -138,14 +138,14 @@ def test_students_of_features_resume_to_the_same_weights_and_are_models_like_any
     ended, tmp_path, monkeypatch, capsys
 ):
     """Two seeds of two models, of which one is projected to the teacher's width, and the moving average of each."""
-    from lskd_vision.run import Run
+    from lskd_vision.run import TrainingRun
 
     (tmp_path / "clothes").symlink_to(ended / "clothes")
     words = WORDS.replace("--model test_resnet --smoothing 0 0.1", "--model test_efficientnet test_resnet --seed 1 2")
     words += " --kd-distill-type feature --task-loss-weight 0.5 --warmup-epochs 0"
     words += f" --kd-checkpoint {ended / 'whole/clothes' / SECOND / 'last.pth.tar'}"
     assert command(tmp_path, "whole", monkeypatch, words=words) == 0
-    take_step = Run.step
+    take_step = TrainingRun.step
 
     def step_or_stop(self, images, target, output, epoch, batch):
         if (epoch, batch) == (1, 1):
@@ -153,7 +153,7 @@ def test_students_of_features_resume_to_the_same_weights_and_are_models_like_any
         take_step(self, images, target, output, epoch, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "step", step_or_stop)
+        patch.setattr(TrainingRun, "step", step_or_stop)
         assert command(tmp_path, "interrupted", patch, words=words) == 130
     names = {f"{model}_a0.1_feature_s{seed}" for model in ("test_efficientnet", "test_resnet") for seed in (1, 2)}
     assert {path.name for path in (tmp_path / "whole/clothes").iterdir()} == names
@@ -197,7 +197,7 @@ def test_mixed_images_go_on_where_they_were_for_every_student_alone_and_in_compa
     ended, tmp_path, monkeypatch, capsys
 ):
     """Two students in one process, interrupted in the middle of the second epoch; and one of them alone."""
-    from lskd_vision.run import Run
+    from lskd_vision.run import TrainingRun
 
     (tmp_path / "clothes").symlink_to(ended / "clothes")
     words = WORDS.replace("--smoothing 0 0.1 --epochs 2", "--epochs 2 --task-loss-weight 0.5 --smoothing 0.1")
@@ -209,7 +209,7 @@ def test_mixed_images_go_on_where_they_were_for_every_student_alone_and_in_compa
     assert len(re.findall(line, capsys.readouterr().out)) == 4  # of two runs in two epochs
     rates = [row["lr"] for row in read_run(tmp_path / "whole/clothes/test_resnet_a0.1_T1_s42").history]
     assert rates[0] == 1e-5  # a student warms up
-    take_step = Run.step
+    take_step = TrainingRun.step
 
     def step_or_stop(self, images, target, output, epoch, batch):
         assert target.shape == (8, 3)
@@ -218,7 +218,7 @@ def test_mixed_images_go_on_where_they_were_for_every_student_alone_and_in_compa
         take_step(self, images, target, output, epoch, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "step", step_or_stop)
+        patch.setattr(TrainingRun, "step", step_or_stop)
         assert command(tmp_path, "interrupted", patch, words=both) == 130
     assert command(tmp_path, "interrupted", monkeypatch, words=both) == 0
     assert command(tmp_path, "alone", monkeypatch, words=words + " --kd-temperature 2") == 0

@@ -18,7 +18,7 @@ from lskd_vision import options, train
 from lskd_vision.config import ModelConfig
 from lskd_vision.memory_groups import COPIES, SHARE, free_memory, groups_of
 from lskd_vision.models import parameter_count
-from lskd_vision.run import Run
+from lskd_vision.run import TrainingRun
 
 SIZES = {"small": 10, "large": 100}
 
@@ -85,7 +85,7 @@ def test_this_machine_tells_its_free_memory():
 @pytest.fixture
 def main(images, tmp_path, monkeypatch):
     """``lskd_vision.train`` in this process, and the batches at which a step runs out of memory."""
-    real, full, counts = Run.step, set(), {"steps": 0}
+    real, full, counts = TrainingRun.step, set(), {"steps": 0}
 
     def step(self, *arguments):
         counts["steps"] += 1
@@ -93,7 +93,7 @@ def main(images, tmp_path, monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         real(self, *arguments)
 
-    monkeypatch.setattr(Run, "step", step)
+    monkeypatch.setattr(TrainingRun, "step", step)
 
     def call(output: str, *words: str, full_at: tuple[int, ...] = ()) -> int:
         full.clear()
@@ -148,9 +148,9 @@ def test_a_group_size_changes_no_weights(main, tmp_path):
 @pytest.mark.slow
 def test_the_optimiser_of_a_run_decays_every_weight_without_nesterov(main, monkeypatch):
     seen = []
-    real = Run.begin_epoch
+    real = TrainingRun.begin_epoch
     monkeypatch.setattr(
-        Run, "begin_epoch", lambda self, *rest: (seen.append(self.optimisation.optimizer), real(self, *rest))[1]
+        TrainingRun, "begin_epoch", lambda self, *rest: (seen.append(self.optimisation.optimizer), real(self, *rest))[1]
     )
     assert main("momentum", "--epochs 1 --opt momentum --lr 0.01 --sched multistep --decay-milestones 5") == 0
     (optimiser,) = seen

@@ -15,7 +15,7 @@ from lskd_vision import options
 from lskd_vision.command_line import training_configs
 from lskd_vision.config import TrainingConfig
 from lskd_vision.epoch_means import EpochMeans
-from lskd_vision.run import OVERFLOWS, Run
+from lskd_vision.run import OVERFLOWS, TrainingRun
 from lskd_vision.run_directories import another_run, check_directories_differ, check_directory
 from lskd_vision.task_losses import SmoothedCrossEntropy
 from lskd_vision.teacher import Teacher, TeacherOutput
@@ -35,12 +35,12 @@ def configured(tmp_path: Path, *words: str) -> TrainingConfig:
 def started(tmp_path):
     """A run that is about to take its first step, 10 batches an epoch."""
 
-    def started(words: str = "", temperature: float | None = None, seed: int = 1) -> Run:
+    def started(words: str = "", temperature: float | None = None, seed: int = 1) -> TrainingRun:
         import timm
 
         teacher = temperature and Teacher(timm.create_model("test_resnet", num_classes=10, in_chans=1), "test_resnet")
         students = f"--kd-temperature {temperature}" if teacher else ""
-        run = Run(configured(tmp_path, words, students, f"--seed {seed}"), teacher, "letters", RECORD, CONFIG)
+        run = TrainingRun(configured(tmp_path, words, students, f"--seed {seed}"), teacher, "letters", RECORD, CONFIG)
         run.start(10)
         return run
 
@@ -76,13 +76,13 @@ def test_two_runs_with_one_directory_are_refused_and_told_apart(first, second, c
     teacher = Teacher(timm.create_model("test_resnet", num_classes=10, in_chans=1), "test_resnet")
     configs = configured(tmp_path, first), configured(tmp_path, second)
     own = teacher if configs[0].distillation.distils else None
-    runs = [Run(config, own, "letters", RECORD, CONFIG) for config in configs]
+    runs = [TrainingRun(config, own, "letters", RECORD, CONFIG) for config in configs]
     with pytest.raises(InputError) as error:
         check_directories_differ(runs)
     assert str(error.value).startswith(complaint)
 
 
-def rates(run: Run, epochs: range) -> list[float]:
+def rates(run: TrainingRun, epochs: range) -> list[float]:
     """The learning rate of each epoch."""
     found = []
     for epoch in epochs:
@@ -130,7 +130,7 @@ def test_the_rate_falls_where_the_score_stands_still_also_after_a_resumption(sta
 
 
 def test_weight_decay_is_of_all_weights_unless_asked_otherwise(started):
-    def decayed(run: Run) -> int:
+    def decayed(run: TrainingRun) -> int:
         return sum(
             p.numel()
             for group in run.optimisation.optimizer.param_groups
@@ -224,7 +224,7 @@ def test_with_a_scaler_losses_may_overflow_for_some_steps(started, bad):
 
 @pytest.mark.parametrize(("accumulated", "updates"), [(1, 5), (2, 3), (5, 1), (8, 1)])
 def test_the_last_batches_of_an_epoch_make_an_update_though_they_are_fewer(tmp_path, accumulated, updates, monkeypatch):
-    run = Run(configured(tmp_path, f"--grad-accum-steps {accumulated}"), None, "x", RECORD, CONFIG)
+    run = TrainingRun(configured(tmp_path, f"--grad-accum-steps {accumulated}"), None, "x", RECORD, CONFIG)
     run.start(5)
     steps = []
     monkeypatch.setattr(run.optimisation.optimizer, "step", lambda: steps.append(1))

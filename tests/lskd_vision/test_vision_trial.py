@@ -12,7 +12,7 @@ from torch import nn
 from lskd.io.errors import InputError
 from lskd_vision.config import Processes
 from lskd_vision.models import check_input
-from lskd_vision.run import Run
+from lskd_vision.run import TrainingRun
 from lskd_vision.teacher import Teacher
 from lskd_vision.trial import check_training, try_out
 
@@ -21,7 +21,7 @@ def run_of(tmp_path, model, words="", size=(1, 32, 32), teacher=None, record=REC
     config = resolve_data_config({"input_size": size, "mean": (0.5,), "std": (0.5,)})
     if teacher:
         words += " --kd-model-name resnet18"
-    return Run(configured(tmp_path, words, f"--model {model}"), teacher, "letters", record, config)
+    return TrainingRun(configured(tmp_path, words, f"--model {model}"), teacher, "letters", record, config)
 
 
 def refusal(*runs) -> str:

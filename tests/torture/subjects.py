@@ -78,13 +78,13 @@ def vision(images: Path, teachers: list[Path]) -> Subject:
         outcome=vision_outcome,
         files=("*/*/*.pth.tar", "*/*/run.json"),
         moments={
-            "step": ["lskd_vision.run:Run.step"],
+            "step": ["lskd_vision.run:TrainingRun.step"],
             "validation": ["lskd_vision.evaluate:evaluate"],
             "writing a checkpoint": ["torch:save"],
             "syncing": ["os:fsync"],
             "renaming": ["os:replace"],
             "recording": ["lskd.records.runs:write_run"],
-            "between epochs": ["lskd_vision.run:Run.begin_epoch", "lskd_vision.run:Run.end_epoch"],
+            "between epochs": ["lskd_vision.run:TrainingRun.begin_epoch", "lskd_vision.run:TrainingRun.end_epoch"],
         },
     )
 
