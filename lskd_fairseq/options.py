@@ -71,21 +71,21 @@ class KDConfig(FairseqDataclass):
         },
     )
     kd_nckd_weight: Optional[float] = field(
-        default=None, metadata={"help": "decoupled: weight of all symbols but the target, default 8"}
+        default=None, metadata={"help": "decoupled: weight of all tokens but the target, default 8"}
     )
     kd_gradient_scale: str = field(
         default="t2",
         metadata={
-            "help": "of the distillation loss's gradient: t2, the paper's factor; none, without it; match, scaled so "
+            "help": "scale of the distillation gradient: t2, the paper's factor; none, without it; match, scaled so "
             "that the gradient of each batch at the logits has the norm that T = 1 would have"
         },
     )
     kd_temperature_schedule: str = field(
         default="constant",
-        metadata={"help": "of the temperature over the updates up to --max-update: constant, linear or cosine"},
+        metadata={"help": "temperature over the updates up to --max-update: constant, linear or cosine"},
     )
     kd_final_temperature: Optional[float] = field(
-        default=None, metadata={"help": "temperature in the last update, where it is not constant"}
+        default=None, metadata={"help": "temperature at the last update, if not constant"}
     )
     sentence_avg: bool = II("optimization.sentence_avg")
 

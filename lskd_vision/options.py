@@ -69,7 +69,9 @@ def add_data_options(options: argparse.ArgumentParser, required: bool = True) ->
     )
     group.add_argument("--crop-pct", type=number(0, 1, above=True), help="part of a validation image that is kept")
     group.add_argument("-vb", "--validation-batch-size", type=positive, metavar="N", help="as --batch-size by default")
-    group.add_argument("-j", "--workers", type=whole, help="loader processes (4, or fewer cores); 0: none")
+    group.add_argument(
+        "-j", "--workers", type=whole, help="loader processes per split (default: 4, or the cores if fewer); 0: none"
+    )
     group.add_argument("--pin-mem", action="store_true", help="pin the loader's memory, for GPUs")
 
 

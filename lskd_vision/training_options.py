@@ -43,7 +43,9 @@ def add_model_options(options: argparse.ArgumentParser) -> None:
 def add_teacher_options(options: argparse.ArgumentParser) -> None:
     """Add the flags of the teacher and the distillation term."""
     group = add_group(options, "teacher and distillation")
-    group.add_argument("--kd-model-name", nargs="+", metavar="MODEL", help="the teacher's model; from its checkpoint")
+    group.add_argument(
+        "--kd-model-name", nargs="+", metavar="MODEL", help="the teacher's model (default: its checkpoint's)"
+    )
     group.add_argument(
         "--kd-checkpoint",
         nargs="+",
@@ -59,7 +61,7 @@ def add_teacher_options(options: argparse.ArgumentParser) -> None:
         help="T (default 1), or several; or the file of `lskd match-temperature --output`",
     )
     group.add_argument(
-        "--kd-student-temperature", type=number(0, above=True), help="as T by default; 1: only the teacher (TTM)"
+        "--kd-student-temperature", type=number(0, above=True), help="default: T; 1 tempers the teacher only (TTM)"
     )
     group.add_argument(
         "--kd-temperature-schedule", choices=get_args(TemperatureSchedule), help="of T by epochs (default constant)"
@@ -72,7 +74,7 @@ def add_teacher_options(options: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--kd-gradient-scale",
         choices=get_args(GradientScale),
-        help="t2 (default): the loss times the student's T²; none: without it; match: the norm that T = 1 would give",
+        help="gradient: t2 (default): with the student's T²; none: without it; match: the norm that T = 1 would give",
     )
     group.add_argument(
         "--kd-distill-type",
@@ -89,7 +91,7 @@ def add_teacher_options(options: argparse.ArgumentParser) -> None:
 
 def add_label_options(options: argparse.ArgumentParser) -> None:
     """Add the flags of the hard-label loss."""
-    group = add_group(options, "labels: the loss of a teacher in training, and beside distillation")
+    group = add_group(options, "hard-label loss: of a teacher in training, or beside distillation")
     group.add_argument("--task-loss-weight", type=number(0, 1), help="weight 1-β of the hard-label loss (default 0)")
     group.add_argument("--smoothing", nargs="+", type=number(0, 0.999), help="label smoothing α (0)")
     group.add_argument("--bce-loss", action="store_true", help="binary cross entropy as the hard-label loss")
@@ -101,7 +103,7 @@ def add_label_options(options: argparse.ArgumentParser) -> None:
 def add_optimiser_options(options: argparse.ArgumentParser) -> None:
     """Add the flags of the optimiser."""
     group = add_group(options, "optimiser")
-    group.add_argument("-b", "--batch-size", type=positive, help="images per process and step (default 256)")
+    group.add_argument("-b", "--batch-size", type=positive, help="images per process and batch (default 256)")
     group.add_argument("--grad-accum-steps", type=positive, help="batches for one update (default 1)")
     group.add_argument("--opt", help="default momentum: SGD without Nesterov")
     group.add_argument("--opt-eps", type=number(0, above=True))
@@ -126,8 +128,8 @@ def add_schedule_options(options: argparse.ArgumentParser) -> None:
     group.add_argument("--decay-epochs", type=number(0, above=True), help="for step; default 30, of a student 80")
     group.add_argument("--decay-rate", type=number(0, 1), help="default 0.1")
     group.add_argument("--warmup-epochs", type=whole, help="linear warm-up; default 0, of a student 5")
-    group.add_argument("--warmup-lr", type=number(0), help="where it begins (default 1e-5)")
-    group.add_argument("--min-lr", type=number(0), help="where cosine ends, and plateau at the latest (default 0)")
+    group.add_argument("--warmup-lr", type=number(0), help="its initial rate (default 1e-5)")
+    group.add_argument("--min-lr", type=number(0), help="final rate of cosine, floor of plateau (default 0)")
     group.add_argument("--plateau-mode", choices=("max", "min"), help="max: top-1 (default); min: validation loss")
     group.add_argument("--patience-epochs", type=whole, metavar="N", help="plateau: wait N without a better one (10)")
     group.add_argument("--cooldown-epochs", type=whole, metavar="N", help="plateau: N after a decay do not count (0)")
@@ -145,7 +147,7 @@ def add_augmentation_options(options: argparse.ArgumentParser) -> None:
     group.add_argument("--rotation", type=number(0, 180), help="degrees to either side (default 0)")
     group.add_argument("--color-jitter", type=number(0), nargs="+", help="one, or brightness, contrast, saturation")
     group.add_argument("--grayscale-prob", type=number(0, 1), help="default 0")
-    group.add_argument("--aa", metavar="POLICY", help="AutoAugment, RandAugment, …, in timm's words")
+    group.add_argument("--aa", metavar="POLICY", help="AutoAugment, RandAugment, …, in timm's syntax")
     group.add_argument("--reprob", type=number(0, 1), help="random erasing (default 0)")
     group.add_argument("--remode", choices=("const", "rand", "pixel"), help="default pixel")
     group.add_argument("--recount", type=positive, help="default 1")
@@ -160,7 +162,7 @@ def add_augmentation_options(options: argparse.ArgumentParser) -> None:
     group.add_argument("--mixup-prob", type=number(0, 1), help="of mixing at all (default 1)")
     group.add_argument("--mixup-switch-prob", type=number(0, 1), help="of cutmix where there are both (default 0.5)")
     group.add_argument("--mixup-mode", choices=("batch", "pair", "elem"), help="one draw for each (default batch)")
-    group.add_argument("--mixup-off-epoch", type=whole, metavar="N", help="not from epoch N on, from 0 (0: never off)")
+    group.add_argument("--mixup-off-epoch", type=whole, metavar="N", help="off from epoch N, the first is 0 (0: never)")
 
 
 def add_run_options(options: argparse.ArgumentParser) -> None:

@@ -66,7 +66,7 @@ class Experiment:
         question: that a study answers.
         variants: of a study: the ways to train students, as the scale names them, and :data:`PLAIN`.
         only: for variants that are not trained at every T: the T at which they are.
-        without_teacher: of a study: α of the labels of students without a teacher, in each variant that does not change
+        without_teacher: of a study: α of the labels of models without a teacher, in each variant that does not change
             how a teacher is followed.
         eta: of a study of images: the T between which η is measured, from the first to each other one, if the scale
             has sets; empty for none.

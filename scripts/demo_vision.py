@@ -62,7 +62,7 @@ def train_command(data: Path, output: Path, epochs: int, seed: int, *options: ob
 
 
 def train(data: Path, arguments: argparse.Namespace) -> None:
-    """Train the teachers, then their students and the students without a teacher."""
+    """Train the teachers, then their students and the models without a teacher."""
     teacher_epochs, student_epochs = (1, 1) if arguments.quick else (6, 5)
     runs = arguments.dest / data.name
     teachers = [

@@ -3,7 +3,7 @@
 The answer has five parts: was the teacher smoothed; what its outputs are at each temperature, and which temperatures
 begin with small gradients; what your own runs show; what this project and the paper measured; what to run next. Each
 says what it rests on. TEACHER is a file of `lskd vision representations` or `lskd nmt representations`, or a run with
-such files; RUNS are students, of this teacher or of others, and students without a teacher. Several files have an
+such files; RUNS are students, of this teacher or of others, and models without a teacher. Several files have an
 answer each.
 """
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[[1], [2], [3], [4], [64]],
         metavar="T",
-        help="at which the outputs are looked at (default: 1 2 3 4 64)",
+        help="at which to evaluate the outputs (default: 1 2 3 4 64)",
     )
     parser.add_argument(
         "--sets", type=Path, metavar="FILE", help="S1 and S2, of `lskd similar --output`: adds η of RUNS"

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--sets", metavar="FILE.json", help='{target: {"similar": [classes], "dissimilar": [classes]}}')
-    chosen.add_argument("--by", choices=("wordnet", "distance", "groups"), help="choose S1 and S2 as `lskd similar`")
+    chosen.add_argument("--by", choices=("wordnet", "distance", "groups"), help="choose S1 and S2 as in `lskd similar`")
     parser.add_argument("--targets", nargs="+", metavar="CLASS", help="names, wnids or indices (default: all)")
     parser.add_argument("--reference", metavar="FILE", help="by distance: file with the centroids, as the teacher's")
     parser.add_argument("--groups", metavar="FILE.json", help='by groups: {"footwear": ["Sandal", "Sneaker"]}')

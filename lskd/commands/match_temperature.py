@@ -31,7 +31,7 @@ COLUMNS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd match-temperature``."""
     parser.add_argument("reference", metavar="REFERENCE", help="representations of the teacher with the wanted entropy")
-    parser.add_argument("other", metavar="OTHER", help="representations of the teacher whose temperature is searched")
+    parser.add_argument("other", metavar="OTHER", help="representations of the teacher whose temperature to find")
     parser.add_argument(
         "--temperature",
         type=number(0, above=True),

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=output_file(*FORMATS), metavar="FILE", help=f"the figure, {', '.join(FORMATS)}"
     )
-    parser.add_argument("--table", type=table_file, metavar="FILE", help="the table, a panel a row, .csv or .json")
+    parser.add_argument("--table", type=table_file, metavar="FILE", help="the table, one row per panel, .csv or .json")
     parser.add_argument(
         "--coordinates", type=table_file, metavar="FILE", help="each sample's place in the plane, .csv or .json"
     )

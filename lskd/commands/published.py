@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd published``."""
     parser.add_argument("table", nargs="?", metavar="TABLE", help="such as 2A, D.1 or I.3")
     parser.add_argument(
-        "--output", type=table_file, help="the results of the table, or of all tables, one a row, .csv or .json"
+        "--output", type=table_file, help="the results of the table, or of all tables, one per row, .csv or .json"
     )
 
 

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpus", type=positive, metavar="N", help="jobs on GPUs at a time (default: one per GPU)")
     parser.add_argument("--profile", metavar="NAME", help="slurm, or a directory with a snakemake profile")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where everything goes (default: runs/SCALE)")
-    parser.add_argument("--data", nargs="+", default=[], metavar="NAME=PATH", help="where the archives of paper are")
+    parser.add_argument("--data", nargs="+", default=[], metavar="NAME=PATH", help="the data of scale paper, by path")
     parser.add_argument(
         "--snakemake", type=shlex.split, default=[], metavar="OPTIONS", help='for snakemake: --snakemake="--keep-going"'
     )
