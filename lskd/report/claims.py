@@ -59,10 +59,10 @@ class MeanEta:
         similar = tuple(100 * float(np.mean([each.eta_similar for each in indices])) for indices in pairs)
         dissimilar = tuple(100 * float(np.mean([each.eta_dissimilar for each in indices])) for indices in pairs)
         excluding = None
-        intervals = [(row.similar_interval, row.dissimilar_interval) for row in rows]
+        intervals = [(row.similar_interval_percent, row.dissimilar_interval_percent) for row in rows]
         if len(pairs) == 1 and all(one and other for one, other in intervals):
             excluding = sum(_leaves_out_0(one) for one, _ in intervals), sum(_leaves_out_0(two) for _, two in intervals)
-        signs = sum(row.similar < 0 for row in rows), sum(row.dissimilar > 0 for row in rows)
+        signs = sum(row.similar_percent < 0 for row in rows), sum(row.dissimilar_percent > 0 for row in rows)
         p = None
         if tested := mean_test(similar):
             p = tested[1] / 2 if np.mean(similar) < 0 else 1 - tested[1] / 2

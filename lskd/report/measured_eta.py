@@ -33,10 +33,10 @@ class TargetEta:
         name: name of the class.
         similar_names: names of the classes in S1.
         found: the diffusion index for each pair of students.
-        similar: η(S1), mean over pairs, a fraction.
-        dissimilar: η(S2) likewise.
-        similar_interval: in %, the interval for a single pair or ± σ over several; None if there is none.
-        dissimilar_interval: likewise.
+        similar_percent: η(S1), mean over pairs.
+        dissimilar_percent: η(S2) likewise.
+        similar_interval_percent: the interval of η(S1) for a single pair or ± σ over several; None if there is none.
+        dissimilar_interval_percent: that of η(S2) likewise.
         whiskers: what the intervals are, in words.
         p_isotropic: p of the test against isotropic change; None if it was not tested.
     """
@@ -44,10 +44,10 @@ class TargetEta:
     name: str
     similar_names: Sequence[str]
     found: Sequence[DiffusionIndex]
-    similar: float
-    dissimilar: float
-    similar_interval: Interval | None
-    dissimilar_interval: Interval | None
+    similar_percent: float
+    dissimilar_percent: float
+    similar_interval_percent: Interval | None
+    dissimilar_interval_percent: Interval | None
     whiskers: str
     p_isotropic: float | None
 
@@ -55,28 +55,30 @@ class TargetEta:
     def of(cls, names: Sequence[str], measured: EtaMeasurement, found: Sequence[DiffusionIndex]) -> "TargetEta":
         """Summarise the indices of one target; ``names`` are those of all classes."""
         target = found[0].target
-        similar = over_seeds([each.eta_similar for each in found])
-        dissimilar = over_seeds([each.eta_dissimilar for each in found])
-        intervals = found[0].similar_interval, found[0].dissimilar_interval
+        similar = over_seeds([100 * each.eta_similar for each in found])
+        dissimilar = over_seeds([100 * each.eta_dissimilar for each in found])
         if len(found) > 1:
-            intervals = _deviation(similar), _deviation(dissimilar)
+            whiskers, intervals = "± σ over seeds", (_deviation(similar), _deviation(dissimilar))
+        else:
+            whiskers = "95 % interval" if found[0].similar_interval else "–"
+            intervals = _percent(found[0].similar_interval), _percent(found[0].dissimilar_interval)
         return cls(
             name=names[target],
             similar_names=[names[label] for label in measured.sets[target].similar],
             found=found,
-            similar=similar.mean,
-            dissimilar=dissimilar.mean,
-            similar_interval=_percent(intervals[0]),
-            dissimilar_interval=_percent(intervals[1]),
-            whiskers="± σ over seeds" if len(found) > 1 else "95 % interval" if intervals[0] else "–",
+            similar_percent=similar.mean,
+            dissimilar_percent=dissimilar.mean,
+            similar_interval_percent=intervals[0],
+            dissimilar_interval_percent=intervals[1],
+            whiskers=whiskers,
             p_isotropic=None if measured.isotropy is None else measured.isotropy.p_values[target],
         )
 
     @property
     def ends(self) -> list[float]:
         """All values that are drawn, in %, for the limits of an axis."""
-        intervals = (self.similar_interval or (), self.dissimilar_interval or ())
-        return [100 * self.similar, 100 * self.dissimilar, *intervals[0], *intervals[1]]
+        intervals = (self.similar_interval_percent or (), self.dissimilar_interval_percent or ())
+        return [self.similar_percent, self.dissimilar_percent, *intervals[0], *intervals[1]]
 
 
 @dataclass(frozen=True)

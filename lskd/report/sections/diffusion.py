@@ -66,9 +66,9 @@ def _of_split(files: RepresentationFiles, split: str, etas: Mapping[float | None
     summary = [
         [
             smoothing(alpha),
-            signed(100 * float(np.mean([row.similar for row in eta.rows]))),
-            f"{sum(row.similar < 0 for row in eta.rows)} of {len(eta.rows)}",
-            signed(100 * float(np.mean([row.dissimilar for row in eta.rows]))),
+            signed(float(np.mean([row.similar_percent for row in eta.rows]))),
+            f"{sum(row.similar_percent < 0 for row in eta.rows)} of {len(eta.rows)}",
+            signed(float(np.mean([row.dissimilar_percent for row in eta.rows]))),
             _p(eta.p_isotropic),
             str(len(eta.rows[0].found)),
         ]
@@ -91,11 +91,16 @@ def _drawing(what: str, rows: Sequence[TargetEta], limits: Interval, files: Sequ
     """Bars for all targets, with a table of their values."""
     whiskers = rows[0].whiskers
     groups = [
-        Bars("similar, S1", [100 * row.similar for row in rows], [row.similar_interval for row in rows]),
-        Bars("dissimilar, S2", [100 * row.dissimilar for row in rows], [row.dissimilar_interval for row in rows]),
+        Bars("similar, S1", [row.similar_percent for row in rows], [row.similar_interval_percent for row in rows]),
+        Bars(
+            "dissimilar, S2",
+            [row.dissimilar_percent for row in rows],
+            [row.dissimilar_interval_percent for row in rows],
+        ),
     ]
     said = "; ".join(
-        f"{row.name}: {signed(100 * row.similar)} similar, {signed(100 * row.dissimilar)} dissimilar" for row in rows
+        f"{row.name}: {signed(row.similar_percent)} similar, {signed(row.dissimilar_percent)} dissimilar"
+        for row in rows
     )
     heads = ["target", "similar classes", "η(S1) %", whiskers, "η(S2) %", whiskers, "p", "p iso"]
     return Drawing(
@@ -112,15 +117,20 @@ def _about(rows: Sequence[TargetEta]) -> str:
     whiskers = rows[0].whiskers
     if whiskers == "–":
         return "No intervals: too few features were kept"
-    missing = [row.name for row in rows if row.similar_interval is None or row.dissimilar_interval is None]
+    missing = [
+        row.name for row in rows if row.similar_interval_percent is None or row.dissimilar_interval_percent is None
+    ]
     return f"Whiskers: {whiskers}" + (f"; resamples leave it undefined for {', '.join(missing)}" if missing else "")
 
 
 def _cells(row: TargetEta) -> list[str | Cell]:
     """The cells of a table row."""
     cells: list[str | Cell] = [row.name, Cell(", ".join(row.similar_names), prose=True)]
-    for value, interval in ((row.similar, row.similar_interval), (row.dissimilar, row.dissimilar_interval)):
-        cells += [signed(100 * value), "–" if interval is None else " to ".join(map(signed, interval))]
+    for value, interval in (
+        (row.similar_percent, row.similar_interval_percent),
+        (row.dissimilar_percent, row.dissimilar_interval_percent),
+    ):
+        cells += [signed(value), "–" if interval is None else " to ".join(map(signed, interval))]
     return [*cells, ", ".join(f"{each.p_value:.3f}" for each in row.found), _p(row.p_isotropic)]
 
 
