@@ -157,29 +157,18 @@ def train_translation(
     return command
 
 
-def score_translation(settings: dict[str, Any], data: str, checkpoint: str) -> list[str]:
-    """``lskd_fairseq.score`` for a checkpoint on the test split."""
+def translation_command(module: str, settings: dict[str, Any], data: str, checkpoint: str, *options: str) -> list[str]:
+    """A command of ``lskd_fairseq`` for a checkpoint, on the CPU where the scale trains on it.
+
+    Args:
+        module: its name in ``lskd_fairseq``.
+        settings: of the data set in a scale.
+        data: of the prepared data.
+        checkpoint: the file.
+        options: of this command alone.
+    """
     cpu = ["--cpu"] if settings["train"].get("cpu") else []
-    return ["python", "-m", "lskd_fairseq.score", "--data", data, "--path", checkpoint, *cpu]
-
-
-def cache_translation(settings: dict[str, Any], data: str, checkpoint: str, dest: str) -> list[str]:
-    """``lskd_fairseq.cache_teacher`` for a checkpoint: its features in fp16, which give all logits."""
-    cpu = ["--cpu"] if settings["train"].get("cpu") else []
-    return ["python", "-m", "lskd_fairseq.cache_teacher", "--data", data, "--path", checkpoint, "--dest", dest, *cpu]
-
-
-def distil_translation(settings: dict[str, Any], data: str, checkpoint: str, dest: str) -> list[str]:
-    """``lskd_fairseq.distil_data`` for a checkpoint: the training split as the model translates it."""
-    cpu = ["--cpu"] if settings["train"].get("cpu") else []
-    return ["python", "-m", "lskd_fairseq.distil_data", "--data", data, "--path", checkpoint, "--dest", dest, *cpu]
-
-
-def record_translation(settings: dict[str, Any], keep: dict[str, Any], checkpoint: str, data: str) -> list[str]:
-    """``lskd_fairseq.representations`` for a checkpoint on the training split."""
-    cpu = ["--cpu"] if settings["train"].get("cpu") else []
-    command = ["python", "-m", "lskd_fairseq.representations", "--data", data, "--path", checkpoint]
-    return [*command, "--split", "train", *cpu, *flags(keep)]
+    return ["python", "-m", f"lskd_fairseq.{module}", "--data", data, "--path", checkpoint, *options, *cpu]
 
 
 def lskd(command: str, *words: object) -> list[str]:

@@ -2,16 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jobs import (
-    Job,
-    cache_translation,
-    distil_translation,
-    flags,
-    record_translation,
-    score_translation,
-    train_translation,
-    word,
-)
+from jobs import Job, flags, train_translation, translation_command, word
 from students import Student
 
 if TYPE_CHECKING:
@@ -58,7 +49,7 @@ def cached_teacher(models: "Models", student: Student, data_dir: str, after: lis
     """The cache of a teacher on the sentences that a student learns from: the directory, and the job."""
     run, job = _teacher_of(models, student)
     dest = f"{run}/teacher-cache" + ("" if data_dir == models.data_dir(student.data) else "-distilled")
-    command = cache_translation(models.settings(student.data), data_dir, f"{run}/checkpoint_best.pt", dest)
+    command = _of_checkpoint(models, "cache_teacher", student.data, data_dir, run, "--dest", dest)
     name = f"cache.{_name(models, dest).removesuffix('.teacher-cache')}"
     return dest, models.add(Job(name, "cache", command, [*after, job], directory=dest, **models.compute("other")))
 
@@ -67,7 +58,7 @@ def distilled_data(models: "Models", student: Student) -> tuple[str, str]:
     """The training sentences as the teacher translates them: the data directory, and the job."""
     run, job = _teacher_of(models, student)
     dest, source = f"{run}/distilled-data", models.data_dir(student.data)
-    command = distil_translation(models.settings(student.data), source, f"{run}/checkpoint_best.pt", dest)
+    command = _of_checkpoint(models, "distil_data", student.data, source, run, "--dest", dest)
     after = [models.prepare(student.data), job]
     made = Job(_name(models, dest), "prepare", command, after, **models.compute("other"))
     return dest, models.add(made)
@@ -75,15 +66,15 @@ def distilled_data(models: "Models", student: Student) -> tuple[str, str]:
 
 def score(models: "Models", run: str, data: str, training: str) -> str:
     """The job that scores a model on the test split."""
-    command = score_translation(models.settings(data), models.data_dir(data), f"{run}/checkpoint_best.pt")
+    command = _of_checkpoint(models, "score", data, models.data_dir(data), run)
     return models.add(Job(f"score.{training}", "score", command, [training], **models.compute("other")))
 
 
 def recorded(models: "Models", run: str, data: str, training: str) -> tuple[str, str]:
     """The representation file of a model on the training split: the path, and the job."""
     file = f"{run}/checkpoint_best.train.representations.safetensors"
-    checkpoint, settings = f"{run}/checkpoint_best.pt", models.settings(data)
-    command = record_translation(settings, settings["record"], checkpoint, models.data_dir(data))
+    command = _of_checkpoint(models, "representations", data, models.data_dir(data), run, "--split", "train")
+    command += flags(models.settings(data)["record"])
     name, other = f"representations.{_name(models, run)}", models.compute("other")
     return file, models.add(Job(name, "representations", command, [training], [file], **other))
 
@@ -92,6 +83,11 @@ def _teacher_of(models: "Models", student: Student) -> tuple[str, str]:
     """The run directory of a student's teacher, and its job."""
     of = student.data, student.label_smoothing, student.recipe, models.teacher_seed(student)
     return models.teacher_run(*of), models.teacher(*of)
+
+
+def _of_checkpoint(models: "Models", module: str, data: str, data_dir: str, run: str, *options: str) -> list[str]:
+    """A command for the best checkpoint of a run."""
+    return translation_command(module, models.settings(data), data_dir, f"{run}/checkpoint_best.pt", *options)
 
 
 def _name(models: "Models", path: str) -> str:
