@@ -20,8 +20,7 @@ from lskd.paper.evidence import of_the_paper, of_this_project
 from lskd.records.fingerprints import is_of_teacher
 from lskd.records.found_runs import Run
 from lskd.records.studies import Study, group, in_words, spread
-from lskd.report.claims import MeanEta
-from lskd.report.measured_eta import Diffusion, measure_diffusion
+from lskd.report.measured_eta import Diffusion, MeanEta, measure_diffusion
 from lskd.report.options import Options
 from lskd.report.representation_files import RepresentationFiles
 

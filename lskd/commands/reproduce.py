@@ -40,7 +40,7 @@ PASSED_ON = re.compile(r"^(?!.*(CalledProcessError|error details)).*([Ee]rror|Tr
 TABLES = (
     "tables and figures of the paper, such as 2A, A.1, H.2, or all; study-step, study-step-translation, "
     "study-optimiser, study-losses, study-smoothing, study-epochs, study-model, study-truncation, "
-    "study-sequence, study-updates, or studies"
+    "study-truncation-russian, study-sequence, study-updates, or studies"
 )
 SHOWN = 3  # tables are printed at the end if there are at most this many
 

@@ -13,7 +13,7 @@ from lskd.measure.temperature_effects import effects
 from lskd.records.runs import unfinished
 from lskd.records.spread import Spread, over_seeds
 from lskd.records.studies import TIE, Study, at, number, pair, signed, smoothing, unknown_last
-from lskd.report.measured_eta import Diffusion, Interval, MeasuredEta
+from lskd.report.measured_eta import Diffusion, Interval, MeanEta
 
 Test = TypeVar("Test", bound=Hashable)
 EXPLANATION = (
@@ -23,50 +23,6 @@ EXPLANATION = (
     "alone: η against isotropic change. {adjusted}The data that are scored and, where all students had one, the "
     "teacher are taken as given."
 )
-
-
-@dataclass(frozen=True)
-class MeanEta:
-    """η of a study's students of one teacher, mean over targets.
-
-    Attributes:
-        split: split of the representations.
-        targets: number of targets.
-        similar: η(S1) in %, one value for each pair of students.
-        dissimilar: η(S2) likewise.
-        signs: for how many targets η(S1) is below 0, and for how many η(S2) is above 0, by their means over pairs.
-        excluding: for a single pair, for how many targets the 95 % interval of η(S1), and that of η(S2), excludes 0;
-            None if there are no intervals.
-        p: p over pairs, that chance alone gives a mean η(S1) so far below 0; None for too few pairs. It is one-sided,
-            as noise in the distances alone makes relative changes positive on average.
-        p_isotropic: p of the test against isotropic change, all targets together; None if it was not tested.
-    """
-
-    split: str
-    targets: int
-    similar: tuple[float, ...]
-    dissimilar: tuple[float, ...]
-    signs: tuple[int, int]
-    excluding: tuple[int, int] | None
-    p: float | None
-    p_isotropic: float | None
-
-    @classmethod
-    def of(cls, split: str, measured: MeasuredEta) -> "MeanEta":
-        """Average η over targets."""
-        rows = measured.rows
-        pairs = list(zip(*(row.found for row in rows), strict=True))  # for each pair of students, η of all targets
-        similar = tuple(100 * float(np.mean([each.eta_similar for each in indices])) for indices in pairs)
-        dissimilar = tuple(100 * float(np.mean([each.eta_dissimilar for each in indices])) for indices in pairs)
-        excluding = None
-        intervals = [(row.similar_interval_percent, row.dissimilar_interval_percent) for row in rows]
-        if len(pairs) == 1 and all(one and other for one, other in intervals):
-            excluding = sum(_leaves_out_0(one) for one, _ in intervals), sum(_leaves_out_0(two) for _, two in intervals)
-        signs = sum(row.similar_percent < 0 for row in rows), sum(row.dissimilar_percent > 0 for row in rows)
-        p = None
-        if tested := mean_test(similar):
-            p = tested[1] / 2 if np.mean(similar) < 0 else 1 - tested[1] / 2
-        return cls(split, len(rows), similar, dissimilar, signs, excluding, p, measured.p_isotropic)
 
 
 @dataclass(frozen=True)
@@ -214,10 +170,6 @@ class Claims:
             change = "goes beyond isotropic change" if p <= LEVEL else "may be isotropic change"
             said.append(f"How near similar classes came {change} of these students ({p_in_words(p)}).")
         return " ".join(said)
-
-
-def _leaves_out_0(interval: Interval | None) -> bool:
-    return interval is not None and (interval[0] > 0 or interval[1] < 0)
 
 
 def adjusted(tested: Mapping[Test, float | None]) -> dict[Test, float]:

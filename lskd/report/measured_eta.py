@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from lskd.measure.class_sets import ClassSets, read_origin
+from lskd.measure.comparisons import mean_test
 from lskd.measure.diffusion import DiffusionIndex
 from lskd.measure.eta import EtaMeasurement, measure_eta
 from lskd.measure.similar_classes import sets_by_distance
@@ -96,6 +97,50 @@ class MeasuredEta:
     p_isotropic: float | None
     notes: Sequence[str]
     files: Sequence[str]
+
+
+@dataclass(frozen=True)
+class MeanEta:
+    """η of a study's students of one teacher, mean over targets.
+
+    Attributes:
+        split: split of the representations.
+        targets: number of targets.
+        similar: η(S1) in %, one value for each pair of students.
+        dissimilar: η(S2) likewise.
+        signs: for how many targets η(S1) is below 0, and for how many η(S2) is above 0, by their means over pairs.
+        excluding: for a single pair, for how many targets the 95 % interval of η(S1), and that of η(S2), excludes 0;
+            None if there are no intervals.
+        p: p over pairs, that chance alone gives a mean η(S1) so far below 0; None for too few pairs. It is one-sided,
+            as noise in the distances alone makes relative changes positive on average.
+        p_isotropic: p of the test against isotropic change, all targets together; None if it was not tested.
+    """
+
+    split: str
+    targets: int
+    similar: tuple[float, ...]
+    dissimilar: tuple[float, ...]
+    signs: tuple[int, int]
+    excluding: tuple[int, int] | None
+    p: float | None
+    p_isotropic: float | None
+
+    @classmethod
+    def of(cls, split: str, measured: MeasuredEta) -> "MeanEta":
+        """Average η over targets."""
+        rows = measured.rows
+        pairs = list(zip(*(row.found for row in rows), strict=True))  # for each pair of students, η of all targets
+        similar = tuple(100 * float(np.mean([each.eta_similar for each in indices])) for indices in pairs)
+        dissimilar = tuple(100 * float(np.mean([each.eta_dissimilar for each in indices])) for indices in pairs)
+        excluding = None
+        intervals = [(row.similar_interval_percent, row.dissimilar_interval_percent) for row in rows]
+        if len(pairs) == 1 and all(one and other for one, other in intervals):
+            excluding = sum(_leaves_out_0(one) for one, _ in intervals), sum(_leaves_out_0(two) for _, two in intervals)
+        signs = sum(row.similar_percent < 0 for row in rows), sum(row.dissimilar_percent > 0 for row in rows)
+        p = None
+        if tested := mean_test(similar):
+            p = tested[1] / 2 if np.mean(similar) < 0 else 1 - tested[1] / 2
+        return cls(split, len(rows), similar, dissimilar, signs, excluding, p, measured.p_isotropic)
 
 
 @dataclass(frozen=True)
@@ -203,3 +248,7 @@ def _deviation(spread: Spread) -> Interval | None:
 def _percent(interval: Interval | None) -> Interval | None:
     """An interval of fractions in %; None if an end is undefined."""
     return None if interval is None or not np.isfinite(interval).all() else (100 * interval[0], 100 * interval[1])
+
+
+def _leaves_out_0(interval: Interval | None) -> bool:
+    return interval is not None and (interval[0] > 0 or interval[1] < 0)

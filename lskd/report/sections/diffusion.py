@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from statistics import fmean
 
 from lskd.records.studies import signed, smoothing
 from lskd.report.elements import Cell, Drawing, Missing, Section, Table
-from lskd.report.measured_eta import Diffusion, Interval, MeasuredEta, TargetEta
+from lskd.report.measured_eta import Diffusion, Interval, MeanEta, MeasuredEta, TargetEta
 from lskd.report.options import Options
 from lskd.report.plots import Bars, bars, svg
 from lskd.report.representation_files import RepresentationFiles
@@ -63,17 +62,12 @@ def _of_split(files: RepresentationFiles, split: str, etas: Mapping[float | None
     notes = [f"η on {split}: {note}" for note in shared]
     for alpha, eta in etas.items():
         notes += [f"η on {split}, {smoothing(alpha)}: {note}" for note in eta.notes if note not in shared]
-    summary = [
-        [
-            smoothing(alpha),
-            signed(float(np.mean([row.similar_percent for row in eta.rows]))),
-            f"{sum(row.similar_percent < 0 for row in eta.rows)} of {len(eta.rows)}",
-            signed(float(np.mean([row.dissimilar_percent for row in eta.rows]))),
-            _p(eta.p_isotropic),
-            str(len(eta.rows[0].found)),
-        ]
-        for alpha, eta in etas.items()
-    ]
+    summary = []
+    for alpha, eta in etas.items():
+        mean = MeanEta.of(split, eta)
+        below, _ = mean.signs
+        cells = [signed(fmean(mean.similar)), f"{below} of {mean.targets}", signed(fmean(mean.dissimilar))]
+        summary.append([smoothing(alpha), *cells, _p(mean.p_isotropic), str(len(mean.similar))])
     heads = ["teacher", "mean η(S1) %", "η(S1) below 0", "mean η(S2) %", "p iso, all together", "pairs of seeds"]
     means = Table(f"η on the {split} split, mean over target classes. {title}", [heads], summary)
     ends = [0, *(end for eta in etas.values() for row in eta.rows for end in row.ends)]

@@ -33,8 +33,8 @@ from lskd.paper.measured import measure
 from lskd.records.found_runs import find_runs
 from lskd.records.runs import read_run, write_run
 from lskd.records.studies import group
-from lskd.report.claims import Claims, MeanEta
-from lskd.report.measured_eta import Diffusion, MeasuredEta, TargetEta
+from lskd.report.claims import Claims
+from lskd.report.measured_eta import Diffusion, MeanEta, MeasuredEta, TargetEta
 from lskd.report.options import Options
 from lskd.report.runs_page import runs_page
 from lskd.report.sections.accuracy import neighbours
