@@ -38,6 +38,7 @@ GRIDS = {
         ".teacher-only": (BOTH, ("3", "64"), ""),
     },
     "study-truncation": {end: (BOTH, ALL_T, "") for end in ("", ".top-4", ".top-16", ".top-64")},
+    "study-truncation-russian": {end: (BOTH, ALL_T, "") for end in ("", ".top-4")},
     "study-step-translation": {
         "": (BOTH, FEW_T, ""),
         ".match": (BOTH, ("3", "64"), ""),
@@ -60,11 +61,18 @@ ALONE = {
     "study-epochs": (BOTH, ("", ".epochs-x4")),
     "study-smoothing": (SMOOTHINGS, ("",)),
     "study-truncation": (BOTH, ("",)),
+    "study-truncation-russian": (BOTH, ("",)),
     "study-step-translation": (BOTH, ("",)),
     "study-sequence": (BOTH, ("",)),
     "study-updates": (SMOOTHED, ("", ".epochs-x4")),
 }
-TRANSLATION = ("study-truncation", "study-step-translation", "study-sequence", "study-updates")
+TRANSLATION = (
+    "study-truncation",
+    "study-truncation-russian",
+    "study-step-translation",
+    "study-sequence",
+    "study-updates",
+)
 OPTIONS = {
     ".adamw": {"--opt": "adamw", "--weight-decay": "0.05"},
     ".match": {"--kd-gradient-scale": "match"},
@@ -107,6 +115,11 @@ def about(scale: str, name: str) -> tuple[str, str, int, int]:
     return settings["name"], model, first, 5 if scale == "studies" else 3
 
 
+def table_of(name: str) -> str:
+    """The paper's table that has the study's students, where it trains them in the paper's way."""
+    return {"IWSLT En-De": "5", "IWSLT En-Ru": "B.2"}.get(EXPERIMENTS[name].data, "2A")
+
+
 def test_there_is_a_plan_for_each_study():
     assert sorted(GRIDS) == STUDIES
     assert [each.id for each in chosen(["studies"], EXPERIMENTS)] == STUDIES
@@ -141,7 +154,7 @@ def test_a_study_has_every_student_of_its_grid_once(name, scale):
 @pytest.mark.parametrize("name", sorted(GRIDS))
 def test_students_of_the_papers_way_are_those_of_its_table(name, scale):
     data, *_ = about(scale, name)
-    table = plan_of("5" if name in TRANSLATION else "2A", scale=scale)
+    table = plan_of(table_of(name), scale=scale)
     trained = {run: job.command for job in table.values() if job.kind in ("student", "teacher") for run in job.runs}
     for job in plan_of(name, scale=scale).values():
         for run in job.runs:
@@ -162,7 +175,7 @@ def test_students_of_a_variant_are_trained_with_its_options_and_others_are_not(s
         if job.kind != "student":
             continue
         assert job.command.count("--epochs") + job.command.count("--max-epoch") == 1
-        end = "".join(re.findall(r"(?:letters|imagenet|en-de)(\.[^/]*)", Path(job.runs[0]).parent.name))
+        end = "".join(re.findall(r"(?:letters|imagenet|en-de|en-ru)(\.[^/]*)", Path(job.runs[0]).parent.name))
         found.add(end)
         for option, value in OPTIONS.get(end, {}).items():
             assert job.command.count(option) == 1
@@ -222,7 +235,8 @@ def test_a_study_is_summarised_and_gets_a_page_of_all_its_runs(name):
         assert len([job for job in page.after if jobs[job].kind == "score"]) == len(students | teachers)
     assert ("--sets" in page.command) == bool(EXPERIMENTS[name].eta)
     if EXPERIMENTS[name].eta:
-        sets = "sets.help.en-de.json" if name in TRANSLATION else "sets.json"
+        data, *_ = about("mini", name)
+        sets = f"sets.{data}.json" if name in TRANSLATION else "sets.json"
         assert page.command[page.command.index("--sets") + 1] == f"runs/here/results/{sets}"
         files = {file for job in page.after for file in jobs[job].files}
         measured = {run for run in students if re.search(r"_T(1|3|64)_", run)} | teachers
