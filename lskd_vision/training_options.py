@@ -7,9 +7,9 @@ from typing import get_args
 from timm.utils import ParseKwargs
 
 from lskd.io.argument_types import number, positive, whole
+from lskd.io.temperatures import temperatures
 from lskd.loss.schedule import TemperatureSchedule
 from lskd.loss.types import GradientScale, LossType
-from lskd.measure.temperatures import temperatures
 from lskd_vision.augmentation_config import Interpolation
 from lskd_vision.config import Schedule
 from lskd_vision.loss_config import DistillType

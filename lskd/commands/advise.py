@@ -18,10 +18,10 @@ from lskd.commands.advice_next import next_part
 from lskd.commands.file_logits import FileLogits, check_different
 from lskd.io.errors import InputError, error_context, input_error
 from lskd.io.files import json_text
+from lskd.io.temperatures import temperatures as temperatures_argument
 from lskd.measure.class_sets import read_origin
 from lskd.measure.recorded_smoothing import Smoothing
 from lskd.measure.representations import Representations, read_representations
-from lskd.measure.temperatures import temperatures as temperatures_argument
 from lskd.records.found_runs import Run, find_runs
 from lskd.records.inputs import SUFFIX
 

@@ -20,10 +20,10 @@ from lskd.io.argument_types import output_file, positive, table_file
 from lskd.io.errors import InputError, error_context, input_error, warn
 from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
+from lskd.io.temperatures import temperatures as temperatures_argument
 from lskd.measure.class_sets import class_indices
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.smoothness import far_below_second, mean_soft_outputs
-from lskd.measure.temperatures import temperatures as temperatures_argument
 from lskd.measure.wordnet import readable_name
 from lskd.records.runs import data_name, teacher_smoothing
 from lskd.report.figure_files import FORMATS, write_figure

@@ -17,11 +17,11 @@ from lskd.io.argument_types import table_file, whole
 from lskd.io.errors import error_context, input_error, warn
 from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
+from lskd.io.temperatures import temperatures as temperatures_argument
 from lskd.measure.fidelity import paired
 from lskd.measure.model_measures import Basis, Interval, OutputMeasures, measure_fidelity, measure_outputs
 from lskd.measure.neural_collapse import NeuralCollapse, neural_collapse
 from lskd.measure.representations import Representations, read_representations
-from lskd.measure.temperatures import temperatures as temperatures_argument
 from lskd.records.fingerprints import is_of_teacher
 from lskd.records.runs import data_name, look_up, teacher_smoothing
 

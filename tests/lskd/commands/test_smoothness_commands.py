@@ -7,9 +7,9 @@ import pytest
 from helpers.commands import run
 from helpers.known_teachers import NAMES, logits_of
 
+from lskd.io.temperatures import read_temperatures
 from lskd.measure.representations import read_representations
 from lskd.measure.smoothness import EntropySums, entropy
-from lskd.measure.temperatures import read_temperatures
 from lskd.report.soft_output_figure import largest, soft_output_figure
 
 # --- entropy ---------------------------------------------------------------------------------------------------------
