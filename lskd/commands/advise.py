@@ -15,10 +15,10 @@ from lskd.commands.advice import Advice, measured_part, outputs_part, runs_part,
 from lskd.commands.advice_conclusion import conclusion
 from lskd.commands.advice_in_words import in_words
 from lskd.commands.advice_next import next_part
-from lskd.commands.file_logits import FileLogits, check_different
+from lskd.commands.file_logits import FileLogits
 from lskd.io.errors import InputError, error_context, input_error
 from lskd.io.files import json_text
-from lskd.io.temperatures import temperatures as temperatures_argument
+from lskd.io.temperatures import add_temperatures
 from lskd.measure.class_sets import read_origin
 from lskd.measure.recorded_smoothing import Smoothing
 from lskd.measure.representations import Representations, read_representations
@@ -40,14 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUNS",
         help="runs, or directories above them; or further teachers' files",
     )
-    parser.add_argument(
-        "--temperatures",
-        type=temperatures_argument,
-        nargs="+",
-        default=[[1], [2], [3], [4], [64]],
-        metavar="T",
-        help="at which to evaluate the outputs (default: 1 2 3 4 64)",
-    )
+    add_temperatures(parser, [1, 2, 3, 4, 64], "at which to evaluate the outputs")
     parser.add_argument(
         "--sets", type=Path, metavar="FILE", help="S1 and S2, of `lskd similar --output`: adds η of RUNS"
     )
@@ -56,8 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the answer."""
-    temperatures = [each for values in arguments.temperatures for each in values]
-    check_different("--temperatures", temperatures)
     others = [place for place in arguments.runs if place.endswith(SUFFIX)]
     places = [place for place in arguments.runs if place not in others]
     if arguments.sets and not places:
@@ -66,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
         read_origin(arguments.sets)  # an invalid file is an error before others are read
     teachers = [(path, read_representations(path)) for path in [teacher_file(arguments.teacher), *map(Path, others)]]
     runs = find_runs(places) if places else []
-    answers = [advise(*each, runs, temperatures, arguments.sets) for each in teachers]
+    answers = [advise(*each, runs, arguments.temperatures, arguments.sets) for each in teachers]
     if arguments.json:
         print(json_text(answers), end="")
     else:

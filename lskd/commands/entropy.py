@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lskd.commands.file_logits import FileLogits, check_different, entropy_sums
+from lskd.commands.file_logits import FileLogits, entropy_sums
 from lskd.io.argument_types import output_file, positive, table_file
 from lskd.io.errors import InputError, error_context, input_error, warn
 from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
-from lskd.io.temperatures import temperatures as temperatures_argument
+from lskd.io.temperatures import add_temperatures
 from lskd.measure.class_sets import class_indices
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.smoothness import far_below_second, mean_soft_outputs
@@ -38,14 +38,7 @@ MeanOutputs = dict[float, NDArray[np.float64]]  # (classes, K) by T
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lskd entropy``."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="representations of teachers, or of any models")
-    parser.add_argument(
-        "--temperatures",
-        type=temperatures_argument,
-        nargs="+",
-        default=[[1], [2], [3], [64]],
-        metavar="T",
-        help="or a file of `lskd match-temperature --output` (default: 1 2 3 64)",
-    )
+    add_temperatures(parser, [1, 2, 3, 64], "or a file of `lskd match-temperature --output`")
     parser.add_argument("--classes", nargs="+", default=[], metavar="CLASS", help="whose mean soft outputs to show")
     parser.add_argument("--top", type=positive, default=5, metavar="N", help="entries of a mean output (default: 5)")
     parser.add_argument("--output", type=table_file, metavar="FILE", help="the tables, .csv or .json")
@@ -59,22 +52,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the entropies, then the mean outputs; write them, and draw the outputs."""
-    temperatures = [each for values in arguments.temperatures for each in values]
-    check_different("--temperatures", temperatures)
     if arguments.figure and not arguments.classes:
         raise input_error("--figure", arguments.figure, "must be with --classes, whose mean outputs it shows")
     files = [(path, read_representations(path)) for path in arguments.files]
     chosen = [class_indices(arguments.classes, each.class_names, "--classes") for _, each in files]
     rows, outputs, panels, left_out = [], [], [], []
     for (path, each), wanted in zip(files, chosen, strict=True):
-        rows += _entropy_rows(path, each, temperatures)
+        rows += _entropy_rows(path, each, arguments.temperatures)
         kept = np.bincount(each.labels, minlength=len(each.class_names))
         labels = [label for label in wanted if kept[label]]
         left_out += [
             f"{path}: no samples of {each.class_names[label]!r} were kept." for label in wanted if not kept[label]
         ]
         if labels:
-            means = _mean_outputs(path, each, labels, temperatures)
+            means = _mean_outputs(path, each, labels, arguments.temperatures)
             outputs += _output_rows(path, each, labels, means, arguments.top)
             panels += _panels(path, each, labels, means, arguments.top, len(files) > 1)
     if left_out and not outputs:
@@ -84,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     warn("lskd entropy", left_out)
     with error_context("--figure"):
         drawing = soft_output_figure(panels) if arguments.figure else None
-    shown = [_table(rows, temperatures), "Mean entropy in nats; ln K is the largest possible."]
+    shown = [_table(rows, arguments.temperatures), "Mean entropy in nats; ln K is the largest possible."]
     if outputs:
         shown.append(_output_table(outputs))
         shown.append("Mean soft outputs; far below: classes at least 100 times less probable than the second.")

@@ -57,9 +57,3 @@ def entropy_sums(path: str, representations: Representations, temperatures: Sequ
     with error_context(path):
         sums.update(FileLogits(path, representations))
     return sums
-
-
-def check_different(argument: str, temperatures: Sequence[float]) -> None:
-    """Raise InputError if a temperature of a command line is given twice."""
-    if len(set(temperatures)) < len(temperatures):
-        raise input_error(argument, " ".join(f"{each:g}" for each in temperatures), "must be all different")

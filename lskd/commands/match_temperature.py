@@ -10,11 +10,12 @@ import math
 
 import numpy as np
 
-from lskd.commands.file_logits import FileLogits, check_different, entropy_sums
+from lskd.commands.file_logits import FileLogits, entropy_sums
 from lskd.io.argument_types import number, table_file
 from lskd.io.errors import error_context, input_error
 from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
+from lskd.io.temperatures import check_different
 from lskd.measure.representations import Representations, read_representations
 from lskd.measure.smoothness import EntropySums, match_temperature
 

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lskd.commands.file_logits import FileLogits, check_different
+from lskd.commands.file_logits import FileLogits
 from lskd.io.argument_types import table_file, whole
 from lskd.io.errors import error_context, input_error, warn
 from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
-from lskd.io.temperatures import temperatures as temperatures_argument
+from lskd.io.temperatures import add_temperatures
 from lskd.measure.fidelity import paired
 from lskd.measure.model_measures import Basis, Interval, OutputMeasures, measure_fidelity, measure_outputs
 from lskd.measure.neural_collapse import NeuralCollapse, neural_collapse
@@ -72,13 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--teacher", type=Path, metavar="FILE", help="measure fidelity to it: representations of the same samples"
     )
-    parser.add_argument(
-        "--temperatures",
-        type=temperatures_argument,
-        nargs="+",
-        default=[[1], [2], [3], [64]],
-        metavar="T",
-        help="of the non-target probability, or a file of `lskd match-temperature --output` (default: 1 2 3 64)",
+    add_temperatures(
+        parser, [1, 2, 3, 64], "of the non-target probability, or a file of `lskd match-temperature --output`"
     )
     parser.add_argument(
         "--resamples", type=int, default=500, metavar="N", help="for the intervals; 0: none (default: 500)"
@@ -89,8 +84,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure every file, write the table, print it."""
-    temperatures = [each for values in arguments.temperatures for each in values]
-    check_different("--temperatures", temperatures)
     if arguments.resamples and not 100 <= arguments.resamples <= 100_000:
         raise input_error("--resamples", arguments.resamples, "must be 0, for no intervals, or from 100 to 100000")
     files = [(path, read_representations(path)) for path in arguments.files]
@@ -106,7 +99,9 @@ def run(arguments: argparse.Namespace) -> None:
                 reason = "the last layer" if each.weight is None else "features: none were kept"
                 notes.append(f"{path}: measures of outputs are left out, as they need {reason}.")
             else:
-                found = measure_outputs(each, FileLogits(path, each), temperatures, arguments.resamples, arguments.seed)
+                found = measure_outputs(
+                    each, FileLogits(path, each), arguments.temperatures, arguments.resamples, arguments.seed
+                )
                 row |= _outputs(found)
                 notes += _notes(path, found)
             if pair:
@@ -115,9 +110,9 @@ def run(arguments: argparse.Namespace) -> None:
     if teacher is not None:
         notes += _other_teachers(arguments.teacher, teacher, files)
     warn("lskd measure", notes)
-    with shown_anyway(_tables(rows, temperatures, arguments.resamples, teacher is not None)):
+    with shown_anyway(_tables(rows, arguments.temperatures, arguments.resamples, teacher is not None)):
         if arguments.output:
-            write(arguments.output, [_flat(row, temperatures, teacher is not None) for row in rows])
+            write(arguments.output, [_flat(row, arguments.temperatures, teacher is not None) for row in rows])
 
 
 def _paired(

@@ -2,8 +2,9 @@
 
 import argparse
 import csv
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +14,44 @@ from lskd.io.errors import InputError, input_error
 from lskd.io.schema import Positive, convert, read_json
 
 SUFFIXES = (".csv", ".json")
+
+
+def add_temperatures(parser: argparse.ArgumentParser, default: Sequence[float], help: str) -> None:
+    """Add ``--temperatures``, whose value is a list of different temperatures; ``help`` is without the default.
+
+    >>> parser = argparse.ArgumentParser()
+    >>> add_temperatures(parser, [1, 2], "of the outputs")
+    >>> parser.parse_args(["--temperatures", "3", "1.5"]).temperatures
+    [3.0, 1.5]
+    """
+    said = f"{help} (default: {' '.join(f'{each:g}' for each in default)})"
+    parser.add_argument(
+        "--temperatures", type=temperatures, nargs="+", action=_Temperatures, default=default, metavar="T", help=said
+    )
+
+
+class _Temperatures(argparse.Action):
+    """Store the temperatures of several values of :func:`temperatures` in one list."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        every = [temperature for value in values for temperature in value]
+        try:
+            check_different(self.option_strings[0], every)
+        except InputError as error:
+            raise argparse.ArgumentError(None, str(error)) from None
+        setattr(namespace, self.dest, every)
+
+
+def check_different(argument: str, temperatures: Sequence[float]) -> None:
+    """Raise InputError if a temperature of a command line is given twice."""
+    if len(set(temperatures)) < len(temperatures):
+        raise input_error(argument, " ".join(f"{each:g}" for each in temperatures), "must be all different")
 
 
 def temperatures(text: str) -> list[float]:
