@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lskd.commands.file_logits import FileLogits, entropy_sums
 from lskd.io.argument_types import output_file, positive, table_file
-from lskd.io.errors import InputError, error_context, input_error, warn
+from lskd.io.errors import error_context, input_error, warn
 from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
 from lskd.io.temperatures import add_temperatures
@@ -126,23 +126,11 @@ def _mean_outputs(
     path: str, representations: Representations, labels: Sequence[int], temperatures: Sequence[float]
 ) -> MeanOutputs:
     """The mean soft outputs of the given classes, by T."""
-    names = representations.class_names
-    if len(names) < 2:
+    if len(representations.class_names) < 2:
         raise input_error("FILE", path, "must have at least 2 classes for --classes")
-    means = {}
-    for temperature in temperatures:
-        try:
-            means[temperature] = mean_soft_outputs(
-                FileLogits(path, representations), representations.labels, labels, temperature
-            )
-        except InputError:
-            raise
-        except ValueError as error:
-            message = str(error)
-            for label in labels:
-                message = message.replace(f"classes: {label} has", f"--classes: {names[label]} has")
-            raise InputError(f"{path}: {message}") from None
-    return means
+    logits = FileLogits(path, representations)
+    with error_context(path):
+        return {each: mean_soft_outputs(logits, representations.labels, labels, each) for each in temperatures}
 
 
 def _output_rows(
