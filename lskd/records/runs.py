@@ -8,9 +8,7 @@ history), ``nckd_weight``, ``kd_gradient_scale``, ``temperature_schedule`` and `
 """
 
 import contextlib
-import csv
 import fcntl
-import io
 import json
 import os
 import sys
@@ -25,6 +23,7 @@ from msgspec import Meta
 from lskd.io.errors import input_error
 from lskd.io.files import json_text, write_text
 from lskd.io.schema import Versioned, convert, read_json
+from lskd.io.tables import csv_text
 from lskd.records.provenance import hardware, now, source_revision, versions
 
 SCHEMA_VERSION = 1
@@ -107,12 +106,7 @@ def write_run(record: RunRecord, directory: str | os.PathLike[str]) -> None:
     record.updated = now()
     text = json_text({each.encode_name: getattr(record, each.name) for each in msgspec.structs.fields(record)})
     if record.history:
-        columns = list(dict.fromkeys(key for row in record.history for key in row))
-        table = io.StringIO()
-        writer = csv.DictWriter(table, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(record.history)
-        write_text(Path(directory) / "summary.csv", table.getvalue())
+        write_text(Path(directory) / "summary.csv", csv_text(record.history))
     write_text(Path(directory) / "run.json", text)
 
 
