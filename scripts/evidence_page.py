@@ -18,6 +18,7 @@ from typing import Self
 from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
 from evidence_format import signed
+from evidence_not_registered import collapse_of_both, cost_from_smoothing, drift_from_both, kinds_of_students
 from evidence_summary import best_students, costs, drift_with_match, gains, with_adamw
 from evidence_tables import (
     PLACES,
@@ -158,6 +159,9 @@ def filled(page: str, directory: Path) -> str:
         "accuracy": lambda: accuracy(grid, committed.other_images),
         "falls": lambda: falls(tests),
         "drifts": lambda: drifts(results, tests),
+        "drift_from_both": lambda: drift_from_both(kinds_of_students(directory)),
+        "collapse_of_both": lambda: collapse_of_both(kinds_of_students(directory)),
+        "cost_from_smoothing": lambda: cost_from_smoothing(results),
         "held": lambda: held(directory),
         "paper": lambda: statements(["1"])(directory),
         "controls": lambda: controls(results),

@@ -26,7 +26,7 @@ OTHER_SEEDS = "other-seeds"
 # And the whole grid of a student as large as its teacher.
 LARGER_GRID = "larger-student"
 # The columns of measures.csv that are read.
-MEASURES = ("nc1_ratio", "nc2_angles", "nc3", "ece_percent", "optimal_temperature", "similar_distance")
+MEASURES = ("nc1", "nc1_ratio", "nc2_angles", "nc3", "ece_percent", "optimal_temperature", "similar_distance")
 # Question 5, by where: the first of five seeds, the student, the temperatures and the controls.
 ELSEWHERE = {
     "other-fonts": (21, SMALL, TEMPERATURES, ("match", "lr-x3", "lr-x10", "adamw")),

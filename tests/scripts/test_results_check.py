@@ -7,10 +7,12 @@ import evidence_page
 import pytest
 import study_tests
 from evidence_format import untested
+from evidence_not_registered import collapse_of_both, cost_from_smoothing, drift_from_both
 from evidence_page import filled
 from evidence_summary import RATES, costs, with_adamw
 from evidence_tables import drifts, followed, readings
 from evidence_translation import chrf_costs, collapse, sentence_tests
+from image_statements import Results
 from planned_tests import minus, read_tests
 from test_study_tests import SEEDS, made_up, made_up_studies, made_up_translations, step_size_alone
 
@@ -234,3 +236,20 @@ def test_each_picture_shows_what_there_is_and_is_the_same_each_time(tmp_path):
     (tmp_path / "empty").mkdir()
     nothing = evidence_page.Committed.of(tmp_path / "empty")
     assert not any(shown(nothing) for _, _, shown in evidence_page.PICTURES.values())
+
+
+def test_what_was_not_registered_is_of_both_teachers_and_the_smoothed_less_the_plain_one(tmp_path):
+    directory = tmp_path / "studies"
+    results = made_up_studies(directory, step_size_alone, lambda variant, alpha, T: -80 * alpha)
+    kinds = {"here": results, "nowhere": Results(tmp_path)}
+    smoothed, plain = [f"| here | {alpha:g} | {untested(results.drift('plain', alpha, 3))} |" for alpha in (0.1, 0.0)]
+    table = drift_from_both(kinds)
+    assert table.splitlines()[2].startswith(smoothed)
+    assert table.splitlines()[3].startswith(plain)
+    assert len(table.splitlines()) == 4
+    by_way = {row.split(" | ")[0]: row.split(" | ")[-1] for row in cost_from_smoothing(results).splitlines()[2:]}
+    more = minus(results.cost("lr-x3", 0.1, 64), results.cost("lr-x3", 0.0, 64))
+    assert by_way["| learning rate × 3"] == f"{untested(more)} |"
+    teachers, students = collapse_of_both(kinds).splitlines()[-1].split(" | ")[1:3]
+    assert teachers.startswith("−0.")  # made up: of teachers NC1 falls by α, of students it rises by as much
+    assert students == "0.10 (0.10 to 0.10)"

@@ -42,7 +42,8 @@ def made_up(directory, cost, drift, drift_costs=0.0, left_out=(), first_seed=11)
                 epochs += [{"run": run, "epoch": epoch, "valid_top1": top1 * epoch / 2} for epoch in (1, 2)]
                 if T > 1:
                     etas.append({"run": run, "eta_similar_percent": eta, "eta_dissimilar_percent": -eta / 5})
-                collapse = {"nc1_ratio": 1 - 3 * alpha + 0.01 * of_seed, "similar_distance": 0.5 + alpha}
+                collapse = {"nc1": 2 + alpha, "nc1_ratio": 1 - 3 * alpha + 0.01 * of_seed}
+                collapse["similar_distance"] = 0.5 + alpha
                 measures.append({"run": run} | collapse | outputs | {"ece_percent": 10 + T})
         for alpha, variant in itertools.product((0.0, 0.1), ("plain", "lr-x3", "lr-x10")):
             run = f"letters.{variant}/test_resnet_a{alpha:g}_s{seed}"
@@ -54,7 +55,8 @@ def made_up(directory, cost, drift, drift_costs=0.0, left_out=(), first_seed=11)
             row = {"run": run, "variant": "plain", "model": "resnet10t", "label_smoothing": alpha, "temperature": ""}
             students.append(row | {"seed": seed, "valid_top1": 87, "valid_teacher_agreement": ""})
             noise = 0.01 * draws.normal()
-            collapse = {"nc1_ratio": 1 - 3 * alpha + noise, "similar_distance": 0.5 + alpha + noise}
+            collapse = {"nc1": 2 - alpha + noise, "nc1_ratio": 1 - 3 * alpha + noise}
+            collapse["similar_distance"] = 0.5 + alpha + noise
             measures.append({"run": run} | collapse | outputs | {"ece_percent": 10})
     for name, rows in (("students", students), ("eta", etas), ("measures", measures), ("epochs", epochs)):
         write(directory / f"{name}.csv", rows)
