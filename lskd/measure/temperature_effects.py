@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, Comparison, Difference, Groups, holm, planned_difference
 from lskd.records.spread import Spread, over_seeds
-from lskd.records.studies import Study, pair
+from lskd.records.studies import Study
 
 GRADIENT_SCALE = ("kd_gradient_scale", "criterion.kd_gradient_scale")  # images, translation
 # What timm's and fairseq's optimisers have in their names if their step size is proportional to the gradient's.
@@ -141,14 +141,8 @@ def effects(studies: Sequence[Study]) -> list[Effect]:
     found = []
     for study in studies:
         metric = study.metrics[0].key
-        for alpha in sorted(study.smoothings, key=lambda alpha: -1 if alpha is None else alpha, reverse=True):
-            values: dict[float, Mapping[Hashable, float]] = {
-                T: {pair(run): run.metrics[metric] for run in runs if run.metrics.get(metric) is not None}
-                for (smoothing, T), runs in study.students.items()
-                if smoothing == alpha
-            }
-            if values := {T: each for T, each in values.items() if each}:
-                found.append(Effect(study, alpha, values))
+        alphas = sorted(study.smoothings, key=lambda alpha: -1 if alpha is None else alpha, reverse=True)
+        found += [Effect(study, alpha, values) for alpha in alphas if (values := study.values(alpha, metric))]
     return found
 
 

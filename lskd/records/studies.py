@@ -6,7 +6,7 @@ architecture with the same settings, except α of the teacher, T and the seed.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,6 +94,15 @@ class Study:
     def temperatures(self) -> list[float]:
         """T of the students, increasing."""
         return sorted({temperature for _, temperature in self.students})
+
+    def values(self, alpha: float | None, metric: str) -> dict[float, dict[Hashable, float]]:
+        """The metric of the students of one α by T, increasing, then by :func:`pair`; without T where none has it."""
+        found: dict[float, dict[Hashable, float]] = {}
+        for T in self.temperatures:
+            runs = self.students.get((alpha, T), [])
+            if values := {pair(run): run.metrics[metric] for run in runs if run.metrics.get(metric) is not None}:
+                found[T] = values
+        return found
 
     def spread(self, alpha: float | None, temperature: float | None, metric: str) -> Spread | None:
         """Spread of students over seeds, or of teachers if ``temperature`` is None; None if no run has the metric.

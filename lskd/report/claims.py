@@ -12,7 +12,7 @@ from lskd.measure.smoothing_choice import SmoothingChoice, smoothing_choices
 from lskd.measure.temperature_effects import effects
 from lskd.records.runs import unfinished
 from lskd.records.spread import Spread, over_seeds
-from lskd.records.studies import TIE, Study, at, number, pair, signed, smoothing, unknown_last
+from lskd.records.studies import TIE, Study, at, number, signed, smoothing, unknown_last
 from lskd.report.measured_eta import Diffusion, Interval, MeanEta
 
 Test = TypeVar("Test", bound=Hashable)
@@ -217,7 +217,7 @@ def _findings(study: Study, diffusion: Diffusion) -> list[Finding]:
     """The findings for each teacher's students, the most smoothed teacher first."""
     metric, found = study.metrics[0].key, []
     for alpha in sorted(study.smoothings, key=unknown_last, reverse=True):
-        values = {T: each for T in study.temperatures if (each := _by_pair(study, alpha, T, metric))}
+        values = study.values(alpha, metric)
         means = {T: over_seeds(list(each.values())) for T, each in values.items()}
         groups = Groups(values)
         comparisons = [groups.best_against_worst(), groups.one_against_rest()]
@@ -225,11 +225,6 @@ def _findings(study: Study, diffusion: Diffusion) -> list[Finding]:
         eta = None if split is None else MeanEta.of(split, diffusion.etas[split][alpha])
         found.append(Finding(alpha, means, [each for each in comparisons if each], eta))
     return found
-
-
-def _by_pair(study: Study, alpha: float | None, T: float, metric: str) -> dict[Hashable, float]:
-    runs = study.students.get((alpha, T), [])
-    return {pair(run): run.metrics[metric] for run in runs if run.metrics.get(metric) is not None}
 
 
 def _few_seeds(study: Study, findings: Sequence[Finding]) -> str:
