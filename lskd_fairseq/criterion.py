@@ -18,7 +18,7 @@ from fairseq.logging import metrics
 from fairseq.tasks.translation import TranslationTask
 from torch import Tensor, nn
 
-from lskd.io.errors import InputError, input_error
+from lskd.io.errors import input_error
 from lskd.loss.distillation import DistillationSums, ProjectedLogits, TopkLogits, distillation_loss
 from lskd.loss.schedule import highest_temperature, scheduled_temperature
 from lskd.loss.types import MeasuredSums
@@ -56,12 +56,10 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
         # Summed until the trainer checks it: an infinite loss can have finite gradients.
         self.step_loss: Tensor | float = 0.0
         self._counted: Iterator[bool] = iter(())
-        try:
+        with options.exit_on_input_error():
             options.check_criterion(cfg)
             options.check_vocabulary(cfg, len(task.target_dictionary))
             self.teacher = self._teacher(task)
-        except InputError as error:
-            options.exit_with_error(error)
         if self.teacher is None:
             place = cfg.teacher_cache or cfg.teacher_path
             logger.warning(f"no teacher at {place}: validation loss is nll_loss, training is not possible")
@@ -151,7 +149,7 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
     def _logits(self, model: nn.Module, sample: Batch) -> tuple[Tensor, TeacherLogits, Tensor]:
         """The student's logits (N, V) and its teacher's, and the N target tokens."""
         keep = sample["target"].ne(self.padding_idx)
-        try:
+        with options.exit_on_input_error():
             logits = output_logits(model, sample["net_input"], keep)
             if self.teacher is not None:
                 teacher_logits = self.teacher.logits(sample, keep, like=logits)
@@ -161,8 +159,6 @@ class LabelSmoothedKDCriterion(FairseqCriterion):
                 raise input_error("--teacher-cache", self.cfg.teacher_cache, "must be an existing cache")
             else:
                 raise input_error("--teacher-path", self.cfg.teacher_path, "must be an existing checkpoint")
-        except InputError as error:
-            options.exit_with_error(error)
         return logits, teacher_logits, sample["target"][keep]
 
     def _loss(

@@ -51,7 +51,6 @@ from fairseq.trainer import Trainer
 from omegaconf import DictConfig
 from torch import Tensor
 
-from lskd.io.errors import InputError
 from lskd.records import nonfinite_batch
 from lskd_fairseq import fairseq_options, options, resuming, run_record, supported, training_checks
 from lskd_fairseq.batch import Batch
@@ -121,10 +120,8 @@ def kept_validation(get_valid_stats: Callable[..., dict[str, Any]]) -> Callable[
     ) -> dict[str, Any]:
         if getattr(trainer.task.cfg, "eval_bleu", False):
             stats.setdefault("bleu", 0.0)  # if all translations are empty fairseq logs none, and then fails without it
-        try:
+        with options.exit_on_input_error():
             fairseq_options.check_logged(cfg, stats)
-        except InputError as error:
-            options.exit_with_error(error)
         found = get_valid_stats(cfg, trainer, stats, tracking_best)
         if tracking_best:
             trainer.lskd_validation = dict(found)
@@ -206,7 +203,7 @@ def checked_defaults(add_defaults: Callable[[DictConfig], None]) -> Callable[[Di
         resuming.handle_signals(cfg)
         distils = supported.name_of(cfg.criterion) in options.CRITERIONS
         ours = distils or supported.name_of(cfg.task) in supported.OUR_TASKS
-        try:
+        with options.exit_on_input_error():
             resuming.check_resumable(cfg.checkpoint)
             if ours:
                 supported.check_training(cfg)
@@ -217,7 +214,5 @@ def checked_defaults(add_defaults: Callable[[DictConfig], None]) -> Callable[[Di
                 training_checks.check_training(cfg)
             elif ours or supported.name_of(cfg.task) == "translation":
                 fairseq_options.check_data(cfg, training_checks.set_up_task(cfg))
-        except InputError as error:
-            options.exit_with_error(error)
 
     return add_and_check

@@ -5,6 +5,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Optional
@@ -166,6 +167,15 @@ def exit_with_error(error: Exception, status: int = 2) -> NoReturn:
     report(Path(sys.argv[0]).name, error)
     stop_prefetch_threads()
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def exit_on_input_error(*others: type[Exception]) -> Generator[None]:
+    """Exit by :func:`exit_with_error` if the block raises InputError, or one of ``others``."""
+    try:
+        yield
+    except (InputError, *others) as error:
+        exit_with_error(error)
 
 
 def stop_prefetch_threads() -> None:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from lskd.io import torch_files
-from lskd.io.errors import LONGEST, InputError, input_error
+from lskd.io.errors import LONGEST, input_error
 from lskd.io.files import remove_partials, replacing
 from lskd.records.runs import read_run
 from lskd_fairseq import options, run_record
@@ -116,11 +116,9 @@ def save_with_record(save_checkpoint: Callable[..., str | None]) -> Callable[...
         record = run_record.record_of(trainer)
         run_record.add_validation(record, trainer, epoch_itr)
         trainer.task.state.merge_state_dict({"lskd": run_record.provenance(record)})
-        try:
+        with options.exit_on_input_error(OSError):
             path = save_checkpoint(cfg, trainer, epoch_itr, val_loss)
             run_record.write_record(record, cfg.save_dir)
-        except (InputError, OSError) as error:
-            options.exit_with_error(error)
         return path
 
     return save_and_record

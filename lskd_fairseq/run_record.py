@@ -16,7 +16,6 @@ from fairseq.tasks.translation import TranslationTask
 from fairseq.trainer import Trainer
 from omegaconf import DictConfig, OmegaConf
 
-from lskd.io.errors import InputError
 from lskd.io.files import sha256
 from lskd.loss.checks import check_settings
 from lskd.records.determinism import nondeterminism, switches
@@ -64,10 +63,8 @@ def record_of(trainer: RecordedTrainer) -> RunRecord:
         return record
     record = new_record(trainer.cfg, trainer.get_criterion(), trainer.task)
     if trainer._optim_history:  # a checkpoint was restored; nothing else in fairseq shows it
-        try:
+        with options.exit_on_input_error():
             earlier = read_run(trainer.cfg.checkpoint.save_dir)
-        except InputError as error:
-            options.exit_with_error(error)
         if earlier is not None:
             record.started, record.metrics, record.history = earlier.started, earlier.metrics, earlier.history
     trainer.lskd_record = record

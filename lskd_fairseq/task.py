@@ -84,10 +84,8 @@ class LabelSmoothedKDTask(TranslationTask):
         self._decoders: dict[str, Decode] = {}
         self._references: dict[str, list[str]] = {}
         self._validating: str | None = "valid"
-        try:
+        with options.exit_on_input_error():
             eval_bleu.check_options(cfg)
-        except InputError as error:
-            options.exit_with_error(error)
 
     def build_criterion(self, cfg: DictConfig, from_checkpoint: bool = False) -> FairseqCriterion:
         """Build the criterion and keep its teacher."""
@@ -104,14 +102,12 @@ class LabelSmoothedKDTask(TranslationTask):
         if split == self.cfg.train_subset or dataset.tgt is None:
             return
         self._decoders.pop(split, None)
-        try:
+        with options.exit_on_input_error():
             # With --combine-valid-subsets the sentences are from several raw files: they are decoded instead.
             raw = None if combine else raw_references(self._data(), split, self.cfg.target_lang, len(dataset))
             self._raw_references[split] = raw
             if self.cfg.eval_bleu:
                 self.decoder(split)  # fails before training if BLEU cannot be computed
-        except InputError as error:
-            options.exit_with_error(error)
 
     def decoder(self, split: str) -> Decode:
         """The function from the tokens of a loaded split, or of hypotheses for it, to the text that BLEU compares.
@@ -155,10 +151,8 @@ class LabelSmoothedKDTask(TranslationTask):
             required_batch_size_multiple = 1
             ignore_invalid_inputs = False
             if max_positions is not None:
-                try:
+                with options.exit_on_input_error():
                     check_lengths(dataset, str(split), max_positions)
-                except InputError as error:
-                    options.exit_with_error(error)
         return super().get_batch_iterator(
             dataset,
             *args,
@@ -234,12 +228,10 @@ class LabelSmoothedKDTask(TranslationTask):
         if scores is None or (teacher.models and "smoothing_estimate" not in scores):
             if not teacher.models:
                 return None
-            try:
-                # Training must see the same random numbers as without a teacher.
-                with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
-                    scores = stored[key] = self._measure_teacher(teacher, like)
-            except InputError as error:
-                options.exit_with_error(error)
+            # Training must see the same random numbers as without a teacher.
+            devices = [like.device] if like.device.type == "cuda" else []
+            with options.exit_on_input_error(), torch.random.fork_rng(devices=devices):
+                scores = stored[key] = self._measure_teacher(teacher, like)
             try:
                 write_json(path, stored)
             except OSError as error:

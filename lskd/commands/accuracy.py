@@ -19,6 +19,7 @@ from lskd.measure.class_sets import class_indices
 from lskd.measure.model_accuracy import ModelAccuracy, accuracy_of_representations, accuracy_of_run, has_accuracy
 from lskd.records.inputs import SUFFIX, find_inputs, say_skipped
 from lskd.records.runs import ADDED_OPTIONS, INCIDENTAL, data_name, look_up, read_run, teacher_smoothing, unfinished
+from lskd.records.spread import spread_of_known
 
 EXAMPLE = "lskd accuracy runs/cub200/resnet18_a0.1_T{1,3}_s* --classes"
 COLUMNS = (
@@ -222,9 +223,9 @@ def _before(group: Sequence[ModelAccuracy], groups: Sequence[Sequence[ModelAccur
 
 
 def _over_seeds(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Mean and standard deviation (n - 1); None if there are too few values."""
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None, statistics.stdev(known) if len(known) > 1 else None
+    """Mean and standard deviation of the known values; None if there are too few."""
+    found = spread_of_known(values)
+    return (None, None) if found is None else (found.mean, found.sd)
 
 
 def _difference(after: float | None, before: float | None) -> float | None:

@@ -1,6 +1,6 @@
 """Mean and standard deviation over seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,3 +34,13 @@ def over_seeds(values: Sequence[float]) -> Spread:
     if (size := float(np.abs(array).max())) > LARGEST:
         raise ValueError(f"values: {size:.3g} in size (must be at most {LARGEST:g})")
     return Spread(float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None, len(array))
+
+
+def spread_of_known(values: Iterable[float | None]) -> Spread | None:
+    """The spread over seeds of the values that are known; None if none is.
+
+    >>> spread_of_known([80.0, None, 82.0]), spread_of_known([None])
+    (Spread(mean=81.0, sd=1.4142135623730951, n=2), None)
+    """
+    known = [value for value in values if value is not None]
+    return over_seeds(known) if known else None

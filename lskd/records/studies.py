@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from lskd.io.errors import input_error
 from lskd.records.found_runs import METRICS, Metric, Run
-from lskd.records.spread import Spread, over_seeds
+from lskd.records.spread import Spread, spread_of_known
 
 Key = TypeVar("Key")
 TIE = 0.005  # smaller differences do not show in two decimals
@@ -117,8 +117,7 @@ class Study:
         for (smoothing, _), runs in self.students.items():
             if smoothing == alpha:
                 valid |= {teacher_of(run): run.teacher.get("valid", {}) for run in runs}
-        values = [metrics[metric] for metrics in valid.values() if metrics.get(metric) is not None]
-        return over_seeds(values) if values else None
+        return spread_of_known(metrics.get(metric) for metrics in valid.values())
 
 
 def unknown_last(alpha: float | None) -> tuple[bool, float]:
@@ -172,8 +171,7 @@ def signed(value: float, digits: int = 1) -> str:
 
 def spread(runs: Iterable[Run], metric: str) -> Spread | None:
     """Mean, standard deviation and n of a metric over the runs that have it; None if none has."""
-    values = [run.metrics[metric] for run in runs if run.metrics.get(metric) is not None]
-    return over_seeds(values) if values else None
+    return spread_of_known(run.metrics.get(metric) for run in runs)
 
 
 def group(runs: Sequence[Run]) -> list[Study]:

@@ -9,7 +9,7 @@ from lskd.measure.model_measures import FidelityMeasures, OutputMeasures, measur
 from lskd.measure.neural_collapse import NeuralCollapse, neural_collapse
 from lskd.measure.representations import Representations
 from lskd.records.found_runs import Run
-from lskd.records.spread import Spread, over_seeds
+from lskd.records.spread import Spread, spread_of_known
 from lskd.records.studies import at, is_teacher, smoothing
 from lskd.report.elements import Cell, Drawing, Section, Table
 from lskd.report.plots import Series, in_drawings, lines, svg
@@ -61,8 +61,7 @@ class _Group:
 
     def spread(self, value: Callable[[_Measured], float | None]) -> Spread | None:
         """The spread of a measure over the runs that have it."""
-        values = [each for run in self.runs if (each := value(run)) is not None]
-        return over_seeds(values) if values else None
+        return spread_of_known(map(value, self.runs))
 
 
 Value = Callable[[_Measured], float | None]
