@@ -4,11 +4,13 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
+
+from lskd.io.errors import input_error
 
 
 class CodeError(ValueError):
@@ -55,6 +57,23 @@ def count_not_finite(tensor: Tensor) -> int:
     """
     values = tensor.float() if tensor.element_size() == 1 else tensor  # isfinite() lacks some 8-bit types
     return int((~values.isfinite()).sum())
+
+
+def check_named_tensors(weights: Mapping[Any, object], argument: str, path: object) -> None:
+    """Check that the weights of a checkpoint are tensors by name.
+
+    Args:
+        weights: a dictionary from the file.
+        argument: the checkpoint's name in error messages.
+        path: the file.
+
+    Raises:
+        InputError: a name is not a string, or a value not a tensor.
+    """
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            found = f"{name!r}: {type(value).__name__}"
+            raise input_error(argument, path, f"has {found} among its weights, must be names and tensors only")
 
 
 def load_plain(path: str | os.PathLike[str], mapped: bool = False) -> Any:
