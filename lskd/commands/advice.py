@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lskd.commands.effect_tables import as_values, smoothing_rows
+from lskd.commands.effect_tables import as_values, difference_row, smoothing_rows
 from lskd.commands.file_logits import FileLogits
-from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, holm
+from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, Difference, holm
 from lskd.measure.recorded_smoothing import Smoothing
 from lskd.measure.representations import Representations
 from lskd.measure.smoothing_choice import smoothing_choices
@@ -176,10 +176,8 @@ def _is_own(run: Run, effect: Effect) -> bool:
 
 
 def _control(control: StepControl) -> Advice:
-    def interval(difference: Any) -> Advice | None:
-        if difference is None:
-            return None
-        return {"mean": difference.mean, "low": difference.interval[0], "high": difference.interval[1]}
+    def row(difference: Difference | None) -> Advice | None:
+        return None if difference is None else difference_row(difference)
 
     return {
         "study": control.plain.study.title,
@@ -188,10 +186,10 @@ def _control(control: StepControl) -> Advice:
         "label_smoothing": control.plain.alpha,
         "temperature": control.temperature,
         "control": control.name,
-        "cost": interval(control.cost),
-        "cost_controlled": interval(control.cost_controlled),
-        "removed": interval(control.removed),
-        "gained": interval(control.gained),
+        "cost": row(control.cost),
+        "cost_controlled": row(control.cost_controlled),
+        "removed": row(control.removed),
+        "gained": row(control.gained),
         "means": {
             "T = 1": fmean(control.plain.values[1.0].values()),
             "plain": fmean(control.plain.values[control.temperature].values()),

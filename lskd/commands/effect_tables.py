@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lskd.io.tables import Column, show
-from lskd.measure.comparisons import LEVEL, Comparison, holm
+from lskd.measure.comparisons import LEVEL, Comparison, Difference, holm
 from lskd.measure.smoothing_choice import BestStudents, SmoothingChoice
 from lskd.records.spread import Spread
 from lskd.records.studies import number
@@ -41,9 +41,13 @@ def as_values(comparison: Comparison | None) -> dict[str, float] | None:
     """A comparison of two temperatures as plain values; None for None."""
     if comparison is None or comparison.lower is None:
         return None
-    low, high = comparison.interval
-    about = {"higher": comparison.higher, "lower": comparison.lower, "mean": comparison.difference}
-    return about | {"low": low, "high": high}
+    return {"higher": comparison.higher, "lower": comparison.lower, **difference_row(comparison)}
+
+
+def difference_row(compared: Comparison | Difference) -> dict[str, float]:
+    """A difference and the ends of its interval as plain values, with the keys of the files."""
+    low, high = compared.interval
+    return {"mean": compared.difference, "low": low, "high": high}
 
 
 def effects_table(rows: Sequence[dict[str, Any]], temperatures: Sequence[float], first: Sequence[Column]) -> str:
@@ -66,8 +70,7 @@ def smoothing_rows(choices: Sequence[SmoothingChoice]) -> list[dict[str, Any]]:
     for each in choices:
         p, difference = None, None
         if each.comparison is not None:
-            p, (low, high) = next(adjusted), each.comparison.interval
-            difference = {"mean": each.comparison.difference, "low": low, "high": high}
+            p, difference = next(adjusted), difference_row(each.comparison)
         row = {"study": each.study.title, "setting": each.study.setting, "unit": each.study.unit}
         row |= {"best": _best_students(each.best), "other": _best_students(each.other)}
         row |= {"difference": difference, "p_adjusted": p, "more_than_chance": p is not None and p <= LEVEL}

@@ -10,7 +10,15 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from lskd.commands.effect_tables import as_values, best_students, effect_row, effects_table, interval, smoothing_rows
+from lskd.commands.effect_tables import (
+    as_values,
+    best_students,
+    difference_row,
+    effect_row,
+    effects_table,
+    interval,
+    smoothing_rows,
+)
 from lskd.io.argument_types import table_file
 from lskd.io.errors import input_error
 from lskd.io.output import shown_anyway
@@ -151,7 +159,4 @@ def smoothings_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _interval(difference: Difference | None) -> str | None:
-    if difference is None:
-        return None
-    low, high = difference.interval
-    return interval({"mean": difference.mean, "low": low, "high": high})
+    return None if difference is None else interval(difference_row(difference))

@@ -172,14 +172,14 @@ class Difference:
     """A difference between groups that were chosen in advance, with a t-test.
 
     Attributes:
-        mean: the weighted sum of the means.
+        difference: the weighted sum of the means.
         interval: its 95 % interval.
         p: the two-sided probability of a difference at least this large by chance.
         seeds: the smallest number of seeds of any group.
         paired: whether differences within seeds were tested.
     """
 
-    mean: float
+    difference: float
     interval: tuple[float, float]
     p: float
     seeds: int
@@ -194,7 +194,7 @@ def planned_difference(groups: Sequence[tuple[float, Mapping[Hashable, float]]])
             0.
 
     >>> found = planned_difference([(1, {1: 80.0, 2: 81.0, 3: 82.5}), (-1, {1: 79.0, 2: 79.5, 3: 81.0})])
-    >>> round(found.mean, 3), [round(end, 2) for end in found.interval], round(found.p, 4), found.paired
+    >>> round(found.difference, 3), [round(end, 2) for end in found.interval], round(found.p, 4), found.paired
     (1.333, [0.62, 2.05], 0.0153, True)
     """
     found = Groups({float(place): values for place, (_, values) in enumerate(groups)})

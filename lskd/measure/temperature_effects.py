@@ -210,13 +210,13 @@ def _verdict(
     cost: Difference, controlled: Difference, removed: Difference, gained: Difference, p: Sequence[float]
 ) -> str:
     """How much of a cost a control removes, by the adjusted p of the cost, of what is left and of what is removed."""
-    if cost.mean <= 0 or p[0] > LEVEL:
+    if cost.difference <= 0 or p[0] > LEVEL:
         return "no cost"
-    if min(removed.mean, gained.mean) <= 0 or p[2] > LEVEL:
+    if min(removed.difference, gained.difference) <= 0 or p[2] > LEVEL:
         return "none"
     if p[1] > LEVEL:
         return "all"
-    return "part" if controlled.mean > 0 else "more"
+    return "part" if controlled.difference > 0 else "more"
 
 
 def _controls(plain: Effect, control: Effect) -> bool:

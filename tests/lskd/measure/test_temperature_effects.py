@@ -57,7 +57,7 @@ def test_a_cost_and_what_a_control_removes_of_it_are_paired_over_seeds(tmp_path)
         (control.removed, under - three),
     ):
         assert found.paired
-        assert found.mean == pytest.approx(differences.mean())
+        assert found.difference == pytest.approx(differences.mean())
         assert found.p == pytest.approx(ttest_1samp(differences, 0).pvalue, abs=1e-5)
     assert control.verdict == "all"
 
@@ -77,7 +77,7 @@ def test_another_optimiser_has_its_own_students_of_1(tmp_path):
     students(tmp_path / "adam", adam, opt="adamw", lr=0.005, weight_decay=0.05, warmup_epochs=1)
     (control,) = step_controls(found_in(tmp_path))
     removed = [np.array(each[1]) - np.array(each[3]) for each in (sgd, adam)]
-    assert control.removed.mean == pytest.approx((removed[0] - removed[1]).mean())
+    assert control.removed.difference == pytest.approx((removed[0] - removed[1]).mean())
     assert control.removed.p == pytest.approx(ttest_1samp(removed[0] - removed[1], 0).pvalue, abs=1e-5)
 
 
@@ -107,7 +107,7 @@ def test_larger_learning_rates_control_the_smallest_one(tmp_path):
     found = step_controls(found_in(tmp_path))
     assert [(each.name, each.plain.learning_rate) for each in found] == [("--lr 0.3", 0.1), ("--lr 1", 0.1)]
     assert [each.verdict for each in found] == ["all", "all"]
-    assert found[0].removed.mean == pytest.approx((85.0 - 83.0 + 0.01) - (86.0 - 85.9 + 0.03))
+    assert found[0].removed.difference == pytest.approx((85.0 - 83.0 + 0.01) - (86.0 - 85.9 + 0.03))
     students(tmp_path / "match", {3: [84.0] * 3}, opt="momentum", lr=1, min_lr=0.01, kd_gradient_scale="match")
     names = [(each.name, each.plain.learning_rate) for each in step_controls(found_in(tmp_path))]
     assert sorted(names) == [("--lr 0.3", 0.1), ("--lr 1", 0.1), ("match", 1)]
@@ -182,6 +182,6 @@ def test_seeds_that_are_not_shared_are_compared_by_their_spreads():
     one, other = {1: 80.0, 2: 81.0, 3: 82.5}, {4: 79.0, 5: 79.5, 6: 81.0}
     found = planned_difference([(1, one), (-1, other)])
     assert not found.paired
-    assert found.mean == pytest.approx(np.mean(list(one.values())) - np.mean(list(other.values())))
-    assert found.interval[0] < found.mean < found.interval[1]
+    assert found.difference == pytest.approx(np.mean(list(one.values())) - np.mean(list(other.values())))
+    assert found.interval[0] < found.difference < found.interval[1]
     assert planned_difference([(1, one), (-1, {1: 80.0})]) is None
