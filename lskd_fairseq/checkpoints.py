@@ -12,10 +12,9 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask, setup_task
 from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from lskd.io.errors import input_error
-from lskd.io.torch_files import CodeError, count_not_finite, load_plain
+from lskd.io.torch_files import CodeError, check_named_tensors, count_not_finite, load_plain
 from lskd.measure.teacher_smoothing import LabelSmoothing
 from lskd.records.runs import look_up
 from lskd_fairseq.options import paper_alpha
@@ -51,10 +50,8 @@ def read_checkpoint(path: str | Path, argument: str = "checkpoint") -> State:
         or not (state.get("cfg") or state.get("args"))
     ):
         raise input_error(argument, path, "must be a fairseq checkpoint: it lacks the model or its configuration")
+    check_named_tensors(state["model"], argument, path)
     for name, value in state["model"].items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            found = f"{name!r}: {type(value).__name__}"
-            raise input_error(argument, path, f"has {found} among its weights, must be names and tensors only")
         if value.device.type != "cpu":  # a tensor of torch's device "meta" has no values
             raise input_error(argument, path, f"has {name!r} on the device {value.device}, must be stored in the file")
     _check_proportion(path, state, argument)

@@ -126,10 +126,7 @@ def read_checkpoint(path: str | os.PathLike[str], argument: str, use_ema: bool =
         raise input_error(
             argument, path, f"has no weights, only {', '.join(map(str, list(weights)[:5])) or 'an empty state'}"
         )
-    for name, value in weights.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            found = f"{name!r}: {type(value).__name__}"
-            raise input_error(argument, path, f"has {found} among its weights, must be names and tensors only")
+    torch_files.check_named_tensors(weights, argument, path)
     weights = clean_state_dict(_unwrapped(clean_state_dict(weights), LIGHTNING in state))
     weights = {name: value.detach() for name, value in weights.items()}
     args = state.get("args")
