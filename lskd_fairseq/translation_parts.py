@@ -1,4 +1,4 @@
-"""Translations on their way: parts of consecutive sentences, which several processes share and a resumed one keeps."""
+"""Unfinished translations, in parts that several processes share and a resumed command reuses."""
 
 import contextlib
 from collections.abc import Generator, Iterator
@@ -74,8 +74,7 @@ def begun(dest: Path, plan: dict[str, Any]) -> Parts:
 
 def check_same(plan: dict[str, Any], there: dict[str, Any], place: Path) -> None:
     """Check that a directory was made, or begun, by this command. Raises InputError."""
-    ours = decides(plan)
-    theirs = {name: value.get("fingerprint") if isinstance(value, dict) else value for name, value in there.items()}
+    ours, theirs = _identity(plan), _identity(there)
     if different := [name for name in ours if theirs.get(name) != ours[name]]:
         raise input_error("--dest", place, f"is of another {different[0]}; name a new directory, or remove it")
 
@@ -86,9 +85,9 @@ class _Begun(msgspec.Struct):
     part: Annotated[int, Meta(ge=1)]
 
 
-def decides(plan: dict[str, Any]) -> dict[str, Any]:
-    """A plan without paths, which may change."""
-    return plan | {name: plan[name]["fingerprint"] for name in ("data", "teacher")}
+def _identity(plan: dict[str, Any]) -> dict[str, Any]:
+    """What two plans of one command have in common: the paths of data and teacher may change, not their content."""
+    return {name: value.get("fingerprint") if isinstance(value, dict) else value for name, value in plan.items()}
 
 
 @contextlib.contextmanager
