@@ -44,5 +44,10 @@ class Batch(TypedDict):
 def collate(dataset: LanguagePairDataset, numbers: Iterable[int], device: torch.device | None = None) -> Batch:
     """Collate the sentences with these indices, which fairseq sorts by length; on the CPU if no device is given."""
     batch: Any = dataset.collater([dataset[number] for number in numbers])
+    return batch if device is None else to_device(batch, device)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Move a batch to the current GPU, if the device is one; fairseq makes batches on the CPU."""
     move: Any = utils.move_to_cuda
-    return move(batch) if device is not None and device.type == "cuda" else batch
+    return move(batch) if device.type == "cuda" else batch

@@ -13,14 +13,12 @@ If it is killed or interrupted, the same command resumes after the last complete
 import argparse
 import contextlib
 import dataclasses
-import logging
 import os
 import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import torch
 from fairseq import utils
 from fairseq.tasks.translation import TranslationTask
 from torch import nn
@@ -40,7 +38,7 @@ from lskd_fairseq.cache.manifest import DTYPES, MANIFEST, PROJECTION, File, Mani
 from lskd_fairseq.cache.rows import shards
 from lskd_fairseq.checkpoints import read_checkpoint, smoothing_of_training
 from lskd_fairseq.run_record import data_fingerprint
-from lskd_fairseq.score import load
+from lskd_fairseq.score import load, start_command
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.task import estimate_smoothing
 from lskd_fairseq.teacher_checks import dictionary_fingerprint
@@ -52,7 +50,7 @@ LOCK = "cache.lock"
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the cache, or its missing files."""
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    device = start_command(arguments)
     topk, temperatures = topk_options(arguments)
     dest = arguments.dest
     check_writable("--dest", dest)
@@ -67,7 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
     if (manifest := begun(dest, wanted)).finished:
         print(f"{dest}: is finished, nothing to do")
         return
-    model.to("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
+    model.to(device)
     with locked(dest):
         manifest = begun(dest, wanted)  # another process may have written files in the meantime
         if not manifest.files and manifest.teacher["label_smoothing"]["alpha"] is None:

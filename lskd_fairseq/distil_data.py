@@ -14,7 +14,6 @@ that share a disk).
 
 import argparse
 import contextlib
-import logging
 import os
 import shutil
 import subprocess
@@ -38,7 +37,7 @@ from lskd_fairseq import text
 from lskd_fairseq.checkpoints import read_checkpoint
 from lskd_fairseq.distilled_data import SPLIT, decoder, described, read_raw, write_data
 from lskd_fairseq.run_record import data_fingerprint
-from lskd_fairseq.score import load_ensemble
+from lskd_fairseq.score import load_ensemble, start_command
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.translate import Search, hypotheses, validate_limits
 from lskd_fairseq.translation_parts import PLAN, Parts, begun, check_same, locked
@@ -46,8 +45,7 @@ from lskd_fairseq.translation_parts import PLAN, Parts, begun, check_same, locke
 
 def main(arguments: argparse.Namespace) -> None:
     """Translate the parts that are missing, then write the data directory."""
-    for noisy in ("fairseq", "sacrebleu"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    device = start_command(arguments)
     if not os.path.isdir(arguments.data):
         raise input_error("--data", arguments.data, "must be a directory made by fairseq-preprocess")
     check_writable("--dest", arguments.dest)
@@ -67,7 +65,6 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.processes > 1 and len(parts.missing()) > 1:
         translate_in_processes(arguments, parts)
     else:
-        device = torch.device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
         for model in models:
             model.to(device).eval()
         translate_parts(models, task, parts, arguments, choose)

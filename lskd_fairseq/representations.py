@@ -13,7 +13,6 @@ and ``--least`` choose others.
 """
 
 import argparse
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ from lskd_fairseq.batch import Batch, collate
 from lskd_fairseq.checkpoints import checkpoint_config, made_with, read_checkpoint, readable, smoothing_of_training
 from lskd_fairseq.decoder_output import output_features, output_projection
 from lskd_fairseq.run_record import data_fingerprint
-from lskd_fairseq.score import load
+from lskd_fairseq.score import load, start_command
 from lskd_fairseq.splits import load_split
 from lskd_fairseq.translate import validate_limits
 
@@ -137,7 +136,7 @@ def kept_classes(
 
 def main(arguments: argparse.Namespace) -> None:
     """Record every split."""
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    device = start_command(arguments)
     representation_command.check_options(arguments)
     path = arguments.path
     files = representation_command.output_files(arguments, Path(path), arguments.split)
@@ -152,7 +151,7 @@ def main(arguments: argparse.Namespace) -> None:
     layer = check_decoder(model, task.dataset(arguments.split[0]), dictionary.pad(), path)
     chosen = {split: kept_classes(arguments, dictionary.symbols, task.dataset(split)) for split in arguments.split}
     origin = origin_of(path, arguments, task)
-    model.to("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
+    model.to(device)
     for split, file in files.items():
         dataset = task.dataset(split)
         found = representation_command.Recording(dictionary.symbols, layer, arguments, chosen[split])

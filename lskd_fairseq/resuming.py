@@ -30,8 +30,8 @@ from lskd.io.errors import LONGEST, input_error
 from lskd.io.files import remove_partials, replacing
 from lskd.records.runs import read_run
 from lskd_fairseq import options, run_record
-from lskd_fairseq.run_record import RecordedTrainer
-from lskd_fairseq.training_checks import LAST, restored_checkpoint, restores_own
+from lskd_fairseq.run_record import LAST, RecordedTrainer
+from lskd_fairseq.training_checks import restored_checkpoint, restores_own
 
 logger = logging.getLogger(__name__)
 PROGRESS = "lskd_progress"  # key in a checkpoint's extra state: metrics so far, and what is used up of --patience

@@ -26,6 +26,7 @@ from lskd_fairseq.batch import Batch
 from lskd_fairseq.teacher_checks import PairedData, dictionary_fingerprint
 from lskd_fairseq.text import manifest
 
+LAST = "checkpoint_last.pt"  # of every run; the default of --restore-file
 # A legacy model or optimizer holds all of fairseq's options; these prefixes are those of its own.
 ARCHITECTURE = (
     "arch",
@@ -106,7 +107,7 @@ def provenance(record: RunRecord) -> dict[str, Any]:
         "versions": record.versions,
         "hardware": record.hardware,
         "nondeterminism": record.nondeterminism,
-        "figures": {"valid": record.metrics["valid"]["checkpoint_last.pt"]},
+        "figures": {"valid": record.metrics["valid"][LAST]},
         "revision": record.revision,
     }
 
@@ -132,12 +133,12 @@ def put_history(record: RunRecord, history: list[dict[str, Any]]) -> None:
     """Set the rows of a record's history; the metrics of the last row are those of the last checkpoint."""
     record.history = history
     metrics = {key.removeprefix("valid_"): each for key, each in history[-1].items() if key.startswith("valid_")}
-    record.add_metrics("valid", "checkpoint_last.pt", metrics)
+    record.add_metrics("valid", LAST, metrics)
 
 
 def write_record(record: RunRecord, directory: str) -> None:
     """Write the record of a training, keeping scores that other commands have added to its file in the meantime."""
-    write_training_record(record, directory, ["checkpoint_last.pt"])
+    write_training_record(record, directory, [LAST])
 
 
 def data_fingerprint(directories: Sequence[str]) -> str:

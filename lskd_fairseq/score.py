@@ -127,9 +127,17 @@ def significance(hypotheses: Sequence[str], other: Sequence[str], references: Se
     }
 
 
-def translated(models: Sequence[BaseFairseqModel], task: TranslationTask, arguments: argparse.Namespace) -> Translated:
+def start_command(arguments: argparse.Namespace) -> torch.device:
+    """Silence what fairseq and sacreBLEU log beside warnings, and choose the device: a GPU, unless ``--cpu``."""
+    for noisy in ("fairseq", "sacrebleu"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return torch.device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
+
+
+def translated(
+    models: Sequence[BaseFairseqModel], task: TranslationTask, device: torch.device, arguments: argparse.Namespace
+) -> Translated:
     """Translate a split with a model, or with an ensemble."""
-    device = torch.device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
     for model in models:
         model.to(device)
     language, split, data = task.cfg.target_lang, arguments.split, utils.split_paths(arguments.data)[0]
@@ -149,8 +157,7 @@ def translated(models: Sequence[BaseFairseqModel], task: TranslationTask, argume
 
 def main(arguments: argparse.Namespace) -> None:
     """Translate, score, print, record."""
-    for noisy in ("fairseq", "sacrebleu"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    device = start_command(arguments)
     files = [Path(path) for path in joined_paths("--path", arguments.path)]
     directory = arguments.output or files[0].parent
     has_record, written = False, True
@@ -168,11 +175,11 @@ def main(arguments: argparse.Namespace) -> None:
     fingerprint = _fingerprint(files) if written else ""  # just after loading: a training may replace the files
     pair = PairedData.of(task).pair
     other = load_ensemble("--against", arguments.against, arguments.data, pair) if arguments.against else None
-    ours = translated(models, task, arguments)
+    ours = translated(models, task, device, arguments)
     scores = metrics(ours.hypotheses, ours.references, ours.language)
     scores |= {"beam": arguments.beam, "lenpen": arguments.lenpen, "against": None, "of": ours.described()}
     if other:
-        theirs = translated(*other, arguments)
+        theirs = translated(*other, device, arguments)
         scores["against"] = significance(ours.hypotheses, theirs.hypotheses, ours.references)
         scores["against"]["path"] = arguments.against
     show(scores, arguments)

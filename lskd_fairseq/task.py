@@ -33,7 +33,7 @@ from lskd.loss.schedule import highest_temperature
 from lskd.measure.smoothing_estimate import REVISION, SmoothingEstimate, estimate_label_smoothing, most_smoothed
 from lskd.measure.teacher_smoothing import Estimate, temperature_warnings, with_estimate
 from lskd_fairseq import eval_bleu, options
-from lskd_fairseq.batch import Batch
+from lskd_fairseq.batch import Batch, to_device
 from lskd_fairseq.cache.cached_teacher import CachedTeacher
 from lskd_fairseq.decoder_output import output_logits
 from lskd_fairseq.run_record import data_fingerprint
@@ -247,7 +247,7 @@ class LabelSmoothedKDTask(TranslationTask):
         score = bleu.corpus_score(hypotheses, [self._references["valid"]]).score
         total, tokens = 0.0, 0
         for batch in every_batch(models, self, "valid", max_tokens=8000):
-            batch = utils.move_to_cuda(batch) if like.is_cuda else batch
+            batch = to_device(batch, like.device)
             keep = batch["target"].ne(self.target_dictionary.pad())
             logits = [output_logits(model, batch["net_input"], keep).float() for model in models]
             # In logarithms: a confident teacher's probability of the target may be too small for float32.
@@ -272,11 +272,11 @@ def estimate_smoothing(models: Sequence[BaseFairseqModel], task: TranslationTask
     For several teachers it is the estimate of the most smoothed one, or of one that may be smoothed.
     """
     samples: list[list[NDArray[np.float32]]] = [[] for _ in models]
-    tokens, on_gpu = 0, next(models[0].parameters()).is_cuda
+    tokens, device = 0, next(models[0].parameters()).device
     for batch in every_batch(models, task, split, max_tokens=8000):
         if tokens >= SAMPLES:
             break
-        batch = utils.move_to_cuda(batch) if on_gpu else batch
+        batch = to_device(batch, device)
         keep = batch["target"].ne(task.target_dictionary.pad())
         for of_model, model in zip(samples, models, strict=True):
             logits = output_logits(model, batch["net_input"], keep).float()

@@ -19,10 +19,9 @@ from lskd_fairseq import options
 from lskd_fairseq.cache.cached_teacher import CachedTeacher
 from lskd_fairseq.checkpoints import check_finite, made_with, read_checkpoint, setting
 from lskd_fairseq.fairseq_options import check_data
+from lskd_fairseq.run_record import LAST
 from lskd_fairseq.teacher import Teacher
 from lskd_fairseq.teacher_checks import PairedData, read_paired_data
-
-LAST = "checkpoint_last.pt"  # the default of --restore-file
 
 
 def check_training(cfg: DictConfig) -> None:

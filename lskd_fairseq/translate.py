@@ -15,7 +15,7 @@ from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
 from lskd.io.errors import InputError
-from lskd_fairseq.batch import Batch
+from lskd_fairseq.batch import Batch, collate
 from lskd_fairseq.text import Decode
 
 
@@ -87,8 +87,7 @@ def hypotheses(
     limit = max(search.max_tokens, *lengths.values())
     device = next(models[0].parameters()).device
     for chosen in batch_by_size(ordered, num_tokens_fn=lengths.__getitem__, max_tokens=limit):
-        batch = dataset.collater([dataset[number] for number in chosen])
-        batch = utils.move_to_cuda(batch) if device.type == "cuda" else batch
+        batch = collate(dataset, chosen, device)
         yield from zip(batch["id"].tolist(), task.inference_step(generator, models, batch), strict=True)
 
 
