@@ -47,17 +47,17 @@ def check_options(cfg: TranslationConfig) -> None:
         raise input_error("--eval-bleu-detok", detok, f"must be one of {', '.join(TOKENIZER_REGISTRY)}")
     if remove_bpe not in (None, *REMOVE_BPE):
         raise input_error("--eval-bleu-remove-bpe", remove_bpe, f"must be one of {', '.join(REMOVE_BPE)}")
-    _options("--eval-bleu-args", cfg.eval_bleu_args, GenerationConfig, "fairseq-generate")
+    _check_json("--eval-bleu-args", cfg.eval_bleu_args, GenerationConfig, "fairseq-generate")
     args = cfg.eval_bleu_detok_args
     if detok == NO_DETOKENISER and args not in (None, "{}"):
         raise input_error("--eval-bleu-detok-args", args, "must come with --eval-bleu-detok")
     tokenizers: dict[str, Any] = REGISTRIES["tokenizer"]
     dataclass = tokenizers["dataclass_registry"].get(detok)
-    _options("--eval-bleu-detok-args", args, dataclass, f"the tokenizer {detok}")
+    _check_json("--eval-bleu-detok-args", args, dataclass, f"the tokenizer {detok}")
 
 
-def _options(argument: str, text: str | None, dataclass: type | None, owner: str) -> dict[str, Any]:
-    """Parse options in a JSON object. Raises InputError if it is not one, or has an option unknown to ``dataclass``."""
+def _check_json(argument: str, text: str | None, dataclass: type | None, owner: str) -> None:
+    """Check options in a JSON object. Raises InputError if it is not one, or has an option unknown to ``dataclass``."""
     try:
         content = json.loads(text or "{}")
     except ValueError as error:
@@ -67,7 +67,6 @@ def _options(argument: str, text: str | None, dataclass: type | None, owner: str
     known = {field.name for field in fields(dataclass)} if dataclass else set(content)
     if unknown := sorted(content.keys() - known):
         raise input_error(argument, text, f"has {unknown[0]}, must have options of {owner}")
-    return content
 
 
 class FairseqsDecoder:
