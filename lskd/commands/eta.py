@@ -9,15 +9,16 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from lskd.commands.similar import sets_by_file_of_groups
 from lskd.io.argument_types import percent, positive, table_file, whole
 from lskd.io.errors import input_error, warn
 from lskd.io.output import shown_anyway
 from lskd.io.tables import write
 from lskd.measure.class_distances import VARIANTS
-from lskd.measure.class_sets import ClassSets, class_indices, members, read_groups, read_origin, read_sets
+from lskd.measure.class_sets import ClassSets, class_indices, members, read_origin, read_sets
 from lskd.measure.eta import measure_eta, unequal_counts
 from lskd.measure.representations import read_representations
-from lskd.measure.similar_classes import sets_by_distance, sets_by_groups, sets_by_wordnet
+from lskd.measure.similar_classes import sets_by_distance, sets_by_wordnet
 from lskd.measure.student_pairs import DIFFERENCES, check_origin, check_students, identity, refuse_unless_allowed
 from lskd.measure.wordnet import find_hierarchy
 from lskd.report.eta_table import head, joined, meaning, origins, summary, table, target_row
@@ -147,16 +148,13 @@ def _sets(arguments: argparse.Namespace, names: Sequence[str]) -> tuple[dict[int
         if not sets:
             raise input_error("--sets", arguments.sets, "must hold at least one target")
         return sets, read_origin(arguments.sets)
-    similar, dissimilar = arguments.similar, arguments.dissimilar
+    sizes = {name: size for name in ("similar", "dissimilar") if (size := getattr(arguments, name))}
     origin = {"by": arguments.by}
     if arguments.by == "wordnet":
         hierarchy = find_hierarchy(names)
-        return sets_by_wordnet(hierarchy, targets, similar or 4, dissimilar or 20, seed=arguments.seed), origin
+        return sets_by_wordnet(hierarchy, targets, **sizes, seed=arguments.seed), origin
     if arguments.by == "groups":
-        if not arguments.groups:
-            raise input_error("--groups", "none", "must be a file of groups")
-        groups = read_groups(arguments.groups, names)
-        return sets_by_groups(groups, names, targets, dissimilar, arguments.seed), origin
+        return sets_by_file_of_groups(arguments, names, targets), origin
     if not arguments.reference:
         raise input_error("--reference", "none", "must be a representation file, for the distances of its centroids")
     reference = read_representations(arguments.reference)
@@ -166,5 +164,5 @@ def _sets(arguments: argparse.Namespace, names: Sequence[str]) -> tuple[dict[int
         )
     if without := [label for label in targets or () if not reference.moments.counts[label]]:
         raise input_error("--targets", names[without[0]], f"must have samples in {arguments.reference}")
-    sets = sets_by_distance(reference.moments.centroids(), targets, similar or 0.01, dissimilar or 0.9)
+    sets = sets_by_distance(reference.moments.centroids(), targets, **sizes)
     return sets, origin | {"from": "centroids"} | identity(reference)

@@ -130,11 +130,7 @@ def choose(
             hierarchy, targets, arguments.similar, arguments.dissimilar or 20, arguments.apart, arguments.seed
         )
     if method == "groups":
-        if not arguments.groups:
-            raise input_error("--groups", "none", "must be a file of groups")
-        return sets_by_groups(
-            read_groups(arguments.groups, names), names, targets, arguments.dissimilar, arguments.seed
-        )
+        return sets_by_file_of_groups(arguments, names, targets)
     if not representations:
         raise input_error("FILE", "none", "must be a representation file, for distances")
     counts = representations.moments.counts
@@ -152,6 +148,16 @@ def choose(
         raise input_error("--targets", names[without[0]], f"must have samples in {arguments.file}")
     closest, farthest = arguments.rates
     return sets_by_distance(points, targets, closest, farthest, candidates)
+
+
+def sets_by_file_of_groups(
+    arguments: argparse.Namespace, names: Sequence[str], targets: Sequence[int] | None
+) -> dict[int, ClassSets]:
+    """Choose the sets by ``--groups``, with ``--dissimilar`` and ``--seed``, here and in ``lskd eta``."""
+    if not arguments.groups:
+        raise input_error("--groups", "none", "must be a file of groups")
+    groups = read_groups(arguments.groups, names)
+    return sets_by_groups(groups, names, targets, arguments.dissimilar, arguments.seed)
 
 
 def origin(arguments: argparse.Namespace, representations: Representations | None) -> dict[str, str | None]:
