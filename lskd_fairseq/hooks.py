@@ -2,13 +2,13 @@
 
 1. :func:`trust_checkpoint_types`: torch loads checkpoints with ``weights_only``, which rejects types that fairseq
    itself stores. These are declared safe, so that loading works and still never executes code from a file.
-2. :func:`checked_defaults`: a missing teacher would be noticed only after the student is built and directories are
+2. :func:`check_after_defaults`: a missing teacher would be noticed only after the student is built and directories are
    made. Options are checked as soon as they are complete, and errors are one line. The data are loaded and checked
    then too, also those of other criterions with the tasks ``translation`` and ours: damaged files, and sentences that
    are too long for a batch, end in tracebacks.
-3. :func:`stopped_at_nan`: when gradients are not finite, fairseq ends with a traceback that does not name the
-   sentences. With ``--fp16`` it tries smaller loss scales first; with ``--amp`` it skips such a step.
-   :func:`remembered_samples` keeps the batches for that. It also tells the criterion the number of the update, on
+3. :func:`stop_at_nonfinite_gradients`: when gradients are not finite, fairseq ends with a traceback that does not name
+   the sentences. With ``--fp16`` it tries smaller loss scales first; with ``--amp`` it skips such a step.
+   :func:`remember_samples` keeps the batches for that. It also tells the criterion the number of the update, on
    which a scheduled temperature depends, and which batches count: fairseq tells only the model the former, and
    neither the latter.
 4. :func:`close_silently`: a truncated data file causes a second traceback when its half-built data set is deleted.
@@ -18,7 +18,7 @@ In :mod:`lskd_fairseq.resuming`:
 5. :func:`~resuming.atomic_save`, :func:`~resuming.atomic_copy`: ``checkpoint_last.pt`` and ``checkpoint_best.pt`` are
    copies that fairseq writes in place; a kill while copying leaves a broken file, the one that resuming reads.
    Checkpoints and copies are written beside and renamed.
-6. :func:`~resuming.save_with_record`, :func:`~resuming.saving_with_progress`, :func:`~resuming.recorded_loading`: a
+6. :func:`~resuming.save_with_record`, :func:`~resuming.save_with_progress`, :func:`~resuming.load_with_record`: a
    checkpoint stores how it was made, ``run.json`` is updated with it, and a resumed training keeps its metrics and
    what it has used up of ``--patience``.
 7. :func:`~resuming.deterministic_batches`: fairseq groups sentences into batches once, in a random order that depends
@@ -26,9 +26,10 @@ In :mod:`lskd_fairseq.resuming`:
    that was never interrupted.
 8. :func:`~resuming.check_resumable`: without ``checkpoint_last.pt`` fairseq starts over in the directory of the run,
    and it resumes from a checkpoint without the optimizer's state as if it had it.
-9. :func:`~resuming.ended_training`: a training that has reached ``--max-update`` makes one more update, and one that
-   has used up ``--patience`` or ``--stop-time-hours`` continues too, each time it is started again.
-10. :func:`~resuming.refused_checkpoints`: a checkpoint that does not fit ends in a traceback that hides the reason.
+9. :func:`~resuming.skip_ended_training`: a training that has reached ``--max-update`` makes one more update, and one
+   that has used up ``--patience`` or ``--stop-time-hours`` continues too, each time it is started again.
+10. :func:`~resuming.refuse_misfit_checkpoint`: a checkpoint that does not fit ends in a traceback that hides the
+    reason.
 11. :func:`~resuming.handle_signals`: Ctrl-C ends in a traceback, SIGTERM silently.
 """
 
@@ -37,7 +38,6 @@ import contextlib
 import functools
 import importlib
 import math
-import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -68,23 +68,22 @@ def install() -> None:
     for name, change in (
         ("torch_persistent_save", resuming.atomic_save),
         ("save_checkpoint", resuming.save_with_record),
-        ("load_checkpoint", resuming.recorded_loading),
+        ("load_checkpoint", resuming.load_with_record),
     ):
         setattr(checkpoint_utils, name, change(getattr(checkpoint_utils, name)))
-    Trainer.save_checkpoint = resuming.saving_with_progress(Trainer.save_checkpoint)
-    Trainer.load_checkpoint = resuming.refused_checkpoints(Trainer.load_checkpoint)
-    Trainer.train_step = remembered_samples(Trainer.train_step)
-    Trainer.clip_grad_norm = stopped_at_nan(Trainer.clip_grad_norm)
+    Trainer.save_checkpoint = resuming.save_with_progress(Trainer.save_checkpoint)
+    Trainer.load_checkpoint = resuming.refuse_misfit_checkpoint(Trainer.load_checkpoint)
+    Trainer.train_step = remember_samples(Trainer.train_step)
+    Trainer.clip_grad_norm = stop_at_nonfinite_gradients(Trainer.clip_grad_norm)
     for file in (MMapIndexedDataset, MMapIndexedDataset.Index):
         file.__del__ = close_silently(file.__del__)
     FairseqTask.get_batch_iterator = resuming.deterministic_batches(FairseqTask.get_batch_iterator)
-    # These are looked up in the module that runs main(), which is __main__ for `python -m fairseq_cli.train`.
-    for module in (importlib.import_module("fairseq_cli.train"), sys.modules["__main__"]):
+    for module in resuming.train_modules():
         if hasattr(module, "get_valid_stats"):
             for name, change in (
-                ("get_valid_stats", kept_validation),
-                ("add_defaults", checked_defaults),
-                ("train", resuming.ended_training),
+                ("get_valid_stats", keep_validation),
+                ("add_defaults", check_after_defaults),
+                ("train", resuming.skip_ended_training),
             ):
                 setattr(module, name, change(getattr(module, name)))
 
@@ -111,7 +110,7 @@ def close_silently(delete: Callable[..., None]) -> Callable[..., None]:
     return close
 
 
-def kept_validation(get_valid_stats: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def keep_validation(get_valid_stats: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """Wrap fairseq's ``get_valid_stats`` to keep the metrics of the first validation subset for the record."""
 
     @functools.wraps(get_valid_stats)
@@ -130,7 +129,7 @@ def kept_validation(get_valid_stats: Callable[..., dict[str, Any]]) -> Callable[
     return get_and_keep
 
 
-def remembered_samples(train_step: Callable[..., dict[str, Any] | None]) -> Callable[..., dict[str, Any] | None]:
+def remember_samples(train_step: Callable[..., dict[str, Any] | None]) -> Callable[..., dict[str, Any] | None]:
     """Wrap fairseq's training step: tell our criterion the update, and keep its batches as ``lskd_samples``."""
 
     @functools.wraps(train_step)
@@ -148,7 +147,7 @@ def remembered_samples(train_step: Callable[..., dict[str, Any] | None]) -> Call
     return step_and_remember
 
 
-def stopped_at_nan(clip_grad_norm: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def stop_at_nonfinite_gradients(clip_grad_norm: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Wrap fairseq's gradient clipping: if the gradients or the loss are not finite, exit with status 1.
 
     fairseq checks the norm later, fails in its own search for the module to blame, and ends with a traceback.
@@ -194,7 +193,7 @@ def failed_batch(trainer: RecordedTrainer, criterion: LabelSmoothedKDCriterion, 
     return f"{problem}; the loss of this process's batch, sentences {shown} …, is finite"
 
 
-def checked_defaults(add_defaults: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+def check_after_defaults(add_defaults: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     """Wrap fairseq's ``add_defaults``, its first step with complete options, to check these afterwards."""
 
     @functools.wraps(add_defaults)

@@ -124,18 +124,18 @@ def save_with_record(save_checkpoint: Callable[..., str | None]) -> Callable[...
     return save_and_record
 
 
-def saving_with_progress(save_checkpoint: Callable[..., None]) -> Callable[..., None]:
+def save_with_progress(save_checkpoint: Callable[..., None]) -> Callable[..., None]:
     """Wrap the trainer's ``save_checkpoint`` to also store the metrics so far and what is used up of ``--patience``."""
 
     @functools.wraps(save_checkpoint)
-    def save_with_progress(self: RecordedTrainer, filename: str, extra_state: dict[str, Any]) -> None:
+    def save_and_add_progress(self: RecordedTrainer, filename: str, extra_state: dict[str, Any]) -> None:
         progress = {"history": run_record.record_of(self).history, "patience": _patience()}
         return save_checkpoint(self, filename, extra_state | {PROGRESS: progress})
 
-    return save_with_progress
+    return save_and_add_progress
 
 
-def recorded_loading(load_checkpoint: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+def load_with_record(load_checkpoint: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
     """Wrap fairseq's ``load_checkpoint``: a run that resumes in its directory gets its metrics and patience back.
 
     The run may have been killed after the checkpoint and before its record: then the record is updated.
@@ -161,7 +161,7 @@ def recorded_loading(load_checkpoint: Callable[..., tuple[Any, Any]]) -> Callabl
     return load_and_record
 
 
-def refused_checkpoints(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
+def refuse_misfit_checkpoint(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap the trainer's ``load_checkpoint``: one of another model, criterion or optimizer is a one-line error."""
 
     @functools.wraps(load_checkpoint)
@@ -178,7 +178,7 @@ def refused_checkpoints(load_checkpoint: Callable[..., Any]) -> Callable[..., An
     return load_or_refuse
 
 
-def ended_training(
+def skip_ended_training(
     train: Callable[..., tuple[list[float | None], bool]],
 ) -> Callable[..., tuple[list[float | None], bool]]:
     """Wrap fairseq's training of an epoch: skip it if the training has already ended.
@@ -214,10 +214,14 @@ def _progress(extra_state: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[s
     return (history if rows else []), (patience if numbers else {})
 
 
+def train_modules() -> tuple[Any, Any]:
+    """The modules that may run fairseq's training: for ``python -m fairseq_cli.train``, functions are in __main__."""
+    return importlib.import_module("fairseq_cli.train"), sys.modules["__main__"]
+
+
 def _early_stopping() -> list[Callable[..., bool]]:
     """fairseq's ``should_stop_early`` in every module that may run; its attributes hold its state."""
-    modules = (importlib.import_module("fairseq_cli.train"), sys.modules["__main__"])
-    return [module.should_stop_early for module in modules if hasattr(module, "should_stop_early")]
+    return [module.should_stop_early for module in train_modules() if hasattr(module, "should_stop_early")]
 
 
 def _patience() -> dict[str, float]:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from lskd_fairseq import resuming
-from lskd_fairseq.hooks import kept_validation
+from lskd_fairseq.hooks import keep_validation
 
 
 class Trainer:
@@ -50,7 +50,8 @@ def test_a_training_that_has_ended_makes_no_more_update(cfg, trainer, ended, mon
         made.append(1)
         return [3.5], False
 
-    assert resuming.ended_training(train)(cfg, trainer, None, None) == (([None], True) if ended else ([3.5], False))
+    found = resuming.skip_ended_training(train)(cfg, trainer, None, None)
+    assert found == (([None], True) if ended else ([3.5], False))
     assert bool(made) is not ended
 
 
@@ -58,6 +59,6 @@ def test_a_model_that_says_nothing_has_a_bleu_of_zero():
     """fairseq logs none where all translations are empty, and looks for it as the best checkpoint's metric."""
     trainer = SimpleNamespace(task=SimpleNamespace(cfg=Namespace(eval_bleu=True)))
     cfg = SimpleNamespace(checkpoint=SimpleNamespace(best_checkpoint_metric="bleu"))
-    stats = kept_validation(lambda cfg, trainer, stats, tracking_best: stats)(cfg, trainer, {"loss": 1.0}, True)
+    stats = keep_validation(lambda cfg, trainer, stats, tracking_best: stats)(cfg, trainer, {"loss": 1.0}, True)
     assert stats == {"loss": 1.0, "bleu": 0.0}
     assert trainer.lskd_validation == stats
