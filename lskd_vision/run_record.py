@@ -12,7 +12,7 @@ from lskd_vision.checkpoints import Checkpoint
 from lskd_vision.config import DatasetConfig, EvaluationConfig, TrainingConfig
 from lskd_vision.data import DataConfig, Split, fingerprint, read_split
 
-PREPARATION = ("input_img_mode", "max_pixel_value")  # of an image, besides the data configuration
+IMAGE_READING = ("input_img_mode", "max_pixel_value")  # of an image, besides the data configuration
 CHECKPOINTS = LAST, BEST = "last.pth.tar", "model_best.pth.tar"  # of every run, in its directory
 
 
@@ -96,8 +96,8 @@ def other_images(
         data_config: the model's data configuration.
     """
     host = record.configuration["host"]
-    theirs = host["data_config"] | {name: host.get(name) for name in PREPARATION}
-    ours = plain({**data_config} | {name: getattr(config.input, name) for name in PREPARATION})
+    theirs = host["data_config"] | {name: host.get(name) for name in IMAGE_READING}
+    ours = plain({**data_config} | {name: getattr(config.input, name) for name in IMAGE_READING})
     for name, value in ours.items():
         if value != theirs.get(name):
             return f"{name} is {value}, and was {theirs.get(name)} in the training"

@@ -38,7 +38,7 @@ from lskd_vision.timm_model import TimmModel
 
 logger = logging.getLogger("lskd_vision")
 # What a checkpoint's training decides unless the command line does.
-PREPARATION = ("in_chans", "img_size", "input_size", "interpolation", "crop_pct")
+FROM_TRAINING = ("in_chans", "img_size", "input_size", "interpolation", "crop_pct")
 DATA = ("dataset", "input_img_mode", "max_pixel_value", "val_split")
 CLASSES = ("class_map", "class_order")
 
@@ -72,7 +72,7 @@ def load(arguments: argparse.Namespace) -> Loaded:
         raise input_error("--use-ema", path, "has no moving average of the weights")
     model = rebuild(checkpoint, arguments.model, "checkpoint")
     known = what_is_known(checkpoint, "checkpoint")
-    names: tuple[str, ...] = PREPARATION  # all that is taken from another program's training
+    names: tuple[str, ...] = FROM_TRAINING  # all that is taken from another program's training
     if checkpoint.provenance:
         # The order of the classes belongs to the data set, and only one of the two flags may give it.
         chosen = any(given.get(name) for name in ("dataset", *CLASSES))
