@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from lskd.io.errors import input_error
 from lskd.records.found_runs import METRICS, Metric, Run
@@ -38,6 +38,30 @@ TRAINS_NOTHING = ("task.eval_",)  # likewise, of those that change no training
 PAPERS_AT_ONE = {"kd_loss": '"wttm"', "kd_gradient_scale": '"match"', "T of the student": "1.0"}
 
 
+class StudyKey(NamedTuple):
+    """What the runs of a study share.
+
+    Attributes:
+        kind: ``translation`` or ``vision``.
+        data: fingerprint of the data.
+        teacher: the teachers' architecture; None for runs without a teacher.
+        student: the students' architecture.
+        settings: their settings, sorted; empty for runs without a teacher, which may differ in theirs.
+    """
+
+    kind: str
+    data: str | None
+    teacher: str | None
+    student: str
+    settings: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, run: Run, teacher: str | None) -> "StudyKey":
+        """The key of a student's study, or without a teacher of the study of a model alone."""
+        settings = () if teacher is None else tuple(sorted(run.settings.items()))
+        return cls(run.kind, run.record.data.get("fingerprint"), teacher, run.model, settings)
+
+
 @dataclass
 class Study:
     """Comparable students, and their teachers.
@@ -49,7 +73,7 @@ class Study:
         teachers: runs of the teachers, by α.
         alone: runs of the student's architecture without a teacher, by α of their labels. Those that are trained like
             the students of a study are in no other; the rest are in every one.
-        special: settings that distinguish it from an otherwise equal study, in words.
+        setting: settings that distinguish it from an otherwise equal study, in words; empty if none does.
     """
 
     first: Run
@@ -57,7 +81,7 @@ class Study:
     students: dict[tuple[float | None, float], list[Run]] = field(default_factory=dict)
     teachers: dict[float | None, list[Run]] = field(default_factory=dict)
     alone: dict[float | None, list[Run]] = field(default_factory=dict)
-    special: str = ""
+    setting: str = ""
 
     @property
     def runs(self) -> list[Run]:
@@ -75,15 +99,15 @@ class Study:
         return "BLEU" if self.first.kind == "translation" else "%"
 
     @property
-    def title(self) -> str:
-        """Data, teacher → student, and distinguishing settings."""
+    def subject(self) -> str:
+        """Data, and teacher → student."""
         taught = f"{self.teacher} → {self.first.model}" if self.teacher else f"{self.first.model}, without a teacher"
-        return f"{self.first.data}: {taught}{self.special}"
+        return f"{self.first.data}: {taught}"
 
     @property
-    def setting(self) -> str:
-        """The settings that distinguish it from an otherwise equal study, in words; empty if none is."""
-        return self.special.removeprefix(", ")
+    def title(self) -> str:
+        """The subject, and distinguishing settings."""
+        return f"{self.subject}, {self.setting}" if self.setting else self.subject
 
     @property
     def smoothings(self) -> list[float | None]:
@@ -180,37 +204,35 @@ def group(runs: Sequence[Run]) -> list[Study]:
     Raises:
         InputError: the same student twice, that is, equal settings, teacher and seed in two directories.
     """
-    studies: dict[tuple[Any, ...], Study] = {}
+    studies: dict[StudyKey, Study] = {}
     for run in runs:
         if run.temperature is not None:
             teachers = [each for each in runs if not each.record.teacher and is_teacher(each, run)]
             model = run.teacher.get("model") or (teachers[0].model if teachers else "teacher")
-            key: tuple[Any, ...] = (
-                run.kind,
-                run.record.data.get("fingerprint"),
-                model,
-                run.model,
-                tuple(sorted(run.settings.items())),
-            )
-            study = studies.setdefault(key, Study(run, model))
+            study = studies.setdefault(StudyKey.of(run, model), Study(run, model))
             _insert(study.students, (run.label_smoothing, run.temperature), run)
             for each in teachers:
                 _insert(study.teachers, each.label_smoothing, each)
-    teaching = {each.directory for study in studies.values() for each in study.runs}
-    for run in runs:
-        if run.directory in teaching or run.learns_without_temperature:
-            continue
-        key = (run.kind, run.record.data.get("fingerprint"), run.model)
-        hosts = [each for name, each in studies.items() if (name[0], name[1], name[3]) == key]
-        alike = [study for study in hosts if _trained_alike(run, study.first)]
-        for study in alike or hosts or [studies.setdefault((*key, ""), Study(run, None))]:
-            _insert(study.alone, run.label_smoothing, run)
+    _add_models_alone(studies, runs)
     _tell_apart(list(studies.values()))
     _add_shared_students(studies)
     for study in studies.values():
         study.students = dict(sorted(study.students.items(), key=lambda item: (unknown_last(item[0][0]), item[0][1])))
         _check_once(study)
     return sorted(studies.values(), key=lambda study: (study.first.kind != "vision", study.teacher is None))
+
+
+def _add_models_alone(studies: dict[StudyKey, Study], runs: Sequence[Run]) -> None:
+    """Add models without a teacher to the studies of the same model, or else to a study of their own."""
+    placed = {each.directory for study in studies.values() for each in study.runs}
+    for run in runs:
+        if run.directory in placed or run.learns_without_temperature:
+            continue
+        alone = StudyKey.of(run, None)
+        hosts = [study for key, study in studies.items() if key._replace(teacher=None, settings=()) == alone]
+        alike = [study for study in hosts if _trained_alike(run, study.first)]
+        for study in alike or hosts or [studies.setdefault(alone, Study(run, None))]:
+            _insert(study.alone, run.label_smoothing, run)
 
 
 def _trained_alike(one: Run, other: Run) -> bool:
@@ -254,9 +276,9 @@ def _check_once(study: Study) -> None:
 
 
 def _tell_apart(studies: Sequence[Study]) -> None:
-    """Add the settings in which studies with equal titles differ to their titles."""
-    for title in {study.title for study in studies}:
-        same = [study for study in studies if study.title == title]
+    """Say of studies of one subject in which settings they differ."""
+    for subject in {study.subject for study in studies}:
+        same = [study for study in studies if study.subject == subject]
         names = {name for study in same for name in study.first.settings}
         differing = [name for name in names if len({study.first.settings.get(name) for study in same}) > 1]
         known = list(WORDS)
@@ -264,8 +286,8 @@ def _tell_apart(studies: Sequence[Study]) -> None:
         for study in same:
             said = list(in_words(study.first.settings, differing).items())
             # A setting that a study lacks is named only if it is the first difference, such as the loss.
-            named = [f", {word} = {value}" for place, (word, (value, has)) in enumerate(said) if has or place == 0]
-            study.special = "".join(named[:MOST_NAMED])
+            named = [f"{word} = {value}" for place, (word, (value, has)) in enumerate(said) if has or place == 0]
+            study.setting = ", ".join(named[:MOST_NAMED])
 
 
 def in_words(settings: Mapping[str, str], names: Iterable[str]) -> dict[str, tuple[str, bool]]:
@@ -288,7 +310,7 @@ def _own(name: str) -> str:
     return name if name in WORDS else name.rpartition(".")[2]
 
 
-def _add_shared_students(studies: Mapping[tuple[Any, ...], Study]) -> None:
+def _add_shared_students(studies: Mapping[StudyKey, Study]) -> None:
     """Give studies without students at T = 1 those of the paper's loss, if their settings have no effect at T = 1."""
     for key, study in studies.items():
         settings = study.first.settings
@@ -296,7 +318,7 @@ def _add_shared_students(studies: Mapping[tuple[Any, ...], Study]) -> None:
         changing = any(_own(name) in ("kd_loss", "kd_temperature_schedule") for name in kept)
         if changing or kept == settings:
             continue
-        if paper := studies.get((*key[:-1], tuple(sorted(kept.items())))):
+        if paper := studies.get(key._replace(settings=tuple(sorted(kept.items())))):
             for alpha in {alpha for alpha, _ in study.students}:
                 if (alpha, 1.0) in paper.students:
                     study.students.setdefault((alpha, 1.0), list(paper.students[alpha, 1.0]))
