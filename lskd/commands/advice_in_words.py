@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from lskd.commands.effect_tables import (
-    best_students,
     cell,
     distinguished,
     effect_row,
     effects_table,
+    format_best_students,
     interval,
     smoothing_words,
 )
@@ -133,7 +133,8 @@ def _control(each: dict[str, Any], which: str) -> str:
 
 def _smoothing_choice(each: dict[str, Any]) -> str:
     setting = each["setting"]
-    said = f"smoothed or not{setting and f', {setting}'}: {best_students(each['best'])}; {best_students(each['other'])}"
+    best, other = format_best_students(each["best"]), format_best_students(each["other"])
+    said = f"smoothed or not{setting and f', {setting}'}: {best}; {other}"
     if each["difference"]:
         said += f"; difference {interval(each['difference'])}, p = {each['p_adjusted']:.2g}"
     return f"{said}: {each['verdict']}"

@@ -72,7 +72,7 @@ def smoothing_rows(choices: Sequence[SmoothingChoice]) -> list[dict[str, Any]]:
         if each.comparison is not None:
             p, difference = next(adjusted), difference_row(each.comparison)
         row = {"study": each.study.title, "setting": each.study.setting, "unit": each.study.unit}
-        row |= {"best": _best_students(each.best), "other": _best_students(each.other)}
+        row |= {"best": best_students_row(each.best), "other": best_students_row(each.other)}
         row |= {"difference": difference, "p_adjusted": p, "more_than_chance": p is not None and p <= LEVEL}
         rows.append(row | {"verdict": smoothing_verdict(each, p)})
     return rows
@@ -89,17 +89,17 @@ def smoothing_verdict(choice: SmoothingChoice, p: float | None) -> str:
     return f"yes, α = {choice.best.alpha:g}" + ("" if choice.other.alpha == 0 else f", not {choice.other.alpha:g}")
 
 
-def best_students(row: Mapping[str, Any]) -> str:
+def format_best_students(row: Mapping[str, Any]) -> str:
     """Format the best students of one α, from :func:`smoothing_rows`.
 
-    >>> best_students({"label_smoothing": 0.1, "temperature": 1.0, "mean": 87.27, "sd": 0.36, "n": 5})
+    >>> format_best_students({"label_smoothing": 0.1, "temperature": 1.0, "mean": 87.27, "sd": 0.36, "n": 5})
     'α = 0.1, T = 1: 87.27 ± 0.36 (5)'
     """
     spread = Spread(row["mean"], row["sd"], row["n"])
     return f"α = {row['label_smoothing']:g}, T = {row['temperature']:g}: {number(spread, with_n=True)}"
 
 
-def _best_students(found: BestStudents) -> dict[str, Any]:
+def best_students_row(found: BestStudents) -> dict[str, Any]:
     return {"label_smoothing": found.alpha, "temperature": found.temperature, **asdict(found.spread)}
 
 

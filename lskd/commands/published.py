@@ -14,7 +14,7 @@ from lskd.io.errors import InputError
 from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
 from lskd.paper.published import SOURCE, Measurement, published, tables
-from lskd.paper.table_layout import HEADS, WORDS, cell, constants, flags, grid
+from lskd.paper.table_layout import FIELD_FORMATS, HEADS, cell, constants, flags, grid
 
 EXAMPLE = "lskd published D.1"
 
@@ -56,7 +56,7 @@ def text_grid(measurements: Sequence[Measurement], like: Sequence[Measurement] =
                 marks = [str(number) for number, flag in enumerate(marked, start=1) if flag in flags(measurement)]
                 row[title] = cell(measurement) + (f" [{','.join(marks)}]" if marks else "")
         rows.append(row)
-    columns = [Column(HEADS[name], name, ".10g" if name in WORDS else "") for name in layout.down]
+    columns = [Column(HEADS[name], name, ".10g" if name in FIELD_FORMATS else "") for name in layout.down]
     columns += [Column(title, title) for title in layout.titles]
     notes = [f"[{number}] {flag}" for number, flag in enumerate(marked, start=1)]
     notes += [f"all: {flag}" for flag in found if flag not in marked]

@@ -12,10 +12,10 @@ from typing import Any
 
 from lskd.commands.effect_tables import (
     as_values,
-    best_students,
     difference_row,
     effect_row,
     effects_table,
+    format_best_students,
     interval,
     smoothing_rows,
 )
@@ -30,7 +30,7 @@ from lskd.records.found_runs import METRICS, Run, find_runs, left_out_note
 from lskd.records.studies import group
 
 EXAMPLE = "lskd summarise runs/letters --output summary.csv"
-WORDS = {
+STEP_VERDICTS = {
     "more": "removed, and T is better than T = 1",
     "all": "removed, within chance",
     "part": "in part removed",
@@ -123,7 +123,7 @@ def controls_table(controls: Sequence[StepControl]) -> str:
             "cost": _interval(each.cost),
             "controlled": _interval(each.cost_controlled),
             "removed": _interval(each.removed),
-            "verdict": WORDS[each.verdict],
+            "verdict": STEP_VERDICTS[each.verdict],
         }
         for each in controls
     ]
@@ -142,8 +142,8 @@ def smoothings_table(rows: Sequence[dict[str, Any]]) -> str:
     shown = [
         {
             "study": row["study"],
-            "best": best_students(row["best"]),
-            "other": best_students(row["other"]),
+            "best": format_best_students(row["best"]),
+            "other": format_best_students(row["other"]),
             "difference": row["difference"] and interval(row["difference"]),
             "p": row["p_adjusted"],
             "verdict": row["verdict"],

@@ -9,7 +9,7 @@ from lskd.io.files import write_json
 from lskd.io.schema import Name, Text, read_json
 from lskd.paper.measured import Measured
 from lskd.paper.published import published, tables
-from lskd.paper.table_layout import METRICS, grid
+from lskd.paper.table_layout import METRIC_TITLES, grid
 
 UNITS = ("%", "BLEU", "nats", "fraction", "classes")
 
@@ -52,7 +52,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
     if not result.rows:
         raise input_error(str(path), "rows", "must hold at least one measurement")
     for number, row in enumerate(result.rows):
-        for name, valid in (("metric", METRICS), ("unit", UNITS)):
+        for name, valid in (("metric", METRIC_TITLES), ("unit", UNITS)):
             if (value := getattr(row, name)) not in valid:
                 raise input_error(f"{path}: rows[{number}].{name}", value, f"must be one of {', '.join(valid)}")
     result = replace(result, rows=[replace(row, table=result.table) for row in result.rows])

@@ -10,7 +10,7 @@ from lskd.io.errors import input_error
 from lskd.paper.published import Measurement
 from lskd.records.found_runs import TITLES
 
-METRICS = TITLES | {
+METRIC_TITLES = TITLES | {
     "eta_similar": "η(S1) %",
     "eta_dissimilar": "η(S2) %",
     "eta_pairwise_similar": "η(S1) %",
@@ -21,7 +21,7 @@ METRICS = TITLES | {
     "class_accuracy": TITLES["top1"],
     "count": "classes",
 }
-WORDS = {"label_smoothing": "α = {:.10g}", "temperature": "T = {:.10g}", "metric": "{}", "split": "{}"}
+FIELD_FORMATS = {"label_smoothing": "α = {:.10g}", "temperature": "T = {:.10g}", "metric": "{}", "split": "{}"}
 HEADS = {"student": "student", "target_class": "class", "label_smoothing": "α", "temperature": "T", "split": "split"}
 DOWN = ("student", "target_class", "label_smoothing", "temperature")
 
@@ -115,7 +115,7 @@ def flags(measurement: Measurement) -> list[str]:
 def shown(measurement: Measurement, name: str) -> str | float | None:
     """The value of a measurement's field, as shown to readers."""
     if name == "metric":
-        return METRICS[measurement.metric]
+        return METRIC_TITLES[measurement.metric]
     if name != "student":
         return getattr(measurement, name)
     if measurement.student is None:
@@ -142,4 +142,4 @@ def _titles(measurements: Sequence[Measurement], across: Sequence[str]) -> list[
 
 def _title(measurement: Measurement, across: Sequence[str]) -> str:
     known = [name for name in across if getattr(measurement, name) is not None]
-    return " ".join(WORDS[name].format(shown(measurement, name)) for name in known)
+    return " ".join(FIELD_FORMATS[name].format(shown(measurement, name)) for name in known)

@@ -18,7 +18,7 @@ from lskd.records.spread import Spread, spread_of_known
 Key = TypeVar("Key")
 TIE = 0.005  # smaller differences do not show in two decimals
 # Readable names of settings in titles, and the value to show if a record does not have the setting.
-WORDS = {
+SETTING_NAMES = {
     "kd_loss": ("loss", "kl"),
     "kd_nckd_weight": ("weight of the other classes", "8"),
     "kd_gradient_scale": ("gradient scale", "t2"),
@@ -281,8 +281,8 @@ def _tell_apart(studies: Sequence[Study]) -> None:
         same = [study for study in studies if study.subject == subject]
         names = {name for study in same for name in study.first.settings}
         differing = [name for name in names if len({study.first.settings.get(name) for study in same}) > 1]
-        known = list(WORDS)
-        differing.sort(key=lambda name: (known.index(_own(name)) if _own(name) in WORDS else len(known), name))
+        known = list(SETTING_NAMES)
+        differing.sort(key=lambda name: (known.index(_own(name)) if _own(name) in SETTING_NAMES else len(known), name))
         for study in same:
             said = list(in_words(study.first.settings, differing).items())
             # A setting that a study lacks is named only if it is the first difference, such as the loss.
@@ -298,7 +298,7 @@ def in_words(settings: Mapping[str, str], names: Iterable[str]) -> dict[str, tup
     """
     said: dict[str, tuple[str, bool]] = {}
     for name in names:
-        words, missing = WORDS.get(_own(name), (name, "off"))
+        words, missing = SETTING_NAMES.get(_own(name), (name, "off"))
         value = json.loads(settings.get(name, "null"))
         text = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else settings.get(name)
         said.setdefault(words, (text or missing, name in settings))
@@ -307,7 +307,7 @@ def in_words(settings: Mapping[str, str], names: Iterable[str]) -> dict[str, tup
 
 def _own(name: str) -> str:
     """A setting's own name, without the section of fairseq's configuration."""
-    return name if name in WORDS else name.rpartition(".")[2]
+    return name if name in SETTING_NAMES else name.rpartition(".")[2]
 
 
 def _add_shared_students(studies: Mapping[StudyKey, Study]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lskd.paper.published import SOURCE, Measurement, published
 from lskd.paper.results import Result
-from lskd.paper.table_layout import WORDS, cell, constants, flags, grid
+from lskd.paper.table_layout import FIELD_FORMATS, cell, constants, flags, grid
 from lskd.records.found_runs import TITLES
 from lskd.records.studies import at, signed, smoothing
 from lskd.report.contents import Experiment
@@ -65,7 +65,7 @@ def _table(caption: str, results: Sequence[Measurement], like: Sequence[Measurem
 def _named(name: str, value: str | float) -> str:
     """A row's name: a model or a class by itself, α and T with their symbol."""
     if name in ("label_smoothing", "temperature"):
-        return WORDS[name].format(value).replace(" = ", "\u00a0=\u00a0")
+        return FIELD_FORMATS[name].format(value).replace(" = ", "\u00a0=\u00a0")
     return str(value)
 
 
