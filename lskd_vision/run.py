@@ -25,6 +25,7 @@ from lskd_vision.config import TrainingConfig
 from lskd_vision.data import DataConfig
 from lskd_vision.epoch_means import EpochMeans
 from lskd_vision.feature_distillation import StudentWithConnectors
+from lskd_vision.last_step import LastStep
 from lskd_vision.models import build, first_line, meta_model, parameter_count
 from lskd_vision.optimisation import Optimisation
 from lskd_vision.pooled_features import StudentWithProjection, with_projection
@@ -170,7 +171,7 @@ class TrainingRun:
         self.task.train()
         self.optimisation.optimizer.zero_grad()
         self.means = EpochMeans(self.config.device.torch_device, self.config.device.scales_loss)
-        self.before: tuple[Any, ...] | None = None  # the previous step, for check_last_step
+        self.last_step: LastStep | None = None  # for check_last_step
         self.began = time.monotonic()
         device, seed = self.config.device.torch_device, self.config.run.seed
         self.random = RandomStream(device, seed, epoch, self.config.processes.rank)
@@ -197,9 +198,8 @@ class TrainingRun:
             self.optimisation.backward(result["loss"] / together, complete)
         if complete:
             self.optimisation.end_update(epoch, batch)
-        taught = None if teacher_output is None else teacher_output.logits  # a list for an ensemble
-        taught = [taught] if isinstance(taught, Tensor) else taught or []
-        self.before = (batch, result["loss"].detach(), target, result["output"].detach(), *taught)
+        taught = None if teacher_output is None else teacher_output.logits
+        self.last_step = LastStep(batch, result["loss"].detach(), target, result["output"].detach(), taught)
         self.means.add(result, len(target))
 
     def check_last_step(self) -> None:
@@ -208,16 +208,15 @@ class TrainingRun:
         With a loss scaler, which reduces its scale, fail only after :data:`OVERFLOWS` such steps in a row. With several
         processes, training only ends with the epoch, so that none waits for another.
         """
-        if self.before is None:
+        if self.last_step is None:
             return
-        (batch, loss, target, *logits), self.before = self.before, None
-        loss = loss.item()
+        step, self.last_step = self.last_step, None
+        loss = step.loss.item()
         self.overflows = 0 if math.isfinite(loss) else self.overflows + 1
         if self.failure or self.overflows < (OVERFLOWS if self.config.device.scales_loss else 1):
             return
-        tensors = {"target": target, "student_logits": logits[0]}
-        tensors |= {f"teacher_logits{f'_{place}' * (place > 0)}": each for place, each in enumerate(logits[1:])}
-        self.failure = keep_batch(self.directory, self.ids_of(batch), loss, self.record.configuration, tensors)
+        ids, settings = self.ids_of(step.batch), self.record.configuration
+        self.failure = keep_batch(self.directory, ids, loss, settings, step.tensors())
 
     def end_epoch(self) -> dict[str, float]:
         """Return the means of the epoch over all processes, and average their BatchNorm statistics."""
@@ -246,17 +245,9 @@ class TrainingRun:
                 :func:`lskd.measure.accuracy.accuracy_metrics`, and a student's fidelity to its teacher; empty after an
                 epoch without validation.
         """
-        rate = self.optimisation.rate
         self.seconds += time.monotonic() - self.began
         self.next_epoch = epoch + 1
-        updates = self.next_epoch * self.optimisation.updates_per_epoch
-        row: dict[str, Any] = {"epoch": epoch + 1, "updates": updates, "time": now()}
-        row |= {"seconds": round(self.seconds, 1), "together": self.together, "lr": rate}
-        row |= {name: value if math.isfinite(value) else None for name, value in training.items()}
-        if self.config.distillation.kd_temperature_schedule != "constant":
-            row["kd_temperature"] = self.config.distillation.temperature_in(epoch, self.config.optimisation.epochs)
-        for suffix, metrics in validation.items():
-            row |= {f"valid_{key}{suffix}": metrics[key] for key in VALIDATED if key in metrics}
+        row = self._history_row(epoch, training, validation)
         self.record.add_validation(row)
         suffix = "_ema" if "_ema" in validation else ""
         score = row.get(f"valid_top1{suffix}")
@@ -265,23 +256,41 @@ class TrainingRun:
         self.optimisation.begin_epoch(self.next_epoch, (math.inf if loss is None else loss) if by_loss else score)
         better = score is not None and (self.best is None or score > self.best)
         self.best = score if better else self.best
-        for name in [LAST] + [BEST] * better:
+        names = [LAST] + [BEST] * better
+        for name in names:
             self.record.metrics.get("valid", {}).pop(name, None)
             for suffix, metrics in validation.items():
                 self.record.add_metrics("valid", name, {f"{key}{suffix}": value for key, value in metrics.items()})
         if self.config.processes.rank == 0:
-            state = self.state(epoch, score)
-            # The best first: after a kill between the two, the epoch is repeated with the same result.
-            for name in [BEST] * better + [LAST]:
-                save_checkpoint(self.directory / name, state)
-            self.write_log()
-            write_training_record(self.record, self.directory, [LAST] + [BEST] * better)
+            self._save(names, self.state(epoch, score))
+
+    def _history_row(
+        self, epoch: int, training: Mapping[str, float], validation: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """The record's row of an epoch, with the learning rate that it had."""
+        updates = (epoch + 1) * self.optimisation.updates_per_epoch
+        row: dict[str, Any] = {"epoch": epoch + 1, "updates": updates, "time": now()}
+        row |= {"seconds": round(self.seconds, 1), "together": self.together, "lr": self.optimisation.rate}
+        row |= {name: value if math.isfinite(value) else None for name, value in training.items()}
+        if self.config.distillation.kd_temperature_schedule != "constant":
+            row["kd_temperature"] = self.config.distillation.temperature_in(epoch, self.config.optimisation.epochs)
+        for suffix, metrics in validation.items():
+            row |= {f"valid_{key}{suffix}": metrics[key] for key in VALIDATED if key in metrics}
+        return row
+
+    def _save(self, names: Sequence[str], state: Mapping[str, Any]) -> None:
+        """Write the checkpoints, ``train.log`` and ``run.json``, in this order.
+
+        The best checkpoint is first: after a kill between the two, the epoch is repeated with the same result.
+        ``run.json`` is last, because a run that has ended according to its record is not resumed.
+        """
+        for name in reversed(names):
+            save_checkpoint(self.directory / name, state)
+        self.write_log()
+        write_training_record(self.record, self.directory, names)
 
     def write_log(self) -> None:
-        """Rewrite ``train.log`` from the record, so that it has each epoch once even after a kill and a resumption.
-
-        It is written before ``run.json``, because a run that has ended according to its record is not resumed.
-        """
+        """Rewrite ``train.log`` from the record, so that it has each epoch once even after a kill and a resumption."""
         sizes = self.parameters, self.teacher.parameters if self.teacher else 0
         write_text(self.directory / LOG, log_text(self.name, self.record, *sizes, self.images_per_epoch))
 
