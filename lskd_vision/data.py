@@ -231,20 +231,20 @@ def summary(dataset: Split, config: DatasetConfig) -> str:
 
 def class_names(dataset: Split) -> list[str] | None:
     """The class names in the order of their labels; None if the data set has none."""
-    mapping = getattr(getattr(dataset, "reader", None), "class_to_idx", None) or getattr(dataset, "class_to_idx", None)
-    if mapping:
+    if mapping := _attribute(dataset, "class_to_idx"):
         return [str(name) for name, _ in sorted(mapping.items(), key=lambda item: item[1])]
     names = getattr(dataset, "classes", None)
     return [str(name) for name in names] if names is not None else None
 
 
-def files(dataset: Split) -> Sequence[tuple[Any, ...]]:
+def image_samples(dataset: Split) -> Sequence[tuple[Any, ...]]:
     """The file and the label of every image; empty if the images are not separate files."""
-    return (
-        getattr(getattr(dataset, "reader", None), "samples", None)
-        or getattr(dataset, "samples", None)
-        or getattr(dataset, "imgs", ())
-    )
+    return _attribute(dataset, "samples") or getattr(dataset, "imgs", ())
+
+
+def _attribute(dataset: Split, name: str) -> Any:
+    """An attribute of a data set, which those of timm have at their reader; None if there is none."""
+    return getattr(getattr(dataset, "reader", None), name, None) or getattr(dataset, name, None)
 
 
 def fingerprint(*splits: Split) -> str:
@@ -255,9 +255,9 @@ def fingerprint(*splits: Split) -> str:
             digest.update(np.ascontiguousarray(pixels).data)
             digest.update(np.asarray(getattr(dataset, "targets"), dtype=np.int64).data)  # noqa: B009
             continue
-        root = str(getattr(getattr(dataset, "reader", None), "root", None) or getattr(dataset, "root", ""))
+        root = str(_attribute(dataset, "root") or "")
         prefix = os.path.join(root, "") if root else ""
-        for sample in files(dataset):
+        for sample in image_samples(dataset):
             name = str(getattr(sample[0], "name", sample[0])).removeprefix(prefix).replace(os.sep, "/")
             digest.update(os.fsencode(f"{name} {sample[1]}\n"))
         digest.update(f"{len(dataset)}\n".encode())

@@ -17,7 +17,7 @@ from lskd.io.files import building, write_text
 from lskd.records.runs import RunRecord, data_name, look_up
 from lskd_vision.data import data_config
 from lskd_vision.run_record import own_record, plain
-from lskd_vision.validate import Loaded, load
+from lskd_vision.validate import Loaded, add_checkpoint, load
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -94,10 +94,8 @@ def _scores(record: RunRecord, name: str, suffix: str) -> dict[str, str]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = OneLineParser(prog="lskd_vision.export", **help_texts("CHECKPOINT DIR", __doc__))
-    command.add_argument("checkpoint", type=Path, help="a checkpoint of any origin")
+    add_checkpoint(command)
     command.add_argument("dest", type=Path, metavar="DIR", help="the folder to make; must be new")
-    command.add_argument("--model", help="timm's name, if the checkpoint does not record it")
-    command.add_argument("--use-ema", action="store_true", help="the moving average of the weights")
     return command
 
 

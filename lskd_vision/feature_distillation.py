@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lskd.io.errors import input_error
-from lskd_vision.timm_model import TimmModel
+from lskd_vision.models import by
+from lskd_vision.timm_model import TimmModel, architecture
 
 FEATURE_WEIGHT = 1e-4  # of the feature loss relative to the task loss; the authors' value for ImageNet
 
@@ -100,7 +101,7 @@ def feature_loss(
     stages = zip(student_features, teacher_features, margins, strict=True)
     for stage, (student, teacher, margin) in enumerate(stages, 1):
         if student.shape != teacher.shape:
-            found, valid = ("x".join(map(str, features.shape[1:])) for features in (student, teacher))
+            found, valid = (by(features.shape[1:]) for features in (student, teacher))
             raise input_error(
                 "--model", f"features of {found} in stage {stage}", f"must be {valid}, as --kd-model-name's are"
             )
@@ -177,7 +178,7 @@ def last_blocks(resnet: nn.Module, argument: str = "--model") -> list[BasicBlock
         if all(type(block) in LAST and isinstance(_last(block, "act"), nn.ReLU) for block in blocks):
             return blocks
     valid = "must be a timm ResNet with ReLU, such as resnet18 or resnet50, for feature distillation"
-    raise input_error(argument, _name(resnet), valid)
+    raise input_error(argument, architecture(resnet), valid)
 
 
 def teacher_batch_norms(resnet: nn.Module) -> list[nn.BatchNorm2d]:
@@ -189,17 +190,12 @@ def teacher_batch_norms(resnet: nn.Module) -> list[nn.BatchNorm2d]:
     norms = [_last(block, "bn") for block in last_blocks(resnet, "--kd-model-name")]
     if not all(isinstance(norm, nn.BatchNorm2d) and norm.affine for norm in norms):
         valid = "must have batch norms with weight and bias, for the margins of features"
-        raise input_error("--kd-model-name", _name(resnet), valid)
+        raise input_error("--kd-model-name", architecture(resnet), valid)
     return norms
 
 
 def _last(block: BasicBlock | Bottleneck, layer: str) -> Any:
     return getattr(block, f"{layer}{LAST[type(block)]}")
-
-
-def _name(model: nn.Module) -> str:
-    config: Any = getattr(model, "pretrained_cfg", {})
-    return config.get("architecture") or type(model).__name__
 
 
 @contextlib.contextmanager

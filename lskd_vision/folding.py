@@ -8,6 +8,8 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from lskd_vision.models import first_line
+
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5  # relative to the logits' norm, on random images
 
@@ -28,7 +30,7 @@ def without_batch_norms(model: nn.Module, input_size: tuple[int, int, int]) -> n
     try:
         pairs = _pairs(folded)
     except Exception as error:  # a model's code may raise anything when traced without tensors
-        logger.info(f"batch norms are not folded: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+        logger.info(f"batch norms are not folded: {first_line(error)}")
         return model
     for convolution, name in pairs:
         _fold(folded, convolution, name)

@@ -23,7 +23,7 @@ from lskd_vision.augmentation import Transform, train_transform, val_transform
 from lskd_vision.augmentation_config import AugmentationConfig
 from lskd_vision.batches import collate
 from lskd_vision.config import EvaluationConfig, TrainingConfig
-from lskd_vision.data import DataConfig, Split, files
+from lskd_vision.data import DataConfig, Split, image_samples
 from lskd_vision.image_files import FORMATS, WHITE, ImageMode, convert
 from lskd_vision.randomness import RandomStream, seed_all
 
@@ -81,7 +81,7 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
         try:
             yield
         except Exception as error:  # a damaged file may raise anything inside its decoder
-            which = files(self.dataset)[number][0] if files(self.dataset) else f"image {number}"
+            which = image_samples(self.dataset)[number][0] if image_samples(self.dataset) else f"image {number}"
             raise input_error("--data-dir", which, f"cannot be read as {self.mode}: {error}") from None
 
 
@@ -198,7 +198,7 @@ class Loader:
         """The files, or else the indices, of this process's images in a batch of the current epoch."""
         images, size = self.order.images, self.order.batch_size
         numbers = [number for _, number in itertools.islice(self.order, batch * size, (batch + 1) * size)]
-        known = files(images.dataset)
+        known = image_samples(images.dataset)
         if not known:
             return [*numbers]
         return [str(getattr(known[number][0], "name", known[number][0])) for number in numbers]

@@ -9,6 +9,7 @@ from timm.task.distillation import FeatureDistillationTrainableModule
 from torch import Tensor, nn
 
 from lskd.io.errors import input_error
+from lskd_vision.models import by
 from lskd_vision.timm_model import TimmModel
 
 
@@ -91,6 +92,6 @@ def check_width(model: TimmModel, images: Tensor, argument: str, name: object) -
     except (AttributeError, NotImplementedError, TypeError):  # forward_head without pre_logits, or several outputs
         found = None
     if found != (len(images), width):
-        has = "none" if found is None else "x".join(map(str, found[1:]))
+        has = "none" if found is None else by(found[1:])
         valid = f"must give {width} features an image before its last layer, for --kd-distill-type feature: {has}"
         raise input_error(argument, name, valid)

@@ -56,9 +56,7 @@ def main(arguments: argparse.Namespace) -> None:
                 valid = f"must be the run's for {files[split].name}, or name another --output: {difference}"
                 raise input_error("--data-dir", config.dataset.data_dir, valid)
     last = last_layer(model, inputs["input_size"], path)
-    origin: dict[str, Any] = {"fingerprint": weights_fingerprint(model.state_dict())} | origin_of(
-        loaded, arguments.model
-    )
+    origin = origin_of(loaded, arguments.model)
     chosen = {
         split: representation_command.class_indices(arguments.keep_classes, names)
         for split, (_, names, _) in data.items()
@@ -98,9 +96,7 @@ def record_last_layer(arguments: argparse.Namespace) -> None:
     if len(names) != layer.out_features:
         valid = f"does not name its {layer.out_features} classes, as it must unless they are ImageNet-1K's 1000"
         raise input_error("checkpoint", path, valid)
-    origin: dict[str, Any] = {"fingerprint": weights_fingerprint(loaded.model.state_dict())} | origin_of(
-        loaded, arguments.model
-    )
+    origin = origin_of(loaded, arguments.model)
     found = RepresentationCollector(names, layer.in_features).result(
         weight=layer.weight.detach().float().numpy(),
         bias=None if layer.bias is None else layer.bias.detach().float().numpy(),
@@ -120,6 +116,7 @@ def origin_of(loaded: Loaded, name: str | None) -> dict[str, Any]:
     checkpoint = loaded.checkpoint
     known = what_is_known(checkpoint, "checkpoint")
     return {
+        "fingerprint": weights_fingerprint(loaded.model.state_dict()),
         "made": checkpoint.provenance,
         "kind": "vision",
         "layer": "penultimate",

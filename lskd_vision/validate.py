@@ -162,11 +162,16 @@ def parser() -> argparse.ArgumentParser:
 
 def add_options(command: argparse.ArgumentParser, data_required: bool = True) -> None:
     """Add the flags of :func:`load` and :func:`load_images`; the latter needs ``--data-dir``."""
+    add_checkpoint(command)
+    options.add_data_options(command, data_required)
+    options.add_device_options(command)
+
+
+def add_checkpoint(command: argparse.ArgumentParser) -> None:
+    """Add a checkpoint, and the flags on how it is read."""
     command.add_argument("checkpoint", type=Path, help="a checkpoint of any origin")
     command.add_argument("--model", help="timm's name, if the checkpoint does not record it")
     command.add_argument("--use-ema", action="store_true", help="the moving average of the weights")
-    options.add_data_options(command, data_required)
-    options.add_device_options(command)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lskd.io.errors import input_error
 from lskd_vision.checkpoints import Checkpoint
-from lskd_vision.timm_model import TimmModel
+from lskd_vision.timm_model import TimmModel, architecture
 
 # timm's own conversion knows these names (regnets), or timm's model has other parts (the auxiliary classifiers).
 NOT_BY_ORDER = ["regnet_*", "googlenet", "inception_v3"]
@@ -64,7 +64,7 @@ def load_weights(model: TimmModel, checkpoint: Checkpoint, argument: str) -> Non
         found, valid = difference
         raise input_error(argument, f"{checkpoint.path}{made_by} has {found}", valid)
     if original and not _compute_the_same(model, converted, original, checkpoint.weights):
-        valid = f"do not fit timm's {_architecture(model)}, whose outputs differ with them"
+        valid = f"do not fit timm's {architecture(model)}, whose outputs differ with them"
         raise input_error(argument, f"{checkpoint.path} has weights of torchvision's {original}", valid)
     # Only counters that the model does not have are left out here.
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
@@ -110,7 +110,7 @@ def _timm_conversions(model: TimmModel) -> list[Callable[..., dict[str, Tensor]]
     """
     modules = [type(model).__module__]
     with contextlib.suppress(KeyError):
-        modules.insert(0, model_entrypoint(_architecture(model)).__module__)
+        modules.insert(0, model_entrypoint(architecture(model)).__module__)
     named = re.compile(r"checkpoint_filter_fn|(?:pretrained)?_filter_fn|_filter_torchvision_pretrained")
     found = [value for module in modules for name, value in vars(sys.modules[module]).items() if named.fullmatch(name)]
     return list(dict.fromkeys(found))
@@ -187,15 +187,15 @@ def first_difference(weights: Mapping[str, Tensor], model: TimmModel) -> tuple[s
 
     The model may be on the meta device.
     """
-    architecture = _architecture(model)
+    wanted = architecture(model)
     if name := _wrong_names(weights, model):
         if name in weights:
-            return f"a tensor {name}", f"must be of {architecture}, which has none"
-        return f"no tensor {name}", f"must be of {architecture}, which has one"
+            return f"a tensor {name}", f"must be of {wanted}, which has none"
+        return f"no tensor {name}", f"must be of {wanted}, which has one"
     expected = model.state_dict()
     if name := _wrong_shapes(weights, model, _open_dimensions(model)):
         shape = tuple(expected[name].shape)
-        return f"{name} of shape {tuple(weights[name].shape)}", f"must be of {architecture}, with shape {shape}"
+        return f"{name} of shape {tuple(weights[name].shape)}", f"must be of {wanted}, with shape {shape}"
     if (classes := _classes(weights, model)) != (ours := _classes(expected, model)):
         return f"{classes} classes", f"must be {ours}, as many as the model"
     if (channels := _channels(weights, model)) != (ours := _channels(expected, model)):
@@ -259,7 +259,3 @@ def _channels(weights: Mapping[str, Tensor], model: TimmModel) -> int | None:
             # Some stems fold pixels into channels: scale by the ratio in the model itself.
             return weights[name].size(1) * model.in_chans // expected[name].size(1)
     return None
-
-
-def _architecture(model: TimmModel) -> str:
-    return model.pretrained_cfg.get("architecture") or type(model).__name__
