@@ -1,6 +1,6 @@
 """Configuration of data augmentation.
 
-Fields have the names of the flags in :mod:`lskd_vision.options`.
+Fields have the names of the flags in :mod:`lskd_vision.training_options`.
 """
 
 from dataclasses import dataclass, fields

@@ -1,7 +1,8 @@
 """The configuration of a command: frozen, built once by :mod:`lskd_vision.command_line`, and passed on in parts.
 
-Each class is one part. Its fields have the names of the flags in :mod:`lskd_vision.options`, which explain them; the
-defaults are here. Run records and checkpoints store the fields of all parts in one flat dictionary.
+Each class is one part. Its fields have the names of the flags in :mod:`lskd_vision.options` and
+:mod:`lskd_vision.training_options`, which explain them; the defaults are here. Run records and checkpoints store the
+fields of all parts in one flat dictionary.
 """
 
 import contextlib

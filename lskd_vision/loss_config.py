@@ -1,6 +1,6 @@
 """The configuration of the loss: the hard-label loss, and the distillation of a teacher.
 
-Fields have the names of the flags in :mod:`lskd_vision.options`.
+Fields have the names of the flags in :mod:`lskd_vision.training_options`.
 """
 
 from dataclasses import dataclass, fields

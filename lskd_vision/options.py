@@ -2,8 +2,9 @@
 
 ``--model``, ``--seed``, ``--smoothing``, ``--kd-temperature`` and ``--kd-checkpoint`` take several values: all
 combinations are trained in one process. The same names in a YAML file (``--config``) are read as if they came first on
-the command line. To add a flag, add a line to :mod:`lskd_vision.training_options`, and to :mod:`lskd_vision.config` a
-field of the same name with its default: flags that are not given are not in the namespace.
+the command line. To add a flag, add a line to :mod:`lskd_vision.training_options`, and a field of the same name with
+its default to :mod:`lskd_vision.config`, :mod:`lskd_vision.loss_config` or :mod:`lskd_vision.augmentation_config`:
+flags that are not given are not in the namespace.
 """
 
 import argparse

@@ -30,7 +30,13 @@ MIXING = ("mixup", "cutmix", "cutmix_minmax", "mixup_alpha", "cutmix_alpha")
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """A teacher's output for a batch: ``logits`` (N, K), a list for an ensemble, and ``features`` if distilled."""
+    """A teacher's output for a batch.
+
+    Attributes:
+        logits: (N, K); a list for an ensemble.
+        features: if they are distilled, by ``--kd-distill-type``: with ``overhaul`` those of four stages, (N, C, H, W)
+            each; with ``feature`` one tensor (N, d).
+    """
 
     logits: Tensor | list[Tensor]
     features: Sequence[Tensor] = ()
