@@ -59,7 +59,7 @@ def parameters_of(dest: Path) -> dict[str, Any] | None:
 
 
 def already_prepared(dest: Path, parameters: Mapping[str, Any]) -> bool:
-    """Whether ``dest`` was made with these ``parameters``, by its ``manifest.json``.
+    """Whether ``dest`` was made with these ``parameters``, by its ``manifest.json``; if so, print that it is ready.
 
     Raises:
         InputError: ``dest`` holds something else, which is left as it is.
@@ -72,4 +72,5 @@ def already_prepared(dest: Path, parameters: Mapping[str, Any]) -> bool:
     if different:
         changes = ", ".join(f"{key} {found.get(key)} instead of {parameters.get(key)}" for key in different)
         raise input_error("--dest", dest, f"was made with {changes}; name a new directory")
+    print(f"{dest} is ready")
     return True

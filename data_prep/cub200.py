@@ -220,7 +220,6 @@ def main(arguments: argparse.Namespace) -> None:
     checksum = verify(path, arguments.sha256, path)
     parameters = {"data_set": "CUB-200-2011", "archive_sha256": checksum}
     if already_prepared(arguments.dest, parameters):
-        print(f"{arguments.dest} is ready")
         return
     origin = {
         "what": f"CUB-200-2011, Caltech-UCSD Birds, {WHERE}",

@@ -112,7 +112,6 @@ def main(arguments: argparse.Namespace) -> None:
         contents, files = read_all(found)
         parameters["translations_sha256"] = checksum_of_all(files) if found else made_from_apt(arguments.dest)
         if already_prepared(arguments.dest, parameters):
-            print(f"{arguments.dest} is ready")
             return
         if not found:
             found = fetch(languages, Path(scratch))

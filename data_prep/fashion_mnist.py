@@ -162,7 +162,6 @@ def main(arguments: argparse.Namespace) -> None:
         checksums = [sha256(path) for path in idx_files(Path(source), source).values()]
         parameters |= {"source": "files", "source_sha256": hashlib.sha256("".join(checksums).encode()).hexdigest()}
     if already_prepared(arguments.dest, parameters):
-        print(f"{arguments.dest} is ready")
         return
     origin = {"what": "Fashion-MNIST", "licence": LICENCE, "source": parameters["source"]}
     if source == "sample":

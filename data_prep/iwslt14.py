@@ -229,7 +229,6 @@ def main(arguments: argparse.Namespace) -> None:
         "tokenisation": arguments.tokenisation,
     }
     if already_prepared(arguments.dest, parameters):
-        print(f"{arguments.dest} is ready")
         return
     archive = Archive(path, arguments.pair, read_tgz(path, folder_of(arguments.pair)))
     test = evaluation_sets(archive)

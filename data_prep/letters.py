@@ -180,7 +180,6 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.other_fonts:
         parameters["other_fonts"] = True
     if already_prepared(arguments.dest, parameters):
-        print(f"{arguments.dest} is ready")
         return
     letters = read_sample(SAMPLE, len(classes), len(fonts)).subset(class_rows, font_rows)
     classes, fonts = [classes[row] for row in class_rows], [fonts[row] for row in font_rows]

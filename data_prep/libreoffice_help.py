@@ -99,7 +99,6 @@ def main(arguments: argparse.Namespace) -> None:
         "tokenisation": "sentencepiece",
     }
     if already_prepared(arguments.dest, parameters):
-        print(f"{arguments.dest} is ready")
         return
     splits = split_pairs(read_sample(sample), arguments.max_words, arguments.max_pairs)
     origin = {
