@@ -24,7 +24,8 @@ from lskd.report.measured_eta import Diffusion, MeanEta, measure_diffusion
 from lskd.report.options import Options
 from lskd.report.representation_files import RepresentationFiles
 
-Advice = dict[str, Any]
+Advice = dict[str, Any]  # the whole answer, or one of its parts
+Row = dict[str, Any]  # one of several of a kind in a part, such as an effect or a next step
 
 
 def smoothing_part(smoothing: Smoothing) -> Advice:
@@ -138,7 +139,7 @@ def _of_this_teacher(effect: Effect, teacher: Representations) -> bool:
     return bool(end) and any(Path(path).parts[-3:-1] == end for run in runs for path in run.teacher.get("paths", []))
 
 
-def _effect(effect: Effect, ours: bool, p: float | None) -> Advice:
+def _effect(effect: Effect, ours: bool, p: float | None) -> Row:
     comparison = effect.against_one
     runs = {T: each for (alpha, T), each in effect.study.students.items() if alpha == effect.alpha}
     # Students at T = 1 may be shared from another study, whose options differ.
@@ -175,8 +176,8 @@ def _is_own(run: Run, effect: Effect) -> bool:
     return run.settings == effect.study.first.settings
 
 
-def _control(control: StepControl) -> Advice:
-    def row(difference: Difference | None) -> Advice | None:
+def _control(control: StepControl) -> Row:
+    def row(difference: Difference | None) -> dict[str, float] | None:
         return None if difference is None else difference_row(difference)
 
     return {
@@ -200,13 +201,13 @@ def _control(control: StepControl) -> Advice:
     }
 
 
-def _eta(study: Study, measured: Diffusion) -> list[Advice]:
+def _eta(study: Study, measured: Diffusion) -> list[Row]:
     """η of a study's students, where there are representation files and sets."""
     rows = []
     for split, by_alpha in measured.etas.items():
         for alpha, eta in by_alpha.items():
             mean = MeanEta.of(split, eta)
-            row: Advice = {
+            row: Row = {
                 "study": study.title,
                 "setting": study.setting,
                 "label_smoothing": alpha,
@@ -221,7 +222,7 @@ def _eta(study: Study, measured: Diffusion) -> list[Advice]:
     return rows
 
 
-def _alone(studies: Sequence[Study]) -> list[Advice]:
+def _alone(studies: Sequence[Study]) -> list[Row]:
     """The results of the students' models without a teacher, those of each training once."""
     groups = {
         tuple(run.directory for run in runs): (study, alpha, runs)

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from lskd.commands.advice import Advice
+from lskd.commands.advice import Advice, Row
 from lskd.commands.training_commands import images, run_beside, student_of, translation
 from lskd.measure.representations import Representations
 from lskd.records.found_runs import Run
@@ -14,7 +14,7 @@ SEEDS = (1, 2, 3)
 USUAL_SMOOTHING = 0.1  # α for new smoothed teachers, if this one is not smoothed
 
 
-def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs: Advice, own: Advice) -> list[Advice]:
+def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs: Advice, own: Advice) -> list[Row]:
     """Part 5: what to run next, the most informative first, each with the question that it settles.
 
     Args:
@@ -26,7 +26,7 @@ def next_part(path: Path, teacher: Representations, runs: Sequence[Run], outputs
     """
     make = _Trainings(teacher, runs)
     ours = [each for each in own["effects"] if each["of_this_teacher"]]
-    steps: list[Advice] = []
+    steps: list[Row] = []
     if not ours:
         steps.append(_step("which T is best for your data", make.students(TRIED)))
     for effect in (each for each in ours if each["few_seeds"]):
@@ -76,7 +76,7 @@ class _Trainings:
         words = ["--kd-checkpoint", self.checkpoint, "--kd-temperature", *(f"{T:g}" for T in temperatures)]
         return images(base, [*words, *options, "--seed", *SEEDS], None if self.student else "STUDENT")
 
-    def larger_rate(self, plain: Sequence[Advice], controls: Sequence[Advice]) -> str:
+    def larger_rate(self, plain: Sequence[Row], controls: Sequence[Row]) -> str:
         """The command for students with three times the smallest learning rate, below the directory of their data.
 
         Empty if there are no students with it at T = 1 and at another T, or if a larger one is compared already.
@@ -130,5 +130,5 @@ class _Trainings:
         return f"{record} && {sets} && lskd advise {path} RUNS --sets sets.json"
 
 
-def _step(question: str, command: str) -> Advice:
+def _step(question: str, command: str) -> Row:
     return {"settles": question, "command": command}
