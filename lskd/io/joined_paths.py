@@ -5,8 +5,8 @@ import os
 from lskd.io.errors import input_error
 
 
-def joined_paths(argument: str, paths: str, separator: str = os.pathsep, whole: bool = True) -> list[str]:
-    """Split paths that are joined by a separator.
+def joined_paths(argument: str, paths: str, whole: bool = True) -> list[str]:
+    """Split paths that are joined by the system's separator for lists of paths.
 
     Adjacent parts that together are an existing path, such as ``run:1/last.pt``, are one path. URLs (``://``) are
     joined by ``|``, as in fairseq.
@@ -14,7 +14,6 @@ def joined_paths(argument: str, paths: str, separator: str = os.pathsep, whole: 
     Args:
         argument: the name of the argument, for error messages.
         paths: the argument's value.
-        separator: the separator; by default the system's for lists of paths.
         whole: check which paths exist; if False, split at every separator, as fairseq itself does for its data.
 
     Raises:
@@ -23,7 +22,7 @@ def joined_paths(argument: str, paths: str, separator: str = os.pathsep, whole: 
     >>> joined_paths("--kd-checkpoint", "a.pt:b.pt")
     ['a.pt', 'b.pt']
     """
-    separator = "|" if "://" in paths else separator
+    separator = "|" if "://" in paths else os.pathsep
     parts, found = paths.split(separator), list[str]()
     while parts:
         ends = range(len(parts) if whole else 1, 1, -1)  # the longest first

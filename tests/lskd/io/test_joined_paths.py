@@ -17,7 +17,6 @@ def test_a_name_with_the_separator_is_one_path_where_it_exists(tmp_path, monkeyp
     assert joined_paths("--path", "a.pt:run:1/last.pt:b.pt") == ["a.pt", "run:1/last.pt", "b.pt"]
     assert joined_paths("data", "run:1/last.pt", whole=False) == ["run", "1/last.pt"]
     assert joined_paths("--path", "run:2/last.pt") == ["run", "2/last.pt"]
-    assert joined_paths("--path", "C;D", separator=";") == ["C", "D"]
     assert joined_paths("--path", "s3://a:1|s3://b") == ["s3://a:1", "s3://b"]
 
 
