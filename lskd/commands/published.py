@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from lskd.io.argument_types import table_file
-from lskd.io.errors import InputError
 from lskd.io.output import shown_anyway
 from lskd.io.tables import Column, show, write
 from lskd.paper.published import SOURCE, Measurement, published, tables
@@ -30,10 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the list of tables, or one table; write the results."""
     names = [arguments.table] if arguments.table is not None else list(tables())
-    try:
-        measurements = [measurement for name in names for measurement in published(name)]
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    measurements = [measurement for name in names for measurement in published(name)]
     shown = ["\n".join(f"{name:<5}  {content}" for name, content in tables().items())]
     if arguments.table is not None:
         title = f"{arguments.table}: {tables()[arguments.table]} ({SOURCE})"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lskd.io.errors import InputError, input_error
+from lskd.io.errors import input_error
 from lskd.io.schema import Text
 from lskd.measure.model_accuracy import accuracy_of_representations
 from lskd.paper.command_files import Row, accuracy_rows, is_result, read_rows
@@ -58,10 +58,7 @@ def measure(
         InputError: no such table, an input that has no result for it or cannot be read, two measurements for the same
             cell of the table, or a name in ``stand_ins`` that is not a model of the inputs.
     """
-    try:
-        printed = published(table)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    printed = published(table)
     found_inputs = find_inputs("INPUT", inputs, VALID, is_result)
     runs = find_runs(found_inputs.runs) if found_inputs.runs else []
     rows = [_measured(table, known) for known in results_of_runs(table, printed, runs)] if runs else []

@@ -17,6 +17,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from lskd.io.errors import input_error
 from lskd.io.schema import Name, Number, Positive, Text, convert
 
 SOURCE = "Chandrasegaran et al., ICML 2022"
@@ -128,17 +129,17 @@ def published(table: str, **selection: object) -> list[Measurement]:
         selection: fields of :class:`Measurement` with their required values.
 
     Raises:
-        ValueError: no such table, or no such field.
+        InputError: no such table, or no such field.
 
     Example:
         >>> [(each.mean, each.standard_deviation) for each in published("D.3", label_smoothing=0.1, temperature=64)]
         [(6.461, 0.061)]
     """
     if table not in TABLES:
-        raise ValueError(f"table: {table} (must be one of {', '.join(_near(table))})")
+        raise input_error("table", table, f"must be one of {', '.join(_near(table))}")
     for name in selection:
         if name not in FIELDS:
-            raise ValueError(f"selection: {name} (must be one of {', '.join(FIELDS)})")
+            raise input_error("selection", name, f"must be one of {', '.join(FIELDS)}")
     return [
         measurement
         for measurement in _measurements()

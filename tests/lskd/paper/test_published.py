@@ -365,13 +365,13 @@ def test_figures_are_selected_by_their_fields():
     ],
 )
 def test_an_unknown_table_is_answered_with_those_near(table, near):
-    with pytest.raises(ValueError) as error:  # noqa: PT011
+    with pytest.raises(InputError) as error:
         published(table)
     assert str(error.value) == f"table: {table} (must be one of {near})"
 
 
 def test_an_unknown_field_is_named():
-    with pytest.raises(ValueError, match=r"^selection: alpha \(must be one of table, data, "):
+    with pytest.raises(InputError, match=r"^selection: alpha \(must be one of table, data, "):
         published("2A", alpha=0.1)
 
 
