@@ -1,1 +1,1 @@
-"""The subcommands of ``lskd``: each file has the name of its command."""
+"""The ``lskd`` command (``main.py``), its subcommands, a module of its name for each, and what several of them use."""

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from lskd.commands.eta_table import head, joined, meaning, origins, summary, table, target_row
 from lskd.commands.similar import sets_by_file_of_groups
 from lskd.io.argument_types import percent, positive, table_file, whole
 from lskd.io.errors import input_error, warn
@@ -21,7 +22,6 @@ from lskd.measure.representations import read_representations
 from lskd.measure.similar_classes import sets_by_distance, sets_by_wordnet
 from lskd.measure.student_pairs import DIFFERENCES, check_origin, check_students, identity, refuse_unless_allowed
 from lskd.measure.wordnet import find_hierarchy
-from lskd.report.eta_table import head, joined, meaning, origins, summary, table, target_row
 
 EXAMPLE = (
     "lskd eta --first T1.representations.safetensors --second T3.representations.safetensors --by wordnet "

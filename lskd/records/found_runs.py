@@ -1,4 +1,4 @@
-"""Find the runs of a report, validate their records, and give access to their properties by the report's names."""
+"""Find runs in and below directories, validate their records, and give access to what every command reads of a run."""
 
 import os
 from collections import Counter

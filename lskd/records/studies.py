@@ -1,4 +1,4 @@
-"""The studies of a report: groups of comparable runs, summarised over seeds, and how their results are formatted.
+"""Studies: groups of comparable runs, summarised over seeds, and how their results are formatted.
 
 The runs of a study are comparable: students of one architecture, distilled on the same data from teachers of one
 architecture with the same settings, except α of the teacher, T and the seed.

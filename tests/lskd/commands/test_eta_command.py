@@ -10,6 +10,7 @@ from helpers.lskd_commands import call, exit_status
 
 from lskd.commands import eta as command
 from lskd.commands import similar as similar_command
+from lskd.commands.eta_table import summary
 from lskd.measure.class_sets import ClassSets
 from lskd.measure.diffusion import diffusion_indices, permutation_p
 from lskd.measure.isotropy import IsotropyTest, isotropy_test
@@ -17,7 +18,6 @@ from lskd.measure.representation_collector import RepresentationCollector
 from lskd.measure.representations import collect, read_representations, write_representations
 from lskd.records.inputs import SUFFIX
 from lskd.records.runs import RunRecord, write_run
-from lskd.report.eta_table import summary
 
 NAMES = ["Shirt", "Coat", "Pullover", "Sandal", "Boot", "Bag"]
 GROUPS = {"tops": ["Shirt", "Coat", "Pullover"], "footwear": ["Sandal", "Boot"]}
