@@ -53,8 +53,8 @@ class Experiment:
         students: models, as printed; empty if only teachers are measured.
         label_smoothing: α of the teachers.
         temperature: T of the students, or of the outputs that are measured.
-        matched: for each T of the smoothed teacher here, also the T at which the one without smoothing has the same
-            entropy.
+        equal_entropy: for each T of the smoothed teacher here, also the T at which the one without smoothing has the
+            same entropy.
         classes: the name of a list of classes of the scale.
         seeds: students of each kind.
         recipes: of translation: the ways to distil, each a result of its own.
@@ -79,7 +79,7 @@ class Experiment:
     students: tuple[str, ...] = ()
     label_smoothing: tuple[Value, ...] = ()
     temperature: tuple[Value, ...] = ()
-    matched: tuple[Value, ...] = ()
+    equal_entropy: tuple[Value, ...] = ()
     classes: str | None = None
     seeds: Positive = 1
     recipes: tuple[str, ...] = ("paper",)

@@ -18,17 +18,17 @@ def students_of(experiment: Experiment, models: Models) -> list[Student]:
     """The students that an experiment needs."""
     if experiment.shows not in TRAINS:
         return []
-    known = models.settings(experiment.data).get("matched", {})
+    known = models.settings(experiment.data).get("equal_entropy", {})
     kinds: list[tuple[float, float | None, bool]]
     kinds = [(alpha, T, False) for alpha in experiment.label_smoothing for T in experiment.temperature]
-    kinds += [(0, known.get(T, T), T not in known) for T in experiment.matched]
+    kinds += [(0, known.get(T, T), T not in known) for T in experiment.equal_entropy]
     kinds += [(alpha, None, False) for alpha in experiment.without_teacher]
     return [
-        Student(experiment.data, model, alpha, T, seed, recipe, experiment.distill_type, matched, variant)
+        Student(experiment.data, model, alpha, T, seed, recipe, experiment.distill_type, equal_entropy, variant)
         for variant in experiment.variants
         for recipe in experiment.recipes
         for model in experiment.students
-        for alpha, T, matched in kinds
+        for alpha, T, equal_entropy in kinds
         if (T in experiment.only.get(variant, (T,)) if T else models.trains_on_labels(experiment.data, variant))
         for seed in models.seeds_of(experiment)
     ]
@@ -62,7 +62,7 @@ class Measurements:
         runs = [(self.models.run(each), self.models.job(each)) for each in students]
         if any(each.student is None for each in published(experiment.id)):
             runs += self.teachers(experiment)
-        if experiment.matched or experiment.entropy:
+        if experiment.equal_entropy or experiment.entropy:
             runs.append(self.entropies(experiment))
         self.compare(experiment, runs)
 
@@ -150,9 +150,10 @@ class Measurements:
 
     def entropies(self, experiment: Experiment) -> Made:
         """Entropies of both teachers, at every T of the experiment and at the T of equal entropy."""
-        known = self.models.settings(experiment.data).get("matched", {})
-        temperatures = [word(known.get(T, T)) for T in experiment.matched if T in known]
-        before = [self.models.matched(experiment.data, T) for T in experiment.matched if T not in known]
+        known = self.models.settings(experiment.data).get("equal_entropy", {})
+        temperatures = [word(known[T]) for T in experiment.equal_entropy if T in known]
+        found_later = [T for T in experiment.equal_entropy if T not in known]
+        before = [self.models.temperature_of_equal_entropy(experiment.data, T) for T in found_later]
         files = [self.models.recorded_teacher(experiment.data, alpha)["train"] for alpha in (0.0, 0.1)]
         temperatures = [*map(word, experiment.temperature), *temperatures, *paths_of(before)]
         words = [*paths_of(files), "--temperatures", *temperatures]

@@ -103,7 +103,7 @@ class Models:
             name += f".{student.recipe}"
         if student.distill_type != "logit":
             name += f".{student.distill_type}"
-        if student.matched:
+        if student.equal_entropy:
             name += f".equal-entropy-{student.temperature:g}"
         if student.variant != PLAIN:
             name += f".{directory_part(student.variant)}"
@@ -132,8 +132,8 @@ class Models:
         return settings["models"][student.model]["model"]
 
     def run(self, student: Student) -> str:
-        """The run directory of a student; for a matched one, whose T is found later, the directory above, with a /."""
-        if student.matched:
+        """The run directory of a student; if its T is found later, the directory above, with a /."""
+        if student.equal_entropy:
             return f"{self.study(student)}/"
         name = f"{self.student_model(student)}_a{student.label_smoothing:g}"
         if student.temperature is None:
@@ -204,7 +204,7 @@ class Models:
             if each.temperature is None:
                 self._job_of[each] = self.without_teacher(each)
                 continue
-            alone = self.settings(each.data)["kind"] == "translation" or not self.scale.together or each.matched
+            alone = self.settings(each.data)["kind"] == "translation" or not self.scale.together or each.equal_entropy
             own = each.temperature if alone else None
             key = (self.study(each), each.model, each.label_smoothing, each.seed, own)
             groups.setdefault(key, []).append(each)
@@ -229,8 +229,8 @@ class Models:
         after = [self.prepare(one.data), self.teacher(one.data, alpha, seed=seed)]
         teacher = f"{self.teacher_run(one.data, alpha, seed=seed)}/last.pth.tar"
         command += ["--kd-checkpoint", teacher, "--kd-temperature"]
-        if one.matched and one.temperature:
-            file, job = self.matched(one.data, one.temperature)
+        if one.equal_entropy and one.temperature:
+            file, job = self.temperature_of_equal_entropy(one.data, one.temperature)
             command, after = [*command, file], [*after, job]
             name = f"{self.study(one)}/{model['model']}_a{alpha:g}_s{one.seed}"
         else:
@@ -285,7 +285,7 @@ class Models:
         """The representation files of a student."""
         return self.recorded(self.run(student), student.data, self.job(student))
 
-    def matched(self, data: str, temperature: float) -> tuple[str, str]:
+    def temperature_of_equal_entropy(self, data: str, temperature: float) -> tuple[str, str]:
         """The file with the T at which the teacher without smoothing has the smoothed one's entropy, and its job."""
         file = f"{self.output}/results/equal-entropy-{temperature:g}.json"
         reference, first = self.recorded_teacher(data, 0.1)["train"]

@@ -98,7 +98,7 @@ class _Images(_DataSet, kw_only=True):
     sets: dict[str, Any] | None = None
     classes: dict[str, list[str]] = {}
     agreement: str | None = None
-    matched: dict[Value, Value] = {}
+    equal_entropy: dict[Value, Value] = {}
 
 
 class _ImageTraining(msgspec.Struct):

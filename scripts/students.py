@@ -16,11 +16,11 @@ class Student:
         data: the data set, as printed.
         model: as printed.
         label_smoothing: α of the teacher; without one, of the labels.
-        temperature: T; if ``matched``, the T of the smoothed teacher with the same entropy; None without a teacher.
+        temperature: T; if ``equal_entropy``, that of the smoothed teacher with the same entropy; None without one.
         seed: of the student.
         recipe: of translation.
         distill_type: of images.
-        matched: whether the temperature is found by matching entropies.
+        equal_entropy: whether the temperature is found by matching entropies.
         variant: of a study: the scale's name for other options of the training.
     """
 
@@ -31,7 +31,7 @@ class Student:
     seed: int
     recipe: str = "paper"
     distill_type: str = "logit"
-    matched: bool = False
+    equal_entropy: bool = False
     variant: str = PLAIN
 
 

@@ -78,7 +78,7 @@ def test_each_teacher_is_trained_once_for_each_label_smoothing(name):
         return
     trained = [job.runs for job in kinds(plan_of(name), "teacher")]
     assert len(trained) == len({run for runs in trained for run in runs})
-    alphas = {0.0, *experiment.label_smoothing} if experiment.matched or experiment.shows == "eta" else set()
+    alphas = {0.0, *experiment.label_smoothing} if experiment.equal_entropy or experiment.shows == "eta" else set()
     alphas |= set(experiment.label_smoothing)
     # CUB's teachers start from ImageNet's of the same α; the four Transformers are two α by two recipes.
     times = {"CUB200-2011": 2, "ImageNet-1K": 1}.get(experiment.data, len(experiment.recipes))
