@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from definitions import ROOT
 
@@ -54,6 +54,18 @@ class Job:
     minutes: int = 60
     memory_gb: int = 4
     priority: int = 1
+
+
+class Output(NamedTuple):
+    """A file or directory that a job makes.
+
+    Attributes:
+        path: as in the job's ``files``, ``runs`` or ``directory``.
+        job: the job's name.
+    """
+
+    path: str
+    job: str
 
 
 def first_seeds_first(jobs: Iterable[Job]) -> None:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from definitions import TRAINS, Experiment
-from jobs import Job, flags, lskd, record_images, word
+from jobs import Job, Output, flags, lskd, record_images, word
 from models import SPLITS, Models
+from scale_definitions import Limits
 from students import Student
 
 from lskd.paper.published import published, tables
 
 DATA = "DATA"  # in a scale's settings: the directory of the prepared data
-Made = tuple[str, str]  # a file, and the job that makes it
 
 
 def students_of(experiment: Experiment, models: Models) -> list[Student]:
@@ -59,7 +59,7 @@ class Measurements:
     def accuracy(self, experiment: Experiment) -> None:
         """Accuracy from run records; for H.2 to H.4 also the entropies of the targets."""
         students = students_of(experiment, self.models)
-        runs = [(self.models.run(each), self.models.job(each)) for each in students]
+        runs = [self.trained(each) for each in students]
         if any(each.student is None for each in published(experiment.id)):
             runs += self.teachers(experiment)
         if experiment.equal_entropy or experiment.entropy:
@@ -69,42 +69,44 @@ class Measurements:
     def bleu(self, experiment: Experiment, recipe: str) -> None:
         """BLEU of students, and of their teachers if the table has them."""
         data = experiment.data
-        trainings = [
-            (self.models.run(each), self.models.job(each))
-            for each in students_of(experiment, self.models)
-            if each.recipe == recipe
-        ]
+        students = [each for each in students_of(experiment, self.models) if each.recipe == recipe]
+        trained = [self.trained(each) for each in students]
         if any(each.student is None for each in published(experiment.id)):
-            trainings += [
-                (self.models.teacher_run(data, alpha, recipe), self.models.teacher(data, alpha, recipe))
-                for alpha in experiment.label_smoothing
-            ]
-        scored = [(run, self.models.score(run, data, job)) for run, job in trainings]
-        self.compare(experiment, scored, {"paper": "as the paper says", "mkd": "as its code does"}[recipe], recipe)
+            trained += self.teachers(experiment, recipe)
+        how = {"paper": "as the paper says", "mkd": "as its code does"}[recipe]
+        self.compare(experiment, self.scored(data, trained), how, recipe)
 
-    def teachers(self, experiment: Experiment) -> list[Made]:
+    def trained(self, student: Student) -> Output:
+        """The run directory of a student."""
+        return Output(self.models.run(student), self.models.job(student))
+
+    def scored(self, data: str, trained: Sequence[Output]) -> list[Output]:
+        """The run directories of translation models, once they are scored on the test split."""
+        return [Output(each.path, self.models.score(each.path, data, each.job)) for each in trained]
+
+    def teachers(self, experiment: Experiment, recipe: str = "paper") -> list[Output]:
         """The run directories of the teachers."""
         models, data = self.models, experiment.data
         return [
-            (models.teacher_run(data, alpha, seed=seed), models.teacher(data, alpha, seed=seed))
+            Output(models.teacher_run(data, alpha, recipe, seed), models.teacher(data, alpha, recipe, seed))
             for alpha in experiment.label_smoothing
             for seed in models.teacher_seeds(experiment)
         ]
 
     def eta(self, experiment: Experiment, variant: str = "centroid") -> None:
         """η of each student on each split, from the lower to the higher T."""
-        made: list[Made] = []
+        made: list[Output] = []
         sets = self.sets(experiment)
         for model in experiment.students:
             students = [each for each in students_of(experiment, self.models) if each.model == model]
             for split in SPLITS:
-                files: dict[float, list[Made]] = {T: [] for T in experiment.temperature}
+                files: dict[float, list[Output]] = {T: [] for T in experiment.temperature}
                 for each in students:
                     if each.temperature is not None:
                         files[each.temperature].append(self.models.recorded_student(each)[split])
                 first, second = (files[T] for T in (min(files), max(files)))
                 name = f"eta.{model}.{split}.{variant}"
-                words = ["--first", *paths_of(first), "--second", *paths_of(second), "--sets", sets[0]]
+                words = ["--first", *paths_of(first), "--second", *paths_of(second), "--sets", sets.path]
                 words += ["--variant", variant]
                 made.append(self.measure("eta", name, words, [*first, *second, sets]))
         self.compare(experiment, made)
@@ -113,15 +115,15 @@ class Measurements:
         """η from mean distances between the features of pairs of samples."""
         self.eta(experiment, "pairwise")
 
-    def sets(self, experiment: Experiment) -> Made:
+    def sets(self, experiment: Experiment) -> Output:
         """S1 and S2 of the target classes."""
         settings = self.models.settings(experiment.data)["sets"]
         if self.models.settings(experiment.data)["kind"] == "translation":
             reference = self.models.recorded_teacher(experiment.data, 0.0)["train"]
-            words = [reference[0], "--by", "distance", "--words", *flags(settings)]
+            words = [reference.path, "--by", "distance", "--words", *flags(settings)]
             return self.measure("similar", f"sets.{self.models.settings(experiment.data)['name']}", words, [reference])
         file: list[str] = []
-        before: list[Made] = []
+        before: list[Output] = []
         if settings["groups"] != "imagenet_groups.json":  # the classes are those of a representation file
             before = [self.models.recorded_teacher(experiment.data, 0.0)["validation"]]
             file = paths_of(before)
@@ -148,7 +150,7 @@ class Measurements:
         """Mean entropies of the teachers' outputs."""
         self.compare(experiment, [self.entropies(experiment)])
 
-    def entropies(self, experiment: Experiment) -> Made:
+    def entropies(self, experiment: Experiment) -> Output:
         """Entropies of both teachers, at every T of the experiment and at the T of equal entropy."""
         known = self.models.settings(experiment.data).get("equal_entropy", {})
         temperatures = [word(known[T]) for T in experiment.equal_entropy if T in known]
@@ -166,31 +168,30 @@ class Measurements:
             file = self.models.recorded_teacher(experiment.data, 0.0)["validation"]
         else:
             file = self.real_model()
-        words = [file[0], "--by", "groups", "--groups", "data_prep/samples/imagenet_groups.json", "--dissimilar", 20]
+        words = [file.path, "--by", "groups", "--groups", "data_prep/samples/imagenet_groups.json", "--dissimilar", 20]
         words += ["--agree-with", "distance", "--from", settings["agreement"]]
         made = [self.measure("similar", "agreement", words, [file], "--agreement")]
         self.compare(experiment, made, stands_in=settings["agreement"] == "centroids")
 
-    def real_model(self) -> Made:
+    def real_model(self) -> Output:
         """The last layer of a model trained on ImageNet-1K, from a package index."""
-        place, cost = f"{self.output}/data/efficientnet-lite0", self.models.scale.slurm["other"]
+        place = f"{self.output}/data/efficientnet-lite0"
         weights = f"{place}/tf_efficientnet_lite0.safetensors"
         file = f"{place}/tf_efficientnet_lite0.last-layer.representations.safetensors"
         command = ["python", "data_prep/efficientnet_lite0.py", "--dest", place]
-        fetched = self.models.add(Job("data.efficientnet-lite0", "prepare", command, **cost))
+        fetched = self.models.add(Job("data.efficientnet-lite0", "prepare", command, **self.resources))
         command = ["python", "-m", "lskd_vision.representations", weights, "--model", "tf_efficientnet_lite0"]
         command += ["--last-layer-only"]
-        job = Job("representations.efficientnet-lite0", "representations", command, [fetched], [file], **cost)
-        return file, self.models.add(job)
+        job = Job("representations.efficientnet-lite0", "representations", command, [fetched], [file], **self.resources)
+        return Output(file, self.models.add(job))
 
     def soft_outputs(self, experiment: Experiment) -> None:
         """How many classes are far below the second most probable one in mean soft outputs."""
-        file = self.outputs_of_classes(experiment)
-        words = [file[0], "--temperatures", *experiment.temperature, "--classes", *self.classes(experiment)]
+        file, words = self.outputs_of_classes(experiment)
         self.compare(experiment, [self.measure("entropy", f"outputs.{experiment.id}", words, [file])])
 
-    def outputs_of_classes(self, experiment: Experiment) -> Made:
-        """All training features of a few classes, from the smoothed teacher."""
+    def outputs_of_classes(self, experiment: Experiment) -> tuple[Output, list[Any]]:
+        """All training features of a few classes, from the smoothed teacher, and the words that show them."""
         models, data, (alpha,) = self.models, experiment.data, experiment.label_smoothing
         settings, run = models.settings(data), models.teacher_run(data, alpha)
         file = f"{self.results}/outputs.{experiment.classes}.representations.safetensors"
@@ -198,12 +199,12 @@ class Measurements:
         command = record_images(settings, keep, f"{run}/last.pth.tar", models.data_dir(data), ["train"])
         name, after = f"representations.outputs.{experiment.classes}", [models.teacher(data, alpha)]
         job = Job(name, "representations", command, after, [file], **models.compute("other"))
-        return file, models.add(job)
+        words = [file, "--temperatures", *experiment.temperature, "--classes", *self.classes(experiment)]
+        return Output(file, models.add(job)), words
 
     def mean_outputs(self, experiment: Experiment) -> None:
         """The drawing of mean soft outputs."""
-        file = self.outputs_of_classes(experiment)
-        words = [file[0], "--temperatures", *experiment.temperature, "--classes", *self.classes(experiment)]
+        file, words = self.outputs_of_classes(experiment)
         self.figure(experiment, "entropy", words, [file], "--figure", "--output")
 
     def projection(self, experiment: Experiment) -> None:
@@ -217,22 +218,22 @@ class Measurements:
         self.figure(experiment, "project", words, files, "--output", "--table")
 
     def measure(
-        self, command: str, name: str, words: Sequence[object], before: Sequence[Made], option: str = "--output"
-    ) -> Made:
+        self, command: str, name: str, words: Sequence[object], before: Sequence[Output], option: str = "--output"
+    ) -> Output:
         """The job of an ``lskd`` command that writes ``results/NAME.json``."""
         file = f"{self.results}/{name}.json"
-        job = Job(name, "measure", lskd(command, *words, option, file), jobs_of(before), [file], **self.cost)
-        return file, self.models.add(job)
+        job = Job(name, "measure", lskd(command, *words, option, file), jobs_of(before), [file], **self.resources)
+        return Output(file, self.models.add(job))
 
     @property
-    def cost(self) -> dict[str, Any]:
+    def resources(self) -> Limits:
         """The resources of a job without a model."""
-        return {"threads": 1} | self.models.scale.slurm["other"]
+        return self.models.scale.slurm["other"]
 
     def compare(
         self,
         experiment: Experiment,
-        made: Sequence[Made],
+        made: Sequence[Output],
         how: str = "",
         recipe: str = "paper",
         stands_in: bool = True,
@@ -261,14 +262,15 @@ class Measurements:
         experiment: Experiment,
         command: str,
         words: Sequence[object],
-        before: Sequence[Made],
+        before: Sequence[Output],
         drawing: str,
         numbers: str,
     ) -> None:
         """The job that draws a figure, and writes its numbers."""
         files = [f"{self.results}/figure-{experiment.id}.{suffix}" for suffix in ("svg", "json")]
         whole = lskd(command, *words, drawing, files[0], numbers, files[1])
-        job = self.models.add(Job(f"figure-{experiment.id}", "measure", whole, jobs_of(before), files, **self.cost))
+        name = f"figure-{experiment.id}"
+        job = self.models.add(Job(name, "measure", whole, jobs_of(before), files, **self.resources))
         shown = " and ".join(filter(None, [experiment.data, ", ".join(experiment.students)]))
         what = {"projection": "Three classes in the plane", "mean_outputs": "Mean soft outputs of the smoothed teacher"}
         title = f"{what[experiment.shows]}: {shown}"
@@ -289,14 +291,14 @@ class Measurements:
     def page(self, contents: str, page: str) -> None:
         """Add the job that puts all results on one page."""
         command = [*lskd("report"), "--contents", contents, "--output", page]
-        self.models.add(Job("report", "report", command, self.after, [page], **self.cost))
+        self.models.add(Job("report", "report", command, self.after, [page], **self.resources))
 
 
-def paths_of(made: Sequence[Made]) -> list[str]:
+def paths_of(made: Sequence[Output]) -> list[str]:
     """The files, each once."""
-    return list(dict.fromkeys(file for file, _ in made))
+    return list(dict.fromkeys(each.path for each in made))
 
 
-def jobs_of(made: Sequence[Made]) -> list[str]:
+def jobs_of(made: Sequence[Output]) -> list[str]:
     """The jobs that make them, each once."""
-    return list(dict.fromkeys(job for _, job in made))
+    return list(dict.fromkeys(each.job for each in made))

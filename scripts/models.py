@@ -7,6 +7,7 @@ from definitions import PLAIN, Experiment
 from jobs import (
     SOURCE,
     Job,
+    Output,
     lskd,
     record_images,
     train_images,
@@ -266,8 +267,8 @@ class Models:
         """The job that scores a translation model on the test split."""
         return translation_models.score(self, run, data, training)
 
-    def recorded(self, run: str, data: str, training: str) -> dict[str, tuple[str, str]]:
-        """The representation files of a model: path and job, by split; of a translation model of the training split."""
+    def recorded(self, run: str, data: str, training: str) -> dict[str, Output]:
+        """The representation files of a model, by split; of a translation model of the training split."""
         settings = self.settings(data)
         if settings["kind"] == "translation":
             return {"train": translation_models.recorded(self, run, data, training)}
@@ -275,21 +276,21 @@ class Models:
         command = record_images(settings, settings["record"], f"{run}/last.pth.tar", self.data_dir(data), SPLITS)
         name = f"representations.{run.removeprefix(self.output + '/').replace('/', '.')}"
         job = Job(name, "representations", command, [training], list(files.values()), **self.compute("other"))
-        return {split: (path, self.add(job)) for split, path in files.items()}
+        return {split: Output(path, self.add(job)) for split, path in files.items()}
 
-    def recorded_teacher(self, data: str, alpha: float, seed: int | None = None) -> dict[str, tuple[str, str]]:
+    def recorded_teacher(self, data: str, alpha: float, seed: int | None = None) -> dict[str, Output]:
         """The representation files of a teacher, the first one unless a seed is given."""
         return self.recorded(self.teacher_run(data, alpha, seed=seed), data, self.teacher(data, alpha, seed=seed))
 
-    def recorded_student(self, student: Student) -> dict[str, tuple[str, str]]:
+    def recorded_student(self, student: Student) -> dict[str, Output]:
         """The representation files of a student."""
         return self.recorded(self.run(student), student.data, self.job(student))
 
-    def temperature_of_equal_entropy(self, data: str, temperature: float) -> tuple[str, str]:
-        """The file with the T at which the teacher without smoothing has the smoothed one's entropy, and its job."""
+    def temperature_of_equal_entropy(self, data: str, temperature: float) -> Output:
+        """The file with the T at which the teacher without smoothing has the smoothed one's entropy."""
         file = f"{self.output}/results/equal-entropy-{temperature:g}.json"
         reference, first = self.recorded_teacher(data, 0.1)["train"]
         other, second = self.recorded_teacher(data, 0.0)["train"]
         command = lskd("match-temperature", reference, other, "--temperature", temperature, "--output", file)
         job = Job(f"equal-entropy-{temperature:g}", "measure", command, [first, second], [file])
-        return file, self.add(job)
+        return Output(file, self.add(job))

@@ -16,7 +16,7 @@ class Student:
         data: the data set, as printed.
         model: as printed.
         label_smoothing: α of the teacher; without one, of the labels.
-        temperature: T; if ``equal_entropy``, that of the smoothed teacher with the same entropy; None without one.
+        temperature: T; if ``equal_entropy``, of the smoothed teacher with the same entropy; None without a teacher.
         seed: of the student.
         recipe: of translation.
         distill_type: of images.

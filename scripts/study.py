@@ -1,8 +1,8 @@
 """The jobs that measure a study of our own: a summary of its students by temperature, and a page of its runs."""
 
 from definitions import Experiment
-from jobs import Job, lskd
-from measurements import Made, Measurements, jobs_of, paths_of, students_of
+from jobs import Job, Output, lskd
+from measurements import Measurements, jobs_of, paths_of, students_of
 
 
 def measure_study(experiment: Experiment, measurements: Measurements) -> None:
@@ -10,9 +10,9 @@ def measure_study(experiment: Experiment, measurements: Measurements) -> None:
     models, data = measurements.models, experiment.data
     students = students_of(experiment, models)
     teachers = measurements.teachers(experiment)
-    runs = [(models.run(each), models.job(each)) for each in students]
+    runs = [measurements.trained(each) for each in students]
     if models.settings(data)["kind"] == "translation":
-        teachers, runs = ([(run, models.score(run, data, job)) for run, job in made] for made in (teachers, runs))
+        teachers, runs = (measurements.scored(data, trained) for trained in (teachers, runs))
     summary, job = measurements.measure("summarise", f"summary.{experiment.id}", paths_of(runs), runs)
     measured = experiment.eta and models.settings(data).get("sets")
     made, words = _eta(experiment, measurements) if measured else ([], [])
@@ -20,13 +20,13 @@ def measure_study(experiment: Experiment, measurements: Measurements) -> None:
     command = lskd("report", *paths_of([*teachers, *runs]), *words, "--title", experiment.title)
     command += ["--introduction", str(experiment.question), "--output", page]
     after = jobs_of([*teachers, *runs, *made])
-    shown = models.add(Job(f"{experiment.id}.page", "report", command, after, [page], **measurements.cost))
+    shown = models.add(Job(f"{experiment.id}.page", "report", command, after, [page], **measurements.resources))
     content = {"summary": summary, "page": page, "question": experiment.question}
     measurements.entry(experiment, str(experiment.title), [job, shown], **content)
 
 
-def _eta(experiment: Experiment, measurements: Measurements) -> tuple[list[Made], list[str]]:
-    """What the page needs to show η: files and the jobs that make them, and options of `lskd report`."""
+def _eta(experiment: Experiment, measurements: Measurements) -> tuple[list[Output], list[str]]:
+    """What the page needs to show η: files, and options of `lskd report`."""
     models, (first, second, *_) = measurements.models, experiment.eta
     recorded = [
         models.recorded_teacher(experiment.data, alpha, seed)
@@ -36,5 +36,5 @@ def _eta(experiment: Experiment, measurements: Measurements) -> tuple[list[Made]
     students = [each for each in students_of(experiment, models) if each.temperature in experiment.eta]
     recorded += [models.recorded_student(each) for each in students]
     sets = measurements.sets(experiment)
-    words = ["--sets", sets[0], "--first", f"{first:g}", "--second", f"{second:g}"]
+    words = ["--sets", sets.path, "--first", f"{first:g}", "--second", f"{second:g}"]
     return [sets, *(file for files in recorded for file in files.values())], words

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jobs import Job, flags, train_translation, translation_command, word
+from jobs import Job, Output, flags, train_translation, translation_command, word
 from students import Student
 
 if TYPE_CHECKING:
@@ -45,23 +45,24 @@ def student(models: "Models", student: Student) -> str:
     return models.trained(run, "student", command, after, [run], epochs)
 
 
-def cached_teacher(models: "Models", student: Student, data_dir: str, after: list[str]) -> tuple[str, str]:
-    """The cache of a teacher on the sentences that a student learns from: the directory, and the job."""
+def cached_teacher(models: "Models", student: Student, data_dir: str, after: list[str]) -> Output:
+    """The cache of a teacher on the sentences that a student learns from."""
     run, job = _teacher_of(models, student)
     dest = f"{run}/teacher-cache" + ("" if data_dir == models.data_dir(student.data) else "-distilled")
     command = _of_checkpoint(models, "cache_teacher", student.data, data_dir, run, "--dest", dest)
     name = f"cache.{_name(models, dest).removesuffix('.teacher-cache')}"
-    return dest, models.add(Job(name, "cache", command, [*after, job], directory=dest, **models.compute("other")))
+    made = Job(name, "cache", command, [*after, job], directory=dest, **models.compute("other"))
+    return Output(dest, models.add(made))
 
 
-def distilled_data(models: "Models", student: Student) -> tuple[str, str]:
-    """The training sentences as the teacher translates them: the data directory, and the job."""
+def distilled_data(models: "Models", student: Student) -> Output:
+    """The training sentences as the teacher translates them."""
     run, job = _teacher_of(models, student)
     dest, source = f"{run}/distilled-data", models.data_dir(student.data)
     command = _of_checkpoint(models, "distil_data", student.data, source, run, "--dest", dest)
     after = [models.prepare(student.data), job]
     made = Job(_name(models, dest), "prepare", command, after, **models.compute("other"))
-    return dest, models.add(made)
+    return Output(dest, models.add(made))
 
 
 def score(models: "Models", run: str, data: str, training: str) -> str:
@@ -70,19 +71,19 @@ def score(models: "Models", run: str, data: str, training: str) -> str:
     return models.add(Job(f"score.{training}", "score", command, [training], **models.compute("other")))
 
 
-def recorded(models: "Models", run: str, data: str, training: str) -> tuple[str, str]:
-    """The representation file of a model on the training split: the path, and the job."""
+def recorded(models: "Models", run: str, data: str, training: str) -> Output:
+    """The representation file of a model on the training split."""
     file = f"{run}/checkpoint_best.train.representations.safetensors"
     command = _of_checkpoint(models, "representations", data, models.data_dir(data), run, "--split", "train")
     command += flags(models.settings(data)["record"])
     name, other = f"representations.{_name(models, run)}", models.compute("other")
-    return file, models.add(Job(name, "representations", command, [training], [file], **other))
+    return Output(file, models.add(Job(name, "representations", command, [training], [file], **other)))
 
 
-def _teacher_of(models: "Models", student: Student) -> tuple[str, str]:
-    """The run directory of a student's teacher, and its job."""
+def _teacher_of(models: "Models", student: Student) -> Output:
+    """The run directory of a student's teacher."""
     of = student.data, student.label_smoothing, student.recipe, models.teacher_seed(student)
-    return models.teacher_run(*of), models.teacher(*of)
+    return Output(models.teacher_run(*of), models.teacher(*of))
 
 
 def _of_checkpoint(models: "Models", module: str, data: str, data_dir: str, run: str, *options: str) -> list[str]:
