@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from definitions import ROOT, Experiment, chosen, read_experiments
 from jobs import SOURCE, Job, first_seeds_first
@@ -59,6 +59,18 @@ STUDIES_INTRO = {
 }
 
 
+class Page(NamedTuple):
+    """What the page of a plan's results is made from.
+
+    Attributes:
+        path: of the file with the contents, relative to the checkout or absolute.
+        contents: as `lskd report --contents` reads them.
+    """
+
+    path: str
+    contents: dict[str, Any]
+
+
 shipped_experiments = functools.cache(read_experiments)
 
 
@@ -68,8 +80,8 @@ def make_plan(
     output: str,
     seeds: int | None = None,
     sources: dict[str, str] | None = None,
-) -> tuple[dict[str, Job], dict[str, Any]]:
-    """All jobs by name, and the contents of the page.
+) -> tuple[dict[str, Job], Page]:
+    """All jobs by name, and the page of their results.
 
     Args:
         experiments: at least one.
@@ -89,17 +101,17 @@ def make_plan(
     for each in experiments:
         measure_study(each, measurements) if each.kind == "study" else measurements.add(each)
     name = page_name(experiments)
-    contents = f"{output}/contents{name}.json"
-    measurements.page(contents, f"{output}/report{name}.html")
+    path = f"{output}/contents{name}.json"
+    measurements.page(path, f"{output}/report{name}.html")
     studies_alone = all(each.kind == "study" for each in experiments)
     title = "Our own studies" if studies_alone else "The paper's experiments"
     other = f"Everything on this page was made at the scale {scale.name}, which is not the paper's."
     intro = (STUDIES_INTRO if studies_alone else INTRO).get(scale.name, other)
-    page = {"title": f"{title}, {scale.name} scale", "scale": scale.name, "intro": [intro]}
-    page |= {"experiments": measurements.entries}
+    contents = {"title": f"{title}, {scale.name} scale", "scale": scale.name, "intro": [intro]}
+    contents |= {"experiments": measurements.entries}
     first_seeds_first(models.jobs.values())
     runs = [run.removeprefix(f"{output}/") for job in models.jobs.values() for run in job.runs]
-    return models.jobs, page | {"runs": list(dict.fromkeys(runs)), "file": contents}
+    return models.jobs, Page(path, contents | {"runs": list(dict.fromkeys(runs))})
 
 
 def page_name(experiments: Sequence[Experiment]) -> str:
@@ -216,12 +228,12 @@ def is_done(job: Job, output: Path) -> bool:
     return all(path.exists() for path in outcome(job, output))
 
 
-def write_plan(jobs: dict[str, Job], contents: dict[str, Any], output: Path) -> Path:
+def write_plan(jobs: dict[str, Job], page: Page, output: Path) -> Path:
     """Write ``plan.json`` and the page's contents, and return the path of the plan."""
     for name in ("results", "data", "done", "logs"):
         (output / name).mkdir(parents=True, exist_ok=True)
     forget_lost(jobs, output)
-    write_json(ROOT / contents["file"], {key: value for key, value in contents.items() if key != "file"})
+    write_json(ROOT / page.path, page.contents)
     write_json(output / "plan.json", {name: asdict(job) for name, job in jobs.items()})
     return output / "plan.json"
 
@@ -283,12 +295,12 @@ def main(arguments: argparse.Namespace) -> None:
     scale = read_scale(arguments.scale)
     given = sources(arguments.data, scale)
     output = (arguments.output or Path("runs") / scale.name).resolve()
-    jobs, contents = make_plan(experiments, scale, in_checkout(output), arguments.seeds, given)
+    jobs, page = make_plan(experiments, scale, in_checkout(output), arguments.seeds, given)
     if arguments.ready or arguments.write:
         check_sources(jobs, scale, given)
         check_packages(jobs)
     if arguments.write:
-        write_plan(jobs, contents, output)
+        write_plan(jobs, page, output)
         return
     if arguments.names:
         print(listing(jobs, output) + "\n")

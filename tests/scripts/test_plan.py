@@ -111,7 +111,7 @@ def test_jobs_come_after_jobs_of_the_plan_and_no_two_write_one_file(scale, names
 
 
 def test_a_job_reads_only_what_jobs_before_it_make():
-    jobs, contents = make_plan(list(EVERYTHING.values()), read_scale("mini"), "runs/here")
+    jobs, page = make_plan(list(EVERYTHING.values()), read_scale("mini"), "runs/here")
     made = {job.name: {*job.files, *job.runs} for job in jobs.values()}
 
     def before(name: str) -> set[str]:
@@ -122,7 +122,7 @@ def test_a_job_reads_only_what_jobs_before_it_make():
         for word in job.command:
             if word.startswith("runs/here/") and not word.startswith("runs/here/data/") and word not in there:
                 inside = any(Path(word).is_relative_to(place) for place in there)
-                own = job.kind in ("teacher", "student") or word == contents["file"]
+                own = job.kind in ("teacher", "student") or word == page.path
                 assert inside or own, f"{job.name}: {word}"
 
 
@@ -193,20 +193,20 @@ def test_a_teacher_of_translation_is_stored_once_and_its_students_read_that():
 
 
 def test_a_stored_teacher_may_go_when_its_students_are_trained_and_not_before(tmp_path):
-    jobs, contents = make_plan([EXPERIMENTS["5"]], read_scale("mini"), str(tmp_path))
+    jobs, page = make_plan([EXPERIMENTS["5"]], read_scale("mini"), str(tmp_path))
     for job in jobs.values():
         for path in map(Path, job.runs):
             path.mkdir(parents=True)
             (path / "run.json").touch()
-    write_plan(jobs, contents, tmp_path)
+    write_plan(jobs, page, tmp_path)
     marks = {job.name: tmp_path / "done" / job.name for job in jobs.values() if not job.files}
     for path in marks.values():
         path.touch()
-    write_plan(jobs, contents, tmp_path)
+    write_plan(jobs, page, tmp_path)
     assert all(path.exists() for path in marks.values())
     student = next(job for job in kinds(jobs, "student") if "_a0.1_" in job.runs[0] and ".mkd/" not in job.runs[0])
     shutil.rmtree(student.runs[0])
-    write_plan(jobs, contents, tmp_path)
+    write_plan(jobs, page, tmp_path)
     lost = {name for name, path in marks.items() if not path.exists()}
     assert lost == {student.name, "cache.help.en-de.transformer_a0.1_s1"}
 
@@ -219,28 +219,28 @@ def test_no_student_of_two_recipes_shares_a_directory():
 
 
 def test_a_training_whose_run_is_gone_loses_its_mark_and_others_keep_theirs(tmp_path):
-    jobs, contents = make_plan([EXPERIMENTS["H.2"]], read_scale("mini"), str(tmp_path))
+    jobs, page = make_plan([EXPERIMENTS["H.2"]], read_scale("mini"), str(tmp_path))
     trainings = [job for job in jobs.values() if job.runs]
     for job in trainings:
         for run_directory in map(Path, job.runs):
             run_directory.mkdir(parents=True, exist_ok=True)
             (run_directory / "run.json").touch()
-    write_plan(jobs, contents, tmp_path)
+    write_plan(jobs, page, tmp_path)
     marks = [tmp_path / "done" / job.name for job in trainings]
     for path in marks:
         path.touch()
-    write_plan(jobs, contents, tmp_path)
+    write_plan(jobs, page, tmp_path)
     assert all(path.exists() for path in marks)
     shutil.rmtree(tmp_path / "small-letters" / "test_resnet_a0.1_T1_s1")
-    write_plan(jobs, contents, tmp_path)
+    write_plan(jobs, page, tmp_path)
     assert [path.name for path in marks if not path.exists()] == ["small-letters.test_resnet_a0.1_s1.students"]
 
 
 def test_a_page_of_some_experiments_does_not_take_the_place_of_the_page_of_all():
     pages = set()
     for names in (["all"], ["2A"], ["2A", "3", "4", "5", "1"], ["studies"], ["study-losses"]):
-        jobs, contents = make_plan(chosen(names, EVERYTHING), read_scale("mini"), "runs/here")
-        pages.add((*jobs["report"].files, contents["file"]))
+        jobs, page = make_plan(chosen(names, EVERYTHING), read_scale("mini"), "runs/here")
+        pages.add((*jobs["report"].files, page.path))
     assert ("runs/here/report.html", "runs/here/contents.json") in pages
     assert ("runs/here/report.2A+3+4+5+1.html", "runs/here/contents.2A+3+4+5+1.json") in pages
     assert ("runs/here/report.studies.html", "runs/here/contents.studies.json") in pages
@@ -287,8 +287,8 @@ def test_the_listing_names_every_job_under_its_kind_and_says_which_are_done(tmp_
 
 def test_notes_on_the_data_stand_where_these_data_were_used():
     def notes(name: str) -> list[str]:
-        _, contents = make_plan([EXPERIMENTS[name]], read_scale("mini"), "runs/x")
-        return [note for entry in contents["experiments"] for note in entry["notes"]]
+        _, page = make_plan([EXPERIMENTS[name]], read_scale("mini"), "runs/x")
+        return [note for entry in page.contents["experiments"] for note in entry["notes"]]
 
     assert any("Letters with diacritics" in note for note in notes("2A"))
     assert notes("G.1") == []  # of a real model's templates, not of the data that stand for ImageNet's

@@ -219,8 +219,8 @@ def test_a_run_is_named_as_image_training_names_it(options):
 
 @pytest.mark.parametrize("name", sorted(GRIDS))
 def test_a_study_is_summarised_and_gets_a_page_of_all_its_runs(name):
-    jobs, contents = make_plan([EXPERIMENTS[name]], read_scale("mini"), "runs/here")
-    (entry,) = contents["experiments"]
+    jobs, shown = make_plan([EXPERIMENTS[name]], read_scale("mini"), "runs/here")
+    (entry,) = shown.contents["experiments"]
     assert entry["id"] == name
     assert entry["question"] == EXPERIMENTS[name].question
     summary, page = jobs[f"summary.{name}"], jobs[f"{name}.page"]
