@@ -112,7 +112,7 @@ def test_jobs_come_after_jobs_of_the_plan_and_no_two_write_one_file(scale, names
 
 def test_a_job_reads_only_what_jobs_before_it_make():
     jobs, page = make_plan(list(EVERYTHING.values()), read_scale("mini"), "runs/here")
-    made = {job.name: {*job.files, *job.runs} for job in jobs.values()}
+    made = {job.name: {*job.files, *job.runs, *filter(None, [job.directory])} for job in jobs.values()}
 
     def before(name: str) -> set[str]:
         return set(jobs[name].after).union(*(before(each) for each in jobs[name].after))
@@ -122,7 +122,7 @@ def test_a_job_reads_only_what_jobs_before_it_make():
         for word in job.command:
             if word.startswith("runs/here/") and not word.startswith("runs/here/data/") and word not in there:
                 inside = any(Path(word).is_relative_to(place) for place in there)
-                own = job.kind in ("teacher", "student") or word == page.path
+                own = any(Path(place).is_relative_to(word) for place in made[job.name]) or word == page.path
                 assert inside or own, f"{job.name}: {word}"
 
 
@@ -212,10 +212,17 @@ def test_a_stored_teacher_may_go_when_its_students_are_trained_and_not_before(tm
 
 
 def test_no_student_of_two_recipes_shares_a_directory():
+    models = Models(read_scale("paper"), "runs/here", None, {})
+    recipes: dict[str, set] = {}
+    for experiment in EXPERIMENTS.values():
+        for student in students_of(experiment, models):
+            recipes.setdefault(models.study(student), set()).add((student.recipe, student.distill_type))
+    assert all(len(each) == 1 for each in recipes.values())
+    assert set().union(*recipes.values()) == {("paper", "logit"), ("paper", "overhaul"), ("mkd", "logit")}
     jobs, _ = make_plan(list(EXPERIMENTS.values()), read_scale("paper"), "runs/here")
-    for job in jobs.values():
-        if job.kind == "student" and "--kd-distill-type" in job.command:
-            assert "/cub200.overhaul/" in job.runs[0]
+    distilling_features = [job.runs[0] for job in kinds(jobs, "student") if "--kd-distill-type" in job.command]
+    assert distilling_features
+    assert all("/cub200.overhaul/" in run for run in distilling_features)
 
 
 def test_a_training_whose_run_is_gone_loses_its_mark_and_others_keep_theirs(tmp_path):
