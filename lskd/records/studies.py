@@ -121,12 +121,12 @@ class Study:
 
     def values(self, alpha: float | None, metric: str) -> dict[float, dict[Hashable, float]]:
         """The metric of the students of one α by T, increasing, then by :func:`pair`; without T where none has it."""
-        found: dict[float, dict[Hashable, float]] = {}
-        for T in self.temperatures:
-            runs = self.students.get((alpha, T), [])
-            if values := {pair(run): run.metrics[metric] for run in runs if run.metrics.get(metric) is not None}:
-                found[T] = values
-        return found
+        students = {T: self.students.get((alpha, T), []) for T in self.temperatures}
+        values: dict[float, dict[Hashable, float]] = {
+            T: {pair(run): run.metrics[metric] for run in runs if run.metrics.get(metric) is not None}
+            for T, runs in students.items()
+        }
+        return {T: each for T, each in values.items() if each}
 
     def spread(self, alpha: float | None, temperature: float | None, metric: str) -> Spread | None:
         """Spread of students over seeds, or of teachers if ``temperature`` is None; None if no run has the metric.
