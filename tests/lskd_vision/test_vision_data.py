@@ -471,7 +471,7 @@ def test_the_classes_of_folders_have_the_names_of_the_folders(folders, dataset):
     assert (len(loaded.train), len(loaded.val)) == (120, 24)
     assert loaded.name == ("image_folder" if dataset else "clothes")
     for split in (loaded.train, loaded.val):
-        for path, label in data.files(split):
+        for path, label in data.image_samples(split):
             assert Path(path).parent.name == CLASSES[label]
 
 
@@ -479,7 +479,7 @@ def test_a_class_map_orders_the_classes(folders, tmp_path):
     (tmp_path / "classes.txt").write_text("Sneaker\nBag\nDress\n")
     loaded = load_data(configured(folders, f"--class-map {tmp_path / 'classes.txt'}").dataset)
     assert loaded.class_names == ["Sneaker", "Bag", "Dress"]
-    assert {(Path(path).parent.name, label) for path, label in data.files(loaded.val)} == {
+    assert {(Path(path).parent.name, label) for path, label in data.image_samples(loaded.val)} == {
         ("Sneaker", 0),
         ("Bag", 1),
         ("Dress", 2),
@@ -541,7 +541,7 @@ def test_the_order_of_the_classes_is_timms_or_torchvisions_and_said_where_they_d
 ):
     loaded = load_data(configured(numbered, words).dataset)
     assert loaded.class_names == names
-    assert {(Path(path).parent.name, label) for path, label in data.files(loaded.val)} == {
+    assert {(Path(path).parent.name, label) for path, label in data.image_samples(loaded.val)} == {
         (name, label) for label, name in enumerate(names)
     }
     said = capsys.readouterr().err
