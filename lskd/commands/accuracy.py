@@ -23,7 +23,7 @@ from lskd.records.spread import spread_of_known
 
 EXAMPLE = "lskd accuracy runs/cub200/resnet18_a0.1_T{1,3}_s* --classes"
 COLUMNS = (
-    Column("model", "model"),
+    Column("model", "shown"),
     Column("α", "label_smoothing", ".3g"),
     Column("T", "temperature", ".6g"),
     Column("split", "split"),
@@ -67,7 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
     warn("lskd accuracy", _unfinished(found.runs))
     say_skipped(found.skipped)
     say_skipped(without, "without the accuracy of images")
-    overall = "\n".join([show(rows, COLUMNS), *_notes(rows, groups)])
+    shown = [row | {"shown": " ".join(filter(None, [f"#{row['number']}", row["role"], row["model"]]))} for row in rows]
+    overall = "\n".join([show(shown, COLUMNS), *_notes(rows, groups)])
     with shown_anyway(overall, *([_class_table(by_class)] if chosen else [])):
         if arguments.output:
             write(
@@ -135,7 +136,7 @@ def _notes(rows: Sequence[dict[str, Any]], groups: Sequence[Sequence[ModelAccura
     notes = []
     seen: dict[tuple[object, ...], list[int]] = {}
     for place, row in enumerate(rows):
-        looks = (row["model"].partition(" ")[2], row["label_smoothing"], row["temperature"], row["split"])
+        looks = (row["role"], row["model"], row["label_smoothing"], row["temperature"], row["split"])
         alike = seen.setdefault(looks, [])
         if alike:
             differ, first = min(
@@ -163,13 +164,14 @@ def _classes(wanted: list[str] | None, measured: Sequence[ModelAccuracy]) -> lis
 def _row(number: int, group: Sequence[ModelAccuracy], groups: Sequence[Sequence[ModelAccuracy]]) -> dict[str, Any]:
     """A row of the table."""
     provenance = group[0].provenance
-    role = "student" if provenance.get("teacher") else "teacher"
-    name = f"{role} {provenance['model']}" if provenance.get("model") else Path(group[0].path).name
+    model, role = provenance.get("model"), "student" if provenance.get("teacher") else "teacher"
     top1, top1_sd = _over_seeds([each.top1 for each in group])
     top5, top5_sd = _over_seeds([each.top5 for each in group])
     before = _before(group, groups)
     return {
-        "model": f"#{number} {name}",
+        "number": number,
+        "role": role if model else None,
+        "model": model or Path(group[0].path).name,
         "data": data_name(provenance.get("data")),
         "teacher": look_up(provenance, "teacher", "model"),
         "label_smoothing": teacher_smoothing(provenance),

@@ -140,6 +140,7 @@ class _CountRow(_TeacherRow, kw_only=True):
 
 class _AccuracyRow(_ModelRow, kw_only=True):
     temperature: Number | None = None
+    role: Text | None = None
     student: Name | None = field(name="model")
     teacher: Text | None = None
     target_class: Name = field(name="class")
@@ -254,12 +255,8 @@ def _row(row: dict[str, Any], where: str, made: _Provenance) -> Iterator[Row]:
         yield Row(count.measurement("count"), count.which, notes)
     if {"class", "top1"} <= has:
         accuracy = convert(row, _AccuracyRow, where)
-        model = str(accuracy.student).partition(" ")[2]  # "#2 student resnet18"
-        role, _, name = model.partition(" ")
-        who = {"student": name if role == "student" else model}
-        yield Row(
-            accuracy.measurement("class_accuracy", **({"student": None, "teacher": name} if role == "teacher" else who))
-        )
+        who = {"student": None, "teacher": accuracy.student} if accuracy.role == "teacher" else {}
+        yield Row(accuracy.measurement("class_accuracy", **who))
     if "target" in has and "entropy_nats" not in has:
         yield from _agreement(convert(row, _AgreementRow, where), made)
 

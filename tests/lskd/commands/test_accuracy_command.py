@@ -296,7 +296,9 @@ def test_the_figures_are_written_unrounded(tmp_path, lskd_accuracy):
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert [(row["temperature"], row["class"]) for row in rows] == [(1, None), (1, "cow"), (2, None), (2, "cow")]
     assert rows[3] == {
-        "model": "#2 student resnet18",
+        "number": 2,
+        "role": "student",
+        "model": "resnet18",
         "data": None,
         "teacher": "resnet50",
         "label_smoothing": 0.1,

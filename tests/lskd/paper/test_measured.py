@@ -203,14 +203,22 @@ def test_counts_of_classes_are_of_mean_outputs(tmp_path):
     assert notes == ["Measured counts are of 10 classes."]
 
 
-def accuracy_row(name, top1, temperature=1.0, model="#1 student student_net", split="valid"):
-    row = {"model": model, "label_smoothing": 0.10005, "temperature": temperature, "split": split, "class": name}
+def accuracy_row(name, top1, temperature=1.0, role="student", split="valid"):
+    row = {
+        "number": 1,
+        "role": role,
+        "model": f"{role}_net",
+        "label_smoothing": 0.10005,
+        "temperature": temperature,
+        "split": split,
+        "class": name,
+    }
     return row | {"top1": top1, "top1_sd": 1.0, "n": 3, "files": "x"}
 
 
 def test_accuracy_of_classes_has_an_average_as_the_table_has(tmp_path):
     rows = [accuracy_row(None, 75.0), accuracy_row("Bag", 70.0), accuracy_row("Coat", 80.0)]
-    rows += [accuracy_row("Bag", 9.0, None, "#2 teacher teacher_net")]
+    rows += [accuracy_row("Bag", 9.0, None, "teacher")]
     figures, _ = measure("I.1", [written(tmp_path / "a.json", {"rows": rows})])
     assert [(f.target_class, f.mean, f.standard_deviation, f.n) for f in figures] == [
         ("Bag", 70.0, 1.0, 3),

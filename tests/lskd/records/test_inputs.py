@@ -132,7 +132,9 @@ def test_a_place_that_is_not_there_or_holds_nothing_by_itself_is_refused(place, 
 
 @pytest.mark.slow
 def test_results_of_commands_among_runs_are_used_and_other_json_is_skipped(place):
-    rows = [{"model": "#1 student student_net", "top1": 70.0, "top1_sd": None, "class": "Bag", "n": 1}]
+    rows = [
+        {"number": 1, "role": "student", "model": "student_net", "top1": 70.0, "top1_sd": None, "class": "Bag", "n": 1}
+    ]
     rows[0] |= {"temperature": 1.0, "label_smoothing": 0.1, "split": "valid"}
     (place / "classes.json").write_text(json.dumps({"rows": rows}))
     given = [place / "classes.json", place / "data" / "sets.json"]
