@@ -7,8 +7,8 @@ from typing import Any
 from lskd.io.tables import Column, show
 from lskd.measure.comparisons import LEVEL, Comparison, Difference, holm
 from lskd.measure.smoothing_choice import BestStudents, SmoothingChoice
+from lskd.records.formatting import with_spread
 from lskd.records.spread import Spread
-from lskd.records.studies import number
 
 
 def effect_row(
@@ -96,7 +96,7 @@ def format_best_students(row: Mapping[str, Any]) -> str:
     'α = 0.1, T = 1: 87.27 ± 0.36 (5)'
     """
     spread = Spread(row["mean"], row["sd"], row["n"])
-    return f"α = {row['label_smoothing']:g}, T = {row['temperature']:g}: {number(spread, with_n=True)}"
+    return f"α = {row['label_smoothing']:g}, T = {row['temperature']:g}: {with_spread(spread, with_n=True)}"
 
 
 def best_students_row(found: BestStudents) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def smoothing_words(row: Mapping[str, Any]) -> str:
 
 def cell(spread: Spread | None) -> str | None:
     """``85.30 ± 0.40 (3)``; None for None."""
-    return None if spread is None else number(spread, with_n=True)
+    return None if spread is None else with_spread(spread, with_n=True)
 
 
 def interval(difference: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Studies: groups of comparable runs, summarised over seeds, and how their results are formatted.
+"""Studies: groups of comparable runs, summarised over seeds.
 
 The runs of a study are comparable: students of one architecture, distilled on the same data from teachers of one
 architecture with the same settings, except α of the teacher, T and the seed.
@@ -158,39 +158,6 @@ def pair(run: Run) -> tuple[Any, ...]:
 def teacher_of(run: Run) -> str | None:
     """What identifies a student's teacher: the fingerprint of its weights, or its paths if there is none."""
     return run.teacher.get("fingerprint") or ", ".join(run.teacher.get("paths") or []) or None
-
-
-def smoothing(alpha: float | None) -> str:
-    """``α = 0.1``, with non-breaking spaces."""
-    return "α unknown" if alpha is None else f"α = {alpha:g}".replace(" ", "\u00a0")
-
-
-def at(temperature: float) -> str:
-    """``T = 3``, with non-breaking spaces."""
-    return f"T = {temperature:g}".replace(" ", "\u00a0")
-
-
-def number(value: Spread | None, with_n: bool = False) -> str:
-    """A mean with its standard deviation, to two decimals; a dash for None.
-
-    >>> number(Spread(85.3, 0.4, 3), with_n=True), number(Spread(85.3, None, 1)), number(None)
-    ('85.30 ± 0.40 (3)', '85.30', '–')
-    """
-    if value is None:
-        return "–"
-    return (
-        f"{value.mean:.2f}" + ("" if value.sd is None else f" ± {value.sd:.2f}") + (f" ({value.n})" if with_n else "")
-    )
-
-
-def signed(value: float, digits: int = 1) -> str:
-    """A change with its sign, with a typographic minus.
-
-    >>> signed(-2.55, 2), signed(3.0), signed(-0.01)
-    ('−2.55', '+3.0', '0.0')
-    """
-    written = f"{value:+.{digits}f}"
-    return written.replace("-", "−") if float(written) else written[1:]
 
 
 def spread(runs: Iterable[Run], metric: str) -> Spread | None:

@@ -10,9 +10,10 @@ import numpy as np
 from lskd.measure.comparisons import LEAST_SEEDS, LEVEL, Comparison, Groups, holm, mean_test
 from lskd.measure.smoothing_choice import SmoothingChoice, smoothing_choices
 from lskd.measure.temperature_effects import effects
+from lskd.records.formatting import at, signed, smoothing, with_spread
 from lskd.records.runs import unfinished
 from lskd.records.spread import Spread, over_seeds
-from lskd.records.studies import TIE, Study, at, number, signed, smoothing, unknown_last
+from lskd.records.studies import TIE, Study, unknown_last
 from lskd.report.measured_eta import Diffusion, Interval, MeanEta
 
 Test = TypeVar("Test", bound=Hashable)
@@ -112,13 +113,15 @@ class Claims:
         means, unit = finding.means, study.unit
         top, bottom = max(each.mean for each in means.values()), min(each.mean for each in means.values())
         highest = [T for T, each in means.items() if top - each.mean < TIE]
-        said = f"Teacher with {smoothing(finding.alpha)}: {number(means[highest[0]])}\u00a0{unit} at {_or(highest)}, "
+        said = (
+            f"Teacher with {smoothing(finding.alpha)}: {with_spread(means[highest[0]])}\u00a0{unit} at {_or(highest)}, "
+        )
         if top - bottom < TIE:
             every = "both" if len(means) == 2 else f"all {len(means)}"
             return f"{said}the same at {every} temperatures."
         lowest = [T for T, each in means.items() if each.mean - bottom < TIE]
         said += f"the highest of {len(means)} temperatures, "
-        said += f"{number(means[lowest[0]])}\u00a0{unit} at {_or(lowest)}, the lowest."
+        said += f"{with_spread(means[lowest[0]])}\u00a0{unit} at {_or(lowest)}, the lowest."
         points = "points" if unit == "%" else unit
         for each in finding.comparisons:
             said += " " + difference_in_words(each, self.adjusted[each], points)
@@ -127,7 +130,7 @@ class Claims:
     def _smoothing(self, choice: SmoothingChoice) -> str:
         unit = choice.study.unit
         best, other = (
-            f"{smoothing(each.alpha)}, at {at(each.temperature)}, {number(each.spread)}\u00a0{unit}"
+            f"{smoothing(each.alpha)}, at {at(each.temperature)}, {with_spread(each.spread)}\u00a0{unit}"
             for each in (choice.best, choice.other)
         )
         said = f"Smoothed or not: the best students are those of {best}; the best of {other}"

@@ -7,8 +7,8 @@ import numpy as np
 from lskd.measure.comparisons import Comparison, Groups
 from lskd.paper.published import Measurement
 from lskd.paper.table_layout import cell, shown, varies
+from lskd.records.formatting import at, signed, smoothing
 from lskd.records.spread import Spread
-from lskd.records.studies import at, signed, smoothing
 from lskd.report.claims import p_in_words, verdict
 
 FIRST = ("top1", "bleu")  # the metrics that headlines use, where a table has several

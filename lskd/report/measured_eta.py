@@ -12,9 +12,10 @@ from lskd.measure.diffusion import DiffusionIndex
 from lskd.measure.eta import EtaMeasurement, measure_eta
 from lskd.measure.similar_classes import sets_by_distance
 from lskd.measure.student_pairs import check_origin
+from lskd.records.formatting import at
 from lskd.records.found_runs import Run
 from lskd.records.spread import Spread, over_seeds
-from lskd.records.studies import Study, at, pair
+from lskd.records.studies import Study, pair
 from lskd.report.elements import Missing
 from lskd.report.options import Options
 from lskd.report.representation_files import RepresentationFiles

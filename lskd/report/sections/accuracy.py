@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lskd.paper.published import Measurement, counterparts, published
+from lskd.records.formatting import at, smoothing, with_spread
 from lskd.records.found_runs import TITLES, Metric, score_notes
 from lskd.records.runs import unfinished
 from lskd.records.spread import Spread
-from lskd.records.studies import Study, at, number, smoothing, spread
+from lskd.records.studies import Study, spread
 from lskd.report.elements import Cell, Drawing, Head, Missing, Section, Table
 from lskd.report.plots import Series, in_drawings, lines, svg
 
@@ -64,7 +65,7 @@ def _own_table(study: Study) -> Table:
 
     def cell(alpha: float | None, T: float | None, metric: Metric) -> Cell:
         value = study.spread(alpha, T, metric.key)
-        text = number(value, len(sizes) > 1)
+        text = with_spread(value, len(sizes) > 1)
         if metric is not first:
             return Cell(text)
         runs = study.teachers.get(alpha, []) if T is None else study.students.get((alpha, T), [])
@@ -92,7 +93,7 @@ def _without_teacher(study: Study) -> list[str]:
     sentences = []
     for alpha, runs in study.alone.items():
         every = [(metric.title, spread(runs, metric.key)) for metric in study.metrics]
-        values = ", ".join(f"{title} {number(value, True)}" for title, value in every if value)
+        values = ", ".join(f"{title} {with_spread(value, True)}" for title, value in every if value)
         sentences.append(f"{study.first.model} without a teacher, labels of {smoothing(alpha)}: {values or '–'}.")
     return sentences
 

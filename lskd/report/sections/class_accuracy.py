@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lskd.records.formatting import at, signed, smoothing, with_spread
 from lskd.records.found_runs import Run
 from lskd.records.spread import Spread, over_seeds
-from lskd.records.studies import Study, at, number, signed, smoothing
+from lskd.records.studies import Study
 from lskd.report.elements import Section, Table
 
 CLASSES_SHOWN = 30  # if there are more classes, those that changed most are shown
@@ -38,7 +39,7 @@ def _changes(study: Study, alpha: float | None, base: float) -> Table | None:
     changes = {name: [by_class[T][name].mean - by_class[first][name].mean for T in others] for name in names}
     shown = set(sorted(names, key=lambda name: -max(map(abs, changes[name])))[:CLASSES_SHOWN])
     rows = [
-        [name, number(by_class[first][name]), *(signed(each, 2) for each in changes[name])]
+        [name, with_spread(by_class[first][name]), *(signed(each, 2) for each in changes[name])]
         for name in names
         if name in shown
     ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from lskd.records.studies import signed, smoothing
+from lskd.records.formatting import signed, smoothing
 from lskd.report.elements import Cell, Drawing, Missing, Section, Table
 from lskd.report.measured_eta import Diffusion, Interval, MeanEta, MeasuredEta, TargetEta
 from lskd.report.options import Options

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from lskd.measure.smoothness import EntropySums
+from lskd.records.formatting import at, smoothing
 from lskd.records.found_runs import Run
-from lskd.records.studies import at, smoothing
 from lskd.report.elements import Drawing, Missing, Section, Table
 from lskd.report.plots import Series, in_drawings, lines, svg
 from lskd.report.representation_files import RepresentationFiles

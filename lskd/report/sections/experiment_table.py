@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from lskd.paper.published import SOURCE, Measurement, published
 from lskd.paper.results import Result
 from lskd.paper.table_layout import FIELD_FORMATS, cell, constants, flags, grid
+from lskd.records.formatting import at, signed, smoothing
 from lskd.records.found_runs import TITLES
-from lskd.records.studies import at, signed, smoothing
 from lskd.report.contents import Experiment
 from lskd.report.drawing_style import HATCHES
 from lskd.report.elements import Cell, Drawing, Section, Table

@@ -8,9 +8,10 @@ from lskd.measure.fidelity import paired
 from lskd.measure.model_measures import FidelityMeasures, OutputMeasures, measure_fidelity, measure_outputs
 from lskd.measure.neural_collapse import NeuralCollapse, neural_collapse
 from lskd.measure.representations import Representations
+from lskd.records.formatting import at, smoothing, with_spread
 from lskd.records.found_runs import Run
 from lskd.records.spread import Spread, spread_of_known
-from lskd.records.studies import at, is_teacher, smoothing
+from lskd.records.studies import is_teacher
 from lskd.report.elements import Cell, Drawing, Section, Table
 from lskd.report.plots import Series, in_drawings, lines, svg
 from lskd.report.representation_files import RepresentationFiles
@@ -162,7 +163,7 @@ def _tables(title: str, split: str, groups: Sequence[_Group]) -> list[Table]:
     """A table with a row for each group and a column for each measure, and one of the non-target probability by T."""
     rows: list[list[str | Cell]] = []
     for group in groups:
-        cells = [_number(group.spread(value), digits) for _, digits, value in COLUMNS]
+        cells = [with_spread(group.spread(value), digits=digits) for _, digits, value in COLUMNS]
         bases = [str(run.outputs.basis) for run in group.runs if run.outputs]
         notes = [f"Measures of outputs are of {basis}." for basis in dict.fromkeys(bases)]
         rows.append([group.name, Cell(cells[0], notes), *cells[1:]])
@@ -172,7 +173,7 @@ def _tables(title: str, split: str, groups: Sequence[_Group]) -> list[Table]:
     if teachers:
         temperatures = next(sorted(run.outputs.non_target) for run in teachers[0].runs if run.outputs)
         shares: list[list[str | Cell]] = [
-            [group.name, *(_number(group.spread(_non_target(T)), 2) for T in temperatures)] for group in teachers
+            [group.name, *(with_spread(group.spread(_non_target(T))) for T in temperatures)] for group in teachers
         ]
         caption = (
             f"Probability of all classes but the label in the teachers' outputs on the {split} split, in %. {title}"
@@ -183,12 +184,6 @@ def _tables(title: str, split: str, groups: Sequence[_Group]) -> list[Table]:
 
 def _non_target(temperature: float) -> Value:
     return _of_outputs(lambda found: 100 * found.non_target[temperature])
-
-
-def _number(value: Spread | None, digits: int) -> str:
-    if value is None:
-        return "–"
-    return f"{value.mean:.{digits}f}" + ("" if value.sd is None else f" ± {value.sd:.{digits}f}")
 
 
 def _drawings(title: str, split: str, groups: Sequence[_Group]) -> list[Drawing]:
@@ -206,7 +201,7 @@ def _drawing(title: str, split: str, by_alpha: Mapping[float | None, Sequence[_G
         points = [(each.temperature, found) for each in students if (found := each.spread(ECE))]
         values = [found.mean for _, found in points]
         series.append(Series(smoothing(alpha), [T for T, _ in points if T], values, [each.sd for _, each in points]))
-        rows += [[smoothing(alpha), f"{T:g}", _number(found, 2)] for T, found in points]
+        rows += [[smoothing(alpha), f"{T:g}", with_spread(found)] for T, found in points]
         paths += [str(run.path) for each in students for run in each.runs]
     what = f"{title}: ECE of the students on the {split} split against T"
     words = "; ".join(

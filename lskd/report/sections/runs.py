@@ -5,9 +5,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lskd.records.formatting import smoothing
 from lskd.records.found_runs import METRICS, Run
 from lskd.records.runs import TrainingTime, training_time
-from lskd.records.studies import smoothing
 from lskd.report.elements import Cell, Section, Table
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lskd.records.studies import Study, at, number, smoothing
+from lskd.records.formatting import at, smoothing, with_spread
+from lskd.records.studies import Study
 from lskd.report.elements import Cell, Section, Table
 
 
@@ -37,7 +38,7 @@ def _table(subject: str, studies: Sequence[Study]) -> Table:
     rows: list[list[str | Cell]] = []
     for study in studies:
         for alpha in sorted({alpha for alpha, _ in study.students}, key=study.smoothings.index):
-            cells = [number(study.spread(alpha, T, metric.key), with_n=True) for T in temperatures]
+            cells = [with_spread(study.spread(alpha, T, metric.key), with_n=True) for T in temperatures]
             rows.append([study.setting, smoothing(alpha), *cells])
     caption = f"{subject}: {metric.title} of the students, mean ± σ over seeds and teachers (n)"
     return Table(caption, [["training of the student", "teacher", *map(at, temperatures)]], rows)

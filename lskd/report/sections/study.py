@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lskd.records.formatting import at, smoothing, with_spread
 from lskd.records.found_runs import TITLES
 from lskd.records.spread import Spread
-from lskd.records.studies import at, number, smoothing
 from lskd.report.contents import Experiment, StudyRow, StudySummary
 from lskd.report.elements import Cell, Section, Table
 
@@ -40,7 +40,7 @@ def means_table(rows: Sequence[StudyRow]) -> Table:
     units = " and ".join(dict.fromkeys(TITLES.get(row.metric, row.metric) for row in rows))
     lines: list[list[str | Cell]] = []
     for kind in dict.fromkeys(map(_kind, rows)):
-        cells = [number(means.get((kind, T)), with_n=True) for T in temperatures]
+        cells = [with_spread(means.get((kind, T)), with_n=True) for T in temperatures]
         lines.append([kind[1] or "the paper's way", smoothing(kind[2]), *cells])
     caption = f"{units}, mean ± σ over seeds and teachers (n). {models}"
     return Table(caption, [["training of the student", "teacher", *map(at, temperatures)]], lines)
