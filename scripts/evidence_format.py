@@ -8,8 +8,8 @@ from image_statements import SEEDS
 from planned_tests import BySeed
 
 from lskd.measure.comparisons import mean_test
+from lskd.records.formatting import with_spread
 from lskd.records.spread import over_seeds
-from lskd.records.studies import number
 
 NAMES = {
     PLAIN: "SGD",
@@ -35,7 +35,7 @@ def mean(values: BySeed, seeds: int = len(SEEDS)) -> str:
     """Mean ± standard deviation on one line, with n where it is not all seeds; a dash for none."""
     if not values:
         return "–"
-    written = number(over_seeds(list(values.values())), with_n=len(values) != seeds)
+    written = with_spread(over_seeds(list(values.values())), with_n=len(values) != seeds)
     return written.replace("-", "−").replace(" ", "\u00a0")
 
 
