@@ -21,6 +21,7 @@ from lskd_fairseq.options import paper_alpha
 
 MAX_POSITIONS = 1_000_000  # rows of a model's table of positions; fairseq's own default is a thousandth of that
 NAMED = 3  # weights that a message names
+UNUSED = ".conv.conv_bias"  # of a dynamic convolution: fairseq neither initialises nor uses it, so it may hold anything
 
 State = dict[str, Any]  # the content of a checkpoint
 
@@ -81,13 +82,13 @@ def _check_proportion(path: str | Path, state: State, argument: str) -> None:
 
 
 def check_finite(path: str | Path, state: State, argument: str) -> None:
-    """Check that all weights of a checkpoint are finite.
+    """Check that all weights of a checkpoint are finite, but those of :data:`UNUSED`.
 
     Raises:
         InputError: a weight is NaN or infinite; the message names its tensor.
     """
     for name, tensor in state["model"].items():
-        if tensor.is_floating_point() and (wrong := count_not_finite(tensor)):
+        if tensor.is_floating_point() and not name.endswith(UNUSED) and (wrong := count_not_finite(tensor)):
             found = f"{wrong} of the {tensor.numel()} numbers of its weight {name} are NaN or infinite"
             raise input_error(argument, path, f"{found}, must be finite")
 

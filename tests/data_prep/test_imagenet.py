@@ -216,7 +216,7 @@ def test_the_command_makes_the_tree_with_the_validation_images_where_the_devkit_
     assert checked.stdout == result.stdout
     result = run_real("python data_prep/imagenet.py --check", dest, status=2)
     assert last_line(result).startswith(f"imagenet.py: error: --check: {dest} (")
-    assert "train lacks 997 folders: n01443537, n01484850, n01491361, n01494475, n01496331, and 992 more" in last_line(
+    assert "train lacks 997 folders: n01443537, n01484850, n01491361, n01494475, n01496331 and 992 more" in last_line(
         result
     )
 

@@ -14,6 +14,7 @@ import json
 import logging
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
 import os
 import resource
 import runpy
@@ -37,6 +38,9 @@ def _server() -> multiprocessing.context.BaseContext:
     """The start method whose server process has imported :mod:`helpers.preloaded`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["helpers.preloaded"])
+    # Python 3.11 looks for it in a fresh interpreter's search path, and goes on without it if it is not there.
+    with mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).resolve().parents[1])):
+        multiprocessing.forkserver.ensure_running()
     return context
 
 

@@ -11,9 +11,8 @@ from helpers.one_node_slurm import one_node_slurm, why_not
 from helpers.tiny_scale import write_tiny_scale
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=f"no Slurm here: {why_not()}")]
-QUICK = (
-    "--slurm-init-seconds-before-status-checks 10 --latency-wait 5"  # only the waiting is shorter than in the profile
-)
+# Only the waiting is shorter than in the profile.
+QUICK = "--slurm-init-seconds-before-status-checks 3 --seconds-between-status-checks 3 --latency-wait 5"
 
 
 @pytest.fixture(scope="module")

@@ -85,10 +85,6 @@ def test_students_of_images_in_one_process_survive(images, image_teachers, tmp_p
     survives(subjects.vision(images, image_teachers), 3, tmp_path)
 
 
-def test_the_cache_of_a_teacher_survives(data_bin, teacher, tmp_path):
-    survives(subjects.cache(data_bin, teacher), 2, tmp_path)
-
-
 def survives(subject: subjects.Subject, kills: int, place: Path) -> None:
     """Kill a command that often, and see that nothing was lost."""
     found = torture.torture(subject, kills, place)

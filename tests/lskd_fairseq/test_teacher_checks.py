@@ -202,6 +202,21 @@ def test_weights_that_are_not_finite_are_refused_by_name(task, checkpoint, data_
     assert refused(score.load, str(path), str(data_bin)) == f"--path: {path} ({valid})"
 
 
+def test_what_fairseq_never_fills_nor_uses_may_be_anything(task, tmp_path):
+    kernels = {"weight_softmax": True, "encoder_conv_type": "lightweight", "decoder_conv_type": "dynamic"}
+    sizes = {f"{side}_kernel_size_list": [3] for side in ("encoder", "decoder")}
+    model = make_model(task, arch="lightconv", **kernels, **sizes)
+    model.args._name = model.args.arch  # as fairseq has it
+    unused = model.state_dict()["decoder.layers.0.conv.conv_bias"]  # uninitialised memory
+    outputs = []
+    for value in (0.0, float("nan")):
+        unused.fill_(value)
+        teacher = Teacher([str(save_checkpoint(tmp_path / f"{value}.pt", model, task))], task)
+        outputs.append(teacher.models[0].eval()(**batch_of(task, [0, 1])["net_input"])[0])
+    assert outputs[0].isfinite().all()
+    assert torch.equal(*outputs)
+
+
 def test_missing_and_unexpected_weights_are_named(task, checkpoint, model):
     missing = [name for name in model.state_dict() if name.startswith("decoder.layers.0.fc")]
     more = {"decoder.layers.7.fc1.bias": torch.zeros(2)}
