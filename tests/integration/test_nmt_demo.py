@@ -11,7 +11,7 @@ from helpers.commands import run, start
 pytestmark = pytest.mark.slow
 
 
-def test_an_interrupted_demo_goes_on_and_reuses_what_is_done(tmp_path, programs_are_forked):
+def test_an_interrupted_demo_goes_on_and_a_second_one_reuses_what_is_done(tmp_path, programs_are_forked):
     command = ("python scripts/demo_nmt.py --quick --dest", tmp_path / "demo")
     first = start(*command)
     deadline = time.monotonic() + 300
@@ -36,6 +36,13 @@ def test_an_interrupted_demo_goes_on_and_reuses_what_is_done(tmp_path, programs_
     assert re.search(r"student of α = 0.1, T = 3 +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
     assert re.search(r"student without a teacher +\d+\.\d +\d+\.\d +\d+:\d\d min", second.stdout)
     assert "η(S1) is negative for" in second.stdout + second.stderr
+    third = run(*command)
+    assert (third.stdout + third.stderr).count("trained already") == 4
+    table = [
+        text.partition("model  ")[2].partition("minutes")[0].rsplit("\n", 1)[0]
+        for text in (second.stdout, third.stdout)
+    ]
+    assert table[0] == table[1] != ""
     sets = tmp_path / "demo" / "help.en-de" / "sets.json"
     run("lskd report", tmp_path / "demo", "--sets", sets, "--output", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

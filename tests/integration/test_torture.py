@@ -42,12 +42,6 @@ def rows_of(dest: Path) -> dict[str, str]:
     return {str(place): str(row) for place, row in enumerate(json.loads((dest / "rows.json").read_text()))}
 
 
-@pytest.fixture(autouse=True)
-def short_lives(monkeypatch):
-    """A life of three kills, where `make torture` has five and many lives."""
-    monkeypatch.setattr(torture, "KILLS_OF_A_LIFE", 3)
-
-
 def tortured(program: str, place: Path) -> list[torture.Kill]:
     """A program that appends 30 rows to a file, and resumes where it was, killed while it sleeps: on a row, or in one.
 
@@ -57,13 +51,13 @@ def tortured(program: str, place: Path) -> list[torture.Kill]:
     script.write_text(textwrap.dedent(program))
     moments = {"sleep": ["time:sleep"]}
     return torture.torture(
-        subjects.Subject("rows", [str(script), "{dest}"], rows_of, ("rows.json",), moments), 3, place
+        subjects.Subject("rows", [str(script), "{dest}"], rows_of, ("rows.json",), moments), 6, place
     )
 
 
 def test_a_careful_program_survives(tmp_path):
     found = tortured(ROWS, tmp_path)
-    assert len(found) >= 3
+    assert len(found) >= 6
     assert all(each.survived for each in found)
     assert torture.table(found).startswith(f"rows: survived {len(found)} of {len(found)} kills")
 
@@ -83,6 +77,10 @@ def test_a_translation_training_survives(data_bin, teacher, tmp_path):
 
 def test_students_of_images_in_one_process_survive(images, image_teachers, tmp_path):
     survives(subjects.vision(images, image_teachers), 3, tmp_path)
+
+
+def test_the_cache_of_a_teacher_survives(data_bin, teacher, tmp_path):
+    survives(subjects.cache(data_bin, teacher), 2, tmp_path)
 
 
 def survives(subject: subjects.Subject, kills: int, place: Path) -> None:
