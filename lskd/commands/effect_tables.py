@@ -72,7 +72,7 @@ def smoothing_rows(choices: Sequence[SmoothingChoice]) -> list[dict[str, Any]]:
         if each.comparison is not None:
             p, difference = next(adjusted), difference_row(each.comparison)
         row = {"study": each.study.title, "setting": each.study.setting, "unit": each.study.unit}
-        row |= {"best": best_students_row(each.best), "other": best_students_row(each.other)}
+        row |= {"best": _best_students_row(each.best), "other": _best_students_row(each.other)}
         row |= {"difference": difference, "p_adjusted": p, "more_than_chance": p is not None and p <= LEVEL}
         rows.append(row | {"verdict": smoothing_verdict(each, p)})
     return rows
@@ -99,7 +99,7 @@ def format_best_students(row: Mapping[str, Any]) -> str:
     return f"α = {row['label_smoothing']:g}, T = {row['temperature']:g}: {with_spread(spread, with_n=True)}"
 
 
-def best_students_row(found: BestStudents) -> dict[str, Any]:
+def _best_students_row(found: BestStudents) -> dict[str, Any]:
     return {"label_smoothing": found.alpha, "temperature": found.temperature, **asdict(found.spread)}
 
 
