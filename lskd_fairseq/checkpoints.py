@@ -1,6 +1,7 @@
 """Read fairseq's checkpoints without executing code from them, and build their models."""
 
 import copy
+import errno
 import re
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ def read_checkpoint(path: str | Path, argument: str = "checkpoint") -> State:
         raise input_error(argument, path, str(error)) from None
     except Exception as error:  # a damaged file may raise anything inside the unpickler
         why = readable(error).split(". ")[0] if str(error).strip() else "empty file"
+        if getattr(error, "errno", None) == errno.EINVAL:  # of a file too short to be mapped
+            why = "it is truncated"
         raise input_error(argument, path, f"cannot be read as a fairseq checkpoint: {why}") from None
     if (
         not isinstance(state, dict)

@@ -17,10 +17,11 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from lskd.io.errors import input_error, shortened
+from lskd_vision.image_files import ARRAY_FILE
 from lskd_vision.image_folders import read_class_map
 
 NAME = "lskd/arrays"
-IMAGES, LABELS, CLASSES = "images.npy", "labels.npy", "classes.txt"
+IMAGES, LABELS, CLASSES = ARRAY_FILE, "labels.npy", "classes.txt"
 
 
 class ImageArrays(Dataset[tuple[Image.Image, int]]):

@@ -19,6 +19,8 @@ SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if 
 WHITE = dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N", "I"), 65535) | {"F": 1}
 """The value of white for each of Pillow's modes; mode I has the 16 bits of PGM and of signed TIFF files."""
 
+ARRAY_FILE = "images.npy"  # of a split in NumPy arrays, in place of images
+
 ImageMode = Literal["L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"]
 MODES: tuple[ImageMode, ...] = get_args(ImageMode)
 """Modes with 8 bits per channel."""

@@ -13,7 +13,7 @@ from timm.data.readers.reader import Reader
 
 from lskd.io.errors import input_error, shortened
 from lskd_vision.class_order import CLASS_ORDERS, ClassOrder, natural_key
-from lskd_vision.image_files import SUFFIXES
+from lskd_vision.image_files import ARRAY_FILE, SUFFIXES
 
 
 class ImageFolders(Reader):
@@ -53,7 +53,9 @@ class ImageFolders(Reader):
         self.missing = [name for name in names if name not in folders]
         paths = {name: self._images(name, *folders[name]) for name in names if name in folders}
         if not paths:
-            raise input_error("--data-dir", self.root, f"must have a folder for each class{self.left_out_text()}")
+            arrays = " (NumPy arrays are read with --dataset lskd/arrays)" if Path(root, ARRAY_FILE).is_file() else ""
+            valid = f"must have a folder for each class{arrays}{self.left_out_text()}"
+            raise input_error("--data-dir", self.root, valid)
         if empty := [name for name, found in paths.items() if not found]:
             raise input_error("--data-dir", self.root, f"has no images of {shortened(empty)}{self.left_out_text()}")
         self.samples = [(path, self.class_to_idx[name]) for name, found in paths.items() for path in found]

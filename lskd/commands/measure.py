@@ -76,7 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, [1, 2, 3, 64], "of the non-target probability, or a file of `lskd match-temperature --output`"
     )
     parser.add_argument(
-        "--resamples", type=int, default=500, metavar="N", help="for the intervals; 0: none (default: 500)"
+        "--resamples",
+        type=int,
+        default=500,
+        metavar="N",
+        help="for the intervals, 100 to 100000; 0: none (default: 500)",
     )
     parser.add_argument("--seed", type=whole, default=1, help="of resampling (default: 1)")
     parser.add_argument("--output", type=table_file, metavar="FILE", help="the table, .csv or .json")

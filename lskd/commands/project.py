@@ -79,6 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Project each model, print the table, write the files."""
+    if len(set(arguments.classes)) < len(arguments.classes):
+        raise input_error("--classes", " ".join(arguments.classes), "must be three different classes")
     panels, refused = [], []
     for first, *others in _models(_read(arguments.files), _read(arguments.validation)):
         samples = arguments.samples, arguments.validation_samples

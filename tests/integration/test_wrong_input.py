@@ -334,7 +334,7 @@ ANALYSIS = [
     ("lskd similar --by wordnet --targets 0 --apart 7", "7", "must"),
     # project
     ("lskd project {good.r} --classes cat dog unicorn", "unicorn", "must be"),
-    ("lskd project {good.r} --classes cat dog dog", "classes:", "must be three different"),
+    ("lskd project {good.r} --classes cat dog dog", "--classes: cat dog dog", "must be three different"),
     ("lskd project {no-dog.r} --classes cat dog eel", "dog", "must"),
     ("lskd project {no-last-layer.r} --classes cat dog eel", "no-last-layer", "must"),
     ("lskd project {nan-features.r} --classes cat dog eel", "nan-features", "finite"),

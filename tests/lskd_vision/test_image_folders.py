@@ -149,6 +149,11 @@ def test_a_split_without_class_folders_is_an_error(tmp_path):
         ImageFolders(files(tmp_path, "1.png", "2.png"))
 
 
+def test_arrays_that_are_read_as_folders_are_said_to_need_an_option(tmp_path):
+    with pytest.raises(InputError, match=r"must have a folder for each class .NumPy arrays are read with --dataset "):
+        ImageFolders(files(tmp_path, "images.npy", "labels.npy"))
+
+
 # Links.
 
 

@@ -200,7 +200,7 @@ def test_what_cannot_be_projected_is_one_line_that_names_the_file_and_nothing_is
             ["Pullover", "Coats", "Bag"],
             f"{train}: class: 'Coats' (must be one of the 5 classes, such as Coat)",
         ),
-        ([train], ["Pullover", "Coat", "Coat"], f"{train}: classes: [1, 2, 2] (must be three different ones"),
+        ([train], ["Pullover", "Coat", "Coat"], "--classes: Pullover Coat Coat (must be three different classes)"),
         ([train, tmp_path / "copy.representations.safetensors"], NAMES, f"FILE: {tmp_path / 'copy'}"),
         ([train, "--validation", other], NAMES, f"--validation: {other} (must be of a checkpoint that a FILE is of"),
         ([train, "--validation", valid, valid], NAMES, f"FILE: {valid} (must be the only one of split valid"),
