@@ -30,6 +30,7 @@ def pytest_collection():
 # The longest files start first: what starts last should be short, as the other processes have nothing else to do then.
 # :func:`pytest_terminal_summary` says when a file is missing here.
 LONGEST = (
+    "test_slurm.py",
     "test_reproduce.py",
     "test_torture.py",
     "test_nmt_training.py",
