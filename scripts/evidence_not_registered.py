@@ -1,24 +1,11 @@
 """Tables of what no test was registered for, from the committed results: each says so where it stands."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from definitions import PLAIN
 from evidence_format import NAMES, markdown, untested
-from evidence_tables import PLACES
-from image_statements import ELSEWHERE, GRID, LARGE, SMOOTHED, Results, beside, larger_grid, place
+from image_statements import LARGE, SMOOTHED, Results
 from planned_tests import minus
-
-
-def kinds_of_students(directory: Path) -> dict[str, Results]:
-    """The results of each kind of students of question 1, by their names.
-
-    Args:
-        directory: of study-step.
-    """
-    small = {"a small ResNet": Results(beside(directory, GRID))}
-    larger = {"a ResNet as large as its teacher": larger_grid(directory)}
-    return small | larger | {PLACES[where]: place(where, beside(directory, where)) for where in ELSEWHERE}
 
 
 def drift_from_both(kinds: Mapping[str, Results]) -> str:

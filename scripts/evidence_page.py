@@ -18,7 +18,7 @@ from typing import Self
 from computed_files import computed_parser, write_or_compare
 from definitions import PLAIN, ROOT
 from evidence_format import signed
-from evidence_not_registered import collapse_of_both, cost_from_smoothing, drift_from_both, kinds_of_students
+from evidence_not_registered import collapse_of_both, cost_from_smoothing, drift_from_both
 from evidence_summary import best_students, costs, drift_with_match, gains, with_adamw
 from evidence_tables import (
     PLACES,
@@ -100,6 +100,12 @@ class Committed:
         others = Translations(beside(directory, OTHER_SEEDS)), other_seeds(directory), larger_grid(directory)
         return cls(images, Results(grid), Translations(directory), *others, kinds)
 
+    @property
+    def of_question_1(self) -> dict[str, Results]:
+        """The results that answer question 1, by kind of students."""
+        places = {name: results for name, results in self.kinds.items() if name in PLACES.values()}
+        return {"a small ResNet": self.grid, "a ResNet as large as its teacher": self.larger_grid} | places
+
 
 # Of each picture: how it is drawn, what it shows in words, and whether there is anything to draw.
 PICTURES: dict[str, tuple[Callable[[Committed], str], str, Callable[[Committed], BySeed]]] = {
@@ -159,8 +165,8 @@ def filled(page: str, directory: Path) -> str:
         "accuracy": lambda: accuracy(grid, committed.other_images),
         "falls": lambda: falls(tests),
         "drifts": lambda: drifts(results, tests),
-        "drift_from_both": lambda: drift_from_both(kinds_of_students(directory)),
-        "collapse_of_both": lambda: collapse_of_both(kinds_of_students(directory)),
+        "drift_from_both": lambda: drift_from_both(committed.of_question_1),
+        "collapse_of_both": lambda: collapse_of_both(committed.of_question_1),
         "cost_from_smoothing": lambda: cost_from_smoothing(results),
         "held": lambda: held(directory),
         "paper": lambda: statements(["1"])(directory),
